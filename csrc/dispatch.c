@@ -1,0 +1,58 @@
+/* Which table of kernels is used: the widest that the CPU has, unless one is asked for.
+ */
+#include "kernels.h"
+
+static const struct {
+    const char *name;
+    const fo_kernel_table *table;
+} levels[] = {
+    {"baseline", &fo_kernels_baseline},
+#if defined(__x86_64__)
+    {"v3", &fo_kernels_v3},
+    {"v4", &fo_kernels_v4},
+#endif
+};
+
+static int current = -1;
+
+int fo_isa_count(void)
+{
+    return sizeof levels / sizeof levels[0];
+}
+
+const char *fo_isa_name(int isa)
+{
+    return levels[isa].name;
+}
+
+int fo_isa_supported(int isa)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (isa == 1)
+        return __builtin_cpu_supports("avx2") != 0;
+    if (isa == 2)
+        return __builtin_cpu_supports("avx512f") &&
+               __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+    return isa == 0;
+}
+
+void fo_isa_use(int isa)
+{
+    current = isa;
+}
+
+int fo_isa_current(void)
+{
+    if (current < 0)
+        for (current = fo_isa_count() - 1; !fo_isa_supported(current);)
+            current--;
+    return current;
+}
+
+const fo_kernel_table *fo_kernels(void)
+{
+    return levels[fo_isa_current()].table;
+}

@@ -1,0 +1,37 @@
+/* Rows of a larger array, in a given order, into a contiguous one: shuffled
+ * mini-batches. */
+#include <string.h>
+
+#include "fastopt.h"
+#include "parallel.h"
+
+/* Below this many bytes the rows are copied by the calling thread. */
+enum { SERIAL_BYTES = 1 << 20 };
+
+typedef struct {
+    const char *src;
+    ptrdiff_t stride;
+    size_t row_bytes;
+    const int64_t *index;
+    char *out;
+} gather_job;
+
+static void copy_rows(void *context, int64_t begin, int64_t end)
+{
+    const gather_job *job = context;
+    for (int64_t i = begin; i < end; i++)
+        memcpy(job->out + (size_t)i * job->row_bytes,
+               job->src + job->index[i] * job->stride, job->row_bytes);
+}
+
+int64_t fo_gather(const void *src, int64_t n_src, ptrdiff_t stride, size_t row_bytes,
+                  const int64_t *index, int64_t n_rows, void *out, int n_threads)
+{
+    for (int64_t i = 0; i < n_rows; i++)
+        if (index[i] < 0 || index[i] >= n_src)
+            return i;
+    gather_job job = {src, stride, row_bytes, index, out};
+    const int serial = (size_t)n_rows * row_bytes < SERIAL_BYTES;
+    fo_parallel_for(n_rows, copy_rows, &job, serial ? 1 : n_threads);
+    return -1;
+}

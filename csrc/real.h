@@ -1,0 +1,26 @@
+/* What `real` is: include with FO_BITS 32 or 64, as often as needed.
+ * FO_T(name) gives a name its precision: adam_element_f32, adam_element_f64. */
+#undef real
+#undef FO_T
+#undef fo_sqrt
+#undef fo_abs
+#undef fo_max
+
+#if FO_BITS == 32
+#define real float
+#define FO_T(name) name##_f32
+#define fo_sqrt sqrtf
+#define fo_abs fabsf
+#else
+#define real double
+#define FO_T(name) name##_f64
+#define fo_sqrt sqrt
+#define fo_abs fabs
+#endif
+#define fo_max FO_T(fo_max)
+
+/* The larger of two; NaN if either is (fmax would drop it, and does not vectorise). */
+static inline real fo_max(real a, real b)
+{
+    return a > b ? a : (b >= a ? b : a + b);
+}

@@ -1,0 +1,27 @@
+/* AMSGrad, Reddi, Kale & Kumar 2018, Algorithm 2.  States: m, v, u = the largest v so
+ * far, kept as it is (the paper, PyTorch, Keras) or bias-corrected (optax). */
+typedef struct {
+    FO_T(adam_coef) adam;
+    real u_scale;
+} FO_T(adam_amsgrad_coef);
+
+static inline FO_T(adam_amsgrad_coef)
+    FO_T(adam_amsgrad_prepare)(const fo_adam_amsgrad_hp *hp, int64_t t, double *saved)
+{
+    const fo_adam_hp plain = {hp->lr,       hp->beta1,   hp->beta2,     hp->eps,
+                              hp->eps_root, hp->eps_hat, hp->correct_m, hp->correct_v};
+    FO_T(adam_amsgrad_coef) c = {FO_T(adam_prepare)(&plain, t, saved), 1};
+    if (hp->max_corrected != 0) {
+        c.u_scale = c.adam.v_scale;
+        c.adam.v_scale = 1;
+    }
+    return c;
+}
+
+static inline void FO_T(adam_amsgrad_element)(real *w, real g, real *m, real *v,
+                                              real *u, FO_T(adam_amsgrad_coef) c)
+{
+    FO_T(adam_moments)(g, m, v, c.adam);
+    *u = fo_max(*u, c.u_scale * *v);
+    FO_T(adam_move)(w, *m, *u, c.adam);
+}

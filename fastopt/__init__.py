@@ -1,0 +1,76 @@
+"""fastopt: parameter updates at the speed of memory, on the CPU.
+
+>>> import numpy as np, fastopt
+>>> w = np.zeros(3)
+>>> opt = fastopt.Adam(w, lr=0.1)
+>>> opt.step(np.array([1.0, -2.0, 0.5]))
+>>> w.round(3)
+array([-0.1,  0.1, -0.1])
+"""
+
+import importlib as _importlib
+import os as _os
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+# OpenMP's idle threads would spin for milliseconds beside the next matrix product, which then runs
+# many times slower.  libgomp reads the bound once, when the extension below loads it; FASTOPT_SPIN
+# is the number of turns, or "active" for its own default.
+_spin = _os.environ.get("FASTOPT_SPIN", "1000")
+_set_spin = _spin != "active" and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & _os.environ.keys()
+if _set_spin:
+    _os.environ["GOMP_SPINCOUNT"] = _spin
+try:
+    import fastopt._core
+finally:
+    if _set_spin:
+        del _os.environ["GOMP_SPINCOUNT"]
+
+from fastopt._errors import FastoptError
+from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
+
+if _TYPE_CHECKING:
+    from fastopt import models, schedules
+    from fastopt.batching import Batches
+    from fastopt.conventions import create
+    from fastopt.training import minimize
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Batches",
+    "FastoptError",
+    "NAdam",
+    "RMSprop",
+    "create",
+    "minimize",
+    "models",
+    "schedules",
+]
+
+# Loaded on first use, to keep `import fastopt` light: where each name lives.
+_LAZY = {
+    "Batches": "fastopt.batching",
+    "create": "fastopt.conventions",
+    "minimize": "fastopt.training",
+    "models": "fastopt.models",
+    "schedules": "fastopt.schedules",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fastopt' has no attribute {name!r}")
+    module = _importlib.import_module(_LAZY[name])
+    value = module if _LAZY[name] == f"fastopt.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,96 @@
+"""What values an option may take: small descriptions that refuse the rest by name."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+from typing import Protocol
+
+from fastopt._errors import FastoptError
+
+
+class Check(Protocol):
+    """Returns the value in its normal form, or raises an error that names it."""
+
+    def __call__(self, name: str, value: object) -> object: ...
+
+
+class Real:
+    """A finite number of [low, high], or of [low, high) with ``below_high``; not a bool."""
+
+    def __init__(
+        self, low: float = -math.inf, high: float = math.inf, below_high: bool = False
+    ) -> None:
+        self.low, self.high, self.below_high = low, high, below_high
+
+    def __call__(self, name: str, value: object) -> float:
+        if isinstance(value, bool) or not (
+            isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
+        ):
+            raise TypeError(f"{name} is {value!r}; a number is needed")
+        number = float(value)  # type: ignore[arg-type]  # 0-d arrays have __float__
+        below = number < self.high if self.below_high else number <= self.high
+        if not (math.isfinite(number) and self.low <= number and below):
+            raise FastoptError(f"{name} is {value!r}; allowed: {self}")
+        return number
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return "any finite number" if self.low == -math.inf else f"finite, >= {self.low:g}"
+        return f"{self.low:g} <= value {'<' if self.below_high else '<='} {self.high:g}"
+
+
+class Pair:
+    """Two values of one kind."""
+
+    def __init__(self, each: Check) -> None:
+        self.each = each
+
+    def __call__(self, name: str, value: object) -> tuple[object, object]:
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise TypeError(f"{name} is {value!r}; a pair is needed")
+        return self.each(f"{name}[0]", value[0]), self.each(f"{name}[1]", value[1])
+
+
+class Choice:
+    """One of a few values; True is not 1."""
+
+    def __init__(self, values: tuple[object, ...]) -> None:
+        self.values = values
+
+    def __call__(self, name: str, value: object) -> object:
+        for allowed in self.values:
+            if type(value) is type(allowed) and value == allowed:
+                return value
+        raise FastoptError(f"{name} is {value!r}; allowed: {', '.join(map(repr, self.values))}")
+
+
+def flag(name: str, value: object) -> bool:
+    """Accept True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; True or False is needed")
+    return value
+
+
+at_least_0 = Real(low=0.0)
+fraction = Real(low=0.0, high=1.0)
+decay_rate = Real(low=0.0, high=1.0, below_high=True)
+
+
+def thread_count(name: str, value: object) -> int:
+    """Accept a whole number of threads from 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} is {value!r}; a whole number is needed")
+    count = int(value)
+    if not 1 <= count <= 4096:
+        raise FastoptError(f"{name} is {value!r}; allowed: 1 to 4096")
+    return count
+
+
+def default_threads() -> int:
+    """Return FASTOPT_NUM_THREADS, or 0: as many threads as OpenMP would use at each step."""
+    text = os.environ.get("FASTOPT_NUM_THREADS")
+    if not text:
+        return 0
+    return thread_count("FASTOPT_NUM_THREADS", int(text) if text.isdecimal() else text)

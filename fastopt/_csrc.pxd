@@ -1,0 +1,70 @@
+# csrc/fastopt.h for Cython.
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef extern from "fastopt.h" nogil:
+    enum:
+        FO_MAX_STATES
+        FO_MAX_HP
+        FO_CHUNK
+        FO_SERIAL_BELOW
+        FO_N_RULES
+
+    ctypedef enum fo_dtype:
+        FO_F32
+        FO_F64
+
+    ctypedef enum fo_rule:
+        pass
+
+    ctypedef enum fo_decay:
+        FO_DECAY_COUPLED
+        FO_DECAY_LR
+        FO_DECAY_SCHEDULE
+
+    ctypedef struct fo_group:
+        fo_rule rule
+        fo_decay decay
+        int maximize
+        double weight_decay
+        double base_lr
+        double *hp
+
+    ctypedef struct fo_tensor:
+        fo_dtype dtype
+        int32_t group
+        int64_t size
+        void *param
+        const void *grad
+        void **state
+        int64_t *step
+        double *saved
+
+    ctypedef struct fo_plan:
+        pass
+
+    fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups)
+    void fo_plan_free(fo_plan *plan)
+    fo_tensor *fo_plan_tensors(fo_plan *plan)
+    fo_group *fo_plan_groups(fo_plan *plan)
+    void fo_step(fo_plan *plan, int n_threads)
+
+    int64_t fo_gather(const void *src, int64_t n_src, Py_ssize_t stride, size_t row_bytes,
+                      const int64_t *index, int64_t n_rows, void *out, int n_threads)
+
+    ctypedef struct fo_rule_info:
+        const char *name
+        int n_states
+        int n_hp
+        const char *hp_names
+
+    const fo_rule_info *fo_rules
+
+    int fo_isa_count()
+    const char *fo_isa_name(int isa)
+    int fo_isa_supported(int isa)
+    int fo_isa_current()
+    void fo_isa_use(int isa)
+
+    int fo_max_threads()
+    int fo_openmp_version()

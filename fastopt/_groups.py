@@ -1,0 +1,105 @@
+"""The options of one group of parameters: checked whenever they are set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastopt._checks import Check, Choice, at_least_0, flag
+from fastopt._errors import FastoptError
+
+if TYPE_CHECKING:
+    from fastopt._arrays import Array
+    from fastopt.optimizer import Optimizer
+
+Schedule = Callable[[int], float]
+
+COMMON: Mapping[str, Check] = {
+    "lr": at_least_0,
+    "weight_decay": at_least_0,
+    "decoupled_weight_decay": Choice((False, True, "lr", "schedule_only")),
+    "maximize": flag,
+}
+
+
+class ParamGroup(MutableMapping[str, Any]):
+    """One group's parameters and options, as in PyTorch.
+
+    ``group["lr"] = 0.1`` acts at the next step.  With a schedule, ``group["lr"]`` is what it gives for the step about to be taken.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        params: Mapping[int | str, Array],
+        options: Mapping[str, Any],
+    ) -> None:
+        self.optimizer = optimizer
+        self.arrays = dict(params)
+        lr = options["lr"]
+        self.schedule: Schedule | None = lr if callable(lr) else None
+        self.options = {
+            name: check(name, options[name])
+            for name, check in {**COMMON, **optimizer.checks}.items()
+            if not (name == "lr" and self.schedule)
+        }
+        self.initial_lr: float | None = getattr(lr, "lr", None) if self.schedule else self["lr"]
+        self.rule, self.state_names = optimizer.kernel(self.options)
+        self.require_meaning(self.options)
+
+    def require_meaning(self, options: Mapping[str, Any]) -> None:
+        """Refuse options that each are allowed but not together."""
+        self.optimizer.require(options)
+        if self.optimizer.kernel(options)[0] != self.rule:
+            raise FastoptError(
+                f"these options need the rule {self.optimizer.kernel(options)[0]!r} with other "
+                f"state than {self.rule!r}, which the group was made with; make a new optimizer"
+            )
+        if options["decoupled_weight_decay"] == "schedule_only" and not self.initial_lr:
+            raise FastoptError(
+                "decoupled_weight_decay='schedule_only' divides by the base learning rate, so it "
+                "needs lr > 0 or a schedule with an attribute `lr`"
+            )
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "params":
+            return list(self.arrays.values())
+        if name == "lr" and self.schedule is not None:
+            step = self.optimizer.step_count + 1
+            return at_least_0(f"the schedule's learning rate for step {step}", self.schedule(step))
+        return self.options[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in COMMON and name not in self.optimizer.checks:
+            raise FastoptError(f"{name!r} can not be set in a group; allowed: {list(self)[1:]}")
+        if name == "lr" and self.schedule is not None:
+            raise FastoptError(f"lr follows {self.schedule!r} in this group; it can not be set")
+        check = COMMON.get(name) or self.optimizer.checks[name]
+        changed = {**self.options, name: check(name, value)}
+        self.require_meaning(changed)
+        self.options = changed
+        self.optimizer.options_changed = True
+
+    def __delitem__(self, name: str) -> None:
+        raise FastoptError(f"{name!r} can not be removed from a group")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["params", "lr", *(name for name in self.options if name != "lr")])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __repr__(self) -> str:
+        shown = {name: self[name] for name in self if name != "params"}
+        return repr({"params": [np.shape(array) for array in self.arrays.values()], **shown})
+
+    def saved(self) -> dict[str, Any]:
+        """Return what state_dict() keeps of the group."""
+        return {
+            **{name: self[name] for name in self if name != "params"},
+            "initial_lr": self.initial_lr,
+            "schedule": self.schedule and getattr(self.schedule, "state_dict", dict)(),
+            "params": list(self.arrays),
+        }

@@ -1,0 +1,22 @@
+# NumPy's and Python's own macros on borrowed references: counting them is half of a small step.
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t
+
+
+cdef extern from "numpy/arrayobject.h" nogil:
+    ctypedef struct PyArrayObject:
+        pass
+
+    int PyArray_CheckExact(PyObject *)
+    int PyArray_TYPE(PyArrayObject *)
+    int PyArray_ISCARRAY_RO(PyArrayObject *)
+    bint PyArray_SAMESHAPE(PyArrayObject *, PyArrayObject *)
+    void *PyArray_DATA(PyArrayObject *)
+    int64_t PyArray_SIZE(PyArrayObject *)
+    int64_t PyArray_NBYTES(PyArrayObject *)
+
+cdef extern from "Python.h":
+    PyObject *PyTuple_GetItem(object, Py_ssize_t) except NULL
+    PyObject *PyList_GetItem(PyObject *, Py_ssize_t)
+    void PyErr_Clear()
+    PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL

@@ -1,0 +1,475 @@
+"""Optimizer: parameters, groups, state and the step counter of every rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, ClassVar, TypedDict
+
+import numpy as np
+
+import fastopt._core as _core
+from fastopt._arrays import Array, require_parameter
+from fastopt._checks import Check, default_threads, thread_count
+from fastopt._errors import FastoptError
+from fastopt._groups import COMMON, ParamGroup, Schedule
+
+Params = Any  # an array, a list of arrays, a dict name -> array, or a list of group dicts
+Grads = Any  # the structure of the parameters; None for one leaves its tensor alone
+Lr = float | Schedule
+
+
+class Common(TypedDict, total=False):
+    """The keywords that every optimizer takes besides those of its rule."""
+
+    decoupled_weight_decay: bool | str
+    maximize: bool
+    n_threads: int | None
+
+
+class Optimizer:
+    """Base of the optimizers: everything but the facts of a rule.
+
+    A subclass states the checks of its options, the kernel that they select, and what the kernel
+    is told; see `fastopt.Adam`.
+    """
+
+    checks: ClassVar[Mapping[str, Check]] = {}
+    saved_scalar: ClassVar[str | None] = None
+
+    @staticmethod
+    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        """Return the rule in csrc/rules.def and PyTorch's names for its state arrays."""
+        raise NotImplementedError
+
+    @staticmethod
+    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+        """Return the kernel's hyperparameters that are not options of the same name."""
+        return {}
+
+    @staticmethod
+    def require(options: Mapping[str, Any]) -> None:
+        """Refuse options that have no agreed meaning together."""
+
+    @staticmethod
+    def initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+        """Return the values that state arrays start with where it is not 0."""
+        return {}
+
+    @staticmethod
+    def lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:
+        """Return the state array and its factor that `extrapolated` subtracts, if it is needed."""
+        return None
+
+    def __init__(
+        self,
+        params: Params,
+        options: dict[str, Any],
+        *,
+        decoupled_weight_decay: bool | str = False,
+        maximize: bool = False,
+        n_threads: int | None = None,
+    ) -> None:
+        self._defaults = {
+            **options,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+        }
+        self._n_threads = (
+            default_threads() if n_threads is None else thread_count("n_threads", n_threads)
+        )
+        self._start(params)
+        for group in _as_groups(params, self._kind):
+            self._append(*self._new_group(group))
+        self._build()
+
+    def _start(self, params: Params) -> None:
+        """Begin without parameters."""
+        self.step_count = 0
+        self.options_changed = True
+        self.param_groups: list[ParamGroup] = []
+        self._kind = _kind_of(params)
+        self._places: dict[int | str, tuple[Any, Any]] = {}
+        self._arrays: dict[int | str, dict[str, Array]] = {}
+        self._steps = np.zeros(0, dtype=np.int64)
+        self._saved = np.zeros(0)
+        self._gradients_at: int | None = None
+        self._extrapolating = False
+
+    # Parameters and groups
+
+    @property
+    def params(self) -> Any:
+        """The parameters: one array, a list or a dict, as they were given."""
+        arrays = {key: w for group in self.param_groups for key, w in group.arrays.items()}
+        if self._kind == "array":
+            return arrays[0]
+        return arrays if self._kind == "dict" else list(arrays.values())
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add parameters with options of their own.
+
+        Parameters
+        ----------
+        group
+            ``"params"`` (a list, or a dict where the optimizer was given one) and any of the
+            rule's options; the others are those the optimizer was made with.  Gradients that were
+            bound must be bound anew.
+        """
+        if self._kind == "array":
+            raise FastoptError("this optimizer was given one array; make it with a list instead")
+        before = self.param_groups, self._places, self._arrays, self._steps, self._saved
+        try:
+            self._append(*self._new_group(group))
+            self._build()
+        except BaseException:
+            self.param_groups, self._places, self._arrays, self._steps, self._saved = before
+            self.options_changed = True
+            raise
+
+    def _new_group(self, given: Mapping[str, Any]) -> tuple[ParamGroup, Any]:
+        """Check a group's parameters and options."""
+        if not isinstance(given, Mapping) or "params" not in given:
+            raise TypeError(f"a parameter group is a dict with 'params'; {given!r} is not")
+        for name in given:
+            if name != "params" and name not in COMMON and name not in self.checks:
+                raise FastoptError(
+                    f"{name!r} can not differ by group; allowed: {[*COMMON, *self.checks]}"
+                )
+        holder = given["params"]
+        if self._kind == "dict" and not isinstance(holder, dict):
+            raise TypeError(f"params is a {type(holder).__name__}; a dict is needed")
+        if isinstance(holder, np.ndarray):
+            holder = [holder]
+        elif not isinstance(holder, (list, dict)):
+            holder = list(holder)
+        named = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        first = len(self._places)
+        keys = {
+            place: place if self._kind == "dict" else first + i
+            for i, (place, _) in enumerate(named)
+        }
+        for place, w in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            if keys[place] in self._places:
+                raise FastoptError(f"parameter {place!r} is in two groups")
+            require_parameter(f"parameter {keys[place]!r}", w)
+        arrays = {keys[place]: holder[place] for place in keys}
+        return ParamGroup(self, arrays, {**self._defaults, **given}), (holder, keys)
+
+    def _append(self, group: ParamGroup, source: tuple[Any, dict[Any, int | str]]) -> None:
+        """Take a group in, with fresh state; nothing of the optimizer's is changed in place."""
+        holder, keys = source
+        start = self.initial_state(group.options)
+        self.param_groups = [*self.param_groups, group]
+        self._places = {
+            **self._places,
+            **{
+                key: (None if self._kind == "array" else holder, place)
+                for place, key in keys.items()
+            },
+        }
+        self._arrays = {
+            **self._arrays,
+            **{
+                key: {
+                    name: np.full(w.shape, start.get(name, 0.0), dtype=w.dtype)
+                    for name in group.state_names
+                }
+                for key, w in group.arrays.items()
+            },
+        }
+        self._steps = np.append(self._steps, np.zeros(len(keys), dtype=np.int64))
+        self._saved = np.append(self._saved, np.ones(len(keys)))
+
+    def _build(self) -> None:
+        """Describe everything to C."""
+        where = {
+            key: (i, w)
+            for i, group in enumerate(self.param_groups)
+            for key, w in group.arrays.items()
+        }
+        self._plan = _core.Plan(
+            self._kind,
+            [w for _, w in where.values()],
+            [f"parameter {key!r}" for key in where],
+            [self._places[key][0] for key in where],
+            [self._places[key][1] for key in where],
+            [tuple(self._arrays[key].values()) for key in where],
+            self._steps,
+            self._saved,
+            [i for i, _ in where.values()],
+            len(self.param_groups),
+            self._n_threads,
+        )
+        scalars: dict[str, Array] = {"step": self._steps}
+        if self.saved_scalar:
+            scalars[self.saved_scalar] = self._saved
+        self.state: Mapping[int | str, Mapping[str, Array]] = MappingProxyType(
+            {
+                key: MappingProxyType(
+                    {
+                        **{name: values[i : i + 1].reshape(()) for name, values in scalars.items()},
+                        **self._arrays[key],
+                    }
+                )
+                for i, key in enumerate(where)
+            }
+        )
+        self._scheduled = [
+            (i, group) for i, group in enumerate(self.param_groups) if group.schedule is not None
+        ]
+        self._looks_ahead = any(self.lookahead(group.options) for group in self.param_groups)
+        self.options_changed = True
+
+    def _send_options(self) -> None:
+        """Tell C the options of every group."""
+        for i, group in enumerate(self.param_groups):
+            values: dict[str, Any] = {
+                **group.options,
+                "lr": group["lr"],
+                **self.hyperparameters(group.options),
+            }
+            decay = group["decoupled_weight_decay"]
+            self._plan.set_group(
+                i,
+                group.rule,
+                tuple(float(values[name]) for name in _core.RULES[group.rule][2]),
+                group["weight_decay"],
+                "coupled" if decay is False else "lr" if decay is True else decay,
+                group.initial_lr or 0.0,
+                group["maximize"],
+            )
+        self._looks_ahead = any(self.lookahead(group.options) for group in self.param_groups)
+        self.options_changed = False
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the step about to be taken; setting it sets every group's.
+
+        Raises
+        ------
+        FastoptError
+            Read where groups differ; set where one has a schedule.
+        """
+        rates = {float(group["lr"]) for group in self.param_groups}
+        if len(rates) > 1:
+            raise FastoptError(f"groups have learning rates {sorted(rates)}; see param_groups")
+        return rates.pop() if rates else float("nan")
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.param_groups:
+            if group.schedule is not None:
+                raise FastoptError(f"lr follows {group.schedule!r}; it can not be set")
+        for group in self.param_groups:
+            group["lr"] = value
+
+    # Steps
+
+    def step(self, grads: Grads = None) -> None:
+        """Update every parameter in place.
+
+        Parameters
+        ----------
+        grads
+            The structure of ``params``: an array, a list or a dict (with groups one flat list, in
+            order).  None in place of a gradient leaves that parameter, its state and its step
+            alone.  Without an argument the gradients given to `bind` are used.
+
+        Raises
+        ------
+        FastoptError, TypeError
+            A gradient that is missing, of the wrong shape, or in memory that the step would
+            write.  Nothing has been changed then.
+        """
+        if self._looks_ahead:
+            self._require_lookahead()
+        if self.options_changed:
+            self._send_options()
+        for i, group in self._scheduled:
+            self._plan.set_lr(i, group["lr"])
+        self._plan.step(grads)
+        self.step_count += 1
+
+    def bind(self, grads: Grads) -> None:
+        """Use these arrays as the gradients of every ``step()`` to come; the caller refills them.
+
+        Raises
+        ------
+        FastoptError
+            A gradient that could not be read where it lies (another dtype or layout).
+        """
+        self._plan.bind(grads)
+
+    def zero_grad(self) -> None:
+        """Set the bound gradients to 0."""
+        bound = [grad for grad in self._plan.gradients or () if grad is not None]
+        if self._plan.gradients is None:
+            raise FastoptError("zero_grad() clears bound gradients; bind(grads) first")
+        for grad in bound:
+            if not grad.flags.writeable:
+                raise FastoptError("a bound gradient is read-only; it can not be set to 0")
+        for grad in bound:
+            grad.fill(0.0)
+
+    @contextmanager
+    def extrapolated(self) -> Iterator[None]:
+        """Move the parameters to Nesterov's look-ahead point w - momentum * buffer for a while.
+
+        On leaving the block they are what they were, bit for bit::
+
+            with opt.extrapolated():
+                grads = gradient(w)
+            opt.step(grads)
+
+        Raises
+        ------
+        FastoptError
+            The rule takes its gradients where the parameters are (``nesterov="lookahead"`` and
+            the textbook's Nesterov do not).
+        """
+        if not self._looks_ahead:
+            raise FastoptError(
+                f"{type(self).__name__} takes gradients at the parameters themselves; "
+                "extrapolated() is for SGD(nesterov='lookahead')"
+            )
+        if self._extrapolating:
+            raise FastoptError("extrapolated() is already in use")
+        before = [(w, w.copy()) for group in self.param_groups for w in group.arrays.values()]
+        self._extrapolating = True
+        try:
+            for group in self.param_groups:
+                name, factor = self.lookahead(group.options) or ("", 0.0)
+                for key, w in group.arrays.items():
+                    if name:
+                        w -= w.dtype.type(factor) * self._arrays[key][name]
+            yield
+            self._gradients_at = self.step_count
+        finally:
+            for w, values in before:
+                w[...] = values
+            self._extrapolating = False
+
+    def _require_lookahead(self) -> None:
+        if self._extrapolating or self._gradients_at != self.step_count:
+            where = "inside" if self._extrapolating else "without"
+            raise FastoptError(
+                f"step() {where} extrapolated(): this rule takes gradients at the look-ahead "
+                "point and steps from the parameters:\n"
+                "    with opt.extrapolated():\n"
+                "        grads = gradient(opt.params)\n"
+                "    opt.step(grads)"
+            )
+
+    # Saving
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of all that a later `load_state_dict` needs, laid out as PyTorch's.
+
+        ``{"rule", "step_count", "state": {key: {"step", ...}}, "param_groups": [{...}]}``
+        """
+        return {
+            "rule": type(self).__name__,
+            "step_count": self.step_count,
+            "state": {
+                key: {
+                    name: value.item() if value is not self._arrays[key].get(name) else value.copy()
+                    for name, value in of_one.items()
+                }
+                for key, of_one in self.state.items()
+            },
+            "param_groups": [group.saved() for group in self.param_groups],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned, from an optimizer of the same class and shapes.
+
+        Raises
+        ------
+        FastoptError
+            Another rule, other groups, parameters, shapes, dtypes or options.  The optimizer is
+            unchanged then.
+        """
+        from fastopt._loading import load
+
+        load(self, state_dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "defaults": self._defaults,
+            "n_threads": self._n_threads,
+            "kind": self._kind,
+            "step_count": self.step_count,
+            "gradients_at": self._gradients_at,
+            "groups": [
+                (
+                    group.arrays,
+                    {**group.options, "lr": group.schedule or group["lr"]},
+                    group.initial_lr,
+                )
+                for group in self.param_groups
+            ],
+            "places": self._places,
+            "arrays": self._arrays,
+            "steps": self._steps,
+            "saved": self._saved,
+            "bound": self._plan.gradients,
+        }
+
+    def __setstate__(self, pickled: dict[str, Any]) -> None:
+        self._defaults = pickled["defaults"]
+        self._n_threads = pickled["n_threads"]
+        self._kind = pickled["kind"]
+        self.step_count = pickled["step_count"]
+        self._gradients_at = pickled["gradients_at"]
+        self._extrapolating = False
+        self._places = pickled["places"]
+        self._arrays = pickled["arrays"]
+        self._steps = pickled["steps"]
+        self._saved = pickled["saved"]
+        self.param_groups = []
+        for arrays, options, initial_lr in pickled["groups"]:
+            group = ParamGroup(self, arrays, options)
+            group.initial_lr = initial_lr
+            self.param_groups.append(group)
+        self._build()
+        if pickled["bound"] is not None:
+            self._plan.bind_in_order(pickled["bound"])
+
+    def __repr__(self) -> str:
+        arrays = [w for group in self.param_groups for w in group.arrays.values()]
+        size = sum(w.size for w in arrays)
+        lines = [
+            f"{type(self).__name__}: {len(arrays)} parameters, {size:,} elements, "
+            f"{self.step_count:,} steps taken"
+        ]
+        for i, group in enumerate(self.param_groups):
+            shown = {"lr": group["lr"], **{k: v for k, v in group.options.items() if k != "lr"}}
+            if group.schedule is not None:
+                shown["lr"] = group.schedule
+            head = f"  group {i}: " if len(self.param_groups) > 1 else "  "
+            lines.append(head + ", ".join(f"{name}={value!r}" for name, value in shown.items()))
+        return "\n".join(lines)
+
+
+def _kind_of(params: Any) -> str:
+    if isinstance(params, np.ndarray):
+        return "array"
+    return "dict" if isinstance(params, dict) else "list"
+
+
+def _as_groups(params: Any, kind: str) -> list[Mapping[str, Any]]:
+    """Return parameters in any form as group dicts; a list of the user's stays the same object."""
+    if kind != "list":
+        return [{"params": params}]
+    if not isinstance(params, list):
+        try:
+            params = list(params)
+        except TypeError:
+            raise TypeError(
+                f"params is a {type(params).__name__}; an array, a list or dict of arrays, or a "
+                "list of group dicts is needed"
+            ) from None
+    is_groups = any(isinstance(entry, dict) for entry in params)
+    return list(params) if is_groups else [{"params": params}]

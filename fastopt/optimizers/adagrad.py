@@ -1,0 +1,95 @@
+"""Facts of AdaGrad: rule adagrad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from fastopt._checks import at_least_0
+from fastopt.optimizer import Common, Lr, Optimizer, Params
+
+
+class Adagrad(Optimizer):
+    """AdaGrad: every element's learning rate falls with the sum of its squared gradients.
+
+    At step t, from 1::
+
+        s <- s + g^2
+        w <- w - lr/(1 + (t - 1)*lr_decay) * g / (sqrt(s + eps_root) + eps)
+
+    Parameters
+    ----------
+    params
+        Arrays to update in place: one, a list, a dict, or a list of group dicts.
+    lr
+        Learning rate >= 0, or a schedule.  Default 1e-2.
+    lr_decay
+        >= 0.  Default 0.
+    weight_decay
+        >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
+    initial_accumulator_value
+        What s starts at, >= 0.  Default 0.
+    eps, eps_root
+        >= 0, outside and inside the root.  Default 1e-10 and 0.  With both 0 an element whose
+        gradients were all 0 is 0/0 = NaN, as in PyTorch; optax leaves it alone.
+    **common
+        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.AdamW`, README.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An option outside its range or of the wrong type, parameters that can not be updated.
+
+    Notes
+    -----
+    State: ``sum``.
+
+    References
+    ----------
+    Duchi, Hazan & Singer 2011, Adaptive subgradient methods, Figure 1 with the diagonal G.
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt
+    >>> w = np.zeros(2)
+    >>> fastopt.Adagrad(w, lr=0.5).step(np.array([2.0, -8.0]))
+    >>> w.round(6)
+    array([-0.5,  0.5])
+    """
+
+    checks = {
+        "lr_decay": at_least_0,
+        "initial_accumulator_value": at_least_0,
+        "eps": at_least_0,
+        "eps_root": at_least_0,
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: Lr = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        eps_root: float = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        options = dict(
+            lr=lr,
+            lr_decay=lr_decay,
+            weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value,
+            eps=eps,
+            eps_root=eps_root,
+        )
+        super().__init__(params, options, **common)
+
+    @staticmethod
+    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        return "adagrad", ("sum",)
+
+    @staticmethod
+    def initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+        return {"sum": options["initial_accumulator_value"]}

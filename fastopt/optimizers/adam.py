@@ -1,0 +1,191 @@
+"""Facts of Adam, AMSGrad and AdamW: rules adam and adam_amsgrad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag
+from fastopt._errors import FastoptError
+from fastopt.optimizer import Common, Lr, Optimizer, Params
+
+
+class Adam(Optimizer):
+    """Adam: running means of the gradient and its square, corrected for their start at 0.
+
+    At step t, from 1, with c1 = 1 - beta1^t and c2 = 1 - beta2^t::
+
+        m <- beta1*m + (1 - beta1)*g
+        v <- beta2*v + (1 - beta2)*g^2
+        w <- w - lr/c1 * m / (sqrt(v/c2 + eps_root) + eps)            eps_mode="corrected"
+        w <- w - lr*sqrt(c2)/c1 * m / (sqrt(v + eps_root) + eps)      eps_mode="hat"
+
+    With ``amsgrad`` the largest v so far stands in v's place.
+
+    Parameters
+    ----------
+    params
+        Arrays to update in place: one, a list, a dict, or a list of group dicts.
+    lr
+        Learning rate >= 0, or a schedule.  Default 1e-3.
+    betas
+        beta1 and beta2, each 0 <= beta < 1.  Default (0.9, 0.999).
+    eps, eps_root
+        >= 0, outside and inside the root.  Default 1e-8 and 0.
+    weight_decay
+        >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
+    amsgrad
+        False; True or "raw": the largest v (the paper, PyTorch, Keras); "corrected": the largest
+        v/c2 (optax), which is not divided again.
+    eps_mode
+        "corrected" (Algorithm 1, PyTorch) or "hat" (end of section 2; Keras, scikit-learn).
+    bias_correction
+        Whether m and v are corrected; where False, c1 or c2 is 1.  Default (True, True).
+    **common
+        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.AdamW`, README.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An option outside its range or of the wrong type, parameters that can not be updated.
+
+    Notes
+    -----
+    State: ``exp_avg`` (m), ``exp_avg_sq`` (v), with amsgrad ``max_exp_avg_sq``.
+
+    References
+    ----------
+    Kingma & Ba 2015, Adam: a method for stochastic optimization, Algorithm 1 (arXiv 1412.6980).
+    Reddi, Kale & Kumar 2018, On the convergence of Adam and beyond, Algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt
+    >>> w = np.zeros(2)
+    >>> opt = fastopt.Adam(w, lr=0.1)
+    >>> opt.step(np.array([3.0, -0.01]))
+    >>> w.round(6)
+    array([-0.1,  0.1])
+    """
+
+    checks = {
+        "betas": Pair(decay_rate),
+        "eps": at_least_0,
+        "amsgrad": Choice((False, True, "raw", "corrected")),
+        "eps_root": at_least_0,
+        "eps_mode": Choice(("corrected", "hat")),
+        "bias_correction": Pair(flag),
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: Lr = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool | str = False,
+        *,
+        eps_root: float = 0.0,
+        eps_mode: str = "corrected",
+        bias_correction: tuple[bool, bool] = (True, True),
+        **common: Unpack[Common],
+    ) -> None:
+        options = dict(
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            eps_root=eps_root,
+            eps_mode=eps_mode,
+            bias_correction=bias_correction,
+        )
+        super().__init__(params, options, **common)
+
+    @staticmethod
+    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        if options["amsgrad"]:
+            return "adam_amsgrad", ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+        return "adam", ("exp_avg", "exp_avg_sq")
+
+    @staticmethod
+    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+        beta1, beta2 = options["betas"]
+        correct_m, correct_v = options["bias_correction"]
+        return {
+            "beta1": beta1,
+            "beta2": beta2,
+            "eps_hat": options["eps_mode"] == "hat",
+            "correct_m": correct_m,
+            "correct_v": correct_v,
+            "max_corrected": options["amsgrad"] == "corrected",
+        }
+
+    @staticmethod
+    def require(options: Mapping[str, Any]) -> None:
+        if options["amsgrad"] == "corrected" and options["eps_mode"] == "hat":
+            raise FastoptError(
+                "amsgrad='corrected' keeps v/c2, eps_mode='hat' does not divide by c2; "
+                "use amsgrad='raw' or eps_mode='corrected'"
+            )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: the parameter shrinks, the gradient is left alone.
+
+    Before Adam's step of the same call::
+
+        w <- w * (1 - lr*weight_decay)                decoupled_weight_decay=True or "lr"
+        w <- w * (1 - lr/lr_base*weight_decay)        decoupled_weight_decay="schedule_only"
+
+    where lr_base is the learning rate given at construction or the schedule's ``lr``.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, amsgrad, **options
+        As in `fastopt.Adam`.
+    weight_decay
+        >= 0.  Default 1e-2.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        As in `fastopt.Adam`.
+
+    References
+    ----------
+    Loshchilov & Hutter 2019, Decoupled weight decay regularization, Algorithm 2
+    (arXiv 1711.05101), which is "schedule_only"; PyTorch's is "lr".
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt
+    >>> w = np.ones(1)
+    >>> fastopt.AdamW(w, lr=0.1, weight_decay=0.5).step(np.zeros(1))
+    >>> w
+    array([0.95])
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: Lr = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool | str = False,
+        *,
+        decoupled_weight_decay: bool | str = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            decoupled_weight_decay=decoupled_weight_decay,
+            **options,
+        )

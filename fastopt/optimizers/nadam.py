@@ -1,0 +1,127 @@
+"""Facts of NAdam: rule nadam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from fastopt._checks import Choice, Pair, at_least_0, decay_rate
+from fastopt.optimizer import Lr, Optimizer, Params
+
+SCHEDULES = ("dozat", "none", "river", "uncorrected", "paper")  # the order of rules/nadam.h
+
+
+class NAdam(Optimizer):
+    """NAdam: Adam with Nesterov's momentum, on a schedule of momenta.
+
+    At step t, from 1, with mu_t = beta1*(1 - 0.96^(t*momentum_decay)/2), P_t the product of
+    mu_1 .. mu_t, c1 = 1 - beta1^t and c2 = 1 - beta2^t::
+
+        m <- beta1*m + (1 - beta1)*g
+        v <- beta2*v + (1 - beta2)*g^2
+        w <- w - lr*( mu_(t+1)/(1 - P_(t+1)) * m + (1 - mu_t)/(1 - P_t) * g )
+                  / (sqrt(v/c2 + eps_root) + eps)
+
+    Parameters
+    ----------
+    params
+        Arrays to update in place: one, a list, a dict, or a list of group dicts.
+    lr
+        Learning rate >= 0, or a schedule.  Default 2e-3.
+    betas
+        beta1 and beta2, each 0 <= beta < 1.  Default (0.9, 0.999).
+    eps, eps_root
+        >= 0, outside and inside the root.  Default 1e-8 and 0.
+    weight_decay
+        >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
+    momentum_decay
+        >= 0.  Default 4e-3; Keras's NAdam has 1.
+    decoupled_weight_decay
+        As in `fastopt.AdamW`.  Default False.
+    nadam_schedule
+        "dozat": the formula above (PyTorch, Keras).  The factors of m and g are otherwise
+        lr*beta1/(1 - beta1^(t+1)) and lr*(1 - beta1)/c1 for "none" (optax); lr*beta1/c1 and
+        lr*(1 - beta1)/c1 for "river"; these with v/c2 replaced by v for "uncorrected" (DL4J).
+        "paper": as "dozat" with mu_t for beta1 in m and v*beta2/c2 for v/c2.
+    **common
+        ``maximize``, ``n_threads``: see README.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An option outside its range or of the wrong type, parameters that can not be updated.
+
+    Notes
+    -----
+    State: ``exp_avg`` (m), ``exp_avg_sq`` (v) and the scalar ``mu_product`` (P), kept in double
+    precision; PyTorch keeps it in single.
+
+    References
+    ----------
+    Dozat 2016, Incorporating Nesterov momentum into Adam, Algorithm 2 (ICLR workshop).
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt
+    >>> w = np.zeros(1)
+    >>> fastopt.NAdam(w, lr=0.1, nadam_schedule="river").step(np.array([2.0]))
+    >>> w.round(6)
+    array([-0.19])
+    """
+
+    checks = {
+        "betas": Pair(decay_rate),
+        "eps": at_least_0,
+        "momentum_decay": at_least_0,
+        "eps_root": at_least_0,
+        "nadam_schedule": Choice(SCHEDULES),
+    }
+    saved_scalar = "mu_product"
+
+    def __init__(
+        self,
+        params: Params,
+        lr: Lr = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool | str = False,
+        *,
+        eps_root: float = 0.0,
+        nadam_schedule: str = "dozat",
+        maximize: bool = False,
+        n_threads: int | None = None,
+    ) -> None:
+        options = dict(
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            momentum_decay=momentum_decay,
+            eps_root=eps_root,
+            nadam_schedule=nadam_schedule,
+        )
+        super().__init__(
+            params,
+            options,
+            decoupled_weight_decay=decoupled_weight_decay,
+            maximize=maximize,
+            n_threads=n_threads,
+        )
+
+    @staticmethod
+    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        return "nadam", ("exp_avg", "exp_avg_sq")
+
+    @staticmethod
+    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+        beta1, beta2 = options["betas"]
+        return {
+            "beta1": beta1,
+            "beta2": beta2,
+            "schedule": SCHEDULES.index(options["nadam_schedule"]),
+            # In decimal: the C library's pow gives other bits on other CPUs.
+            "decay_base": float(Decimal("0.96") ** Decimal(options["momentum_decay"])),
+        }

@@ -1,0 +1,139 @@
+"""Facts of RMSProp: rules rmsprop, rmsprop_centered and both with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from fastopt._checks import at_least_0, decay_rate, flag
+from fastopt._errors import FastoptError
+from fastopt.optimizer import Common, Lr, Optimizer, Params
+
+
+class RMSprop(Optimizer):
+    """RMSProp: the gradient over its running root mean square, or standard deviation.
+
+    ::
+
+        s <- alpha*s + (1 - alpha)*g^2
+        m <- alpha*m + (1 - alpha)*g        centered only
+        x  = g / (sqrt(var + eps_root) + eps),  var = s or max(s - m^2, 0)
+        w <- w - lr*x                       momentum = 0
+        b <- momentum*b + x;  w <- w - lr*b
+
+    ``nesterov`` and ``lr_in_buffer`` act on b as in `fastopt.SGD`.
+
+    Parameters
+    ----------
+    params
+        Arrays to update in place: one, a list, a dict, or a list of group dicts.
+    lr
+        Learning rate >= 0, or a schedule.  Default 1e-2.
+    alpha
+        0 <= alpha < 1.  Default 0.99.
+    eps, eps_root
+        >= 0, outside and inside the root.  Default 1e-8 and 0.
+    weight_decay
+        >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
+    momentum
+        >= 0.  Default 0: no buffer.
+    centered
+        Whether the mean is taken out.  Default False.
+    nesterov
+        Whether the step is momentum*b + x; needs momentum > 0.  Default False.
+    lr_in_buffer
+        Whether b holds lr*x (Keras, optax) rather than x (PyTorch).  Default False.
+    initial_accumulator_value
+        What s starts at, >= 0.  Default 0.
+    bias_correction
+        Whether s and m are divided by 1 - alpha^t where they are used.  Default False.
+    **common
+        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.AdamW`, README.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An option outside its range or of the wrong type, parameters that can not be updated.
+
+    Notes
+    -----
+    State: ``square_avg`` (s), ``grad_avg`` (m), ``momentum_buffer`` (b).  Rounding can take
+    s - m^2 below 0, where PyTorch gives NaN; here it is 0 then.
+
+    References
+    ----------
+    Tieleman & Hinton 2012, Coursera lecture 6e.  Graves 2013, Generating sequences with recurrent
+    neural networks, eq. 38-45 (arXiv 1308.0850), for the centered form.
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt
+    >>> w = np.zeros(2)
+    >>> fastopt.RMSprop(w, lr=0.01, alpha=0.75).step(np.array([4.0, -0.5]))
+    >>> w.round(6)
+    array([-0.02,  0.02])
+    """
+
+    checks = {
+        "alpha": decay_rate,
+        "eps": at_least_0,
+        "momentum": at_least_0,
+        "centered": flag,
+        "eps_root": at_least_0,
+        "nesterov": flag,
+        "lr_in_buffer": flag,
+        "initial_accumulator_value": at_least_0,
+        "bias_correction": flag,
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: Lr = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        eps_root: float = 0.0,
+        nesterov: bool = False,
+        lr_in_buffer: bool = False,
+        initial_accumulator_value: float = 0.0,
+        bias_correction: bool = False,
+        **common: Unpack[Common],
+    ) -> None:
+        options = dict(
+            lr=lr,
+            alpha=alpha,
+            eps=eps,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            centered=centered,
+            eps_root=eps_root,
+            nesterov=nesterov,
+            lr_in_buffer=lr_in_buffer,
+            initial_accumulator_value=initial_accumulator_value,
+            bias_correction=bias_correction,
+        )
+        super().__init__(params, options, **common)
+
+    @staticmethod
+    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        rule, states = "rmsprop", ["square_avg"]
+        if options["centered"]:
+            rule += "_centered"
+            states += ["grad_avg"]
+        if options["momentum"] > 0:
+            rule += "_momentum"
+            states += ["momentum_buffer"]
+        return rule, tuple(states)
+
+    @staticmethod
+    def require(options: Mapping[str, Any]) -> None:
+        if options["nesterov"] and options["momentum"] == 0:
+            raise FastoptError("nesterov=True needs momentum > 0, not momentum=0.0")
+
+    @staticmethod
+    def initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+        return {"square_avg": options["initial_accumulator_value"]}

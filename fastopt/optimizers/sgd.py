@@ -1,0 +1,132 @@
+"""Facts of gradient descent, momentum and Nesterov: rules sgd and momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from fastopt._checks import Choice, Real, at_least_0, flag
+from fastopt._errors import FastoptError
+from fastopt.optimizer import Common, Lr, Optimizer, Params
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum or Nesterov's momentum.
+
+    Full gradients make it gradient descent, gradients of one sample stochastic gradient descent,
+    of a few samples mini-batch gradient descent.  With ``momentum`` = mu and a buffer b::
+
+        b <- mu*b + (1 - dampening)*g       (first_step="copy": b <- g the first time)
+        w <- w - lr*b                       nesterov=False
+        w <- w - lr*(g + mu*b)              nesterov=True
+
+    With ``lr_in_buffer`` the learning rate is inside (Polyak, Keras), which differs where it
+    changes between steps::
+
+        b <- mu*b + lr*(1 - dampening)*g
+        w <- w - b,  or  w <- w - (mu*b + lr*g)
+
+    Parameters
+    ----------
+    params
+        Arrays to update in place: one, a list, a dict, or a list of group dicts.
+    lr
+        Learning rate >= 0, or a schedule.  Default 1e-3.
+    momentum
+        mu >= 0.  Default 0: no buffer.
+    dampening
+        Any number.  Default 0.
+    weight_decay
+        >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
+    nesterov
+        True needs momentum > 0 and dampening 0.  "lookahead" is Nesterov's own form: gradients are
+        taken at w - mu*b, inside ``with opt.extrapolated():``; it needs ``lr_in_buffer``.
+    lr_in_buffer
+        Whether b holds steps rather than gradients.  Default False (PyTorch).
+    first_step
+        "copy" (PyTorch: the first gradient enters undamped) or "accumulate".
+    **common
+        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.AdamW`, README.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An option outside its range or of the wrong type, parameters that can not be updated.
+
+    Notes
+    -----
+    State: ``momentum_buffer``, with momentum > 0.  It is minus Keras's velocity.
+
+    References
+    ----------
+    Polyak 1964, Some methods of speeding up the convergence of iteration methods, eq. 9.
+    Nesterov 1983; Sutskever et al. 2013, eq. 3-4.
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt
+    >>> w = np.array([1.0, 2.0])
+    >>> opt = fastopt.SGD(w, lr=0.5)
+    >>> opt.step(np.array([1.0, -1.0]))
+    >>> w
+    array([0.5, 2.5])
+    """
+
+    checks = {
+        "momentum": at_least_0,
+        "dampening": Real(),
+        "nesterov": Choice((False, True, "lookahead")),
+        "lr_in_buffer": flag,
+        "first_step": Choice(("copy", "accumulate")),
+    }
+
+    def __init__(
+        self,
+        params: Params,
+        lr: Lr = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool | str = False,
+        *,
+        lr_in_buffer: bool = False,
+        first_step: str = "copy",
+        **common: Unpack[Common],
+    ) -> None:
+        options = dict(
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            lr_in_buffer=lr_in_buffer,
+            first_step=first_step,
+        )
+        super().__init__(params, options, **common)
+
+    @staticmethod
+    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        return ("momentum", ("momentum_buffer",)) if options["momentum"] > 0 else ("sgd", ())
+
+    @staticmethod
+    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+        return {
+            "nesterov": options["nesterov"] is True,
+            "copy_first": options["first_step"] == "copy",
+        }
+
+    @staticmethod
+    def require(options: Mapping[str, Any]) -> None:
+        if options["nesterov"] and not (options["momentum"] > 0 and options["dampening"] == 0):
+            raise FastoptError(
+                f"nesterov={options['nesterov']!r} needs momentum > 0 and dampening 0, not "
+                f"momentum={options['momentum']} and dampening={options['dampening']}"
+            )
+        if options["nesterov"] == "lookahead" and not options["lr_in_buffer"]:
+            raise FastoptError("nesterov='lookahead' needs lr_in_buffer=True")
+
+    @staticmethod
+    def lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:
+        if options["nesterov"] == "lookahead":
+            return "momentum_buffer", options["momentum"]
+        return None

@@ -1,0 +1,72 @@
+"""Builds fastopt._core: the C of csrc/ and its Cython boundary, against the limited API.
+
+FASTOPT_OPENMP=0 builds without threads, as does a compiler that has no OpenMP.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CFLAGS = [
+    "-std=c11",
+    "-O3",
+    "-fno-math-errno",  # else a loop with sqrt does not vectorise
+    "-fno-trapping-math",  # else a loop with a choice does not
+    "-ffp-contract=off",  # equal bits with and without FMA
+]
+LIMITED_API = "0x030B0000"  # CPython 3.11
+
+
+class BuildExt(build_ext):
+    def build_extensions(self) -> None:
+        if os.environ.get("FASTOPT_OPENMP", "1") != "0" and self.has_openmp():
+            for extension in self.extensions:
+                extension.extra_compile_args.append("-fopenmp")
+                extension.extra_link_args.append("-fopenmp")
+        super().build_extensions()
+
+    def has_openmp(self) -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text("#include <omp.h>\nint main(void) { return omp_in_parallel(); }")
+            try:
+                objects = self.compiler.compile(
+                    [str(source)], output_dir=folder, extra_preargs=["-fopenmp"]
+                )
+                self.compiler.link_executable(
+                    objects, str(Path(folder, "probe")), extra_postargs=["-fopenmp"]
+                )
+            except Exception:  # distutils has a class of error for each compiler
+                print("fastopt: this compiler has no OpenMP; building without threads")
+                return False
+        return True
+
+
+core = Extension(
+    "fastopt._core",
+    sources=["fastopt/_core.pyx", *sorted(map(str, Path("csrc").rglob("*.c")))],
+    depends=[
+        "fastopt/_csrc.pxd",
+        *sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in {".h", ".inc", ".def"}),
+    ],
+    include_dirs=["csrc", np.get_include()],
+    define_macros=[
+        ("Py_LIMITED_API", LIMITED_API),
+        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+        ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+    ],
+    extra_compile_args=CFLAGS,
+    extra_link_args=[],
+    py_limited_api=True,
+)
+
+setup(
+    ext_modules=cythonize([core], build_dir="build", language_level=3),
+    cmdclass={"build_ext": BuildExt},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

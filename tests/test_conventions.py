@@ -1,0 +1,703 @@
+"""create(): names, errors, defaults, and the formulas of the textbook and of DL4J.
+
+The formulas here are written down step by step from the textbook and from libnd4j's updaters.
+PyTorch, optax and Keras themselves are run in peers/.
+"""
+
+import contextlib
+import math
+
+import numpy as np
+import pytest
+
+import fastopt
+from fastopt.schedules import inverse_time
+
+THETA = np.array([1.5, -0.7, 0.2, -2.0, 0.01])
+RATES = [0.2 / (1 + 0.3 * t) for t in range(15)]  # falling: shows where the rate stands
+
+
+def gradient(theta):
+    """Of .5 theta' A theta + sum(1 - cos(theta)), with A of eigenvalues from 0.01 to 100."""
+    return np.array([100.0, 3.0, 0.01, 0.2, 1.0]) * theta + np.sin(theta)
+
+
+def assert_follows(opt, theta, path, rates):
+    """Take one step for each rate and compare with the path after each."""
+    looks_ahead = opt.param_groups[0].get("nesterov") == "lookahead"
+    moved = np.abs(theta)
+    before = theta.copy()
+    for rate, expected in zip(rates, path, strict=True):
+        opt.lr = rate
+        with opt.extrapolated() if looks_ahead else contextlib.nullcontext():
+            g = gradient(theta)
+        opt.step(g)
+        moved = moved + np.abs(theta - before)
+        before = theta.copy()
+        assert (np.abs(theta - expected) <= 16 * np.finfo(theta.dtype).eps * moved).all()
+
+
+# The textbook ---------------------------------------------------------------------------
+
+
+def book_gd(theta, rates):
+    for lr in rates:
+        theta = theta - lr * gradient(theta)
+        yield theta
+
+
+def book_momentum(theta, rates, a=0.9):
+    D = 0.0
+    for lr in rates:
+        D = a * D + lr * gradient(theta)
+        theta = theta - D
+        yield theta
+
+
+def book_nesterov(theta, rates, a=0.9):
+    D = 0.0
+    for lr in rates:
+        D = a * D + lr * gradient(theta - a * D)
+        theta = theta - D
+        yield theta
+
+
+def book_adagrad(theta, rates, e=1e-8):
+    G = 0.0
+    for lr in rates:
+        g = gradient(theta)
+        G = G + g**2
+        theta = theta - lr * g / np.sqrt(G + e)
+        yield theta
+
+
+def book_adadelta(theta, rates, a=0.95, e=1e-8):
+    Eg = Ed = np.zeros_like(theta)
+    for _ in rates:
+        g = gradient(theta)
+        Eg = a * Eg + (1 - a) * g**2
+        d = -np.sqrt(Ed + e) / np.sqrt(Eg + e) * g
+        Ed = a * Ed + (1 - a) * d**2
+        theta = theta + d
+        yield theta
+
+
+def book_rmsprop(theta, rates, a=0.9, e=1e-8):
+    E = 0.0
+    for lr in rates:
+        g = gradient(theta)
+        E = a * E + (1 - a) * g**2
+        theta = theta - lr * g / np.sqrt(E + e)
+        yield theta
+
+
+def book_adam(theta, rates, b1=0.9, b2=0.999, e=1e-8, decay=0.0):
+    m = v = 0.0
+    for t, lr in enumerate(rates, 1):
+        g = gradient(theta)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        mhat = m / (1 - b1**t)
+        vhat = v / (1 - b2**t)
+        schedule = lr / rates[0]  # eta_t of Loshchilov and Hutter: 1 at the base rate
+        theta = theta - lr * mhat / np.sqrt(vhat + e) - schedule * decay * theta
+        yield theta
+
+
+def book_amsgrad(theta, rates, b1=0.9, b2=0.999, e=1e-8):
+    m = v = vhat = np.zeros_like(theta)
+    for lr in rates:
+        g = gradient(theta)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        vhat = np.maximum(vhat, v)
+        theta = theta - lr * m / np.sqrt(vhat + e)
+        yield theta
+
+
+def book_adamax(theta, rates, b1=0.9, b2=0.999):
+    m = u = np.zeros_like(theta)
+    for t, lr in enumerate(rates, 1):
+        g = gradient(theta)
+        m = b1 * m + (1 - b1) * g
+        u = np.maximum(b2 * u, np.abs(g))
+        theta = theta - lr / (1 - b1**t) * m / u
+        yield theta
+
+
+def book_nadam(theta, rates, b1=0.9, b2=0.999, e=1e-8):
+    m = n = 0.0
+    mu = [b1 * (1 - 0.5 * 0.96 ** (t / 250)) for t in range(len(rates) + 2)]
+    for t, lr in enumerate(rates, 1):
+        g = gradient(theta)
+        m = mu[t] * m + (1 - mu[t]) * g
+        n = b2 * n + (1 - b2) * g**2
+        mhat = mu[t + 1] * m / (1 - math.prod(mu[1 : t + 2]))
+        mhat = mhat + (1 - mu[t]) * g / (1 - math.prod(mu[1 : t + 1]))
+        nhat = b2 * n / (1 - b2**t)
+        theta = theta - lr * mhat / (np.sqrt(nhat) + e)
+        yield theta
+
+
+GENTLE = [0.05 * rate for rate in RATES]  # below 2/curvature for the rules that do not rescale
+ONES = [1.0] * 15
+
+BOOK = [
+    ("gd", {}, book_gd, {}, GENTLE),
+    ("SGD", {}, book_gd, {}, GENTLE),
+    ("sgd", {"momentum": 0.7}, book_momentum, {"a": 0.7}, GENTLE),
+    ("momentum", {}, book_momentum, {}, GENTLE),
+    ("nesterov", {}, book_nesterov, {}, GENTLE),
+    ("nesterov", {"momentum": 0.6}, book_nesterov, {"a": 0.6}, GENTLE),
+    ("AdaGrad", {}, book_adagrad, {}, RATES),
+    ("AdaGrad", {"eps": 0.03}, book_adagrad, {"e": 0.03}, RATES),
+    ("AdaDelta", {}, book_adadelta, {}, ONES),
+    ("AdaDelta", {"rho": 0.8, "eps": 0.03}, book_adadelta, {"a": 0.8, "e": 0.03}, ONES),
+    ("RMSProp", {}, book_rmsprop, {}, RATES),
+    ("RMSProp", {"alpha": 0.8, "eps": 0.03}, book_rmsprop, {"a": 0.8, "e": 0.03}, RATES),
+    ("Adam", {}, book_adam, {}, RATES),
+    (
+        "Adam",
+        {"betas": (0.8, 0.95), "eps": 0.03},
+        book_adam,
+        {"b1": 0.8, "b2": 0.95, "e": 0.03},
+        RATES,
+    ),
+    ("AMSGrad", {}, book_amsgrad, {}, RATES),
+    ("AMSGrad", {"eps": 0.03}, book_amsgrad, {"e": 0.03}, RATES),
+    ("AdaMax", {}, book_adamax, {}, RATES),
+    ("AdaMax", {"betas": (0.8, 0.95)}, book_adamax, {"b1": 0.8, "b2": 0.95}, RATES),
+    ("NAdam", {}, book_nadam, {}, RATES),
+    ("NAdam", {"eps": 0.03}, book_nadam, {"e": 0.03}, RATES),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "formula", "symbols", "rates"),
+    BOOK,
+    ids=[f"{name}-{'-'.join(options)}" for name, options, *_ in BOOK],
+)
+def test_textbook_formula_at_every_step(name, options, formula, symbols, rates):
+    theta = THETA.copy()
+    opt = fastopt.create(name, theta, convention="textbook", **options)
+    assert_follows(opt, theta, formula(THETA, rates, **symbols), rates)
+
+
+def test_textbook_adamw_scales_its_decay_by_the_schedule_alone():
+    theta = THETA.copy()
+    opt = fastopt.create(
+        "adamw", theta, convention="textbook", lr=RATES[0], weight_decay=0.02, eps=0.03
+    )
+    assert_follows(opt, theta, book_adam(THETA, RATES, e=0.03, decay=0.02), RATES)
+
+
+def test_lr_may_be_a_schedule():
+    theta = THETA.copy()
+    lr = inverse_time(0.01, 0.3)
+    opt = fastopt.create("momentum", theta, convention="textbook", lr=lr)
+    for expected in book_momentum(THETA, [lr(t) for t in range(1, 13)]):
+        opt.step(gradient(theta))
+        np.testing.assert_allclose(theta, expected, rtol=1e-14, atol=1e-15)
+
+
+def test_textbook_adamax_is_0_over_0_where_the_gradient_was_always_0():
+    theta = np.ones(2)
+    fastopt.create("adamax", theta, convention="textbook").step(np.array([0.0, 2.0]))
+    np.testing.assert_array_equal(theta, [np.nan, 1 - 2e-3])
+
+
+# DL4J -----------------------------------------------------------------------------------
+# Each as libnd4j/include/ops/declarable/helpers/cpu/updater*.cpp has it: `iteration` from 0,
+# what it returns is subtracted; initial states from nd4j's learning/*Updater.java.
+
+
+def dl4j_sgd(theta, rates):
+    for lr in rates:
+        theta = theta - lr * gradient(theta)
+        yield theta
+
+
+def dl4j_nesterovs(theta, rates, momentum=0.9):
+    v = np.zeros_like(theta)
+    for lr in rates:
+        previous = momentum * v
+        v = previous - lr * gradient(theta)
+        theta = theta - (previous + (-momentum - 1) * v)
+        yield theta
+
+
+def dl4j_adagrad(theta, rates, epsilon=1e-6):
+    h = np.full_like(theta, 1e-6)
+    for lr in rates:
+        g = gradient(theta)
+        h = h + g * g
+        theta = theta - lr * g / (np.sqrt(h) + epsilon)
+        yield theta
+
+
+def dl4j_adadelta(theta, rates, rho=0.95, epsilon=1e-6):
+    msg = msdx = np.zeros_like(theta)
+    for _ in rates:
+        g = gradient(theta)
+        msg = rho * msg + g * g * (1 - rho)
+        update = g * (np.sqrt(msdx + epsilon) / np.sqrt(msg + epsilon))
+        msdx = rho * msdx + update * update * (1 - rho)
+        theta = theta - update
+        yield theta
+
+
+def dl4j_rmsprop(theta, rates, decay=0.95, epsilon=1e-8):
+    state = np.full_like(theta, epsilon)
+    for lr in rates:
+        g = gradient(theta)
+        state = state * decay + g * g * (1 - decay)
+        theta = theta - lr * g / (np.sqrt(state) + epsilon)
+        yield theta
+
+
+def dl4j_adam(theta, rates, beta1=0.9, beta2=0.999, epsilon=1e-8, hold_max=False):
+    m = v = h = np.zeros_like(theta)
+    for iteration, lr in enumerate(rates):
+        g = gradient(theta)
+        alpha = lr * np.sqrt(1 - beta2 ** (iteration + 1)) / (1 - beta1 ** (iteration + 1))
+        m = beta1 * m + g * (1 - beta1)
+        v = beta2 * v + g * g * (1 - beta2)
+        h = np.maximum(h, v) if hold_max else v
+        theta = theta - m * alpha / (np.sqrt(h) + epsilon)
+        yield theta
+
+
+def dl4j_adamax(theta, rates, beta1=0.9, beta2=0.999):
+    m = u = np.zeros_like(theta)
+    for iteration, lr in enumerate(rates):
+        g = gradient(theta)
+        m = beta1 * m + g * (1 - beta1)
+        u = np.maximum(beta2 * u, np.abs(g)) + 1e-32
+        theta = theta - m * (lr / (1 - beta1 ** (iteration + 1))) / u
+        yield theta
+
+
+def dl4j_nadam(theta, rates, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    m = v = np.zeros_like(theta)
+    for iteration, lr in enumerate(rates):
+        g = gradient(theta)
+        new = g * (1 - beta1)
+        m = beta1 * m + new
+        v = beta2 * v + g * g * (1 - beta2)
+        mean = (m * beta1 + new) / (1 - beta1 ** (iteration + 1))
+        theta = theta - lr * mean / (np.sqrt(v) + epsilon)
+        yield theta
+
+
+BETAS = {"betas": (0.8, 0.95)}
+BETA12 = {"beta1": 0.8, "beta2": 0.95}
+TINY = [1e-3 * rate for rate in RATES]  # NADAM does not correct v, so its first steps are large
+
+DL4J = [
+    ("SGD", {}, dl4j_sgd, {}, GENTLE),
+    ("NESTEROVS", {}, dl4j_nesterovs, {}, GENTLE),
+    ("NESTEROVS", {"momentum": 0.6}, dl4j_nesterovs, {"momentum": 0.6}, GENTLE),
+    ("ADAGRAD", {}, dl4j_adagrad, {}, RATES),
+    ("ADAGRAD", {"eps": 0.03}, dl4j_adagrad, {"epsilon": 0.03}, RATES),
+    ("ADADELTA", {}, dl4j_adadelta, {}, ONES),
+    ("ADADELTA", {"rho": 0.8, "eps": 0.03}, dl4j_adadelta, {"rho": 0.8, "epsilon": 0.03}, ONES),
+    ("RMSPROP", {}, dl4j_rmsprop, {}, RATES),
+    (
+        "RMSPROP",
+        {"alpha": 0.8, "eps": 0.03},
+        dl4j_rmsprop,
+        {"decay": 0.8, "epsilon": 0.03},
+        RATES,
+    ),
+    ("ADAM", {}, dl4j_adam, {}, RATES),
+    ("ADAM", {**BETAS, "eps": 0.03}, dl4j_adam, {**BETA12, "epsilon": 0.03}, RATES),
+    ("AMSGRAD", {}, dl4j_adam, {"hold_max": True}, RATES),
+    (
+        "AMSGRAD",
+        {**BETAS, "eps": 0.03},
+        dl4j_adam,
+        {**BETA12, "epsilon": 0.03, "hold_max": True},
+        RATES,
+    ),
+    ("ADAMAX", {}, dl4j_adamax, {}, RATES),
+    ("ADAMAX", BETAS, dl4j_adamax, BETA12, RATES),
+    ("NADAM", {}, dl4j_nadam, {}, TINY),
+    ("NADAM", {**BETAS, "eps": 0.03}, dl4j_nadam, {**BETA12, "epsilon": 0.03}, TINY),
+    ("NONE", {}, dl4j_sgd, {}, ONES[:3]),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "formula", "symbols", "rates"),
+    DL4J,
+    ids=[f"{name}-{'-'.join(options)}" for name, options, *_ in DL4J],
+)
+def test_dl4j_formula_at_every_step(name, options, formula, symbols, rates):
+    theta = THETA.copy()
+    opt = fastopt.create(name, theta, convention="dl4j", **options)
+    assert_follows(opt, theta, formula(THETA, rates, **symbols), rates)
+
+
+def test_dl4j_adamax_adds_1e_32_to_its_state():
+    theta = np.ones(1)
+    opt = fastopt.create("adamax", theta, convention="dl4j")
+    opt.step(np.zeros(1))
+    assert opt.state[0]["exp_inf"] == 1e-32
+    assert theta == 1  # 0/1e-32, not 0/0
+
+
+# Defaults -------------------------------------------------------------------------------
+
+SGD = {
+    "momentum": 0.0,
+    "dampening": 0.0,
+    "nesterov": False,
+    "lr_in_buffer": False,
+    "first_step": "copy",
+}
+ADAGRAD = {"lr_decay": 0.0}
+RMSPROP = {"momentum": 0.0, "centered": False, "nesterov": False, "bias_correction": False}
+ADAM = {"betas": (0.9, 0.999)}
+CORRECTED = {**ADAM, "eps_mode": "corrected", "bias_correction": (True, True)}
+HAT = {**ADAM, "eps_mode": "hat", "bias_correction": (True, True)}
+OUTSIDE = {"eps": 1e-8, "eps_root": 0.0}
+INSIDE = {"eps": 0.0, "eps_root": 1e-8}
+KERAS_OUTSIDE = {"eps": 1e-7, "eps_root": 0.0}
+KERAS_INSIDE = {"eps": 0.0, "eps_root": 1e-7}
+
+# convention, name -> lr and all options of the class but the common ones
+DEFAULTS = {
+    ("torch", "sgd"): (1e-3, SGD),
+    ("torch", "momentum"): (1e-3, {**SGD, "momentum": 0.9}),
+    ("torch", "nesterov"): (1e-3, {**SGD, "momentum": 0.9, "nesterov": True}),
+    ("torch", "adagrad"): (
+        1e-2,
+        {**ADAGRAD, "initial_accumulator_value": 0.0, "eps": 1e-10, "eps_root": 0.0},
+    ),
+    ("torch", "adadelta"): (1.0, {"rho": 0.9, "eps": 1e-6}),
+    ("torch", "rmsprop"): (
+        1e-2,
+        {
+            **RMSPROP,
+            **OUTSIDE,
+            "alpha": 0.99,
+            "initial_accumulator_value": 0.0,
+            "lr_in_buffer": False,
+        },
+    ),
+    ("torch", "adam"): (1e-3, {**CORRECTED, **OUTSIDE, "amsgrad": False}),
+    ("torch", "amsgrad"): (1e-3, {**CORRECTED, **OUTSIDE, "amsgrad": "raw"}),
+    ("torch", "adamw"): (1e-3, {**CORRECTED, **OUTSIDE, "amsgrad": False}),
+    ("torch", "adamax"): (2e-3, {**ADAM, "eps": 1e-8, "eps_mode": "max"}),
+    ("torch", "nadam"): (
+        2e-3,
+        {**ADAM, **OUTSIDE, "momentum_decay": 4e-3, "nadam_schedule": "dozat"},
+    ),
+    ("torch", "none"): (1.0, SGD),
+    ("keras", "sgd"): (1e-2, {**SGD, "lr_in_buffer": True}),
+    ("keras", "momentum"): (1e-2, {**SGD, "momentum": 0.9, "lr_in_buffer": True}),
+    ("keras", "nesterov"): (
+        1e-2,
+        {**SGD, "momentum": 0.9, "nesterov": True, "lr_in_buffer": True},
+    ),
+    ("keras", "adagrad"): (
+        1e-3,
+        {**ADAGRAD, **KERAS_INSIDE, "initial_accumulator_value": 0.1},
+    ),
+    ("keras", "adadelta"): (1e-3, {"rho": 0.95, "eps": 1e-7}),
+    ("keras", "rmsprop"): (
+        1e-3,
+        {
+            **RMSPROP,
+            **KERAS_INSIDE,
+            "alpha": 0.9,
+            "initial_accumulator_value": 0.0,
+            "lr_in_buffer": True,
+        },
+    ),
+    ("keras", "adam"): (1e-3, {**HAT, **KERAS_OUTSIDE, "amsgrad": False}),
+    ("keras", "amsgrad"): (1e-3, {**HAT, **KERAS_OUTSIDE, "amsgrad": "raw"}),
+    ("keras", "adamw"): (1e-3, {**HAT, **KERAS_OUTSIDE, "amsgrad": False}),
+    ("keras", "adamax"): (1e-3, {**ADAM, "eps": 1e-7, "eps_mode": "outside"}),
+    ("keras", "nadam"): (
+        1e-3,
+        {**ADAM, **KERAS_OUTSIDE, "momentum_decay": 1.0, "nadam_schedule": "dozat"},
+    ),
+    ("keras", "none"): (1.0, SGD),
+    ("optax", "sgd"): (None, SGD),
+    ("optax", "momentum"): (None, {**SGD, "momentum": 0.9}),
+    ("optax", "nesterov"): (None, {**SGD, "momentum": 0.9, "nesterov": True}),
+    ("optax", "adagrad"): (
+        None,
+        {**ADAGRAD, **KERAS_INSIDE, "initial_accumulator_value": 0.1},
+    ),
+    ("optax", "adadelta"): (1.0, {"rho": 0.9, "eps": 1e-6}),
+    ("optax", "rmsprop"): (
+        None,
+        {
+            **RMSPROP,
+            **INSIDE,
+            "alpha": 0.9,
+            "initial_accumulator_value": 0.0,
+            "lr_in_buffer": True,
+        },
+    ),
+    ("optax", "adam"): (None, {**CORRECTED, **OUTSIDE, "amsgrad": False}),
+    ("optax", "amsgrad"): (None, {**CORRECTED, **OUTSIDE, "amsgrad": "corrected"}),
+    ("optax", "adamw"): (None, {**CORRECTED, **OUTSIDE, "amsgrad": False}),
+    ("optax", "adamax"): (None, {**ADAM, "eps": 1e-8, "eps_mode": "max"}),
+    ("optax", "nadam"): (None, {**ADAM, **OUTSIDE, "nadam_schedule": "none"}),
+    ("optax", "none"): (1.0, SGD),
+    ("dl4j", "sgd"): (1e-3, SGD),
+    ("dl4j", "nesterov"): (
+        0.1,
+        {**SGD, "momentum": 0.9, "nesterov": True, "lr_in_buffer": True},
+    ),
+    ("dl4j", "adagrad"): (
+        0.1,
+        {**ADAGRAD, "initial_accumulator_value": 1e-6, "eps": 1e-6, "eps_root": 0.0},
+    ),
+    ("dl4j", "adadelta"): (1.0, {"rho": 0.95, "eps": 1e-6}),
+    ("dl4j", "rmsprop"): (
+        0.1,
+        {**RMSPROP, **OUTSIDE, "alpha": 0.95, "initial_accumulator_value": 1e-8},
+    ),
+    ("dl4j", "adam"): (1e-3, {**HAT, **OUTSIDE, "amsgrad": False}),
+    ("dl4j", "amsgrad"): (1e-3, {**HAT, **OUTSIDE, "amsgrad": "raw"}),
+    ("dl4j", "adamax"): (1e-3, {**ADAM, "eps": 1e-32, "eps_mode": "state"}),
+    ("dl4j", "nadam"): (1e-3, {**ADAM, **OUTSIDE, "nadam_schedule": "uncorrected"}),
+    ("dl4j", "none"): (1.0, SGD),
+    ("textbook", "sgd"): (1e-2, {**SGD, "lr_in_buffer": True}),
+    ("textbook", "momentum"): (1e-2, {**SGD, "momentum": 0.9, "lr_in_buffer": True}),
+    ("textbook", "nesterov"): (
+        1e-2,
+        {**SGD, "momentum": 0.9, "nesterov": "lookahead", "lr_in_buffer": True},
+    ),
+    ("textbook", "adagrad"): (1e-2, {**ADAGRAD, **INSIDE, "initial_accumulator_value": 0.0}),
+    ("textbook", "adadelta"): (1.0, {"rho": 0.95, "eps": 1e-8}),
+    ("textbook", "rmsprop"): (
+        1e-3,
+        {
+            **RMSPROP,
+            **INSIDE,
+            "alpha": 0.9,
+            "initial_accumulator_value": 0.0,
+            "lr_in_buffer": True,
+        },
+    ),
+    ("textbook", "adam"): (1e-3, {**CORRECTED, **INSIDE, "amsgrad": False}),
+    ("textbook", "amsgrad"): (
+        1e-3,
+        {**CORRECTED, **INSIDE, "amsgrad": "raw", "bias_correction": (False, False)},
+    ),
+    ("textbook", "adamw"): (1e-3, {**CORRECTED, **INSIDE, "amsgrad": False}),
+    ("textbook", "adamax"): (2e-3, {**ADAM, "eps": 0.0, "eps_mode": "max"}),
+    ("textbook", "nadam"): (
+        2e-3,
+        {**ADAM, **OUTSIDE, "momentum_decay": 4e-3, "nadam_schedule": "paper"},
+    ),
+    ("textbook", "none"): (1.0, SGD),
+}
+
+CLASSES = {
+    "sgd": fastopt.SGD,
+    "momentum": fastopt.SGD,
+    "nesterov": fastopt.SGD,
+    "adagrad": fastopt.Adagrad,
+    "adadelta": fastopt.Adadelta,
+    "rmsprop": fastopt.RMSprop,
+    "adam": fastopt.Adam,
+    "amsgrad": fastopt.Adam,
+    "adamw": fastopt.AdamW,
+    "adamax": fastopt.Adamax,
+    "nadam": fastopt.NAdam,
+    "none": fastopt.SGD,
+}
+CONVENTIONS = ("torch", "keras", "optax", "dl4j", "textbook")
+
+# All rules of torch are coupled, all of Keras decoupled, but AdamW and optax's ...
+DECAY = {
+    ("torch", "adamw"): (0.01, True),
+    ("keras", "adamw"): (0.004, "lr"),
+    ("optax", "adamw"): (1e-4, "lr"),
+    ("textbook", "adamw"): (0.1, "schedule_only"),
+}
+
+
+@pytest.mark.parametrize(("convention", "name"), DEFAULTS)
+def test_defaults(convention, name):
+    lr, expected = DEFAULTS[convention, name]
+    given = {} if lr is not None else {"lr": 0.3}
+    if (convention, name) == ("textbook", "adamw"):
+        given = {"weight_decay": 0.1}
+    opt = fastopt.create(name, np.ones(3), convention=convention, **given)
+    assert type(opt) is CLASSES[name]
+    group = dict(opt.param_groups[0])
+    assert group["lr"] == (0.3 if lr is None else lr)
+    assert {option: group[option] for option in expected} == expected
+    coupled = (0.0, "lr" if convention == "keras" and name != "none" else False)
+    assert (group["weight_decay"], group["decoupled_weight_decay"]) == DECAY.get(
+        (convention, name), coupled
+    )
+    assert group["maximize"] is False
+
+
+def test_every_rule_has_its_defaults_tested():
+    for convention in CONVENTIONS:
+        with pytest.raises(fastopt.FastoptError) as error:
+            fastopt.create("?", np.ones(1), convention=convention)
+        listed = set(str(error.value).split(": ")[-1].split(", ")) - {"gd", "nesterovs"}
+        assert listed == {name for c, name in DEFAULTS if c == convention}
+
+
+# Names, options and errors --------------------------------------------------------------
+
+DL4J_UPDATERS = (
+    "SGD",
+    "ADAM",
+    "ADAMAX",
+    "ADADELTA",
+    "NESTEROVS",
+    "NADAM",
+    "ADAGRAD",
+    "RMSPROP",
+)
+NAMES = (*DL4J_UPDATERS, "AMSGRAD", "NONE", "Gd", "sgd", "nesterov", "AdaGrad", "RMSprop")
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_names_in_any_case(name, convention):
+    options = {"lr": 0.1} if convention == "optax" and name != "NONE" else {}
+    opt = fastopt.create(name, np.ones(1), convention=convention, **options)
+    key = {"gd": "sgd", "nesterovs": "nesterov"}.get(name.lower(), name.lower())
+    assert type(opt) is CLASSES[key]
+
+
+def test_torch_is_the_default_convention():
+    w = np.ones(1)
+    assert fastopt.create("sgd", w).lr == 1e-3  # Keras .01
+    assert fastopt.create("rmsprop", w).param_groups[0]["alpha"] == 0.99
+
+
+def test_none_subtracts_the_raw_gradient():
+    w = np.array([1.0, 2.0])
+    fastopt.create("NONE", w, convention="dl4j").step(np.array([0.25, -3.0]))
+    np.testing.assert_array_equal(w, [0.75, 5.0])
+
+
+def test_params_may_be_of_any_form():
+    w = {"a": np.ones(2), "b": np.zeros((2, 2))}
+    opt = fastopt.create("sgd", w, lr=0.5)
+    opt.step({"a": np.ones(2), "b": np.ones((2, 2))})
+    assert (w["a"] == 0.5).all()
+    assert (w["b"] == -0.5).all()
+
+
+def test_eps_with_eps_root_places_both():
+    group = fastopt.create(
+        "rmsprop", np.ones(1), convention="keras", eps=0.5, eps_root=0.25
+    ).param_groups[0]
+    assert (group["eps"], group["eps_root"]) == (0.5, 0.25)
+
+
+def test_eps_root_alone_takes_the_place_of_an_inner_epsilon():
+    group = fastopt.create("adagrad", np.ones(1), convention="optax", lr=1.0, eps_root=0.25)
+    assert (group.param_groups[0]["eps"], group.param_groups[0]["eps_root"]) == (0.0, 0.25)
+
+
+def test_dl4j_rmsprop_starts_at_its_epsilon_unless_told():
+    def start(**options):
+        group = fastopt.create("rmsprop", np.ones(1), "dl4j", **options).param_groups[0]
+        return group["eps"], group["initial_accumulator_value"]
+
+    assert start(eps=0.5) == (0.5, 0.5)
+    assert start(eps=0.5, initial_accumulator_value=0.25) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "convention", "options", "words"),
+    [
+        ("adma", "torch", {}, "'adma'.*allowed.*adam, adamax"),
+        ("momentum", "dl4j", {}, "'momentum'.*allowed.*nesterovs"),
+        ("AdamW", "dl4j", {}, "'AdamW'.*allowed"),
+        ("CUSTOM", "dl4j", {}, "'CUSTOM'.*own"),
+        ("custom", "torch", {}, "'custom'.*own"),
+        ("adam", "jax", {}, "'jax'.*allowed.*'torch', 'keras', 'optax', 'dl4j', 'textbook'"),
+        ("AdaDelta", "textbook", {"lr": 1.0}, "lr is 1.0.*no learning rate"),
+        ("adadelta", "dl4j", {"lr": 1.0}, "lr is 1.0.*no learning rate"),
+        ("NONE", "keras", {"lr": 2.0}, "lr is 2.0.*raw gradient"),
+        ("NONE", "dl4j", {"momentum": 0.9}, "momentum is 0.9.*raw gradient"),
+        ("NONE", "keras", {"weight_decay": 0.1}, "weight_decay is 0.1.*raw gradient"),
+        ("adamax", "dl4j", {"eps": 1e-8}, "eps is 1e-08.*no epsilon"),
+        ("adamax", "textbook", {"eps": 1e-8}, "eps is 1e-08.*no epsilon"),
+        ("sgd", "dl4j", {"momentum": 0.9}, "momentum is 0.9.*nesterovs"),
+        ("sgd", "dl4j", {"nesterov": True}, "nesterov is True.*nesterovs"),
+        ("sgd", "textbook", {"momentum": 0.9, "nesterov": True}, "nesterov is True.*the rule"),
+        ("adam", "optax", {"lr": 0.1, "amsgrad": True}, "amsgrad is True.*the rule amsgrad"),
+        ("adamw", "optax", {"lr": 0.1, "amsgrad": True}, "amsgrad is True"),
+        ("adam", "textbook", {"amsgrad": True}, "amsgrad is True.*the rule amsgrad"),
+        ("adamw", "textbook", {}, "weight_decay must be given"),
+        ("adam", "torch", {"eps": -1.0}, "eps is -1"),
+    ],
+)
+def test_refusals(name, convention, options, words):
+    with pytest.raises(fastopt.FastoptError, match=words):
+        fastopt.create(name, np.ones(1), convention=convention, **options)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({n for c, n in DEFAULTS if c == "optax"} - {"adadelta", "none"})
+)
+def test_optax_has_no_default_learning_rate(name):
+    with pytest.raises(fastopt.FastoptError, match="lr must be given"):
+        fastopt.create(name, np.ones(1), convention="optax")
+
+
+@pytest.mark.parametrize(
+    ("convention", "name"),
+    [
+        (convention, name)
+        for convention, name in DEFAULTS
+        if convention in ("optax", "dl4j", "textbook")
+        and name not in ("adamw", "none")
+        and (convention, name) != ("optax", "adadelta")
+    ],
+)
+def test_the_kind_of_weight_decay_must_be_said(convention, name):
+    given = {"lr": 0.3} if convention == "optax" else {}
+    with pytest.raises(fastopt.FastoptError, match=r"weight_decay is 0\.1.*decoupled_weight"):
+        fastopt.create(name, np.ones(1), convention=convention, weight_decay=0.1, **given)
+    fastopt.create(name, np.ones(1), convention=convention, weight_decay=0.0, **given)
+    for kind in (False, True):
+        opt = fastopt.create(
+            name,
+            np.ones(1),
+            convention=convention,
+            weight_decay=0.1,
+            decoupled_weight_decay=kind,
+            **given,
+        )
+        assert opt.param_groups[0]["decoupled_weight_decay"] is kind
+
+
+def test_dl4j_weight_decay_object():
+    """WeightDecay(coeff, applyLR=true) adds lr coeff w, of the old w, to the update."""
+    w = np.array([2.0])
+    opt = fastopt.create(
+        "adam", w, convention="dl4j", weight_decay=0.1, decoupled_weight_decay=True, lr=0.5
+    )
+    opt.step(np.array([4.0]))
+    alpha = 0.5 * math.sqrt(1 - 0.999) / (1 - 0.9)
+    adam = alpha * 0.1 * 4.0 / (math.sqrt(0.001 * 16.0) + 1e-8)
+    assert w == pytest.approx(2.0 - adam - 0.5 * 0.1 * 2.0, rel=1e-14)
+
+
+def test_unknown_option_is_a_type_error():
+    with pytest.raises(TypeError, match="beta_1"):
+        fastopt.create("adam", np.ones(1), convention="keras", beta_1=0.9)
+
+
+def test_name_must_be_a_string():
+    with pytest.raises(TypeError, match="name is 3"):
+        fastopt.create(3, np.ones(1))
