@@ -56,6 +56,7 @@ core = Extension(
     ],
     include_dirs=["csrc", np.get_include()],
     define_macros=[
+        ("FO_CFLAGS", '"' + " ".join(CFLAGS) + '"'),
         ("Py_LIMITED_API", LIMITED_API),
         ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
         ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),

@@ -13,7 +13,7 @@ static const struct {
 #endif
 };
 
-static int current = -1;
+static int current;
 
 int fo_isa_count(void)
 {
@@ -46,13 +46,10 @@ void fo_isa_use(int isa)
 
 int fo_isa_current(void)
 {
-    if (current < 0)
-        for (current = fo_isa_count() - 1; !fo_isa_supported(current);)
-            current--;
     return current;
 }
 
 const fo_kernel_table *fo_kernels(void)
 {
-    return levels[fo_isa_current()].table;
+    return levels[current].table;
 }

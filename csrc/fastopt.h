@@ -103,4 +103,8 @@ void fo_isa_use(int isa);
 int fo_max_threads(void);
 int fo_openmp_version(void);
 
+/* The compiler and its flags. */
+const char *fo_compiler(void);
+const char *fo_cflags(void);
+
 #endif

@@ -45,4 +45,23 @@ static inline double fo_powi(double x, int64_t n)
     return result;
 }
 
+/* 1 - x^n as (1 - x)(1 + x + ... + x^(n-1)): subtracting .999^n from 1 would leave 13
+ * of 16 digits.  The sum of 2k terms is that of k times 1 + x^k. */
+static inline double fo_one_minus_powi(double x, int64_t n)
+{
+    double sum = 0.0, power = 1.0;
+    int bit = 0;
+    while (n >> bit > 1)
+        bit++;
+    for (; bit >= 0; bit--) {
+        sum *= 1.0 + power;
+        power *= power;
+        if (n >> bit & 1) {
+            sum = 1.0 + x * sum;
+            power *= x;
+        }
+    }
+    return (1.0 - x) * sum;
+}
+
 #endif

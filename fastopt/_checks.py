@@ -41,6 +41,22 @@ class Real:
         return f"{self.low:g} <= value {'<' if self.below_high else '<='} {self.high:g}"
 
 
+class Whole:
+    """A whole number from ``low`` to ``high``; not a bool."""
+
+    def __init__(self, low: int, high: int | None = None) -> None:
+        self.low, self.high = low, high
+
+    def __call__(self, name: str, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise TypeError(f"{name} is {value!r}; a whole number is needed")
+        number = int(value)
+        if number < self.low or (self.high is not None and number > self.high):
+            allowed = f"{self.low} or more" if self.high is None else f"{self.low} to {self.high}"
+            raise FastoptError(f"{name} is {value!r}; allowed: {allowed}")
+        return number
+
+
 class Pair:
     """Two values of one kind."""
 
@@ -80,12 +96,7 @@ decay_rate = Real(low=0.0, high=1.0, below_high=True)
 
 def thread_count(name: str, value: object) -> int:
     """Accept a whole number of threads from 1."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} is {value!r}; a whole number is needed")
-    count = int(value)
-    if not 1 <= count <= 4096:
-        raise FastoptError(f"{name} is {value!r}; allowed: 1 to 4096")
-    return count
+    return Whole(low=1, high=4096)(name, value)
 
 
 def default_threads() -> int:

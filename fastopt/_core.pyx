@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False
 """The boundary: checks buffers, fills the structs of csrc/fastopt.h, drops the lock, calls C."""
 
 import os
@@ -151,7 +150,7 @@ cdef class Plan:
                 ordered = self.bound
             else:
                 raise FastoptError("step() without gradients needs bind(grads) first")
-            converted = self.point_at(ordered)
+            _alive = self.point_at(ordered)
             n_threads = self.n_threads if self.n_threads else fo_max_threads()
             with nogil:
                 fo_step(self.plan, n_threads)
@@ -304,6 +303,11 @@ def openmp_version():
     return fo_openmp_version()
 
 
+def build():
+    """The compiler, and the flags that shape the arithmetic."""
+    return fo_compiler().decode(), fo_cflags().decode()
+
+
 cdef use_isa(str wanted):
     for i in range(fo_isa_count()):
         if fo_isa_name(i).decode() == wanted and fo_isa_supported(i):
@@ -312,5 +316,4 @@ cdef use_isa(str wanted):
     raise ImportError(f"FASTOPT_ISA={wanted!r}: this CPU has {', '.join(isas())}")
 
 
-if os.environ.get("FASTOPT_ISA"):
-    use_isa(os.environ["FASTOPT_ISA"])
+use_isa(os.environ.get("FASTOPT_ISA") or isas()[-1])

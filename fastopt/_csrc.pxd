@@ -68,3 +68,6 @@ cdef extern from "fastopt.h" nogil:
 
     int fo_max_threads()
     int fo_openmp_version()
+
+    const char *fo_compiler()
+    const char *fo_cflags()

@@ -219,7 +219,7 @@ class Optimizer:
         self._scheduled = [
             (i, group) for i, group in enumerate(self.param_groups) if group.schedule is not None
         ]
-        self._looks_ahead = any(self.lookahead(group.options) for group in self.param_groups)
+        self.looks_ahead = any(self.lookahead(group.options) for group in self.param_groups)
         self.options_changed = True
 
     def _send_options(self) -> None:
@@ -240,7 +240,7 @@ class Optimizer:
                 group.initial_lr or 0.0,
                 group["maximize"],
             )
-        self._looks_ahead = any(self.lookahead(group.options) for group in self.param_groups)
+        self.looks_ahead = any(self.lookahead(group.options) for group in self.param_groups)
         self.options_changed = False
 
     @property
@@ -283,7 +283,7 @@ class Optimizer:
             A gradient that is missing, of the wrong shape, or in memory that the step would
             write.  Nothing has been changed then.
         """
-        if self._looks_ahead:
+        if self.looks_ahead:
             self._require_lookahead()
         if self.options_changed:
             self._send_options()
@@ -329,7 +329,7 @@ class Optimizer:
             The rule takes its gradients where the parameters are (``nesterov="lookahead"`` and
             the textbook's Nesterov do not).
         """
-        if not self._looks_ahead:
+        if not self.looks_ahead:
             raise FastoptError(
                 f"{type(self).__name__} takes gradients at the parameters themselves; "
                 "extrapolated() is for SGD(nesterov='lookahead')"

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fastopt._checks import Check, Choice, Real, at_least_0, decay_rate, fraction
+from fastopt._checks import Check, Choice, Real, Whole, at_least_0, decay_rate, fraction
 from fastopt._errors import FastoptError
 
 __all__ = [
@@ -126,7 +126,7 @@ class step_decay(Schedule):
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        _check(self, lr=at_least_0, step_size=_Whole(1), gamma=at_least_0)
+        _check(self, lr=at_least_0, step_size=Whole(1), gamma=at_least_0)
 
     def _after(self, n: int) -> float:
         return self.lr * self.gamma ** (n // self.step_size)
@@ -226,7 +226,7 @@ class polynomial(Schedule):
     lr_min: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self, lr=at_least_0, total_steps=_Whole(1), power=at_least_0)
+        _check(self, lr=at_least_0, total_steps=Whole(1), power=at_least_0)
         _check(self, lr_min=Real(0.0, self.lr))
 
     def _after(self, n: int) -> float:
@@ -266,7 +266,7 @@ class cosine(Schedule):
     lr_min: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self, lr=at_least_0, total_steps=_Whole(1))
+        _check(self, lr=at_least_0, total_steps=Whole(1))
         _check(self, lr_min=Real(0.0, self.lr))
 
     def _after(self, n: int) -> float:
@@ -307,7 +307,7 @@ class cosine_restarts(Schedule):
     lr_min: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self, lr=at_least_0, first_cycle=_Whole(1), cycle_mult=_Whole(1))
+        _check(self, lr=at_least_0, first_cycle=Whole(1), cycle_mult=Whole(1))
         _check(self, lr_min=Real(0.0, self.lr))
 
     def _after(self, n: int) -> float:
@@ -363,7 +363,7 @@ class one_cycle(Schedule):
         _check(
             self,
             lr=at_least_0,
-            total_steps=_Whole(2),
+            total_steps=Whole(2),
             pct_start=decay_rate,
             anneal_strategy=Choice(("cos", "linear")),
             div_factor=Real(low=1.0),
@@ -422,7 +422,7 @@ class warmup(Schedule):
                 "(constant(lr) for a number)"
             )
         object.__setattr__(self, "lr", self.schedule.lr)
-        _check(self, steps=_Whole(1))
+        _check(self, steps=Whole(1))
         if self.start_factor is None:
             object.__setattr__(self, "start_factor", 1.0 / (self.steps + 1))
         _check(self, start_factor=fraction)
@@ -506,9 +506,9 @@ class ReduceOnPlateau(Schedule):
             self,
             lr=at_least_0,
             factor=decay_rate,
-            patience=_Whole(0),
+            patience=Whole(0),
             threshold_mode=Choice(("rel", "abs")),
-            cooldown=_Whole(0),
+            cooldown=Whole(0),
             mode=Choice(("min", "max")),
         )
         _check(self, threshold=decay_rate if self.threshold_mode == "rel" else at_least_0)
@@ -560,8 +560,8 @@ class ReduceOnPlateau(Schedule):
         current_lr = Real(self.lr_min, self.lr)("current_lr", state["current_lr"])
         best = state["best"]
         best = best if best in (math.inf, -math.inf) else Real()("best", best)
-        num_bad_epochs = _Whole(0)("num_bad_epochs", state["num_bad_epochs"])
-        cooldown_counter = _Whole(0)("cooldown_counter", state["cooldown_counter"])
+        num_bad_epochs = Whole(0)("num_bad_epochs", state["num_bad_epochs"])
+        cooldown_counter = Whole(0)("cooldown_counter", state["cooldown_counter"])
         self._current_lr, self._best = current_lr, best
         self._num_bad_epochs, self._cooldown_counter = num_bad_epochs, cooldown_counter
 
@@ -573,20 +573,6 @@ def _blend(start: float, stop: float, ahead: float) -> float:
 
 def _half_cosine(done: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """A whole number of at least `low`; not a bool."""
-
-    low: int
-
-    def __call__(self, name: str, value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            raise TypeError(f"{name} is {value!r}; a whole number is needed")
-        if value < self.low:
-            raise FastoptError(f"{name} is {value!r}; allowed: {self.low} or more")
-        return int(value)
 
 
 def _check(schedule: Schedule, **checks: Check) -> None:

@@ -9,8 +9,8 @@ static inline FO_T(adam_coef)
     FO_T(adam_prepare)(const fo_adam_hp *hp, int64_t t, double *saved)
 {
     (void)saved;
-    const double c1 = hp->correct_m != 0 ? 1.0 - fo_powi(hp->beta1, t) : 1.0;
-    const double c2 = hp->correct_v != 0 ? 1.0 - fo_powi(hp->beta2, t) : 1.0;
+    const double c1 = hp->correct_m != 0 ? fo_one_minus_powi(hp->beta1, t) : 1.0;
+    const double c2 = hp->correct_v != 0 ? fo_one_minus_powi(hp->beta2, t) : 1.0;
     const int hat = hp->eps_hat != 0;
     return (FO_T(adam_coef)){
         .step_size = (real)(hat ? hp->lr * sqrt(c2) / c1 : hp->lr / c1),

@@ -10,7 +10,7 @@ static inline FO_T(adamax_coef)
 {
     (void)saved;
     return (FO_T(adamax_coef)){
-        .step_size = (real)(hp->lr / (1.0 - fo_powi(hp->beta1, t))),
+        .step_size = (real)(hp->lr / fo_one_minus_powi(hp->beta1, t)),
         .beta1 = (real)hp->beta1,
         .one_minus_beta1 = (real)(1.0 - hp->beta1),
         .beta2 = (real)hp->beta2,

@@ -13,7 +13,7 @@ static inline FO_T(nadam_coef)
     FO_T(nadam_prepare)(const fo_nadam_hp *hp, int64_t t, double *saved)
 {
     const double beta1 = hp->beta1, power = fo_powi(hp->decay_base, t);
-    const double c1 = 1.0 - fo_powi(beta1, t), c2 = 1.0 - fo_powi(hp->beta2, t);
+    const double c1 = fo_one_minus_powi(beta1, t), c2 = fo_one_minus_powi(hp->beta2, t);
     const double mu = beta1 * (1.0 - 0.5 * power);
     const double mu_next = beta1 * (1.0 - 0.5 * (power * hp->decay_base));
     const int schedule = (int)hp->schedule;
@@ -27,7 +27,7 @@ static inline FO_T(nadam_coef)
         g_step = hp->lr * (1.0 - mu) / (1.0 - *saved);
     }
     if (schedule == 1)
-        m_step = hp->lr * beta1 / (1.0 - fo_powi(beta1, t + 1));
+        m_step = hp->lr * beta1 / fo_one_minus_powi(beta1, t + 1);
     if (schedule == 3)
         v_scale = 1.0;
     if (schedule == 4) {

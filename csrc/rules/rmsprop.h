@@ -7,7 +7,7 @@ static inline FO_T(rmsprop_coef)
     FO_T(rmsprop_prepare)(const fo_rmsprop_hp *hp, int64_t t, double *saved)
 {
     (void)saved;
-    const double c = hp->bias_correction != 0 ? 1.0 - fo_powi(hp->alpha, t) : 1.0;
+    const double c = hp->bias_correction != 0 ? fo_one_minus_powi(hp->alpha, t) : 1.0;
     return (FO_T(rmsprop_coef)){
         .lr = (real)hp->lr,
         .alpha = (real)hp->alpha,

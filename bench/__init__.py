@@ -1,0 +1,10 @@
+"""Benchmarks, from the top of a checkout with `pip install '.[bench]'`.
+
+    pytest bench                the step beside NumPy and beside the memory limit (pytest-benchmark)
+    python -m bench.share       each rule's share of the memory limit, over several processes
+    python -m bench.blas        a matrix product alone, a step alone, the two alternated
+    python -m bench.gaps        one thread against two after idle times: the serial threshold
+
+Shared machines are noisy: quote ratios of the same run, and medians.  Where OPENBLAS_CORETYPE or
+OPENBLAS_L2_SIZE are set they choose OpenBLAS's kernels: unset them for benchmarks.
+"""

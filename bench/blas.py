@@ -1,0 +1,52 @@
+"""A matrix product alone, a step alone, and the two alternated: python -m bench.blas.
+
+The alternation should cost the sum.  Threads of ours that spin after a step would take the cores
+from the product's, and the other way round.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from bench.rules import bound
+
+ROUNDS = 60
+
+
+def median(calls: list[Callable[[], object]]) -> float:
+    """Return the median time of one round of all the calls, in microseconds."""
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        for call in calls:
+            call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1e6
+
+
+def main() -> None:
+    """Print a row a size: both alone, alternated, and the alternation over the sum."""
+    matrix = np.random.default_rng(0).standard_normal((300, 300))
+    out = np.empty_like(matrix)
+
+    def product() -> None:
+        np.matmul(matrix, matrix, out=out)
+
+    print("elements  threads  product us  step us  alternated us  over the sum")
+    for size in (10**4, 10**5, 10**6, 10**7):
+        for threads in (1, 2):
+            opt, _ = bound("adam", size, threads)
+            median([product, opt.step])
+            alone, step = median([product]), median([opt.step])
+            both = median([product, opt.step])
+            print(
+                f"{size:8.0e} {threads:8} {alone:11.0f} {step:8.0f} {both:14.0f}"
+                f" {both / (alone + step):13.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The memory limit of this machine: limit.c, compiled for it, over given arrays."""
+
+import ctypes
+import functools
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+SOURCE = Path(__file__).with_name("limit.c")
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """Compile limit.c for this machine; the folder goes when the process does."""
+    library.folder = tempfile.TemporaryDirectory()  # type: ignore[attr-defined]
+    built = Path(library.folder.name, "limit.so")  # type: ignore[attr-defined]
+    subprocess.run(
+        ["cc", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", SOURCE, "-o", built],
+        check=True,
+    )
+    return ctypes.CDLL(str(built))
+
+
+def limit(arrays: list[np.ndarray], threads: int) -> Callable[[], None]:
+    """Return a call that reads zeros and reads and writes `arrays`, which it does not change."""
+    first = arrays[0]
+    zeros = np.empty_like(first)
+    zeros.fill(0)  # written, so that it has pages of its own
+    loop = library().limit_f32 if first.dtype == np.float32 else library().limit_f64
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (zeros, *arrays)]
+    pointers += [None] * (5 - len(pointers))  # type: ignore[list-item]
+    size = ctypes.c_int64(first.size)
+    kept = (zeros, *arrays)
+
+    def move() -> None:
+        assert kept
+        loop(*pointers, len(arrays), size, threads)
+
+    return move

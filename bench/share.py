@@ -1,0 +1,61 @@
+"""Each rule's share of the memory limit: python -m bench.share [--sizes 1e7] [--processes 5]."""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+
+import fastopt._core as core
+from bench.limit import limit
+from bench.paired import ratio
+from bench.rules import RULES, bound
+
+
+def share(rule: str, size: int, threads: int, dtype: str = "float32") -> float:
+    """Return the limit's time over the step's, in this process."""
+    opt, arrays = bound(rule, size, threads, dtype)
+    times = max(1, 2_000_000 // size)
+    return ratio(limit(arrays, threads), opt.step, rounds=9 if size > 2e7 else 15, times=times)
+
+
+def main() -> None:
+    """Print the median and range over processes, since addresses differ from one to the next."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default="1e5,1e6,1e7,5e7")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--rules", default=",".join(RULES))
+    parser.add_argument("--processes", type=int, default=5)
+    options = parser.parse_args()
+    sizes = [int(float(size)) for size in options.sizes.split(",")]
+    threads = [int(count) for count in options.threads.split(",")]
+    rules = options.rules.split(",")
+
+    if options.processes == 0:  # one of the processes below
+        found = [
+            [share(r, n, k, options.dtype) for k in threads for n in sizes] for r in rules
+        ]
+        print(json.dumps(found))
+        return
+    command = [sys.executable, "-m", "bench.share", *sys.argv[1:], "--processes", "0"]
+    runs = []
+    for _ in range(options.processes):
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        runs.append(json.loads(out))
+    print(f"share of the memory limit, {options.dtype}, {core.isa()}: median (lowest-highest) of")
+    print(f"{options.processes} processes, each the median of its paired ratios")
+    heads = [f"{n:.0e} x {k}t" for k in threads for n in sizes]
+    print(f"{'rule':26}" + "".join(f"{head:>19}" for head in heads))
+    for i, rule in enumerate(rules):
+        cells = []
+        for j in range(len(heads)):
+            values = [run[i][j] for run in runs]
+            cells.append(
+                f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+            )
+        print(f"{rule:26}" + "".join(f"{cell:>19}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()

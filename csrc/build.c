@@ -1,0 +1,22 @@
+/* What this was built with. */
+#include "fastopt.h"
+
+#if !defined(FO_CFLAGS)
+#define FO_CFLAGS ""
+#endif
+
+const char *fo_compiler(void)
+{
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#else
+    return "unknown";
+#endif
+}
+
+const char *fo_cflags(void)
+{
+    return FO_CFLAGS;
+}

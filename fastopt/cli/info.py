@@ -1,0 +1,55 @@
+"""`fastopt info`: which library this is, and what it uses of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from typing import Any
+
+import numpy as np
+
+import fastopt
+from fastopt import _core
+from fastopt._checks import default_threads
+
+# OpenMP says which standard it follows by that standard's month.
+_OPENMP = {
+    201107: "3.1",
+    201307: "4.0",
+    201511: "4.5",
+    201811: "5.0",
+    202011: "5.1",
+    202111: "5.2",
+}
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Describe the command."""
+    text = "show the version, instruction set, threads and build of this fastopt"
+    commands.add_parser("info", help=text, description=text.capitalize() + ".").set_defaults(
+        run=run
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print it all, a line each."""
+    del args
+    month = _core.openmp_version()
+    openmp = f"{_OPENMP.get(month, 'of ' + str(month))}" if month else "none, a serial build"
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    lines = {
+        "fastopt": f"{fastopt.__version__} in {os.path.dirname(fastopt.__file__)}",
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "numpy": np.__version__,
+        "instruction set": f"{_core.isa()} in use; this CPU has {', '.join(_core.isas())}",
+        "openmp": openmp,
+        "threads": f"{default_threads() or _core.max_threads()}; "
+        f"{cpus} CPUs are open to this process",
+    }
+    for name in ("FASTOPT_ISA", "FASTOPT_NUM_THREADS", "FASTOPT_SPIN", "OMP_NUM_THREADS"):
+        if name in os.environ:
+            lines[name] = os.environ[name]
+    for name, value in lines.items():
+        print(f"{name:16} {value}")
+    return 0

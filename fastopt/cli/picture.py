@@ -1,0 +1,89 @@
+"""The picture of the race: training loss against epochs and against seconds."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fastopt._errors import FastoptError
+from fastopt.cli.problem import Problem
+from fastopt.cli.rivals import Rival
+
+_SIGNATURE = "fastopt race"  # written into the file, so that no other picture is overwritten
+
+# Colours after Krzywinski's 12 for colour-blind readers (mk.bcgsc.ca/colorblind), the palest
+# darkened for a white ground. Kin often run on top of each other, so their dashes differ.
+_STYLES = {
+    "gd": ("#000000", "-"),
+    "sgd": ("#008df9", "-"),
+    "momentum": ("#ff6e3a", "-"),
+    "nesterov": ("#009f81", "--"),
+    "adagrad": ("#8400cd", "-"),
+    "adadelta": ("#a40122", "--"),
+    "rmsprop": ("#c99700", "-."),
+    "adam": ("#e20134", "-"),
+    "amsgrad": ("#00a5d4", "--"),
+    "adamw": ("#5c3a00", ":"),
+    "adamax": ("#ff5aaf", "-"),
+    "nadam": ("#4b5d8f", "-."),
+}
+
+
+def claim(folder: Path) -> Path:
+    """Return the path of the picture, having made sure that it may be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "race.png"
+    if path.exists() and _SIGNATURE.encode() not in path.read_bytes()[:1000]:
+        raise FastoptError(f"{path} was not drawn by fastopt race; choose another --out")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise FastoptError(f"{path} can not be written; choose another --out")
+    return path
+
+
+def draw(path: Path, problem: Problem, rivals: list[Rival]) -> None:
+    """Write the picture; the legend is in the order of `rivals`."""
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
+        by_epoch, by_second = figure.subplots(1, 2, sharey=True)
+        for rival in rivals:
+            colour, dashes = _STYLES[rival.rule]
+            style = {
+                "color": colour,
+                "linestyle": dashes,
+                "linewidth": 1.8,
+                "zorder": 2 + list(_STYLES).index(rival.rule) / 100,
+            }
+            losses = [lap.train_loss for lap in rival.laps]
+            label = rival.rule + (" (diverged)" if rival.diverged else "")
+            by_epoch.plot(losses, label=label, **style)
+            by_second.plot([lap.seconds for lap in rival.laps], losses, **style)
+        _scale(by_epoch, by_second, rivals)
+        by_epoch.set_xlabel("epochs (passes over the training rows)")
+        by_second.set_xlabel("seconds of training")
+        by_epoch.set_ylabel(f"training loss ({problem.model.loss})")
+        for axes in (by_epoch, by_second):
+            axes.grid(color="#dddddd", linewidth=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.suptitle(f"{problem.name}: {problem.description}", parse_math=False)
+        figure.legend(loc="outside right center", frameon=False, handlelength=3.2)
+        figure.savefig(path, metadata={"Software": _SIGNATURE})
+
+
+def _scale(by_epoch: Axes, by_second: Axes, rivals: list[Rival]) -> None:
+    """Choose logarithms where values span decades, and cut off what shot into the sky."""
+    losses = [lap.train_loss for r in rivals for lap in r.laps if math.isfinite(lap.train_loss)]
+    start, low = losses[0], min(losses)
+    if low > 0.0 and start > 10.0 * low:
+        by_epoch.set_yscale("log")
+        by_epoch.set_ylim(low / 1.5, start * 3.0)
+    else:
+        margin = 0.05 * (start - low)
+        by_epoch.set_ylim(low - margin, start + 4.0 * margin)
+    totals = [r.last.seconds for r in rivals if r.epochs_done]
+    if totals and max(totals) > 5.0 * min(totals):
+        by_second.set_xscale("log")

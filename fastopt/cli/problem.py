@@ -1,0 +1,160 @@
+"""What is to be learned: a model, rows to train it on, and rows held out to judge it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastopt._arrays import Array
+from fastopt._errors import FastoptError
+from fastopt.cli.data import Table
+from fastopt.models import GLM, MLP
+
+HIDDEN = 64
+MOST_CLASSES = 20  # whole numbers of more kinds than this are taken for measurements
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything that all rules share."""
+
+    name: str
+    kind: str
+    model: MLP
+    train: tuple[Array, Array]
+    held_out: tuple[Array, Array]
+    classes: list[str] | None
+    target_scale: str  # how the target was scaled, or ""
+    constant_columns: list[str]
+    curvature: float  # see `_curvature`
+    expected_score: float | None  # what every rule should reach, where that is known
+
+    @property
+    def score_name(self) -> str:
+        """What `model.score` is for this model's loss."""
+        if self.classes is not None:
+            return "accuracy"
+        return "R2" if self.model.loss == "squared" else "deviance explained"
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(math.prod(shape) for shape in self.model.shapes.values())
+
+    @property
+    def description(self) -> str:
+        """The model in a few words."""
+        sizes = "-".join(map(str, self.model.sizes))
+        return f"{self.kind} {sizes} with {self.model.loss} loss"
+
+
+def pose(table: Table, kind: str, seed: int) -> Problem:
+    """Choose the model's shape, split the rows and scale them.
+
+    Features are standardised on the training rows. So is a target that is measured, and a
+    count is divided by its mean: the learning rates need not know its unit then, and neither
+    R2 nor the share of the deviance explained depends on it.
+    """
+    y, classes = _target(table, kind)
+    train, held_out = _split(y, classes is not None, seed)
+    scale = ""
+    if classes is None:
+        mean, spread = y[train].mean(), y[train].std()
+        if spread == 0:
+            raise FastoptError(f"{table.name}: the target is constant")
+        if kind == "poisson":
+            y, scale = y / mean, "divided by its mean"
+        else:
+            y, scale = (y - mean) / spread, "standardised"
+        y = y.astype(np.float32)
+    X, constant = _standardise(table.X, train)
+    model = _model(kind, X.shape[1], classes)
+    return Problem(
+        name=table.name,
+        kind=kind,
+        model=model,
+        train=(X[train], y[train]),
+        held_out=(X[held_out], y[held_out]),
+        classes=classes,
+        target_scale=scale,
+        constant_columns=[table.columns[i] for i in constant],
+        curvature=_curvature(model, X[train], y[train], seed),
+        expected_score=table.expected_accuracy if classes else None,
+    )
+
+
+def _target(table: Table, kind: str) -> tuple[Array, list[str] | None]:
+    """Give numbers to be predicted, or codes from 0 and the names of the classes."""
+    y = table.y
+    is_text = y.dtype.kind == "U"
+    values, codes = np.unique(y, return_inverse=True)
+    is_whole = not is_text and bool((values == np.floor(values)).all())
+    if kind in ("linear", "poisson"):
+        if is_text:
+            raise FastoptError(f"{table.name}: the target is text; {kind!r} needs numbers")
+        if kind == "poisson" and values[0] < 0:
+            raise FastoptError(
+                f"{table.name}: the target contains {values[0]:g}; 'poisson' needs values >= 0"
+            )
+        return y, None
+    if kind == "mlp" and not (is_text or (is_whole and len(values) <= MOST_CLASSES)):
+        return y, None
+    if len(values) > len(y) / 2:
+        raise FastoptError(
+            f"{table.name}: the target has {len(values)} different values in {len(y)} rows, "
+            f"such as {str(values[0])!r}; classes are needed"
+        )
+    if len(values) == 1:
+        raise FastoptError(f"{table.name}: the target is always {str(values[0])!r}")
+    return codes, [f"{value:g}" if not is_text else str(value) for value in values]
+
+
+def _split(y: Array, stratified: bool, seed: int) -> tuple[Array, Array]:
+    """Hold a fifth of the rows out, at random; a fifth of each class where there are classes."""
+    order = np.random.default_rng(seed).permutation(len(y))
+    if stratified:
+        order = order[np.argsort(y[order], kind="stable")]
+    held_out = np.arange(len(y)) % 5 == 2
+    return order[~held_out], order[held_out]
+
+
+def _standardise(X: Array, train: Array) -> tuple[Array, Array]:
+    """Give mean 0 and variance 1 on the training rows; columns constant there become 0."""
+    constant = np.ptp(X[train], axis=0) == 0
+    spread = X[train].std(axis=0)
+    factor = np.divide(1.0, spread, out=np.zeros(len(spread)), where=~constant)
+    return ((X - X[train].mean(axis=0)) * factor).astype(np.float32), np.flatnonzero(constant)
+
+
+def _model(kind: str, n_features: int, classes: list[str] | None) -> MLP:
+    k = 1 if classes is None else len(classes)
+    if kind == "mlp":
+        return MLP((n_features, HIDDEN, k), loss="squared" if classes is None else "softmax")
+    if kind == "logistic" and k > 2:
+        return GLM(n_features, "softmax", k)
+    return GLM(n_features, kind)
+
+
+def _curvature(model: MLP, X: Array, y: Array, seed: int) -> float:
+    """Give the largest eigenvalue of the loss's second derivative at the start.
+
+    By power iteration, with differences of gradients for products. Learning rates need no more
+    than its first two digits: a few thousand rows and a few iterations are plenty.
+    """
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(len(X))[:2000]
+    X, y = X[rows], y[rows]
+    start = model.init(seed=seed)
+    v = {name: rng.standard_normal(w.shape) for name, w in start.items()}
+    eigenvalue = 0.0
+    for _ in range(20):
+        length = math.sqrt(sum(float((part**2).sum()) for part in v.values()))
+        ahead, behind = (
+            model.loss_and_grad({k: w + h / length * v[k] for k, w in start.items()}, X, y)[1]
+            for h in (1e-4, -1e-4)
+        )
+        v = {name: (ahead[name] - behind[name]) / 2e-4 for name in start}
+        eigenvalue = math.sqrt(sum(float((part**2).sum()) for part in v.values()))
+    return eigenvalue

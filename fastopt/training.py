@@ -1,0 +1,476 @@
+"""minimize: a whole run of an optimizer, over data or on a function alone."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from functools import partial
+from types import FrameType
+from typing import Any, Self
+
+import numpy as np
+from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
+
+from fastopt._arrays import Array, require_parameter
+from fastopt._checks import Whole, at_least_0
+from fastopt._errors import FastoptError
+from fastopt._groups import Schedule
+from fastopt.batching import Batches
+from fastopt.conventions import create
+from fastopt.optimizer import Grads, Optimizer, Params
+
+__all__ = ["minimize"]
+
+Fun = Callable[..., tuple[float, Grads]]
+Callback = Callable[[OptimizeResult], object]
+
+EPOCHS = 1000  # where no budget is given
+PATIENCE = 5
+MET, USED_UP, STOPPED, INTERRUPTED = range(4)  # statuses
+
+
+def minimize(
+    fun: Fun,
+    x0: Params,
+    data: Array | tuple[Array, ...] | Batches | None = None,
+    *,
+    method: str = "adam",
+    batch_size: int | None = None,
+    epochs: int | None = None,
+    max_steps: int | None = None,
+    lr: float | None = None,
+    schedule: Schedule | None = None,
+    tol: float | None = None,
+    patience: int | None = None,
+    convention: str = "torch",
+    callback: Callback | None = None,
+    progress: bool | Callback | None = None,
+    seed: int | None = None,
+    **options: Any,
+) -> OptimizeResult:
+    """Minimize a function, or its mean over batches of data, with one of the update rules.
+
+    Each step evaluates ``loss, grad = fun(x, *batch)`` and hands ``grad`` to the optimizer, once
+    for each batch of an epoch. Without `data` it evaluates ``fun(x)``, and a step is an epoch.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x, *batch) -> (loss, grad)``: a number, and gradients of the structure and shapes
+        of ``x``. It is given the arrays that are being optimized and, with ``batch_size``,
+        buffers of the batch: it may read them during the call, should copy what it keeps, and
+        should not write.
+    x0 : numpy.ndarray, or list or dict of them
+        Where to start. It is copied: float32 and float64 as they are, integers to float64.
+    data : numpy.ndarray, tuple of them, or Batches, optional
+        Arrays with a row for each observation. A `Batches` goes on from where it is; it has its
+        own batch size and seed, so neither may be given with it.
+    method : str
+        The name of a rule: see `fastopt.create`. Default "adam".
+    batch_size : int, at least 1, optional
+        Rows a batch. By default all of them, in the order that they are in: gradient descent.
+    epochs, max_steps : int, at least 1, optional
+        Budgets; what is used up first ends the run. By default 1000 epochs, if neither is given.
+    lr : float, at least 0, optional
+        The learning rate, by default the convention's.
+    schedule : callable, optional
+        One of `fastopt.schedules`, in the place of `lr`. Its ``report``, if it has one, hears the
+        mean loss of each epoch.
+    tol : float, at least 0, optional
+        Stop, with success, after `patience` epochs in a row of which none has improved on the
+        best mean loss before it by tol*max(1, abs(best)) or more. NaN improves nothing.
+    patience : int, at least 1, optional
+        Only with `tol`. Default 5.
+    convention : {"torch", "keras", "optax", "dl4j", "textbook"}
+        Whose formula and defaults: see `fastopt.create`. Where the rule takes its gradients at
+        the look-ahead point (the textbook's Nesterov), so does this.
+    callback : callable, optional
+        Called after each epoch with an `OptimizeResult` of the run so far: x, fun, jac, nit, nfev
+        and history, the live ones (copy what you keep). It stops the run by returning a true
+        value or raising StopIteration.
+    progress : True or callable, optional
+        Called like `callback`, but what it returns says nothing. True shows a line on stderr.
+    seed : int, at least 0, optional
+        Of the order of rows; only with `data` and `batch_size`. By default another each time.
+    **options
+        The rule's own: see `fastopt.create`.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        x : of the structure of `x0`
+            After the last step.
+        fun, jac
+            Without data, loss and gradient at `x`, from an evaluation after the last step. With
+            data, the mean loss of the last epoch and the gradient of the last step; and so after
+            Ctrl-C without data, where both are those of the last step. NaN and None before the
+            first step.
+        nit, nfev : int
+            Steps taken; evaluations of `fun`.
+        status, success, message
+            0: `tol` is met, a success. 1: a budget is used up, a success if there is no `tol` and
+            `fun` is finite. 2: stopped by `callback`. 3: interrupted (Ctrl-C). Both no success.
+        history : dict of lists, an entry an epoch
+            "loss", the mean; "lr", that of the epoch's first step; "seconds" since the start,
+            without those in `callback` and `progress`.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        For arguments, and for what `fun` returns, saying what is allowed. What `fun` and
+        `callback` raise is passed on, but for KeyboardInterrupt.
+
+    Notes
+    -----
+    The mean loss of an epoch weighs the loss of each batch by its rows. A loss that is not finite
+    stops nothing: it shows in the history.
+
+    An epoch that `max_steps` or Ctrl-C cuts short has its entry in the history, of the steps that
+    were taken, but is not counted for `tol` and not reported to `schedule`. `callback` hears of it
+    if `max_steps` cut it.
+
+    Ctrl-C takes effect at once while `fun`, `callback` or `progress` is running, else as soon as
+    the step at hand is complete: x is always what whole steps have made it. A `Batches` that was
+    given has then handed out the batches of those steps alone. This holds for the main thread
+    and Python's own handler of SIGINT; another is left in place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastopt import minimize, schedules
+    >>> A, b = np.array([[3.0, 1.0], [1.0, 2.0]]), np.array([9.0, 8.0])
+    >>> def quadratic(x):
+    ...     return x @ A @ x / 2 - b @ x, A @ x - b
+    >>> result = minimize(quadratic, np.zeros(2), method="momentum", lr=0.1, epochs=300)
+    >>> print(result.x.round(6), result.message)
+    [2. 3.] the budget of 300 epochs is used up
+
+    Over data:
+
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> y = X @ [2.0, -1.0] + 3.0
+    >>> def squared(params, X, y):
+    ...     residual = X @ params["w"] + params["b"] - y
+    ...     grads = {"w": X.T @ residual / len(y), "b": residual.mean()}
+    ...     return residual @ residual / (2 * len(y)), grads
+    >>> start = {"w": np.zeros(2), "b": np.zeros(())}
+    >>> result = minimize(
+    ...     squared, start, (X, y), batch_size=20, epochs=30, seed=0,
+    ...     schedule=schedules.cosine(lr=0.1, total_steps=300),
+    ... )
+    >>> print(result.x["w"].round(3), result.x["b"].round(3), result.nit)
+    [ 2. -1.] 3.0 300
+    """
+    for name, function in (("fun", fun), ("callback", callback), ("progress", progress)):
+        left_out = name != "fun" and (function is None or function is False)
+        if not (callable(function) or left_out or (name == "progress" and function is True)):
+            raise TypeError(f"{name} is {function!r}; a callable is needed")
+    if epochs is None and max_steps is None:
+        epochs = EPOCHS
+    most_epochs = math.inf if epochs is None else Whole(1)("epochs", epochs)
+    most_steps = math.inf if max_steps is None else Whole(1)("max_steps", max_steps)
+    tolerance = _Tolerance(tol, patience)
+    x = _each(_start, "x0", x0)
+    batches = _batches(data, batch_size, seed)
+    optimizer = create(method, x, convention, **_rate(lr, schedule), **options)
+    if options.get("maximize"):
+        raise FastoptError("maximize=True in minimize(); let fun return -loss and -grad")
+
+    line = _Line(epochs) if progress is True else None
+    show = line if isinstance(progress, bool) else progress
+    with _Interrupts() as interrupts:
+        run = _Run(fun, x, optimizer, batches, interrupts)
+        watch = None if show is None and callback is None else partial(_watch, show, callback)
+        try:
+            status = _go(run, watch, tolerance, most_epochs, most_steps)
+            if batches is None:
+                run.loss, run.grad = run.evaluate(())
+            interrupts.check()
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        finally:
+            if line:
+                line.close()
+    used_up = f"{max_steps} steps" if run.nit >= most_steps else f"{epochs} epochs"
+    message = {
+        MET: f"the loss improved by less than tol={tol} for {tolerance.patience} epochs in a row",
+        USED_UP: f"the budget of {used_up} is used up",
+        STOPPED: "stopped by callback",
+        INTERRUPTED: "interrupted",
+    }
+    result = run.state()
+    result.jac = _each(_copied, "jac", run.grad)
+    result.success = status == MET or (
+        status == USED_UP and tol is None and math.isfinite(run.loss)
+    )
+    result.status = status
+    result.message = message[status]
+    return result
+
+
+def _watch(show: Callback | None, callback: Callback | None, state: OptimizeResult) -> bool:
+    """Show the state to whoever wants to see it; say whether one of them asks to stop."""
+    if show is not None:
+        show(state)
+    try:
+        return callback is not None and bool(callback(state))
+    except StopIteration:
+        return True
+
+
+def _go(
+    run: _Run,
+    watch: Callback | None,
+    tolerance: _Tolerance,
+    most_epochs: float,
+    most_steps: float,
+) -> int:
+    """Take steps until something ends the run; return the status that says what."""
+    report = getattr(run.optimizer.param_groups[0].schedule, "report", None)
+    while True:
+        whole = run.epoch(most_steps - run.nit)
+        if whole and report:
+            report(run.loss)
+        stopped = watch is not None and run.interrupts.let(watch, run.state())
+        if whole and tolerance.met(run.loss):
+            return MET
+        if stopped:
+            return STOPPED
+        if run.nit >= most_steps or len(run.history["loss"]) >= most_epochs:
+            return USED_UP
+
+
+class _Run:
+    """The steps of a run, and what they have come to so far."""
+
+    def __init__(
+        self,
+        fun: Fun,
+        x: Params,
+        optimizer: Optimizer,
+        batches: Batches | None,
+        interrupts: _Interrupts,
+    ) -> None:
+        self.fun, self.x, self.optimizer = fun, x, optimizer
+        self.batches, self.interrupts = batches, interrupts
+        self.nit = self.nfev = 0
+        self.loss = math.nan
+        self.grad: Grads = None
+        self.seconds = 0.0
+        self.history: dict[str, list[float]] = {"loss": [], "lr": [], "seconds": []}
+
+    def epoch(self, most_steps: float) -> bool:
+        """Take the steps of an epoch, at most so many; say whether it is complete now."""
+        began = time.perf_counter()
+        lr = self.optimizer.lr
+        data = self.batches
+        epoch = iter([()]) if data is None else iter(data)
+        full = 1 if data is None else min(data.batch_size or data.n_rows, data.n_rows)
+        before = 0 if data is None else data.epoch * len(data) + data.position
+        steps, total, weight = 0, 0.0, 0.0
+        try:
+            while steps < most_steps:
+                batch = self.interrupts.let(next, epoch, None)
+                if batch is None:
+                    break
+                loss = self.step(batch)
+                share = len(batch[0]) / full if batch else 1.0
+                steps, total, weight = steps + 1, total + share * loss, weight + share
+        finally:
+            self.seconds += time.perf_counter() - began
+            if data is not None:  # a batch without its step has not been used
+                data.epoch, data.position = divmod(before + steps, len(data))
+            if steps:
+                self.loss = total / weight
+                self.history["loss"].append(self.loss)
+                self.history["lr"].append(lr)
+                self.history["seconds"].append(self.seconds)
+        return data is None or data.position == 0
+
+    def step(self, batch: tuple[Array, ...]) -> float:
+        """Take a step and return the loss before it."""
+        ahead = self.optimizer.looks_ahead
+        with self.optimizer.extrapolated() if ahead else nullcontext():
+            loss, grad = self.evaluate(batch)
+        self.optimizer.step(grad)
+        self.nit += 1
+        self.grad = grad
+        return loss
+
+    def evaluate(self, batch: tuple[Array, ...]) -> tuple[float, Grads]:
+        """Return loss and gradients where the parameters are now."""
+        result = self.interrupts.let(self.fun, self.x, *batch)
+        self.nfev += 1
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
+            raise TypeError(f"fun returned {result!r}; a pair (loss, grad) is needed")
+        loss, grad = result
+        if not (isinstance(loss, numbers.Real) or getattr(loss, "shape", None) == ()):
+            raise TypeError(f"fun returned the loss {loss!r}; a number is needed")
+        if grad is self.x:  # of x @ x / 2: the step could not write what it still reads
+            grad = np.copy(self.x)
+        return float(loss), grad
+
+    def state(self) -> OptimizeResult:
+        """Return the run so far, of live arrays."""
+        return OptimizeResult(
+            x=self.x,
+            fun=self.loss,
+            jac=self.grad,
+            nit=self.nit,
+            nfev=self.nfev,
+            history=self.history,
+        )
+
+
+class _Tolerance:
+    """Counts epochs that improve too little."""
+
+    def __init__(self, tol: float | None, patience: int | None) -> None:
+        if tol is None and patience is not None:
+            raise FastoptError(f"patience is {patience!r} without tol, whose epochs it counts")
+        self.tol = None if tol is None else at_least_0("tol", tol)
+        self.patience = PATIENCE if patience is None else Whole(1)("patience", patience)
+        self.best = math.inf
+        self.misses = 0
+
+    def met(self, loss: float) -> bool:
+        """Take in an epoch's loss; say whether there have been enough that improve too little."""
+        if self.tol is None:
+            return False
+        # Before the first finite loss there is no best to be measured by: any such loss improves.
+        needed = self.tol * max(1.0, abs(self.best)) if math.isfinite(self.best) else 0.0
+        self.misses = 0 if self.best - loss >= needed else self.misses + 1
+        if loss < self.best:
+            self.best = loss
+        return self.misses >= self.patience
+
+
+class _Interrupts:
+    """Ctrl-C: at once while a function of the user's runs, else held until the step is whole."""
+
+    def __init__(self) -> None:
+        self.held = True
+        self.came = False
+        self.installed = False
+
+    def __enter__(self) -> Self:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            with suppress(ValueError):  # only the main thread may, and only it gets them
+                signal.signal(signal.SIGINT, self._handle)
+                self.installed = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.came = True
+        if not self.held:
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise what was held."""
+        if self.came:
+            raise KeyboardInterrupt
+
+    def let(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Call a function that may be interrupted."""
+        try:
+            self.held = False
+            self.check()
+            return call(*args)
+        finally:
+            self.held = True
+
+
+class _Line:
+    """Progress on stderr: a line that is rewritten, or in a file one every ten seconds."""
+
+    def __init__(self, epochs: int | None) -> None:
+        self.of = f"/{epochs}" if epochs else ""
+        self.terminal = sys.stderr.isatty()
+        self.due = 0.0
+        self.text = self.written = ""
+
+    def __call__(self, state: OptimizeResult) -> None:
+        history = state.history
+        self.text = (
+            f"epoch {len(history['loss'])}{self.of}  loss {state.fun:.6g}  "
+            f"lr {history['lr'][-1]:.3g}  {history['seconds'][-1]:.1f} s"
+        )
+        if time.monotonic() >= self.due:
+            self._write()
+
+    def _write(self) -> None:
+        print(
+            f"\r{self.text}\x1b[K" if self.terminal else self.text,
+            end="" if self.terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+        self.written = self.text
+        self.due = time.monotonic() + (0.1 if self.terminal else 10.0)
+
+    def close(self) -> None:
+        """Show the last state, and leave it."""
+        if self.text != self.written:
+            self._write()
+        if self.terminal:
+            print(file=sys.stderr)
+
+
+def _each(call: Callable[[str, Any], Any], name: str, holder: Any) -> Any:
+    """Return an array, or the list or dict of them, after a call for each."""
+    if isinstance(holder, dict):
+        return {key: call(f"{name}[{key!r}]", value) for key, value in holder.items()}
+    if isinstance(holder, (list, tuple)):
+        return [call(f"{name}[{i}]", value) for i, value in enumerate(holder)]
+    return call(name, holder)
+
+
+def _start(name: str, value: object) -> Array:
+    """Return a copy to optimize."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} is a {type(value).__name__}; a numpy.ndarray is needed")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; its mask would be ignored")
+    copy = np.array(value, np.float64 if value.dtype.kind in "iu" else None, order="C")
+    require_parameter(name, copy)
+    return copy
+
+
+def _copied(_name: str, gradient: Any) -> Array | None:
+    return None if gradient is None else np.array(gradient)
+
+
+def _batches(data: Any, batch_size: int | None, seed: int | None) -> Batches | None:
+    """Return the data as batches."""
+    if data is None or isinstance(data, Batches):
+        why = "without data" if data is None else "beside a Batches, which has its own"
+        for name, value in (("batch_size", batch_size), ("seed", seed)):
+            if value is not None:
+                raise FastoptError(f"{name} is {value!r} {why}")
+        return data
+    if not isinstance(data, (tuple, np.ndarray)):
+        raise TypeError(
+            f"data is a {type(data).__name__}; an array, a tuple of arrays or a Batches is needed"
+        )
+    arrays = data if isinstance(data, tuple) else (data,)
+    return Batches(*arrays, batch_size=batch_size, seed=seed, reuse_buffers=True)
+
+
+def _rate(lr: float | None, schedule: Schedule | None) -> dict[str, Any]:
+    """Return the option of the optimizer that says how the learning rate goes, if any."""
+    if schedule is None:
+        return {} if lr is None else {"lr": lr}
+    if lr is not None:
+        raise FastoptError(f"lr is {lr!r} beside a schedule, which has its own")
+    if not callable(schedule):
+        raise TypeError(f"schedule is {schedule!r}; a callable, step -> lr, is needed")
+    return {"lr": schedule}

@@ -1,0 +1,252 @@
+"""Which rules with which options are tested, and on what data: a new rule is one row of RULES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import reference
+
+import fastopt
+
+Array = npt.NDArray[Any]
+
+
+class Rule(NamedTuple):
+    """A class of fastopt, its truth and default learning rate, and option sets to test.
+
+    ``defaults`` are the class's where the reference has others.
+    """
+
+    name: str
+    reference: Callable[..., reference.Path]
+    lr: float
+    options: list[dict[str, Any]]
+    defaults: dict[str, Any] = {}
+
+
+class Case(NamedTuple):
+    """A rule with one set of options."""
+
+    rule: Rule
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        return ",".join([self.rule.name, *(f"{k}={v}" for k, v in self.options.items())])
+
+    def make(self, params: Any, **others: Any) -> fastopt.optimizer.Optimizer:
+        """Return the optimizer, with the default learning rate unless ``others`` has one."""
+        cls: type[fastopt.optimizer.Optimizer] = getattr(fastopt, self.rule.name)
+        return cls(params, **self.options, **others)
+
+    def follow(self, w: Array, grads: Any, lrs: Sequence[float]) -> reference.Path:
+        """Return the reference's path from w."""
+        exact = [g.astype(np.float64) for g in grads]
+        options = {**self.rule.defaults, **self.options}
+        return self.rule.reference(
+            w.astype(np.float64), exact, lrs, base_lr=self.rule.lr, **options
+        )
+
+    def step(self, opt: fastopt.optimizer.Optimizer, grads: Any = None) -> None:
+        """Step with gradients that do not depend on where they are taken."""
+        looks_ahead = self.options.get("nesterov") == "lookahead"
+        with opt.extrapolated() if looks_ahead else nullcontext():
+            pass
+        opt.step(grads)
+
+
+# The first row is every option at its default.
+COMMON: list[dict[str, Any]] = [
+    {},
+    {"weight_decay": 0.1},
+    {"weight_decay": 0.1, "decoupled_weight_decay": True},
+    {"weight_decay": 0.1, "decoupled_weight_decay": "lr"},
+    {"weight_decay": 0.1, "decoupled_weight_decay": "schedule_only"},
+    {"maximize": True},
+    {"maximize": True, "weight_decay": 0.1},
+    {"maximize": True, "weight_decay": 0.1, "decoupled_weight_decay": True},
+]
+
+RULES = [
+    Rule(
+        "SGD",
+        reference.sgd,
+        1e-3,
+        [
+            {"momentum": 0.9},
+            {"momentum": 0.9, "weight_decay": 0.1, "maximize": True},
+            {"momentum": 0.9, "weight_decay": 0.1, "decoupled_weight_decay": "schedule_only"},
+            {"momentum": 0.9, "dampening": 0.3},
+            {"momentum": 0.9, "dampening": 0.3, "first_step": "accumulate"},
+            {"momentum": 0.9, "nesterov": True},
+            {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+            {"momentum": 0.9, "lr_in_buffer": True},
+            {"momentum": 0.9, "lr_in_buffer": True, "dampening": 0.3},
+            {"momentum": 0.9, "lr_in_buffer": True, "nesterov": True},
+            {"momentum": 0.9, "lr_in_buffer": True, "nesterov": "lookahead"},
+        ],
+    ),
+    Rule(
+        "Adagrad",
+        reference.adagrad,
+        1e-2,
+        [
+            {"lr_decay": 0.3},
+            {"initial_accumulator_value": 0.1},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"eps_root": 0.01, "eps": 0.0},
+        ],
+    ),
+    Rule("Adadelta", reference.adadelta, 1.0, [{"rho": 0.7}, {"eps": 0.01}]),
+    Rule(
+        "RMSprop",
+        reference.rmsprop,
+        1e-2,
+        [
+            {"alpha": 0.7},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"eps_root": 0.01, "eps": 0.0},
+            {"initial_accumulator_value": 0.1},
+            {"bias_correction": True},
+            {"momentum": 0.9},
+            {"momentum": 0.9, "weight_decay": 0.1},
+            {"momentum": 0.9, "lr_in_buffer": True},
+            {"momentum": 0.9, "nesterov": True},
+            {"momentum": 0.9, "nesterov": True, "lr_in_buffer": True, "maximize": True},
+            {"momentum": 0.9, "bias_correction": True, "eps_root": 0.01},
+            {"centered": True},
+            {"centered": True, "alpha": 0.7},
+            {"centered": True, "eps_root": 0.01, "eps": 0.0},
+            {"centered": True, "eps_root": 0.01, "bias_correction": True},
+            {"centered": True, "initial_accumulator_value": 0.1, "maximize": True},
+            {"centered": True, "momentum": 0.9},
+            {"centered": True, "momentum": 0.9, "lr_in_buffer": True},
+            {"centered": True, "momentum": 0.9, "nesterov": True, "eps_root": 0.01},
+            {
+                "centered": True,
+                "momentum": 0.9,
+                "weight_decay": 0.1,
+                "decoupled_weight_decay": True,
+            },
+        ],
+    ),
+    Rule(
+        "Adam",
+        reference.adam,
+        1e-3,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.95)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"eps_root": 0.01, "eps": 0.0},
+            {"eps_mode": "hat"},
+            {"eps_mode": "hat", "eps": 0.01, "eps_root": 0.01},
+            {"bias_correction": (False, True)},
+            {"bias_correction": (True, False)},
+            {"bias_correction": (False, False), "eps_mode": "hat", "eps": 0.01},
+            {"amsgrad": True},
+            {"amsgrad": "raw", "betas": (0.7, 0.7)},
+            {"amsgrad": "raw", "betas": (0.7, 0.7), "eps_mode": "hat", "eps": 0.01},
+            {"amsgrad": "corrected", "betas": (0.7, 0.7)},
+            {"amsgrad": "corrected", "eps": 0.01, "bias_correction": (True, False)},
+            {"amsgrad": True, "weight_decay": 0.1, "maximize": True},
+        ],
+    ),
+    Rule(
+        "AdamW",
+        reference.adam,
+        1e-3,
+        [
+            {"betas": (0.7, 0.95)},
+            {"eps": 0.01},
+            {"amsgrad": True},
+            {"decoupled_weight_decay": False},
+            {"decoupled_weight_decay": "schedule_only"},
+            {"eps_mode": "hat", "eps_root": 0.01, "bias_correction": (False, True)},
+        ],
+        {"weight_decay": 1e-2, "decoupled_weight_decay": True},
+    ),
+    Rule(
+        "Adamax",
+        reference.adamax,
+        2e-3,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.7)},
+            {"eps": 0.01},
+            {"eps": 0.01, "eps_mode": "outside"},
+            {"eps": 0.01, "eps_mode": "state"},
+        ],
+    ),
+    Rule(
+        "NAdam",
+        reference.nadam,
+        2e-3,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.95)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"momentum_decay": 1.0},
+            {"nadam_schedule": "none"},
+            {"nadam_schedule": "river"},
+            {"nadam_schedule": "uncorrected"},
+            {"nadam_schedule": "paper"},
+            {"nadam_schedule": "paper", "momentum_decay": 1.0, "betas": (0.7, 0.95)},
+        ],
+    ),
+]
+
+CASES = [Case(rule, options) for rule in RULES for options in [*COMMON, *rule.options]]
+
+DTYPES: list[np.dtype[Any]] = [np.dtype(np.float32), np.dtype(np.float64)]
+
+# Factors of the default learning rate, each unlike the one before.
+RATES = [(1.5 if t % 3 == 0 else 0.7) / (1 + 0.1 * t) for t in range(20)]
+
+# Elements do not interact: longer arrays repeat as many as this, a prime so that places in
+# vectors and chunks do not repeat with them.
+PERIOD = 5003
+
+
+@cache
+def start(dtype: np.dtype[Any]) -> Array:
+    """Return parameters of many sizes; a third are 0 and show the steps alone."""
+    rng = np.random.default_rng(1)
+    w = rng.standard_normal(PERIOD) * 10 ** rng.uniform(-6, 3, PERIOD)
+    w[::3] = 0.0
+    return _frozen(w, dtype)
+
+
+@cache
+def gradients(dtype: np.dtype[Any], large: bool = False) -> list[Array]:
+    """Return a gradient for each of RATES: 0, 1e-6 .. 1e3, steady and jumping in size.
+
+    Coupled weight decay is compared with the ``large`` ones, 10 .. 1e3 and not 0.  It brings the
+    rounding of w into the gradient, and rules that divide by the gradient's size magnify it by
+    about lr * weight_decay / |g| at each step: with small gradients the path itself is unstable.
+    """
+    rng = np.random.default_rng(2)
+    shape = len(RATES), PERIOD
+    low = 1 if large else -6
+    steady = 10 ** rng.uniform(low, 3, PERIOD)
+    jumping = 10 ** rng.uniform(low, 3, shape)
+    g = rng.standard_normal(shape) * np.where(np.arange(PERIOD) % 2, steady, jumping)
+    if not large:
+        g[rng.random(shape) < 0.05] = 0.0
+        g[:5, ::11] = 0.0
+        g[:, ::101] = 0.0
+    return [_frozen(of_step, dtype) for of_step in g]
+
+
+def _frozen(values: Array, dtype: np.dtype[Any]) -> Array:
+    array = values.astype(dtype)
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,261 @@
+"""The truth: every update rule as its paper has it, in float64 NumPy, apart from the library.
+
+A rule here is a generator: it is fed the number t of the step, the learning rate and the
+gradient, and yields the step to be subtracted from w together with its state.  `descend` does
+once for all of them what they share: gradients, sign, weight decay and the path of w.
+
+Papers, by the names used below:
+
+    Polyak      1964, Some methods of speeding up the convergence of iteration methods
+    Sutskever   et al. 2013, On the importance of initialization and momentum in deep learning,
+                which writes Nesterov 1983 as a form of momentum
+    Duchi       et al. 2011, Adaptive subgradient methods (JMLR 12)
+    Zeiler      2012, ADADELTA (arXiv 1212.5701)
+    Hinton      Tieleman & Hinton 2012, Coursera lecture 6e
+    Graves      2013, Generating sequences with recurrent neural networks (arXiv 1308.0850)
+    Kingma      & Ba 2015, Adam (arXiv 1412.6980)
+    Reddi       et al. 2018, On the convergence of Adam and beyond
+    Dozat       2016, Incorporating Nesterov momentum into Adam (ICLR workshop)
+    Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Feed = Iterator[tuple[int, float, Array]]  # t from 1, learning rate, gradient
+Steps = Iterator[tuple[Array, dict[str, Any]]]  # what to subtract from w, state
+
+
+class Path(NamedTuple):
+    """Where the parameters were, w[0] to w[T], and the states after steps 1 to T."""
+
+    w: list[Array]
+    states: list[dict[str, Any]]
+
+
+def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
+    """Make a rule a function of (w, grads, lrs, **options) that returns its path.
+
+    ``grads`` is a gradient for each step, or a function of w; ``lrs`` a learning rate for each.
+    """
+
+    @wraps(rule)
+    def path(
+        w: Array,
+        grads: Sequence[Array] | Callable[[Array], Array],
+        lrs: Sequence[float],
+        *,
+        base_lr: float | None = None,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool | str = False,
+        maximize: bool = False,
+        **options: Any,
+    ) -> Path:
+        ws, states = [w], [{"momentum_buffer": 0.0}]
+        ahead = options["momentum"] if options.get("nesterov") == "lookahead" else 0.0
+
+        def feed() -> Feed:
+            for t, lr in enumerate(lrs, 1):
+                w = ws[-1]
+                if callable(grads):
+                    # Sutskever eq. 3: the gradient at theta + mu*v, v = -b.
+                    g = grads(w - ahead * states[-1]["momentum_buffer"] if ahead else w)
+                else:
+                    g = grads[t - 1]
+                g = -g if maximize else g
+                if weight_decay and decoupled_weight_decay is False:
+                    g = g + weight_decay * w  # Loshchilov, Alg. 2, line 6: L2 regularization
+                yield t, lr, g
+
+        for lr, (step, state) in zip(lrs, rule(feed(), **options), strict=True):
+            if decoupled_weight_decay is False:
+                rate = 0.0
+            elif decoupled_weight_decay == "schedule_only":
+                rate = lr / (base_lr or lrs[0])  # Loshchilov, Alg. 2, line 12: eta_t, not alpha
+            else:
+                rate = lr  # PyTorch's AdamW
+            ws.append((1.0 - rate * weight_decay) * ws[-1] - step)
+            states.append(state)
+        return Path(ws, states[1:])
+
+    return path
+
+
+def correction(beta: float, t: int) -> float:
+    """Return 1 - beta^t as a sum: subtracting from 1 would leave 13 digits of beta = 0.999."""
+    return (1.0 - beta) * sum(beta**i for i in range(t))
+
+
+@descend
+def sgd(
+    feed: Feed,
+    *,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    nesterov: bool | str = False,
+    lr_in_buffer: bool = False,
+    first_step: str = "copy",
+) -> Steps:
+    b: Any = 0.0
+    for t, lr, g in feed:
+        if momentum == 0.0:
+            yield lr * g, {}  # Robbins & Monro 1951
+            continue
+        inside, outside = (lr, 1.0) if lr_in_buffer else (1.0, lr)  # inside: Polyak eq. 9
+        undamped = t == 1 and first_step == "copy"  # PyTorch: the buffer begins as g
+        gain = 1.0 if undamped else 1.0 - dampening
+        b = momentum * b + inside * gain * g  # Sutskever eq. 1, b = -v
+        # Eq. 2; or eq. 3-4 with theta + mu*v as the variable that is kept.  With the true
+        # look-ahead only the gradient differs from eq. 1-2.
+        x = momentum * b + inside * g if nesterov is True else b
+        yield outside * x, {"momentum_buffer": b}
+
+
+@descend
+def adagrad(
+    feed: Feed,
+    *,
+    lr_decay: float = 0.0,
+    initial_accumulator_value: float = 0.0,
+    eps: float = 1e-10,
+    eps_root: float = 0.0,
+) -> Steps:
+    s: Any = initial_accumulator_value
+    for t, lr, g in feed:
+        s = s + g**2  # Duchi fig. 1: diagonal of the outer products
+        x = g / (np.sqrt(s + eps_root) + eps)  # H = delta*I + diag(s)^(1/2)
+        yield lr / (1.0 + (t - 1) * lr_decay) * x, {"sum": s}
+
+
+@descend
+def adadelta(feed: Feed, *, rho: float = 0.9, eps: float = 1e-6) -> Steps:
+    s: Any = 0.0
+    d: Any = 0.0
+    for _, lr, g in feed:
+        s = rho * s + (1.0 - rho) * g**2  # Zeiler, Alg. 1, line 4
+        dx = np.sqrt(d + eps) / np.sqrt(s + eps) * g  # line 5, RMS of eq. 9; dx is minus his
+        d = rho * d + (1.0 - rho) * dx**2  # line 6
+        yield lr * dx, {"square_avg": s, "acc_delta": d}  # line 7, which has lr = 1
+
+
+@descend
+def rmsprop(
+    feed: Feed,
+    *,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    momentum: float = 0.0,
+    centered: bool = False,
+    nesterov: bool = False,
+    lr_in_buffer: bool = False,
+    initial_accumulator_value: float = 0.0,
+    bias_correction: bool = False,
+) -> Steps:
+    s: Any = initial_accumulator_value
+    m: Any = 0.0
+    b: Any = 0.0
+    for t, lr, g in feed:
+        s = alpha * s + (1.0 - alpha) * g**2  # Hinton slide 29; Graves eq. 38
+        m = alpha * m + (1.0 - alpha) * g  # Graves eq. 39
+        c = correction(alpha, t) if bias_correction else 1.0  # as Kingma sec. 3
+        variance = np.maximum(s / c - (m / c) ** 2, 0.0) if centered else s / c
+        x = g / (np.sqrt(variance + eps_root) + eps)  # Graves eq. 40: eps_root = 1e-4, eps = 0
+        inside, outside = (lr, 1.0) if lr_in_buffer else (1.0, lr)
+        b = momentum * b + inside * x  # Graves eq. 40: lr inside, b minus his Delta
+        x = momentum * b + inside * x if nesterov else b
+        yield outside * x, {"square_avg": s, "grad_avg": m, "momentum_buffer": b}
+
+
+@descend
+def adam(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    eps_mode: str = "corrected",
+    amsgrad: bool | str = False,
+    bias_correction: tuple[bool, bool] = (True, True),
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v: Any = 0.0
+    u: Any = 0.0
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Kingma, Alg. 1: m_t
+        v = beta2 * v + (1.0 - beta2) * g**2  # v_t
+        c1 = correction(beta1, t) if bias_correction[0] else 1.0
+        c2 = correction(beta2, t) if bias_correction[1] else 1.0
+        largest = v / c2 if amsgrad == "corrected" else v  # optax corrects first
+        u = np.maximum(u, largest) if amsgrad else v  # Reddi, Alg. 2: v-hat_t
+        if eps_mode == "hat":  # Kingma, end of sec. 2
+            x = np.sqrt(c2) / c1 * m / (np.sqrt(u + eps_root) + eps)
+        else:
+            v_hat = u if amsgrad == "corrected" else u / c2
+            x = m / c1 / (np.sqrt(v_hat + eps_root) + eps)  # Alg. 1: theta_t
+        yield lr * x, {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": u}
+
+
+@descend
+def adamax(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    eps_mode: str = "max",
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    u: Any = 0.0
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Kingma, Alg. 2: m_t
+        size = np.abs(g) + (eps if eps_mode == "max" else 0.0)  # eps = 0 in the paper
+        u = np.maximum(beta2 * u, size) + (eps if eps_mode == "state" else 0.0)  # u_t
+        x = m / (u + (eps if eps_mode == "outside" else 0.0))
+        yield lr / correction(beta1, t) * x, {"exp_avg": m, "exp_inf": u}  # theta_t
+
+
+@descend
+def nadam(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    momentum_decay: float = 4e-3,
+    nadam_schedule: str = "dozat",
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v: Any = 0.0
+    product = 1.0
+
+    def mu(t: int) -> float:
+        power: float = 0.96 ** (t * momentum_decay)  # Dozat: t/250
+        return beta1 * (1.0 - 0.5 * power)
+
+    for t, lr, g in feed:
+        decay = mu(t) if nadam_schedule == "paper" else beta1  # Alg. 2: m_t has mu_t
+        m = decay * m + (1.0 - decay) * g
+        v = beta2 * v + (1.0 - beta2) * g**2  # n_t
+        product *= mu(t)
+        c1, c2 = correction(beta1, t), correction(beta2, t)
+        dozat = mu(t + 1) / (1.0 - product * mu(t + 1)), (1.0 - mu(t)) / (1.0 - product)
+        constant = beta1 / c1, (1.0 - beta1) / c1
+        (of_m, of_g), v_hat = {
+            "paper": (dozat, beta2 * v / c2),  # Alg. 2: m-hat_t, n-hat_t
+            "dozat": (dozat, v / c2),  # PyTorch, Keras
+            "none": ((beta1 / correction(beta1, t + 1), constant[1]), v / c2),  # optax
+            "river": (constant, v / c2),
+            "uncorrected": (constant, v),  # DL4J
+        }[nadam_schedule]
+        x = (of_m * m + of_g * g) / (np.sqrt(v_hat + eps_root) + eps)  # Alg. 2: theta_t
+        yield lr * x, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}

@@ -1,0 +1,429 @@
+"""Bad input: refused by name, and nothing has changed, neither values nor counts."""
+
+import decimal
+
+import numpy as np
+import pytest
+from support import arrays, bits, everything, unchanged
+
+from fastopt import SGD, Adam, FastoptError, NAdam
+
+# Parameters
+
+unaligned = np.zeros(25, np.uint8)[1:].view(np.float64)
+frozen = np.zeros(3)
+frozen.flags.writeable = False
+PARAMETERS = {
+    "int64": (np.zeros(3, int), TypeError, "int64"),
+    "bool": (np.zeros(3, bool), TypeError, "bool"),
+    "float16": (np.zeros(3, np.float16), TypeError, "float16"),
+    "longdouble": (np.zeros(3, np.longdouble), TypeError, str(np.dtype(np.longdouble))),
+    "complex64": (np.zeros(3, np.complex64), TypeError, "complex64"),
+    "complex128": (np.zeros(3, complex), TypeError, "complex128"),
+    "object": (np.zeros(3, object), TypeError, "object"),
+    "text": (np.zeros(3, "U1"), TypeError, "U1"),
+    "other byte order": (np.zeros(3, np.dtype("f8").newbyteorder()), TypeError, "native byte"),
+    "structured": (np.zeros(3, "f8,f8"), TypeError, "float32 or float64"),
+    "masked": (np.ma.masked_array(np.zeros(3)), TypeError, "masked"),
+    "read-only": (frozen, FastoptError, "read-only"),
+    "strided": (np.zeros(6)[::2], FastoptError, "strides"),
+    "Fortran order": (np.zeros((2, 3), order="F"), FastoptError, "strides"),
+    "broadcast": (np.broadcast_to(np.zeros(()), (3,)), FastoptError, "read-only|strides"),
+    "unaligned": (unaligned, FastoptError, "aligned"),
+    "a list": ([0.0, 1.0], TypeError, "list"),
+    "a number": (1.0, TypeError, "float"),
+    "a NumPy number": (np.float64(1.0), TypeError, "float64"),
+    "None": (None, TypeError, "NoneType"),
+}
+
+
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_a_parameter_that_can_not_be_updated(kind):
+    bad, error, message = PARAMETERS[kind]
+    good = np.zeros(2)
+    if isinstance(bad, np.ndarray):
+        with pytest.raises(error, match=f"parameter 0 .*({message})"):
+            Adam(bad)
+    with pytest.raises(error, match=f"parameter 1 .*({message})"):
+        Adam([good, bad])
+    with pytest.raises(error, match=f"parameter 'b' .*({message})"):
+        Adam({"a": good, "b": bad})
+    with pytest.raises(error, match=f"parameter 1 .*({message})"):
+        Adam([{"params": [good]}, {"params": [bad]}])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (None, "params is a NoneType"),
+        (5, "params is a int"),
+        (np.float64(1.0), "params is a float64"),
+        ("w", "parameter 0 is a str"),
+        ([{"lr": 0.1}], "'params'"),
+        ([{"params": [np.zeros(2)]}, np.zeros(2)], "'params'"),
+        ([{"params": 5}], "params"),
+        ({"a": {"b": np.zeros(2)}}, "parameter 'a' is a dict"),
+        (np.zeros((2, 2)).tolist(), "parameter 0 is a list"),
+    ],
+)
+def test_parameters_of_no_form(params, message):
+    with pytest.raises(TypeError, match=message):
+        Adam(params)
+
+
+def test_an_error_of_the_users_generator_passes_through():
+    def generator():
+        yield np.zeros(2)
+        raise TypeError("of mine")
+
+    with pytest.raises(TypeError, match="of mine"):
+        Adam(generator())
+
+
+@pytest.mark.parametrize(
+    "share",
+    [
+        lambda w: [w, w],
+        lambda w: {"a": w, "b": w[2:5]},
+        lambda w: [w[:4], w[3:]],
+        lambda w: [w[:8], np.zeros(2), w[4:5].reshape(())],
+        lambda w: [w, w.view(np.float32)],
+        lambda w: [{"params": [w[:4]]}, {"params": [w[2:]]}],
+    ],
+)
+def test_parameters_that_share_memory(share):
+    with pytest.raises(FastoptError, match=r"parameter .* and parameter .* share memory"):
+        Adam(share(np.zeros(8)))
+
+
+def test_neighbours_in_memory_share_nothing():
+    w = np.zeros(8)
+    opt = SGD([w[:3], w[3:3], w[3:4].reshape(()), w[4:]], lr=1.0)
+    opt.step([np.ones(3), np.ones(0), 2.0, np.full(4, 3.0)])
+    assert w.tolist() == [-1.0, -1.0, -1.0, -2.0, -3.0, -3.0, -3.0, -3.0]
+
+
+# Gradients: each bad one in the first and in the last place, the others good.
+
+
+class Says:
+    """An object whose __array__ does as it is told."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __array__(self, dtype=None, copy=None):
+        return self.answer()
+
+
+def gradients():
+    return arrays((2, 3), (), (2, 3), seed=8)
+
+
+def bound():
+    """Return an optimizer that has bound its gradients and taken a step."""
+    opt = NAdam(arrays((2, 3), (), (2, 3)), lr=0.1)
+    opt.bind(gradients())
+    opt.step()
+    return opt
+
+
+def fails():
+    raise ZeroDivisionError("of the user")
+
+
+def ones(dtype, *shape):
+    return lambda _: np.ones(shape or (2, 3), dtype)
+
+
+GRADIENTS = {
+    "shape turned": (ones(float, 3, 2), FastoptError, r"\(3, 2\).*\(2, 3\)"),
+    "shape flat": (ones(float, 6), FastoptError, r"\(6,\).*\(2, 3\)"),
+    "one axis more": (ones(float, 1, 2, 3), FastoptError, r"\(1, 2, 3\).*\(2, 3\)"),
+    "0-d": (lambda _: np.array(1.0), FastoptError, r"\(\).*\(2, 3\)"),
+    "empty": (ones(float, 0), FastoptError, r"\(0,\).*\(2, 3\)"),
+    "a number": (lambda _: 1.0, TypeError, "float; an array"),
+    "int64": (ones(int), TypeError, "int64"),
+    "bool": (ones(bool), TypeError, "bool"),
+    "float16": (ones(np.float16), TypeError, "float16"),
+    "longdouble": (ones(np.longdouble), TypeError, str(np.dtype(np.longdouble))),
+    "complex64": (ones(np.complex64), TypeError, "complex64"),
+    "complex128": (ones(complex), TypeError, "complex128"),
+    "object": (ones(object), TypeError, "object"),
+    "text dtype": (ones("U1"), TypeError, "U1"),
+    "time": (ones("m8[s]"), TypeError, "timedelta64"),
+    "other byte order": (ones(np.dtype("f8").newbyteorder()), TypeError, "native byte order"),
+    "masked": (lambda _: np.ma.masked_array(np.ones((2, 3))), TypeError, "masked"),
+    "a list": (lambda _: [[1.0] * 3] * 2, TypeError, "list; an array"),
+    "text": (lambda _: "123456", TypeError, "str; an array"),
+    "a parameter": (lambda opt: opt.params[0], FastoptError, "memory with parameter 0"),
+    "the last parameter": (lambda opt: opt.params[2], FastoptError, "memory with parameter 2"),
+    "a state": (lambda opt: opt.state[2]["exp_avg_sq"], FastoptError,
+                "memory with the state of parameter 2"),
+    "a parameter by __array__": (lambda opt: Says(lambda: opt.params[0]), FastoptError,
+                                 "memory with parameter 0"),
+    "__array__ of another shape": (lambda _: Says(lambda: np.ones(3)), FastoptError, r"\(3,\)"),
+    "__array__ of integers": (lambda _: Says(lambda: np.ones((2, 3), int)), TypeError, "int64"),
+    "__array__ of nothing": (lambda _: Says(lambda: None), ValueError, "__array__"),
+    "__array__ that fails": (lambda _: Says(fails), ZeroDivisionError, "of the user"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_bad_gradient_changes_nothing(kind, place):
+    bad, error, message = GRADIENTS[kind]
+    opt, twin = bound(), bound()
+    grads = gradients()
+    grads[place] = bad(opt)
+    for call in (opt.step, opt.bind):
+        with unchanged(opt), pytest.raises(error, match=message) as refused:
+            call(grads)
+        if isinstance(refused.value, (FastoptError, TypeError)):
+            assert f"the gradient of parameter {place} " in str(refused.value)
+    for one in (opt, twin):  # with what was bound before
+        one.step()
+        one.step(gradients())
+    assert everything(opt) == everything(twin)
+
+
+@pytest.mark.parametrize(
+    "overlapping",
+    [lambda w: w[::-1], lambda w: w.view(np.float32)[:6], lambda w: w.view(np.float32)[::2]],
+    ids=["reversed", "float32", "float32 strided"],
+)
+def test_a_gradient_that_would_be_copied_may_not_overlap_either(overlapping):
+    opt = Adam(arrays(6))
+    with unchanged(opt), pytest.raises(FastoptError, match="memory with parameter 0"):
+        opt.step([overlapping(opt.params[0])])
+
+
+def test_a_gradient_that_steps_while_it_is_asked_for():
+    opt, twin = bound(), bound()
+    grads = gradients()
+    grads[2] = Says(lambda: opt.step(gradients()))
+    with unchanged(opt), pytest.raises(FastoptError, match=r"step\(\)"):
+        opt.step(grads)
+    for one in (opt, twin):
+        one.step(gradients())
+    assert everything(opt) == everything(twin)
+
+
+SCALARS = {
+    "one element": (np.ones(1), FastoptError, r"\(1,\)"),
+    "bool": (True, TypeError, "bool; an array"),
+    "NumPy bool": (np.True_, TypeError, "bool"),
+    "complex": (1j, TypeError, "complex; an array"),
+    "NumPy complex": (np.complex128(1), TypeError, "complex128"),
+    "float16": (np.float16(1), TypeError, "float16"),
+    "text": ("1.0", TypeError, "str; an array"),
+    "decimal": (decimal.Decimal(1), TypeError, "Decimal; an array"),
+    "beyond floats": (10**400, FastoptError, "parameter 1"),
+}
+
+
+@pytest.mark.parametrize("kind", SCALARS)
+def test_a_bad_gradient_of_a_0d_parameter(kind):
+    bad, error, message = SCALARS[kind]
+    opt = bound()
+    grads = gradients()
+    grads[1] = bad
+    with unchanged(opt), pytest.raises(error, match=message):
+        opt.step(grads)
+
+
+@pytest.mark.parametrize(
+    ("grads", "error", "message"),
+    [
+        ([], FastoptError, "0 gradients for 3 parameters"),
+        (gradients()[:2], FastoptError, "2 gradients for 3 parameters"),
+        (gradients() + gradients()[:1], FastoptError, "4 gradients for 3 parameters"),
+        (dict(enumerate(gradients())), TypeError, "a dict; a list or tuple"),
+        (np.ones((3, 2, 3)), TypeError, "a ndarray; a list or tuple"),
+        ((g for g in gradients()), TypeError, "a generator; a list or tuple"),
+        (1.0, TypeError, "a float; a list or tuple"),
+    ],
+    ids=["none", "too few", "too many", "dict", "array", "generator", "number"],
+)
+def test_gradients_of_another_structure_than_a_list(grads, error, message):
+    opt = bound()
+    for call in (opt.step, opt.bind):
+        with unchanged(opt), pytest.raises(error, match=message):
+            call(grads)
+
+
+@pytest.mark.parametrize(
+    ("grads", "error", "message"),
+    [
+        ({"a": np.ones(2)}, FastoptError, r"\['a'\].*\['a', 'b'\]"),
+        ({"a": np.ones(2), "c": np.ones(3)}, FastoptError, r"\['a', 'c'\].*\['a', 'b'\]"),
+        ({"a": np.ones(2), "b": np.ones(3), "c": None}, FastoptError, r"'c'\].*\['a', 'b'\]"),
+        ([np.ones(2), np.ones(3)], TypeError, "a list; a dict"),
+    ],
+)
+def test_gradients_of_another_structure_than_a_dict(grads, error, message):
+    opt = Adam({"a": np.zeros(2), "b": np.zeros(3)})
+    for call in (opt.step, opt.bind):
+        with unchanged(opt), pytest.raises(error, match=message):
+            call(grads)
+
+
+def test_a_name_in_messages_is_that_of_the_dict():
+    opt = Adam({"layer.0": np.zeros(2)})
+    with pytest.raises(FastoptError, match=r"parameter 'layer\.0'"):
+        opt.step({"layer.0": np.ones(3)})
+
+
+def test_a_step_without_gradients():
+    opt = Adam(np.zeros(2))
+    with unchanged(opt), pytest.raises(FastoptError, match=r"bind\(grads\)"):
+        opt.step()
+    with unchanged(opt), pytest.raises(FastoptError, match=r"bind\(grads\)"):
+        opt.zero_grad()
+
+
+@pytest.mark.parametrize(
+    ("grad", "message"),
+    [
+        (np.ones((2, 3), np.float32), "float32.*float64"),
+        (np.ones((3, 2)).T, "strides"),
+        (np.ones((2, 6))[:, ::2], "strides"),
+    ],
+)
+def test_binding_refuses_what_would_be_copied(grad, message):
+    opt = Adam(np.zeros((2, 3)))
+    with unchanged(opt), pytest.raises(FastoptError, match=message):
+        opt.bind(grad)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_binding_refuses_a_number(dtype):
+    """It could neither be refilled nor be set to 0."""
+    opt = Adam(np.zeros((), dtype))
+    for number in (1.0, dtype(1.0)):
+        with unchanged(opt), pytest.raises((FastoptError, TypeError), match="bind"):
+            opt.bind(number)
+
+
+def test_a_read_only_gradient_may_be_bound_but_not_cleared():
+    a, b = np.ones(2), np.ones(2)
+    b.flags.writeable = False
+    opt = SGD(arrays(2, 2))
+    opt.bind([a, b])
+    opt.step()
+    with unchanged(opt), pytest.raises(FastoptError, match="read-only"):
+        opt.zero_grad()
+    assert a.tolist() == [1.0, 1.0]
+
+
+def test_a_bound_gradient_that_was_resized():
+    g = np.ones(3)
+    opt = SGD(arrays(3))
+    opt.bind([g])
+    g.resize(1000, refcheck=False)
+    with unchanged(opt), pytest.raises(FastoptError, match=r"\(1000,\)"):
+        opt.step()
+
+
+def test_gradients_may_share_memory_with_each_other():
+    (g,) = arrays(3)
+    params, others = arrays(3, 3), arrays(3, 3)
+    Adam(params).step([g, g])
+    Adam(others).step([g, g.copy()])
+    assert bits(params) == bits(others)
+
+
+# Parameters that change under the optimizer
+
+
+@pytest.mark.parametrize(
+    ("params", "spoil", "mend"),
+    [
+        ([np.ones(2), np.ones(2)], lambda p: p.__setitem__(1, np.ones(2)), None),
+        ([np.ones(2), np.ones(2)], lambda p: p.reverse(), lambda p: p.reverse()),
+        ([np.ones(2), np.ones(2)], lambda p: p.clear(), None),
+        ({"a": np.ones(2), "b": np.ones(2)}, lambda p: p.update(b=np.ones(2)), None),
+        ({"a": np.ones(2), "b": np.ones(2)}, lambda p: p.pop("a"), None),
+        ({"a": np.ones(2), "b": np.ones(2)}, lambda p: p.update(b=None), None),
+    ],
+    ids=["list entry", "list order", "list emptied", "dict entry", "dict key", "dict None"],
+)
+def test_a_parameter_that_was_swapped(params, spoil, mend):
+    original = params.copy()
+    opt = Adam(params)
+    grads = {"a": np.ones(2), "b": np.ones(2)} if isinstance(params, dict) else [np.ones(2)] * 2
+    opt.step(grads)
+    spoil(params)
+    with unchanged(opt), pytest.raises(FastoptError, match="no longer the array"):
+        opt.step(grads)
+    with unchanged(opt), pytest.raises(FastoptError, match="no longer the array"):
+        opt.step({"a": None, "b": None} if isinstance(params, dict) else [None, None])
+    if mend:
+        mend(params)
+    elif isinstance(params, dict):
+        params.update(original)
+    else:
+        params[:] = original
+    opt.step(grads)
+    assert opt.step_count == 2
+
+
+def test_a_parameter_that_was_swapped_in_a_group():
+    group = {"params": [np.ones(2)]}
+    opt = Adam([group])
+    group["params"][0] = np.ones(2)
+    with unchanged(opt), pytest.raises(FastoptError, match="no longer the array"):
+        opt.step([np.ones(2)])
+
+
+def test_a_list_may_grow():
+    params = arrays(2)
+    opt = Adam(params)
+    params.append(np.zeros(3))
+    opt.step(arrays(2))
+    assert opt.step_count == 1
+
+
+@pytest.mark.parametrize("size", [1, 3, 4096])
+@pytest.mark.parametrize("wrap", [lambda w: w, lambda w: [w], lambda w: {"w": w}],
+                         ids=["array", "list", "dict"])  # fmt: skip
+def test_a_parameter_that_was_resized(size, wrap):
+    w = np.ones(2)
+    opt = SGD(wrap(w))
+    w.resize(size, refcheck=False)
+    with unchanged(opt), pytest.raises(FastoptError, match="resized"):
+        opt.step(wrap(np.ones(size)))
+
+
+def test_a_parameter_that_became_read_only():
+    w = np.ones(2)
+    opt = SGD(w)
+    w.flags.writeable = False
+    with unchanged(opt), pytest.raises(FastoptError, match="read-only"):
+        opt.step(np.ones(2))
+    w.flags.writeable = True
+    opt.step(np.ones(2))
+    assert opt.step_count == 1
+
+
+def test_a_new_shape_of_the_same_memory_is_no_harm():
+    w = np.ones((2, 3))
+    opt = SGD(w, lr=1.0)
+    w.resize((3, 2), refcheck=False)
+    opt.step(np.ones((3, 2)))
+    assert not w.any()
+
+
+# The surroundings
+
+
+def test_the_decimal_context_of_the_caller_does_not_matter():
+    """NAdam takes a power in decimal."""
+    (w,), (other,) = arrays(3), arrays(3)
+    NAdam(w, momentum_decay=0.1).step(np.ones(3))
+    with decimal.localcontext(prec=3):
+        NAdam(other, momentum_decay=0.1).step(np.ones(3))
+    assert bits(w) == bits(other)
+    with decimal.localcontext() as context:
+        context.traps[decimal.Inexact] = True
+        NAdam(other, momentum_decay=0.1).step(np.ones(3))

@@ -1,0 +1,167 @@
+"""Options: what is out of range, of the wrong type or without a meaning is refused by name."""
+
+import fractions
+import re
+
+import numpy as np
+import pytest
+from support import arrays, unchanged
+
+from fastopt import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, FastoptError, NAdam, RMSprop
+
+NAN, INF = float("nan"), float("inf")
+
+# Hyperparameters: values out of range, and values of the wrong type, by the kind of option.
+NOT_NUMBERS = [None, "0.1", True, [0.1], (0.1,), {}, 0.1j, np.array([0.1])]
+AT_LEAST_0 = ([-1e-30, -1, NAN, INF, -INF, np.float32(-1), np.array(-1.0)], NOT_NUMBERS)
+BELOW_1 = ([-1e-30, 1, 1.0, 2, NAN, INF], NOT_NUMBERS)
+FLAG = ([], [0, 1, None, "True", 0.0, np.bool_(True)])
+BETAS = (
+    [(0.9, 1.0), (1.0, 0.9), (-0.1, 0.9), (0.9, NAN)],
+    [0.9, (0.9,), (0.9, 0.9, 0.9), None, "ab", (0.9, "0.9"), (True, 0.9), np.array([0.9, 0.9])],
+)
+DECAY = ([0, 1, 0.5, None, "LR", "coupled", []], [])
+OPTIONS = {
+    SGD: {"lr": AT_LEAST_0, "momentum": AT_LEAST_0, "weight_decay": AT_LEAST_0,
+          "dampening": ([NAN, INF, -INF], NOT_NUMBERS), "lr_in_buffer": FLAG, "maximize": FLAG,
+          "nesterov": ([0, 1, None, "true", "Lookahead"], []),
+          "first_step": (["skip", None, True], []), "decoupled_weight_decay": DECAY},
+    Adagrad: {"lr": AT_LEAST_0, "lr_decay": AT_LEAST_0, "weight_decay": AT_LEAST_0,
+              "initial_accumulator_value": AT_LEAST_0, "eps": AT_LEAST_0,
+              "eps_root": AT_LEAST_0, "maximize": FLAG, "decoupled_weight_decay": DECAY},
+    Adadelta: {"lr": AT_LEAST_0, "rho": ([-0.1, 1.1, NAN], NOT_NUMBERS), "eps": AT_LEAST_0,
+               "weight_decay": AT_LEAST_0, "maximize": FLAG, "decoupled_weight_decay": DECAY},
+    RMSprop: {"lr": AT_LEAST_0, "alpha": BELOW_1, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
+              "momentum": AT_LEAST_0, "centered": FLAG, "eps_root": AT_LEAST_0,
+              "nesterov": FLAG, "lr_in_buffer": FLAG, "initial_accumulator_value": AT_LEAST_0,
+              "bias_correction": FLAG, "maximize": FLAG, "decoupled_weight_decay": DECAY},
+    Adam: {"lr": AT_LEAST_0, "betas": BETAS, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
+           "amsgrad": ([0, 1, None, "max"], []), "eps_root": AT_LEAST_0,
+           "eps_mode": (["outside", None, True], []), "maximize": FLAG,
+           "bias_correction": ([], [True, (True,), (1, 1), None]),
+           "decoupled_weight_decay": DECAY},
+    AdamW: {"lr": AT_LEAST_0, "weight_decay": AT_LEAST_0, "decoupled_weight_decay": DECAY},
+    Adamax: {"lr": AT_LEAST_0, "betas": BETAS, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
+             "eps_mode": (["hat", None], []), "maximize": FLAG,
+             "decoupled_weight_decay": DECAY},
+    NAdam: {"lr": AT_LEAST_0, "betas": BETAS, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
+            "momentum_decay": AT_LEAST_0, "eps_root": AT_LEAST_0, "maximize": FLAG,
+            "nadam_schedule": (["keras", 0, None], []), "decoupled_weight_decay": DECAY},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [(cls, name) for cls, options in OPTIONS.items() for name in options],
+    ids=lambda v: getattr(v, "__name__", v),
+)
+def test_an_option_that_is_not_allowed(cls, name):
+    """At construction, in a group, in a group to be added, and set in a group."""
+    opt = cls(arrays(2))
+    out_of_range, wrong_type = OPTIONS[cls][name]
+    for error, values in ((FastoptError, out_of_range), (TypeError, wrong_type)):
+        for value in values:
+            message = rf"(?s){name}.* is .*(allowed|needed)"
+            with pytest.raises(error, match=message) as refused:
+                cls(arrays(2), **{name: value})
+            assert repr(value) in str(refused.value) or f"{name}[" in str(refused.value)
+            with pytest.raises(error, match=message):
+                cls([{"params": arrays(2), name: value}])
+            with unchanged(opt), pytest.raises(error, match=message):
+                opt.add_param_group({"params": arrays(3), name: value})
+            with unchanged(opt), pytest.raises(error, match=message):
+                opt.param_groups[0][name] = value
+
+
+def test_every_option_is_among_those_tested_here():
+    for cls in set(OPTIONS) - {AdamW}:
+        assert set(OPTIONS[cls]) == set(cls(arrays(2)).param_groups[0]) - {"params"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.bool_(True), np.array(True), np.str_("0.1"), np.array("0.1"), np.complex128(0.1 + 5j),
+     np.timedelta64(5), 0.1 + 0j],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Casting complex")
+def test_what_numpy_would_turn_into_a_number_is_not_one(value):
+    with pytest.raises(TypeError, match=r"lr is .* number is needed"):
+        SGD(arrays(2), lr=value)
+
+
+def test_a_number_beyond_the_range_of_floats():
+    with pytest.raises(FastoptError, match=r"lr is 1000.*allowed"):
+        SGD(arrays(2), lr=10**400)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2, np.float32(2), np.int64(2), np.array(2.0), np.array(2), fractions.Fraction(2)],
+    ids=lambda v: type(v).__name__,
+)
+def test_numbers_of_every_kind(value):
+    opt = SGD(arrays(2), lr=value)
+    assert opt.lr == 2.0
+    assert type(opt.lr) is float
+
+
+@pytest.mark.parametrize("value", [0, -1, 4097, 10**30])
+def test_a_number_of_threads_out_of_range(value):
+    with pytest.raises(FastoptError, match=rf"n_threads is {value}; allowed: 1 to"):
+        SGD(arrays(2), n_threads=value)
+
+
+@pytest.mark.parametrize("value", [1.0, True, "2", [2], NAN])
+def test_a_number_of_threads_that_is_no_count(value):
+    with pytest.raises(TypeError, match=re.escape(f"n_threads is {value!r}; a whole number")):
+        SGD(arrays(2), n_threads=value)
+
+
+class NoBase:
+    """A schedule without the attribute that says what its learning rates are relative to."""
+
+    def __call__(self, _step):
+        return 0.1
+
+
+class BadBase(NoBase):
+    def __init__(self, lr):
+        self.lr = lr
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "message"),
+    [
+        (SGD, {"nesterov": True}, "nesterov=True needs momentum > 0"),
+        (SGD, {"nesterov": "lookahead", "lr_in_buffer": True}, "needs momentum > 0"),
+        (SGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening 0"),
+        (SGD, {"nesterov": "lookahead", "momentum": 0.9}, "needs lr_in_buffer=True"),
+        (RMSprop, {"nesterov": True}, "nesterov=True needs momentum > 0"),
+        (Adam, {"amsgrad": "corrected", "eps_mode": "hat"}, "amsgrad='corrected'.*eps_mode='hat'"),
+        *(
+            (Adam, {"decoupled_weight_decay": "schedule_only", "weight_decay": 0.1, "lr": lr},
+             "schedule_only.*lr > 0")
+            for lr in (0.0, NoBase(), BadBase(0.0), BadBase(NAN), BadBase(-1.0), BadBase("0.1"))
+        ),
+    ],
+)  # fmt: skip
+def test_options_without_a_meaning_together(cls, options, message):
+    with pytest.raises((FastoptError, TypeError), match=message):
+        cls(arrays(2), **options)
+
+
+def test_a_change_to_options_without_a_meaning_together():
+    opt = SGD([{"params": arrays(2), "momentum": 0.9}])
+    group = opt.param_groups[0]
+    for name, value in (("nesterov", "lookahead"), ("momentum", 0.0)):
+        with unchanged(opt), pytest.raises(FastoptError, match=r"needs|need the rule"):
+            group[name] = value
+    group["nesterov"] = True
+    with unchanged(opt), pytest.raises(FastoptError, match=r"dampening=0\.5"):
+        group["dampening"] = 0.5
+
+
+def test_an_option_of_no_class():
+    with pytest.raises(TypeError, match="betas"):
+        SGD(arrays(2), betas=(0.9, 0.9))

@@ -1,0 +1,113 @@
+"""Equal inputs give equal bits, however they are computed.
+
+On every instruction set that this CPU has, with 1, 2 and 3 threads, as one tensor or many, with
+fresh or bound gradients.  This file is also the program that runs on each instruction set: it
+compares the other ways with one another and prints a digest of what came out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from hashlib import blake2b
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from cases import CASES, DTYPES, RATES, Case, gradients, start
+
+from fastopt import _core
+
+Array = npt.NDArray[Any]
+Dtype = np.dtype[Any]
+
+# Enough for a parallel region; the last chunk is neither full nor a whole number of vectors.
+SIZE = _core.SERIAL_BELOW + _core.CHUNK + 13
+CUTS = np.sort(np.random.default_rng(3).integers(0, SIZE, 12))
+CUTS[:4] = 0, 0, 1, 18  # two empty tensors, one of one element, one of 17
+STEPS = 2
+
+LABELS: dict[str, tuple[Case, Dtype]] = {
+    f"{dtype}-{case}": (case, dtype) for case in CASES for dtype in DTYPES
+}
+WAYS: list[tuple[int, str, str]] = list(product((1, 2, 3), ("one", "many"), ("fresh", "bound")))
+
+
+@cache
+def data(dtype: Dtype) -> tuple[Array, list[Array]]:
+    """Return SIZE parameters and STEPS gradients for them."""
+    grads = [np.resize(g, SIZE) for g in gradients(dtype)[:STEPS]]
+    return np.resize(start(dtype), SIZE), grads
+
+
+def run(case: Case, dtype: Dtype, n_threads: int, tensors: str, grads: str) -> list[Array]:
+    """Take STEPS steps; return the bytes of the parameters and of each state."""
+    before, each_step = data(dtype)
+    w, g = before.copy(), np.empty_like(before)
+
+    def cut(flat: Array) -> list[Array]:
+        return np.split(flat, CUTS) if tensors == "many" else [flat]
+
+    opt = case.make(cut(w), n_threads=n_threads)
+    if grads == "bound":
+        opt.bind(cut(g))
+    for rate, of_step in zip(RATES, each_step, strict=False):
+        opt.lr = case.rule.lr * rate
+        g[:] = of_step
+        case.step(opt, None if grads == "bound" else cut(g))
+    names = [name for name, state in opt.state[0].items() if state.ndim]
+    states = [np.concatenate([of_one[name] for of_one in opt.state.values()]) for name in names]
+    return [array.view(np.uint8) for array in [w, *states]]
+
+
+def compare_ways() -> dict[str, tuple[str, list[str]]]:
+    """Return for each label a digest of the first way's bits, and the ways that differ from it."""
+    found = {}
+    for label, (case, dtype) in LABELS.items():
+        first = run(case, dtype, *WAYS[0])
+        differing = [
+            str(way)
+            for way in WAYS[1:]
+            if not all(map(np.array_equal, run(case, dtype, *way), first))
+        ]
+        digest = blake2b(b"".join(array.tobytes() for array in first)).hexdigest()
+        found[label] = digest, differing
+    return found
+
+
+@pytest.fixture(scope="module")
+def by_isa() -> dict[str, Any]:
+    found = {}
+    for isa in _core.isas():
+        env = {**os.environ, "FASTOPT_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)}
+        program = [sys.executable, __file__]
+        out = subprocess.run(program, env=env, check=True, stdout=subprocess.PIPE).stdout
+        found[isa] = json.loads(out)
+    return found
+
+
+def test_what_is_compared(by_isa: dict[str, Any]) -> None:
+    """It would pass for one instruction set, or one thread, compared with itself."""
+    assert [found["isa"] for found in by_isa.values()] == _core.isas()
+    if _core.openmp_version():
+        assert [found["threads started"] for found in by_isa.values()] == [2] * len(by_isa)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_equal_bits(by_isa: dict[str, Any], label: str) -> None:
+    differing = {isa: found["labels"][label][1] for isa, found in by_isa.items()}
+    assert differing == {isa: [] for isa in by_isa}
+    digests = {isa: found["labels"][label][0] for isa, found in by_isa.items()}
+    assert len(set(digests.values())) == 1, digests
+
+
+if __name__ == "__main__":
+    threads = len(os.listdir("/proc/self/task"))
+    labels = compare_ways()
+    started = len(os.listdir("/proc/self/task")) - threads
+    print(json.dumps({"isa": _core.isa(), "threads started": started, "labels": labels}))

@@ -1,0 +1,39 @@
+"""_core.gather: rows of a larger array in a given order, or a refusal before anything is written."""
+
+import numpy as np
+import pytest
+from support import printed
+
+from fastopt import FastoptError, _core
+
+SEGFAULTS = """
+import numpy, fastopt
+from fastopt import _core
+try:
+    _core.gather(numpy.array(1.0), numpy.zeros(1, int), numpy.zeros(1))
+except fastopt.FastoptError:
+    print("refused")
+"""
+
+
+def test_rows_of_a_0d_array_are_refused():
+    assert printed(SEGFAULTS) == "refused"
+
+
+@pytest.mark.parametrize(
+    ("index", "out"),
+    [
+        (np.array([[0, 1], [1, 0]]), np.zeros((2, 2))),
+        (np.array(0), np.zeros((1, 2))),
+        (np.array([0, 1]), np.zeros((3, 2))),
+        (np.array([0, 1]), np.zeros((2, 2), np.float32)),
+        (np.array([0, 1], np.int32), np.zeros((2, 2))),
+        (np.array([0, 5]), np.zeros((2, 2))),
+        (np.array([0, -1]), np.zeros((2, 2))),
+    ],
+    ids=["2-d", "0-d", "count", "dtype", "int32", "beyond", "negative"],
+)
+def test_rows_that_can_not_be_gathered(index, out):
+    with pytest.raises(FastoptError):
+        _core.gather(np.arange(1.0, 5.0).reshape(2, 2), index, out)
+    assert not out.any()

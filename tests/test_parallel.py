@@ -1,0 +1,304 @@
+"""Threads, forks, instruction sets and interrupts: how many there are, and that none is noticed."""
+
+import contextlib
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from support import RULES, arrays, bits, make, printed, python
+
+from fastopt import SGD, Adam, FastoptError, _core
+
+MANY = _core.SERIAL_BELOW + 1  # elements, enough for threads
+PIECES = -(-MANY // _core.CHUNK)
+ALL_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts Linux's threads")
+
+# Steps with the options given on the command line; prints how many threads there were in a step.
+COUNT = """
+import os, sys
+for cpus in sys.argv[3:]:
+    os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
+import numpy, fastopt
+def threads():
+    return len(os.listdir("/proc/self/task"))
+before = threads()
+w = numpy.zeros(int(sys.argv[1]))
+fastopt.SGD(w, **eval(sys.argv[2])).step(numpy.ones(w.size))
+print(threads() - before + 1)
+"""
+
+
+@linux
+@pytest.mark.parametrize(
+    ("n", "options", "environment", "expected"),
+    [
+        (MANY, {"n_threads": 3}, {}, 3),
+        (MANY, {"n_threads": 1}, {}, 1),
+        (MANY, {}, {"FASTOPT_NUM_THREADS": "3"}, 3),
+        (MANY, {}, {"FASTOPT_NUM_THREADS": "1"}, 1),
+        (MANY, {"n_threads": 2}, {"FASTOPT_NUM_THREADS": "3"}, 2),
+        (MANY, {}, {"OMP_NUM_THREADS": "3"}, 3),
+        (MANY, {}, {"OMP_NUM_THREADS": "2", "FASTOPT_NUM_THREADS": "3"}, 3),
+        (MANY, {}, {}, min(ALL_CPUS, PIECES)),
+        (1000, {"n_threads": 3}, {}, 1),  # not worth waking threads for
+    ],
+)
+def test_the_number_of_threads(n, options, environment, expected):
+    assert printed(COUNT, n, options, **environment) == str(expected)
+
+
+@linux
+def test_the_default_keeps_to_the_cpus_of_the_process():
+    cpu = min(os.sched_getaffinity(0))
+    assert printed(COUNT, MANY, {}, cpu) == "1"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", " 2", "99999", "nan"])
+def test_a_bad_number_of_threads_in_the_environment(text, monkeypatch):
+    monkeypatch.setenv("FASTOPT_NUM_THREADS", text)
+    with pytest.raises((FastoptError, TypeError), match=rf"FASTOPT_NUM_THREADS is .*{text}"):
+        SGD(np.zeros(2))
+    SGD(np.zeros(2), n_threads=1)  # which does not ask
+
+
+def test_an_empty_number_of_threads_in_the_environment(monkeypatch):
+    monkeypatch.setenv("FASTOPT_NUM_THREADS", "")
+    SGD(np.zeros(2)).step(np.ones(2))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_threads_are_not_noticed(rule):
+    shapes = [MANY, (3, 70_001), (), 5, 0, _core.CHUNK]
+    results = []
+    for n_threads in (1, 2, 3, 7):
+        params = arrays(*shapes, dtype=np.float32)
+        opt = make(rule, params, lr=0.1, n_threads=n_threads)
+        for t in (1, 2):
+            opt.step([np.sin(w + np.float32(t)) for w in params])
+        results.append(bits([params, opt.state]))
+    assert all(result == results[0] for result in results)
+
+
+# Instruction sets
+
+RESULT = """
+import hashlib, numpy, fastopt
+w = numpy.linspace(-1, 1, 1003, dtype=numpy.float32)
+opt = fastopt.Adam(w, lr=0.1, weight_decay=0.1)
+for t in range(3):
+    opt.step(numpy.sqrt(numpy.abs(w)))
+print(fastopt._core.isa(), hashlib.sha256(w.tobytes()).hexdigest())
+"""
+
+
+@pytest.fixture(scope="module")
+def widest():
+    return printed(RESULT).split()
+
+
+@pytest.mark.parametrize("isa", _core.isas())
+def test_an_instruction_set_that_is_asked_for(isa, widest):
+    used, result = printed(RESULT, FASTOPT_ISA=isa).split()
+    assert used == isa
+    assert result == widest[1]
+
+
+def test_the_widest_instruction_set_is_the_default(widest):
+    assert widest[0] == _core.isas()[-1]
+
+
+MISSING = sorted({"baseline", "v3", "v4"} - set(_core.isas()))
+
+
+@pytest.mark.parametrize("isa", ["v0", "V3", "avx512", "native", *MISSING])
+def test_an_instruction_set_that_is_not_there(isa):
+    done = python("import fastopt", FASTOPT_ISA=isa)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == f"ImportError: FASTOPT_ISA={isa!r}: this CPU has {', '.join(_core.isas())}"
+
+
+# Forks
+
+FORK = """
+import os, sys, numpy, fastopt
+def opts():
+    return [fastopt.Adam(numpy.ones(n), n_threads=2) for n in (200_000, 5)]
+def step(opts):
+    for opt in opts:
+        opt.step(numpy.full(opt.params.size, 0.5))
+def result(opts):
+    return [opt.params.tobytes() for opt in opts], [opt.step_count for opt in opts]
+parent, same = opts(), opts()
+for one in (parent, same):
+    step(one)
+step(same)
+reading, writing = os.pipe()
+if os.fork() == 0:
+    step(parent)
+    fresh = opts()  # made in the child
+    step(fresh), step(fresh)
+    ok = result(parent) == result(same) == result(fresh)
+    os.write(writing, b"ok" if ok else b"differs")
+    os._exit(0)
+os.wait()
+print(os.read(reading, 10).decode())
+step(parent)
+assert result(parent) == result(same), "the parent"
+"""
+
+POOL = """
+import multiprocessing, sys
+import numpy, fastopt
+
+def stepped(opt):
+    opt.step(numpy.full(opt.params.size, 0.5))
+    return opt.params.tobytes(), opt.step_count
+
+if __name__ == "__main__":
+    opt = fastopt.Adam(numpy.ones(200_000), n_threads=2)
+    stepped(opt)
+    with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+        results = pool.map_async(stepped, [opt, opt]).get(timeout=30)
+    here = stepped(opt)
+    print(results == [here, here])
+"""
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+
+@forks
+def test_a_forked_child_steps_on():
+    assert printed(FORK) == "ok"
+
+
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=forks), "spawn"])
+def test_a_pool_of_processes(method, tmp_path):
+    script = tmp_path / "pool.py"  # spawn imports it anew
+    script.write_text(POOL)
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], None, '__main__')"
+    )
+    assert printed(code, script, method) == "True"
+
+
+# Threads of the caller's
+
+
+class Waits:
+    """A gradient that is not there until it is released: a step that lasts as long as we like."""
+
+    def __init__(self, array):
+        self.array = array
+        self.asked, self.released = threading.Event(), threading.Event()
+
+    def __array__(self, dtype=None, copy=None):
+        self.asked.set()
+        assert self.released.wait(20)
+        return self.array
+
+
+def test_a_second_step_at_the_same_time_is_refused():
+    (w,), (other,) = arrays(3), arrays(3)
+    opt, alone = Adam(w), Adam(other)
+    gradient = Waits(np.ones(3))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(opt.step, gradient)
+        assert gradient.asked.wait(20)
+        with pytest.raises(FastoptError, match="another thread"):
+            opt.step(np.full(3, 7.0))
+        gradient.released.set()
+        first.result()
+    opt.step(np.ones(3))
+    alone.step(np.ones(3))
+    alone.step(np.ones(3))
+    assert bits([w, opt.state_dict()]) == bits([other, alone.state_dict()])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda opt, _: opt.add_param_group({"params": arrays(2)}),
+        lambda opt, other: opt.load_state_dict(other.state_dict()),
+    ],
+    ids=["add_param_group", "load_state_dict"],
+)
+def test_a_change_during_a_step_is_refused_or_waits(change):
+    """A step that is lost or half of one rule's state and half of another's would be worse."""
+    opt, other = Adam(arrays(3)), Adam(arrays(3))
+    gradient = Waits(np.ones(3))
+    with ThreadPoolExecutor(1) as pool:
+        step = pool.submit(opt.step, [gradient])
+        assert gradient.asked.wait(20)
+        with contextlib.suppress(FastoptError):
+            change(opt, other)
+        gradient.released.set()
+        step.result()
+    assert opt.step_count == opt.state[0]["step"] == 1
+    assert opt.state[0]["exp_avg"].all()
+
+
+def test_steps_of_two_threads_are_each_taken_or_refused():
+    (w,), (other,) = arrays(MANY), arrays(MANY)
+    opt, alone = Adam(w), Adam(other)
+    gradient = np.ones(MANY)
+
+    def steps():
+        taken = 0
+        for _ in range(50):
+            with contextlib.suppress(FastoptError):
+                opt.step(gradient)
+                taken += 1
+        return taken
+
+    with ThreadPoolExecutor(2) as pool:
+        taken = sum(future.result() for future in [pool.submit(steps), pool.submit(steps)])
+    assert opt.step_count == opt.state[0]["step"] == taken
+    for _ in range(taken):
+        alone.step(gradient)
+    assert bits(w) == bits(other)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_different_optimizers_step_side_by_side(n_threads):
+    def train(rule):
+        (w,) = arrays(MANY)
+        opt = make(rule, w, lr=0.1, n_threads=n_threads)
+        for t in range(5):
+            opt.step(w + t)
+        return bits(w)
+
+    rules = ["adam", "nadam", "momentum", "rmsprop"]
+    with ThreadPoolExecutor(len(rules)) as pool:
+        together = list(pool.map(train, rules))
+    assert together == [train(rule) for rule in rules]
+
+
+class AlarmError(Exception):
+    pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+def test_an_interrupted_step_counts_if_it_was_taken():
+    """Python hears of Ctrl-C when C is done: parameters, steps and step_count must agree then."""
+
+    def ring(_signal, _frame):
+        raise AlarmError
+
+    w, g = np.zeros(4_000_000, np.float32), np.ones(4_000_000, np.float32)
+    opt = SGD(w, lr=1.0, n_threads=1)
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for _ in range(5):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005)
+                while True:
+                    opt.step(g)
+            except AlarmError:
+                assert opt.step_count == opt.state[0]["step"] == -w[0] == -w[-1]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,227 @@
+"""Every rule with every option against tests/reference.py, and values out of the ordinary."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import reference
+from cases import CASES, DTYPES, RATES, RULES, Case, Rule, gradients, start
+
+import fastopt
+from fastopt import _core
+
+Array = npt.NDArray[Any]
+Dtype = np.dtype[Any]
+
+CHUNK = _core.CHUNK
+SIZES = (0, 1, 7, 8, 9, 63, 64, 65, CHUNK - 1, CHUNK, CHUNK + 1, 100_003)
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+def cut(flat: Array) -> list[Array]:
+    """Return a tensor of each of SIZES, side by side: what writes past its end is seen."""
+    return np.split(flat, np.cumsum(SIZES)[:-1])
+
+
+def assert_within(what: str, got: Array, expected: Array, bound: Array) -> None:
+    error = np.abs(got - np.resize(expected, got.size))
+    allowed = np.resize(bound, got.size)
+    worst = np.argmax(error - allowed)
+    assert error[worst] <= allowed[worst], (
+        f"{what}[{worst}] is {got[worst]!r}, {error[worst]:.3g} from the reference; "
+        f"allowed: {allowed[worst]:.3g}"
+    )
+
+
+@every_case
+@both_dtypes
+def test_equals_reference(case: Case, dtype: Dtype) -> None:
+    """|a - b| <= 16 eps (|w0| + sum |dw|) for each element, and the states likewise."""
+    lrs = [case.rule.lr * rate for rate in RATES]
+    flat = np.resize(start(dtype), sum(SIZES))
+    opt = case.make(cut(flat))
+    assert opt.lr == case.rule.lr
+    group = opt.param_groups[0]
+    coupled = group["weight_decay"] > 0 and group["decoupled_weight_decay"] is False
+    grads = gradients(dtype, large=coupled)
+    path = case.follow(start(dtype), grads, lrs)
+    for lr, g in zip(lrs, grads, strict=True):
+        opt.lr = lr
+        case.step(opt, cut(np.resize(g, flat.size)))
+
+    assert opt.state[0]["step"] == len(lrs)
+
+    moved = np.abs(path.w[0]) + np.abs(np.diff(path.w, axis=0)).sum(axis=0)
+    eps = np.finfo(dtype).eps
+    slack = variance_slack(case, path, grads, lrs, dtype)
+    assert_within("w", flat, path.w[-1], 16 * eps * moved + slack["w"])
+    for name in opt.state[0].keys() - {"step", "mu_product"}:
+        got = np.concatenate([opt.state[i][name] for i in range(len(SIZES))])
+        largest = np.abs([state[name] for state in path.states]).max(axis=0)
+        bound = 16 * eps * largest + slack.get(name, 0.0)
+        assert_within(name, got, path.states[-1][name], bound)
+    if "mu_product" in opt.state[0]:
+        assert opt.state[0]["mu_product"] == pytest.approx(
+            path.states[-1]["mu_product"], rel=1e-14
+        )
+
+
+def variance_slack(
+    case: Case, path: reference.Path, grads: list[Array], lrs: list[float], dtype: Dtype
+) -> dict[str, Any]:
+    """What centered RMSprop may be off by besides, in w and its buffer: s - m^2 cancels.
+
+    Like any state s is known to 16 eps s, and m to 16 eps sqrt(s), since m^2 <= s; so V = s - m^2
+    is known to E = 48 eps s.  The direction g/D, D = sqrt(V + eps_root) + eps, then lies between
+    those for V - E, clamped at 0, and for V + E.  To first order that is a relative error like that
+    of the other rules times s/V.  Where V is lost in E, as at the first step with bias correction,
+    next to nothing is asked of an element.  Past the direction, momentum and learning rates add up
+    errors as they add up directions: their factors are all positive.
+
+    Weight decay may not be coupled here: the gradient would be off as well.
+    """
+    options = {"eps": 1e-8, "eps_root": 0.0, "alpha": 0.99, **case.options}
+    if not options.get("centered"):
+        return {"w": 0.0}
+
+    def size(g: Array, V: Array) -> Array:
+        D: Array = np.sqrt(np.maximum(V, 0.0) + options["eps_root"]) + options["eps"]
+        return np.abs(g) / D
+
+    errors = []
+    for t, (g, state) in enumerate(zip(grads, path.states, strict=True), 1):
+        c = reference.correction(options["alpha"], t) if options.get("bias_correction") else 1.0
+        s, m = state["square_avg"] / c, state["grad_avg"] / c
+        V, E = s - m**2, 48 * np.finfo(dtype).eps * s
+        errors.append(np.maximum(size(g, V - E) - size(g, V), size(g, V) - size(g, V + E)))
+    passed_on = ("momentum", "nesterov", "lr_in_buffer")
+    through = {name: options[name] for name in passed_on if name in options}
+    out = reference.sgd(np.zeros_like(errors[0]), errors, lrs, **through)
+    return {"w": -out.w[-1], **out.states[-1]}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_every_option_is_tested(rule: Rule) -> None:
+    parameters = inspect.signature(getattr(fastopt, rule.name)).parameters
+    tested = {
+        name
+        for case in CASES
+        for name, value in case.options.items()
+        if case.rule == rule and name in parameters and value != parameters[name].default
+    }
+    untested = parameters.keys() - tested
+    assert untested <= {"params", "lr", "common", "options", "n_threads"}
+
+
+def test_every_kernel_is_tested_with_and_without_decay_or_sign() -> None:
+    """Those are two loops for each line of csrc/rules.def."""
+    reached = set()
+    for case in CASES:
+        group = case.make(np.zeros(1)).param_groups[0]
+        reached.add((group.rule, bool(group["maximize"] or group["weight_decay"])))
+    assert reached == {(name, which) for name in _core.RULES for which in (False, True)}
+
+
+@both_dtypes
+def test_gradients_at_the_lookahead_point(dtype: Dtype) -> None:
+    """Momentum a and D as the textbook: D = a*D + lr*g(w - a*D), w -= D."""
+    case = Case(RULES[0], {"momentum": 0.8, "nesterov": "lookahead", "lr_in_buffer": True})
+    curvature = np.array([0.5, 3.0, 10.0, 40.0], dtype)
+
+    def gradient(w: Array) -> Array:
+        return curvature * w - 1
+
+    w = np.ones(4, dtype)
+    lrs = [0.02 * rate for rate in RATES]
+    expected = reference.sgd(np.ones(4), gradient, lrs, **case.options).w
+    opt = case.make(w)
+    for lr in lrs:
+        opt.lr = lr
+        with opt.extrapolated():
+            g = gradient(w)
+        opt.step(g)
+    moved = np.abs(expected[0]) + np.abs(np.diff(expected, axis=0)).sum(axis=0)
+    # The gradients carry on what rounding w has done, where the bound takes them as given.
+    assert_within("w", w, expected[-1], 64 * np.finfo(dtype).eps * moved)
+
+
+@every_case
+@both_dtypes
+def test_no_learning_rate_moves_nothing(case: Case, dtype: Dtype) -> None:
+    w = np.resize(start(dtype), 1000)
+    opt = case.make(w)
+    opt.lr = 0.0
+    for g in gradients(dtype)[:3]:
+        case.step(opt, g[:1000])
+    assert w.tobytes() == start(dtype)[:1000].tobytes()
+
+
+@every_case
+@both_dtypes
+def test_no_gradient_moves_nothing(case: Case, dtype: Dtype) -> None:
+    """Nor is a negative zero or a subnormal parameter lost."""
+    tiny = np.finfo(dtype).smallest_subnormal
+    w = np.array([0.0, -0.0, tiny, -tiny, 1.0, np.finfo(dtype).max], dtype)
+    before = w.tobytes()
+    opt = case.make(w)
+    if opt.param_groups[0]["weight_decay"]:
+        opt.param_groups[0]["weight_decay"] = 0.0
+    zero = np.full_like(w, -0.0 if opt.param_groups[0]["maximize"] else 0.0)
+    for _ in range(3):
+        case.step(opt, zero)
+    assert w.tobytes() == before
+
+
+@every_case
+@both_dtypes
+def test_what_is_not_finite_goes_where_the_reference_has_it(case: Case, dtype: Dtype) -> None:
+    """And stays there, in the states as well; every other element is as without."""
+    n = 67
+    strange = {3: np.nan, 20: np.inf, 33: -np.inf, 66: np.nan}
+    grads = [g[:n].copy() for g in gradients(dtype)[:4]]
+    clean, w = start(dtype)[:n].copy(), start(dtype)[:n].copy()
+    plain = case.make(clean)
+    for g in grads:
+        case.step(plain, g)
+    for i, value in strange.items():
+        grads[1][i] = value
+    opt = case.make(w)
+    for g in grads:
+        case.step(opt, g)
+    with np.errstate(all="ignore"):
+        path = case.follow(start(dtype)[:n], grads, [case.rule.lr] * len(grads))
+
+    others = np.delete(np.arange(n), list(strange))
+    for name in opt.state[0].keys() - {"step", "mu_product"} | {"w"}:
+        got, expected = (
+            (w, path.w[-1]) if name == "w" else (opt.state[0][name], path.states[-1][name])
+        )
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg=name)
+        np.testing.assert_array_equal(
+            np.where(np.isinf(got), got, 0), np.where(np.isinf(expected), expected, 0), name
+        )
+        as_without = clean if name == "w" else plain.state[0][name]
+        assert got[others].tobytes() == as_without[others].tobytes()
+    assert np.isnan(w[[3, 66]]).all()
+
+
+@every_case
+@both_dtypes
+def test_subnormal_gradients_count(case: Case, dtype: Dtype) -> None:
+    """They have fewer digits, but are not flushed to 0: not in w, not in the states."""
+    g = np.full(17, np.finfo(dtype).smallest_normal / 16, dtype)
+    w = np.zeros_like(g)
+    opt = case.make(w, lr=1.0)
+    case.step(opt, g)
+    path = case.follow(np.zeros_like(g), [g], [1.0])
+    np.testing.assert_allclose(w, path.w[-1], rtol=1e-3)
+    assert (w != 0).all()
+    for name in opt.state[0].keys() & {"exp_avg", "grad_avg", "momentum_buffer"}:
+        np.testing.assert_allclose(opt.state[0][name], path.states[-1][name], rtol=1e-3)
+        assert (opt.state[0][name] != 0).all()

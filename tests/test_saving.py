@@ -1,0 +1,346 @@
+"""state_dict, pickle and deepcopy: going on to the bit, and refusing damage without a trace."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from support import RULES, arrays, bits, everything, make, unchanged
+
+from fastopt import SGD, Adam, AdamW, FastoptError, NAdam, RMSprop
+from fastopt.schedules import ReduceOnPlateau, cosine, exponential
+
+SHAPES = {"a": (2, 3), "b": (), "c": (4,), "d": (0, 2)}
+
+
+def parameters(named):
+    params = dict(zip(SHAPES, arrays(*SHAPES.values()), strict=True))
+    params["c"] = params["c"].astype(np.float32)
+    return params if named else list(params.values())
+
+
+def step(opt, t):
+    """Take step t; the tensors have taken different numbers of steps."""
+    grads = dict(zip(SHAPES, arrays(*SHAPES.values(), seed=t), strict=True))
+    grads["c"] = None if t == 2 else grads["c"].astype(np.float32)
+    opt.step(grads if isinstance(opt.params, dict) else list(grads.values()))
+
+
+def two_groups(rule, named=False, **options):
+    """Make an optimizer of two groups with options of their own, one with a schedule."""
+    params = parameters(named)
+    first, second = (
+        ({k: params[k] for k in "ab"}, {k: params[k] for k in "cd"})
+        if named else (params[:2], params[2:])
+    )  # fmt: skip
+    opt = make(rule, first, **{"lr": 0.1, **options})
+    opt.add_param_group(
+        {"params": second, "lr": ReduceOnPlateau(0.2, factor=0.5, patience=0),
+         "weight_decay": 0.1, "maximize": True}
+    )  # fmt: skip
+    return opt
+
+
+def report(opt):
+    """Let the second group's schedule lower its learning rate."""
+    for metric in (1.0, 1.0):
+        opt.param_groups[1].schedule.report(metric)
+
+
+def values(opt):
+    return opt.params.values() if isinstance(opt.params, dict) else opt.params
+
+
+def through_state_dict(opt, rule, named):
+    """Return an optimizer made anew, of other options and values, that took over all of opt's."""
+    made = two_groups(rule, named, lr=0.9, maximize=True)
+    step(made, 9)
+    made.load_state_dict(opt.state_dict())
+    for w, value in zip(values(made), values(opt), strict=True):
+        w[...] = value
+    return made
+
+
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("how", ["state_dict", "deepcopy", *PROTOCOLS])
+def test_going_on_is_exact(rule, how, named):
+    opt = two_groups(rule, named)
+    for t in (1, 2, 3):
+        step(opt, t)
+    report(opt)
+    opt.param_groups[0]["lr"] = 0.3
+    if how == "state_dict":
+        other = through_state_dict(opt, rule, named)
+    else:
+        other = copy.deepcopy(opt) if how == "deepcopy" else pickle.loads(pickle.dumps(opt, how))
+    assert type(other) is type(opt)
+    assert everything(other) == everything(opt)
+    assert repr(other) == repr(opt)
+    for t in (4, 5):
+        step(opt, t)
+        with unchanged(opt):  # the copy is a thing of its own
+            step(other, t)
+            report(other)
+        report(opt)
+        assert everything(other) == everything(opt)
+
+
+def test_a_copy_has_bound_gradients_of_its_own():
+    w, g = np.zeros(2), np.ones(2)
+    opt = SGD(w, lr=1.0)
+    opt.bind(g)
+    other = copy.deepcopy(opt)
+    g[...] = 10.0
+    opt.step()
+    other.step()
+    assert w.tolist() == [-10.0, -10.0]
+    assert other.params.tolist() == [-1.0, -1.0]
+
+
+def test_a_copy_of_all_keeps_arrays_and_optimizer_together():
+    model = {"w": np.zeros(2), "g": np.ones(2)}
+    opt = SGD([model["w"]], lr=1.0)
+    opt.bind([model["g"]])
+    for duplicate in (copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))):
+        other_model, other = duplicate((model, opt))
+        other_model["g"][...] = 5.0
+        other.step()
+        assert other_model["w"].tolist() == [-5.0, -5.0]
+    assert model["w"].tolist() == [0.0, 0.0]
+
+
+def test_a_copy_keeps_the_base_learning_rate():
+    """It is that of construction, not the current one, which may be 0 by now."""
+    (w,) = arrays(3)
+    opt = AdamW(w, lr=0.1, decoupled_weight_decay="schedule_only")
+    opt.lr = 0.0
+    other = copy.deepcopy(opt)
+    for one in (opt, other):
+        one.lr = 0.05
+        one.step(np.ones(3))
+    assert everything(other) == everything(opt)
+
+
+def test_state_dict_is_laid_out_as_pytorchs():
+    opt = Adam([{"params": arrays(2)}, {"params": arrays(3, ()), "lr": cosine(0.1, 5)}], lr=0.2)
+    opt.step([np.ones(2), None, 1.0])
+    saved = opt.state_dict()
+    assert saved["rule"] == "Adam"
+    assert saved["step_count"] == 1
+    assert list(saved["state"]) == [0, 1, 2]
+    assert [saved["state"][i]["step"] for i in range(3)] == [1, 0, 1]
+    assert set(saved["state"][0]) == {"step", "exp_avg", "exp_avg_sq"}
+    assert [group["params"] for group in saved["param_groups"]] == [[0], [1, 2]]
+    assert saved["param_groups"][0]["lr"] == 0.2
+    assert saved["param_groups"][0]["betas"] == (0.9, 0.999)
+    assert pickle.loads(pickle.dumps(saved))["state"][0]["exp_avg"].shape == (2,)
+
+
+def test_state_dict_is_a_copy():
+    opt = NAdam(arrays(2))
+    opt.step(arrays(2))
+    saved = opt.state_dict()
+    before = bits(saved)
+    opt.step(arrays(2, seed=1))
+    opt.lr = 0.7
+    assert bits(saved) == before
+    opt.load_state_dict(saved)
+    opt.step(arrays(2, seed=1))
+    assert bits(saved) == before
+
+
+def test_a_state_dict_may_hold_the_live_arrays():
+    opt = Adam(arrays(2))
+    opt.step(arrays(2))
+    saved = opt.state_dict()
+    saved["state"][0] = dict(opt.state[0])
+    with unchanged(opt):
+        saved["state"][0]["step"] = int(saved["state"][0]["step"])
+        opt.load_state_dict(saved)
+
+
+def test_loaded_options_act_at_the_next_step():
+    (w,), (other,) = arrays(2), arrays(2)
+    opt, source = Adam(w), Adam(other, lr=0.3, betas=(0.5, 0.6), maximize=True)
+    opt.load_state_dict(source.state_dict())
+    assert opt.lr == 0.3
+    for one in (opt, source):
+        one.step(np.ones(2))
+    assert bits(w) == bits(other)
+
+
+def test_a_schedule_goes_on_from_the_step_that_was_loaded():
+    opt, source = (
+        SGD(np.zeros(1), lr=exponential(8.0, 0.5)),
+        SGD(np.zeros(1), lr=exponential(8.0, 0.5)),
+    )
+    for _ in range(3):
+        source.step(np.ones(1))
+    opt.load_state_dict(source.state_dict())
+    opt.step(np.ones(1))
+    assert opt.params[0] == -1.0
+
+
+# Damage: each takes a good state dict of `two_groups("nadam")` and spoils it.
+
+DELETE = object()
+
+
+def at(*path, value=DELETE):
+    def spoil(saved):
+        for name in path[:-1]:
+            saved = saved[name]
+        if value is DELETE:
+            del saved[path[-1]]
+        else:
+            saved[path[-1]] = value
+
+    return spoil
+
+
+GROUP, STATE = ("param_groups", 0), ("state", 0)
+DAMAGE = {
+    "no rule": (at("rule"), "rule"),
+    "another rule": (at("rule", value="Adam"), "'Adam'.*'NAdam'"),
+    "no step_count": (at("step_count"), "step_count"),
+    "negative step_count": (at("step_count", value=-1), "step_count.*-1"),
+    "fractional step_count": (at("step_count", value=1.5), r"step_count.*1\.5"),
+    "step_count None": (at("step_count", value=None), "step_count.*None"),
+    "step_count True": (at("step_count", value=True), "step_count.*True"),
+    "no groups": (at("param_groups"), "param_groups"),
+    "groups None": (at("param_groups", value=None), "param_groups|groups"),
+    "groups a number": (at("param_groups", value=2), "param_groups|groups"),
+    "groups empty": (at("param_groups", value=[]), "groups"),
+    "a group too few": (at("param_groups", 1), "groups: 1.*2"),
+    "a group None": (at("param_groups", 1, value=None), "group 1"),
+    "other parameters": (at(*GROUP, "params", value=[0, 7]), "parameters.*7"),
+    "parameters of another count": (at(*GROUP, "params", value=[0]), "parameters"),
+    **{
+        f"no {name} in a group": (at(*GROUP, name), f"{name}.*group 0")
+        for name in ("params", "lr", "betas", "weight_decay", "maximize", "decoupled_weight_decay",
+                     "initial_lr", "schedule")
+    },
+    "lr NaN": (at(*GROUP, "lr", value=float("nan")), "lr of group 0 is nan"),
+    "lr negative": (at(*GROUP, "lr", value=-0.1), r"lr of group 0 is -0\.1"),
+    "betas beyond 1": (at(*GROUP, "betas", value=(0.9, 1.5)), r"betas of group 0\[1\] is 1\.5"),
+    "unknown choice": (at(*GROUP, "nadam_schedule", value="x"), "nadam_schedule of group 0 is 'x'"),
+    "initial_lr NaN": (at(*GROUP, "initial_lr", value=float("nan")), "initial_lr"),
+    "initial_lr negative": (at(*GROUP, "initial_lr", value=-1.0), "initial_lr"),
+    "a schedule too many": (at(*GROUP, "schedule", value={}), "schedule in group 0"),
+    "a schedule too few": (at("param_groups", 1, "schedule", value=None), "schedule in group 1"),
+    "a schedule's state empty": (at("param_groups", 1, "schedule", value={}), "current_lr"),
+    "a schedule's state without best": (at("param_groups", 1, "schedule", "best"), "best"),
+    "a schedule's lr NaN": (
+        at("param_groups", 1, "schedule", "current_lr", value=float("nan")), "current_lr"
+    ),
+    "no state": (at("state"), "'state'"),
+    "state None": (at("state", value=None), "state"),
+    "state a list": (at("state", value=[0, 1, 2, 3]), "state|parameter"),
+    "a parameter's state missing": (at("state", 3), "parameters"),
+    "a parameter's state None": (at("state", 3, value=None), "parameter 3"),
+    "a parameter's state a number": (at("state", 3, value=5), "parameter 3"),
+    "a parameter's state empty": (at("state", 3, value={}), "parameter 3"),
+    "state of another parameter": (at("state", 7, value={}), "parameters"),
+    "an array missing": (at(*STATE, "exp_avg_sq"), "exp_avg_sq"),
+    "an array too many": (at(*STATE, "sum", value=np.zeros((2, 3))), "sum"),
+    "an entry that is no name": (at(*STATE, 5, value=np.zeros((2, 3))), "parameter 0"),
+    "another shape": (at("state", 2, "exp_avg", value=np.zeros(5, "f4")), r"exp_avg.*2.*\(5,\)"),
+    "the shape turned": (at(*STATE, "exp_avg", value=np.zeros((3, 2))), r"\(3, 2\).*\(2, 3\)"),
+    "another dtype": (at("state", 2, "exp_avg", value=np.zeros(4)), "float64.*float32"),
+    "another dtype, 0-d": (at("state", 1, "exp_avg", value=np.float32(0)), "float32.*float64"),
+    "byte order": (at(*STATE, "exp_avg", value=np.zeros((2, 3), ">f8")), ">f8|float64"),
+    "an array None": (at(*STATE, "exp_avg", value=None), "exp_avg"),
+    "a 0-d array None": (at("state", 1, "exp_avg", value=None), "exp_avg"),
+    "a 0-d array of text": (at("state", 1, "exp_avg", value="1.5"), "exp_avg"),
+    "no step": (at(*STATE, "step"), "step"),
+    "step negative": (at("state", 3, "step", value=-1), "step.*-1"),
+    "step a fraction": (at("state", 3, "step", value=2.5), r"step.*2\.5"),
+    "step beyond 64 bits": (at("state", 3, "step", value=2**70), "step"),
+    "mu_product None": (at(*STATE, "mu_product", value=None), "mu_product"),
+    "mu_product NaN": (at(*STATE, "mu_product", value=float("nan")), "mu_product"),
+    "mu_product of text": (at(*STATE, "mu_product", value="half"), "mu_product"),
+    "mu_product two numbers": (at(*STATE, "mu_product", value=[0.5, 0.5]), "mu_product"),
+}  # fmt: skip
+
+
+def other_state():
+    """Return a state dict that differs from a new optimizer's in everything that is loaded."""
+    source = two_groups("nadam", lr=0.3, betas=(0.7, 0.8))
+    for t in (1, 2, 3):
+        step(source, t)
+    report(source)
+    return source.state_dict()
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_state_dict_is_refused_and_changes_nothing(damage):
+    spoil, message = DAMAGE[damage]
+    opt, twin = two_groups("nadam"), two_groups("nadam")
+    for one in (opt, twin):
+        step(one, 5)
+    saved = other_state()
+    spoil(saved)
+    with unchanged(opt), pytest.raises(FastoptError, match=message):
+        opt.load_state_dict(saved)
+    for one in (opt, twin):
+        step(one, 6)
+    assert everything(opt) == everything(twin)
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", [], {}])
+def test_what_is_no_state_dict_is_refused(value):
+    opt = two_groups("nadam")
+    with unchanged(opt), pytest.raises((FastoptError, TypeError), match="state dict"):
+        opt.load_state_dict(value)
+
+
+def test_the_undamaged_state_dict_is_loaded():
+    """Else the tests of damage would prove nothing."""
+    opt = two_groups("nadam")
+    opt.load_state_dict(other_state())
+    assert bits(opt.state_dict()) == bits(other_state())
+
+
+@pytest.mark.parametrize(
+    ("made", "saved"),
+    [
+        (Adam(arrays(3)), AdamW(arrays(3))),
+        (Adam(arrays(3)), Adam(arrays(3), amsgrad=True)),
+        (SGD(arrays(3)), SGD(arrays(3), momentum=0.9)),
+        (RMSprop(arrays(3)), RMSprop(arrays(3), centered=True)),
+        (Adam(arrays(3)), Adam(arrays(3, 3))),
+        (Adam(arrays(3)), Adam({"a": np.zeros(3)})),
+        (Adam({"b": np.zeros(3)}), Adam({"a": np.zeros(3)})),
+        (Adam(arrays(3)), Adam(arrays(3, dtype=np.float32))),
+        (Adam(arrays(3)), Adam(arrays(4))),
+        (Adam(arrays(3)), Adam(arrays(3), lr=cosine(0.1, 5))),
+        (Adam(arrays(3), lr=cosine(0.1, 5)), Adam(arrays(3))),
+        (Adam(arrays(3), lr=cosine(0.1, 5)), Adam(arrays(3), lr=ReduceOnPlateau(0.1))),
+        (Adam(arrays(3), lr=ReduceOnPlateau(0.1)), Adam(arrays(3), lr=cosine(0.1, 5))),
+    ],
+)
+def test_the_state_of_another_optimizer_is_refused(made, saved):
+    saved.step({"a": np.ones(3)} if isinstance(saved.params, dict) else
+               [np.ones_like(w) for w in saved.params])  # fmt: skip
+    with unchanged(made), pytest.raises(FastoptError):
+        made.load_state_dict(saved.state_dict())
+
+
+def test_when_the_second_schedule_refuses_the_first_is_put_back():
+    def make_two():
+        return SGD(
+            [{"params": [w], "lr": ReduceOnPlateau(0.2, 0.5, patience=0)} for w in arrays(2, 2)]
+        )
+
+    opt, source = make_two(), make_two()
+    for metric in (1.0, 1.0, 1.0):
+        source.param_groups[0].schedule.report(metric)
+    saved = source.state_dict()
+    del saved["param_groups"][1]["schedule"]["best"]
+    with unchanged(opt), pytest.raises(FastoptError, match="best"):
+        opt.load_state_dict(saved)
+    assert opt.lr == 0.2
