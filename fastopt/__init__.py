@@ -20,7 +20,7 @@ _set_spin = _spin != "active" and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & _o
 if _set_spin:
     _os.environ["GOMP_SPINCOUNT"] = _spin
 try:
-    import fastopt._core
+    import fastopt._core  # noqa: F401
 finally:
     if _set_spin:
         del _os.environ["GOMP_SPINCOUNT"]

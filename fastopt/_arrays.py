@@ -37,35 +37,50 @@ def require_parameter(name: str, param: object) -> None:
         )
 
 
-def as_gradient(name: str, param: Array, grad: object, copy: bool) -> Array:
-    """Return what stands for the gradient of ``param`` as an array a kernel can read.
+def as_gradient(name: str, param: Array, grad: object) -> Array:
+    """Return what stands for the gradient of ``param`` as an array, not copied.
 
     Anything with ``__array__`` or ``__dlpack__`` will do, and a plain number for a 0-d parameter.
-    Another floating dtype or layout is copied, or refused where ``copy`` is false: a copy of a
-    bound gradient would not follow the original.
     """
     what = f"the gradient of {name}"
     if isinstance(grad, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array; its mask would be ignored")
-    if isinstance(grad, (np.ndarray, np.generic)) or hasattr(grad, "__array__"):
+    if hasattr(grad, "__array__"):
         array = np.asarray(grad)
     elif hasattr(grad, "__dlpack__"):
         array = np.from_dlpack(grad)
     elif param.ndim == 0 and isinstance(grad, (int, float)) and not isinstance(grad, bool):
-        array = np.array(grad, dtype=np.float64)
+        try:
+            array = np.array(float(grad))
+        except OverflowError:
+            raise FastoptError(f"{what} is {grad}; it must fit in float64") from None
     else:
         raise TypeError(f"{what} is a {type(grad).__name__}; an array is needed")
     require_dtype(what, array)
     if array.shape != param.shape:
         raise FastoptError(f"{what} has shape {array.shape}; {param.shape} is needed")
-    if array.dtype == param.dtype and array.flags.c_contiguous and array.flags.aligned:
-        return array
-    if not copy:
+    return array
+
+
+def is_direct(param: Array, array: Array) -> bool:
+    """Say whether a kernel can read the array where it lies."""
+    return array.dtype == param.dtype and array.flags.c_contiguous and array.flags.aligned
+
+
+def as_direct(param: Array, array: Array) -> Array:
+    """Return the array, or a copy of the parameter's dtype that a kernel can read."""
+    return array if is_direct(param, array) else np.array(array, dtype=param.dtype, order="C")
+
+
+def require_direct(name: str, param: Array, grad: object, array: Array) -> None:
+    """Refuse to bind a gradient of which only a copy could be read: it would not follow."""
+    if isinstance(grad, (np.generic, int, float)):
+        raise TypeError(f"the gradient of {name} is the number {grad}; bind a 0-d array instead")
+    if not is_direct(param, array):
         raise FastoptError(
-            f"{what} has dtype {array.dtype} and strides {array.strides}; to bind it, "
-            f"dtype {param.dtype} and an aligned C-contiguous layout are needed"
+            f"the gradient of {name} has dtype {array.dtype} and strides {array.strides}; to bind "
+            f"it, dtype {param.dtype} and an aligned C-contiguous layout are needed"
         )
-    return np.array(array, dtype=param.dtype, order="C")
 
 
 def spans(arrays: Iterable[tuple[str, Array]]) -> tuple[list[str], Array, Array]:

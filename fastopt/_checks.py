@@ -25,11 +25,17 @@ class Real:
         self.low, self.high, self.below_high = low, high, below_high
 
     def __call__(self, name: str, value: object) -> float:
+        dtype = getattr(value, "dtype", None)  # of a NumPy scalar or a 0-d array
         if isinstance(value, bool) or not (
-            isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
+            isinstance(value, numbers.Real)
+            if dtype is None
+            else dtype.kind in "fiu" and getattr(value, "shape", None) == ()
         ):
             raise TypeError(f"{name} is {value!r}; a number is needed")
-        number = float(value)  # type: ignore[arg-type]  # 0-d arrays have __float__
+        try:
+            number = float(value)  # type: ignore[arg-type]  # what passed has __float__
+        except OverflowError:
+            raise FastoptError(f"{name} is {value!r}; allowed: {self}") from None
         below = number < self.high if self.below_high else number <= self.high
         if not (math.isfinite(number) and self.low <= number and below):
             raise FastoptError(f"{name} is {value!r}; allowed: {self}")

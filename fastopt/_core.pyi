@@ -9,6 +9,7 @@ RULES: dict[str, tuple[int, int, tuple[str, ...]]]
 DECAYS: dict[str, int]
 
 class Plan:
+    step_count: int
     def __init__(
         self,
         kind: str,
@@ -23,22 +24,17 @@ class Plan:
         n_groups: int,
         n_threads: int,
     ) -> None: ...
-    def set_group(
-        self,
-        i: int,
-        rule: str,
-        hp: tuple[float, ...],
-        weight_decay: float,
-        decay: str,
-        base_lr: float,
-        maximize: bool,
-    ) -> None: ...
-    def set_lr(self, i: int, lr: float) -> None: ...
     def bind(self, grads: Any) -> None: ...
     def bind_in_order(self, grads: tuple[Any, ...]) -> None: ...
     @property
     def gradients(self) -> tuple[npt.NDArray[Any] | None, ...] | None: ...
-    def step(self, grads: Any) -> None: ...
+    def require_idle(self) -> None: ...
+    def step(
+        self,
+        grads: Any,
+        options: list[tuple[str, tuple[float, ...], float, str, float, bool]] | None,
+        rates: list[tuple[int, float]] | None,
+    ) -> None: ...
 
 def gather(
     src: npt.NDArray[Any],

@@ -2,7 +2,9 @@
 
 import os
 
-from fastopt._arrays import as_gradient, spans
+from numpy.lib.array_utils import byte_bounds
+
+from fastopt._arrays import as_direct, as_gradient, require_direct, require_parameter, spans
 from fastopt._errors import FastoptError
 
 cimport numpy as cnp
@@ -45,6 +47,7 @@ cdef class Plan:
     cdef int64_t n, n_spans
     cdef int n_threads
     cdef bint busy
+    cdef public int64_t step_count  # here, so that an interrupt can not come between step and count
     cdef str kind
     cdef tuple params, names, holders, keys, bound
     cdef object arrays
@@ -100,8 +103,8 @@ cdef class Plan:
         fo_plan_free(self.plan)
         free(self.slots)
 
-    def set_group(self, int i, str rule, tuple hp, double weight_decay, str decay,
-                  double base_lr, bint maximize):
+    cdef set_group(self, int i, str rule, tuple hp, double weight_decay, str decay,
+                   double base_lr, bint maximize):
         """Describe group i: hp in the order of RULES[rule], the learning rate first."""
         cdef fo_group *group = fo_plan_groups(self.plan) + i
         cdef Py_ssize_t k
@@ -113,9 +116,10 @@ cdef class Plan:
         for k in range(len(hp)):
             group.hp[k] = hp[k]
 
-    def set_lr(self, int i, double lr):
-        """Set the learning rate of group i alone."""
-        fo_plan_groups(self.plan)[i].hp[0] = lr
+    def require_idle(self):
+        """Raise if a step is running: in another thread, or around this call."""
+        if self.busy:
+            raise FastoptError("a step() of this optimizer is running, maybe in another thread")
 
     def bind(self, grads):
         """Keep these gradients for every step(None) to come."""
@@ -123,25 +127,30 @@ cdef class Plan:
 
     def bind_in_order(self, tuple grads):
         """bind() for gradients that are in the order of the parameters already."""
-        bound = tuple([
-            grad if grad is None else as_gradient(name, param, grad, copy=False)
-            for name, param, grad in zip(self.names, self.params, grads, strict=True)
-        ])
-        for i, grad in enumerate(bound):
+        bound = []
+        self.require_idle()
+        for i, (name, param, grad) in enumerate(zip(self.names, self.params, grads, strict=True)):
             if grad is not None:
-                self.require_disjoint(i, <PyObject *>grad)
-        self.bound = bound
+                array = as_gradient(name, param, grad)
+                require_direct(name, param, grad, array)
+                self.require_disjoint(i, <PyObject *>array)
+                grad = array
+            bound.append(grad)
+        self.bound = tuple(bound)
 
     @property
     def gradients(self):
         """The bound gradients, in the order of the parameters, or None."""
         return self.bound
 
-    def step(self, grads):
-        """Check every gradient, then update every parameter; None stands for the bound ones."""
+    def step(self, grads, list options, list rates):
+        """Check every gradient, then update every parameter; None stands for the bound ones.
+
+        options: the arguments of set_group for each group, or None where they are as they were;
+        rates: (group, learning rate) for each group that follows a schedule, or None.
+        """
         cdef int n_threads
-        if self.busy:
-            raise FastoptError("step() of this optimizer is running in another thread")
+        self.require_idle()
         self.busy = True
         try:
             if grads is not None:
@@ -151,9 +160,16 @@ cdef class Plan:
             else:
                 raise FastoptError("step() without gradients needs bind(grads) first")
             _alive = self.point_at(ordered)
+            if options is not None:
+                for i, (rule, hp, weight_decay, decay, base_lr, maximize) in enumerate(options):
+                    self.set_group(i, rule, hp, weight_decay, decay, base_lr, maximize)
+            if rates is not None:
+                for i, rate in rates:
+                    fo_plan_groups(self.plan)[<int>i].hp[0] = rate
             n_threads = self.n_threads if self.n_threads else fo_max_threads()
             with nogil:
                 fo_step(self.plan, n_threads)
+            self.step_count += 1
         finally:
             self.busy = False
 
@@ -197,7 +213,10 @@ cdef class Plan:
                 and np_c.PyArray_ISCARRAY_RO(<PyArrayObject *>grad)
                 and np_c.PyArray_SAMESHAPE(<PyArrayObject *>grad, param)
             ):
-                array = as_gradient(self.names[i], self.params[i], <object>grad, copy=True)
+                array = as_gradient(self.names[i], self.params[i], <object>grad)
+                begin, end = byte_bounds(array)
+                self.require_apart(i, begin, end)
+                array = as_direct(self.params[i], array)
                 converted.append(array)
                 grad = <PyObject *>array
             self.require_disjoint(i, grad)
@@ -224,31 +243,36 @@ cdef class Plan:
         if (np_c.PyArray_DATA(param) != self.tensors[i].param
                 or np_c.PyArray_SIZE(param) != self.tensors[i].size):
             raise FastoptError(f"{self.names[i]} was resized under the optimizer")
+        if not np_c.PyArray_ISCARRAY(param):
+            require_parameter(self.names[i], self.params[i])
         return 0
 
     cdef int require_disjoint(self, Py_ssize_t i, PyObject *grad) except -1:
-        """The gradient shares no memory with any parameter or state."""
+        """The gradient, contiguous, shares no memory with any parameter or state."""
         cdef uintptr_t begin = <uintptr_t>np_c.PyArray_DATA(<PyArrayObject *>grad)
-        cdef uintptr_t end
-        cdef uintptr_t *ends
-        cdef int64_t low = 0, high = self.n_spans, middle
         if begin == self.slots[i].disjoint:
             return 0
-        end = begin + np_c.PyArray_NBYTES(<PyArrayObject *>grad)
+        self.require_apart(i, begin, begin + np_c.PyArray_NBYTES(<PyArrayObject *>grad))
+        self.slots[i].disjoint = begin
+        return 0
+
+    cdef int require_apart(self, Py_ssize_t i, uintptr_t begin, uintptr_t end) except -1:
+        """No parameter or state lies within these addresses."""
+        cdef uintptr_t *starts = <uintptr_t *>cnp.PyArray_DATA(self.starts)
+        cdef uintptr_t *ends = <uintptr_t *>cnp.PyArray_DATA(self.ends)
+        cdef int64_t low = 0, high = self.n_spans, middle
         if begin == end:
             return 0
-        ends = <uintptr_t *>cnp.PyArray_DATA(self.ends)
         while low < high:  # the first span that ends after the gradient begins
             middle = (low + high) // 2
             if ends[middle] > begin:
                 high = middle
             else:
                 low = middle + 1
-        if low < self.n_spans and (<uintptr_t *>cnp.PyArray_DATA(self.starts))[low] < end:
+        if low < self.n_spans and starts[low] < end:
             raise FastoptError(
                 f"the gradient of {self.names[i]} shares memory with {self.span_names[low]}"
             )
-        self.slots[i].disjoint = begin
         return 0
 
 
@@ -258,21 +282,24 @@ def gather(cnp.ndarray src, cnp.ndarray index, cnp.ndarray out, int n_threads=0)
     src: any array whose rows are contiguous; index: contiguous int64; out: contiguous, of src's
     dtype and row shape.
     """
-    cdef int64_t n_rows = cnp.PyArray_SIZE(index), bad
-    cdef int64_t n_src = src.shape[0]
-    cdef Py_ssize_t stride = src.strides[0]
+    cdef int64_t n_rows = cnp.PyArray_SIZE(index), bad, n_src
+    cdef Py_ssize_t stride
     cdef size_t row_bytes
     cdef int threads = n_threads if n_threads else fo_max_threads()
     if (
-        src.dtype.hasobject
-        or not (n_src == 0 or src[0:1].flags.c_contiguous)
+        src.ndim == 0
+        or src.dtype.hasobject
+        or not src[:1].flags.c_contiguous
+        or index.ndim != 1
         or index.dtype.char != "l"
         or not cnp.PyArray_ISCARRAY_RO(index)
         or not cnp.PyArray_ISCARRAY(out)
         or out.dtype != src.dtype
-        or (<object>out).shape != ((<object>index).shape[0], *(<object>src).shape[1:])
+        or (<object>out).shape != (n_rows, *(<object>src).shape[1:])
     ):
         raise FastoptError("gather: rows of src, index or out are not of the form needed")
+    n_src = src.shape[0]
+    stride = src.strides[0]
     row_bytes = cnp.PyArray_NBYTES(out) // n_rows if n_rows else 0
     cdef void *src_data = cnp.PyArray_DATA(src)
     cdef int64_t *rows = <int64_t *>cnp.PyArray_DATA(index)

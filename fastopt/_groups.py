@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,8 @@ COMMON: Mapping[str, Check] = {
 class ParamGroup(MutableMapping[str, Any]):
     """One group's parameters and options, as in PyTorch.
 
-    ``group["lr"] = 0.1`` acts at the next step.  With a schedule, ``group["lr"]`` is what it gives for the step about to be taken.
+    ``group["lr"] = 0.1`` acts at the next step.  With a schedule, ``group["lr"]`` is what it gives
+    for the step about to be taken.
     """
 
     def __init__(
@@ -43,9 +46,11 @@ class ParamGroup(MutableMapping[str, Any]):
         self.options = {
             name: check(name, options[name])
             for name, check in {**COMMON, **optimizer.checks}.items()
-            if not (name == "lr" and self.schedule)
+            if not (name == "lr" and callable(lr))
         }
-        self.initial_lr: float | None = getattr(lr, "lr", None) if self.schedule else self["lr"]
+        # What "schedule_only" divides by; a copy of a group brings its own.
+        base = getattr(lr, "lr", None) if callable(lr) else self.options["lr"]
+        self.initial_lr: float | None = options.get("initial_lr", base)
         self.rule, self.state_names = optimizer.kernel(self.options)
         self.require_meaning(self.options)
 
@@ -57,7 +62,9 @@ class ParamGroup(MutableMapping[str, Any]):
                 f"these options need the rule {self.optimizer.kernel(options)[0]!r} with other "
                 f"state than {self.rule!r}, which the group was made with; make a new optimizer"
             )
-        if options["decoupled_weight_decay"] == "schedule_only" and not self.initial_lr:
+        base = self.initial_lr
+        has_base = isinstance(base, numbers.Real) and 0 < base < math.inf
+        if options["decoupled_weight_decay"] == "schedule_only" and not has_base:
             raise FastoptError(
                 "decoupled_weight_decay='schedule_only' divides by the base learning rate, so it "
                 "needs lr > 0 or a schedule with an attribute `lr`"
@@ -100,6 +107,13 @@ class ParamGroup(MutableMapping[str, Any]):
         return {
             **{name: self[name] for name in self if name != "params"},
             "initial_lr": self.initial_lr,
-            "schedule": self.schedule and getattr(self.schedule, "state_dict", dict)(),
+            "schedule": None
+            if self.schedule is None
+            else getattr(self.schedule, "state_dict", dict)(),
             "params": list(self.arrays),
         }
+
+    def pickled(self) -> tuple[dict[int | str, Array], dict[str, Any]]:
+        """Return the arguments that make a copy of the group."""
+        lr = self.options["lr"] if self.schedule is None else self.schedule
+        return self.arrays, {**self.options, "lr": lr, "initial_lr": self.initial_lr}

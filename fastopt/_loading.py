@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastopt._arrays import Array
+from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
 from fastopt._groups import COMMON, ParamGroup
 
@@ -14,68 +17,27 @@ if TYPE_CHECKING:
     from fastopt.optimizer import Optimizer
 
 
-def _require_equal(what: str, saved: object, own: object) -> None:
-    if saved != own:
-        raise FastoptError(f"the state dict has {what} {saved!r}; this optimizer has {own!r}")
-
-
-def _entry(where: str, mapping: object, name: object) -> Any:
-    if not isinstance(mapping, Mapping) or name not in mapping:
-        raise FastoptError(f"the state dict has no {name!r} in {where}")
-    return mapping[name]
-
-
-def _count(where: str, mapping: object, name: str) -> int:
-    value = _entry(where, mapping, name)
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise FastoptError(f"the state dict's {name} in {where} is {value!r}; a count is needed")
-    return int(value)
-
-
-def _options(group: ParamGroup, saved: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the group's options after loading, checked."""
-    checks = {**COMMON, **group.optimizer.checks}
-    loaded = {
-        name: checks[name](f"{name} of {where}", _entry(where, saved, name))
-        for name in group.options
-    }
-    _require_equal(
-        f"a schedule in {where}:", saved.get("schedule") is not None, group.schedule is not None
-    )
-    group.require_meaning(loaded)
-    return loaded
-
-
-def load(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
+def load(optimizer: Optimizer, state_dict: object) -> None:
     """Load ``state_dict`` into ``optimizer``, or raise and leave it as it is."""
-    _require_equal("rule", _entry("its top level", state_dict, "rule"), type(optimizer).__name__)
-    step_count = _count("its top level", state_dict, "step_count")
-    saved_groups = _entry("its top level", state_dict, "param_groups")
-    saved_state = _entry("its top level", state_dict, "state")
+    _require_equal("rule", _entry("", state_dict, "rule"), type(optimizer).__name__)
+    step_count = _count("step_count", _entry("", state_dict, "step_count"))
+    saved_groups = _entry("", state_dict, "param_groups")
+    if not isinstance(saved_groups, Sequence):
+        raise FastoptError(f"the state dict's param_groups are {saved_groups!r}; a list is needed")
     groups = optimizer.param_groups
     _require_equal("groups:", len(saved_groups), len(groups))
-    options = []
-    for i, (group, saved) in enumerate(zip(groups, saved_groups, strict=True)):
-        where = f"group {i}"
-        _require_equal(
-            f"parameters of {where}:", _entry(where, saved, "params"), list(group.arrays)
-        )
-        options.append(_options(group, saved, where))
-
-    writes: list[tuple[Any, Any]] = []
-    _require_equal("parameters", list(saved_state), list(optimizer.state))
-    for key, own in optimizer.state.items():
-        where = f"the state of parameter {key!r}"
-        saved = saved_state[key]
-        _require_equal(f"entries in {where}:", sorted(saved), sorted(own))
-        for name, array in own.items():
-            if name == "step":
-                value: Any = np.asarray(_count(where, saved, name))
-            else:
-                value = np.asarray(saved[name], dtype=None if array.ndim else array.dtype)
-            _require_equal(f"for {name} in {where} shape", value.shape, array.shape)
-            _require_equal(f"for {name} in {where} dtype", value.dtype, array.dtype)
-            writes.append((array, value))
+    options = [
+        _options(group, saved, f"group {i}")
+        for i, (group, saved) in enumerate(zip(groups, saved_groups, strict=True))
+    ]
+    saved_state = _entry("", state_dict, "state")
+    _require_keys("state of the parameters", saved_state, list(optimizer.state))
+    writes = [
+        (array, _value(f"{name} of parameter {key!r}", saved_state[key][name], array))
+        for key, own in optimizer.state.items()
+        if _require_keys(f"for parameter {key!r} the state", saved_state[key], list(own))
+        for name, array in own.items()
+    ]
 
     _load_schedules(groups, saved_groups)
     for array, value in writes:
@@ -83,11 +45,67 @@ def load(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
     for group, loaded, saved in zip(groups, options, saved_groups, strict=True):
         group.options = loaded
         group.initial_lr = saved["initial_lr"]
-    optimizer.options_changed = True
-    optimizer.step_count = step_count
+    optimizer.loaded(step_count)
 
 
-def _load_schedules(groups: list[ParamGroup], saved_groups: list[Mapping[str, Any]]) -> None:
+def _require_equal(what: str, saved: object, own: object) -> None:
+    if saved != own:
+        raise FastoptError(f"the state dict has {what} {saved!r}; this optimizer has {own!r}")
+
+
+def _require_keys(where: str, saved: object, own: list[Any]) -> bool:
+    if not isinstance(saved, Mapping) or len(saved) != len(own) or any(k not in saved for k in own):
+        found = list(saved) if isinstance(saved, Mapping) else saved
+        raise FastoptError(f"the state dict has {where} {found!r}; {own!r} are needed")
+    return True
+
+
+def _entry(where: str, mapping: object, name: str) -> Any:
+    if not isinstance(mapping, Mapping) or name not in mapping:
+        raise FastoptError(f"the state dict has no {name!r}{where and f' in {where}'}")
+    return mapping[name]
+
+
+def _count(name: str, value: object) -> int:
+    try:
+        return Whole(0, 2**62)(name, value.item() if isinstance(value, np.ndarray) else value)
+    except TypeError as error:
+        raise FastoptError(f"in the state dict, {error}") from None
+
+
+def _options(group: ParamGroup, saved: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the group's options after loading, checked."""
+    _require_equal(f"parameters of {where}:", _entry(where, saved, "params"), list(group.arrays))
+    schedule = _entry(where, saved, "schedule")
+    _require_equal(f"a schedule in {where}:", schedule is not None, group.schedule is not None)
+    base = _entry(where, saved, "initial_lr")
+    if base is not None:
+        at_least_0(f"initial_lr of {where}", base)
+    checks = {**COMMON, **group.optimizer.checks}
+    loaded = {
+        name: checks[name](f"{name} of {where}", _entry(where, saved, name))
+        for name in group.options
+    }
+    group.require_meaning(loaded)
+    return loaded
+
+
+def _value(what: str, saved: object, array: Array) -> Any:
+    """Return what is to be written into a state array."""
+    if array.dtype == np.int64:
+        return _count(what, saved)
+    if array.base is not None and array.ndim == 0 and isinstance(saved, float):
+        if not math.isfinite(saved):
+            raise FastoptError(f"{what} is {saved} in the state dict; a finite number is needed")
+        return saved
+    if not isinstance(saved, (np.ndarray, np.generic)):
+        raise FastoptError(f"{what} is a {type(saved).__name__} in the state dict, not an array")
+    _require_equal(f"for {what} the shape", saved.shape, array.shape)
+    _require_equal(f"for {what} the dtype", str(saved.dtype), str(array.dtype))
+    return saved
+
+
+def _load_schedules(groups: list[ParamGroup], saved_groups: Sequence[Mapping[str, Any]]) -> None:
     """Load the schedules that have state; if one refuses, put back those already loaded."""
     done: list[tuple[Any, Any]] = []
     try:

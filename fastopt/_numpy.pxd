@@ -9,6 +9,7 @@ cdef extern from "numpy/arrayobject.h" nogil:
 
     int PyArray_CheckExact(PyObject *)
     int PyArray_TYPE(PyArrayObject *)
+    int PyArray_ISCARRAY(PyArrayObject *)
     int PyArray_ISCARRAY_RO(PyArrayObject *)
     bint PyArray_SAMESHAPE(PyArrayObject *, PyArrayObject *)
     void *PyArray_DATA(PyArrayObject *)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar, TypedDict
@@ -82,11 +82,10 @@ class Optimizer:
         self._start(params)
         for group in _as_groups(params, self._kind):
             self._append(*self._new_group(group))
-        self._build()
+        self._build(step_count=0)
 
     def _start(self, params: Params) -> None:
         """Begin without parameters."""
-        self.step_count = 0
         self.options_changed = True
         self.param_groups: list[ParamGroup] = []
         self._kind = _kind_of(params)
@@ -96,6 +95,7 @@ class Optimizer:
         self._saved = np.zeros(0)
         self._gradients_at: int | None = None
         self._extrapolating = False
+        self._must_look_ahead = False
 
     # Parameters and groups
 
@@ -117,12 +117,13 @@ class Optimizer:
             rule's options; the others are those the optimizer was made with.  Gradients that were
             bound must be bound anew.
         """
+        self._plan.require_idle()
         if self._kind == "array":
             raise FastoptError("this optimizer was given one array; make it with a list instead")
         before = self.param_groups, self._places, self._arrays, self._steps, self._saved
         try:
             self._append(*self._new_group(group))
-            self._build()
+            self._build(self.step_count)
         except BaseException:
             self.param_groups, self._places, self._arrays, self._steps, self._saved = before
             self.options_changed = True
@@ -142,8 +143,8 @@ class Optimizer:
             raise TypeError(f"params is a {type(holder).__name__}; a dict is needed")
         if isinstance(holder, np.ndarray):
             holder = [holder]
-        elif not isinstance(holder, (list, dict)):
-            holder = list(holder)
+        elif not isinstance(holder, dict):
+            holder = _listed(holder)
         named = holder.items() if isinstance(holder, dict) else enumerate(holder)
         first = len(self._places)
         keys = {
@@ -182,7 +183,7 @@ class Optimizer:
         self._steps = np.append(self._steps, np.zeros(len(keys), dtype=np.int64))
         self._saved = np.append(self._saved, np.ones(len(keys)))
 
-    def _build(self) -> None:
+    def _build(self, step_count: int) -> None:
         """Describe everything to C."""
         where = {
             key: (i, w)
@@ -202,6 +203,7 @@ class Optimizer:
             len(self.param_groups),
             self._n_threads,
         )
+        self._plan.step_count = step_count
         scalars: dict[str, Array] = {"step": self._steps}
         if self.saved_scalar:
             scalars[self.saved_scalar] = self._saved
@@ -219,29 +221,39 @@ class Optimizer:
         self._scheduled = [
             (i, group) for i, group in enumerate(self.param_groups) if group.schedule is not None
         ]
-        self.looks_ahead = any(self.lookahead(group.options) for group in self.param_groups)
         self.options_changed = True
 
-    def _send_options(self) -> None:
-        """Tell C the options of every group."""
-        for i, group in enumerate(self.param_groups):
+    @property
+    def step_count(self) -> int:
+        """The number of steps taken."""
+        return self._plan.step_count
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether gradients are to be taken inside `extrapolated`."""
+        return any(self.lookahead(group.options) for group in self.param_groups)
+
+    def _described(self) -> list[tuple[str, tuple[float, ...], float, str, float, bool]]:
+        """Return the options of every group as C has them."""
+        described = []
+        for group in self.param_groups:
             values: dict[str, Any] = {
                 **group.options,
                 "lr": group["lr"],
                 **self.hyperparameters(group.options),
             }
             decay = group["decoupled_weight_decay"]
-            self._plan.set_group(
-                i,
-                group.rule,
-                tuple(float(values[name]) for name in _core.RULES[group.rule][2]),
-                group["weight_decay"],
-                "coupled" if decay is False else "lr" if decay is True else decay,
-                group.initial_lr or 0.0,
-                group["maximize"],
+            described.append(
+                (
+                    group.rule,
+                    tuple(float(values[name]) for name in _core.RULES[group.rule][2]),
+                    group["weight_decay"],
+                    "coupled" if decay is False else "lr" if decay is True else decay,
+                    group.initial_lr or 0.0,
+                    group["maximize"],
+                )
             )
-        self.looks_ahead = any(self.lookahead(group.options) for group in self.param_groups)
-        self.options_changed = False
+        return described
 
     @property
     def lr(self) -> float:
@@ -283,14 +295,16 @@ class Optimizer:
             A gradient that is missing, of the wrong shape, or in memory that the step would
             write.  Nothing has been changed then.
         """
-        if self.looks_ahead:
-            self._require_lookahead()
+        options = None
         if self.options_changed:
-            self._send_options()
-        for i, group in self._scheduled:
-            self._plan.set_lr(i, group["lr"])
-        self._plan.step(grads)
-        self.step_count += 1
+            options = self._described()
+            self._must_look_ahead = self.looks_ahead
+        if self._must_look_ahead:
+            self._require_lookahead()
+        scheduled = self._scheduled
+        rates = [(i, group["lr"]) for i, group in scheduled] if scheduled else None
+        self._plan.step(grads, options, rates)
+        self.options_changed = False
 
     def bind(self, grads: Grads) -> None:
         """Use these arrays as the gradients of every ``step()`` to come; the caller refills them.
@@ -393,23 +407,26 @@ class Optimizer:
         """
         from fastopt._loading import load
 
+        self._plan.require_idle()
         load(self, state_dict)
 
+    def loaded(self, step_count: int) -> None:
+        """Go on from what has been loaded; gradients taken before are of other parameters."""
+        self._plan.step_count = step_count
+        self._gradients_at = None
+        self.options_changed = True
+
     def __getstate__(self) -> dict[str, Any]:
+        self._plan.require_idle()
+        if self._extrapolating:
+            raise FastoptError("inside extrapolated() the parameters are not the optimizer's own")
         return {
             "defaults": self._defaults,
             "n_threads": self._n_threads,
             "kind": self._kind,
             "step_count": self.step_count,
             "gradients_at": self._gradients_at,
-            "groups": [
-                (
-                    group.arrays,
-                    {**group.options, "lr": group.schedule or group["lr"]},
-                    group.initial_lr,
-                )
-                for group in self.param_groups
-            ],
+            "groups": [group.pickled() for group in self.param_groups],
             "places": self._places,
             "arrays": self._arrays,
             "steps": self._steps,
@@ -421,19 +438,14 @@ class Optimizer:
         self._defaults = pickled["defaults"]
         self._n_threads = pickled["n_threads"]
         self._kind = pickled["kind"]
-        self.step_count = pickled["step_count"]
         self._gradients_at = pickled["gradients_at"]
         self._extrapolating = False
         self._places = pickled["places"]
         self._arrays = pickled["arrays"]
         self._steps = pickled["steps"]
         self._saved = pickled["saved"]
-        self.param_groups = []
-        for arrays, options, initial_lr in pickled["groups"]:
-            group = ParamGroup(self, arrays, options)
-            group.initial_lr = initial_lr
-            self.param_groups.append(group)
-        self._build()
+        self.param_groups = [ParamGroup(self, *group) for group in pickled["groups"]]
+        self._build(pickled["step_count"])
         if pickled["bound"] is not None:
             self._plan.bind_in_order(pickled["bound"])
 
@@ -463,13 +475,18 @@ def _as_groups(params: Any, kind: str) -> list[Mapping[str, Any]]:
     """Return parameters in any form as group dicts; a list of the user's stays the same object."""
     if kind != "list":
         return [{"params": params}]
-    if not isinstance(params, list):
-        try:
-            params = list(params)
-        except TypeError:
-            raise TypeError(
-                f"params is a {type(params).__name__}; an array, a list or dict of arrays, or a "
-                "list of group dicts is needed"
-            ) from None
+    params = _listed(params)
     is_groups = any(isinstance(entry, dict) for entry in params)
     return list(params) if is_groups else [{"params": params}]
+
+
+def _listed(params: Any) -> list[Any]:
+    """Return a list as it is and anything else that can be iterated as a list."""
+    if isinstance(params, list):
+        return params
+    if not isinstance(params, Iterable):
+        raise TypeError(
+            f"params is a {type(params).__name__}; an array, a list or dict of arrays, or a list "
+            "of group dicts is needed"
+        )
+    return list(params)

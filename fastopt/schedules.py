@@ -21,7 +21,6 @@ pow and cos, so equal bits are promised per machine, not across machines.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal

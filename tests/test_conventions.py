@@ -22,6 +22,11 @@ def gradient(theta):
     return np.array([100.0, 3.0, 0.01, 0.2, 1.0]) * theta + np.sin(theta)
 
 
+def correction(beta, t):
+    """Return 1 - beta**t without the cancellation."""
+    return -math.expm1(t * math.log(beta))
+
+
 def assert_follows(opt, theta, path, rates):
     """Take one step for each rate and compare with the path after each."""
     looks_ahead = opt.param_groups[0].get("nesterov") == "lookahead"
@@ -97,8 +102,8 @@ def book_adam(theta, rates, b1=0.9, b2=0.999, e=1e-8, decay=0.0):
         g = gradient(theta)
         m = b1 * m + (1 - b1) * g
         v = b2 * v + (1 - b2) * g**2
-        mhat = m / (1 - b1**t)
-        vhat = v / (1 - b2**t)
+        mhat = m / correction(b1, t)
+        vhat = v / correction(b2, t)
         schedule = lr / rates[0]  # eta_t of Loshchilov and Hutter: 1 at the base rate
         theta = theta - lr * mhat / np.sqrt(vhat + e) - schedule * decay * theta
         yield theta
@@ -121,7 +126,7 @@ def book_adamax(theta, rates, b1=0.9, b2=0.999):
         g = gradient(theta)
         m = b1 * m + (1 - b1) * g
         u = np.maximum(b2 * u, np.abs(g))
-        theta = theta - lr / (1 - b1**t) * m / u
+        theta = theta - lr / correction(b1, t) * m / u
         yield theta
 
 
@@ -134,7 +139,7 @@ def book_nadam(theta, rates, b1=0.9, b2=0.999, e=1e-8):
         n = b2 * n + (1 - b2) * g**2
         mhat = mu[t + 1] * m / (1 - math.prod(mu[1 : t + 2]))
         mhat = mhat + (1 - mu[t]) * g / (1 - math.prod(mu[1 : t + 1]))
-        nhat = b2 * n / (1 - b2**t)
+        nhat = b2 * n / correction(b2, t)
         theta = theta - lr * mhat / (np.sqrt(nhat) + e)
         yield theta
 
@@ -669,7 +674,8 @@ def test_the_kind_of_weight_decay_must_be_said(convention, name):
     with pytest.raises(fastopt.FastoptError, match=r"weight_decay is 0\.1.*decoupled_weight"):
         fastopt.create(name, np.ones(1), convention=convention, weight_decay=0.1, **given)
     fastopt.create(name, np.ones(1), convention=convention, weight_decay=0.0, **given)
-    for kind in (False, True):
+    looks_ahead = (convention, name) == ("textbook", "nesterov")  # and has no place for coupled
+    for kind in (True,) if looks_ahead else (False, True):
         opt = fastopt.create(
             name,
             np.ones(1),

@@ -1,4 +1,4 @@
-"""_core.gather: rows of a larger array in a given order, or a refusal before anything is written."""
+"""_core.gather: rows of a larger array in a given order, or a refusal and nothing written."""
 
 import numpy as np
 import pytest

@@ -11,6 +11,9 @@ from support import printed
 ROOT = Path(__file__).parents[1]
 RULES_DEF = (ROOT / "csrc/rules.def").read_text()
 RULES = re.findall(r"^FO_RULE\((\w+),", RULES_DEF, re.M)
+# All hyperparameters but the learning rate and the names of rules.
+OPTIONS = {name for line in re.findall(r"^FO_RULE\(\w+, \d, lr,? ?(.*)\)", RULES_DEF, re.M)
+           for name in line.split(", ") if name} - {*RULES}  # fmt: skip
 
 C_COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*|("(?:\\.|[^"\\\n])*")', re.S)
 # Docstrings go with the comments: both are for the reader.
@@ -58,7 +61,7 @@ FORBIDDEN = [
      r"\btarget\s*\(|\btarget_clones\b|\b_mm\d*_|\b__m\d+\b|\bimmintrin\b",
      '__attribute__((target("avx2"))) void f(void);'),
     ("the boundary has no formula", "fastopt/*.pyx", (),
-     r"libc\.math|\b(sqrt|pow|exp|log|fma|fmax|fmin)f?\s*\(|\]\s*[-+*/]=",
+     rf"libc\.math|\b(sqrt|pow|exp|log|fma|fmax|fmin)f?\s*\(|\b({'|'.join(OPTIONS)})\b",
      "w[i] -= lr * m[i] / (sqrt(v[i]) + eps)"),
     ("the boundary sees no element", "fastopt/*.pyx", (),
      r"\b(double|float|floating|real)\s*(const\s*)?\[[^\]]*:|"

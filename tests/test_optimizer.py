@@ -211,6 +211,21 @@ def test_none_leaves_a_tensor_its_state_and_its_step_alone(rule):
     assert bits(params) == bits(others)
 
 
+def test_tensors_of_equal_steps_may_have_unlike_pasts():
+    """NAdam's product of momenta is each tensor's own, also where the number of steps agrees."""
+    params, others = arrays(3, 3), arrays(3, 3)
+    opt, alone = NAdam(params), [NAdam([w]) for w in others]
+    for given, betas in (((0,), (0.9, 0.999)), ((1,), (0.5, 0.999)), ((0, 1), (0.5, 0.999))):
+        for one in (opt, *alone):
+            one.param_groups[0]["betas"] = betas
+        opt.step([np.ones(3) if i in given else None for i in (0, 1)])
+        for i in given:
+            alone[i].step([np.ones(3)])
+    assert opt.state[0]["step"] == opt.state[1]["step"] == 2
+    assert opt.state[0]["mu_product"] != opt.state[1]["mu_product"]
+    assert bits(params) == bits(others)
+
+
 def test_a_bound_gradient_may_be_none():
     a, b, g = np.zeros(2), np.zeros(2), np.ones(2)
     opt = SGD([a, b], lr=1.0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate
 from fastopt.optimizer import Lr, Optimizer, Params
 
 SCHEDULES = ("dozat", "none", "river", "uncorrected", "paper")  # the order of rules/nadam.h
+DECIMAL = Context(prec=28)
 
 
 class NAdam(Optimizer):
@@ -123,5 +124,5 @@ class NAdam(Optimizer):
             "beta2": beta2,
             "schedule": SCHEDULES.index(options["nadam_schedule"]),
             # In decimal: the C library's pow gives other bits on other CPUs.
-            "decay_base": float(Decimal("0.96") ** Decimal(options["momentum_decay"])),
+            "decay_base": float(DECIMAL.power(Decimal("0.96"), Decimal(options["momentum_decay"]))),
         }

@@ -58,7 +58,8 @@ class RMSprop(Optimizer):
     Notes
     -----
     State: ``square_avg`` (s), ``grad_avg`` (m), ``momentum_buffer`` (b).  Rounding can take
-    s - m^2 below 0, where PyTorch gives NaN; here it is 0 then.
+    s - m^2 below 0, where PyTorch gives NaN; here it is 0 then.  With ``centered`` and
+    ``bias_correction`` the variance at the first step is 0 but for rounding: give an ``eps_root``.
 
     References
     ----------

@@ -125,6 +125,14 @@ class SGD(Optimizer):
         if options["nesterov"] == "lookahead" and not options["lr_in_buffer"]:
             raise FastoptError("nesterov='lookahead' needs lr_in_buffer=True")
 
+        coupled = options["weight_decay"] > 0 and not options["decoupled_weight_decay"]
+        if options["nesterov"] == "lookahead" and coupled:
+            raise FastoptError(
+                "nesterov='lookahead' with coupled weight_decay has no agreed meaning: the decay's "
+                "gradient belongs at the look-ahead point; put it into your gradient, or use "
+                "decoupled_weight_decay=True"
+            )
+
     @staticmethod
     def lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:
         if options["nesterov"] == "lookahead":
