@@ -12,12 +12,16 @@ import numpy as np
 
 from bench.rules import bound
 
-ROUNDS = 60
+WARM, ROUNDS = 20, 100
 
 
 def median(calls: list[Callable[[], object]]) -> float:
     """Return the median time of one round of all the calls, in microseconds."""
     times = []
+    time.sleep(0.2)  # OpenBLAS's own threads spin for a while after the product before
+    for _ in range(WARM):
+        for call in calls:
+            call()
     for _ in range(ROUNDS):
         start = time.perf_counter()
         for call in calls:
@@ -38,7 +42,6 @@ def main() -> None:
     for size in (10**4, 10**5, 10**6, 10**7):
         for threads in (1, 2):
             opt, _ = bound("adam", size, threads)
-            median([product, opt.step])
             alone, step = median([product]), median([opt.step])
             both = median([product, opt.step])
             print(

@@ -33,9 +33,7 @@ def main() -> None:
     rules = options.rules.split(",")
 
     if options.processes == 0:  # one of the processes below
-        found = [
-            [share(r, n, k, options.dtype) for k in threads for n in sizes] for r in rules
-        ]
+        found = [[share(r, n, k, options.dtype) for k in threads for n in sizes] for r in rules]
         print(json.dumps(found))
         return
     command = [sys.executable, "-m", "bench.share", *sys.argv[1:], "--processes", "0"]
@@ -51,9 +49,7 @@ def main() -> None:
         cells = []
         for j in range(len(heads)):
             values = [run[i][j] for run in runs]
-            cells.append(
-                f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
-            )
+            cells.append(f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})")
         print(f"{rule:26}" + "".join(f"{cell:>19}" for cell in cells), flush=True)
 
 

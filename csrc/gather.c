@@ -5,8 +5,9 @@
 #include "fastopt.h"
 #include "parallel.h"
 
-/* Below this many bytes the rows are copied by the calling thread. */
-enum { SERIAL_BYTES = 1 << 20 };
+/* Below this many bytes the rows are copied by the calling thread; else in parts of
+ * about so many. */
+enum { SERIAL_BYTES = 1 << 20, PART_BYTES = 1 << 16 };
 
 typedef struct {
     const char *src;
@@ -32,6 +33,8 @@ int64_t fo_gather(const void *src, int64_t n_src, ptrdiff_t stride, size_t row_b
             return i;
     gather_job job = {src, stride, row_bytes, index, out};
     const int serial = (size_t)n_rows * row_bytes < SERIAL_BYTES;
-    fo_parallel_for(n_rows, copy_rows, &job, serial ? 1 : n_threads);
+    const int64_t grain =
+        row_bytes < PART_BYTES ? (int64_t)(PART_BYTES / (row_bytes + 1)) : 1;
+    fo_parallel_for(n_rows, grain, copy_rows, &job, serial ? 1 : n_threads);
     return -1;
 }

@@ -29,10 +29,10 @@ static void install(void)
 }
 #endif
 
-static int threads_for(int64_t n, int n_threads)
+static int threads_for(int64_t n_parts, int n_threads)
 {
-    if (n_threads > n)
-        n_threads = (int)n;
+    if (n_threads > n_parts)
+        n_threads = (int)n_parts;
     if (n_threads <= 1 || lost_threads)
         return 1;
 #if !defined(_WIN32)
@@ -42,17 +42,19 @@ static int threads_for(int64_t n, int n_threads)
     return n_threads;
 }
 
-void fo_parallel_for(int64_t n, fo_body *body, void *context, int n_threads)
+void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
+                     int n_threads)
 {
-    n_threads = threads_for(n, n_threads);
+    const int64_t n_parts = (n + grain - 1) / grain;
+    n_threads = threads_for(n_parts, n_threads);
     if (n_threads == 1) {
         body(context, 0, n);
         return;
     }
-#pragma omp parallel num_threads(n_threads)
-    {
-        const int64_t k = omp_get_thread_num(), of = omp_get_num_threads();
-        body(context, n * k / of, n * (k + 1) / of);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads)
+    for (int64_t part = 0; part < n_parts; part++) {
+        const int64_t begin = part * grain, rest = n - begin;
+        body(context, begin, begin + (rest < grain ? rest : grain));
     }
 }
 
@@ -68,9 +70,10 @@ int fo_openmp_version(void)
 
 #else
 
-void fo_parallel_for(int64_t n, fo_body *body, void *context, int n_threads)
+void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
+                     int n_threads)
 {
-    (void)n_threads;
+    (void)grain, (void)n_threads;
     body(context, 0, n);
 }
 

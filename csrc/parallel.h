@@ -4,10 +4,12 @@
 
 #include <stdint.h>
 
-/* Calls body(context, begin, end) on consecutive parts of [0, n), one part a thread,
- * and returns when all are done.  One thread, or a process forked after a parallel
- * region: one call. */
+/* Calls body(context, begin, end) for parts of [0, n) of at most `grain` and returns
+ * when all are done.  A thread that is free takes the next part, so that one that wakes
+ * late delays nothing but its own.  One thread, or a process forked after a region: one
+ * call for all. */
 typedef void fo_body(void *context, int64_t begin, int64_t end);
-void fo_parallel_for(int64_t n, fo_body *body, void *context, int n_threads);
+void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
+                     int n_threads);
 
 #endif

@@ -80,7 +80,7 @@ static void update_items(void *context, int64_t begin, int64_t end)
 void fo_step(fo_plan *plan, int n_threads)
 {
     const int64_t active = prepare_all(plan);
-    fo_parallel_for(plan->n_items, update_items, plan,
+    fo_parallel_for(plan->n_items, 1, update_items, plan,
                     active < FO_SERIAL_BELOW ? 1 : n_threads);
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from fastopt._errors import FastoptError
 
@@ -45,15 +46,16 @@ def as_gradient(name: str, param: Array, grad: object) -> Array:
     what = f"the gradient of {name}"
     if isinstance(grad, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array; its mask would be ignored")
-    if hasattr(grad, "__array__"):
-        array = np.asarray(grad)
-    elif hasattr(grad, "__dlpack__"):
-        array = np.from_dlpack(grad)
-    elif param.ndim == 0 and isinstance(grad, (int, float)) and not isinstance(grad, bool):
+    is_number = isinstance(grad, (int, float, np.integer)) and not isinstance(grad, bool)
+    if param.ndim == 0 and is_number:
         try:
             array = np.array(float(grad))
         except OverflowError:
             raise FastoptError(f"{what} is {grad}; it must fit in float64") from None
+    elif hasattr(grad, "__array__"):
+        array = np.asarray(grad)
+    elif hasattr(grad, "__dlpack__"):
+        array = np.from_dlpack(grad)
     else:
         raise TypeError(f"{what} is a {type(grad).__name__}; an array is needed")
     require_dtype(what, array)
@@ -83,21 +85,45 @@ def require_direct(name: str, param: Array, grad: object, array: Array) -> None:
         )
 
 
-def spans(arrays: Iterable[tuple[str, Array]]) -> tuple[list[str], Array, Array]:
-    """Return names, first and past-the-end addresses of arrays, in the order of memory.
+class Spans:
+    """Where arrays lie that a step writes, in the order of memory.
 
     Raises
     ------
     FastoptError
         Two of them share memory.
     """
-    found = sorted(
-        (array.ctypes.data, array.ctypes.data + array.nbytes, name)
-        for name, array in arrays
-        if array.nbytes
-    )
-    for (_, end, name), (start, _, other) in pairwise(found):
-        if start < end:
-            raise FastoptError(f"{name} and {other} share memory; each needs its own")
-    starts, ends, names = zip(*found, strict=True) if found else ((), (), ())
-    return list(names), np.array(starts, dtype=np.uintp), np.array(ends, dtype=np.uintp)
+
+    def __init__(self, named: Iterable[tuple[str, Array]]) -> None:
+        found = sorted(
+            ((*byte_bounds(array), i, name, array) for i, (name, array) in enumerate(named)
+             if array.nbytes),
+            key=lambda span: span[:3],
+        )  # fmt: skip
+        for (_, end, _, name, _), (start, _, _, other, _) in pairwise(found):
+            if start < end:
+                raise FastoptError(f"{name} and {other} share memory; each needs its own")
+        self.names = [name for *_, name, _ in found]
+        self.arrays = [array for *_, array in found]
+        self.starts = np.array([start for start, *_ in found], dtype=np.uintp)
+        self.ends = np.array([end for _, end, *_ in found], dtype=np.uintp)
+
+    def require_apart(self, name: str, grad: Array) -> None:
+        """Refuse a gradient, of any layout, that shares an element with one of the arrays.
+
+        Interleaved arrays overlap in their bounds alone; where telling takes too long the answer
+        is that they share.
+        """
+        start, end = byte_bounds(grad)
+        for i in range(int(np.searchsorted(self.ends, start, "right")), len(self.names)):
+            if self.starts[i] >= end:
+                break
+            try:
+                shared = np.shares_memory(grad, self.arrays[i], SHARING_WORK)  # type: ignore[arg-type]
+            except np.exceptions.TooHardError:
+                shared = True
+            if shared:
+                raise FastoptError(f"the gradient of {name} shares memory with {self.names[i]}")
+
+
+SHARING_WORK = 1_000_000  # of numpy.shares_memory; about ten milliseconds

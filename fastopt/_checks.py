@@ -25,15 +25,13 @@ class Real:
         self.low, self.high, self.below_high = low, high, below_high
 
     def __call__(self, name: str, value: object) -> float:
-        dtype = getattr(value, "dtype", None)  # of a NumPy scalar or a 0-d array
-        if isinstance(value, bool) or not (
-            isinstance(value, numbers.Real)
-            if dtype is None
-            else dtype.kind in "fiu" and getattr(value, "shape", None) == ()
-        ):
+        plain = value
+        if getattr(value, "shape", None) == () and hasattr(value, "item"):
+            plain = value.item()  # NumPy's scalars and 0-d arrays, torch's and JAX's
+        if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
             raise TypeError(f"{name} is {value!r}; a number is needed")
         try:
-            number = float(value)  # type: ignore[arg-type]  # what passed has __float__
+            number = float(plain)
         except OverflowError:
             raise FastoptError(f"{name} is {value!r}; allowed: {self}") from None
         below = number < self.high if self.below_high else number <= self.high

@@ -2,9 +2,7 @@
 
 import os
 
-from numpy.lib.array_utils import byte_bounds
-
-from fastopt._arrays import as_direct, as_gradient, require_direct, require_parameter, spans
+from fastopt._arrays import Spans, as_direct, as_gradient, require_direct, require_parameter
 from fastopt._errors import FastoptError
 
 cimport numpy as cnp
@@ -29,11 +27,15 @@ RULES = {
 DECAYS = {"coupled": FO_DECAY_COUPLED, "lr": FO_DECAY_LR, "schedule_only": FO_DECAY_SCHEDULE}
 
 
+MEND = "update it in place (w[...] = new) or make a new optimizer"
+
+
 cdef struct Slot:  # what a step looks at for one parameter; the plan's tuples own the objects
     PyObject *param
     PyObject *holder  # the caller's list or dict, or NULL
     PyObject *key
     Py_ssize_t place  # in a list; -1 in a dict
+    int numpy_type
     uintptr_t disjoint  # where a gradient lay that was found to overlap nothing
 
 
@@ -51,27 +53,27 @@ cdef class Plan:
     cdef str kind
     cdef tuple params, names, holders, keys, bound
     cdef object arrays
-    cdef list span_names
-    cdef cnp.ndarray starts, ends
+    cdef object spans
+    cdef cnp.ndarray starts, ends  # of the spans
     cdef Slot *slots
 
     def __cinit__(self, str kind, list params, list names, list holders, list keys, list states,
-                  cnp.ndarray steps, cnp.ndarray saved, list group_of, int n_groups,
-                  int n_threads):
+                  list scalars, list group_of, int n_groups, int n_threads):
         cdef Py_ssize_t i, k
-        cdef cnp.ndarray array
+        cdef cnp.ndarray array, step, saved
         cdef fo_tensor *described
         self.n = len(params)
         self.n_threads = n_threads
         self.kind = kind
         self.params, self.names = tuple(params), tuple(names)
         self.holders, self.keys = tuple(holders), tuple(keys)
-        self.arrays = (states, steps, saved)
+        self.arrays = (states, scalars)
         named = list(zip(names, params, strict=True))
-        for name, of_one in zip(names, states, strict=True):
-            named += [(f"the state of {name}", array) for array in of_one]
-        self.span_names, self.starts, self.ends = spans(named)
-        self.n_spans = len(self.span_names)
+        for name, arrays, numbers in zip(names, states, scalars, strict=True):
+            named += [(f"the state of {name}", array) for array in (*arrays, *numbers)]
+        self.spans = Spans(named)
+        self.starts, self.ends = self.spans.starts, self.spans.ends
+        self.n_spans = len(self.spans.names)
 
         described = <fo_tensor *>calloc(self.n + 1, sizeof(fo_tensor))
         self.slots = <Slot *>calloc(self.n + 1, sizeof(Slot))
@@ -84,11 +86,13 @@ cdef class Plan:
             described[i].group = group_of[i]
             described[i].size = cnp.PyArray_SIZE(array)
             described[i].param = cnp.PyArray_DATA(array)
-            described[i].step = <int64_t *>cnp.PyArray_DATA(steps) + i
-            described[i].saved = <double *>cnp.PyArray_DATA(saved) + i
+            step, saved = scalars[i]
+            described[i].step = <int64_t *>cnp.PyArray_DATA(step)
+            described[i].saved = <double *>cnp.PyArray_DATA(saved)
             for k, array in enumerate(states[i]):
                 described[i].state[k] = cnp.PyArray_DATA(array)
             self.slots[i].param = <PyObject *>self.params[i]
+            self.slots[i].numpy_type = cnp.PyArray_TYPE(<cnp.ndarray>params[i])
             if self.holders[i] is not None:
                 self.slots[i].holder = <PyObject *>self.holders[i]
                 self.slots[i].key = <PyObject *>self.keys[i]
@@ -214,8 +218,7 @@ cdef class Plan:
                 and np_c.PyArray_SAMESHAPE(<PyArrayObject *>grad, param)
             ):
                 array = as_gradient(self.names[i], self.params[i], <object>grad)
-                begin, end = byte_bounds(array)
-                self.require_apart(i, begin, end)
+                self.spans.require_apart(self.names[i], array)
                 array = as_direct(self.params[i], array)
                 converted.append(array)
                 grad = <PyObject *>array
@@ -237,12 +240,12 @@ cdef class Plan:
                     np_c.PyErr_Clear()  # a shorter list: the same error as another array
         if held != slot.param:
             raise FastoptError(
-                f"{self.names[i]} is no longer the array that the optimizer was given; "
-                "update it in place (w[...] = new) or make a new optimizer"
+                f"{self.names[i]} is no longer the array that the optimizer was given; {MEND}"
             )
         if (np_c.PyArray_DATA(param) != self.tensors[i].param
-                or np_c.PyArray_SIZE(param) != self.tensors[i].size):
-            raise FastoptError(f"{self.names[i]} was resized under the optimizer")
+                or np_c.PyArray_SIZE(param) != self.tensors[i].size
+                or np_c.PyArray_TYPE(param) != self.slots[i].numpy_type):
+            raise FastoptError(f"{self.names[i]} was resized or given another dtype; {MEND}")
         if not np_c.PyArray_ISCARRAY(param):
             require_parameter(self.names[i], self.params[i])
         return 0
@@ -271,7 +274,7 @@ cdef class Plan:
                 low = middle + 1
         if low < self.n_spans and starts[low] < end:
             raise FastoptError(
-                f"the gradient of {self.names[i]} shares memory with {self.span_names[low]}"
+                f"the gradient of {self.names[i]} shares memory with {self.spans.names[low]}"
             )
         return 0
 

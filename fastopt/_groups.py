@@ -50,11 +50,12 @@ class ParamGroup(MutableMapping[str, Any]):
         }
         # What "schedule_only" divides by; a copy of a group brings its own.
         base = getattr(lr, "lr", None) if callable(lr) else self.options["lr"]
-        self.initial_lr: float | None = options.get("initial_lr", base)
+        is_number = isinstance(base, numbers.Real) and math.isfinite(base)
+        self.initial_lr: float | None = options.get("initial_lr", base if is_number else None)
         self.rule, self.state_names = optimizer.kernel(self.options)
-        self.require_meaning(self.options)
+        self.require_meaning(self.options, self.initial_lr)
 
-    def require_meaning(self, options: Mapping[str, Any]) -> None:
+    def require_meaning(self, options: Mapping[str, Any], initial_lr: float | None) -> None:
         """Refuse options that each are allowed but not together."""
         self.optimizer.require(options)
         if self.optimizer.kernel(options)[0] != self.rule:
@@ -62,8 +63,7 @@ class ParamGroup(MutableMapping[str, Any]):
                 f"these options need the rule {self.optimizer.kernel(options)[0]!r} with other "
                 f"state than {self.rule!r}, which the group was made with; make a new optimizer"
             )
-        base = self.initial_lr
-        has_base = isinstance(base, numbers.Real) and 0 < base < math.inf
+        has_base = initial_lr is not None and initial_lr > 0
         if options["decoupled_weight_decay"] == "schedule_only" and not has_base:
             raise FastoptError(
                 "decoupled_weight_decay='schedule_only' divides by the base learning rate, so it "
@@ -81,11 +81,15 @@ class ParamGroup(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         if name not in COMMON and name not in self.optimizer.checks:
             raise FastoptError(f"{name!r} can not be set in a group; allowed: {list(self)[1:]}")
+        if name in self.optimizer.only_at_start:
+            raise FastoptError(
+                f"{name} is {value!r} for a group that has its state; allowed at construction alone"
+            )
         if name == "lr" and self.schedule is not None:
             raise FastoptError(f"lr follows {self.schedule!r} in this group; it can not be set")
         check = COMMON.get(name) or self.optimizer.checks[name]
         changed = {**self.options, name: check(name, value)}
-        self.require_meaning(changed)
+        self.require_meaning(changed, self.initial_lr)
         self.options = changed
         self.optimizer.options_changed = True
 
@@ -97,6 +101,9 @@ class ParamGroup(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+    __eq__ = object.__eq__  # a group is itself: comparing arrays has no one answer
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         shown = {name: self[name] for name in self if name != "params"}

@@ -33,7 +33,15 @@ def load(optimizer: Optimizer, state_dict: object) -> None:
     saved_state = _entry("", state_dict, "state")
     _require_keys("state of the parameters", saved_state, list(optimizer.state))
     writes = [
-        (array, _value(f"{name} of parameter {key!r}", saved_state[key][name], array))
+        (
+            array,
+            _value(
+                f"{name} of parameter {key!r}",
+                saved_state[key][name],
+                array,
+                name == optimizer.saved_scalar,
+            ),
+        )
         for key, own in optimizer.state.items()
         if _require_keys(f"for parameter {key!r} the state", saved_state[key], list(own))
         for name, array in own.items()
@@ -68,7 +76,8 @@ def _entry(where: str, mapping: object, name: str) -> Any:
 
 def _count(name: str, value: object) -> int:
     try:
-        return Whole(0, 2**62)(name, value.item() if isinstance(value, np.ndarray) else value)
+        plain = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+        return Whole(0, 2**62)(name, plain)
     except TypeError as error:
         raise FastoptError(f"in the state dict, {error}") from None
 
@@ -86,15 +95,15 @@ def _options(group: ParamGroup, saved: Mapping[str, Any], where: str) -> dict[st
         name: checks[name](f"{name} of {where}", _entry(where, saved, name))
         for name in group.options
     }
-    group.require_meaning(loaded)
+    group.require_meaning(loaded, base)
     return loaded
 
 
-def _value(what: str, saved: object, array: Array) -> Any:
-    """Return what is to be written into a state array."""
+def _value(what: str, saved: object, array: Array, is_scalar: bool) -> Any:
+    """Return what is to be written into a state array, or into a rule's saved scalar."""
     if array.dtype == np.int64:
         return _count(what, saved)
-    if array.base is not None and array.ndim == 0 and isinstance(saved, float):
+    if is_scalar and isinstance(saved, float):
         if not math.isfinite(saved):
             raise FastoptError(f"{what} is {saved} in the state dict; a finite number is needed")
         return saved

@@ -36,6 +36,7 @@ class Optimizer:
     """
 
     checks: ClassVar[Mapping[str, Check]] = {}
+    only_at_start: ClassVar[frozenset[str]] = frozenset()  # options that later can not act
     saved_scalar: ClassVar[str | None] = None
 
     @staticmethod
@@ -91,8 +92,7 @@ class Optimizer:
         self._kind = _kind_of(params)
         self._places: dict[int | str, tuple[Any, Any]] = {}
         self._arrays: dict[int | str, dict[str, Array]] = {}
-        self._steps = np.zeros(0, dtype=np.int64)
-        self._saved = np.zeros(0)
+        self._scalars: dict[int | str, tuple[Array, Array]] = {}  # step, and what rules.def saves
         self._gradients_at: int | None = None
         self._extrapolating = False
         self._must_look_ahead = False
@@ -120,12 +120,12 @@ class Optimizer:
         self._plan.require_idle()
         if self._kind == "array":
             raise FastoptError("this optimizer was given one array; make it with a list instead")
-        before = self.param_groups, self._places, self._arrays, self._steps, self._saved
+        before = self.param_groups, self._places, self._arrays, self._scalars
         try:
             self._append(*self._new_group(group))
             self._build(self.step_count)
         except BaseException:
-            self.param_groups, self._places, self._arrays, self._steps, self._saved = before
+            self.param_groups, self._places, self._arrays, self._scalars = before
             self.options_changed = True
             raise
 
@@ -180,8 +180,10 @@ class Optimizer:
                 for key, w in group.arrays.items()
             },
         }
-        self._steps = np.append(self._steps, np.zeros(len(keys), dtype=np.int64))
-        self._saved = np.append(self._saved, np.ones(len(keys)))
+        self._scalars = {
+            **self._scalars,
+            **{key: (np.zeros((), dtype=np.int64), np.ones(())) for key in group.arrays},
+        }
 
     def _build(self, step_count: int) -> None:
         """Describe everything to C."""
@@ -197,31 +199,25 @@ class Optimizer:
             [self._places[key][0] for key in where],
             [self._places[key][1] for key in where],
             [tuple(self._arrays[key].values()) for key in where],
-            self._steps,
-            self._saved,
+            [self._scalars[key] for key in where],
             [i for i, _ in where.values()],
             len(self.param_groups),
             self._n_threads,
         )
         self._plan.step_count = step_count
-        scalars: dict[str, Array] = {"step": self._steps}
-        if self.saved_scalar:
-            scalars[self.saved_scalar] = self._saved
+        # Views, so that nobody can resize what C points at.
         self.state: Mapping[int | str, Mapping[str, Array]] = MappingProxyType(
-            {
-                key: MappingProxyType(
-                    {
-                        **{name: values[i : i + 1].reshape(()) for name, values in scalars.items()},
-                        **self._arrays[key],
-                    }
-                )
-                for i, key in enumerate(where)
-            }
+            {key: MappingProxyType(self._state_of(key)) for key in where}
         )
         self._scheduled = [
             (i, group) for i, group in enumerate(self.param_groups) if group.schedule is not None
         ]
         self.options_changed = True
+
+    def _state_of(self, key: int | str) -> dict[str, Array]:
+        step, saved = self._scalars[key]
+        scalars = {"step": step, **({self.saved_scalar: saved} if self.saved_scalar else {})}
+        return {name: array[...] for name, array in {**scalars, **self._arrays[key]}.items()}
 
     @property
     def step_count(self) -> int:
@@ -238,8 +234,8 @@ class Optimizer:
         described = []
         for group in self.param_groups:
             values: dict[str, Any] = {
+                "lr": 0.0,  # where a schedule is followed, each step brings its rate
                 **group.options,
-                "lr": group["lr"],
                 **self.hyperparameters(group.options),
             }
             decay = group["decoupled_weight_decay"]
@@ -295,16 +291,27 @@ class Optimizer:
             A gradient that is missing, of the wrong shape, or in memory that the step would
             write.  Nothing has been changed then.
         """
-        options = None
         if self.options_changed:
-            options = self._described()
-            self._must_look_ahead = self.looks_ahead
+            self._step_with_new_options(grads)
+            return
         if self._must_look_ahead:
             self._require_lookahead()
-        scheduled = self._scheduled
-        rates = [(i, group["lr"]) for i, group in scheduled] if scheduled else None
-        self._plan.step(grads, options, rates)
-        self.options_changed = False
+        self._plan.step(grads, None, self._rates() if self._scheduled else None)
+
+    def _step_with_new_options(self, grads: Grads) -> None:
+        self._must_look_ahead = self.looks_ahead
+        if self._must_look_ahead:
+            self._require_lookahead()
+        self.options_changed = False  # here, so that one set during the step is not lost
+        try:
+            self._plan.step(grads, self._described(), self._rates())
+        except BaseException:
+            self.options_changed = True
+            raise
+
+    def _rates(self) -> list[tuple[int, float]]:
+        """Return the learning rates of the groups that follow a schedule."""
+        return [(i, group["lr"]) for i, group in self._scheduled]
 
     def bind(self, grads: Grads) -> None:
         """Use these arrays as the gradients of every ``step()`` to come; the caller refills them.
@@ -350,6 +357,7 @@ class Optimizer:
             )
         if self._extrapolating:
             raise FastoptError("extrapolated() is already in use")
+        self._plan.require_idle()
         before = [(w, w.copy()) for group in self.param_groups for w in group.arrays.values()]
         self._extrapolating = True
         try:
@@ -361,9 +369,9 @@ class Optimizer:
             yield
             self._gradients_at = self.step_count
         finally:
+            self._extrapolating = False
             for w, values in before:
                 w[...] = values
-            self._extrapolating = False
 
     def _require_lookahead(self) -> None:
         if self._extrapolating or self._gradients_at != self.step_count:
@@ -383,12 +391,13 @@ class Optimizer:
 
         ``{"rule", "step_count", "state": {key: {"step", ...}}, "param_groups": [{...}]}``
         """
+        self._plan.require_idle()
         return {
             "rule": type(self).__name__,
             "step_count": self.step_count,
             "state": {
                 key: {
-                    name: value.item() if value is not self._arrays[key].get(name) else value.copy()
+                    name: value.copy() if name in self._arrays[key] else value.item()
                     for name, value in of_one.items()
                 }
                 for key, of_one in self.state.items()
@@ -429,8 +438,7 @@ class Optimizer:
             "groups": [group.pickled() for group in self.param_groups],
             "places": self._places,
             "arrays": self._arrays,
-            "steps": self._steps,
-            "saved": self._saved,
+            "scalars": self._scalars,
             "bound": self._plan.gradients,
         }
 
@@ -442,8 +450,7 @@ class Optimizer:
         self._extrapolating = False
         self._places = pickled["places"]
         self._arrays = pickled["arrays"]
-        self._steps = pickled["steps"]
-        self._saved = pickled["saved"]
+        self._scalars = pickled["scalars"]
         self.param_groups = [ParamGroup(self, *group) for group in pickled["groups"]]
         self._build(pickled["step_count"])
         if pickled["bound"] is not None:
@@ -453,8 +460,8 @@ class Optimizer:
         arrays = [w for group in self.param_groups for w in group.arrays.values()]
         size = sum(w.size for w in arrays)
         lines = [
-            f"{type(self).__name__}: {len(arrays)} parameters, {size:,} elements, "
-            f"{self.step_count:,} steps taken"
+            f"{type(self).__name__}: {len(arrays)} parameter{'s'[: len(arrays) != 1]}, "
+            f"{size:,} elements, {self.step_count:,} step{'s'[: self.step_count != 1]} taken"
         ]
         for i, group in enumerate(self.param_groups):
             shown = {"lr": group["lr"], **{k: v for k, v in group.options.items() if k != "lr"}}

@@ -1,6 +1,7 @@
 """Bad input: refused by name, and nothing has changed, neither values nor counts."""
 
 import decimal
+import warnings
 
 import numpy as np
 import pytest
@@ -198,6 +199,14 @@ def test_a_gradient_that_would_be_copied_may_not_overlap_either(overlapping):
         opt.step([overlapping(opt.params[0])])
 
 
+def test_a_gradient_that_lies_around_a_parameter_shares_nothing_with_it():
+    memory = np.ones((3, 4))
+    opt = SGD([memory[1], np.zeros((2, 4))], lr=1.0)
+    opt.step([np.ones(4), memory[::2]])
+    assert opt.params[1].tolist() == [[-1.0] * 4] * 2
+    assert memory.tolist() == [[1.0] * 4, [0.0] * 4, [1.0] * 4]
+
+
 def test_a_gradient_that_steps_while_it_is_asked_for():
     opt, twin = bound(), bound()
     grads = gradients()
@@ -393,6 +402,18 @@ def test_a_parameter_that_was_resized(size, wrap):
     w.resize(size, refcheck=False)
     with unchanged(opt), pytest.raises(FastoptError, match="resized"):
         opt.step(wrap(np.ones(size)))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32, np.complex64, ">f8"])
+def test_a_parameter_that_was_given_another_dtype(dtype):
+    w = np.ones(2)
+    opt = SGD([w])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it may be forbidden one day
+        w.dtype = dtype
+    with pytest.raises((FastoptError, TypeError), match="parameter 0"):
+        opt.step([np.ones(w.shape)])
+    assert w.view(np.float64).tolist() == [1.0, 1.0]
 
 
 def test_a_parameter_that_became_read_only():

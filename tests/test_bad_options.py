@@ -90,6 +90,19 @@ def test_what_numpy_would_turn_into_a_number_is_not_one(value):
         SGD(arrays(2), lr=value)
 
 
+class Tensor:
+    """A number of another library's, whose dtype is not NumPy's."""
+
+    shape = ()
+    dtype = "other.float32"
+
+    def item(self):
+        return 2.0
+
+    def __float__(self):
+        return 2.0
+
+
 def test_a_number_beyond_the_range_of_floats():
     with pytest.raises(FastoptError, match=r"lr is 1000.*allowed"):
         SGD(arrays(2), lr=10**400)
@@ -97,7 +110,7 @@ def test_a_number_beyond_the_range_of_floats():
 
 @pytest.mark.parametrize(
     "value",
-    [2, np.float32(2), np.int64(2), np.array(2.0), np.array(2), fractions.Fraction(2)],
+    [2, np.float32(2), np.int64(2), np.array(2.0), np.array(2), fractions.Fraction(2), Tensor()],
     ids=lambda v: type(v).__name__,
 )
 def test_numbers_of_every_kind(value):
@@ -149,6 +162,14 @@ class BadBase(NoBase):
 def test_options_without_a_meaning_together(cls, options, message):
     with pytest.raises((FastoptError, TypeError), match=message):
         cls(arrays(2), **options)
+
+
+def test_the_attribute_lr_of_a_schedule_matters_to_schedule_only_alone():
+    w = np.zeros(2)
+    for lr in (None, "0.1", lambda: 0.1, [0.1], NAN):
+        opt = SGD([w], lr=BadBase(lr), weight_decay=0.1, decoupled_weight_decay="lr")
+        opt.step([np.ones(2)])
+        opt.load_state_dict(opt.state_dict())
 
 
 def test_a_change_to_options_without_a_meaning_together():

@@ -34,9 +34,7 @@ def output(model, params, row):
 
 
 def reference_loss(model, params, X, y):
-    losses = [
-        LOSSES[model.loss](output(model, params, x), t) for x, t in zip(X, y, strict=True)
-    ]
+    losses = [LOSSES[model.loss](output(model, params, x), t) for x, t in zip(X, y, strict=True)]
     return math.fsum(losses) / len(losses)
 
 
@@ -337,9 +335,7 @@ def test_copies(model):
 
 
 def test_repr():
-    assert (
-        repr(MLP([64, 32, 10])) == "MLP(sizes=(64, 32, 10), activation='relu', loss='softmax')"
-    )
+    assert repr(MLP([64, 32, 10])) == "MLP(sizes=(64, 32, 10), activation='relu', loss='softmax')"
     assert repr(GLM(3, "poisson")) == "GLM(n_features=3, family='poisson', n_outputs=1)"
 
 

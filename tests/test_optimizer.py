@@ -702,7 +702,7 @@ def test_repr_reads_well():
               lr=0.1, momentum=0.9)  # fmt: skip
     opt.step([np.zeros((20, 100)), None])
     head, *groups = repr(opt).splitlines()
-    assert head == "SGD: 2 parameters, 2,005 elements, 1 steps taken"
+    assert head == "SGD: 2 parameters, 2,005 elements, 1 step taken"
     assert len(groups) == 2
     assert "group 0: lr=0.1, " in groups[0]
     assert "momentum=0.9" in groups[0]

@@ -67,9 +67,7 @@ def test_equals_reference(case: Case, dtype: Dtype) -> None:
         bound = 16 * eps * largest + slack.get(name, 0.0)
         assert_within(name, got, path.states[-1][name], bound)
     if "mu_product" in opt.state[0]:
-        assert opt.state[0]["mu_product"] == pytest.approx(
-            path.states[-1]["mu_product"], rel=1e-14
-        )
+        assert opt.state[0]["mu_product"] == pytest.approx(path.states[-1]["mu_product"], rel=1e-14)
 
 
 def variance_slack(

@@ -260,6 +260,7 @@ DAMAGE = {
     "step negative": (at("state", 3, "step", value=-1), "step.*-1"),
     "step a fraction": (at("state", 3, "step", value=2.5), r"step.*2\.5"),
     "step beyond 64 bits": (at("state", 3, "step", value=2**70), "step"),
+    "step two numbers": (at("state", 3, "step", value=np.array([1, 2])), "step"),
     "mu_product None": (at(*STATE, "mu_product", value=None), "mu_product"),
     "mu_product NaN": (at(*STATE, "mu_product", value=float("nan")), "mu_product"),
     "mu_product of text": (at(*STATE, "mu_product", value="half"), "mu_product"),
@@ -289,6 +290,15 @@ def test_a_damaged_state_dict_is_refused_and_changes_nothing(damage):
     for one in (opt, twin):
         step(one, 6)
     assert everything(opt) == everything(twin)
+
+
+@pytest.mark.parametrize("base", [None, 0.0])
+def test_schedule_only_needs_the_base_learning_rate_that_is_loaded(base):
+    opt = AdamW(arrays(3), decoupled_weight_decay="schedule_only")
+    saved = opt.state_dict()
+    saved["param_groups"][0]["initial_lr"] = base
+    with unchanged(opt), pytest.raises(FastoptError, match=r"initial_lr|schedule_only"):
+        opt.load_state_dict(saved)
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], {}])

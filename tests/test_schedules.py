@@ -279,9 +279,7 @@ def test_schedules_without_state_hear_reports_and_keep_nothing(schedule):
     schedule.load_state_dict(schedule.state_dict())
     assert schedule.state_dict() == {}
     assert [schedule(t) for t in STEPS] == before
-    with pytest.raises(
-        FastoptError, match=r"the state has the keys \['best'\]; .* has no state"
-    ):
+    with pytest.raises(FastoptError, match=r"the state has the keys \['best'\]; .* has no state"):
         schedule.load_state_dict({"best": 1.0})
 
 

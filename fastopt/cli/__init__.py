@@ -22,9 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="fastopt", description="Parameter updates at the speed of memory, on the CPU."
     )
-    parser.add_argument(
-        "--version", action="version", version=f"fastopt {fastopt.__version__}"
-    )
+    parser.add_argument("--version", action="version", version=f"fastopt {fastopt.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in (race, info):
         command.add_parser(commands)

@@ -6,7 +6,6 @@ import csv
 import math
 import zipfile
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -80,21 +79,23 @@ def _read_csv(path: Path, target: str | None) -> Table:
 def _parse_csv(path: Path, file: TextIO, target: str | None) -> Table:
     first_line = file.readline()
     file.seek(0)
-    reader = csv.reader(file, delimiter=max(",;\t", key=first_line.count))
-    rows = ([cell.strip() for cell in row] for row in reader if any(map(str.strip, row)))
-    head = list(islice(rows, 2))
+    delimiter = max(",;\t", key=first_line.count)
+    reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+    lines = (
+        (reader.line_num, [cell.strip() for cell in row])
+        for row in reader
+        if any(map(str.strip, row))
+    )
+    head = list(islice(lines, 2))
     if not head:
         raise FastoptError(f"{path}: no rows")
-    header = _is_header(*head)
-    columns = head[0] if header else [str(i) for i in range(len(head[0]))]
+    has_header = _is_header(*(cells for _, cells in head))
+    columns = head[0][1] if has_header else [str(i) for i in range(len(head[0][1]))]
     at = _target_column(path, columns, target)
+    names = columns[:at] + columns[at + 1 :]
 
     values, labels = array("d"), []
-    first = 2 if header else 1
-    numbered: Iterator[tuple[int, list[str]]] = chain(
-        enumerate(head[first - 1 :], first), ((reader.line_num, row) for row in rows)
-    )
-    for line, cells in numbered:
+    for line, cells in chain(head[has_header:], lines):
         if len(cells) != len(columns):
             raise FastoptError(
                 f"{path}, line {line}: {len(cells)} cells; the first line has {len(columns)}"
@@ -108,10 +109,9 @@ def _parse_csv(path: Path, file: TextIO, target: str | None) -> Table:
         except ValueError:
             numbers = [math.nan]
         if not all(map(math.isfinite, numbers)):
-            raise FastoptError(f"{path}, line {line}: {_complaint(columns, at, cells)}")
+            raise FastoptError(f"{path}, line {line}: {_complaint(names, cells)}")
         values.extend(numbers)
-    names = columns[:at] + columns[at + 1 :]
-    X = np.frombuffer(values, dtype=np.float64).reshape(len(labels), len(names))
+    X = np.asarray(values).reshape(len(labels), len(names))
     return Table(path.name, X, _numbers_or_text(labels), names)
 
 
@@ -147,9 +147,8 @@ def _target_column(path: Path, columns: list[str], target: str | None) -> int:
         ) from None
 
 
-def _complaint(columns: list[str], target: int, cells: list[str]) -> str:
+def _complaint(names: list[str], cells: list[str]) -> str:
     """Say which cell of a row is no number."""
-    names = columns[:target] + columns[target + 1 :]
     for name, cell in zip(names, cells, strict=True):
         if cell.lower() in _MISSING:
             return f"column {name!r} is missing ({cell!r}); every value is needed"
@@ -167,11 +166,12 @@ def _numbers_or_text(labels: list[str]) -> Array:
 
 def _read_npz(path: Path, target: str | None) -> Table:
     """Read the array X, or the only one besides the target, which is y or what `target` names."""
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise FastoptError(f"{path}: not an npz file")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise FastoptError(f"{path}: not an npz file")
-            arrays = {name: file[name] for name in file.files}
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FastoptError(f"{path}: {error}") from None
     target = "y" if target is None else target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from time import monotonic
 from types import TracebackType
 
 from rich.console import Console
@@ -28,6 +29,7 @@ class Display:
             expand=True,
         )
         self._score_name = score_name
+        self._drawn = 0.0
         self._tasks = {
             rival.rule: self._progress.add_task("", total=rival.epochs, rule=rival.rule, state="")
             for rival in rivals
@@ -53,4 +55,6 @@ class Display:
             completed=rival.epochs_done,
             state="[red]diverged" if rival.diverged else state,
         )
-        self._progress.refresh()
+        if rival.finished or monotonic() > self._drawn + 0.1:
+            self._progress.refresh()
+            self._drawn = monotonic()

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fastopt._errors import FastoptError
 from fastopt.cli.problem import Problem
@@ -27,7 +28,7 @@ _STYLES = {
     "adadelta": ("#a40122", "--"),
     "rmsprop": ("#c99700", "-."),
     "adam": ("#e20134", "-"),
-    "amsgrad": ("#00a5d4", "--"),
+    "amsgrad": ("#00c2f9", "--"),
     "adamw": ("#5c3a00", ":"),
     "adamax": ("#ff5aaf", "-"),
     "nadam": ("#4b5d8f", "-."),
@@ -50,6 +51,9 @@ def draw(path: Path, problem: Problem, rivals: list[Rival]) -> None:
     with matplotlib.style.context("default"):
         figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
         by_epoch, by_second = figure.subplots(1, 2, sharey=True)
+        totals = [rival.last.seconds for rival in rivals if rival.epochs_done]
+        log_seconds = bool(totals) and max(totals) > 10.0 * min(totals)
+        first = 1 if log_seconds else 0  # the start is at 0 seconds
         for rival in rivals:
             colour, dashes = _STYLES[rival.rule]
             style = {
@@ -61,8 +65,12 @@ def draw(path: Path, problem: Problem, rivals: list[Rival]) -> None:
             losses = [lap.train_loss for lap in rival.laps]
             label = rival.rule + (" (diverged)" if rival.diverged else "")
             by_epoch.plot(losses, label=label, **style)
-            by_second.plot([lap.seconds for lap in rival.laps], losses, **style)
-        _scale(by_epoch, by_second, rivals)
+            seconds = [lap.seconds for lap in rival.laps]
+            by_second.plot(seconds[first:], losses[first:], **style)
+        if log_seconds:
+            by_second.set_xscale("log")
+        _scale_loss(by_epoch, rivals)
+        by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         by_epoch.set_xlabel("epochs (passes over the training rows)")
         by_second.set_xlabel("seconds of training")
         by_epoch.set_ylabel(f"training loss ({problem.model.loss})")
@@ -70,20 +78,23 @@ def draw(path: Path, problem: Problem, rivals: list[Rival]) -> None:
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.spines[["top", "right"]].set_visible(False)
         figure.suptitle(f"{problem.name}: {problem.description}", parse_math=False)
-        figure.legend(loc="outside right center", frameon=False, handlelength=3.2)
+        figure.legend(
+            loc="outside right center",
+            title="lowest loss first",
+            alignment="left",
+            frameon=False,
+            handlelength=3.2,
+        )
         figure.savefig(path, metadata={"Software": _SIGNATURE})
 
 
-def _scale(by_epoch: Axes, by_second: Axes, rivals: list[Rival]) -> None:
-    """Choose logarithms where values span decades, and cut off what shot into the sky."""
+def _scale_loss(axes: Axes, rivals: list[Rival]) -> None:
+    """Choose a logarithm where losses span decades, and cut off what shot into the sky."""
     losses = [lap.train_loss for r in rivals for lap in r.laps if math.isfinite(lap.train_loss)]
     start, low = losses[0], min(losses)
     if low > 0.0 and start > 10.0 * low:
-        by_epoch.set_yscale("log")
-        by_epoch.set_ylim(low / 1.5, start * 3.0)
+        axes.set_yscale("log")
+        axes.set_ylim(low / 1.5, start * 1.5)
     else:
         margin = 0.05 * (start - low)
-        by_epoch.set_ylim(low - margin, start + 4.0 * margin)
-    totals = [r.last.seconds for r in rivals if r.epochs_done]
-    if totals and max(totals) > 5.0 * min(totals):
-        by_second.set_xscale("log")
+        axes.set_ylim(low - margin, start + 4.0 * margin)

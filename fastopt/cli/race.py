@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 from fastopt._errors import FastoptError
 
+_SETTINGS = ("epochs", "batch_size", "lr", "seed")
 _DESCRIPTION = """\
-Train one model with every update rule, and show who wins: a table on stdout and
-a picture, race.png, of the loss against epochs and against seconds.
+Train one model with every update rule, and show who wins: a table on
+stdout, and the loss against epochs and against seconds in race.png.
 
 DATA is .csv (the last column is the target; a header line is optional; comma,
 semicolon or tab), .npz (arrays X and y) or svmlight (.svm, .svmlight, .libsvm).
-Without DATA: the handwritten digits that scikit-learn ships. A fifth of the rows
-is held out; features are standardised on the others.
+Without DATA: the handwritten digits that scikit-learn ships. A fifth of the
+rows is held out; features are standardised on the others.
 """
 _EXAMPLES = """\
 examples:
@@ -39,21 +41,22 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.set_defaults(run=run)
     add = parser.add_argument
     add("data", nargs="?", metavar="DATA", help="a file; default: handwritten digits")
-    add("--target", help="name or index of the target's column (csv) or array (npz)")
+    add("--target", help="name or index of the target's column (csv) or name of its array (npz)")
     add(
         "--model",
         choices=("mlp", "linear", "logistic", "poisson"),
         default="mlp",
-        help="mlp (default): one hidden layer of 64, for classes where the target is text or at "
-        "most 20 different whole numbers; the others are linear in the features",
+        metavar="MODEL",
+        help="mlp (default; a hidden layer of 64, and classes where the target is text or has at "
+        "most 20 values, all whole), or, linear in the features: linear, logistic, poisson",
     )
-    add("--rules", help="which rules, as in sgd,adam; default: all twelve")
-    add("--epochs", type=_whole(1), default=50, help="passes over the data (default 50)")
-    add("--batch-size", type=_whole(1), default=32, help="rows a step (default 32; gd: all)")
-    add("--lr", type=_rate, help="one learning rate for all rules; default: a table")
-    add("--seed", type=_whole(0), default=0, help="of split, start and order (default 0)")
-    add("--out", type=Path, default=Path(), metavar="DIR", help="folder of race.png (default .)")
-    add("--json", action="store_true", help="print one JSON object in the table's place")
+    add("--rules", metavar="A,B,...", help="the rules that take part; default: all twelve")
+    add("--epochs", type=_whole(1), default=50, metavar="N", help="passes over the rows (50)")
+    add("--batch-size", type=_whole(1), default=32, metavar="N", help="rows a step (32; gd: all)")
+    add("--lr", type=_rate, metavar="RATE", help="for all rules; default: one for each rule")
+    add("--seed", type=_whole(0), default=0, metavar="N", help="of split, start and order (0)")
+    add("--out", type=Path, default=Path(), metavar="DIR", help="folder of race.png (.)")
+    add("--json", action="store_true", help="print one JSON object instead of the table")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,11 +97,15 @@ def run(args: argparse.Namespace) -> int:
     if raced:
         draw(path, problem, raced)
         if args.json:
-            settings = {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "seed")}
-            print(json.dumps(summary(problem, raced, settings, str(path)), allow_nan=False))
+            settings = {name: getattr(args, name) for name in _SETTINGS}
+            result = summary(problem, raced, settings, interrupted, str(path))
+            print(json.dumps(result, allow_nan=False))
         else:
             print_report(Console(), problem, raced, args.batch_size, args.seed)
             print(f"Picture: {path}")
+    if interrupted:
+        absent = [rival.rule for rival in rivals if not rival.laps]
+        print(f"Interrupted; not raced: {', '.join(absent) or 'none'}", file=sys.stderr)
     return 130 if interrupted else 0
 
 

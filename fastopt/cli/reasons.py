@@ -7,7 +7,7 @@ import math
 from fastopt.cli.problem import Problem
 from fastopt.cli.rivals import Rival
 
-_NEAR = 0.05  # scores this close to the best need no reason
+_NEAR = 0.1  # without an expected score, scores this close to the best need no reason
 
 
 def reasons(problem: Problem, rivals: list[Rival]) -> dict[str, str]:
@@ -15,33 +15,31 @@ def reasons(problem: Problem, rivals: list[Rival]) -> dict[str, str]:
     least = min((r.last.train_loss for r in rivals if r.arrived), default=math.nan)
     best = max((r.last.score for r in rivals if r.arrived), default=math.nan)
     bar = best - _NEAR if problem.expected_score is None else problem.expected_score
-    found = {r.rule: _reason(problem.score_name, r, bar, least) for r in rivals}
+    found = {rival.rule: _reason(rival, bar, least) for rival in rivals}
     return {rule: reason for rule, reason in found.items() if reason}
 
 
-def _reason(score_name: str, rival: Rival, bar: float, least: float) -> str:
+def _reason(rival: Rival, bar: float, least: float) -> str:
     if rival.diverged:
         return f"diverged in epoch {rival.epochs_done}: the rate {rival.lr:g} is too high"
     if not rival.finished:
         return f"interrupted after epoch {rival.epochs_done} of {rival.epochs}"
     if not rival.last.score < bar:
         return ""
-    below = f"{score_name} {rival.last.score:.3f} is below {bar:.3f}"
+    below = f"{rival.problem.score_name} {rival.last.score:.3g} is below {bar:.3g}"
     losses = [lap.train_loss for lap in rival.laps]
-    loss, lowest = losses[-1], min(losses)
-    if loss > lowest + 0.1 * abs(lowest):
+    start, before, loss, lowest = losses[0], losses[-2], losses[-1], min(losses)
+    gap = loss - least
+    if loss - lowest > 0.05 * (start - lowest):
         return (
-            f"{below}; the loss has risen from {lowest:.3g} in epoch {losses.index(lowest)}: "
-            f"the rate {rival.lr:g} is too high"
+            f"{below}; its loss has risen from {lowest:.3g} in epoch {losses.index(lowest)} to "
+            f"{loss:.3g}: the rate {rival.lr:g} is too high"
         )
-    if losses[-2] - loss > 0.01 * abs(loss):
+    if gap < 0.02 * (start - least):
+        return f"{below}, though its training loss is near the lowest: it has overfitted"
+    if before - loss > 0.005 * gap:
         return (
-            f"{below}; the loss was still falling in the last epoch, from {losses[-2]:.3g} to "
-            f"{loss:.3g}: more epochs or a higher rate are needed"
+            f"{below}; its loss still fell in the last epoch, from {before:.4g} to {loss:.4g}: "
+            "it needs more epochs or a higher rate"
         )
-    if loss > least + 0.1 * abs(least):
-        return (
-            f"{below}; the loss has come to rest at {loss:.3g}, the best rule's at {least:.3g}: "
-            "another rate is needed"
-        )
-    return f"{below}, though the training loss is among the lowest: it has overfitted"
+    return f"{below}; its loss came to rest at {loss:.3g}, the best rule's at {least:.3g}"

@@ -16,7 +16,7 @@ def print_report(
     console: Console, problem: Problem, rivals: list[Rival], batch_size: int, seed: int
 ) -> None:
     """Print it all; `rivals` in the order of their ranks."""
-    lines = [*_introduction(problem, rivals[0].epochs, batch_size, seed), ""]
+    lines = [*_introduction(problem, rivals, batch_size, seed), ""]
     console.print("\n".join(lines), highlight=False, markup=False, end="")
     console.print(_table(problem, rivals))
     lines = _explanation(problem, rivals)
@@ -24,14 +24,15 @@ def print_report(
     console.print("\n".join(lines), highlight=False, markup=False)
 
 
-def _introduction(problem: Problem, epochs: int, batch_size: int, seed: int) -> list[str]:
+def _introduction(problem: Problem, rivals: list[Rival], batch_size: int, seed: int) -> list[str]:
     n_train, n_held_out = len(problem.train[0]), len(problem.held_out[0])
-    target = f"{len(problem.classes)} classes" if problem.classes else "a measured target"
+    target = f"{len(problem.classes)} classes" if problem.classes else "a numeric target"
+    gd = " (gd: all rows at once)" if any(rival.rule == "gd" for rival in rivals) else ""
     return [
-        f"{problem.name}: {problem.model.sizes[0]} features, {target}; {n_train:,} rows to "
-        f"train on, {n_held_out:,} held out",
+        f"{problem.name}: {problem.model.sizes[0]} features, {target}; {n_train:,} training rows, "
+        f"{n_held_out:,} held out",
         f"{problem.description}, {problem.n_parameters:,} parameters, float32",
-        f"{epochs} epochs in batches of {batch_size} (gd: all rows at once), seed {seed}",
+        f"{rivals[0].epochs} epochs in batches of {batch_size}{gd}, seed {seed}",
     ]
 
 
@@ -45,7 +46,7 @@ def _table(problem: Problem, rivals: list[Rival]) -> Table:
             str(place) if rival.arrived else "-",
             rival.rule,
             f"{rival.lr:g}",
-            "diverged" if rival.diverged else f"{rival.last.train_loss:.3g}",
+            "diverged" if rival.diverged else f"{rival.last.train_loss:.4g}",
             _score(problem, rival.last.score),
             f"{rival.last.seconds:.3f}",
             f"{speed:,.0f}" if math.isfinite(speed) else "-",
@@ -64,9 +65,9 @@ def _score(problem: Problem, score: float) -> str:
 
 def _explanation(problem: Problem, rivals: list[Rival]) -> list[str]:
     lines = [
-        f"Lowest training loss first; {problem.score_name} is that of the rows held out, and",
-        "seconds are those of training alone. Every rule starts from the same parameters,",
-        "meets the rows in the same order, and meets each equally often.",
+        f"Lowest training loss first; {problem.score_name} on the rows held out; seconds of "
+        "training, without evaluation. Every rule starts from the same parameters, meets the "
+        "rows in the same order, and meets each equally often."
     ]
     best = max((r.last.score for r in rivals if r.arrived), default=math.nan)
     if problem.classes and 0.0 < best < 1.0:

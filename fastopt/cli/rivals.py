@@ -16,7 +16,7 @@ from fastopt.conventions import create
 # How far these move is proportional to the gradient, so their rates are in units of 1/curvature:
 # gradient descent on a linear model of squared loss converges below 2. Batches are noisy, hence
 # the lower rate of sgd, and momentum .9 takes ten steps' worth with each gradient.
-_RATES_BY_CURVATURE = {"gd": 1.0, "sgd": 0.2, "momentum": 0.03, "nesterov": 0.03}
+_RATES_BY_CURVATURE = {"gd": 1.5, "sgd": 0.2, "momentum": 0.03, "nesterov": 0.03}
 # The others bring the gradient to a scale of their own.
 _RATES = {
     "adagrad": 0.03,

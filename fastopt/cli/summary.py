@@ -17,7 +17,11 @@ from fastopt.cli.rivals import Rival
 
 
 def summary(
-    problem: Problem, rivals: list[Rival], settings: dict[str, Any], picture: str | None
+    problem: Problem,
+    rivals: list[Rival],
+    settings: dict[str, Any],
+    interrupted: bool,
+    picture: str,
 ) -> dict[str, Any]:
     """Return it all; NaN and infinity, which JSON lacks, are None."""
     why = reasons(problem, rivals)
@@ -60,7 +64,7 @@ def summary(
             }
             for rival in rivals
         ],
-        "interrupted": not all(rival.finished for rival in rivals),
+        "interrupted": interrupted,
         "picture": picture,
         "versions": {
             "fastopt": fastopt.__version__,

@@ -63,6 +63,7 @@ class Adagrad(Optimizer):
         "eps": at_least_0,
         "eps_root": at_least_0,
     }
+    only_at_start = frozenset({"initial_accumulator_value"})
 
     def __init__(
         self,

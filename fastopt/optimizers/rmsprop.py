@@ -86,6 +86,7 @@ class RMSprop(Optimizer):
         "initial_accumulator_value": at_least_0,
         "bias_correction": flag,
     }
+    only_at_start = frozenset({"initial_accumulator_value"})
 
     def __init__(
         self,
