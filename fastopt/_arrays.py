@@ -49,7 +49,7 @@ def as_gradient(name: str, param: Array, grad: object) -> Array:
     is_number = isinstance(grad, (int, float, np.integer)) and not isinstance(grad, bool)
     if param.ndim == 0 and is_number:
         try:
-            array = np.array(float(grad))
+            array = np.array(float(grad))  # type: ignore[arg-type]
         except OverflowError:
             raise FastoptError(f"{what} is {grad}; it must fit in float64") from None
     elif hasattr(grad, "__array__"):

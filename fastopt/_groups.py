@@ -81,14 +81,14 @@ class ParamGroup(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         if name not in COMMON and name not in self.optimizer.checks:
             raise FastoptError(f"{name!r} can not be set in a group; allowed: {list(self)[1:]}")
-        if name in self.optimizer.only_at_start:
-            raise FastoptError(
-                f"{name} is {value!r} for a group that has its state; allowed at construction alone"
-            )
         if name == "lr" and self.schedule is not None:
             raise FastoptError(f"lr follows {self.schedule!r} in this group; it can not be set")
         check = COMMON.get(name) or self.optimizer.checks[name]
         changed = {**self.options, name: check(name, value)}
+        if name in self.optimizer.only_at_start:
+            raise FastoptError(
+                f"{name} is {value!r} for a group that has its state; allowed at construction alone"
+            )
         self.require_meaning(changed, self.initial_lr)
         self.options = changed
         self.optimizer.options_changed = True
