@@ -12,41 +12,45 @@ import numpy as np
 
 from bench.rules import bound
 
-WARM, ROUNDS = 20, 100
+ROUNDS = 5
+SIZES = (10**4, 10**5, 10**6, 10**7)
 
 
-def median(calls: list[Callable[[], object]]) -> float:
+def median(calls: list[Callable[[], object]], seconds: float = 0.3) -> float:
     """Return the median time of one round of all the calls, in microseconds."""
     times = []
-    time.sleep(0.2)  # OpenBLAS's own threads spin for a while after the product before
-    for _ in range(WARM):
-        for call in calls:
-            call()
-    for _ in range(ROUNDS):
+    time.sleep(0.1)  # OpenBLAS's own threads spin for a while after the product before
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
         start = time.perf_counter()
         for call in calls:
             call()
         times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e6
+    return statistics.median(times[len(times) // 4 :]) * 1e6
 
 
 def main() -> None:
-    """Print a row a size: both alone, alternated, and the alternation over the sum."""
+    """Print a row a size: medians over rounds, in each of which all three are measured."""
     matrix = np.random.default_rng(0).standard_normal((300, 300))
     out = np.empty_like(matrix)
 
     def product() -> None:
         np.matmul(matrix, matrix, out=out)
 
-    print("elements  threads  product us  step us  alternated us  over the sum")
-    for size in (10**4, 10**5, 10**6, 10**7):
+    print("elements  threads  product us  step us  alternated us  over the sum (lowest-highest)")
+    for size in SIZES:
         for threads in (1, 2):
             opt, _ = bound("adam", size, threads)
-            alone, step = median([product]), median([opt.step])
-            both = median([product, opt.step])
+            rounds = []
+            for _ in range(ROUNDS):
+                alone, step = median([product]), median([opt.step])
+                both = median([product, opt.step])
+                rounds.append((alone, step, both, both / (alone + step)))
+            alone, step, both, ratio = map(statistics.median, zip(*rounds, strict=True))
+            ratios = sorted(r[-1] for r in rounds)
             print(
                 f"{size:8.0e} {threads:8} {alone:11.0f} {step:8.0f} {both:14.0f}"
-                f" {both / (alone + step):13.2f}",
+                f" {ratio:13.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})",
                 flush=True,
             )
 

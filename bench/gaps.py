@@ -1,17 +1,18 @@
 """One thread against two where something lies between the steps: python -m bench.gaps.
 
 Training does not step in a tight loop: threads fall asleep between steps and take time to wake,
-and after a matrix product OpenBLAS's own threads hold their cores for a while.  FO_SERIAL_BELOW
-in csrc/fastopt.h is chosen from these rows, of a build where it is 1.
+and after a matrix product OpenBLAS's own threads hold their cores for a while.  The default of
+FASTOPT_SERIAL_BELOW is chosen from these rows.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable
 
 import numpy as np
 
-import fastopt._core as core
+os.environ["FASTOPT_SERIAL_BELOW"] = "1"
 from bench.rules import bound
 
 SIZES = (100_000, 200_000, 300_000, 500_000, 1_000_000, 2_000_000, 4_000_000)
@@ -38,7 +39,7 @@ def main() -> None:
         "20 ms": lambda: time.sleep(0.02),
         "product": lambda: matrix @ matrix,
     }
-    print(f"serial below {core.SERIAL_BELOW} elements; us a step with 1 / 2 threads after")
+    print("microseconds a step with 1 / 2 threads after")
     print(f"{'rule':10}{'elements':>10}" + "".join(f"{name:>14}" for name in gaps))
     for rule in ("sgd", "adam"):
         for size in SIZES:

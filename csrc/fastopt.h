@@ -1,6 +1,6 @@
 /* fastopt: parameter updates at the speed of memory.  The whole C API; knows no Python.
  *
- *     fo_plan *plan = fo_plan_new(tensors, n_tensors, n_groups);   copies the
+ *     fo_plan *plan = fo_plan_new(tensors, n_tensors, n_groups, 1000000);   copies the
  * descriptions fo_plan_groups(plan)[0] = ...; hyperparameters, any time
  *     fo_plan_tensors(plan)[i].grad = g;                           every step
  *     fo_step(plan, n_threads);                                    one pass, one
@@ -19,10 +19,6 @@ enum { FO_MAX_STATES = 3, FO_MAX_HP = 16 };
 /* Elements of the largest piece that one kernel call updates; cutting depends on shapes
  * alone. */
 enum { FO_CHUNK = 16384 };
-
-/* Fewer elements than this are updated by the calling thread (how it was chosen:
- * parallel.c). */
-enum { FO_SERIAL_BELOW = 131072 };
 
 typedef enum { FO_F32, FO_F64, FO_N_DTYPES } fo_dtype;
 
@@ -68,8 +64,11 @@ typedef struct {
 
 typedef struct fo_plan fo_plan;
 
-/* NULL when memory runs out.  Contiguous, native arrays, no two of which overlap. */
-fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups);
+/* NULL when memory runs out.  Contiguous, native arrays, no two of which overlap.  A
+ * step of fewer elements than serial_below is the calling thread's alone: others take
+ * long to wake. */
+fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,
+                     int64_t serial_below);
 void fo_plan_free(fo_plan *plan);
 fo_tensor *fo_plan_tensors(fo_plan *plan);
 fo_group *fo_plan_groups(fo_plan *plan);

@@ -33,7 +33,8 @@ static void cut(fo_plan *plan)
     plan->n_chunks = chunk;
 }
 
-fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups)
+fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,
+                     int64_t serial_below)
 {
     int64_t n_chunks = 0;
     for (int64_t i = 0; i < n_tensors; i++)
@@ -44,6 +45,7 @@ fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_grou
         return NULL;
     plan->n_tensors = n_tensors;
     plan->n_groups = n_groups;
+    plan->serial_below = serial_below;
     /* One more than needed: calloc(0) may be NULL without being a failure. */
     plan->tensors = calloc((size_t)n_tensors + 1, sizeof *plan->tensors);
     plan->groups = calloc((size_t)n_groups + 1, sizeof *plan->groups);

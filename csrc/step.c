@@ -81,7 +81,7 @@ void fo_step(fo_plan *plan, int n_threads)
 {
     const int64_t active = prepare_all(plan);
     fo_parallel_for(plan->n_items, 1, update_items, plan,
-                    active < FO_SERIAL_BELOW ? 1 : n_threads);
+                    active < plan->serial_below ? 1 : n_threads);
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         if (tensor->grad) {

@@ -94,18 +94,19 @@ def flag(name: str, value: object) -> bool:
 
 
 at_least_0 = Real(low=0.0)
+THREADS = Whole(low=1, high=4096)
 fraction = Real(low=0.0, high=1.0)
 decay_rate = Real(low=0.0, high=1.0, below_high=True)
 
 
-def thread_count(name: str, value: object) -> int:
-    """Accept a whole number of threads from 1."""
-    return Whole(low=1, high=4096)(name, value)
+def from_environment(name: str, allowed: Whole, default: int) -> int:
+    """Return the whole number that an environment variable holds."""
+    text = os.environ.get(name)
+    if not text:
+        return default
+    return allowed(name, int(text) if text.isdecimal() else text)
 
 
 def default_threads() -> int:
     """Return FASTOPT_NUM_THREADS, or 0: as many threads as OpenMP would use at each step."""
-    text = os.environ.get("FASTOPT_NUM_THREADS")
-    if not text:
-        return 0
-    return thread_count("FASTOPT_NUM_THREADS", int(text) if text.isdecimal() else text)
+    return from_environment("FASTOPT_NUM_THREADS", THREADS, 0)

@@ -3,6 +3,7 @@
 import os
 
 from fastopt._arrays import Spans, as_direct, as_gradient, require_direct, require_parameter
+from fastopt._checks import Whole, from_environment
 from fastopt._errors import FastoptError
 
 cimport numpy as cnp
@@ -17,7 +18,8 @@ from fastopt._numpy cimport PyArrayObject
 cnp.import_array()
 
 CHUNK = FO_CHUNK
-SERIAL_BELOW = FO_SERIAL_BELOW
+# Elements; chosen with bench/gaps.py.
+SERIAL_BELOW = from_environment("FASTOPT_SERIAL_BELOW", Whole(0, 2**62), default=2**20)
 RULES = {
     fo_rules[i].name.decode(): (
         i, fo_rules[i].n_states, tuple(fo_rules[i].hp_names.decode().split(", "))
@@ -97,7 +99,7 @@ cdef class Plan:
                 self.slots[i].holder = <PyObject *>self.holders[i]
                 self.slots[i].key = <PyObject *>self.keys[i]
                 self.slots[i].place = keys[i] if isinstance(holders[i], list) else -1
-        self.plan = fo_plan_new(described, self.n, n_groups)
+        self.plan = fo_plan_new(described, self.n, n_groups, SERIAL_BELOW)
         free(described)
         if not self.plan:
             raise MemoryError

@@ -7,7 +7,6 @@ cdef extern from "fastopt.h" nogil:
         FO_MAX_STATES
         FO_MAX_HP
         FO_CHUNK
-        FO_SERIAL_BELOW
         FO_N_RULES
 
     ctypedef enum fo_dtype:
@@ -43,7 +42,8 @@ cdef extern from "fastopt.h" nogil:
     ctypedef struct fo_plan:
         pass
 
-    fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups)
+    fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,
+                         int64_t serial_below)
     void fo_plan_free(fo_plan *plan)
     fo_tensor *fo_plan_tensors(fo_plan *plan)
     fo_group *fo_plan_groups(fo_plan *plan)

@@ -11,7 +11,7 @@ import numpy as np
 
 import fastopt._core as _core
 from fastopt._arrays import Array, require_parameter
-from fastopt._checks import Check, default_threads, thread_count
+from fastopt._checks import THREADS, Check, default_threads
 from fastopt._errors import FastoptError
 from fastopt._groups import COMMON, ParamGroup, Schedule
 
@@ -78,7 +78,7 @@ class Optimizer:
             "maximize": maximize,
         }
         self._n_threads = (
-            default_threads() if n_threads is None else thread_count("n_threads", n_threads)
+            default_threads() if n_threads is None else THREADS("n_threads", n_threads)
         )
         self._start(params)
         for group in _as_groups(params, self._kind):

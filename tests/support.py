@@ -64,6 +64,9 @@ def unchanged(opt):
     assert everything(opt) == before
 
 
+PARALLEL = {"FASTOPT_SERIAL_BELOW": os.environ["FASTOPT_SERIAL_BELOW"]}  # of conftest.py
+
+
 def python(code, *arguments, **environment):
     """Run code in an interpreter of its own; returns what it did and printed."""
     env = {
@@ -72,8 +75,9 @@ def python(code, *arguments, **environment):
         if not name.startswith(("FASTOPT_", "OMP_", "GOMP_"))
     }
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**env, "OPENBLAS_NUM_THREADS": "1", **environment},
+        # -P: the installed package, not the folder of that name where the tests are run
+        [sys.executable, "-P", "-c", code, *map(str, arguments)],
+        env={**env, **PARALLEL, "OPENBLAS_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         timeout=60,
