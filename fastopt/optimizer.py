@@ -33,6 +33,39 @@ class Optimizer:
 
     A subclass states the checks of its options, the kernel that they select, and what the kernel
     is told; see `fastopt.Adam`.
+
+    Parameters
+    ----------
+    params
+        Arrays to update in place: float32 or float64, C-contiguous, writeable.  One array, a list,
+        a dict name -> array, or a list of group dicts: ``{"params": [...], "lr": 0.1, ...}``.
+    decoupled_weight_decay
+        False: ``weight_decay * w`` is added to the gradient.  True or "lr": instead, before the
+        rule's own update, w <- w * (1 - lr*weight_decay).  "schedule_only": w <- w * (1 -
+        lr/lr_base*weight_decay), where lr_base is the learning rate at construction or the
+        schedule's attribute ``lr`` (Loshchilov & Hutter 2019).
+    maximize
+        Whether the gradient is negated first of all.  Default False.
+    n_threads
+        Threads of a large step.  Default: FASTOPT_NUM_THREADS, else what OpenMP would use at each
+        step.  Steps of fewer than FASTOPT_SERIAL_BELOW elements (2**20) are the calling thread's.
+
+    Attributes
+    ----------
+    params
+        The parameters, in the form in which they were given.
+    state
+        By index, or name for a dict: a mapping from PyTorch's name of a state to its array, and
+        ``"step"``.  The arrays are live; the mapping can not be changed.
+    param_groups
+        A list of mappings from an option's name to its value; setting one acts at the next step.
+    step_count, lr
+        See below.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        From any method, for what it can not do; nothing has been changed then.
     """
 
     checks: ClassVar[Mapping[str, Check]] = {}

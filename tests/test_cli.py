@@ -659,7 +659,9 @@ def test_missing_extra_is_named_before_the_race(missing, tmp_path):
         f"import sys; sys.modules[{missing!r}] = None; from fastopt.cli import main; "
         "sys.exit(main(['race']))"
     )
-    run = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
     assert run.returncode == 2
     assert run.stdout == ""
     assert run.stderr == (
@@ -677,6 +679,7 @@ def test_info(capsys, monkeypatch):
     assert lines["fastopt"].startswith(fastopt.__version__)
     assert lines["numpy"] == np.__version__
     assert fastopt._core.isa() in lines["instruction"]
+    assert "-ffp-contract=off" in lines["build"]
     assert lines["threads"].startswith("3;")
     assert lines["FASTOPT_NUM_THREADS"] == "3"
 
@@ -686,7 +689,10 @@ def test_info_needs_no_extra():
         "import sys\nfor name in ('matplotlib', 'rich', 'sklearn'): sys.modules[name] = None\n"
         "from fastopt.cli import main; sys.exit(main(['info']))"
     )
-    assert subprocess.run([sys.executable, "-P", "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-P", "-c", code], stdout=subprocess.DEVNULL).returncode
+        == 0
+    )
 
 
 def test_version_and_help(capsys, monkeypatch):

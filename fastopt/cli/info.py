@@ -38,18 +38,19 @@ def run(args: argparse.Namespace) -> int:
     month = _core.openmp_version()
     openmp = f"{_OPENMP.get(month, 'of ' + str(month))}" if month else "none, a serial build"
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    compiler, flags = _core.build()
     lines = {
         "fastopt": f"{fastopt.__version__} in {os.path.dirname(fastopt.__file__)}",
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "numpy": np.__version__,
         "instruction set": f"{_core.isa()} in use; this CPU has {', '.join(_core.isas())}",
+        "build": f"{compiler} {flags}",
         "openmp": openmp,
         "threads": f"{default_threads() or _core.max_threads()}; "
         f"{cpus} CPUs are open to this process",
     }
-    for name in ("FASTOPT_ISA", "FASTOPT_NUM_THREADS", "FASTOPT_SPIN", "OMP_NUM_THREADS"):
-        if name in os.environ:
-            lines[name] = os.environ[name]
+    settings = {"OMP_NUM_THREADS", *(name for name in os.environ if name.startswith("FASTOPT_"))}
+    lines |= {name: os.environ[name] for name in sorted(settings) if name in os.environ}
     for name, value in lines.items():
         print(f"{name:16} {value}")
     return 0

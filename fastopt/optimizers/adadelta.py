@@ -32,7 +32,7 @@ class Adadelta(Optimizer):
     weight_decay
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.AdamW`, README.
+        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
 
     Raises
     ------

@@ -33,7 +33,7 @@ class Adagrad(Optimizer):
         >= 0, outside and inside the root.  Default 1e-10 and 0.  With both 0 an element whose
         gradients were all 0 is 0/0 = NaN, as in PyTorch; optax leaves it alone.
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.AdamW`, README.
+        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
 
     Raises
     ------

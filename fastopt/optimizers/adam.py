@@ -42,7 +42,7 @@ class Adam(Optimizer):
     bias_correction
         Whether m and v are corrected; where False, c1 or c2 is 1.  Default (True, True).
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.AdamW`, README.
+        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
 
     Raises
     ------

@@ -35,7 +35,7 @@ class Adamax(Optimizer):
         Where eps is added: "max" to |g|; "outside" to u where it divides (Keras); "state" to the
         u that is stored (DL4J).
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.AdamW`, README.
+        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
 
     Raises
     ------

@@ -46,7 +46,7 @@ class NAdam(Optimizer):
         lr*(1 - beta1)/c1 for "river"; these with v/c2 replaced by v for "uncorrected" (DL4J).
         "paper": as "dozat" with mu_t for beta1 in m and v*beta2/c2 for v/c2.
     **common
-        ``maximize``, ``n_threads``: see README.
+        ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
 
     Raises
     ------

@@ -48,7 +48,7 @@ class RMSprop(Optimizer):
     bias_correction
         Whether s and m are divided by 1 - alpha^t where they are used.  Default False.
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.AdamW`, README.
+        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
 
     Raises
     ------

@@ -46,7 +46,7 @@ class SGD(Optimizer):
     first_step
         "copy" (PyTorch: the first gradient enters undamped) or "accumulate".
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.AdamW`, README.
+        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
 
     Raises
     ------
