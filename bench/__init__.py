@@ -1,4 +1,4 @@
-"""Benchmarks, from the top of a checkout with `pip install '.[bench]'`.
+"""Benchmarks, from the top of a checkout, installed with `pip install -e '.[bench]'`.
 
     pytest bench                the step beside NumPy and beside the memory limit (pytest-benchmark)
     python -m bench.share       each rule's share of the memory limit, over several processes
