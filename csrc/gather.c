@@ -5,9 +5,9 @@
 #include "fastopt.h"
 #include "parallel.h"
 
-/* Below this many bytes the rows are copied by the calling thread; else in parts of
- * about so many. */
-enum { SERIAL_BYTES = 1 << 20, PART_BYTES = 1 << 16 };
+/* Fewer bytes than SERIAL_BYTES are copied by the calling thread, as short steps are:
+ * others take long to wake.  More are copied in parts of about PART_BYTES. */
+enum { SERIAL_BYTES = 1 << 22, PART_BYTES = 1 << 16 };
 
 typedef struct {
     const char *src;
