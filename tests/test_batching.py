@@ -121,8 +121,8 @@ def test_shapes(shape):
 
 
 def test_large_batches_are_gathered_in_parallel_too():
-    data = np.random.default_rng(0).normal(size=(3000, 130))  # above the serial threshold
-    for batch, index in Batches(data, np.arange(3000), batch_size=2000, seed=0):
+    data = np.random.default_rng(0).normal(size=(9000, 130))  # above the serial threshold
+    for batch, index in Batches(data, np.arange(9000), batch_size=6000, seed=0):
         assert (batch == data[index]).all()
 
 
