@@ -90,10 +90,15 @@ static gain gain_of(const fo_glm *glm, double y, double prior, double eta, doubl
 
 static double squared_length(const double *x, int64_t n)
 {
-    double sum = 0.0;
-    for (int64_t i = 0; i < n; i++)
-        sum += x[i] * x[i];
-    return sum;
+    double sum[8] = {0.0}, tail = 0.0; /* lanes, so that the loop vectorises */
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int lane = 0; lane < 8; lane++)
+            sum[lane] += x[i + lane] * x[i + lane];
+    for (; i < n; i++)
+        tail += x[i] * x[i];
+    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) +
+           ((sum[4] + sum[5]) + (sum[6] + sum[7])) + tail;
 }
 
 /* One block of n rows.  With U = X M, G = U X' and eta = X w, what row j meets follows
@@ -116,8 +121,18 @@ static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *g
         blas->symv("L", &p, &one, k->m, &p, x, &unit, &zero, u, &unit);
     else
         blas->symm("L", "L", &p, &n, &one, k->m, &p, x, &ldx, &zero, u, &p);
+    if (k->n_pending) {
+        int h = k->n_pending;
+        double minus_one = -1.0;
+        blas->gemm("T", "N", &h, &n, &p, &one, k->pending, &p, x, &ldx, &zero, c, &h);
+        blas->gemm("N", "N", &p, &n, &h, &minus_one, k->pending, &p, c, &h, &one, u,
+                   &p);
+    }
     blas->gemm("T", "N", &n, &n, &p, &one, u, &p, x, &ldx, &zero, c, &n);
-    blas->gemv("T", &p, &n, &one, x, &ldx, k->w, &unit, &zero, eta, &unit);
+    if (glm->is_change)
+        memset(eta, 0, (size_t)n * sizeof *eta);
+    else
+        blas->gemv("T", &p, &n, &one, x, &ldx, k->w, &unit, &zero, eta, &unit);
 
     double a = 1.0, innovations = 0.0, sum = 0.0;
     int64_t n_clipped = 0;
@@ -163,11 +178,36 @@ static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *g
 
     double minus = -a;
     memcpy(k->w, w, (size_t)p * sizeof *w);
-    blas->syrk("L", "N", &p, &n, &minus, u, &p, &a, k->m, &p);
+    if (inflate == 1.0 && 4 * n <= k->block) {
+        if (k->n_pending + n > k->block)
+            fo_kalman_settle(k, blas);
+        memcpy(k->pending + (int64_t)k->n_pending * p, u, (size_t)n * p * sizeof *u);
+        k->n_pending += n;
+    } else {
+        fo_kalman_settle(k, blas);
+        blas->syrk("L", "N", &p, &n, &minus, u, &p, &a, k->m, &p);
+    }
     k->innovations += innovations;
     k->n_clipped += n_clipped;
     k->n_obs += n;
     return FO_KALMAN_OK;
+}
+
+void fo_kalman_settle(fo_kalman *k, const fo_blas *blas)
+{
+    double minus_one = -1.0, one = 1.0;
+    if (k->n_pending)
+        blas->syrk("L", "N", &k->p, &k->n_pending, &minus_one, k->pending, &k->p, &one,
+                   k->m, &k->p);
+    k->n_pending = 0;
+}
+
+void fo_kalman_inflate(fo_kalman *k, const fo_blas *blas)
+{
+    fo_kalman_settle(k, blas);
+    if (k->keep < 1.0 && fo_kalman_trace(k) < k->max_trace)
+        for (int64_t i = 0; i < (int64_t)k->p * k->p; i++)
+            k->m[i] /= k->keep;
 }
 
 /* How many of the next `most` rows may inflate M whatever they hold: a row never adds
@@ -192,7 +232,8 @@ fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm 
     for (int64_t i = 0; i < n;) {
         int64_t rows = n - i < k->block ? n - i : k->block;
         double inflate = 1.0;
-        if (k->keep < 1.0) {
+        if (k->keep < 1.0 && !glm->is_change) {
+            fo_kalman_settle(k, blas);
             const int64_t free = rows_to_inflate(k, rows);
             inflate = free ? 1.0 / k->keep : 1.0;
             rows = free ? free : 1;

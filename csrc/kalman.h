@@ -30,17 +30,19 @@ typedef struct {
 typedef struct {
     fo_family family;
     double shape;    /* alpha of the negative binomial */
+    int is_change;   /* y is y - x'w: eta starts at 0 */
     int is_explicit; /* the mean is taken before the update, and V clipped */
     double gamma_min, gamma_max; /* what V(m) is clipped to */
 } fo_glm;
 
 typedef struct {
-    int p, block;
-    double *w;              /* p */
-    double *m;              /* p x p */
-    double *u;              /* work: p x block */
-    double *c;              /* work: block x block */
-    double *scalars;        /* work: 3 x block + p */
+    int p, block, n_pending;
+    double *w;       /* p */
+    double *m;       /* p x p */
+    double *pending; /* p x block: M less its product with its transpose is meant */
+    double *u;       /* work: p x block */
+    double *c;       /* work: block x block */
+    double *scalars; /* work: 3 x block + p */
     double keep, max_trace; /* M /= keep before each row while tr M < max_trace */
     double innovations;     /* sum of (y - m)^2 / s */
     int64_t n_obs, n_clipped;
@@ -59,6 +61,14 @@ fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm 
                                 double *x, int64_t ldx, const double *y,
                                 const double *weight, int64_t n);
 
+/* Write into M what small calls left pending, to read M once a row and write it rarely.
+ */
+void fo_kalman_settle(fo_kalman *k, const fo_blas *blas);
+
+/* M /= keep below max_trace, once, as before a row. */
+void fo_kalman_inflate(fo_kalman *k, const fo_blas *blas);
+
+/* Of a settled M. */
 double fo_kalman_trace(const fo_kalman *k);
 
 /* The first row with a NaN or an infinity, or -1. */

@@ -50,6 +50,7 @@ cdef extern from "kalman.h" nogil:
     ctypedef struct fo_glm:
         fo_family family
         double shape
+        int is_change
         int is_explicit
         double gamma_min
         double gamma_max
@@ -57,8 +58,10 @@ cdef extern from "kalman.h" nogil:
     ctypedef struct fo_kalman:
         int p
         int block
+        int n_pending
         double *w
         double *m
+        double *pending
         double *u
         double *c
         double *scalars
@@ -76,5 +79,7 @@ cdef extern from "kalman.h" nogil:
     fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm *glm,
                                     double *x, int64_t ldx, const double *y,
                                     const double *weight, int64_t n)
+    void fo_kalman_settle(fo_kalman *k, const fo_blas *blas)
+    void fo_kalman_inflate(fo_kalman *k, const fo_blas *blas)
     double fo_kalman_trace(const fo_kalman *k)
     int64_t fo_nonfinite_row(const double *x, int64_t ldx, int64_t n, int64_t p)

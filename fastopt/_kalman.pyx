@@ -30,22 +30,27 @@ FAMILIES = {
 cdef class Filter:
     """Coefficients w, covariance m (Fortran order, its lower triangle), and their counts."""
     cdef fo_kalman c
-    cdef readonly cnp.ndarray w, m
+    cdef readonly cnp.ndarray w
+    cdef cnp.ndarray array
     cdef tuple work
     cdef bint busy
 
-    def __cinit__(self, cnp.ndarray w, cnp.ndarray m, cnp.ndarray u, cnp.ndarray c,
-                  cnp.ndarray scalars, double keep, double max_trace):
+    def __cinit__(self, cnp.ndarray w, cnp.ndarray m, cnp.ndarray pending, cnp.ndarray u,
+                  cnp.ndarray c, cnp.ndarray scalars, double keep, double max_trace):
         cdef int64_t p = cnp.PyArray_SIZE(w), block = cnp.PyArray_SIZE(u) // p
-        for array, size in ((w, p), (m, p * p), (u, block * p), (c, block * block),
-                            (scalars, 3 * block + p)):
+        for array, size in (
+            (w, p), (m, p * p), (pending, block * p), (u, block * p),
+            (c, block * block),
+            (scalars, 3 * block + p),
+        ):
             if not (array.dtype.char == "d" and array.size == size and array.flags.forc
                     and array.flags.writeable and array.flags.aligned):
                 raise FastoptError("Filter: an array is not of the form needed")
-        self.w, self.m, self.work = w, m, (u, c, scalars)
+        self.w, self.array, self.work = w, m, (pending, u, c, scalars)
         self.c.p, self.c.block = p, block
         self.c.w = <double *>cnp.PyArray_DATA(w)
         self.c.m = <double *>cnp.PyArray_DATA(m)
+        self.c.pending = <double *>cnp.PyArray_DATA(pending)
         self.c.u = <double *>cnp.PyArray_DATA(u)
         self.c.c = <double *>cnp.PyArray_DATA(c)
         self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
@@ -60,8 +65,41 @@ cdef class Filter:
     def counts(self, tuple values):
         self.c.n_obs, self.c.n_clipped, self.c.innovations = values
 
+    @property
+    def m(self):
+        """The covariance, all that is pending written."""
+        self.require_idle()
+        fo_kalman_settle(&self.c, &BLAS)
+        return self.array
+
     def trace(self):
+        self.require_idle()
+        fo_kalman_settle(&self.c, &BLAS)
         return fo_kalman_trace(&self.c)
+
+    def require_idle(self):
+        """Raise if a call is running."""
+        if self.busy:
+            raise FastoptError("a call of this filter is running, maybe in another thread")
+
+    def change(self, cnp.ndarray x, cnp.ndarray y):
+        """Absorb at most a block of rows, of unit variance, where y is y - x'w."""
+        cdef fo_glm glm
+        glm.family, glm.shape, glm.is_change, glm.is_explicit = FO_GAUSSIAN_IDENTITY, 0, 1, 0
+        require_rows(x, self.c.p)
+        if not is_plain(y) or len(x) != len(y):
+            raise FastoptError("Filter: y is not of the form needed")
+        self.require_idle()
+        self.busy = True
+        try:
+            return self.run(&glm, x, row_stride(x), y, None, len(y), len(y))
+        finally:
+            self.busy = False
+
+    def inflate(self):
+        """Forget once."""
+        self.require_idle()
+        fo_kalman_inflate(&self.c, &BLAS)
 
     def rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
              double gamma_max, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
@@ -78,10 +116,10 @@ cdef class Filter:
             raise FastoptError("Filter: y or weight is not of the form needed")
         if weight is not None and cnp.PyArray_SIZE(weight) != n:
             raise FastoptError("Filter: one weight for each row is needed")
+        glm.is_change = 0
         glm.family, glm.shape, glm.is_explicit = FAMILIES[family], shape, is_explicit
         glm.gamma_min, glm.gamma_max = gamma_min, gamma_max
-        if self.busy:
-            raise FastoptError("a call of this filter is running, maybe in another thread")
+        self.require_idle()
         self.busy = True
         try:
             return self.run(&glm, x, ldx, y, weight, n, at_once)

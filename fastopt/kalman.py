@@ -146,7 +146,7 @@ class KalmanSGD:
         self.block = block if block == "auto" else Whole(1, 4096)("block", block)
         self.max_bytes = None if max_bytes is None else Whole(0)("max_bytes", max_bytes)
         rows = _block(self.n_params) if self.block == "auto" else int(self.block)
-        needed = 8 * self.n_params * (self.n_params + rows)
+        needed = 8 * self.n_params * (self.n_params + 2 * rows)
         if self.max_bytes is not None and needed > self.max_bytes:
             raise FastoptError(
                 f"a full covariance of {self.n_params} coefficients takes {needed} bytes and "
@@ -164,6 +164,7 @@ class KalmanSGD:
         self._filter = Filter(
             w,
             np.zeros((p, p), order="F") if m is None else m,
+            np.empty((rows, p)),
             np.empty((rows, p)),
             np.empty((rows, rows)),
             np.empty(3 * rows + p),
@@ -248,6 +249,107 @@ class KalmanSGD:
                 self._unknown |= not kind.known_dispersion
                 self.n_passes += new_pass or self.n_passes == 0
         return self
+
+    def update(
+        self,
+        y: npt.ArrayLike,
+        mean: npt.ArrayLike,
+        jac: npt.ArrayLike,
+        variance: npt.ArrayLike = 1.0,
+    ) -> KalmanSGD:
+        """Absorb one observation of any model, of one output or several.
+
+        With J the Jacobian of the mean, R the variance and S = R + J M J'::
+
+            w += M J' S^-1 (y - mean);  M -= M J' S^-1 J M
+
+        Parameters
+        ----------
+        y, mean : float or array of shape (C,)
+            The observation, and the model's mean for it at `coef`.
+        jac : array of shape (p,) or (C, p)
+            The gradient of each mean.
+        variance : float or array of shape (C,) or (C, C)
+            Of the observation; `gamma` bounds a number or each of a vector, and is refused with
+            a matrix. Must be positive, or positive definite. Default 1.
+
+        Returns
+        -------
+        KalmanSGD
+            This object.
+
+        Notes
+        -----
+        M is read once a call, and written when as many outputs as a block has rows have come
+        together; with forgetting at every call. `n_obs` counts outputs.
+        """
+        p = self.n_params
+        rows = _numbers("jac", jac)
+        rows = np.array(rows[None] if rows.ndim == 1 else rows, dtype=np.float64, order="C")
+        if rows.ndim != 2 or rows.shape[1] != p or not len(rows):
+            raise FastoptError(f"jac has shape {np.shape(jac)}; ({p},) or (C, {p}) is needed")
+        n = len(rows)
+        residual = _outputs("y", y, n) - _outputs("mean", mean, n)
+        if not np.isfinite(residual).all() or nonfinite_row(rows) >= 0:
+            raise FastoptError("y, mean or jac has a NaN or an infinity; nothing was done")
+        self._require_covariance()
+        root, clipped = self._root_variance(variance, n)
+        if root.ndim == 2:
+            whitened: Floats = np.linalg.solve(root, np.column_stack([residual, rows]))
+            residual, rows = whitened[:, 0].copy(), whitened[:, 1:].copy()
+        else:
+            residual, rows = residual / root, rows / root[:, None]
+        if not np.isfinite(residual).all() or nonfinite_row(rows) >= 0:
+            raise FastoptError(f"variance is {variance!r}, too small for these numbers")
+
+        # Outputs of unit variance, one after the other: exactly the joint update.
+        if n > self._rows or self.forgetting < 1.0:
+            self._one_by_one(residual, rows)
+        else:
+            self._require_done(self._filter.change(rows, residual))
+        self._unknown = True
+        n_obs, n_clipped, innovations = self._filter.counts
+        self._filter.counts = (n_obs, n_clipped + clipped, innovations)
+        self.n_passes = max(1, self.n_passes)
+        return self
+
+    def _one_by_one(self, residual: Floats, rows: Floats) -> None:
+        """Absorb outputs in several blocks, or after forgetting, or nothing at all."""
+        w, m, counts = self.coef, self._filter.m.copy(order="F"), self._filter.counts
+        try:
+            self._filter.inflate()
+            for first in range(0, len(rows), self._rows):
+                part = rows[first : first + self._rows]
+                left = residual[first : first + self._rows] - part @ (self._filter.w - w)
+                self._require_done(self._filter.change(part, left))
+        except BaseException:
+            self._filter.m[...] = m
+            self._filter.w[...] = w
+            self._filter.counts = counts
+            raise
+
+    def _require_done(self, failure: str) -> None:
+        if failure:
+            raise FastoptError(f"{FAILURES[failure]}; nothing was done, n_obs is {self.n_obs}")
+
+    def _root_variance(self, variance: npt.ArrayLike, n: int) -> tuple[Floats, int]:
+        """Return standard deviations, or a Cholesky factor, and how many met a bound."""
+        value = _numbers("variance", variance).astype(np.float64)
+        if value.shape not in ((), (n,), (n, n)):
+            raise FastoptError(f"variance has shape {value.shape}; allowed: (), ({n},), ({n}, {n})")
+        if value.ndim == 2:
+            if self.gamma != (0.0, math.inf):
+                raise FastoptError("gamma bounds variances of outputs, not a matrix of them")
+            if not np.isfinite(value).all() or not (value == value.T).all():
+                raise FastoptError("variance is not a symmetric matrix of finite numbers")
+            try:
+                return np.linalg.cholesky(value).astype(np.float64), 0
+            except np.linalg.LinAlgError:
+                raise FastoptError("variance is not positive definite") from None
+        bounded = np.broadcast_to(np.clip(value, *self.gamma), (n,))
+        if not (np.isfinite(value) & (value >= 0)).all() or not (bounded > 0).all():
+            raise FastoptError(f"variance is {variance!r}; finite numbers above 0 are needed")
+        return np.sqrt(bounded), int(np.sum(bounded != value))
 
     def _settle_scale(self, rows: npt.NDArray[Any]) -> None:
         """Take m0="scale" from the first rows."""
@@ -485,8 +587,8 @@ def _shape(family: Family, alpha: float | None) -> float:
 
 
 def _block(p: int) -> int:
-    """Return the rows a block; chosen with bench/test_kalman.py."""
-    return 32 if p < 50 else 64 if p < 1500 else 128
+    """Return the rows a block that were fastest on two cores."""
+    return 32 if p < 200 else 64 if p < 700 else 96 if p < 1500 else 192
 
 
 def _numbers(name: str, value: object) -> npt.NDArray[Any]:
@@ -511,6 +613,13 @@ def _vector(name: str, value: object, n: int) -> Floats:
     if vector.shape != (n,):
         raise FastoptError(f"{name} has shape {vector.shape}; ({n},) is needed")
     return np.require(vector, np.float64, ["C", "A"])
+
+
+def _outputs(name: str, value: object, n: int) -> Floats:
+    vector = _numbers(name, value)
+    if vector.shape != (n,) and not (n == 1 and vector.shape == ()):
+        raise FastoptError(f"{name} has shape {vector.shape}; ({n},) is needed, as jac has rows")
+    return np.array(vector.reshape(n), dtype=np.float64)
 
 
 def _parts(rows: npt.NDArray[Any]) -> Iterator[tuple[int, Floats]]:

@@ -160,6 +160,69 @@ def test_the_cap_of_the_trace_is_exact(block):
     assert k.trace < 51.1
 
 
+# Any model
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 40])
+@pytest.mark.parametrize("keep", [1.0, 0.95])
+@pytest.mark.parametrize("kind", ["number", "vector", "matrix"])
+def test_updates_of_any_model(outputs, keep, kind):
+    rng = np.random.default_rng(0)
+    p = 6
+    k = fastopt.KalmanSGD(p, m0=2.0, forgetting=keep, block=8)
+    w, M = np.zeros(p), 2.0 * np.eye(p)
+    for _ in range(50):
+        J, r = rng.normal(size=(outputs, p)), rng.normal(size=outputs)
+        A = rng.normal(size=(outputs, outputs))
+        R = {
+            "number": 0.5,
+            "vector": rng.uniform(0.5, 2, outputs),
+            "matrix": A @ A.T + np.eye(outputs),
+        }[kind]
+        R_full = R if kind == "matrix" else np.diag(np.broadcast_to(R, outputs))
+        mean = J @ k.coef
+        k.update(mean + r, mean, J, R)
+        M = M / keep
+        gain = M @ J.T @ np.linalg.inv(R_full + J @ M @ J.T)
+        w, M = w + gain @ r, M - gain @ J @ M
+    close(k.coef, w, 1e-10)
+    close(k.covariance(False), M, 1e-9)
+    assert k.n_obs == 50 * outputs
+
+
+def test_updates_and_rows_agree():
+    X, y, w = data(("gaussian", "identity"))
+    rows = fastopt.KalmanSGD(w).partial_fit(X, y, weight=np.full(300, 4.0))
+    single = fastopt.KalmanSGD(w)
+    for x, target in zip(X, y, strict=True):
+        single.update(target, x @ single.coef, x, 0.25)
+    close(single.coef, rows.coef, 1e-11)
+    close(single.covariance(), rows.covariance(), 1e-10)
+
+
+def test_gamma_bounds_given_variances():
+    k = fastopt.KalmanSGD(2, gamma=(1.0, None), glm_update="explicit")
+    other = fastopt.KalmanSGD(2)
+    k.update([1.0, 2.0], [0.0, 0.0], np.eye(2), [0.5, 3.0])
+    other.update([1.0, 2.0], [0.0, 0.0], np.eye(2), [1.0, 3.0])
+    assert bits(k.coef) == bits(other.coef)
+    assert k.n_clipped == 1
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.9])
+def test_bad_updates_change_nothing(keep):
+    k = fastopt.KalmanSGD(2, forgetting=keep).update(1.0, 0.0, [1.0, 2.0])
+    before = everything(k)
+    for args in [(np.nan, 0.0, [1.0, 2.0]), (1.0, np.inf, [1.0, 2.0]), (1.0, 0.0, [1.0, np.nan]),
+                 (1.0, 0.0, [1.0]), (1.0, 0.0, np.eye(2)), (1.0, 0.0, [1.0, 2.0], 0.0),
+                 (1.0, 0.0, [1.0, 2.0], -1.0), (1.0, 0.0, [1.0, 2.0], [1.0, 2.0]),
+                 ([1.0, 0.0], [0.0, 0.0], np.eye(2), [[1.0, 2.0], [2.0, 1.0]]),
+                 (1.0, 0.0, [1e200, 0.0])]:  # fmt: skip
+        with pytest.raises(FastoptError):
+            k.update(*args)
+        assert everything(k) == before
+
+
 # Against closed forms
 
 
@@ -272,9 +335,9 @@ def test_bad_starts(start):
 
 
 def test_max_bytes_names_the_bytes():
-    with pytest.raises(FastoptError, match="8008000"):
+    with pytest.raises(FastoptError, match="8016000"):
         fastopt.KalmanSGD(1000, max_bytes=1000, block=1)
-    fastopt.KalmanSGD(10, max_bytes=10_000)
+    fastopt.KalmanSGD(10, max_bytes=20_000)
 
 
 def test_an_indefinite_covariance_is_noticed():
