@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag
 from fastopt._errors import FastoptError
+from fastopt._information import Information
 from fastopt._kalman import Filter, nonfinite_row
 from fastopt.families import Family, family_of
 
@@ -52,7 +53,8 @@ class KalmanSGD:
     m0 : float, array or "scale", optional
         The covariance to start from: a number or a vector for the diagonal, or a matrix. Default
         100. "scale" is 100 / mean square of each column of the first `partial_fit`, which then
-        needs at least max(256, 2p) rows.
+        needs at least max(256, 2p) rows. Infinity is no start at all, for the Gaussian: the
+        coefficients are then those of least squares.
     gamma : pair of float or None
         Bounds of the variance V(m), before it is divided by the row's weight. None is no bound.
         Default (None, None). They need ``glm_update="explicit"``, and change what is estimated.
@@ -60,9 +62,11 @@ class KalmanSGD:
         Whether m, h and V are taken at the linear predictor after the update (a scalar equation;
         stable for every family) or before it, as in the formula. Default "implicit". They
         coincide for the Gaussian.
-    mode : "auto" or "plain"
-        The form of the covariance. "plain" keeps one triangle of M in float64, and so does
-        "auto".
+    mode : "auto", "plain" or "qr"
+        The form of the covariance. "plain" keeps one triangle of M in float64. "qr" keeps a
+        triangle R with R'R = M^-1, which needs and is needed for an infinite `m0` and loses the
+        fewest digits; it has `partial_fit` for the Gaussian alone, without forgetting. "auto" is
+        "qr" where m0 is infinite, else "plain".
     block : int or "auto"
         Rows that are absorbed together, by matrix products. The result is that of single rows
         up to rounding. Default "auto", by the number of coefficients.
@@ -135,7 +139,15 @@ class KalmanSGD:
     ) -> None:
         w0 = _start(n_params_or_w0)
         self.n_params = w0.size
-        self.mode = Choice(("auto", "plain"))("mode", mode)
+        if m0 is None and mode == "qr":
+            m0 = math.inf
+        if m0 is not None and not isinstance(m0, str) and np.ndim(m0) == 0:
+            m0 = float(_numbers("m0", m0))
+        infinite = m0 == math.inf if isinstance(m0, float) else False
+        wanted = Choice(("auto", "plain", "qr"))("mode", mode)
+        if (infinite and wanted == "plain") or (not infinite and wanted == "qr"):
+            raise FastoptError(f"m0 is {m0!r} and mode is {mode!r}; 'qr' needs an infinite m0")
+        self.mode = "qr" if infinite else "plain"
         self.glm_update = Choice(("implicit", "explicit"))("glm_update", glm_update)
         self.gamma = _gamma(gamma)
         if self.gamma != (0.0, math.inf) and self.glm_update == "implicit":
@@ -143,6 +155,8 @@ class KalmanSGD:
         self.forgetting = keep_rate("forgetting", forgetting)
         self.max_trace = None if max_trace is None else positive("max_trace", max_trace)
         self.estimates = Choice((None, "estimate"))("dispersion", dispersion) is not None
+        if infinite and (self.forgetting < 1.0 or self.glm_update == "explicit"):
+            raise FastoptError("mode 'qr' has no forgetting and no explicit form")
         self.block = block if block == "auto" else Whole(1, 4096)("block", block)
         self.max_bytes = None if max_bytes is None else Whole(0)("max_bytes", max_bytes)
         rows = _block(self.n_params) if self.block == "auto" else int(self.block)
@@ -152,15 +166,22 @@ class KalmanSGD:
                 f"a full covariance of {self.n_params} coefficients takes {needed} bytes and "
                 f"max_bytes is {self.max_bytes}; raise it, or use fewer coefficients"
             )
-        self.m0 = m0 if isinstance(m0, str) or m0 is None else np.array(m0, dtype=np.float64)
-        start = _covariance(self.m0, self.n_params)
+        self.m0 = (
+            m0 if isinstance(m0, (str, float)) or m0 is None else np.array(m0, dtype=np.float64)
+        )
+        start = None if infinite else _covariance(self.m0, self.n_params)
         self._rows = rows
         self._make(w0, start)
 
     def _make(self, w: Floats, m: Floats | None) -> None:
         """Begin from coefficients and a covariance; None: of the first call's scale."""
         p, rows = self.n_params, self._rows
-        self._waits = m is None
+        self._waits = m is None and self.mode != "qr"
+        self.n_passes = 0
+        self._unknown = self.estimates  # whether the dispersion is to be estimated
+        if self.mode == "qr":
+            self._filter: Filter | Information = Information(p)
+            return
         self._filter = Filter(
             w,
             np.zeros((p, p), order="F") if m is None else m,
@@ -171,8 +192,6 @@ class KalmanSGD:
             self.forgetting,
             math.inf if self.max_trace is None else self.max_trace,
         )
-        self.n_passes = 0
-        self._unknown = self.estimates  # whether the dispersion is to be estimated
 
     def partial_fit(
         self,
@@ -213,6 +232,8 @@ class KalmanSGD:
         kind = family_of(family)
         link = kind.link(link)
         shape = _shape(kind, alpha)
+        if self.mode == "qr" and kind.name != "gaussian":
+            raise FastoptError(f"family is {family!r}; mode 'qr' allows 'gaussian'")
         flag("new_pass", new_pass)
         rows = _matrix(X, self.n_params)
         n = len(rows)
@@ -235,9 +256,13 @@ class KalmanSGD:
         try:
             for first, part in _parts(rows):
                 own = slice(first, first + len(part))
-                failure = self._filter.rows(
+                own_weights = None if weights is None else weights[own]
+                if isinstance(self._filter, Information):
+                    failure = self._filter.rows(part, target[own], own_weights)
+                else:
+                    failure = self._filter.rows(
                     (kind.name, link), shape, explicit, low, high, part, target[own],
-                    None if weights is None else weights[own], at_once,
+                    own_weights, at_once,
                 )  # fmt: skip
                 if failure:
                     raise FastoptError(
@@ -283,6 +308,7 @@ class KalmanSGD:
         M is read once a call, and written when as many outputs as a block has rows have come
         together; with forgetting at every call. `n_obs` counts outputs.
         """
+        self._plain()
         p = self.n_params
         rows = _numbers("jac", jac)
         rows = np.array(rows[None] if rows.ndim == 1 else rows, dtype=np.float64, order="C")
@@ -306,7 +332,7 @@ class KalmanSGD:
         if n > self._rows or self.forgetting < 1.0:
             self._one_by_one(residual, rows)
         else:
-            self._require_done(self._filter.change(rows, residual))
+            self._require_done(self._plain().change(rows, residual))
         self._unknown = True
         n_obs, n_clipped, innovations = self._filter.counts
         self._filter.counts = (n_obs, n_clipped + clipped, innovations)
@@ -317,16 +343,21 @@ class KalmanSGD:
         """Absorb outputs in several blocks, or after forgetting, or nothing at all."""
         w, m, counts = self.coef, self._filter.m.copy(order="F"), self._filter.counts
         try:
-            self._filter.inflate()
+            self._plain().inflate()
             for first in range(0, len(rows), self._rows):
                 part = rows[first : first + self._rows]
                 left = residual[first : first + self._rows] - part @ (self._filter.w - w)
-                self._require_done(self._filter.change(part, left))
+                self._require_done(self._plain().change(part, left))
         except BaseException:
             self._filter.m[...] = m
             self._filter.w[...] = w
             self._filter.counts = counts
             raise
+
+    def _plain(self) -> Filter:
+        if isinstance(self._filter, Information):
+            raise FastoptError("mode 'qr' has partial_fit alone; update() needs a finite m0")
+        return self._filter
 
     def _require_done(self, failure: str) -> None:
         if failure:
@@ -375,6 +406,11 @@ class KalmanSGD:
 
     def restart(self, m0: float | npt.ArrayLike | str | None = None) -> None:
         """Start over from the coefficients reached; ``m0=None`` is the one at construction."""
+        if self.mode == "qr":
+            if m0 is not None:
+                raise FastoptError(f"m0 is {m0!r}; mode 'qr' restarts from an infinite one")
+            self._make(np.zeros(self.n_params), None)
+            return
         start = _covariance(self.m0 if m0 is None else m0, self.n_params)
         self._make(self._filter.w, start)
 
@@ -407,7 +443,7 @@ class KalmanSGD:
         if not self._unknown:
             return 1.0
         n, _, innovations = self._filter.counts
-        return innovations / (n - self.n_params) if n > self.n_params else math.nan
+        return float(innovations / (n - self.n_params)) if n > self.n_params else math.nan
 
     def covariance(self, scaled: bool = True) -> Floats:
         """Return M, times the dispersion and the number of passes if ``scaled``."""
@@ -438,9 +474,13 @@ class KalmanSGD:
     def state_dict(self) -> dict[str, Any]:
         """Return copies of all that data have changed."""
         n_obs, n_clipped, innovations = self._filter.counts
+        if isinstance(self._filter, Information):
+            main: dict[str, Any] = {"root": self._filter.root.copy()}
+        else:
+            covariance = None if self._waits else self.covariance(scaled=False)
+            main = {"coef": self.coef, "covariance": covariance}
         return {
-            "coef": self.coef,
-            "covariance": None if self._waits else self.covariance(scaled=False),
+            **main,
             "n_obs": n_obs,
             "n_clipped": n_clipped,
             "innovations": innovations,
@@ -454,26 +494,37 @@ class KalmanSGD:
         if not isinstance(state_dict, Mapping) or set(state_dict) != set(own):
             found = list(state_dict) if isinstance(state_dict, Mapping) else state_dict
             raise FastoptError(f"the state dict has {found!r}; {list(own)} are needed")
-        p, saved = self.n_params, state_dict
-        w = np.array(saved["coef"], dtype=np.float64)
-        if w.shape != (p,) or not np.isfinite(w).all():
-            raise FastoptError(f"coef of the state dict is not {p} finite numbers")
-        m = None
-        if saved["covariance"] is not None:
-            m = np.array(saved["covariance"], dtype=np.float64, order="F")
-            if m.shape != (p, p) or not np.isfinite(m).all() or not (m == m.T).all():
-                raise FastoptError(
-                    f"covariance of the state dict is not a symmetric {p} x {p} matrix"
-                )
+        saved = state_dict
+        w, m, root = np.zeros(self.n_params), None, None
+        if self.mode == "qr":
+            root = self._saved(saved, "root", (self.n_params + 1,) * 2)
+            if np.tril(root, -1).any():
+                raise FastoptError("root of the state dict is not an upper triangle")
+        else:
+            w = self._saved(saved, "coef", (self.n_params,))
+            if saved["covariance"] is not None:
+                m = self._saved(saved, "covariance", (self.n_params,) * 2)
+                if not (m == m.T).all():
+                    raise FastoptError("covariance of the state dict is not symmetric")
         counts = tuple(Whole(0)(name, saved[name]) for name in ("n_obs", "n_clipped", "n_passes"))
         innovations = at_least_0("innovations", saved["innovations"])
         unknown = flag("estimates_dispersion", saved["estimates_dispersion"])
         self._make(w, m)
+        if isinstance(self._filter, Information) and root is not None:
+            self._filter.root = root
         self._filter.counts = (counts[0], counts[1], innovations)
         self.n_passes, self._unknown = counts[2], unknown
 
+    @staticmethod
+    def _saved(saved: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Floats:
+        array = np.array(_numbers(name, saved[name]), dtype=np.float64, order="F")
+        if array.shape != shape or not np.isfinite(array).all():
+            raise FastoptError(f"{name} of the state dict is not {shape} of finite numbers")
+        return array
+
     def _options(self) -> dict[str, Any]:
         return {
+            "n_params_or_w0": self.n_params,
             "m0": self.m0,
             "gamma": tuple(None if bound in (0.0, math.inf) else bound for bound in self.gamma),
             "glm_update": self.glm_update,
@@ -489,7 +540,7 @@ class KalmanSGD:
         return {"options": self._options(), "state": self.state_dict()}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        self.__init__(len(saved["state"]["coef"]), **saved["options"])  # type: ignore[misc]
+        self.__init__(**saved["options"])  # type: ignore[misc]
         self.load_state_dict(saved["state"])
 
     def copy(self) -> KalmanSGD:
@@ -527,7 +578,12 @@ class KalmanSGD:
         return made
 
     def __repr__(self) -> str:
-        options = {"n_params": self.n_params, "glm_update": self.glm_update, "n_obs": self.n_obs}
+        options = {
+            "n_params": self.n_params,
+            "mode": self.mode,
+            "glm_update": self.glm_update,
+            "n_obs": self.n_obs,
+        }
         return f"KalmanSGD({', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
 
