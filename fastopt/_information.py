@@ -76,3 +76,12 @@ class Information:
                 return "nonfinite"
             self.root, self.n_obs = np.asfortranarray(np.triu(root)), self.n_obs + len(block)
         return ""
+
+    def absorb(self, other: Information) -> str:
+        """Absorb all rows of another; returns "" or what failed."""
+        n = self.n_params + 1
+        root = dtpqrt(n, min(COLUMNS, n), self.root, other.root.copy(order="F"))[0]
+        if not np.isfinite(root).all():
+            return "nonfinite"
+        self.root, self.n_obs = np.asfortranarray(np.triu(root)), self.n_obs + other.n_obs
+        return ""

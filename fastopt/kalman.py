@@ -78,6 +78,9 @@ class KalmanSGD:
     dispersion : "estimate", optional
         Estimate the dispersion where the family fixes it at 1: bernoulli, poisson,
         negative_binomial.
+    stop : pair, optional
+        ``("trace", tol)``: `converged` is true while dispersion * trace(M) <= tol, the expected
+        squared distance of the coefficients from where they go. Needs ``forgetting=1``.
     max_bytes : int, optional
         Refuse to allocate more than this.
 
@@ -135,6 +138,7 @@ class KalmanSGD:
         forgetting: float = 1.0,
         max_trace: float | None = None,
         dispersion: str | None = None,
+        stop: tuple[str, float] | None = None,
         max_bytes: int | None = None,
     ) -> None:
         w0 = _start(n_params_or_w0)
@@ -157,6 +161,9 @@ class KalmanSGD:
         self.estimates = Choice((None, "estimate"))("dispersion", dispersion) is not None
         if infinite and (self.forgetting < 1.0 or self.glm_update == "explicit"):
             raise FastoptError("mode 'qr' has no forgetting and no explicit form")
+        self.stop = _stop(stop)
+        if self.stop and self.forgetting < 1.0:
+            raise FastoptError(f"stop is {stop!r}, which needs forgetting=1.0")
         self.block = block if block == "auto" else Whole(1, 4096)("block", block)
         self.max_bytes = None if max_bytes is None else Whole(0)("max_bytes", max_bytes)
         rows = _block(self.n_params) if self.block == "auto" else int(self.block)
@@ -414,6 +421,31 @@ class KalmanSGD:
         start = _covariance(self.m0 if m0 is None else m0, self.n_params)
         self._make(self._filter.w, start)
 
+    def merge(self, other: KalmanSGD) -> KalmanSGD:
+        """Absorb all rows that another filter has absorbed, exactly; mode "qr" alone.
+
+        Information adds. A finite m0 would be counted twice, so other modes are refused.
+
+        Returns
+        -------
+        KalmanSGD
+            This object.
+        """
+        if not isinstance(other, KalmanSGD):
+            raise TypeError(f"other is a {type(other).__name__}; a KalmanSGD is needed")
+        if other.n_params != self.n_params:
+            raise FastoptError(f"other has {other.n_params} coefficients, this {self.n_params}")
+        own, others = self._filter, other._filter
+        if not isinstance(own, Information) or not isinstance(others, Information):
+            raise FastoptError(
+                f"modes are {self.mode!r} and {other.mode!r}; 'qr' of both is needed, whose "
+                "information has no start to be counted twice"
+            )
+        self._require_done(own.absorb(others))
+        self.n_passes = max(self.n_passes, other.n_passes)
+        self._unknown |= other._unknown
+        return self
+
     @property
     def coef(self) -> Floats:
         return self._filter.w.copy()
@@ -444,6 +476,13 @@ class KalmanSGD:
             return 1.0
         n, _, innovations = self._filter.counts
         return float(innovations / (n - self.n_params)) if n > self.n_params else math.nan
+
+    @property
+    def converged(self) -> bool:
+        """Whether the stop condition holds, in the first pass; nothing stops by itself."""
+        if self.stop is None or self.n_passes > 1 or self.n_obs <= self.n_params:
+            return False
+        return self.dispersion * self.trace <= self.stop[1]
 
     def covariance(self, scaled: bool = True) -> Floats:
         """Return M, times the dispersion and the number of passes if ``scaled``."""
@@ -533,6 +572,7 @@ class KalmanSGD:
             "forgetting": self.forgetting,
             "max_trace": self.max_trace,
             "dispersion": "estimate" if self.estimates else None,
+            "stop": self.stop,
             "max_bytes": self.max_bytes,
         }
 
@@ -572,7 +612,7 @@ class KalmanSGD:
             entries |= json.loads(str(file["plain"]))
         for name, value in entries.items():
             part, _, key = name.partition(".")
-            saved[part][key] = tuple(value) if key == "gamma" else value
+            saved[part][key] = tuple(value) if isinstance(value, list) else value
         made = cls.__new__(cls)
         made.__setstate__(saved)
         return made
@@ -632,6 +672,14 @@ def _gamma(gamma: object) -> tuple[float, float]:
     if low > high:
         raise FastoptError(f"gamma is {gamma!r}; the lower bound comes first")
     return low, high
+
+
+def _stop(stop: object) -> tuple[str, float] | None:
+    if stop is None:
+        return None
+    if not isinstance(stop, (tuple, list)) or len(stop) != 2:
+        raise TypeError(f"stop is {stop!r}; a pair is needed")
+    return str(Choice(("trace",))("stop[0]", stop[0])), positive("stop[1]", stop[1])
 
 
 def _shape(family: Family, alpha: float | None) -> float:

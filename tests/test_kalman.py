@@ -258,6 +258,33 @@ def test_scale_makes_units_irrelevant():
     close(scaled.coef * units, plain.coef, 1e-9)
 
 
+@pytest.mark.parametrize("n", [200, 1000])
+def test_the_stop_condition_tells_the_distance(n):
+    """Over replications, |w - w*|^2 averages to dispersion * trace(M)."""
+    rng = np.random.default_rng(0)
+    truth, ratios = rng.normal(size=8), []
+    for _ in range(300):
+        X = rng.normal(size=(n, 8)) * np.logspace(0, -1, 8)
+        k = fastopt.KalmanSGD(8, m0=1e4).partial_fit(X, X @ truth + 2 * rng.normal(size=n))
+        ratios.append(np.sum((k.coef - truth) ** 2) / (k.dispersion * k.trace))
+    assert 0.85 <= np.mean(ratios) <= 1.15
+
+
+def test_converged_compares_with_the_tolerance():
+    X, y, w = data(("gaussian", "identity"))
+    reached = fastopt.KalmanSGD(w).partial_fit(X, y)
+    size = reached.dispersion * reached.trace
+    for tolerance, expected in [(0.9 * size, False), (1.1 * size, True)]:
+        k = fastopt.KalmanSGD(w, stop=("trace", tolerance))
+        assert not k.converged
+        assert k.partial_fit(X, y).converged is expected
+        assert k.copy().converged is expected
+    assert not reached.converged
+    for stop in (("time", 1.0), ("trace", 0.0), ("trace", -1.0)):
+        with pytest.raises(FastoptError):
+            fastopt.KalmanSGD(3, stop=stop)
+
+
 # What stays
 
 

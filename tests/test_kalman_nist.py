@@ -117,3 +117,28 @@ def test_copies_and_restart(tmp_path):
     assert k.n_obs == 0
     with pytest.raises(FastoptError):
         _ = k.coef
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (3, 1, 4, 0, 2)])
+def test_merged_shards_are_one_pass(order):
+    X, y, weight = rows()
+    whole = fastopt.KalmanSGD(5, mode="qr").partial_fit(X, y, weight=weight)
+    shards = [
+        fastopt.KalmanSGD(5, mode="qr").partial_fit(X[i::5], y[i::5], weight=weight[i::5])
+        for i in order
+    ]
+    merged = shards[0]
+    for shard in shards[1:]:
+        merged.merge(shard)
+    assert merged.n_obs == 600
+    assert merged.coef == pytest.approx(whole.coef, rel=1e-12)
+    assert merged.covariance() == pytest.approx(whole.covariance(), rel=1e-11, abs=1e-16)
+
+
+def test_merging_what_has_a_start_is_refused():
+    with pytest.raises(FastoptError, match="counted twice"):
+        fastopt.KalmanSGD(5).merge(fastopt.KalmanSGD(5))
+    with pytest.raises(FastoptError, match="4 coefficients"):
+        fastopt.KalmanSGD(5, mode="qr").merge(fastopt.KalmanSGD(4, mode="qr"))
+    with pytest.raises(TypeError):
+        fastopt.KalmanSGD(5, mode="qr").merge(None)
