@@ -1,4 +1,6 @@
-"""Builds fastopt._core: the C of csrc/ and its Cython boundary, against the limited API.
+"""Builds the C of csrc/ and its Cython boundaries, against the limited API.
+
+fastopt._core has all of it but the Kalman filter, whose fastopt._kalman needs SciPy's BLAS.
 
 FASTOPT_OPENMP=0 builds without threads, as does a compiler that has no OpenMP.
 """
@@ -47,27 +49,40 @@ class BuildExt(build_ext):
         return True
 
 
-core = Extension(
+KALMAN = {"csrc/kalman.c", "csrc/families.c"}
+C_FILES = sorted(map(str, Path("csrc").rglob("*.c")))
+HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in {".h", ".inc", ".def"})
+
+
+def extension(name: str, boundary: list[str], sources: list[str]) -> Extension:
+    return Extension(
+        name,
+        sources=[boundary[0], *sources],
+        depends=[*boundary[1:], *HEADERS],
+        include_dirs=["csrc", np.get_include()],
+        define_macros=[
+            ("FO_CFLAGS", '"' + " ".join(CFLAGS) + '"'),
+            ("Py_LIMITED_API", LIMITED_API),
+            ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+        ],
+        extra_compile_args=[*CFLAGS],
+        extra_link_args=[],
+        py_limited_api=True,
+    )
+
+
+core = extension(
     "fastopt._core",
-    sources=["fastopt/_core.pyx", *sorted(map(str, Path("csrc").rglob("*.c")))],
-    depends=[
-        "fastopt/_csrc.pxd",
-        *sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in {".h", ".inc", ".def"}),
-    ],
-    include_dirs=["csrc", np.get_include()],
-    define_macros=[
-        ("FO_CFLAGS", '"' + " ".join(CFLAGS) + '"'),
-        ("Py_LIMITED_API", LIMITED_API),
-        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-        ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
-    ],
-    extra_compile_args=CFLAGS,
-    extra_link_args=[],
-    py_limited_api=True,
+    ["fastopt/_core.pyx", "fastopt/_csrc.pxd"],
+    [name for name in C_FILES if name not in KALMAN],
+)
+kalman = extension(
+    "fastopt._kalman", ["fastopt/_kalman.pyx", "fastopt/_ckalman.pxd"], sorted(KALMAN)
 )
 
 setup(
-    ext_modules=cythonize([core], build_dir="build", language_level=3),
+    ext_modules=cythonize([core, kalman], build_dir="build", language_level=3),
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

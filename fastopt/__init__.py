@@ -32,6 +32,7 @@ if _TYPE_CHECKING:
     from fastopt import models, schedules
     from fastopt.batching import Batches
     from fastopt.conventions import create
+    from fastopt.kalman import KalmanSGD
     from fastopt.training import minimize
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "Adamax",
     "Batches",
     "FastoptError",
+    "KalmanSGD",
     "NAdam",
     "RMSprop",
     "create",
@@ -56,6 +58,7 @@ __all__ = [
 # Loaded on first use, to keep `import fastopt` light: where each name lives.
 _LAZY = {
     "Batches": "fastopt.batching",
+    "KalmanSGD": "fastopt.kalman",
     "create": "fastopt.conventions",
     "minimize": "fastopt.training",
     "models": "fastopt.models",

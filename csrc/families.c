@@ -1,0 +1,186 @@
+/* See families.h. */
+#include "families.h"
+
+#include <math.h>
+
+#define ROOT_HALF 0.70710678118654752440
+
+/* Beyond this exp() would leave the range; a score only needs to stay huge there. */
+static double bounded_exp(double z)
+{
+    return exp(z > 700.0 ? 700.0 : z < -700.0 ? -700.0 : z);
+}
+
+/* phi(z) / Phi(z), the inverse Mills ratio at -z; Phi underflows below -37. */
+static double mills(double z)
+{
+    const double root_two_over_pi = 0.79788456080286535588;
+    if (z > -10.0)
+        return root_two_over_pi * exp(-0.5 * z * z) / erfc(-z * ROOT_HALF);
+    /* Laplace's continued fraction: x + 1/(x + 2/(x + 3/(x + ...))), x = -z. */
+    double tail = -z;
+    for (int k = 60; k >= 1; k--)
+        tail = -z + k / tail;
+    return tail;
+}
+
+static fo_observation gaussian_identity(double y, double z)
+{
+    return (fo_observation){z, 1.0, 1.0, y - z, 1.0, 1.0};
+}
+
+static fo_observation bernoulli_logit(double y, double z)
+{
+    const double e = exp(-fabs(z)), small = e / (1.0 + e), large = 1.0 / (1.0 + e);
+    const double m = z >= 0 ? large : small, variance = small * large;
+    /* y - m without cancellation where m is near 1: (1 - m) - (1 - y). */
+    const double residual = z >= 0 ? small - (1.0 - y) : y - m;
+    return (fo_observation){m, variance, variance, residual, variance, variance};
+}
+
+static fo_observation bernoulli_probit(double y, double z)
+{
+    const double lower = mills(z), upper = mills(-z); /* phi/Phi and phi/(1 - Phi) */
+    const double m = 0.5 * erfc(-z * ROOT_HALF), q = 0.5 * erfc(z * ROOT_HALF);
+    const double slope = 0.39894228040143267794 * exp(-0.5 * z * z);
+    return (fo_observation){m,
+                            slope,
+                            m * q,
+                            y * lower - (1.0 - y) * upper,
+                            lower * upper,
+                            y * lower * (lower + z) + (1.0 - y) * upper * (upper - z)};
+}
+
+static fo_observation bernoulli_cloglog(double y, double z)
+{
+    const double e = bounded_exp(z), keep = exp(-e), m = -expm1(-e);
+    const double odds = e / expm1(e); /* slope / m */
+    return (fo_observation){m,        e * keep,
+                            m * keep, y * odds - (1.0 - y) * e,
+                            e * odds, y * odds * (odds + e - 1.0) + (1.0 - y) * e};
+}
+
+static fo_observation poisson_log(double y, double z)
+{
+    const double m = bounded_exp(z);
+    return (fo_observation){m, m, m, y - m, m, m};
+}
+
+static fo_observation gamma_log(double y, double z)
+{
+    const double m = bounded_exp(z);
+    return (fo_observation){m, m, m * m, y / m - 1.0, 1.0, y / m};
+}
+
+static fo_observation gamma_inverse(double y, double z)
+{
+    const double m = z > 0.0 ? 1.0 / z : NAN;
+    return (fo_observation){m, -m * m, m * m, m - y, m * m, m * m};
+}
+
+static fo_observation negative_binomial_log(double alpha, double y, double z)
+{
+    const double m = bounded_exp(z), spread = 1.0 + alpha * m, weight = m / spread;
+    return (fo_observation){m,          m,
+                            m * spread, (y - m) / spread,
+                            weight,     weight * ((1.0 + alpha * y) / spread)};
+}
+
+fo_observation fo_observe(fo_family family, double alpha, double y, double z)
+{
+    switch (family) {
+    case FO_GAUSSIAN_IDENTITY:
+        return gaussian_identity(y, z);
+    case FO_BERNOULLI_LOGIT:
+        return bernoulli_logit(y, z);
+    case FO_BERNOULLI_PROBIT:
+        return bernoulli_probit(y, z);
+    case FO_BERNOULLI_CLOGLOG:
+        return bernoulli_cloglog(y, z);
+    case FO_POISSON_LOG:
+        return poisson_log(y, z);
+    case FO_GAMMA_LOG:
+        return gamma_log(y, z);
+    case FO_GAMMA_INVERSE:
+        return gamma_inverse(y, z);
+    default:
+        return negative_binomial_log(alpha, y, z);
+    }
+}
+
+/* Where the score is 0; infinite for y on the edge.  Probit has none in closed form. */
+static double link_of(fo_family family, double y, double otherwise)
+{
+    switch (family) {
+    case FO_BERNOULLI_LOGIT:
+        return log(y / (1.0 - y));
+    case FO_BERNOULLI_CLOGLOG:
+        return log(-log1p(-y));
+    case FO_POISSON_LOG:
+    case FO_GAMMA_LOG:
+    case FO_NEGATIVE_BINOMIAL_LOG:
+        return log(y);
+    default:
+        return otherwise;
+    }
+}
+
+/* z^2 - (eta - scale y) z - scale = 0 has one positive root, whatever the sign of eta.
+ */
+static double implicit_gamma_inverse(double y, double eta, double scale)
+{
+    const double b = eta - scale * y, root = hypot(b, 2.0 * sqrt(scale));
+    return b > 0.0 ? 0.5 * (b + root) : 2.0 * scale / (root - b);
+}
+
+double fo_implicit(fo_family family, double alpha, double y, double prior, double eta,
+                   double g)
+{
+    const double scale = g * prior;
+    if (!(scale > 0.0))
+        return eta;
+    if (family == FO_GAUSSIAN_IDENTITY)
+        return (eta + scale * y) / (1.0 + scale);
+    if (family == FO_GAMMA_INVERSE)
+        return implicit_gamma_inverse(y, eta, scale);
+
+    /* f(z) = z - eta - scale * score(z) rises; its root lies between eta and both
+     * eta + scale * score(eta) and link(y), whichever is nearer. */
+    const double move = scale * fo_observe(family, alpha, y, eta).score;
+    if (eta + move == eta)
+        return eta;
+    const double way = move < 0.0 ? -1.0 : 1.0;
+    double reach = fmin(fabs(move), fabs(link_of(family, y, INFINITY) - eta));
+    /* A far end where exp() is huge would cost a thousand bisections: double from eta.
+     */
+    double near = 0.0, far = 1.0;
+    while (far < reach) {
+        const double z = eta + way * far;
+        if (way * (z - eta - scale * fo_observe(family, alpha, y, z).score) >= 0.0)
+            break;
+        near = far;
+        far *= 2.0;
+    }
+    reach = fmin(reach, far);
+    double low = eta + way * (way > 0.0 ? near : reach);
+    double high = eta + way * (way > 0.0 ? reach : near);
+
+    double z = way > 0.0 ? low : high, step = high - low;
+    for (int i = 0; i < 200; i++) {
+        const fo_observation at = fo_observe(family, alpha, y, z);
+        const double f = z - eta - scale * at.score;
+        if (f == 0.0)
+            return z;
+        *(f < 0.0 ? &low : &high) = z;
+        double next = z - f / (1.0 + scale * at.fall);
+        /* Strictly inside, and half the step before: else an end of the bracket or a
+         * cycle on the sigmoid could be taken for the root. */
+        if (!(next > low && next < high) || fabs(next - z) > 0.5 * step)
+            next = low + 0.5 * (high - low);
+        step = fabs(next - z);
+        if (step <= 1e-16 * (fabs(next) + fabs(eta)) || !(next > low && next < high))
+            return next;
+        z = next;
+    }
+    return z;
+}

@@ -1,0 +1,249 @@
+/* See kalman.h. */
+#include "kalman.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+double fo_kalman_trace(const fo_kalman *k)
+{
+    double trace = 0.0;
+    for (int64_t i = 0; i < k->p; i++)
+        trace += k->m[i * k->p + i];
+    return trace;
+}
+
+int64_t fo_nonfinite_row(const double *x, int64_t ldx, int64_t n, int64_t p)
+{
+    const uint64_t magnitude = 0x7fffffffffffffff, one = 0x0010000000000000;
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t carried = 0; /* into the sign, where the exponent is all ones */
+        for (int64_t j = 0; j < p; j++) {
+            uint64_t bits;
+            memcpy(&bits, x + i * ldx + j, sizeof bits);
+            carried |= (bits & magnitude) + one;
+        }
+        if (carried >> 63)
+            return i;
+    }
+    return -1;
+}
+
+/* row[i] -= sum over l < j of b[l] c[l][j] c[l][i], for j <= i < n: four l at a time.
+ */
+static void deflate(double *restrict row, const double *restrict c,
+                    const double *restrict b, int64_t ld, int64_t j, int64_t n)
+{
+    int64_t l = 0;
+    for (; l + 4 <= j; l += 4) {
+        const double *c0 = c + l * ld, *c1 = c0 + ld, *c2 = c1 + ld, *c3 = c2 + ld;
+        const double f0 = b[l] * c0[j], f1 = b[l + 1] * c1[j];
+        const double f2 = b[l + 2] * c2[j], f3 = b[l + 3] * c3[j];
+        for (int64_t i = j; i < n; i++)
+            row[i] -= (f0 * c0[i] + f1 * c1[i]) + (f2 * c2[i] + f3 * c3[i]);
+    }
+    for (; l < j; l++) {
+        const double f = b[l] * c[l * ld + j];
+        for (int64_t i = j; i < n; i++)
+            row[i] -= f * c[l * ld + i];
+    }
+}
+
+typedef struct {
+    double alpha, b; /* w += alpha v, M -= b v v' */
+    double innovation;
+    int clipped;
+} gain;
+
+/* One observation at linear predictor eta, where g = x'Mx. */
+static gain gain_of(const fo_glm *glm, double y, double prior, double eta, double g)
+{
+    if (!glm->is_explicit) {
+        const double z = fo_implicit(glm->family, glm->shape, y, prior, eta, g);
+        const fo_observation at = fo_observe(glm->family, glm->shape, y, z);
+        const double w = prior * at.weight, inflated = 1.0 + w * g, miss = y - at.mean;
+        /* Where w is large, z is near link(y) and its score has few digits left. */
+        const double alpha = w * g < 1.0 ? prior * at.score : (z - eta) / g;
+        /* For the Gaussian (y - z)^2 (1 + g) = (y - eta)^2 / (1 + g), the innovation.
+         */
+        const double innovation = miss == 0.0 || prior == 0.0
+                                      ? 0.0
+                                      : prior * (miss * miss / at.variance) * inflated;
+        return (gain){alpha, w / inflated, innovation, 0};
+    }
+    const fo_observation at = fo_observe(glm->family, glm->shape, y, eta);
+    const double v = at.variance;
+    const double clipped = v < glm->gamma_min   ? glm->gamma_min
+                           : v > glm->gamma_max ? glm->gamma_max
+                                                : v;
+    double score = prior * at.score, w = prior * at.weight;
+    if (clipped != v) {
+        score = prior * (y - at.mean) * (at.slope / clipped);
+        w = prior * at.slope * (at.slope / clipped);
+    }
+    const double inflated = 1.0 + w * g, miss = y - at.mean;
+    return (gain){
+        score / inflated, w / inflated,
+        miss == 0.0 || prior == 0.0 ? 0.0 : prior * (miss * miss / clipped) / inflated,
+        clipped != v};
+}
+
+static double squared_length(const double *x, int64_t n)
+{
+    double sum[8] = {0.0}, tail = 0.0; /* lanes, so that the loop vectorises */
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int lane = 0; lane < 8; lane++)
+            sum[lane] += x[i + lane] * x[i + lane];
+    for (; i < n; i++)
+        tail += x[i] * x[i];
+    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) +
+           ((sum[4] + sum[5]) + (sum[6] + sum[7])) + tail;
+}
+
+/* One block of n rows.  With U = X M, G = U X' and eta = X w, what row j meets follows
+ * from scalars alone: c[j][i] = x_j' M_j x_i = G[j][i] - sum_{l<j} b[l] c[l][j]
+ * c[l][i].  Then V = T^-1 U with T[i][j] = b[j] c[j][i] unit lower, w += V' alpha, M -=
+ * V' diag(b) V.
+ *
+ * Forgetting: row j meets M_j = a N_j, a the product of 1/keep so far.  N is deflated
+ * by b a, and w moves by alpha a along N x; M = a N at the end. */
+static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *glm,
+                              double *x, int ldx, const double *y, const double *weight,
+                              int n, double inflate)
+{
+    double *u = k->u, *c = k->c, *eta = k->scalars, *alpha = eta + k->block;
+    double *b = alpha + k->block, *w = b + k->block;
+    int p = k->p, unit = 1;
+    double one = 1.0, zero = 0.0;
+
+    if (n == 1)
+        blas->symv("L", &p, &one, k->m, &p, x, &unit, &zero, u, &unit);
+    else
+        blas->symm("L", "L", &p, &n, &one, k->m, &p, x, &ldx, &zero, u, &p);
+    if (k->n_pending) {
+        int h = k->n_pending;
+        double minus_one = -1.0;
+        blas->gemm("T", "N", &h, &n, &p, &one, k->pending, &p, x, &ldx, &zero, c, &h);
+        blas->gemm("N", "N", &p, &n, &h, &minus_one, k->pending, &p, c, &h, &one, u,
+                   &p);
+    }
+    blas->gemm("T", "N", &n, &n, &p, &one, u, &p, x, &ldx, &zero, c, &n);
+    if (glm->is_change)
+        memset(eta, 0, (size_t)n * sizeof *eta);
+    else
+        blas->gemv("T", &p, &n, &one, x, &ldx, k->w, &unit, &zero, eta, &unit);
+
+    double a = 1.0, innovations = 0.0, sum = 0.0;
+    int64_t n_clipped = 0;
+    for (int64_t j = 0; j < n; j++) {
+        double *row = c + j * n;
+        deflate(row, c, b, n, j, n);
+        a *= inflate;
+        if (!(row[j] > 0.0)) {
+            const double least = -4.0 * DBL_EPSILON * squared_length(x + j * ldx, p);
+            if (row[j] < least * fo_kalman_trace(k))
+                return FO_KALMAN_INDEFINITE;
+            row[j] = 0.0; /* M x is 0, up to rounding: this row says nothing */
+        }
+        const double prior = weight ? weight[j] : 1.0;
+        const gain got = gain_of(glm, y[j], prior, eta[j], a * row[j]);
+        innovations += got.innovation;
+        n_clipped += got.clipped;
+        alpha[j] = row[j] > 0.0 ? a * got.alpha : 0.0;
+        b[j] = row[j] > 0.0 ? a * got.b : 0.0;
+        if (!isfinite(alpha[j] + b[j] + got.innovation))
+            return FO_KALMAN_NONFINITE;
+        for (int64_t i = j + 1; i < n; i++)
+            eta[i] += alpha[j] * row[i];
+    }
+
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t i = j + 1; i < n; i++)
+            c[j * n + i] *= b[j];
+    if (n > 1)
+        blas->trsm("R", "L", "T", "U", &p, &n, &one, c, &n, u, &p);
+    memcpy(w, k->w, (size_t)p * sizeof *w);
+    blas->gemv("N", &p, &n, &one, u, &p, alpha, &unit, &one, w, &unit);
+    for (int64_t j = 0; j < n; j++) {
+        const double root = sqrt(b[j]);
+        for (int64_t i = 0; i < p; i++)
+            u[j * p + i] *= root;
+        sum += squared_length(u + j * p, p);
+    }
+    for (int64_t i = 0; i < p; i++)
+        sum += fabs(w[i]);
+    if (!isfinite(sum))
+        return FO_KALMAN_NONFINITE;
+
+    double minus = -a;
+    memcpy(k->w, w, (size_t)p * sizeof *w);
+    if (inflate == 1.0 && 4 * n <= k->block) {
+        if (k->n_pending + n > k->block)
+            fo_kalman_settle(k, blas);
+        memcpy(k->pending + (int64_t)k->n_pending * p, u, (size_t)n * p * sizeof *u);
+        k->n_pending += n;
+    } else {
+        fo_kalman_settle(k, blas);
+        blas->syrk("L", "N", &p, &n, &minus, u, &p, &a, k->m, &p);
+    }
+    k->innovations += innovations;
+    k->n_clipped += n_clipped;
+    k->n_obs += n;
+    return FO_KALMAN_OK;
+}
+
+void fo_kalman_settle(fo_kalman *k, const fo_blas *blas)
+{
+    double minus_one = -1.0, one = 1.0;
+    if (k->n_pending)
+        blas->syrk("L", "N", &k->p, &k->n_pending, &minus_one, k->pending, &k->p, &one,
+                   k->m, &k->p);
+    k->n_pending = 0;
+}
+
+void fo_kalman_inflate(fo_kalman *k, const fo_blas *blas)
+{
+    fo_kalman_settle(k, blas);
+    if (k->keep < 1.0 && fo_kalman_trace(k) < k->max_trace)
+        for (int64_t i = 0; i < (int64_t)k->p * k->p; i++)
+            k->m[i] /= k->keep;
+}
+
+/* How many of the next `most` rows may inflate M whatever they hold: a row never adds
+ * to the trace.  0 if the trace is at its cap.  A block that inflates by more than 2 in
+ * all would lose digits of its last rows. */
+static int64_t rows_to_inflate(const fo_kalman *k, int64_t most)
+{
+    double trace = fo_kalman_trace(k), inflated = 1.0;
+    int64_t n = 0;
+    while (n < most && trace < k->max_trace && (n == 0 || inflated / k->keep <= 2.0)) {
+        trace /= k->keep;
+        inflated /= k->keep;
+        n++;
+    }
+    return n;
+}
+
+fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm *glm,
+                                double *x, int64_t ldx, const double *y,
+                                const double *weight, int64_t n)
+{
+    for (int64_t i = 0; i < n;) {
+        int64_t rows = n - i < k->block ? n - i : k->block;
+        double inflate = 1.0;
+        if (k->keep < 1.0 && !glm->is_change) {
+            fo_kalman_settle(k, blas);
+            const int64_t free = rows_to_inflate(k, rows);
+            inflate = free ? 1.0 / k->keep : 1.0;
+            rows = free ? free : 1;
+        }
+        const fo_kalman_status status =
+            block(k, blas, glm, x + i * ldx, (int)ldx, y + i, weight ? weight + i : 0,
+                  (int)rows, inflate);
+        if (status != FO_KALMAN_OK)
+            return status;
+        i += rows;
+    }
+    return FO_KALMAN_OK;
+}

@@ -1,0 +1,85 @@
+# csrc/kalman.h and csrc/families.h for Cython.
+from libc.stdint cimport int64_t
+
+
+cdef extern from "families.h" nogil:
+    ctypedef enum fo_family:
+        FO_GAUSSIAN_IDENTITY
+        FO_BERNOULLI_LOGIT
+        FO_BERNOULLI_PROBIT
+        FO_BERNOULLI_CLOGLOG
+        FO_POISSON_LOG
+        FO_GAMMA_LOG
+        FO_GAMMA_INVERSE
+        FO_NEGATIVE_BINOMIAL_LOG
+
+    ctypedef struct fo_observation:
+        double mean
+        double slope
+        double variance
+        double score
+        double weight
+        double fall
+
+    fo_observation fo_observe(fo_family family, double alpha, double y, double z)
+    double fo_implicit(fo_family family, double alpha, double y, double prior, double eta,
+                       double g)
+
+
+cdef extern from "kalman.h" nogil:
+    ctypedef struct fo_blas:
+        void (*symm)(
+            char *, char *, int *, int *, double *, double *, int *, double *,
+            int *, double *, double *, int *) noexcept nogil
+        void (*gemm)(
+            char *, char *, int *, int *, int *, double *, double *, int *,
+            double *, int *, double *, double *, int *) noexcept nogil
+        void (*gemv)(
+            char *, int *, int *, double *, double *, int *, double *, int *,
+            double *, double *, int *) noexcept nogil
+        void (*symv)(
+            char *, int *, double *, double *, int *, double *, int *, double *,
+            double *, int *) noexcept nogil
+        void (*trsm)(
+            char *, char *, char *, char *, int *, int *, double *, double *,
+            int *, double *, int *) noexcept nogil
+        void (*syrk)(
+            char *, char *, int *, int *, double *, double *, int *, double *,
+            double *, int *) noexcept nogil
+
+    ctypedef struct fo_glm:
+        fo_family family
+        double shape
+        int is_change
+        int is_explicit
+        double gamma_min
+        double gamma_max
+
+    ctypedef struct fo_kalman:
+        int p
+        int block
+        int n_pending
+        double *w
+        double *m
+        double *pending
+        double *u
+        double *c
+        double *scalars
+        double keep
+        double max_trace
+        double innovations
+        int64_t n_obs
+        int64_t n_clipped
+
+    ctypedef enum fo_kalman_status:
+        FO_KALMAN_OK
+        FO_KALMAN_INDEFINITE
+        FO_KALMAN_NONFINITE
+
+    fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm *glm,
+                                    double *x, int64_t ldx, const double *y,
+                                    const double *weight, int64_t n)
+    void fo_kalman_settle(fo_kalman *k, const fo_blas *blas)
+    void fo_kalman_inflate(fo_kalman *k, const fo_blas *blas)
+    double fo_kalman_trace(const fo_kalman *k)
+    int64_t fo_nonfinite_row(const double *x, int64_t ldx, int64_t n, int64_t p)

@@ -1,0 +1,47 @@
+from typing import Any
+
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+FAMILIES: dict[tuple[str, str], int]
+
+class Filter:
+    w: Floats
+    @property
+    def m(self) -> Floats: ...
+    counts: tuple[int, int, float]
+    def __init__(
+        self,
+        w: Floats,
+        m: Floats,
+        pending: Floats,
+        u: Floats,
+        c: Floats,
+        scalars: Floats,
+        keep: float,
+        max_trace: float,
+    ) -> None: ...
+    def change(self, x: Floats, y: Floats) -> str: ...
+    def inflate(self) -> None: ...
+    def trace(self) -> float: ...
+    def rows(
+        self,
+        family: tuple[str, str],
+        shape: float,
+        is_explicit: bool,
+        gamma_min: float,
+        gamma_max: float,
+        x: Floats,
+        y: Floats,
+        weight: Floats | None,
+        at_once: int,
+    ) -> str: ...
+
+def nonfinite_row(x: Floats) -> int: ...
+def observe(
+    family: tuple[str, str], shape: float, y: float, z: float
+) -> tuple[float, float, float, float, float, float]: ...
+def implicit(
+    family: tuple[str, str], shape: float, y: float, prior: float, eta: float, g: float
+) -> float: ...

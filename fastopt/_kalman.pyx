@@ -1,0 +1,185 @@
+"""The boundary of csrc/kalman.c: BLAS as pointers, the run of rows without the lock."""
+
+from fastopt._errors import FastoptError
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t
+from scipy.linalg.cython_blas cimport dgemm, dgemv, dsymm, dsymv, dsyrk, dtrsm
+
+from fastopt._ckalman cimport *
+
+cnp.import_array()
+
+cdef fo_blas BLAS
+BLAS.symm, BLAS.gemm, BLAS.gemv = dsymm, dgemm, dgemv
+BLAS.symv, BLAS.trsm, BLAS.syrk = dsymv, dtrsm, dsyrk
+
+FAMILIES = {
+    ("gaussian", "identity"): FO_GAUSSIAN_IDENTITY,
+    ("bernoulli", "logit"): FO_BERNOULLI_LOGIT,
+    ("bernoulli", "probit"): FO_BERNOULLI_PROBIT,
+    ("bernoulli", "cloglog"): FO_BERNOULLI_CLOGLOG,
+    ("poisson", "log"): FO_POISSON_LOG,
+    ("gamma", "log"): FO_GAMMA_LOG,
+    ("gamma", "inverse"): FO_GAMMA_INVERSE,
+    ("negative_binomial", "log"): FO_NEGATIVE_BINOMIAL_LOG,
+}
+
+
+cdef class Filter:
+    """Coefficients w, covariance m (Fortran order, its lower triangle), and their counts."""
+    cdef fo_kalman c
+    cdef readonly cnp.ndarray w
+    cdef cnp.ndarray array
+    cdef tuple work
+    cdef bint busy
+
+    def __cinit__(self, cnp.ndarray w, cnp.ndarray m, cnp.ndarray pending, cnp.ndarray u,
+                  cnp.ndarray c, cnp.ndarray scalars, double keep, double max_trace):
+        cdef int64_t p = cnp.PyArray_SIZE(w), block = cnp.PyArray_SIZE(u) // p
+        for array, size in (
+            (w, p), (m, p * p), (pending, block * p), (u, block * p),
+            (c, block * block),
+            (scalars, 3 * block + p),
+        ):
+            if not (array.dtype.char == "d" and array.size == size and array.flags.forc
+                    and array.flags.writeable and array.flags.aligned):
+                raise FastoptError("Filter: an array is not of the form needed")
+        self.w, self.array, self.work = w, m, (pending, u, c, scalars)
+        self.c.p, self.c.block = p, block
+        self.c.w = <double *>cnp.PyArray_DATA(w)
+        self.c.m = <double *>cnp.PyArray_DATA(m)
+        self.c.pending = <double *>cnp.PyArray_DATA(pending)
+        self.c.u = <double *>cnp.PyArray_DATA(u)
+        self.c.c = <double *>cnp.PyArray_DATA(c)
+        self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
+        self.c.keep, self.c.max_trace = keep, max_trace
+
+    @property
+    def counts(self):
+        """(n_obs, n_clipped, innovations), to read and to set."""
+        return self.c.n_obs, self.c.n_clipped, self.c.innovations
+
+    @counts.setter
+    def counts(self, tuple values):
+        self.c.n_obs, self.c.n_clipped, self.c.innovations = values
+
+    @property
+    def m(self):
+        """The covariance, all that is pending written."""
+        self.require_idle()
+        fo_kalman_settle(&self.c, &BLAS)
+        return self.array
+
+    def trace(self):
+        self.require_idle()
+        fo_kalman_settle(&self.c, &BLAS)
+        return fo_kalman_trace(&self.c)
+
+    def require_idle(self):
+        """Raise if a call is running."""
+        if self.busy:
+            raise FastoptError("a call of this filter is running, maybe in another thread")
+
+    def change(self, cnp.ndarray x, cnp.ndarray y):
+        """Absorb at most a block of rows, of unit variance, where y is y - x'w."""
+        cdef fo_glm glm
+        glm.family, glm.shape, glm.is_change, glm.is_explicit = FO_GAUSSIAN_IDENTITY, 0, 1, 0
+        require_rows(x, self.c.p)
+        if not is_plain(y) or len(x) != len(y):
+            raise FastoptError("Filter: y is not of the form needed")
+        self.require_idle()
+        self.busy = True
+        try:
+            return self.run(&glm, x, row_stride(x), y, None, len(y), len(y))
+        finally:
+            self.busy = False
+
+    def inflate(self):
+        """Forget once."""
+        self.require_idle()
+        fo_kalman_inflate(&self.c, &BLAS)
+
+    def rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
+             double gamma_max, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
+             int64_t at_once):
+        """Absorb rows in runs of `at_once`, between which signals are answered.
+
+        Returns "" or what failed; the state is then that before the failing block.
+        """
+        cdef fo_glm glm
+        cdef int64_t n = cnp.PyArray_SIZE(y)
+        require_rows(x, self.c.p)
+        cdef int64_t ldx = row_stride(x)
+        if len(x) != n or not is_plain(y) or not (weight is None or is_plain(weight)):
+            raise FastoptError("Filter: y or weight is not of the form needed")
+        if weight is not None and cnp.PyArray_SIZE(weight) != n:
+            raise FastoptError("Filter: one weight for each row is needed")
+        glm.is_change = 0
+        glm.family, glm.shape, glm.is_explicit = FAMILIES[family], shape, is_explicit
+        glm.gamma_min, glm.gamma_max = gamma_min, gamma_max
+        self.require_idle()
+        self.busy = True
+        try:
+            return self.run(&glm, x, ldx, y, weight, n, at_once)
+        finally:
+            self.busy = False
+
+    cdef str run(self, const fo_glm *glm, cnp.ndarray x, int64_t ldx, cnp.ndarray y,
+                 cnp.ndarray weight, int64_t n, int64_t at_once):
+        cdef fo_kalman_status status
+        cdef int64_t i = 0, now
+        while i < n:
+            now = min(n - i, at_once)
+            with nogil:
+                status = fo_kalman_rows(
+                    &self.c, &BLAS, glm,
+                    <double *>cnp.PyArray_DATA(x) + i * ldx, ldx,
+                    <double *>cnp.PyArray_DATA(y) + i,
+                    <double *>cnp.PyArray_DATA(weight) + i if weight is not None else NULL,
+                    now,
+                )
+            if status == FO_KALMAN_INDEFINITE:
+                return "indefinite"
+            if status == FO_KALMAN_NONFINITE:
+                return "nonfinite"
+            i += now
+            PyErr_CheckSignals()
+        return ""
+
+
+def nonfinite_row(cnp.ndarray x):
+    """The first row of a matrix with a NaN or an infinity, or -1."""
+    cdef int64_t row, n = x.shape[0], p = x.shape[1]
+    require_rows(x, p)
+    cdef int64_t ldx = row_stride(x)
+    with nogil:
+        row = fo_nonfinite_row(<double *>cnp.PyArray_DATA(x), ldx, n, p)
+    return row
+
+
+def observe(tuple family, double shape, double y, double z):
+    """The mean at linear predictor z, its slope, the variance, the score, the weight."""
+    cdef fo_observation at = fo_observe(FAMILIES[family], shape, y, z)
+    return at.mean, at.slope, at.variance, at.score, at.weight, at.fall
+
+
+def implicit(tuple family, double shape, double y, double prior, double eta, double g):
+    """The linear predictor after an implicit update."""
+    return fo_implicit(FAMILIES[family], shape, y, prior, eta, g)
+
+
+cdef bint is_plain(cnp.ndarray array):
+    return array.dtype.char == "d" and cnp.PyArray_ISCARRAY_RO(array)
+
+
+cdef int64_t row_stride(cnp.ndarray x):
+    return x.strides[0] // x.itemsize if x.shape[0] > 1 else x.shape[1]
+
+
+cdef require_rows(cnp.ndarray x, int64_t p):
+    if (x.ndim != 2 or x.shape[1] != p or x.dtype.char != "d" or not x.flags.aligned
+            or (p > 1 and x.strides[1] != x.itemsize) or x.strides[0] % x.itemsize
+            or (x.shape[0] > 1 and x.strides[0] < p * x.itemsize)):
+        raise FastoptError("Filter: rows are not of the form needed")

@@ -1,0 +1,77 @@
+"""Families of observations: their links, the values an observation may take, their dispersion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastopt._errors import FastoptError
+
+__all__ = ["FAMILIES", "Family", "family_of"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is known of a family.
+
+    Attributes
+    ----------
+    name : str
+    links : tuple of str
+        The links there are, the default first.
+    low, high : float
+        The range of an observation.
+    open_low : bool
+        Whether ``low`` itself is no value an observation may take.
+    known_dispersion : bool
+        Whether the dispersion is 1, not to be estimated.
+    """
+
+    name: str
+    links: tuple[str, ...]
+    low: float = -np.inf
+    high: float = np.inf
+    open_low: bool = False
+    known_dispersion: bool = False
+
+    def link(self, link: object) -> str:
+        """Return the link, None standing for the default."""
+        if link is None:
+            return self.links[0]
+        if link not in self.links or not isinstance(link, str):
+            allowed = ", ".join(map(repr, self.links))
+            raise FastoptError(f"link is {link!r} for the {self.name} family; allowed: {allowed}")
+        return link
+
+    def require_domain(self, y: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+        """Raise an error that names the first observation outside the family's range."""
+        below = y <= self.low if self.open_low else y < self.low
+        bad = np.flatnonzero(~np.isfinite(y) | below | (y > self.high))
+        if bad.size:
+            sign = "<" if self.open_low else "<="
+            high = "" if self.high == np.inf else f" <= {self.high:g}"
+            domain = "any finite number" if self.low == -np.inf else f"{self.low:g} {sign} y{high}"
+            raise FastoptError(
+                f"y[{bad[0]}] is {y[bad[0]]}; the {self.name} family allows {domain}"
+            )
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("gaussian", ("identity",)),
+        Family("bernoulli", ("logit", "probit", "cloglog"), 0.0, 1.0, known_dispersion=True),
+        Family("poisson", ("log",), 0.0, known_dispersion=True),
+        Family("gamma", ("log", "inverse"), 0.0, open_low=True),
+        Family("negative_binomial", ("log",), 0.0, known_dispersion=True),
+    )
+}
+
+
+def family_of(name: object) -> Family:
+    """Return the family of that name."""
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise FastoptError(f"family is {name!r}; allowed: {', '.join(map(repr, FAMILIES))}")
+    return FAMILIES[name]
