@@ -125,8 +125,7 @@ static double link_of(fo_family family, double y, double otherwise)
     }
 }
 
-/* z^2 - (eta - scale y) z - scale = 0 has one positive root, whatever the sign of eta.
- */
+/* z^2 - (eta - scale y) z - scale = 0 has one positive root for any eta. */
 static double implicit_gamma_inverse(double y, double eta, double scale)
 {
     const double b = eta - scale * y, root = hypot(b, 2.0 * sqrt(scale));
@@ -151,8 +150,7 @@ double fo_implicit(fo_family family, double alpha, double y, double prior, doubl
         return eta;
     const double way = move < 0.0 ? -1.0 : 1.0;
     double reach = fmin(fabs(move), fabs(link_of(family, y, INFINITY) - eta));
-    /* A far end where exp() is huge would cost a thousand bisections: double from eta.
-     */
+    /* From a far end where exp() is huge bisection takes long: double from eta. */
     double near = 0.0, far = 1.0;
     while (far < reach) {
         const double z = eta + way * far;

@@ -83,7 +83,7 @@ int64_t fo_gather(const void *src, int64_t n_src, ptrdiff_t stride, size_t row_b
 
 typedef struct {
     const char *name;
-    int n_states, n_hp;
+    int n_states;
     const char *hp_names; /* "lr, beta1, ..." */
 } fo_rule_info;
 

@@ -29,8 +29,7 @@ int64_t fo_nonfinite_row(const double *x, int64_t ldx, int64_t n, int64_t p)
     return -1;
 }
 
-/* row[i] -= sum over l < j of b[l] c[l][j] c[l][i], for j <= i < n: four l at a time.
- */
+/* row[i] -= sum over l < j of b[l] c[l][j] c[l][i], j <= i < n, four l at a time. */
 static void deflate(double *restrict row, const double *restrict c,
                     const double *restrict b, int64_t ld, int64_t j, int64_t n)
 {
@@ -64,8 +63,7 @@ static gain gain_of(const fo_glm *glm, double y, double prior, double eta, doubl
         const double w = prior * at.weight, inflated = 1.0 + w * g, miss = y - at.mean;
         /* Where w is large, z is near link(y) and its score has few digits left. */
         const double alpha = w * g < 1.0 ? prior * at.score : (z - eta) / g;
-        /* For the Gaussian (y - z)^2 (1 + g) = (y - eta)^2 / (1 + g), the innovation.
-         */
+        /* For the Gaussian (y - z)^2 (1 + g) = (y - eta)^2 / (1 + g). */
         const double innovation = miss == 0.0 || prior == 0.0
                                       ? 0.0
                                       : prior * (miss * miss / at.variance) * inflated;

@@ -61,8 +61,7 @@ fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm 
                                 double *x, int64_t ldx, const double *y,
                                 const double *weight, int64_t n);
 
-/* Write into M what small calls left pending, to read M once a row and write it rarely.
- */
+/* Write into M what small calls left pending: M is read once a row, written rarely. */
 void fo_kalman_settle(fo_kalman *k, const fo_blas *blas);
 
 /* M /= keep below max_trace, once, as before a row. */

@@ -30,7 +30,6 @@ static void cut(fo_plan *plan)
     }
     plan->item[items] = chunk;
     plan->n_items = items;
-    plan->n_chunks = chunk;
 }
 
 fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,

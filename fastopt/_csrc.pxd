@@ -55,7 +55,6 @@ cdef extern from "fastopt.h" nogil:
     ctypedef struct fo_rule_info:
         const char *name
         int n_states
-        int n_hp
         const char *hp_names
 
     const fo_rule_info *fo_rules
