@@ -22,12 +22,17 @@ def require_dtype(what: str, array: Array) -> None:
         raise TypeError(f"{what} has dtype {array.dtype.str} ({array.dtype}); {DTYPES} is needed")
 
 
+def refuse_masked(what: str, value: object) -> None:
+    """Refuse an array of which some elements are not to be seen."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{what} is a masked array; its mask would be ignored")
+
+
 def require_parameter(name: str, param: object) -> None:
     """Refuse a parameter that could not be updated in place."""
     if not isinstance(param, np.ndarray):
         raise TypeError(f"{name} is a {type(param).__name__}; a numpy.ndarray is needed")
-    if isinstance(param, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; its mask would be ignored")
+    refuse_masked(name, param)
     require_dtype(name, param)
     if not param.flags.writeable:
         raise FastoptError(f"{name} is read-only; parameters are updated in place")
@@ -44,8 +49,7 @@ def as_gradient(name: str, param: Array, grad: object) -> Array:
     Anything with ``__array__`` or ``__dlpack__`` will do, and a plain number for a 0-d parameter.
     """
     what = f"the gradient of {name}"
-    if isinstance(grad, np.ma.MaskedArray):
-        raise TypeError(f"{what} is a masked array; its mask would be ignored")
+    refuse_masked(what, grad)
     is_number = isinstance(grad, (int, float, np.integer)) and not isinstance(grad, bool)
     if param.ndim == 0 and is_number:
         try:

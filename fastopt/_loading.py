@@ -32,20 +32,14 @@ def load(optimizer: Optimizer, state_dict: object) -> None:
     ]
     saved_state = _entry("", state_dict, "state")
     _require_keys("state of the parameters", saved_state, list(optimizer.state))
-    writes = [
-        (
-            array,
-            _value(
-                f"{name} of parameter {key!r}",
-                saved_state[key][name],
-                array,
-                name == optimizer.saved_scalar,
-            ),
-        )
-        for key, own in optimizer.state.items()
-        if _require_keys(f"for parameter {key!r} the state", saved_state[key], list(own))
-        for name, array in own.items()
-    ]
+    writes = []
+    for key, own in optimizer.state.items():
+        saved = saved_state[key]
+        _require_keys(f"for parameter {key!r} the state", saved, list(own))
+        for name, array in own.items():
+            is_scalar = name == optimizer.saved_scalar
+            value = _value(f"{name} of parameter {key!r}", saved[name], array, is_scalar)
+            writes.append((array, value))
 
     _load_schedules(groups, saved_groups)
     for array, value in writes:
@@ -61,11 +55,10 @@ def _require_equal(what: str, saved: object, own: object) -> None:
         raise FastoptError(f"the state dict has {what} {saved!r}; this optimizer has {own!r}")
 
 
-def _require_keys(where: str, saved: object, own: list[Any]) -> bool:
+def _require_keys(where: str, saved: object, own: list[Any]) -> None:
     if not isinstance(saved, Mapping) or len(saved) != len(own) or any(k not in saved for k in own):
         found = list(saved) if isinstance(saved, Mapping) else saved
         raise FastoptError(f"the state dict has {where} {found!r}; {own!r} are needed")
-    return True
 
 
 def _entry(where: str, mapping: object, name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastopt._core as _core
-from fastopt._arrays import Array
+from fastopt._arrays import Array, refuse_masked
 from fastopt._checks import Whole, default_threads, flag
 from fastopt._errors import FastoptError
 
@@ -254,8 +254,7 @@ def _with_rows(name: str, array: object) -> Array:
     """Return the array as a plain one; a mapped array stays mapped."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} is a {type(array).__name__}; a numpy.ndarray is needed")
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; its mask would be ignored")
+    refuse_masked(name, array)
     if array.ndim == 0 or len(array) == 0:
         raise FastoptError(f"{name} has shape {array.shape}; at least one row is needed")
     return np.asarray(array)

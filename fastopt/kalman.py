@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastopt._arrays import refuse_masked
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag
 from fastopt._errors import FastoptError
 from fastopt._information import Information
@@ -697,8 +698,7 @@ def _block(p: int) -> int:
 
 def _numbers(name: str, value: object) -> npt.NDArray[Any]:
     """Return an array of real numbers."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; its mask would be ignored")
+    refuse_masked(name, value)
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; real numbers are needed")

@@ -178,17 +178,16 @@ class Optimizer:
             holder = [holder]
         elif not isinstance(holder, dict):
             holder = _listed(holder)
-        named = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        named = dict(holder) if isinstance(holder, dict) else dict(enumerate(holder))
         first = len(self._places)
         keys = {
-            place: place if self._kind == "dict" else first + i
-            for i, (place, _) in enumerate(named)
+            place: place if self._kind == "dict" else first + i for i, place in enumerate(named)
         }
-        for place, w in holder.items() if isinstance(holder, dict) else enumerate(holder):
+        for place, w in named.items():
             if keys[place] in self._places:
                 raise FastoptError(f"parameter {place!r} is in two groups")
             require_parameter(f"parameter {keys[place]!r}", w)
-        arrays = {keys[place]: holder[place] for place in keys}
+        arrays = {keys[place]: w for place, w in named.items()}
         return ParamGroup(self, arrays, {**self._defaults, **given}), (holder, keys)
 
     def _append(self, group: ParamGroup, source: tuple[Any, dict[Any, int | str]]) -> None:
@@ -395,9 +394,9 @@ class Optimizer:
         self._extrapolating = True
         try:
             for group in self.param_groups:
-                name, factor = self.lookahead(group.options) or ("", 0.0)
-                for key, w in group.arrays.items():
-                    if name:
+                if (ahead := self.lookahead(group.options)) is not None:
+                    name, factor = ahead
+                    for key, w in group.arrays.items():
                         w -= w.dtype.type(factor) * self._arrays[key][name]
             yield
             self._gradients_at = self.step_count

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
-from fastopt._arrays import Array, require_parameter
+from fastopt._arrays import Array, refuse_masked, require_parameter
 from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
 from fastopt._groups import Schedule
@@ -438,8 +438,7 @@ def _start(name: str, value: object) -> Array:
     """Return a copy to optimize."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} is a {type(value).__name__}; a numpy.ndarray is needed")
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; its mask would be ignored")
+    refuse_masked(name, value)
     copy = np.array(value, np.float64 if value.dtype.kind in "iu" else None, order="C")
     require_parameter(name, copy)
     return copy
