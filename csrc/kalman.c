@@ -5,6 +5,9 @@
 #include <math.h>
 #include <string.h>
 
+/* What rows taken together may inflate M by, or the last of them would lose digits. */
+#define MOST_INFLATION 2.0
+
 double fo_kalman_trace(const fo_kalman *k)
 {
     double trace = 0.0;
@@ -104,8 +107,8 @@ static double squared_length(const double *x, int64_t n)
  * c[l][i].  Then V = T^-1 U with T[i][j] = b[j] c[j][i] unit lower, w += V' alpha, M -=
  * V' diag(b) V.
  *
- * Forgetting: row j meets M_j = a N_j, a the product of 1/keep so far.  N is deflated
- * by b a, and w moves by alpha a along N x; M = a N at the end. */
+ * Forgetting: row j meets M_j = a N_j, a the product of 1/keep since M was written.  N
+ * is deflated by b a, and w moves by alpha a along N x; M = a N when it is settled. */
 static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *glm,
                               double *x, int ldx, const double *y, const double *weight,
                               int n, double inflate)
@@ -115,6 +118,8 @@ static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *g
     int p = k->p, unit = 1;
     double one = 1.0, zero = 0.0;
 
+    if (k->n_pending + n > k->block)
+        fo_kalman_settle(k, blas);
     if (n == 1)
         blas->symv("L", &p, &one, k->m, &p, x, &unit, &zero, u, &unit);
     else
@@ -132,12 +137,14 @@ static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *g
     else
         blas->gemv("T", &p, &n, &one, x, &ldx, k->w, &unit, &zero, eta, &unit);
 
-    double a = 1.0, innovations = 0.0, sum = 0.0;
+    double a = k->scale, innovations = 0.0, sum = 0.0;
+    double *fresh = k->pending + (int64_t)k->n_pending * p;
     int64_t n_clipped = 0;
     for (int64_t j = 0; j < n; j++) {
         double *row = c + j * n;
         deflate(row, c, b, n, j, n);
-        a *= inflate;
+        if (j == 0 || !glm->is_change)
+            a *= inflate;
         if (!(row[j] > 0.0)) {
             const double least = -4.0 * DBL_EPSILON * squared_length(x + j * ldx, p);
             if (row[j] < least * fo_kalman_trace(k))
@@ -166,25 +173,19 @@ static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *g
     for (int64_t j = 0; j < n; j++) {
         const double root = sqrt(b[j]);
         for (int64_t i = 0; i < p; i++)
-            u[j * p + i] *= root;
-        sum += squared_length(u + j * p, p);
+            fresh[j * p + i] = u[j * p + i] * root;
+        sum += squared_length(fresh + j * p, p);
     }
     for (int64_t i = 0; i < p; i++)
         sum += fabs(w[i]);
     if (!isfinite(sum))
         return FO_KALMAN_NONFINITE;
 
-    double minus = -a;
     memcpy(k->w, w, (size_t)p * sizeof *w);
-    if (inflate == 1.0 && 4 * n <= k->block) {
-        if (k->n_pending + n > k->block)
-            fo_kalman_settle(k, blas);
-        memcpy(k->pending + (int64_t)k->n_pending * p, u, (size_t)n * p * sizeof *u);
-        k->n_pending += n;
-    } else {
+    k->n_pending += n;
+    k->scale = a;
+    if (4 * n > k->block || a > MOST_INFLATION)
         fo_kalman_settle(k, blas);
-        blas->syrk("L", "N", &p, &n, &minus, u, &p, &a, k->m, &p);
-    }
     k->innovations += innovations;
     k->n_clipped += n_clipped;
     k->n_obs += n;
@@ -193,29 +194,27 @@ static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *g
 
 void fo_kalman_settle(fo_kalman *k, const fo_blas *blas)
 {
-    double minus_one = -1.0, one = 1.0;
+    double minus = -k->scale;
     if (k->n_pending)
-        blas->syrk("L", "N", &k->p, &k->n_pending, &minus_one, k->pending, &k->p, &one,
+        blas->syrk("L", "N", &k->p, &k->n_pending, &minus, k->pending, &k->p, &k->scale,
                    k->m, &k->p);
     k->n_pending = 0;
-}
-
-void fo_kalman_inflate(fo_kalman *k, const fo_blas *blas)
-{
-    fo_kalman_settle(k, blas);
-    if (k->keep < 1.0 && fo_kalman_trace(k) < k->max_trace)
-        for (int64_t i = 0; i < (int64_t)k->p * k->p; i++)
-            k->m[i] /= k->keep;
+    k->scale = 1.0;
 }
 
 /* How many of the next `most` rows may inflate M whatever they hold: a row never adds
- * to the trace.  0 if the trace is at its cap.  A block that inflates by more than 2 in
- * all would lose digits of its last rows. */
-static int64_t rows_to_inflate(const fo_kalman *k, int64_t most)
+ * to the trace.  0 if the trace is at its cap. */
+static int64_t rows_to_inflate(fo_kalman *k, const fo_blas *blas, int64_t most)
 {
-    double trace = fo_kalman_trace(k), inflated = 1.0;
+    double trace = 0.0;
+    if (isfinite(k->max_trace)) {
+        fo_kalman_settle(k, blas);
+        trace = fo_kalman_trace(k);
+    }
+    double inflated = k->scale;
     int64_t n = 0;
-    while (n < most && trace < k->max_trace && (n == 0 || inflated / k->keep <= 2.0)) {
+    while (n < most && trace < k->max_trace &&
+           (n == 0 || inflated / k->keep <= MOST_INFLATION)) {
         trace /= k->keep;
         inflated /= k->keep;
         n++;
@@ -230,11 +229,11 @@ fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm 
     for (int64_t i = 0; i < n;) {
         int64_t rows = n - i < k->block ? n - i : k->block;
         double inflate = 1.0;
-        if (k->keep < 1.0 && !glm->is_change) {
-            fo_kalman_settle(k, blas);
-            const int64_t free = rows_to_inflate(k, rows);
+        if (k->keep < 1.0) {
+            const int64_t free = rows_to_inflate(k, blas, rows);
             inflate = free ? 1.0 / k->keep : 1.0;
-            rows = free ? free : 1;
+            if (!glm->is_change)
+                rows = free ? free : 1;
         }
         const fo_kalman_status status =
             block(k, blas, glm, x + i * ldx, (int)ldx, y + i, weight ? weight + i : 0,

@@ -30,20 +30,22 @@ typedef struct {
 typedef struct {
     fo_family family;
     double shape;    /* alpha of the negative binomial */
-    int is_change;   /* y is y - x'w: eta starts at 0 */
+    int is_change;   /* of at most a block's outputs, y is y - x'w: eta starts at 0 */
     int is_explicit; /* the mean is taken before the update, and V clipped */
     double gamma_min, gamma_max; /* what V(m) is clipped to */
 } fo_glm;
 
 typedef struct {
     int p, block, n_pending;
-    double *w;       /* p */
-    double *m;       /* p x p */
-    double *pending; /* p x block: M less its product with its transpose is meant */
-    double *u;       /* work: p x block */
-    double *c;       /* work: block x block */
-    double *scalars; /* work: 3 x block + p */
-    double keep, max_trace; /* M /= keep before each row while tr M < max_trace */
+    double *w;              /* p */
+    double *m;              /* p x p */
+    double *pending;        /* p x block */
+    double scale;           /* what is meant is scale (m - pending pending') */
+    double *u;              /* work: p x block */
+    double *c;              /* work: block x block */
+    double *scalars;        /* work: 3 x block + p */
+    double keep, max_trace; /* M /= keep before each row (or, changes, once) while tr M
+                               < max_trace */
     double innovations;     /* sum of (y - m)^2 / s */
     int64_t n_obs, n_clipped;
 } fo_kalman;
@@ -63,9 +65,6 @@ fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm 
 
 /* Write into M what small calls left pending: M is read once a row, written rarely. */
 void fo_kalman_settle(fo_kalman *k, const fo_blas *blas);
-
-/* M /= keep below max_trace, once, as before a row. */
-void fo_kalman_inflate(fo_kalman *k, const fo_blas *blas);
 
 /* Of a settled M. */
 double fo_kalman_trace(const fo_kalman *k);

@@ -62,6 +62,7 @@ cdef extern from "kalman.h" nogil:
         double *w
         double *m
         double *pending
+        double scale
         double *u
         double *c
         double *scalars
@@ -80,6 +81,5 @@ cdef extern from "kalman.h" nogil:
                                     double *x, int64_t ldx, const double *y,
                                     const double *weight, int64_t n)
     void fo_kalman_settle(fo_kalman *k, const fo_blas *blas)
-    void fo_kalman_inflate(fo_kalman *k, const fo_blas *blas)
     double fo_kalman_trace(const fo_kalman *k)
     int64_t fo_nonfinite_row(const double *x, int64_t ldx, int64_t n, int64_t p)

@@ -7,23 +7,17 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 FAMILIES: dict[tuple[str, str], int]
 
 class Filter:
-    w: Floats
-    @property
-    def m(self) -> Floats: ...
     counts: tuple[int, int, float]
     def __init__(
         self,
         w: Floats,
         m: Floats,
-        pending: Floats,
-        u: Floats,
-        c: Floats,
-        scalars: Floats,
+        block: int,
         keep: float,
         max_trace: float,
     ) -> None: ...
+    def settle(self) -> None: ...
     def change(self, x: Floats, y: Floats) -> str: ...
-    def inflate(self) -> None: ...
     def trace(self) -> float: ...
     def rows(
         self,

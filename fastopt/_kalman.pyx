@@ -1,5 +1,7 @@
 """The boundary of csrc/kalman.c: BLAS as pointers, the run of rows without the lock."""
 
+import numpy as np
+
 from fastopt._errors import FastoptError
 
 cimport numpy as cnp
@@ -28,25 +30,21 @@ FAMILIES = {
 
 
 cdef class Filter:
-    """Coefficients w, covariance m (Fortran order, its lower triangle), and their counts."""
+    """Coefficients w, covariance m (Fortran order, its lower triangle), blocks of rows."""
     cdef fo_kalman c
-    cdef readonly cnp.ndarray w
-    cdef cnp.ndarray array
-    cdef tuple work
+    cdef tuple arrays
     cdef bint busy
 
-    def __cinit__(self, cnp.ndarray w, cnp.ndarray m, cnp.ndarray pending, cnp.ndarray u,
-                  cnp.ndarray c, cnp.ndarray scalars, double keep, double max_trace):
-        cdef int64_t p = cnp.PyArray_SIZE(w), block = cnp.PyArray_SIZE(u) // p
-        for array, size in (
-            (w, p), (m, p * p), (pending, block * p), (u, block * p),
-            (c, block * block),
-            (scalars, 3 * block + p),
-        ):
+    def __cinit__(self, cnp.ndarray w, cnp.ndarray m, int block, double keep,
+                  double max_trace):
+        cdef int64_t p = cnp.PyArray_SIZE(w)
+        for array, size in ((w, p), (m, p * p)):
             if not (array.dtype.char == "d" and array.size == size and array.flags.forc
                     and array.flags.writeable and array.flags.aligned):
                 raise FastoptError("Filter: an array is not of the form needed")
-        self.w, self.array, self.work = w, m, (pending, u, c, scalars)
+        cdef cnp.ndarray pending = np.empty((block, p)), u = np.empty((block, p))
+        cdef cnp.ndarray c = np.empty((block, block)), scalars = np.empty(3 * block + p)
+        self.arrays = w, m, pending, u, c, scalars
         self.c.p, self.c.block = p, block
         self.c.w = <double *>cnp.PyArray_DATA(w)
         self.c.m = <double *>cnp.PyArray_DATA(m)
@@ -54,7 +52,7 @@ cdef class Filter:
         self.c.u = <double *>cnp.PyArray_DATA(u)
         self.c.c = <double *>cnp.PyArray_DATA(c)
         self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
-        self.c.keep, self.c.max_trace = keep, max_trace
+        self.c.keep, self.c.max_trace, self.c.scale = keep, max_trace, 1
 
     @property
     def counts(self):
@@ -65,12 +63,10 @@ cdef class Filter:
     def counts(self, tuple values):
         self.c.n_obs, self.c.n_clipped, self.c.innovations = values
 
-    @property
-    def m(self):
-        """The covariance, all that is pending written."""
+    def settle(self):
+        """Write all that is pending into the covariance."""
         self.require_idle()
         fo_kalman_settle(&self.c, &BLAS)
-        return self.array
 
     def trace(self):
         self.require_idle()
@@ -95,11 +91,6 @@ cdef class Filter:
             return self.run(&glm, x, row_stride(x), y, None, len(y), len(y))
         finally:
             self.busy = False
-
-    def inflate(self):
-        """Forget once."""
-        self.require_idle()
-        fo_kalman_inflate(&self.c, &BLAS)
 
     def rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
              double gamma_max, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,

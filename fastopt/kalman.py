@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastopt._arrays import refuse_masked
+from fastopt import _kalman_input as given
+from fastopt import checkpoint
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag
+from fastopt._covariance import FAILURES, Floats, Form, Glm
+from fastopt._covariance.plain import Plain
+from fastopt._covariance.qr import Information
 from fastopt._errors import FastoptError
-from fastopt._information import Information
-from fastopt._kalman import Filter, nonfinite_row
-from fastopt.families import Family, family_of
+from fastopt._kalman import nonfinite_row
+from fastopt.families import family_of
 
 __all__ = ["KalmanSGD"]
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-
-TINY = float(np.finfo(np.float64).tiny)
-positive = Real(low=TINY)
-keep_rate = Real(low=TINY, high=1.0)
-MAX_PARAMS = 46340  # p * p fits in BLAS's int
-COPIED_ROWS = 4096  # at a time, where X is not of the layout that BLAS reads
-FAILURES = {
-    "indefinite": "the covariance is no longer positive definite: x'Mx < 0 beyond rounding; "
-    "a smaller m0 or columns of equal scale keep more of its digits",
-    "nonfinite": "a mean, a coefficient or the covariance left the range of float64",
-}
+keep_rate = Real(low=given.TINY, high=1.0)
 
 
 class KalmanSGD:
@@ -142,32 +133,32 @@ class KalmanSGD:
         stop: tuple[str, float] | None = None,
         max_bytes: int | None = None,
     ) -> None:
-        w0 = _start(n_params_or_w0)
+        w0 = given.start(n_params_or_w0)
         self.n_params = w0.size
         if m0 is None and mode == "qr":
             m0 = math.inf
         if m0 is not None and not isinstance(m0, str) and np.ndim(m0) == 0:
-            m0 = float(_numbers("m0", m0))
+            m0 = float(given.numbers("m0", m0))
         infinite = m0 == math.inf if isinstance(m0, float) else False
         wanted = Choice(("auto", "plain", "qr"))("mode", mode)
         if (infinite and wanted == "plain") or (not infinite and wanted == "qr"):
             raise FastoptError(f"m0 is {m0!r} and mode is {mode!r}; 'qr' needs an infinite m0")
         self.mode = "qr" if infinite else "plain"
         self.glm_update = Choice(("implicit", "explicit"))("glm_update", glm_update)
-        self.gamma = _gamma(gamma)
+        self.gamma = given.variance_bounds(gamma)
         if self.gamma != (0.0, math.inf) and self.glm_update == "implicit":
             raise FastoptError(f"gamma is {gamma!r}, which needs glm_update='explicit'")
         self.forgetting = keep_rate("forgetting", forgetting)
-        self.max_trace = None if max_trace is None else positive("max_trace", max_trace)
+        self.max_trace = None if max_trace is None else given.positive("max_trace", max_trace)
         self.estimates = Choice((None, "estimate"))("dispersion", dispersion) is not None
         if infinite and (self.forgetting < 1.0 or self.glm_update == "explicit"):
             raise FastoptError("mode 'qr' has no forgetting and no explicit form")
-        self.stop = _stop(stop)
+        self.stop = given.stop_condition(stop)
         if self.stop and self.forgetting < 1.0:
             raise FastoptError(f"stop is {stop!r}, which needs forgetting=1.0")
         self.block = block if block == "auto" else Whole(1, 4096)("block", block)
         self.max_bytes = None if max_bytes is None else Whole(0)("max_bytes", max_bytes)
-        rows = _block(self.n_params) if self.block == "auto" else int(self.block)
+        rows = given.block_rows(self.n_params) if self.block == "auto" else int(self.block)
         needed = 8 * self.n_params * (self.n_params + 2 * rows)
         if self.max_bytes is not None and needed > self.max_bytes:
             raise FastoptError(
@@ -177,29 +168,20 @@ class KalmanSGD:
         self.m0 = (
             m0 if isinstance(m0, (str, float)) or m0 is None else np.array(m0, dtype=np.float64)
         )
-        start = None if infinite else _covariance(self.m0, self.n_params)
         self._rows = rows
-        self._make(w0, start)
+        self._begin(w0, None if infinite else given.covariance(self.m0, self.n_params))
 
-    def _make(self, w: Floats, m: Floats | None) -> None:
-        """Begin from coefficients and a covariance; None: of the first call's scale."""
-        p, rows = self.n_params, self._rows
-        self._waits = m is None and self.mode != "qr"
+    def _begin(self, w: Floats, start: Floats | None) -> None:
+        """Begin from coefficients and a diagonal or matrix; None where there is none yet."""
+        self._waits = start is None and self.mode != "qr"
         self.n_passes = 0
         self._unknown = self.estimates  # whether the dispersion is to be estimated
+        self._form: Form
         if self.mode == "qr":
-            self._filter: Filter | Information = Information(p)
-            return
-        self._filter = Filter(
-            w,
-            np.zeros((p, p), order="F") if m is None else m,
-            np.empty((rows, p)),
-            np.empty((rows, p)),
-            np.empty((rows, rows)),
-            np.empty(3 * rows + p),
-            self.forgetting,
-            math.inf if self.max_trace is None else self.max_trace,
-        )
+            self._form = Information(self.n_params)
+        else:
+            start = np.ones(self.n_params) if start is None else start
+            self._form = Plain(w, start, self._rows, self.forgetting, self.max_trace)
 
     def partial_fit(
         self,
@@ -239,39 +221,32 @@ class KalmanSGD:
         """
         kind = family_of(family)
         link = kind.link(link)
-        shape = _shape(kind, alpha)
+        shape = given.family_shape(kind, alpha)
         if self.mode == "qr" and kind.name != "gaussian":
             raise FastoptError(f"family is {family!r}; mode 'qr' allows 'gaussian'")
         flag("new_pass", new_pass)
-        rows = _matrix(X, self.n_params)
+        rows = given.matrix(X, self.n_params)
         n = len(rows)
-        target = _vector("y", y, n)
+        target = given.vector("y", y, n)
         kind.require_domain(target)
-        weights = None if weight is None else _vector("weight", weight, n)
+        weights = None if weight is None else given.vector("weight", weight, n)
         if weights is not None and not (np.isfinite(weights) & (weights >= 0)).all():
             bad = int(np.argmin(np.isfinite(weights) & (weights >= 0)))
             raise FastoptError(f"weight[{bad}] is {weights[bad]}; allowed: finite, >= 0")
-        for first, part in _parts(rows):
+        for first, part in given.parts(rows):
             bad = nonfinite_row(part)
             if bad >= 0:
                 raise FastoptError(f"X[{first + bad}] has a NaN or an infinity; nothing was done")
         self._settle_scale(rows)
 
-        low, high = self.gamma
-        at_once = self._rows * max(1, int(2e9 / (3 * self.n_params**2 + 1e4)) // self._rows)
-        explicit = self.glm_update == "explicit"
+        glm = Glm((kind.name, link), shape, self.glm_update == "explicit", *self.gamma)
         before = self.n_obs
         try:
-            for first, part in _parts(rows):
+            for first, part in given.parts(rows):
                 own = slice(first, first + len(part))
-                own_weights = None if weights is None else weights[own]
-                if isinstance(self._filter, Information):
-                    failure = self._filter.rows(part, target[own], own_weights)
-                else:
-                    failure = self._filter.rows(
-                    (kind.name, link), shape, explicit, low, high, part, target[own],
-                    own_weights, at_once,
-                )  # fmt: skip
+                failure = self._form.rows(
+                    glm, part, target[own], None if weights is None else weights[own]
+                )
                 if failure:
                     raise FastoptError(
                         f"{FAILURES[failure]}; {self.n_obs} rows have been absorbed, the state is "
@@ -316,18 +291,17 @@ class KalmanSGD:
         M is read once a call, and written when as many outputs as a block has rows have come
         together; with forgetting at every call. `n_obs` counts outputs.
         """
-        self._plain()
         p = self.n_params
-        rows = _numbers("jac", jac)
+        rows = given.numbers("jac", jac)
         rows = np.array(rows[None] if rows.ndim == 1 else rows, dtype=np.float64, order="C")
         if rows.ndim != 2 or rows.shape[1] != p or not len(rows):
             raise FastoptError(f"jac has shape {np.shape(jac)}; ({p},) or (C, {p}) is needed")
         n = len(rows)
-        residual = _outputs("y", y, n) - _outputs("mean", mean, n)
+        residual = given.outputs("y", y, n) - given.outputs("mean", mean, n)
         if not np.isfinite(residual).all() or nonfinite_row(rows) >= 0:
             raise FastoptError("y, mean or jac has a NaN or an infinity; nothing was done")
         self._require_covariance()
-        root, clipped = self._root_variance(variance, n)
+        root, clipped = given.root_variance(variance, n, self.gamma)
         if root.ndim == 2:
             whitened: Floats = np.linalg.solve(root, np.column_stack([residual, rows]))
             residual, rows = whitened[:, 0].copy(), whitened[:, 1:].copy()
@@ -337,58 +311,16 @@ class KalmanSGD:
             raise FastoptError(f"variance is {variance!r}, too small for these numbers")
 
         # Outputs of unit variance, one after the other: exactly the joint update.
-        if n > self._rows or self.forgetting < 1.0:
-            self._one_by_one(residual, rows)
-        else:
-            self._require_done(self._plain().change(rows, residual))
+        self._require_done(self._form.outputs(rows, residual))
         self._unknown = True
-        n_obs, n_clipped, innovations = self._filter.counts
-        self._filter.counts = (n_obs, n_clipped + clipped, innovations)
+        n_obs, n_clipped, innovations = self._form.counts
+        self._form.counts = (n_obs, n_clipped + clipped, innovations)
         self.n_passes = max(1, self.n_passes)
         return self
-
-    def _one_by_one(self, residual: Floats, rows: Floats) -> None:
-        """Absorb outputs in several blocks, or after forgetting, or nothing at all."""
-        w, m, counts = self.coef, self._filter.m.copy(order="F"), self._filter.counts
-        try:
-            self._plain().inflate()
-            for first in range(0, len(rows), self._rows):
-                part = rows[first : first + self._rows]
-                left = residual[first : first + self._rows] - part @ (self._filter.w - w)
-                self._require_done(self._plain().change(part, left))
-        except BaseException:
-            self._filter.m[...] = m
-            self._filter.w[...] = w
-            self._filter.counts = counts
-            raise
-
-    def _plain(self) -> Filter:
-        if isinstance(self._filter, Information):
-            raise FastoptError("mode 'qr' has partial_fit alone; update() needs a finite m0")
-        return self._filter
 
     def _require_done(self, failure: str) -> None:
         if failure:
             raise FastoptError(f"{FAILURES[failure]}; nothing was done, n_obs is {self.n_obs}")
-
-    def _root_variance(self, variance: npt.ArrayLike, n: int) -> tuple[Floats, int]:
-        """Return standard deviations, or a Cholesky factor, and how many met a bound."""
-        value = _numbers("variance", variance).astype(np.float64)
-        if value.shape not in ((), (n,), (n, n)):
-            raise FastoptError(f"variance has shape {value.shape}; allowed: (), ({n},), ({n}, {n})")
-        if value.ndim == 2:
-            if self.gamma != (0.0, math.inf):
-                raise FastoptError("gamma bounds variances of outputs, not a matrix of them")
-            if not np.isfinite(value).all() or not (value == value.T).all():
-                raise FastoptError("variance is not a symmetric matrix of finite numbers")
-            try:
-                return np.linalg.cholesky(value).astype(np.float64), 0
-            except np.linalg.LinAlgError:
-                raise FastoptError("variance is not positive definite") from None
-        bounded = np.broadcast_to(np.clip(value, *self.gamma), (n,))
-        if not (np.isfinite(value) & (value >= 0)).all() or not (bounded > 0).all():
-            raise FastoptError(f"variance is {variance!r}; finite numbers above 0 are needed")
-        return np.sqrt(bounded), int(np.sum(bounded != value))
 
     def _settle_scale(self, rows: npt.NDArray[Any]) -> None:
         """Take m0="scale" from the first rows."""
@@ -400,7 +332,7 @@ class KalmanSGD:
                 f"X has {len(rows)} rows; m0='scale' needs {least} in the first call"
             )
         total = np.zeros(self.n_params)
-        for _, part in _parts(rows):
+        for _, part in given.parts(rows):
             total += np.einsum("ij,ij->j", part, part)
         variance = 100.0 * len(rows) / np.where(total > 0, total, np.nan)
         if not np.isfinite(variance).all():
@@ -409,18 +341,17 @@ class KalmanSGD:
                 f"the mean square of column {bad} of X is {total[bad] / len(rows)}, which gives "
                 "m0='scale' no finite start"
             )
-        np.fill_diagonal(self._filter.m, variance)
-        self._waits = False
+        self._begin(self.coef, variance)
 
     def restart(self, m0: float | npt.ArrayLike | str | None = None) -> None:
         """Start over from the coefficients reached; ``m0=None`` is the one at construction."""
         if self.mode == "qr":
             if m0 is not None:
                 raise FastoptError(f"m0 is {m0!r}; mode 'qr' restarts from an infinite one")
-            self._make(np.zeros(self.n_params), None)
+            self._begin(np.zeros(self.n_params), None)
             return
-        start = _covariance(self.m0 if m0 is None else m0, self.n_params)
-        self._make(self._filter.w, start)
+        start = given.covariance(self.m0 if m0 is None else m0, self.n_params)
+        self._begin(self.coef, start)
 
     def merge(self, other: KalmanSGD) -> KalmanSGD:
         """Absorb all rows that another filter has absorbed, exactly; mode "qr" alone.
@@ -436,7 +367,7 @@ class KalmanSGD:
             raise TypeError(f"other is a {type(other).__name__}; a KalmanSGD is needed")
         if other.n_params != self.n_params:
             raise FastoptError(f"other has {other.n_params} coefficients, this {self.n_params}")
-        own, others = self._filter, other._filter
+        own, others = self._form, other._form
         if not isinstance(own, Information) or not isinstance(others, Information):
             raise FastoptError(
                 f"modes are {self.mode!r} and {other.mode!r}; 'qr' of both is needed, whose "
@@ -449,21 +380,21 @@ class KalmanSGD:
 
     @property
     def coef(self) -> Floats:
-        return self._filter.w.copy()
+        return self._form.coef()
 
     @property
     def n_obs(self) -> int:
-        return self._filter.counts[0]
+        return self._form.counts[0]
 
     @property
     def n_clipped(self) -> int:
-        return self._filter.counts[1]
+        return self._form.counts[1]
 
     @property
     def trace(self) -> float:
         """The trace of M."""
         self._require_covariance()
-        return self._filter.trace()
+        return self._form.trace()
 
     @property
     def dispersion(self) -> float:
@@ -475,7 +406,7 @@ class KalmanSGD:
         """
         if not self._unknown:
             return 1.0
-        n, _, innovations = self._filter.counts
+        n, _, innovations = self._form.counts
         return float(innovations / (n - self.n_params)) if n > self.n_params else math.nan
 
     @property
@@ -488,15 +419,14 @@ class KalmanSGD:
     def covariance(self, scaled: bool = True) -> Floats:
         """Return M, times the dispersion and the number of passes if ``scaled``."""
         self._require_covariance()
-        lower = np.tril(self._filter.m)
-        full: Floats = lower + np.tril(lower, -1).T
+        full = self._form.covariance()
         return full * self._scale() if flag("scaled", scaled) else full
 
     @property
     def stderr(self) -> Floats:
         """The standard errors of the coefficients."""
         self._require_covariance()
-        return np.sqrt(np.diagonal(self._filter.m) * self._scale())
+        return np.sqrt(self._form.variances() * self._scale())
 
     def _scale(self) -> float:
         if self.n_passes > 1:
@@ -513,19 +443,15 @@ class KalmanSGD:
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of all that data have changed."""
-        n_obs, n_clipped, innovations = self._filter.counts
-        if isinstance(self._filter, Information):
-            main: dict[str, Any] = {"root": self._filter.root.copy()}
-        else:
-            covariance = None if self._waits else self.covariance(scaled=False)
-            main = {"coef": self.coef, "covariance": covariance}
+        n_obs, n_clipped, innovations = self._form.counts
         return {
-            **main,
+            **self._form.arrays(),
             "n_obs": n_obs,
             "n_clipped": n_clipped,
             "innovations": innovations,
             "n_passes": self.n_passes,
             "estimates_dispersion": self._unknown,
+            "waits": self._waits,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -535,32 +461,18 @@ class KalmanSGD:
             found = list(state_dict) if isinstance(state_dict, Mapping) else state_dict
             raise FastoptError(f"the state dict has {found!r}; {list(own)} are needed")
         saved = state_dict
-        w, m, root = np.zeros(self.n_params), None, None
-        if self.mode == "qr":
-            root = self._saved(saved, "root", (self.n_params + 1,) * 2)
-            if np.tril(root, -1).any():
-                raise FastoptError("root of the state dict is not an upper triangle")
-        else:
-            w = self._saved(saved, "coef", (self.n_params,))
-            if saved["covariance"] is not None:
-                m = self._saved(saved, "covariance", (self.n_params,) * 2)
-                if not (m == m.T).all():
-                    raise FastoptError("covariance of the state dict is not symmetric")
+        arrays = {
+            name: given.saved(name, saved[name], value.shape)
+            for name, value in own.items()
+            if isinstance(value, np.ndarray)
+        }
         counts = tuple(Whole(0)(name, saved[name]) for name in ("n_obs", "n_clipped", "n_passes"))
         innovations = at_least_0("innovations", saved["innovations"])
         unknown = flag("estimates_dispersion", saved["estimates_dispersion"])
-        self._make(w, m)
-        if isinstance(self._filter, Information) and root is not None:
-            self._filter.root = root
-        self._filter.counts = (counts[0], counts[1], innovations)
-        self.n_passes, self._unknown = counts[2], unknown
-
-    @staticmethod
-    def _saved(saved: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Floats:
-        array = np.array(_numbers(name, saved[name]), dtype=np.float64, order="F")
-        if array.shape != shape or not np.isfinite(array).all():
-            raise FastoptError(f"{name} of the state dict is not {shape} of finite numbers")
-        return array
+        waits = flag("waits", saved["waits"])
+        self._form.restore(arrays)
+        self._form.counts = (counts[0], counts[1], innovations)
+        self.n_passes, self._unknown, self._waits = counts[2], unknown, waits
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -594,28 +506,13 @@ class KalmanSGD:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write options and state to a file that `load` and ``numpy.load`` read."""
-        saved = self.__getstate__()
-        arrays: dict[str, Any] = {}
-        plain: dict[str, Any] = {}
-        for part, entries in saved.items():
-            for name, value in entries.items():
-                key = f"{part}.{name}"
-                (arrays if isinstance(value, np.ndarray) else plain)[key] = value
-        with open(path, "wb") as file:
-            np.savez(file, plain=np.array(json.dumps(plain)), **arrays)
+        checkpoint.write(path, self.__getstate__())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KalmanSGD:
         """Return the filter that `save` wrote."""
-        saved: dict[str, dict[str, Any]] = {"options": {}, "state": {}}
-        with np.load(path, allow_pickle=False) as file:
-            entries = {name: file[name] for name in file.files if name != "plain"}
-            entries |= json.loads(str(file["plain"]))
-        for name, value in entries.items():
-            part, _, key = name.partition(".")
-            saved[part][key] = tuple(value) if isinstance(value, list) else value
         made = cls.__new__(cls)
-        made.__setstate__(saved)
+        made.__setstate__(checkpoint.read(path))
         return made
 
     def __repr__(self) -> str:
@@ -626,114 +523,3 @@ class KalmanSGD:
             "n_obs": self.n_obs,
         }
         return f"KalmanSGD({', '.join(f'{name}={value!r}' for name, value in options.items())})"
-
-
-def _start(n_params_or_w0: object) -> Floats:
-    """Return the coefficients to start from, an array of their own."""
-    if isinstance(n_params_or_w0, (int, np.integer)):
-        return np.zeros(Whole(1, MAX_PARAMS)("n_params", n_params_or_w0))
-    w0 = _numbers("w0", n_params_or_w0).astype(np.float64)
-    if w0.ndim != 1 or not 1 <= w0.size <= MAX_PARAMS or not np.isfinite(w0).all():
-        raise FastoptError(
-            f"w0 has shape {w0.shape}; a vector of 1 to {MAX_PARAMS} finite numbers is needed"
-        )
-    return w0
-
-
-def _covariance(m0: object, p: int) -> Floats | None:
-    """Return M to start from, or None where it waits for the data's scale."""
-    if isinstance(m0, str):
-        if m0 != "scale":
-            raise FastoptError(f"m0 is {m0!r}; allowed: a number, a vector, a matrix or 'scale'")
-        return None
-    value = _numbers("m0", 100.0 if m0 is None else m0).astype(np.float64)
-    if value.shape not in ((), (p,), (p, p)):
-        raise FastoptError(f"m0 has shape {value.shape}; allowed: (), ({p},) or ({p}, {p})")
-    m = np.zeros((p, p), order="F")
-    if value.ndim < 2:
-        if not (np.isfinite(value) & (value > 0)).all():
-            raise FastoptError(f"m0 is {m0!r}; finite numbers above 0 are needed")
-        np.fill_diagonal(m, value)
-        return m
-    if not np.isfinite(value).all() or not (value == value.T).all():
-        raise FastoptError("m0 is not a symmetric matrix of finite numbers")
-    try:
-        np.linalg.cholesky(value)
-    except np.linalg.LinAlgError:
-        raise FastoptError("m0 is not positive definite") from None
-    m[...] = value
-    return m
-
-
-def _gamma(gamma: object) -> tuple[float, float]:
-    if not isinstance(gamma, (tuple, list)) or len(gamma) != 2:
-        raise TypeError(f"gamma is {gamma!r}; a pair of numbers or None is needed")
-    low = 0.0 if gamma[0] is None else positive("gamma[0]", gamma[0])
-    high = math.inf if gamma[1] is None else positive("gamma[1]", gamma[1])
-    if low > high:
-        raise FastoptError(f"gamma is {gamma!r}; the lower bound comes first")
-    return low, high
-
-
-def _stop(stop: object) -> tuple[str, float] | None:
-    if stop is None:
-        return None
-    if not isinstance(stop, (tuple, list)) or len(stop) != 2:
-        raise TypeError(f"stop is {stop!r}; a pair is needed")
-    return str(Choice(("trace",))("stop[0]", stop[0])), positive("stop[1]", stop[1])
-
-
-def _shape(family: Family, alpha: float | None) -> float:
-    if family.name == "negative_binomial":
-        return 1.0 if alpha is None else at_least_0("alpha", alpha)
-    if alpha is not None:
-        raise FastoptError(f"alpha is {alpha!r}; the {family.name} family has none")
-    return 0.0
-
-
-def _block(p: int) -> int:
-    """Return the rows a block that were fastest on two cores."""
-    return 32 if p < 200 else 64 if p < 700 else 96 if p < 1500 else 192
-
-
-def _numbers(name: str, value: object) -> npt.NDArray[Any]:
-    """Return an array of real numbers."""
-    refuse_masked(name, value)
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {array.dtype}; real numbers are needed")
-    return array
-
-
-def _matrix(X: object, p: int) -> npt.NDArray[Any]:
-    rows = _numbers("X", X)
-    if rows.ndim != 2 or rows.shape[1] != p:
-        raise FastoptError(f"X has shape {rows.shape}; (n, {p}) is needed")
-    return rows
-
-
-def _vector(name: str, value: object, n: int) -> Floats:
-    vector = _numbers(name, value)
-    if vector.shape != (n,):
-        raise FastoptError(f"{name} has shape {vector.shape}; ({n},) is needed")
-    return np.require(vector, np.float64, ["C", "A"])
-
-
-def _outputs(name: str, value: object, n: int) -> Floats:
-    vector = _numbers(name, value)
-    if vector.shape != (n,) and not (n == 1 and vector.shape == ()):
-        raise FastoptError(f"{name} has shape {vector.shape}; ({n},) is needed, as jac has rows")
-    return np.array(vector.reshape(n), dtype=np.float64)
-
-
-def _parts(rows: npt.NDArray[Any]) -> Iterator[tuple[int, Floats]]:
-    """Yield (first row, rows) as BLAS reads them: all at once where they lie so, else copies."""
-    step, inner = rows.strides
-    width = 8 * rows.shape[1]
-    if rows.dtype == np.float64 and rows.dtype.isnative and rows.flags.aligned:
-        apart = len(rows) < 2 or (step % 8 == 0 and width <= step < 2**33)
-        if apart and (inner == 8 or rows.shape[1] == 1):
-            yield 0, rows
-            return
-    for first in range(0, len(rows), COPIED_ROWS):
-        yield first, np.array(rows[first : first + COPIED_ROWS], dtype=np.float64, order="C")

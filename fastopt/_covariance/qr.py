@@ -6,21 +6,20 @@ subtraction, half the condition number of a covariance in every digit.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.linalg.lapack import dtpqrt, dtrtri, dtrtrs  # type: ignore[import-untyped]
 
+from fastopt._covariance import Floats, Glm
 from fastopt._errors import FastoptError
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 ROWS = 256  # a decomposition; of 64 to 1024 none was faster by more than a tenth
 COLUMNS = 32  # a panel within it
 
 
 class Information:
-    """What `fastopt._kalman.Filter` offers, for the Gaussian with the identity link."""
+    """The form of mode "qr", for the Gaussian with the identity link."""
 
     def __init__(self, n_params: int) -> None:
         self.n_params = n_params
@@ -36,19 +35,22 @@ class Information:
     def counts(self, values: tuple[int, int, float]) -> None:
         self.n_obs = values[0]
 
-    @property
-    def w(self) -> Floats:
+    def coef(self) -> Floats:
         w: Floats = dtrtrs(self._triangle(), self.root[:-1, -1])[0]
         return w
 
-    @property
-    def m(self) -> Floats:
+    def covariance(self) -> Floats:
         inverse = dtrtri(self._triangle())[0]
         m: Floats = inverse @ inverse.T
         return m
 
+    def variances(self) -> Floats:
+        inverse = dtrtri(self._triangle())[0]
+        variances: Floats = np.einsum("ij,ij->i", inverse, inverse)
+        return variances
+
     def trace(self) -> float:
-        return float(np.trace(self.m))
+        return float(self.variances().sum())
 
     def _triangle(self) -> Floats:
         """Return R, or raise where the rows so far leave a coefficient open."""
@@ -62,8 +64,7 @@ class Information:
             )
         return r
 
-    def rows(self, x: Floats, y: Floats, weight: Floats | None) -> str:
-        """Absorb rows; returns "" or what failed, after the blocks before the failing one."""
+    def rows(self, _glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
         p = self.n_params
         for first in range(0, len(y), ROWS):
             part = slice(first, first + ROWS)
@@ -76,6 +77,17 @@ class Information:
                 return "nonfinite"
             self.root, self.n_obs = np.asfortranarray(np.triu(root)), self.n_obs + len(block)
         return ""
+
+    def outputs(self, _x: Floats, _residual: Floats) -> str:
+        raise FastoptError("mode 'qr' has partial_fit alone; update() needs a finite m0")
+
+    def arrays(self) -> dict[str, Floats]:
+        return {"root": self.root.copy()}
+
+    def restore(self, arrays: Mapping[str, Floats]) -> None:
+        if np.tril(arrays["root"], -1).any():
+            raise FastoptError("root of the state dict is not an upper triangle")
+        self.root = np.asfortranarray(arrays["root"])
 
     def absorb(self, other: Information) -> str:
         """Absorb all rows of another; returns "" or what failed."""

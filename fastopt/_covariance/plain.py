@@ -1,0 +1,84 @@
+"""One triangle of M, float64: blocks of rows by matrix products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from fastopt._covariance import Floats, Glm
+from fastopt._errors import FastoptError
+from fastopt._kalman import Filter
+
+RUN_FLOPS = 2e9  # between two looks at whether Ctrl-C was pressed
+
+
+class Plain:
+    """The form of mode "plain"."""
+
+    def __init__(
+        self, w: Floats, start: Floats, rows: int, keep: float, max_trace: float | None
+    ) -> None:
+        """Begin from coefficients and a diagonal or a matrix; `rows` make a block."""
+        p = w.size
+        self._w, self._m, self._rows = w.copy(), np.zeros((p, p), order="F"), rows
+        self._forgetting = keep, math.inf if max_trace is None else max_trace
+        if start.ndim == 2:
+            self._m[...] = start
+        else:
+            np.fill_diagonal(self._m, start)
+        self._filter = self._work(rows)
+
+    def _work(self, rows: int) -> Filter:
+        """Return a filter of these coefficients and this covariance for blocks of `rows`."""
+        return Filter(self._w, self._m, rows, *self._forgetting)
+
+    @property
+    def counts(self) -> tuple[int, int, float]:
+        return self._filter.counts
+
+    @counts.setter
+    def counts(self, values: tuple[int, int, float]) -> None:
+        self._filter.counts = values
+
+    def coef(self) -> Floats:
+        return self._w.copy()
+
+    def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
+        blocks = max(1, int(RUN_FLOPS / (3 * self._w.size**2 + 1e4)) // self._rows)
+        return self._filter.rows(*glm, x, y, weight, self._rows * blocks)
+
+    def outputs(self, x: Floats, residual: Floats) -> str:
+        if len(x) <= self._rows:
+            return self._filter.change(x, residual)
+        self._filter.settle()
+        wide = self._work(len(x))
+        wide.counts = self.counts
+        failure = wide.change(x, residual)
+        wide.settle()
+        self.counts = wide.counts
+        return failure
+
+    def covariance(self) -> Floats:
+        self._filter.settle()
+        lower = np.tril(self._m)
+        full: Floats = lower + np.tril(lower, -1).T
+        return full
+
+    def variances(self) -> Floats:
+        self._filter.settle()
+        return np.diagonal(self._m).copy()
+
+    def trace(self) -> float:
+        return self._filter.trace()
+
+    def arrays(self) -> dict[str, Floats]:
+        return {"coef": self.coef(), "covariance": self.covariance()}
+
+    def restore(self, arrays: Mapping[str, Floats]) -> None:
+        covariance = arrays["covariance"]
+        if not (covariance == covariance.T).all():
+            raise FastoptError("covariance of the state dict is not symmetric")
+        self._filter.settle()
+        self._w[...], self._m[...] = arrays["coef"], covariance

@@ -1,0 +1,159 @@
+"""What a caller may pass to KalmanSGD, as the numbers that it works with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastopt._arrays import refuse_masked
+from fastopt._checks import Choice, Real, Whole, at_least_0
+from fastopt._covariance import Floats
+from fastopt._errors import FastoptError
+from fastopt.families import Family
+
+TINY = float(np.finfo(np.float64).tiny)
+positive = Real(low=TINY)
+MAX_PARAMS = 46340  # p * p fits in BLAS's int
+COPIED_ROWS = 4096  # at a time, where X is not of the layout that BLAS reads
+
+
+def start(n_params_or_w0: object) -> Floats:
+    """Return the coefficients to start from, an array of their own."""
+    if isinstance(n_params_or_w0, (int, np.integer)):
+        return np.zeros(Whole(1, MAX_PARAMS)("n_params", n_params_or_w0))
+    w0 = numbers("w0", n_params_or_w0).astype(np.float64)
+    if w0.ndim != 1 or not 1 <= w0.size <= MAX_PARAMS or not np.isfinite(w0).all():
+        raise FastoptError(
+            f"w0 has shape {w0.shape}; a vector of 1 to {MAX_PARAMS} finite numbers is needed"
+        )
+    return w0
+
+
+def covariance(m0: object, p: int) -> Floats | None:
+    """Return a diagonal or a matrix to start from, or None where it waits for the data's scale."""
+    if isinstance(m0, str):
+        if m0 != "scale":
+            raise FastoptError(f"m0 is {m0!r}; allowed: a number, a vector, a matrix or 'scale'")
+        return None
+    value = numbers("m0", 100.0 if m0 is None else m0).astype(np.float64)
+    if value.shape not in ((), (p,), (p, p)):
+        raise FastoptError(f"m0 has shape {value.shape}; allowed: (), ({p},) or ({p}, {p})")
+    if value.ndim < 2:
+        if not (np.isfinite(value) & (value > 0)).all():
+            raise FastoptError(f"m0 is {m0!r}; finite numbers above 0 are needed")
+        return np.full(p, value)
+    if not np.isfinite(value).all() or not (value == value.T).all():
+        raise FastoptError("m0 is not a symmetric matrix of finite numbers")
+    try:
+        np.linalg.cholesky(value)
+    except np.linalg.LinAlgError:
+        raise FastoptError("m0 is not positive definite") from None
+    return value
+
+
+def variance_bounds(gamma: object) -> tuple[float, float]:
+    if not isinstance(gamma, (tuple, list)) or len(gamma) != 2:
+        raise TypeError(f"gamma is {gamma!r}; a pair of numbers or None is needed")
+    low = 0.0 if gamma[0] is None else positive("gamma[0]", gamma[0])
+    high = math.inf if gamma[1] is None else positive("gamma[1]", gamma[1])
+    if low > high:
+        raise FastoptError(f"gamma is {gamma!r}; the lower bound comes first")
+    return low, high
+
+
+def stop_condition(stop: object) -> tuple[str, float] | None:
+    if stop is None:
+        return None
+    if not isinstance(stop, (tuple, list)) or len(stop) != 2:
+        raise TypeError(f"stop is {stop!r}; a pair is needed")
+    return str(Choice(("trace",))("stop[0]", stop[0])), positive("stop[1]", stop[1])
+
+
+def family_shape(family: Family, alpha: float | None) -> float:
+    if family.name == "negative_binomial":
+        return 1.0 if alpha is None else at_least_0("alpha", alpha)
+    if alpha is not None:
+        raise FastoptError(f"alpha is {alpha!r}; the {family.name} family has none")
+    return 0.0
+
+
+def block_rows(p: int) -> int:
+    """Return the rows a block that were fastest on two cores."""
+    return 32 if p < 200 else 64 if p < 700 else 96 if p < 1500 else 192
+
+
+def numbers(name: str, value: object) -> npt.NDArray[Any]:
+    """Return an array of real numbers."""
+    refuse_masked(name, value)
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {array.dtype}; real numbers are needed")
+    return array
+
+
+def matrix(X: object, p: int) -> npt.NDArray[Any]:
+    rows = numbers("X", X)
+    if rows.ndim != 2 or rows.shape[1] != p:
+        raise FastoptError(f"X has shape {rows.shape}; (n, {p}) is needed")
+    return rows
+
+
+def vector(name: str, value: object, n: int) -> Floats:
+    vector = numbers(name, value)
+    if vector.shape != (n,):
+        raise FastoptError(f"{name} has shape {vector.shape}; ({n},) is needed")
+    return np.require(vector, np.float64, ["C", "A"])
+
+
+def outputs(name: str, value: object, n: int) -> Floats:
+    vector = numbers(name, value)
+    if vector.shape != (n,) and not (n == 1 and vector.shape == ()):
+        raise FastoptError(f"{name} has shape {vector.shape}; ({n},) is needed, as jac has rows")
+    return np.array(vector.reshape(n), dtype=np.float64)
+
+
+def parts(rows: npt.NDArray[Any]) -> Iterator[tuple[int, Floats]]:
+    """Yield (first row, rows) as BLAS reads them: all at once where they lie so, else copies."""
+    step, inner = rows.strides
+    width = 8 * rows.shape[1]
+    if rows.dtype == np.float64 and rows.dtype.isnative and rows.flags.aligned:
+        apart = len(rows) < 2 or (step % 8 == 0 and width <= step < 2**33)
+        if apart and (inner == 8 or rows.shape[1] == 1):
+            yield 0, rows
+            return
+    for first in range(0, len(rows), COPIED_ROWS):
+        yield first, np.array(rows[first : first + COPIED_ROWS], dtype=np.float64, order="C")
+
+
+def root_variance(
+    variance: npt.ArrayLike, n: int, gamma: tuple[float, float]
+) -> tuple[Floats, int]:
+    """Return standard deviations, or a Cholesky factor, and how many met a bound."""
+    value = numbers("variance", variance).astype(np.float64)
+    if value.shape not in ((), (n,), (n, n)):
+        raise FastoptError(f"variance has shape {value.shape}; allowed: (), ({n},), ({n}, {n})")
+    if value.ndim == 2:
+        if gamma != (0.0, math.inf):
+            raise FastoptError("gamma bounds variances of outputs, not a matrix of them")
+        if not np.isfinite(value).all() or not (value == value.T).all():
+            raise FastoptError("variance is not a symmetric matrix of finite numbers")
+        try:
+            return np.linalg.cholesky(value).astype(np.float64), 0
+        except np.linalg.LinAlgError:
+            raise FastoptError("variance is not positive definite") from None
+    bounded = np.broadcast_to(np.clip(value, *gamma), (n,))
+    if not (np.isfinite(value) & (value >= 0)).all() or not (bounded > 0).all():
+        raise FastoptError(f"variance is {variance!r}; finite numbers above 0 are needed")
+    return np.sqrt(bounded), int(np.sum(bounded != value))
+
+
+def saved(name: str, value: object, shape: tuple[int, ...]) -> Floats:
+    """Return an array of a state dict."""
+    array = np.array(numbers(name, value), dtype=np.float64, order="F")
+    if array.shape != shape or not np.isfinite(array).all():
+        raise FastoptError(f"{name} of the state dict is not {shape} of finite numbers")
+    return array
