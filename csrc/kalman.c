@@ -8,14 +8,6 @@
 /* What rows taken together may inflate M by, or the last of them would lose digits. */
 #define MOST_INFLATION 2.0
 
-double fo_kalman_trace(const fo_kalman *k)
-{
-    double trace = 0.0;
-    for (int64_t i = 0; i < k->p; i++)
-        trace += k->m[i * k->p + i];
-    return trace;
-}
-
 int64_t fo_nonfinite_row(const double *x, int64_t ldx, int64_t n, int64_t p)
 {
     const uint64_t magnitude = 0x7fffffffffffffff, one = 0x0010000000000000;
@@ -102,6 +94,25 @@ static double squared_length(const double *x, int64_t n)
            ((sum[4] + sum[5]) + (sum[6] + sum[7])) + tail;
 }
 
+double fo_kalman_trace(const fo_kalman *k)
+{
+    double trace = 0.0;
+    for (int64_t i = 0; i < k->p; i++)
+        trace += k->m[i * k->p + i];
+    return k->scale *
+           (trace - squared_length(k->pending, (int64_t)k->n_pending * k->p));
+}
+
+void fo_kalman_variances(const fo_kalman *k, double *variances)
+{
+    for (int64_t i = 0; i < k->p; i++) {
+        double sum = 0.0;
+        for (int64_t j = 0; j < k->n_pending; j++)
+            sum += k->pending[j * k->p + i] * k->pending[j * k->p + i];
+        variances[i] = k->scale * (k->m[i * k->p + i] - sum);
+    }
+}
+
 /* One block of n rows.  With U = X M, G = U X' and eta = X w, what row j meets follows
  * from scalars alone: c[j][i] = x_j' M_j x_i = G[j][i] - sum_{l<j} b[l] c[l][j]
  * c[l][i].  Then V = T^-1 U with T[i][j] = b[j] c[j][i] unit lower, w += V' alpha, M -=
@@ -147,7 +158,7 @@ static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *g
             a *= inflate;
         if (!(row[j] > 0.0)) {
             const double least = -4.0 * DBL_EPSILON * squared_length(x + j * ldx, p);
-            if (row[j] < least * fo_kalman_trace(k))
+            if (row[j] < least * fo_kalman_trace(k) / k->scale)
                 return FO_KALMAN_INDEFINITE;
             row[j] = 0.0; /* M x is 0, up to rounding: this row says nothing */
         }
@@ -204,14 +215,9 @@ void fo_kalman_settle(fo_kalman *k, const fo_blas *blas)
 
 /* How many of the next `most` rows may inflate M whatever they hold: a row never adds
  * to the trace.  0 if the trace is at its cap. */
-static int64_t rows_to_inflate(fo_kalman *k, const fo_blas *blas, int64_t most)
+static int64_t rows_to_inflate(const fo_kalman *k, int64_t most)
 {
-    double trace = 0.0;
-    if (isfinite(k->max_trace)) {
-        fo_kalman_settle(k, blas);
-        trace = fo_kalman_trace(k);
-    }
-    double inflated = k->scale;
+    double trace = fo_kalman_trace(k), inflated = k->scale;
     int64_t n = 0;
     while (n < most && trace < k->max_trace &&
            (n == 0 || inflated / k->keep <= MOST_INFLATION)) {
@@ -230,7 +236,7 @@ fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm 
         int64_t rows = n - i < k->block ? n - i : k->block;
         double inflate = 1.0;
         if (k->keep < 1.0) {
-            const int64_t free = rows_to_inflate(k, blas, rows);
+            const int64_t free = rows_to_inflate(k, rows);
             inflate = free ? 1.0 / k->keep : 1.0;
             if (!glm->is_change)
                 rows = free ? free : 1;

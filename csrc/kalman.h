@@ -66,8 +66,10 @@ fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm 
 /* Write into M what small calls left pending: M is read once a row, written rarely. */
 void fo_kalman_settle(fo_kalman *k, const fo_blas *blas);
 
-/* Of a settled M. */
 double fo_kalman_trace(const fo_kalman *k);
+
+/* The diagonal of M. */
+void fo_kalman_variances(const fo_kalman *k, double *variances);
 
 /* The first row with a NaN or an infinity, or -1. */
 int64_t fo_nonfinite_row(const double *x, int64_t ldx, int64_t n, int64_t p);

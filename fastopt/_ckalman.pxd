@@ -82,4 +82,5 @@ cdef extern from "kalman.h" nogil:
                                     const double *weight, int64_t n)
     void fo_kalman_settle(fo_kalman *k, const fo_blas *blas)
     double fo_kalman_trace(const fo_kalman *k)
+    void fo_kalman_variances(const fo_kalman *k, double *variances)
     int64_t fo_nonfinite_row(const double *x, int64_t ldx, int64_t n, int64_t p)

@@ -70,8 +70,14 @@ cdef class Filter:
 
     def trace(self):
         self.require_idle()
-        fo_kalman_settle(&self.c, &BLAS)
         return fo_kalman_trace(&self.c)
+
+    def variances(self):
+        """The diagonal of the covariance."""
+        cdef cnp.ndarray variances = np.empty(self.c.p)
+        self.require_idle()
+        fo_kalman_variances(&self.c, <double *>cnp.PyArray_DATA(variances))
+        return variances
 
     def require_idle(self):
         """Raise if a call is running."""

@@ -70,7 +70,7 @@ def stop_condition(stop: object) -> tuple[str, float] | None:
         return None
     if not isinstance(stop, (tuple, list)) or len(stop) != 2:
         raise TypeError(f"stop is {stop!r}; a pair is needed")
-    return str(Choice(("trace",))("stop[0]", stop[0])), positive("stop[1]", stop[1])
+    return str(Choice(("se", "trace"))("stop[0]", stop[0])), positive("stop[1]", stop[1])
 
 
 def family_shape(family: Family, alpha: float | None) -> float:
@@ -116,17 +116,21 @@ def outputs(name: str, value: object, n: int) -> Floats:
     return np.array(vector.reshape(n), dtype=np.float64)
 
 
-def parts(rows: npt.NDArray[Any]) -> Iterator[tuple[int, Floats]]:
-    """Yield (first row, rows) as BLAS reads them: all at once where they lie so, else copies."""
+def parts(rows: npt.NDArray[Any], most: int | None = None) -> Iterator[tuple[int, Floats]]:
+    """Yield (first row, rows) as BLAS reads them, at most so many; copied unless they lie so."""
     step, inner = rows.strides
     width = 8 * rows.shape[1]
-    if rows.dtype == np.float64 and rows.dtype.isnative and rows.flags.aligned:
-        apart = len(rows) < 2 or (step % 8 == 0 and width <= step < 2**33)
-        if apart and (inner == 8 or rows.shape[1] == 1):
-            yield 0, rows
-            return
+    is_plain = rows.dtype == np.float64 and rows.dtype.isnative and rows.flags.aligned
+    apart = len(rows) < 2 or (step % 8 == 0 and width <= step < 2**33)
+    if is_plain and apart and (inner == 8 or rows.shape[1] == 1):
+        most = most or max(1, len(rows))
+        for first in range(0, len(rows), most):
+            yield first, rows[first : first + most]
+        return
     for first in range(0, len(rows), COPIED_ROWS):
-        yield first, np.array(rows[first : first + COPIED_ROWS], dtype=np.float64, order="C")
+        copied = np.array(rows[first : first + COPIED_ROWS], dtype=np.float64, order="C")
+        for within in range(0, len(copied), most or COPIED_ROWS):
+            yield first + within, copied[within : within + (most or COPIED_ROWS)]
 
 
 def root_variance(

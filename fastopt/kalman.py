@@ -15,10 +15,12 @@ from fastopt import _kalman_input as given
 from fastopt import checkpoint
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag
 from fastopt._covariance import FAILURES, Floats, Form, Glm
+from fastopt._covariance.merging import merged
 from fastopt._covariance.plain import Plain
 from fastopt._covariance.qr import Information
 from fastopt._errors import FastoptError
 from fastopt._kalman import nonfinite_row
+from fastopt._stopping import Stop
 from fastopt.families import family_of
 
 __all__ = ["KalmanSGD"]
@@ -71,8 +73,13 @@ class KalmanSGD:
         Estimate the dispersion where the family fixes it at 1: bernoulli, poisson,
         negative_binomial.
     stop : pair, optional
-        ``("trace", tol)``: `converged` is true while dispersion * trace(M) <= tol, the expected
-        squared distance of the coefficients from where they go. Needs ``forgetting=1``.
+        When `converged` becomes true; nothing stops by itself. ``("se", tol)``: once
+        max_j sqrt(dispersion M_jj) rms(x_j) <= tol sd(y), with the root mean square of each
+        column and the standard deviation of y so far (tol alone unless the link is the
+        identity): no coefficient's standard error moves a prediction by more than that share.
+        ``("trace", tol)``: once dispersion * trace(M) <= tol, the expected squared distance of
+        the coefficients from where they go. Judged after each block of rows from the
+        (2p + 10)th on, in the first pass. Needs ``forgetting=1``.
     max_bytes : int, optional
         Refuse to allocate more than this.
 
@@ -86,6 +93,8 @@ class KalmanSGD:
         Passes over the data, as marked by ``new_pass=True``.
     n_clipped : int
         Rows whose variance met a bound of `gamma`.
+    converged_at : int or None
+        `n_obs` when `stop` was first met.
 
     Raises
     ------
@@ -169,19 +178,24 @@ class KalmanSGD:
             m0 if isinstance(m0, (str, float)) or m0 is None else np.array(m0, dtype=np.float64)
         )
         self._rows = rows
-        self._begin(w0, None if infinite else given.covariance(self.m0, self.n_params))
+        self._start(w0, None if infinite else given.covariance(self.m0, self.n_params))
 
-    def _begin(self, w: Floats, start: Floats | None) -> None:
-        """Begin from coefficients and a diagonal or matrix; None where there is none yet."""
+    def _start(self, w: Floats, start: Floats | None) -> None:
+        """Forget all data; begin from coefficients and a diagonal or matrix, None if open."""
         self._waits = start is None and self.mode != "qr"
+        self._origin = w.copy(), np.ones(self.n_params) if start is None else start
+        self._is_linear = self.forgetting == 1.0  # whether all were Gaussian rows, kept
+        self._separable = True  # whether all rows were told apart by their label
         self.n_passes = 0
         self._unknown = self.estimates  # whether the dispersion is to be estimated
-        self._form: Form
+        self._stop = None if self.stop is None else Stop(*self.stop, self.n_params)
+        self._form = self._make(*self._origin)
+
+    def _make(self, w: Floats, start: Floats) -> Form:
+        """Return the form of covariance that the options ask for."""
         if self.mode == "qr":
-            self._form = Information(self.n_params)
-        else:
-            start = np.ones(self.n_params) if start is None else start
-            self._form = Plain(w, start, self._rows, self.forgetting, self.max_trace)
+            return Information(self.n_params)
+        return Plain(w, start, self._rows, self.forgetting, self.max_trace)
 
     def partial_fit(
         self,
@@ -218,6 +232,12 @@ class KalmanSGD:
         -------
         KalmanSGD
             This object.
+
+        Warns
+        -----
+        UserWarning
+            Where the coefficients predict all labels so far rightly, more than 2p of them
+            (complete separation): larger coefficients would do better yet, without end.
         """
         kind = family_of(family)
         link = kind.link(link)
@@ -241,8 +261,13 @@ class KalmanSGD:
 
         glm = Glm((kind.name, link), shape, self.glm_update == "explicit", *self.gamma)
         before = self.n_obs
+        marks = self.n_passes, self._unknown, self._is_linear, self._separable
+        self.n_passes += new_pass or self.n_passes == 0
+        self._unknown |= not kind.known_dispersion
+        self._is_linear &= kind.name == "gaussian"
+        self._separable = (self._separable or new_pass) and kind.name == "bernoulli"
         try:
-            for first, part in given.parts(rows):
+            for first, part in given.parts(rows, self._rows if self._stop else None):
                 own = slice(first, first + len(part))
                 failure = self._form.rows(
                     glm, part, target[own], None if weights is None else weights[own]
@@ -252,11 +277,31 @@ class KalmanSGD:
                         f"{FAILURES[failure]}; {self.n_obs} rows have been absorbed, the state is "
                         "that before the block at fault"
                     )
+                self._look(part, target[own], link == "identity")
         finally:  # some rows may have been absorbed before a failure or an interrupt
-            if self.n_obs > before:
-                self._unknown |= not kind.known_dispersion
-                self.n_passes += new_pass or self.n_passes == 0
+            if self.n_obs == before:
+                self.n_passes, self._unknown, self._is_linear, self._separable = marks
+        if self._separable:
+            self._warn_of_separation(rows, target)
         return self
+
+    def _look(self, x: Floats, y: Floats, has_identity_link: bool) -> None:
+        """See whether the coefficients are known well enough."""
+        if self._stop is not None and self.n_passes == 1:
+            self._stop.see(x, y)
+            self._stop.look(self._form, self.dispersion, has_identity_link)
+
+    def _warn_of_separation(self, x: npt.NDArray[Any], y: Floats) -> None:
+        """Warn where the coefficients tell all labels apart: no maximum of likelihood exists."""
+        is_label = bool(((y == 0) | (y == 1)).all())
+        self._separable = is_label and bool((np.where(y > 0, 1, -1) * (x @ self.coef) > 0).all())
+        # Coefficients separate so few rows whatever their labels (Cover 1965).
+        if self._separable and len(y) > 2 * self.n_params:
+            warnings.warn(
+                "the coefficients predict every label rightly (complete separation): the "
+                "likelihood has no maximum, and what m0 is decides how large they are",
+                stacklevel=3,
+            )
 
     def update(
         self,
@@ -297,7 +342,8 @@ class KalmanSGD:
         if rows.ndim != 2 or rows.shape[1] != p or not len(rows):
             raise FastoptError(f"jac has shape {np.shape(jac)}; ({p},) or (C, {p}) is needed")
         n = len(rows)
-        residual = given.outputs("y", y, n) - given.outputs("mean", mean, n)
+        gradients, observed = rows, given.outputs("y", y, n)
+        residual = observed - given.outputs("mean", mean, n)
         if not np.isfinite(residual).all() or nonfinite_row(rows) >= 0:
             raise FastoptError("y, mean or jac has a NaN or an infinity; nothing was done")
         self._require_covariance()
@@ -312,10 +358,11 @@ class KalmanSGD:
 
         # Outputs of unit variance, one after the other: exactly the joint update.
         self._require_done(self._form.outputs(rows, residual))
-        self._unknown = True
+        self._unknown, self._is_linear = True, False
         n_obs, n_clipped, innovations = self._form.counts
         self._form.counts = (n_obs, n_clipped + clipped, innovations)
         self.n_passes = max(1, self.n_passes)
+        self._look(gradients, observed, has_identity_link=False)
         return self
 
     def _require_done(self, failure: str) -> None:
@@ -341,22 +388,30 @@ class KalmanSGD:
                 f"the mean square of column {bad} of X is {total[bad] / len(rows)}, which gives "
                 "m0='scale' no finite start"
             )
-        self._begin(self.coef, variance)
+        self._start(self.coef, variance)
 
     def restart(self, m0: float | npt.ArrayLike | str | None = None) -> None:
         """Start over from the coefficients reached; ``m0=None`` is the one at construction."""
         if self.mode == "qr":
             if m0 is not None:
                 raise FastoptError(f"m0 is {m0!r}; mode 'qr' restarts from an infinite one")
-            self._begin(np.zeros(self.n_params), None)
+            self._start(np.zeros(self.n_params), None)
             return
         start = given.covariance(self.m0 if m0 is None else m0, self.n_params)
-        self._begin(self.coef, start)
+        self._start(self.coef, start)
 
     def merge(self, other: KalmanSGD) -> KalmanSGD:
-        """Absorb all rows that another filter has absorbed, exactly; mode "qr" alone.
+        """Absorb all rows that another filter has absorbed, exactly.
 
-        Information adds. A finite m0 would be counted twice, so other modes are refused.
+        Information adds. With a finite m0, which both must have started from, at the same
+        coefficients, it is counted once: for information L = M^-1 and its start L0::
+
+            L = L1 + L2 - L0;  L w = L1 w1 + L2 w2 - L0 w0
+
+        Parameters
+        ----------
+        other : KalmanSGD
+            It has absorbed rows of the Gaussian family alone, without forgetting, as this one.
 
         Returns
         -------
@@ -367,16 +422,47 @@ class KalmanSGD:
             raise TypeError(f"other is a {type(other).__name__}; a KalmanSGD is needed")
         if other.n_params != self.n_params:
             raise FastoptError(f"other has {other.n_params} coefficients, this {self.n_params}")
-        own, others = self._form, other._form
-        if not isinstance(own, Information) or not isinstance(others, Information):
+        if self.mode != other.mode or self.gamma != other.gamma:
+            raise FastoptError("filters of different mode or gamma cannot be merged")
+        if not (self._is_linear and other._is_linear):
             raise FastoptError(
-                f"modes are {self.mode!r} and {other.mode!r}; 'qr' of both is needed, whose "
-                "information has no start to be counted twice"
+                "merging is exact for rows of the gaussian family, absorbed without forgetting, "
+                "and for nothing else"
             )
-        self._require_done(own.absorb(others))
+        if self.n_passes and other.n_passes and self.n_passes != other.n_passes:
+            raise FastoptError(
+                f"this has seen its rows {self.n_passes} times, other {other.n_passes} times; "
+                "the covariance of the two together would mean nothing"
+            )
+        own, others = self._form, other._form
+        if isinstance(own, Information) and isinstance(others, Information):
+            self._require_done(own.absorb(others))
+        else:
+            self._require_same_start(other)
+            w, m, moved = merged(
+                (self.coef, own.covariance()), (other.coef, others.covariance()), self._origin
+            )
+            form = self._make(w, m)
+            mine, theirs = own.counts, others.counts
+            form.counts = (mine[0] + theirs[0], mine[1] + theirs[1], mine[2] + theirs[2] + moved)
+            self._form = form
         self.n_passes = max(self.n_passes, other.n_passes)
         self._unknown |= other._unknown
+        self._separable &= other._separable
+        if self._stop and other._stop:
+            self._stop.merge(other._stop)
+            self._stop.look(self._form, self.dispersion, has_identity_link=True)
         return self
+
+    def _require_same_start(self, other: KalmanSGD) -> None:
+        self._require_covariance()
+        other._require_covariance()
+        for mine, theirs in zip(self._origin, other._origin, strict=True):
+            if not np.array_equal(mine, theirs):
+                raise FastoptError(
+                    "the filters started from different m0 or w0, which would be counted twice; "
+                    "an infinite m0 has no start to be counted"
+                )
 
     @property
     def coef(self) -> Floats:
@@ -410,11 +496,13 @@ class KalmanSGD:
         return float(innovations / (n - self.n_params)) if n > self.n_params else math.nan
 
     @property
+    def converged_at(self) -> int | None:
+        return None if self._stop is None else self._stop.reached_at
+
+    @property
     def converged(self) -> bool:
-        """Whether the stop condition holds, in the first pass; nothing stops by itself."""
-        if self.stop is None or self.n_passes > 1 or self.n_obs <= self.n_params:
-            return False
-        return self.dispersion * self.trace <= self.stop[1]
+        """Whether `stop` has been met; the caller stops."""
+        return self.converged_at is not None
 
     def covariance(self, scaled: bool = True) -> Floats:
         """Return M, times the dispersion and the number of passes if ``scaled``."""
@@ -452,6 +540,11 @@ class KalmanSGD:
             "n_passes": self.n_passes,
             "estimates_dispersion": self._unknown,
             "waits": self._waits,
+            "is_linear": self._is_linear,
+            "separable": self._separable,
+            "origin_coef": self._origin[0].copy(),
+            "origin_covariance": self._origin[1].copy(),
+            **({} if self._stop is None else self._stop.state()),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -461,18 +554,31 @@ class KalmanSGD:
             found = list(state_dict) if isinstance(state_dict, Mapping) else state_dict
             raise FastoptError(f"the state dict has {found!r}; {list(own)} are needed")
         saved = state_dict
+        if np.ndim(saved["origin_covariance"]) == 2:  # a diagonal or a matrix
+            own["origin_covariance"] = np.empty((self.n_params,) * 2)
         arrays = {
             name: given.saved(name, saved[name], value.shape)
             for name, value in own.items()
             if isinstance(value, np.ndarray)
         }
-        counts = tuple(Whole(0)(name, saved[name]) for name in ("n_obs", "n_clipped", "n_passes"))
+        n_obs, n_clipped, n_passes = (
+            Whole(0)(name, saved[name]) for name in ("n_obs", "n_clipped", "n_passes")
+        )
         innovations = at_least_0("innovations", saved["innovations"])
-        unknown = flag("estimates_dispersion", saved["estimates_dispersion"])
-        waits = flag("waits", saved["waits"])
+        flags = [
+            flag(name, saved[name])
+            for name in ("estimates_dispersion", "waits", "is_linear", "separable")
+        ]
+        reached_at = saved.get("stop_reached_at")
+        if reached_at is not None:
+            Whole(0)("stop_reached_at", reached_at)
         self._form.restore(arrays)
-        self._form.counts = (counts[0], counts[1], innovations)
-        self.n_passes, self._unknown, self._waits = counts[2], unknown, waits
+        self._form.counts = (n_obs, n_clipped, innovations)
+        self._unknown, self._waits, self._is_linear, self._separable = flags
+        self.n_passes = n_passes
+        self._origin = arrays["origin_coef"], arrays["origin_covariance"]
+        if self._stop is not None:
+            self._stop.restore({**arrays, "stop_reached_at": reached_at})
 
     def _options(self) -> dict[str, Any]:
         return {

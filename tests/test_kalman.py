@@ -122,7 +122,9 @@ def test_a_saturated_logit(block, update):
     X, _, _ = data(("bernoulli", "logit"))
     w = np.full(6, 40.0)
     y = (X @ w > 0).astype(float)
-    k = fastopt.KalmanSGD(w, block=block, glm_update=update).partial_fit(X, y, "bernoulli")
+    k = fastopt.KalmanSGD(w, block=block, glm_update=update)
+    with pytest.warns(UserWarning, match="separation"):
+        k.partial_fit(X, y, "bernoulli")
     single = fastopt.KalmanSGD(w, block=1, glm_update=update)
     for i in range(len(y)):
         single.partial_fit(X[i : i + 1], y[i : i + 1], "bernoulli")
@@ -258,7 +260,7 @@ def test_scale_makes_units_irrelevant():
     close(scaled.coef * units, plain.coef, 1e-9)
 
 
-@pytest.mark.parametrize("n", [200, 1000])
+@pytest.mark.parametrize("n", [200, 1000, 4000])
 def test_the_stop_condition_tells_the_distance(n):
     """Over replications, |w - w*|^2 averages to dispersion * trace(M)."""
     rng = np.random.default_rng(0)
@@ -270,19 +272,153 @@ def test_the_stop_condition_tells_the_distance(n):
     assert 0.85 <= np.mean(ratios) <= 1.15
 
 
-def test_converged_compares_with_the_tolerance():
+@pytest.mark.parametrize("link", ["identity", "log"])
+@pytest.mark.parametrize("kind", ["trace", "se"])
+@pytest.mark.parametrize("layout", ["whole", "pieces", "copied"])
+def test_the_stop_condition_names_the_row(kind, link, layout):
+    """Judged after each block of 32 rows, in calls of any size; it stays met."""
+    family = "gaussian" if link == "identity" else "poisson"
+    X, y, w = data((family, link), n=3000)
+    if kind == "se":
+        X = X * np.logspace(0, 2, 6)
+        w = w / np.logspace(0, 2, 6)
+    probe = fastopt.KalmanSGD(w)
+    sizes = []
+    for end in range(32, 3001, 32):
+        probe.partial_fit(X[end - 32 : end], y[end - 32 : end], family)
+        variances = probe.dispersion * np.diagonal(probe.covariance(False))
+        spread = np.std(y[:end]) if link == "identity" else 1.0
+        rms = np.sqrt(np.mean(X[:end] ** 2, 0))
+        sizes.append(sum(variances) if kind == "trace" else max(np.sqrt(variances) * rms) / spread)
+    expected = np.argmax(np.array(sizes) <= sizes[40])
+    assert expected > 5
+    k = fastopt.KalmanSGD(w, stop=(kind, sizes[40] * (1 + 1e-9)), block=32)
+    assert not k.converged
+    assert k.converged_at is None
+    if layout == "pieces":
+        for start in range(0, 3000, 320):
+            k.partial_fit(X[start : start + 320], y[start : start + 320], family)
+    else:
+        k.partial_fit(np.asfortranarray(X) if layout == "copied" else X, y, family)
+    for each in (k, k.copy()):
+        assert each.converged
+        assert each.converged_at == 32 * (expected + 1)
+
+
+def test_the_stop_condition_of_any_model():
+    k = fastopt.KalmanSGD(2, stop=("se", 0.2))
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        x = rng.normal(size=2)
+        k.update(x.sum() + rng.normal(), x @ k.coef, x)
+    at = k.converged_at
+    assert 14 <= at < 60
+    other = fastopt.KalmanSGD(2)
+    rng = np.random.default_rng(0)
+    squares = 0.0
+    for _ in range(at):
+        x = rng.normal(size=2)
+        other.update(x.sum() + rng.normal(), x @ other.coef, x)
+        squares = squares + x**2
+    assert np.max(other.stderr * np.sqrt(squares / at)) <= 0.2
+
+
+def test_the_stop_condition_waits_for_a_dispersion_and_knows_one_pass():
     X, y, w = data(("gaussian", "identity"))
-    reached = fastopt.KalmanSGD(w).partial_fit(X, y)
-    size = reached.dispersion * reached.trace
-    for tolerance, expected in [(0.9 * size, False), (1.1 * size, True)]:
-        k = fastopt.KalmanSGD(w, stop=("trace", tolerance))
-        assert not k.converged
-        assert k.partial_fit(X, y).converged is expected
-        assert k.copy().converged is expected
-    assert not reached.converged
-    for stop in (("time", 1.0), ("trace", 0.0), ("trace", -1.0)):
+    k = fastopt.KalmanSGD(w, stop=("trace", 1e9)).partial_fit(X[:21], y[:21])
+    assert not k.converged
+    assert k.partial_fit(X[21:22], y[21:22]).converged_at == 22
+    k = fastopt.KalmanSGD(w, stop=("trace", 1e-6)).partial_fit(X, y)
+    for _ in range(3):
+        k.partial_fit(X, y, new_pass=True)
+    k = fastopt.KalmanSGD(w, stop=("trace", k.dispersion * k.trace * 1.01)).partial_fit(X, y)
+    for _ in range(3):
+        k.partial_fit(X, y, new_pass=True)
+    assert not k.converged
+    for stop in (("time", 1.0), ("trace", 0.0), ("trace", -1.0), ("se", np.nan)):
         with pytest.raises(FastoptError):
             fastopt.KalmanSGD(3, stop=stop)
+    with pytest.raises(FastoptError, match="forgetting"):
+        fastopt.KalmanSGD(3, stop=("se", 0.1), forgetting=0.9)
+
+
+# Merging
+
+
+@pytest.mark.parametrize("m0", [100.0, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "matrix"])
+@pytest.mark.parametrize("order", [(0, 1), (2, 0, 1), (3, 1, 4, 0, 2)], ids=str)
+def test_merged_shards_are_one_pass(order, m0):
+    X, y, w = data(("gaussian", "identity"), n=600)
+    if m0 == "matrix":
+        root = np.random.default_rng(3).normal(size=(6, 6))
+        m0 = root @ root.T + np.eye(6)
+    weight = np.random.default_rng(4).uniform(0.5, 2.0, size=600)
+    options = dict(m0=m0, gamma=(2.0, None), glm_update="explicit", stop=("se", 0.05))
+    whole = fastopt.KalmanSGD(w, **options).partial_fit(X, y, weight=weight)
+    n = len(order)
+    shards = [
+        fastopt.KalmanSGD(w, **options).partial_fit(X[i::n], y[i::n], weight=weight[i::n])
+        for i in order
+    ]
+    merged = shards[0]
+    for shard in shards[1:]:
+        before = everything(shard)
+        merged.merge(shard)
+        assert everything(shard) == before
+    close(merged.coef, whole.coef, 1e-11)
+    close(merged.covariance(False), whole.covariance(False), 1e-11)
+    assert merged.dispersion == pytest.approx(whole.dispersion, rel=1e-11)
+    assert (merged.n_obs, merged.n_clipped, merged.n_passes) == (600, 600, 1)
+    assert merged.converged
+    merged.partial_fit(X, y)  # goes on
+    assert everything(merged.copy()) == everything(merged)
+
+
+def test_what_cannot_be_merged():
+    X, y, w = data(("gaussian", "identity"))
+    k = fastopt.KalmanSGD(w).partial_fit(X, y)
+    before = everything(k)
+    counted = fastopt.KalmanSGD(w).partial_fit(X, np.abs(y.round()), "poisson")
+    twice = fastopt.KalmanSGD(w).partial_fit(X, y).partial_fit(X, y, new_pass=True)
+    for other, reason in [
+        (fastopt.KalmanSGD(w, m0=1.0), "counted twice"),
+        (fastopt.KalmanSGD(w + 1), "counted twice"),
+        (fastopt.KalmanSGD(6, m0=np.inf), "mode"),
+        (fastopt.KalmanSGD(w, gamma=(1.0, None), glm_update="explicit"), "gamma"),
+        (fastopt.KalmanSGD(w, forgetting=0.9), "without forgetting"),
+        (fastopt.KalmanSGD(w).update(1.0, 0.0, w), "gaussian family"),
+        (counted, "gaussian family"),
+        (twice, "2 times"),
+        (fastopt.KalmanSGD(w[:4]), "4 coefficients"),
+        (fastopt.KalmanSGD(w, m0="scale"), "scale"),
+    ]:
+        with pytest.raises(FastoptError, match=reason):
+            k.merge(other)
+    with pytest.raises(TypeError):
+        k.merge(w)
+    assert everything(k) == before
+
+
+# Separation
+
+
+def test_complete_separation_is_a_warning():
+    X, y, _ = data(("bernoulli", "logit"))
+    told = (X[:, 0] > 0).astype(float)
+    k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, told, "bernoulli")  # all but told apart
+    with pytest.warns(UserWarning, match="complete separation"):
+        for _ in range(50):
+            k.partial_fit(X, told, "bernoulli", new_pass=True)
+    X[:, 0] += 0.3 * np.sign(X[:, 0])
+    with pytest.warns(UserWarning, match="complete separation"):
+        fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, told, "bernoulli")
+    k = fastopt.KalmanSGD(6, m0=1e6)
+    k.partial_fit(X[:12], told[:12], "bernoulli")  # so few rows are always separated
+    with pytest.warns(UserWarning, match="complete separation"):
+        k.partial_fit(X[12:], told[12:], "bernoulli")
+    k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, y, "bernoulli")  # which is not separated
+    k.partial_fit(X, told, "bernoulli")
+    fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, 0.1 + 0.8 * told, "bernoulli")
 
 
 # What stays

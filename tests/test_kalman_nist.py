@@ -133,12 +133,3 @@ def test_merged_shards_are_one_pass(order):
     assert merged.n_obs == 600
     assert merged.coef == pytest.approx(whole.coef, rel=1e-12)
     assert merged.covariance() == pytest.approx(whole.covariance(), rel=1e-11, abs=1e-16)
-
-
-def test_merging_what_has_a_start_is_refused():
-    with pytest.raises(FastoptError, match="counted twice"):
-        fastopt.KalmanSGD(5).merge(fastopt.KalmanSGD(5))
-    with pytest.raises(FastoptError, match="4 coefficients"):
-        fastopt.KalmanSGD(5, mode="qr").merge(fastopt.KalmanSGD(4, mode="qr"))
-    with pytest.raises(TypeError):
-        fastopt.KalmanSGD(5, mode="qr").merge(None)

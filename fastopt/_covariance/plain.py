@@ -67,8 +67,7 @@ class Plain:
         return full
 
     def variances(self) -> Floats:
-        self._filter.settle()
-        return np.diagonal(self._m).copy()
+        return self._filter.variances()
 
     def trace(self) -> float:
         return self._filter.trace()
