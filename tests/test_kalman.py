@@ -407,8 +407,7 @@ def test_complete_separation_is_a_warning():
     told = (X[:, 0] > 0).astype(float)
     k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, told, "bernoulli")  # all but told apart
     with pytest.warns(UserWarning, match="complete separation"):
-        for _ in range(50):
-            k.partial_fit(X, told, "bernoulli", new_pass=True)
+        k.partial_fit(np.tile(X, (50, 1)), np.tile(told, 50), "bernoulli", new_pass=True)
     X[:, 0] += 0.3 * np.sign(X[:, 0])
     with pytest.warns(UserWarning, match="complete separation"):
         fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, told, "bernoulli")
