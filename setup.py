@@ -49,7 +49,7 @@ class BuildExt(build_ext):
         return True
 
 
-KALMAN = {"csrc/kalman.c", "csrc/families.c"}
+KALMAN = {f"csrc/{name}.c" for name in ("decoupled", "families", "gain", "kalman")}
 C_FILES = sorted(map(str, Path("csrc").rglob("*.c")))
 HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in {".h", ".inc", ".def"})
 

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "dot.h"
+
 /* What rows taken together may inflate M by, or the last of them would lose digits. */
 #define MOST_INFLATION 2.0
 
@@ -43,64 +45,13 @@ static void deflate(double *restrict row, const double *restrict c,
     }
 }
 
-typedef struct {
-    double alpha, b; /* w += alpha v, M -= b v v' */
-    double innovation;
-    int clipped;
-} gain;
-
-/* One observation at linear predictor eta, where g = x'Mx. */
-static gain gain_of(const fo_glm *glm, double y, double prior, double eta, double g)
-{
-    if (!glm->is_explicit) {
-        const double z = fo_implicit(glm->family, glm->shape, y, prior, eta, g);
-        const fo_observation at = fo_observe(glm->family, glm->shape, y, z);
-        const double w = prior * at.weight, inflated = 1.0 + w * g, miss = y - at.mean;
-        /* Where w is large, z is near link(y) and its score has few digits left. */
-        const double alpha = w * g < 1.0 ? prior * at.score : (z - eta) / g;
-        /* For the Gaussian (y - z)^2 (1 + g) = (y - eta)^2 / (1 + g). */
-        const double innovation = miss == 0.0 || prior == 0.0
-                                      ? 0.0
-                                      : prior * (miss * miss / at.variance) * inflated;
-        return (gain){alpha, w / inflated, innovation, 0};
-    }
-    const fo_observation at = fo_observe(glm->family, glm->shape, y, eta);
-    const double v = at.variance;
-    const double clipped = v < glm->gamma_min   ? glm->gamma_min
-                           : v > glm->gamma_max ? glm->gamma_max
-                                                : v;
-    double score = prior * at.score, w = prior * at.weight;
-    if (clipped != v) {
-        score = prior * (y - at.mean) * (at.slope / clipped);
-        w = prior * at.slope * (at.slope / clipped);
-    }
-    const double inflated = 1.0 + w * g, miss = y - at.mean;
-    return (gain){
-        score / inflated, w / inflated,
-        miss == 0.0 || prior == 0.0 ? 0.0 : prior * (miss * miss / clipped) / inflated,
-        clipped != v};
-}
-
-static double squared_length(const double *x, int64_t n)
-{
-    double sum[8] = {0.0}, tail = 0.0; /* lanes, so that the loop vectorises */
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int lane = 0; lane < 8; lane++)
-            sum[lane] += x[i + lane] * x[i + lane];
-    for (; i < n; i++)
-        tail += x[i] * x[i];
-    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) +
-           ((sum[4] + sum[5]) + (sum[6] + sum[7])) + tail;
-}
-
 double fo_kalman_trace(const fo_kalman *k)
 {
     double trace = 0.0;
     for (int64_t i = 0; i < k->p; i++)
         trace += k->m[i * k->p + i];
     return k->scale *
-           (trace - squared_length(k->pending, (int64_t)k->n_pending * k->p));
+           (trace - fo_dot(k->pending, k->pending, (int64_t)k->n_pending * k->p));
 }
 
 void fo_kalman_variances(const fo_kalman *k, double *variances)
@@ -157,13 +108,14 @@ static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *g
         if (j == 0 || !glm->is_change)
             a *= inflate;
         if (!(row[j] > 0.0)) {
-            const double least = -4.0 * DBL_EPSILON * squared_length(x + j * ldx, p);
+            const double least =
+                -4.0 * DBL_EPSILON * fo_dot(x + j * ldx, x + j * ldx, p);
             if (row[j] < least * fo_kalman_trace(k) / k->scale)
                 return FO_KALMAN_INDEFINITE;
             row[j] = 0.0; /* M x is 0, up to rounding: this row says nothing */
         }
         const double prior = weight ? weight[j] : 1.0;
-        const gain got = gain_of(glm, y[j], prior, eta[j], a * row[j]);
+        const fo_gain got = fo_gain_of(glm, y[j], prior, eta[j], a * row[j]);
         innovations += got.innovation;
         n_clipped += got.clipped;
         alpha[j] = row[j] > 0.0 ? a * got.alpha : 0.0;
@@ -185,7 +137,7 @@ static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *g
         const double root = sqrt(b[j]);
         for (int64_t i = 0; i < p; i++)
             fresh[j * p + i] = u[j * p + i] * root;
-        sum += squared_length(fresh + j * p, p);
+        sum += fo_dot(fresh + j * p, fresh + j * p, p);
     }
     for (int64_t i = 0; i < p; i++)
         sum += fabs(w[i]);

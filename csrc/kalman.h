@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "families.h"
+#include "gain.h"
 
 typedef struct {
     void (*symm)(char *side, char *uplo, int *m, int *n, double *alpha, double *a,
@@ -25,15 +25,8 @@ typedef struct {
                  double *alpha, double *a, int *lda, double *b, int *ldb);
     void (*syrk)(char *uplo, char *trans, int *n, int *k, double *alpha, double *a,
                  int *lda, double *beta, double *c, int *ldc);
+    void (*potrf)(char *uplo, int *n, double *a, int *lda, int *info);
 } fo_blas;
-
-typedef struct {
-    fo_family family;
-    double shape;    /* alpha of the negative binomial */
-    int is_change;   /* of at most a block's outputs, y is y - x'w: eta starts at 0 */
-    int is_explicit; /* the mean is taken before the update, and V clipped */
-    double gamma_min, gamma_max; /* what V(m) is clipped to */
-} fo_glm;
 
 typedef struct {
     int p, block, n_pending;

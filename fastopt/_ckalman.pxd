@@ -1,4 +1,4 @@
-# csrc/kalman.h and csrc/families.h for Cython.
+# The Kalman filters' headers in csrc for Cython.
 from libc.stdint cimport int64_t
 
 
@@ -26,6 +26,16 @@ cdef extern from "families.h" nogil:
                        double g)
 
 
+cdef extern from "gain.h" nogil:
+    ctypedef struct fo_glm:
+        fo_family family
+        double shape
+        int is_change
+        int is_explicit
+        double gamma_min
+        double gamma_max
+
+
 cdef extern from "kalman.h" nogil:
     ctypedef struct fo_blas:
         void (*symm)(
@@ -46,14 +56,7 @@ cdef extern from "kalman.h" nogil:
         void (*syrk)(
             char *, char *, int *, int *, double *, double *, int *, double *,
             double *, int *) noexcept nogil
-
-    ctypedef struct fo_glm:
-        fo_family family
-        double shape
-        int is_change
-        int is_explicit
-        double gamma_min
-        double gamma_max
+        void (*potrf)(char *, int *, double *, int *, int *) noexcept nogil
 
     ctypedef struct fo_kalman:
         int p
@@ -84,3 +87,31 @@ cdef extern from "kalman.h" nogil:
     double fo_kalman_trace(const fo_kalman *k)
     void fo_kalman_variances(const fo_kalman *k, double *variances)
     int64_t fo_nonfinite_row(const double *x, int64_t ldx, int64_t n, int64_t p)
+
+
+cdef extern from "decoupled.h" nogil:
+    ctypedef struct fo_decoupled:
+        int p
+        int capacity
+        int64_t n_blocks
+        const int64_t *start
+        const int64_t *order
+        double *w
+        double *m
+        double *x
+        double *u
+        double *s
+        double *next
+        double keep
+        double max_trace
+        double innovations
+        int64_t n_obs
+        int64_t n_clipped
+
+    fo_kalman_status fo_decoupled_rows(fo_decoupled *k, const fo_blas *blas,
+                                       const fo_glm *glm, const double *x, int64_t ldx,
+                                       const double *y, const double *weight, int64_t n)
+    fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas *blas,
+                                          const double *x, int64_t ldx,
+                                          const double *residual, int n)
+    double fo_decoupled_trace(const fo_decoupled *k)

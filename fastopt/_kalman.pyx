@@ -1,4 +1,4 @@
-"""The boundary of csrc/kalman.c: BLAS as pointers, the run of rows without the lock."""
+"""The boundary of csrc/kalman.c and decoupled.c: BLAS as pointers, rows without the lock."""
 
 import numpy as np
 
@@ -8,6 +8,7 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 from scipy.linalg.cython_blas cimport dgemm, dgemv, dsymm, dsymv, dsyrk, dtrsm
+from scipy.linalg.cython_lapack cimport dpotrf
 
 from fastopt._ckalman cimport *
 
@@ -15,7 +16,7 @@ cnp.import_array()
 
 cdef fo_blas BLAS
 BLAS.symm, BLAS.gemm, BLAS.gemv = dsymm, dgemm, dgemv
-BLAS.symv, BLAS.trsm, BLAS.syrk = dsymv, dtrsm, dsyrk
+BLAS.symv, BLAS.trsm, BLAS.syrk, BLAS.potrf = dsymv, dtrsm, dsyrk, dpotrf
 
 FAMILIES = {
     ("gaussian", "identity"): FO_GAUSSIAN_IDENTITY,
@@ -26,6 +27,12 @@ FAMILIES = {
     ("gamma", "log"): FO_GAMMA_LOG,
     ("gamma", "inverse"): FO_GAMMA_INVERSE,
     ("negative_binomial", "log"): FO_NEGATIVE_BINOMIAL_LOG,
+}
+
+STATUS = {
+    FO_KALMAN_OK: "",
+    FO_KALMAN_INDEFINITE: "indefinite",
+    FO_KALMAN_NONFINITE: "nonfinite",
 }
 
 
@@ -89,8 +96,7 @@ cdef class Filter:
         cdef fo_glm glm
         glm.family, glm.shape, glm.is_change, glm.is_explicit = FO_GAUSSIAN_IDENTITY, 0, 1, 0
         require_rows(x, self.c.p)
-        if not is_plain(y) or len(x) != len(y):
-            raise FastoptError("Filter: y is not of the form needed")
+        require_targets(len(x), y, None)
         self.require_idle()
         self.busy = True
         try:
@@ -105,17 +111,11 @@ cdef class Filter:
 
         Returns "" or what failed; the state is then that before the failing block.
         """
-        cdef fo_glm glm
+        cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
         cdef int64_t n = cnp.PyArray_SIZE(y)
         require_rows(x, self.c.p)
+        require_targets(len(x), y, weight)
         cdef int64_t ldx = row_stride(x)
-        if len(x) != n or not is_plain(y) or not (weight is None or is_plain(weight)):
-            raise FastoptError("Filter: y or weight is not of the form needed")
-        if weight is not None and cnp.PyArray_SIZE(weight) != n:
-            raise FastoptError("Filter: one weight for each row is needed")
-        glm.is_change = 0
-        glm.family, glm.shape, glm.is_explicit = FAMILIES[family], shape, is_explicit
-        glm.gamma_min, glm.gamma_max = gamma_min, gamma_max
         self.require_idle()
         self.busy = True
         try:
@@ -137,13 +137,117 @@ cdef class Filter:
                     <double *>cnp.PyArray_DATA(weight) + i if weight is not None else NULL,
                     now,
                 )
-            if status == FO_KALMAN_INDEFINITE:
-                return "indefinite"
-            if status == FO_KALMAN_NONFINITE:
-                return "nonfinite"
+            if status != FO_KALMAN_OK:
+                return STATUS[status]
             i += now
             PyErr_CheckSignals()
         return ""
+
+
+cdef class DecoupledFilter:
+    """Coefficients w, block after block; their blocks m, one square after the other.
+
+    `start` is where each block begins, or None, and m a diagonal; `order` the number of each
+    coefficient in the rows, or None.
+    """
+    cdef fo_decoupled c
+    cdef tuple arrays, work
+    cdef bint busy
+
+    def __cinit__(self, cnp.ndarray w, cnp.ndarray m, cnp.ndarray start, cnp.ndarray order,
+                  double keep, double max_trace):
+        self.arrays = w, m, start, order
+        if not (is_plain(w) and is_plain(m) and is_whole(start) and is_whole(order)):
+            raise FastoptError("DecoupledFilter: an array is not of the form needed")
+        self.c.p = cnp.PyArray_SIZE(w)
+        self.c.w, self.c.m = <double *>cnp.PyArray_DATA(w), <double *>cnp.PyArray_DATA(m)
+        if start is not None:
+            self.c.n_blocks = cnp.PyArray_SIZE(start) - 1
+            self.c.start = <int64_t *>cnp.PyArray_DATA(start)
+        if order is not None:
+            self.c.order = <int64_t *>cnp.PyArray_DATA(order)
+        self.c.keep, self.c.max_trace = keep, max_trace
+        self.make_room(1)
+
+    cdef make_room(self, int n):
+        if n <= self.c.capacity:
+            return
+        cdef int64_t p = self.c.p
+        cdef cnp.ndarray x = np.empty(n * p if self.c.order != NULL else 0)
+        cdef cnp.ndarray u = np.empty(n * p), s = np.empty(n * (n + 1)), next = np.empty(p)
+        self.work = x, u, s, next
+        self.c.x, self.c.u = <double *>cnp.PyArray_DATA(x), <double *>cnp.PyArray_DATA(u)
+        self.c.s = <double *>cnp.PyArray_DATA(s)
+        self.c.next = <double *>cnp.PyArray_DATA(next)
+        self.c.capacity = n
+
+    @property
+    def counts(self):
+        """(n_obs, n_clipped, innovations), to read and to set."""
+        return self.c.n_obs, self.c.n_clipped, self.c.innovations
+
+    @counts.setter
+    def counts(self, tuple values):
+        self.c.n_obs, self.c.n_clipped, self.c.innovations = values
+
+    def trace(self):
+        return fo_decoupled_trace(&self.c)
+
+    def require_idle(self):
+        """Raise if a call is running."""
+        if self.busy:
+            raise FastoptError("a call of this filter is running, maybe in another thread")
+
+    def outputs(self, cnp.ndarray x, cnp.ndarray residual):
+        """Absorb one observation, whitened; returns "" or what failed."""
+        cdef int n = len(x)
+        cdef fo_kalman_status status
+        require_rows(x, self.c.p)
+        require_targets(n, residual, None)
+        cdef int64_t ldx = row_stride(x)
+        self.require_idle()
+        self.busy = True
+        try:
+            self.make_room(n)
+            with nogil:
+                status = fo_decoupled_outputs(
+                    &self.c, &BLAS, <double *>cnp.PyArray_DATA(x), ldx,
+                    <double *>cnp.PyArray_DATA(residual), n)
+            return STATUS[status]
+        finally:
+            self.busy = False
+
+    def rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
+             double gamma_max, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
+             int64_t at_once):
+        """Absorb rows one by one, signals answered every `at_once`; "" or what failed."""
+        cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
+        cdef int64_t i = 0, now, n = cnp.PyArray_SIZE(y)
+        cdef fo_kalman_status status
+        require_rows(x, self.c.p)
+        require_targets(len(x), y, weight)
+        cdef int64_t ldx = row_stride(x)
+        self.require_idle()
+        self.busy = True
+        try:
+            while i < n:
+                now = min(n - i, at_once)
+                with nogil:
+                    status = fo_decoupled_rows(
+                        &self.c, &BLAS, &glm,
+                        <double *>cnp.PyArray_DATA(x) + i * ldx, ldx,
+                        <double *>cnp.PyArray_DATA(y) + i,
+                        <double *>cnp.PyArray_DATA(weight) + i
+                        if weight is not None else NULL,
+                        now,
+                    )
+                if status != FO_KALMAN_OK:
+                    return STATUS[status]
+                i += now
+                PyErr_CheckSignals()
+            return ""
+        finally:
+            self.busy = False
 
 
 def nonfinite_row(cnp.ndarray x):
@@ -169,6 +273,25 @@ def implicit(tuple family, double shape, double y, double prior, double eta, dou
 
 cdef bint is_plain(cnp.ndarray array):
     return array.dtype.char == "d" and cnp.PyArray_ISCARRAY_RO(array)
+
+
+cdef bint is_whole(cnp.ndarray array):
+    return array is None or array.dtype == np.int64 and cnp.PyArray_ISCARRAY_RO(array)
+
+
+cdef fo_glm glm_of(tuple family, double shape, bint is_explicit, double gamma_min,
+                   double gamma_max):
+    cdef fo_glm glm
+    glm.is_change = 0
+    glm.family, glm.shape, glm.is_explicit = FAMILIES[family], shape, is_explicit
+    glm.gamma_min, glm.gamma_max = gamma_min, gamma_max
+    return glm
+
+
+cdef require_targets(int64_t n, cnp.ndarray y, cnp.ndarray weight):
+    for array in (y,) if weight is None else (y, weight):
+        if not is_plain(array) or array.size != n:
+            raise FastoptError("Filter: y or weight is not of the form needed")
 
 
 cdef int64_t row_stride(cnp.ndarray x):

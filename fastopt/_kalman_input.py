@@ -11,26 +11,58 @@ import numpy.typing as npt
 
 from fastopt._arrays import refuse_masked
 from fastopt._checks import Choice, Real, Whole, at_least_0
-from fastopt._covariance import Floats
+from fastopt._covariance import Floats, Wholes
 from fastopt._errors import FastoptError
+from fastopt._kalman import nonfinite_row
 from fastopt.families import Family
 
 TINY = float(np.finfo(np.float64).tiny)
 positive = Real(low=TINY)
-MAX_PARAMS = 46340  # p * p fits in BLAS's int
+MOST_PARAMS = 2**31 - 1  # BLAS's int
+MOST_DENSE = 46340  # whose square fits in it
 COPIED_ROWS = 4096  # at a time, where X is not of the layout that BLAS reads
 
 
 def start(n_params_or_w0: object) -> Floats:
     """Return the coefficients to start from, an array of their own."""
     if isinstance(n_params_or_w0, (int, np.integer)):
-        return np.zeros(Whole(1, MAX_PARAMS)("n_params", n_params_or_w0))
+        return np.zeros(Whole(1, MOST_PARAMS)("n_params", n_params_or_w0))
     w0 = numbers("w0", n_params_or_w0).astype(np.float64)
-    if w0.ndim != 1 or not 1 <= w0.size <= MAX_PARAMS or not np.isfinite(w0).all():
+    if w0.ndim != 1 or not 1 <= w0.size <= MOST_PARAMS or not np.isfinite(w0).all():
         raise FastoptError(
-            f"w0 has shape {w0.shape}; a vector of 1 to {MAX_PARAMS} finite numbers is needed"
+            f"w0 has shape {w0.shape}; a vector of 1 to {MOST_PARAMS} finite numbers is needed"
         )
     return w0
+
+
+def blocks(covariance: object, p: int) -> list[Wholes] | None:
+    """Return the coefficients of each block, or None where a name says all."""
+    if isinstance(covariance, str):
+        Choice(("full", "diag"))("covariance", covariance)
+        return None
+    if not isinstance(covariance, (list, tuple)):
+        raise TypeError(
+            f"covariance is {covariance!r}; 'full', 'diag' or a list of index arrays is needed"
+        )
+    found = []
+    for b, block in enumerate(covariance):
+        own = numbers(f"covariance[{b}]", block)
+        if own.ndim != 1 or own.dtype.kind not in "iu" or not 1 <= own.size <= MOST_DENSE:
+            raise FastoptError(
+                f"covariance[{b}] has shape {own.shape} and dtype {own.dtype}; "
+                f"a vector of 1 to {MOST_DENSE} whole numbers is needed"
+            )
+        if own.min() < 0 or own.max() >= p:
+            bad = own[(own < 0) | (own >= p)][0]
+            raise FastoptError(f"covariance[{b}] has {bad}; allowed: 0 to {p - 1}")
+        found.append(own.astype(np.int64))
+    times = np.bincount(np.concatenate([*found, np.empty(0, np.int64)]), minlength=p)
+    if (times != 1).any():
+        bad = int(np.argmax(times != 1))
+        raise FastoptError(
+            f"covariance has coefficient {bad} in {times[bad]} blocks; each is needed in one"
+        )
+    return found
 
 
 def covariance(m0: object, p: int) -> Floats | None:
@@ -109,11 +141,19 @@ def vector(name: str, value: object, n: int) -> Floats:
     return np.require(vector, np.float64, ["C", "A"])
 
 
-def outputs(name: str, value: object, n: int) -> Floats:
-    vector = numbers(name, value)
-    if vector.shape != (n,) and not (n == 1 and vector.shape == ()):
-        raise FastoptError(f"{name} has shape {vector.shape}; ({n},) is needed, as jac has rows")
-    return np.array(vector.reshape(n), dtype=np.float64)
+def jacobian(value: object, p: int) -> Floats:
+    """Return gradients of outputs: (1, p) of one, (C, p), or (n, C, p) of n observations."""
+    jac = numbers("jac", value)
+    if not 1 <= jac.ndim <= 3 or jac.shape[-1] != p or not jac.size:
+        raise FastoptError(f"jac has shape {jac.shape}; ({p},), (C, {p}) or (n, C, {p}) is needed")
+    return np.require(np.atleast_2d(jac), np.float64, ["C", "A"])
+
+
+def outputs(name: str, value: object, shape: tuple[int, ...]) -> Floats:
+    found = numbers(name, value)
+    if found.shape != shape and not (shape == (1,) and found.shape == ()):
+        raise FastoptError(f"{name} has shape {found.shape}; {shape} is needed, as jac has rows")
+    return np.array(found.reshape(shape), dtype=np.float64)
 
 
 def parts(rows: npt.NDArray[Any], most: int | None = None) -> Iterator[tuple[int, Floats]]:
@@ -134,13 +174,14 @@ def parts(rows: npt.NDArray[Any], most: int | None = None) -> Iterator[tuple[int
 
 
 def root_variance(
-    variance: npt.ArrayLike, n: int, gamma: tuple[float, float]
+    variance: npt.ArrayLike, shape: tuple[int, ...], gamma: tuple[float, float]
 ) -> tuple[Floats, int]:
     """Return standard deviations, or a Cholesky factor, and how many met a bound."""
     value = numbers("variance", variance).astype(np.float64)
-    if value.shape not in ((), (n,), (n, n)):
-        raise FastoptError(f"variance has shape {value.shape}; allowed: (), ({n},), ({n}, {n})")
-    if value.ndim == 2:
+    n = math.prod(shape)
+    if value.shape not in ((), shape, (n, n)):
+        raise FastoptError(f"variance has shape {value.shape}; allowed: (), {shape}, {(n, n)}")
+    if value.shape not in ((), shape):
         if gamma != (0.0, math.inf):
             raise FastoptError("gamma bounds variances of outputs, not a matrix of them")
         if not np.isfinite(value).all() or not (value == value.T).all():
@@ -149,10 +190,45 @@ def root_variance(
             return np.linalg.cholesky(value).astype(np.float64), 0
         except np.linalg.LinAlgError:
             raise FastoptError("variance is not positive definite") from None
-    bounded = np.broadcast_to(np.clip(value, *gamma), (n,))
+    bounded = np.broadcast_to(np.clip(value, *gamma), shape)
     if not (np.isfinite(value) & (value >= 0)).all() or not (bounded > 0).all():
         raise FastoptError(f"variance is {variance!r}; finite numbers above 0 are needed")
-    return np.sqrt(bounded), int(np.sum(bounded != value))
+    return np.sqrt(bounded).ravel(), int(np.sum(bounded != value))
+
+
+def whitened(
+    residual: Floats, jac: Floats, variance: npt.ArrayLike, gamma: tuple[float, float]
+) -> tuple[Floats, Floats, int]:
+    """Return residuals of unit variance, their gradients, and how many variances met a bound."""
+    root, clipped = root_variance(variance, residual.shape, gamma)
+    residual, rows = residual.ravel(), jac.reshape(residual.size, -1)
+    if root.ndim == 2:
+        both = np.linalg.solve(root, np.column_stack([residual, rows])).astype(np.float64)
+        residual, rows = both[:, 0].copy(), both[:, 1:].copy()
+    elif (root != 1.0).any():
+        residual, rows = residual / root, rows / root[:, None]
+    if not np.isfinite(residual).all() or nonfinite_row(rows) >= 0:
+        raise FastoptError(f"variance is {variance!r}, too small for these numbers")
+    return residual, rows, clipped
+
+
+def whitened_classes(y: Floats, mean: Floats, jac: Floats) -> tuple[Floats, Floats]:
+    """Return the same for probabilities of classes, where jac is that of the logits.
+
+    With u = sqrt(m) the variance diag(m) - m m' is B B', B = diag(u) (I - u u'): rows B' J and
+    residuals (y - m) / u, which lie in the range of B'.
+    """
+    for name, value in (("y", y), ("mean", mean)):
+        if value.shape[-1] < 2 or (value < 0).any() or (abs(value.sum(-1) - 1) > 1e-5).any():
+            raise FastoptError(
+                f"{name} is not of probabilities of two or more classes that sum to 1 in float32"
+            )
+    share: Floats = mean / mean.sum(-1, keepdims=True)
+    # A class of probability 0 has a row of 0 and an infinite residual: only their product counts.
+    root = np.sqrt(np.maximum(share, 1e-200))
+    rows = jac - share[..., None, :] @ jac
+    rows *= root[..., None]
+    return ((y - share) / root).ravel(), rows.reshape(y.size, -1)
 
 
 def saved(name: str, value: object, shape: tuple[int, ...]) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fastopt import _kalman_input as given
 from fastopt import checkpoint
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag
 from fastopt._covariance import FAILURES, Floats, Form, Glm
+from fastopt._covariance.decoupled import Decoupled
 from fastopt._covariance.merging import merged
 from fastopt._covariance.plain import Plain
 from fastopt._covariance.qr import Information
@@ -61,6 +62,16 @@ class KalmanSGD:
         triangle R with R'R = M^-1, which needs and is needed for an infinite `m0` and loses the
         fewest digits; it has `partial_fit` for the Gaussian alone, without forgetting. "auto" is
         "qr" where m0 is infinite, else "plain".
+    covariance : "full", "diag" or list of arrays of int
+        What is kept of M. Default "full". A list gives the coefficients of each block, every
+        coefficient in one: coefficients of two blocks have no covariance, but all share the
+        innovation s = V(m) / weight + sum over blocks of p_b'v_b, and ``v_b = M_b p_b``,
+        ``M_b -= v_b v_b' / s``. Memory and time are the sum of the squares of the sizes. "diag"
+        keeps a variance for each coefficient; w moves as with blocks of one, but each precision
+        grows by what the row tells of its coefficient if all others were known, ``1 / M_ii +=
+        p_i^2 / (V(m) / weight)``, which keeps M_ii above 0 whatever the rounding. Standard errors
+        of both are too small where coefficients depend on each other. Both absorb row by row and
+        need ``mode="auto"`` and a finite `m0`, no matrix.
     block : int or "auto"
         Rows that are absorbed together, by matrix products. The result is that of single rows
         up to rounding. Default "auto", by the number of coefficients.
@@ -135,6 +146,7 @@ class KalmanSGD:
         gamma: tuple[float | None, float | None] = (None, None),
         glm_update: str = "implicit",
         mode: str = "auto",
+        covariance: str | Sequence[npt.ArrayLike] = "full",
         block: int | str = "auto",
         forgetting: float = 1.0,
         max_trace: float | None = None,
@@ -144,6 +156,8 @@ class KalmanSGD:
     ) -> None:
         w0 = given.start(n_params_or_w0)
         self.n_params = w0.size
+        self._blocks = given.blocks(covariance, self.n_params)
+        self._kept = covariance if isinstance(covariance, str) else "blocks"
         if m0 is None and mode == "qr":
             m0 = math.inf
         if m0 is not None and not isinstance(m0, str) and np.ndim(m0) == 0:
@@ -152,7 +166,12 @@ class KalmanSGD:
         wanted = Choice(("auto", "plain", "qr"))("mode", mode)
         if (infinite and wanted == "plain") or (not infinite and wanted == "qr"):
             raise FastoptError(f"m0 is {m0!r} and mode is {mode!r}; 'qr' needs an infinite m0")
-        self.mode = "qr" if infinite else "plain"
+        if self._kept != "full" and (wanted != "auto" or infinite or block != "auto"):
+            raise FastoptError(
+                f"m0 is {m0!r}, mode {mode!r}, block {block!r}; covariance 'diag' and blocks "
+                "need a finite m0 and 'auto' for mode and block"
+            )
+        self.mode = "qr" if infinite else "plain" if self._kept == "full" else "auto"
         self.glm_update = Choice(("implicit", "explicit"))("glm_update", glm_update)
         self.gamma = given.variance_bounds(gamma)
         if self.gamma != (0.0, math.inf) and self.glm_update == "implicit":
@@ -168,17 +187,41 @@ class KalmanSGD:
         self.block = block if block == "auto" else Whole(1, 4096)("block", block)
         self.max_bytes = None if max_bytes is None else Whole(0)("max_bytes", max_bytes)
         rows = given.block_rows(self.n_params) if self.block == "auto" else int(self.block)
-        needed = 8 * self.n_params * (self.n_params + 2 * rows)
-        if self.max_bytes is not None and needed > self.max_bytes:
-            raise FastoptError(
-                f"a full covariance of {self.n_params} coefficients takes {needed} bytes and "
-                f"max_bytes is {self.max_bytes}; raise it, or use fewer coefficients"
-            )
+        self._require_bytes(rows)
         self.m0 = (
             m0 if isinstance(m0, (str, float)) or m0 is None else np.array(m0, dtype=np.float64)
         )
         self._rows = rows
-        self._start(w0, None if infinite else given.covariance(self.m0, self.n_params))
+        self._start(w0, None if infinite else self._first_covariance(self.m0))
+
+    def _require_bytes(self, rows: int) -> None:
+        p = self.n_params
+        if self._kept != "full":
+            kept = p if self._blocks is None else sum(len(block) ** 2 for block in self._blocks)
+            needed = 8 * (kept + 7 * p)  # coefficients, start, order, work
+        else:
+            needed = 8 * p * (p + 2 * rows)
+        if self._kept == "full" and p > given.MOST_DENSE:
+            raise FastoptError(
+                f"a full covariance is of at most {given.MOST_DENSE} coefficients, these are {p}; "
+                "covariance='diag' or blocks allow more"
+            )
+        if self.max_bytes is not None and needed > self.max_bytes:
+            other = "covariance='diag' or blocks" if self._kept == "full" else "smaller blocks"
+            raise FastoptError(
+                f"a covariance of {p} coefficients, {self._kept!r}, takes {needed} bytes and "
+                f"max_bytes is {self.max_bytes}; raise it, or use {other} or fewer coefficients"
+            )
+
+    def _first_covariance(self, m0: object) -> Floats | None:
+        """Return the diagonal or the matrix to start from; None where it waits for data."""
+        start = given.covariance(m0, self.n_params)
+        if start is not None and start.ndim == 2 and self._kept != "full":
+            raise FastoptError(
+                f"m0 is a matrix; covariance {self._kept!r} needs a number or a vector, as "
+                "covariances between blocks would be lost"
+            )
+        return start
 
     def _start(self, w: Floats, start: Floats | None) -> None:
         """Forget all data; begin from coefficients and a diagonal or matrix, None if open."""
@@ -195,6 +238,8 @@ class KalmanSGD:
         """Return the form of covariance that the options ask for."""
         if self.mode == "qr":
             return Information(self.n_params)
+        if self._kept != "full":
+            return Decoupled(w, start, self._blocks, self.forgetting, self.max_trace)
         return Plain(w, start, self._rows, self.forgetting, self.max_trace)
 
     def partial_fit(
@@ -310,7 +355,7 @@ class KalmanSGD:
         jac: npt.ArrayLike,
         variance: npt.ArrayLike = 1.0,
     ) -> KalmanSGD:
-        """Absorb one observation of any model, of one output or several.
+        """Absorb an observation of any model, of one output or several, or a mini-batch of them.
 
         With J the Jacobian of the mean, R the variance and S = R + J M J'::
 
@@ -318,13 +363,18 @@ class KalmanSGD:
 
         Parameters
         ----------
-        y, mean : float or array of shape (C,)
+        y, mean : float or array of shape (C,) or (n, C)
             The observation, and the model's mean for it at `coef`.
-        jac : array of shape (p,) or (C, p)
-            The gradient of each mean.
-        variance : float or array of shape (C,) or (C, C)
+        jac : array of shape (p,), (C, p) or (n, C, p)
+            The gradient of each mean. A mini-batch of n observations is absorbed jointly, all
+            means and gradients taken at the same coefficients.
+        variance : float, array of shape (C,), (n, C) or (C, C), or "multinomial"
             Of the observation; `gamma` bounds a number or each of a vector, and is refused with
-            a matrix. Must be positive, or positive definite. Default 1.
+            a matrix. Must be positive, or positive definite; of a mini-batch, a matrix is of all
+            n C outputs. Default 1. "multinomial" is for C classes: y one-hot or their
+            probabilities, mean their softmax, and `jac` the Jacobian of the *logits*. Then J' R^-1
+            J is jac' (diag(mean) - mean mean') jac and J' R^-1 (y - mean) is jac' (y - mean),
+            which stays exact where a probability is 0 or 1. Its dispersion is 1.
 
         Returns
         -------
@@ -334,35 +384,48 @@ class KalmanSGD:
         Notes
         -----
         M is read once a call, and written when as many outputs as a block has rows have come
-        together; with forgetting at every call. `n_obs` counts outputs.
+        together; with forgetting at every call. Diagonals and blocks are written at every call.
+        `n_obs` counts outputs, of C classes C - 1.
+
+        Examples
+        --------
+        Softmax regression on three classes, whose logits are X @ W with W of shape (2, 3):
+
+        >>> import numpy as np, fastopt
+        >>> rng = np.random.default_rng(0)
+        >>> k = fastopt.KalmanSGD(6, m0=1.0)
+        >>> for x in rng.normal(size=(500, 2)):
+        ...     label = np.argmax([2 * x[0], 2 * x[1], 0] + rng.gumbel(size=3))
+        ...     odds = np.exp(x @ k.coef.reshape(2, 3))
+        ...     jac = np.kron(x, np.eye(3))
+        ...     k = k.update(np.eye(3)[label], odds / odds.sum(), jac, "multinomial")
+        >>> logits = np.array([3.0, 0.0]) @ k.coef.reshape(2, 3)
+        >>> print(np.argmax(logits))
+        0
         """
-        p = self.n_params
-        rows = given.numbers("jac", jac)
-        rows = np.array(rows[None] if rows.ndim == 1 else rows, dtype=np.float64, order="C")
-        if rows.ndim != 2 or rows.shape[1] != p or not len(rows):
-            raise FastoptError(f"jac has shape {np.shape(jac)}; ({p},) or (C, {p}) is needed")
-        n = len(rows)
-        gradients, observed = rows, given.outputs("y", y, n)
-        residual = observed - given.outputs("mean", mean, n)
-        if not np.isfinite(residual).all() or nonfinite_row(rows) >= 0:
+        jac = given.jacobian(jac, self.n_params)
+        shape = jac.shape[:-1]
+        target, fitted = given.outputs("y", y, shape), given.outputs("mean", mean, shape)
+        residual, gradients = target - fitted, jac.reshape(-1, self.n_params)
+        if not np.isfinite(residual).all() or nonfinite_row(gradients) >= 0:
             raise FastoptError("y, mean or jac has a NaN or an infinity; nothing was done")
         self._require_covariance()
-        root, clipped = given.root_variance(variance, n, self.gamma)
-        if root.ndim == 2:
-            whitened: Floats = np.linalg.solve(root, np.column_stack([residual, rows]))
-            residual, rows = whitened[:, 0].copy(), whitened[:, 1:].copy()
+        clipped = redundant = 0
+        if isinstance(variance, str):
+            Choice(("multinomial",))("variance", variance)
+            if self.gamma != (0.0, math.inf):
+                raise FastoptError("gamma bounds variances of outputs, not those of classes")
+            residual, rows = given.whitened_classes(target, fitted, jac)
+            redundant = residual.size // shape[-1]  # one output of each observation
         else:
-            residual, rows = residual / root, rows / root[:, None]
-        if not np.isfinite(residual).all() or nonfinite_row(rows) >= 0:
-            raise FastoptError(f"variance is {variance!r}, too small for these numbers")
+            residual, rows, clipped = given.whitened(residual, jac, variance, self.gamma)
 
-        # Outputs of unit variance, one after the other: exactly the joint update.
         self._require_done(self._form.outputs(rows, residual))
-        self._unknown, self._is_linear = True, False
+        self._unknown, self._is_linear = self._unknown or not redundant, False
         n_obs, n_clipped, innovations = self._form.counts
-        self._form.counts = (n_obs, n_clipped + clipped, innovations)
+        self._form.counts = (n_obs - redundant, n_clipped + clipped, innovations)
         self.n_passes = max(1, self.n_passes)
-        self._look(gradients, observed, has_identity_link=False)
+        self._look(gradients, target.ravel(), has_identity_link=False)
         return self
 
     def _require_done(self, failure: str) -> None:
@@ -397,8 +460,7 @@ class KalmanSGD:
                 raise FastoptError(f"m0 is {m0!r}; mode 'qr' restarts from an infinite one")
             self._start(np.zeros(self.n_params), None)
             return
-        start = given.covariance(self.m0 if m0 is None else m0, self.n_params)
-        self._start(self.coef, start)
+        self._start(self.coef, self._first_covariance(self.m0 if m0 is None else m0))
 
     def merge(self, other: KalmanSGD) -> KalmanSGD:
         """Absorb all rows that another filter has absorbed, exactly.
@@ -424,6 +486,10 @@ class KalmanSGD:
             raise FastoptError(f"other has {other.n_params} coefficients, this {self.n_params}")
         if self.mode != other.mode or self.gamma != other.gamma:
             raise FastoptError("filters of different mode or gamma cannot be merged")
+        if self._kept != "full" or other._kept != "full":
+            raise FastoptError(
+                f"covariances are {self._kept!r} and {other._kept!r}; merging is exact for 'full'"
+            )
         if not (self._is_linear and other._is_linear):
             raise FastoptError(
                 "merging is exact for rows of the gaussian family, absorbed without forgetting, "
@@ -505,8 +571,18 @@ class KalmanSGD:
         return self.converged_at is not None
 
     def covariance(self, scaled: bool = True) -> Floats:
-        """Return M, times the dispersion and the number of passes if ``scaled``."""
+        """Return M, times the dispersion and the number of passes if ``scaled``.
+
+        A matrix of shape (p, p), which has zeros where "diag" or blocks keep nothing: refused
+        where it would take more than `max_bytes`. `stderr` needs its diagonal alone.
+        """
         self._require_covariance()
+        needed = 8 * self.n_params**2
+        if self.max_bytes is not None and needed > self.max_bytes:
+            raise FastoptError(
+                f"the matrix takes {needed} bytes and max_bytes is {self.max_bytes}; stderr and "
+                "state_dict() have what is kept"
+            )
         full = self._form.covariance()
         return full * self._scale() if flag("scaled", scaled) else full
 
@@ -587,6 +663,7 @@ class KalmanSGD:
             "gamma": tuple(None if bound in (0.0, math.inf) else bound for bound in self.gamma),
             "glm_update": self.glm_update,
             "mode": self.mode,
+            "covariance": self._kept if self._blocks is None else self._blocks,
             "block": self.block,
             "forgetting": self.forgetting,
             "max_trace": self.max_trace,
@@ -625,6 +702,7 @@ class KalmanSGD:
         options = {
             "n_params": self.n_params,
             "mode": self.mode,
+            "covariance": self._kept,
             "glm_update": self.glm_update,
             "n_obs": self.n_obs,
         }

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Wholes = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Glm(NamedTuple):
@@ -35,7 +36,7 @@ class Form(Protocol):
         """Absorb rows of a model; a failure leaves what was before the block at fault."""
 
     def outputs(self, x: Floats, residual: Floats) -> str:
-        """Absorb one observation, whitened: residuals of unit variance, and their gradients."""
+        """Absorb one observation, jointly: residuals of unit variance, and their gradients."""
 
     def covariance(self) -> Floats:
         """Return M as a matrix of its own, both triangles."""

@@ -1,0 +1,33 @@
+/* See gain.h. */
+#include "gain.h"
+
+fo_gain fo_gain_of(const fo_glm *glm, double y, double prior, double eta, double g)
+{
+    if (!glm->is_explicit) {
+        const double z = fo_implicit(glm->family, glm->shape, y, prior, eta, g);
+        const fo_observation at = fo_observe(glm->family, glm->shape, y, z);
+        const double w = prior * at.weight, inflated = 1.0 + w * g, miss = y - at.mean;
+        /* Where w is large, z is near link(y) and its score has few digits left. */
+        const double alpha = w * g < 1.0 ? prior * at.score : (z - eta) / g;
+        /* For the Gaussian (y - z)^2 (1 + g) = (y - eta)^2 / (1 + g). */
+        const double innovation = miss == 0.0 || prior == 0.0
+                                      ? 0.0
+                                      : prior * (miss * miss / at.variance) * inflated;
+        return (fo_gain){alpha, w / inflated, w, innovation, 0};
+    }
+    const fo_observation at = fo_observe(glm->family, glm->shape, y, eta);
+    const double v = at.variance;
+    const double clipped = v < glm->gamma_min   ? glm->gamma_min
+                           : v > glm->gamma_max ? glm->gamma_max
+                                                : v;
+    double score = prior * at.score, w = prior * at.weight;
+    if (clipped != v) {
+        score = prior * (y - at.mean) * (at.slope / clipped);
+        w = prior * at.slope * (at.slope / clipped);
+    }
+    const double inflated = 1.0 + w * g, miss = y - at.mean;
+    return (fo_gain){
+        score / inflated, w / inflated, w,
+        miss == 0.0 || prior == 0.0 ? 0.0 : prior * (miss * miss / clipped) / inflated,
+        clipped != v};
+}
