@@ -210,13 +210,18 @@ fo_kalman_status fo_decoupled_rows(fo_decoupled *k, const fo_blas *blas,
     return FO_KALMAN_OK;
 }
 
-/* With S = I + X M X' = L L':  w += M X' S^-1 r,  V = M X' L^-T,  M -= V V'. */
+/* With S = I + X M X' = L L':  w += M X' S^-1 r,  V = M X' L^-T,  M -= V V'.
+ *
+ * All by products of one block at a time: those over all coefficients would wake BLAS's
+ * threads for less than it takes. */
 fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas *blas,
                                       const double *given, int64_t ldx,
                                       const double *residual, int n)
 {
+    const int64_t all[2] = {0, k->p}, *start = k->n_blocks ? k->start : all;
+    const int64_t n_parts = k->n_blocks ? k->n_blocks : 1;
     int p = k->p, unit = 1, failed = 0;
-    double one = 1.0, zero = 0.0, *s = k->s, *z = s + (int64_t)n * n;
+    double one = 1.0, *s = k->s, *z = s + (int64_t)n * n;
     double *x = arranged(k, given, &ldx, n);
     const double inflate = inflation(k);
     multiply(k, blas, inflate, x, ldx, n);
@@ -225,12 +230,17 @@ fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas *blas,
             return FO_KALMAN_INDEFINITE;
 
     int ld = (int)ldx;
-    blas->gemm("T", "N", &n, &n, &p, &one, k->u, &p, x, &ld, &zero, s, &n);
-    double sum = inflate;
-    for (int64_t j = 0; j < n; j++) {
-        sum += s[j * n + j];
-        s[j * n + j] += 1.0;
+    memset(s, 0, (size_t)n * (size_t)n * sizeof *s);
+    for (int64_t j = 0; j < n; j++)
+        s[j * n + j] = 1.0;
+    for (int64_t b = 0; b < n_parts; b++) {
+        int size = (int)(start[b + 1] - start[b]);
+        blas->gemm("T", "N", &n, &n, &size, &one, k->u + start[b], &p, x + start[b],
+                   &ld, &one, s, &n);
     }
+    double sum = inflate;
+    for (int64_t j = 0; j < n; j++)
+        sum += s[j * n + j];
     if (!isfinite(sum))
         return FO_KALMAN_NONFINITE;
     blas->potrf("L", &n, s, &n, &failed);
@@ -240,21 +250,23 @@ fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas *blas,
     blas->trsm("R", "L", "T", "N", &unit, &n, &one, s, &n, z, &unit);
     const double innovations = fo_dot(z, z, n);
     blas->trsm("R", "L", "N", "N", &unit, &n, &one, s, &n, z, &unit);
-    memcpy(k->next, k->w, (size_t)p * sizeof *k->next);
-    blas->gemv("N", &p, &n, &one, k->u, &p, z, &unit, &one, k->next, &unit);
 
+    memcpy(k->next, k->w, (size_t)p * sizeof *k->next);
+    for (int64_t b = 0; b < n_parts; b++) {
+        int size = (int)(start[b + 1] - start[b]);
+        blas->gemv("N", &size, &n, &one, k->u + start[b], &p, z, &unit, &one,
+                   k->next + start[b], &unit);
+        if (k->n_blocks)
+            blas->trsm("R", "L", "T", "N", &size, &n, &one, s, &n, k->u + start[b], &p);
+    }
     sum += innovations;
     for (int64_t i = 0; i < p; i++)
         sum += fabs(k->next[i]);
-    if (k->n_blocks) {
-        blas->trsm("R", "L", "T", "N", &p, &n, &one, s, &n, k->u, &p);
-        sum += fo_dot(k->u, k->u, (int64_t)n * p);
-    }
     if (!isfinite(sum))
         return FO_KALMAN_NONFINITE;
 
     memcpy(k->w, k->next, (size_t)p * sizeof *k->w);
-    shrink(k, blas, inflate, x, ldx, 1.0, n);
+    shrink(k, blas, inflate, x, ldx, 1.0, n); /* V V' <= M, which is finite */
     k->innovations += innovations;
     k->n_obs += n;
     return FO_KALMAN_OK;
