@@ -118,7 +118,8 @@ class KalmanSGD:
     of the arithmetic during a call leaves the state as it was before the block of rows that
     failed, and the message says how many rows had been absorbed; so does Ctrl-C.
 
-    Equal inputs give equal bits on one machine with one number of BLAS threads.
+    Equal inputs give equal bits on one machine with one number of BLAS threads; rows absorbed into
+    a diagonal or blocks, which need no BLAS, with any.
 
     References
     ----------
