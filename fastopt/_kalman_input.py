@@ -141,6 +141,26 @@ def vector(name: str, value: object, n: int) -> Floats:
     return np.require(vector, np.float64, ["C", "A"])
 
 
+def weights(weight: object, n: int) -> Floats | None:
+    """Return what divides the variance of each row."""
+    if weight is None:
+        return None
+    value = vector("weight", weight, n)
+    allowed = np.isfinite(value) & (value >= 0)
+    if not allowed.all():
+        bad = int(np.argmin(allowed))
+        raise FastoptError(f"weight[{bad}] is {value[bad]}; allowed: finite, >= 0")
+    return value
+
+
+def floats(name: str, value: object, shape: tuple[int, ...]) -> Floats:
+    """Return a copy of an array of this shape."""
+    array = np.array(numbers(name, value), dtype=np.float64)
+    if array.shape != shape:
+        raise FastoptError(f"{name} has shape {array.shape}; {shape} is needed")
+    return array
+
+
 def jacobian(value: object, p: int) -> Floats:
     """Return gradients of outputs: (1, p) of one, (C, p), or (n, C, p) of n observations."""
     jac = numbers("jac", value)

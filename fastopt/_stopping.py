@@ -25,10 +25,13 @@ class Stop:
 
     def see(self, x: Floats, y: Floats) -> None:
         """Take note of rows that have been absorbed."""
-        if self.kind != "se" or not len(y):
-            return
+        if self.kind == "se" and len(y):
+            self.see_squares(np.einsum("ij,ij->j", x, x), y)
+
+    def see_squares(self, squares: Floats, y: Floats) -> None:
+        """Take note of rows by the sum of squares of each of their columns."""
         mean = float(np.mean(y))
-        self._add(len(y), mean, float(np.sum((y - mean) ** 2)), np.einsum("ij,ij->j", x, x))
+        self._add(len(y), mean, float(np.sum((y - mean) ** 2)), squares)
 
     def _add(self, n: int, mean: float, deviations: float, squares: Floats) -> None:
         share, apart = n / (self._n + n), mean - self._mean

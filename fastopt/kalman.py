@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
+from fastopt import _damped as damped
 from fastopt import _kalman_input as given
 from fastopt import checkpoint
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag
@@ -21,6 +23,7 @@ from fastopt._covariance.plain import Plain
 from fastopt._covariance.qr import Information
 from fastopt._errors import FastoptError
 from fastopt._kalman import nonfinite_row
+from fastopt._kalman_model import Fun, RowsModel
 from fastopt._stopping import Stop
 from fastopt.families import family_of
 
@@ -44,7 +47,8 @@ class KalmanSGD:
     Parameters
     ----------
     n_params_or_w0 : int or array
-        The number of coefficients, which then start at 0, or where they start.
+        The number of coefficients, which then start at 0, or where they start. In mode "qr" that
+        is where `fit_model` begins, and no information.
     m0 : float, array or "scale", optional
         The covariance to start from: a number or a vector for the diagonal, or a matrix. Default
         100. "scale" is 100 / mean square of each column of the first `partial_fit`, which then
@@ -60,8 +64,8 @@ class KalmanSGD:
     mode : "auto", "plain" or "qr"
         The form of the covariance. "plain" keeps one triangle of M in float64. "qr" keeps a
         triangle R with R'R = M^-1, which needs and is needed for an infinite `m0` and loses the
-        fewest digits; it has `partial_fit` for the Gaussian alone, without forgetting. "auto" is
-        "qr" where m0 is infinite, else "plain".
+        fewest digits; it has `partial_fit` for the Gaussian alone and `fit_model`, without
+        forgetting. "auto" is "qr" where m0 is infinite, else "plain".
     covariance : "full", "diag" or list of arrays of int
         What is kept of M. Default "full". A list gives the coefficients of each block, every
         coefficient in one: coefficients of two blocks have no covariance, but all share the
@@ -295,10 +299,7 @@ class KalmanSGD:
         n = len(rows)
         target = given.vector("y", y, n)
         kind.require_domain(target)
-        weights = None if weight is None else given.vector("weight", weight, n)
-        if weights is not None and not (np.isfinite(weights) & (weights >= 0)).all():
-            bad = int(np.argmin(np.isfinite(weights) & (weights >= 0)))
-            raise FastoptError(f"weight[{bad}] is {weights[bad]}; allowed: finite, >= 0")
+        weights = given.weights(weight, n)
         for first, part in given.parts(rows):
             bad = nonfinite_row(part)
             if bad >= 0:
@@ -429,6 +430,123 @@ class KalmanSGD:
         self._look(gradients, target.ravel(), has_identity_link=False)
         return self
 
+    def fit_model(
+        self,
+        fun: Fun,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        weight: npt.ArrayLike | None = None,
+        block: int | None = None,
+        tol: float = 1e-8,
+        max_iter: int | None = None,
+    ) -> OptimizeResult:
+        """Absorb rows of a nonlinear model, by iterated steps: nonlinear least squares.
+
+        With f the mean, w0 and M0 the coefficients and the covariance before::
+
+            w = argmin sum of weight (y - f(w))^2 + (w - w0)' M0^-1 (w - w0)
+            M = (M0^-1 + J' diag(weight) J)^-1, J the Jacobian of f at w
+
+        which for a linear f is `partial_fit`. An infinite `m0` is least squares, from the start
+        given in place of the number of coefficients.
+
+        Parameters
+        ----------
+        fun : callable
+            ``fun(w, X) -> (mean, jacobian)``, of shapes (n,) and (n, p), for any rows of X. Where
+            it overflows or gives NaN no step is taken to.
+        X : array of shape (n, ...)
+            Passed on to `fun`, by rows.
+        y : array of shape (n,)
+        weight : array of shape (n,), optional
+            Divides each row's variance, 1; at least 0.
+        block : int, optional
+            Rows that `fun` is given at a time, which bounds the memory, and costs an evaluation
+            an iteration. Default all.
+        tol : float, at least 0
+            Converged where a step to the minimum of the linear model would change the sum of
+            squares by a part of tol^2 or less: it is then tol sqrt(n - p) standard errors long.
+            Or sooner where rounding ends all progress, if it is within 1e-6 of the same, or of
+            the coefficients. Default 1e-8.
+        max_iter : int, optional
+            Steps tried, at most. Default 1000 p.
+
+        Returns
+        -------
+        scipy.optimize.OptimizeResult
+            x : the coefficients reached
+            fun : the minimum above, there; of all rows, where others were absorbed before
+            nit, nfev : steps tried; evaluations of `fun` on all rows
+            status, success, message
+                0: converged, the only success. 1: no step reduces the sum of squares. 2: max_iter
+                is used up. Without success this filter is as it was.
+
+        Notes
+        -----
+        The steps are those of Levenberg and Marquardt, scaled as in MINPACK, with geodesic
+        acceleration (Transtrum and Sethna, arXiv 1201.5885). What `fun` raises, Ctrl-C included,
+        leaves this filter as it was. Not with `forgetting` or `gamma`, nor for a diagonal or blocks.
+
+        Examples
+        --------
+        >>> import numpy as np, fastopt
+        >>> x = np.array([1.0, 2, 3, 5, 7, 10])
+        >>> y = np.array([109.0, 149, 149, 191, 213, 224])
+        >>> def growth(w, x):
+        ...     decay = np.exp(-w[1] * x)
+        ...     return w[0] * (1 - decay), np.column_stack([1 - decay, w[0] * x * decay])
+        >>> k = fastopt.KalmanSGD([100, 0.75], m0=np.inf)
+        >>> k.fit_model(growth, x, y).success
+        True
+        >>> print(k.coef.round(3), k.stderr.round(3))
+        [213.809   0.547] [12.355  0.105]
+        """
+        if not callable(fun):
+            raise TypeError(f"fun is {fun!r}; a callable is needed")
+        form = self._form
+        if not isinstance(form, Plain | Information):
+            raise FastoptError("fit_model needs covariance='full'")
+        if self.forgetting < 1.0 or self.gamma != (0.0, math.inf):
+            raise FastoptError("fit_model needs forgetting=1.0 and gamma=(None, None)")
+        rows = given.numbers("X", X)
+        if rows.ndim == 0 or not len(rows):
+            raise FastoptError(f"X has shape {rows.shape}; (n, ...) with n >= 1 is needed")
+        n = len(rows)
+        target = given.vector("y", y, n)
+        weights = given.weights(weight, n)
+        per_call = n if block is None else Whole(1)("block", block)
+        limit = 1000 * self.n_params if max_iter is None else Whole(1)("max_iter", max_iter)
+        accuracy = at_least_0("tol", tol)
+        self._require_covariance()
+
+        before = form.information()
+        model = RowsModel(fun, rows, target, weights, per_call, before)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # no step to there
+            start = model.at(self._reached())
+            if start is None:
+                raise FastoptError(
+                    "y, or what fun returns where the coefficients start, has a NaN, an infinity "
+                    "or too large a number; nothing was done"
+                )
+            end, nit, status = damped.fit(model, start, accuracy, limit)
+        if status == damped.CONVERGED:
+            self._require_done(form.fitted(end.w, end.root, self.n_obs + n))
+            self._unknown, self._is_linear, self._separable = True, False, False
+            self.n_passes = max(1, self.n_passes)
+            if self._stop is not None and self.n_passes == 1:
+                self._stop.see_squares(np.sum(end.root**2 - before**2, axis=0)[:-1], target)
+                self._stop.look(self._form, self.dispersion, has_identity_link=False)
+        return OptimizeResult(
+            x=end.w,
+            fun=end.cost,
+            nit=nit,
+            nfev=model.nfev,
+            status=status,
+            success=status == damped.CONVERGED,
+            message=damped.MESSAGES[status],
+        )
+
     def _require_done(self, failure: str) -> None:
         if failure:
             raise FastoptError(f"{FAILURES[failure]}; nothing was done, n_obs is {self.n_obs}")
@@ -459,9 +577,16 @@ class KalmanSGD:
         if self.mode == "qr":
             if m0 is not None:
                 raise FastoptError(f"m0 is {m0!r}; mode 'qr' restarts from an infinite one")
-            self._start(np.zeros(self.n_params), None)
+            self._start(self._reached(), None)
             return
         self._start(self.coef, self._first_covariance(self.m0 if m0 is None else m0))
+
+    def _reached(self) -> Floats:
+        """Return the coefficients; while rows leave one open, where they start."""
+        try:
+            return self.coef
+        except FastoptError:
+            return self._origin[0].copy()
 
     def merge(self, other: KalmanSGD) -> KalmanSGD:
         """Absorb all rows that another filter has absorbed, exactly.

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.linalg.lapack import dtrtri  # type: ignore[import-untyped]
 
-from fastopt._covariance import Floats, Glm
+from fastopt._covariance import FAILURES, Floats, Glm
 from fastopt._errors import FastoptError
 from fastopt._kalman import Filter
 
@@ -44,6 +45,30 @@ class Plain:
 
     def coef(self) -> Floats:
         return self._w.copy()
+
+    def information(self) -> Floats:
+        """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
+        p = self._w.size
+        try:
+            factor = np.linalg.cholesky(self.covariance())
+        except np.linalg.LinAlgError:
+            raise FastoptError(FAILURES["indefinite"]) from None
+        root = np.zeros((p + 1, p + 1), order="F")
+        root[:p, :p] = np.linalg.qr(dtrtri(factor, lower=1)[0], mode="r")
+        root[:p, p] = root[:p, :p] @ self._w
+        root[p, p] = math.sqrt(self.counts[2])
+        return root
+
+    def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
+        """Take coefficients, R and r of such a triangle, and n_obs; or fail and change nothing."""
+        inverse, singular = dtrtri(root[:-1, :-1])
+        covariance = inverse @ inverse.T
+        if singular or not np.isfinite(covariance).all():
+            return "nonfinite"
+        self._filter.settle()
+        self._w[...], self._m[...] = w, covariance
+        self.counts = n_obs, self.counts[1], float(root[-1, -1] ** 2)
+        return ""
 
     def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
         blocks = max(1, int(RUN_FLOPS / (3 * self._w.size**2 + 1e4)) // self._rows)

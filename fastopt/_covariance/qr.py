@@ -18,6 +18,23 @@ ROWS = 256  # a decomposition; of 64 to 1024 none was faster by more than a tent
 COLUMNS = 32  # a panel within it
 
 
+def with_rows(root: Floats, x: Floats, y: Floats) -> Floats:
+    """Return the triangle of [R d; 0 r; x y]; not finite where it overflows."""
+    for first in range(0, len(y), ROWS):
+        part = slice(first, first + ROWS)
+        block = np.empty((len(y[part]), len(root)), order="F")
+        block[:, :-1], block[:, -1] = x[part], y[part]
+        root = np.triu(dtpqrt(0, min(COLUMNS, len(root)), root, block)[0])
+    return np.asfortranarray(root)
+
+
+def with_triangle(root: Floats, other: Floats) -> Floats:
+    """Return the triangle of two, one below the other."""
+    n = len(root)
+    both = dtpqrt(n, min(COLUMNS, n), root, other)[0]
+    return np.asfortranarray(np.triu(both))
+
+
 class Information:
     """The form of mode "qr", for the Gaussian with the identity link."""
 
@@ -38,6 +55,18 @@ class Information:
     def coef(self) -> Floats:
         w: Floats = dtrtrs(self._triangle(), self.root[:-1, -1])[0]
         return w
+
+    def information(self) -> Floats:
+        """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
+        return self.root.copy(order="F")
+
+    def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
+        """Take coefficients, R and r of such a triangle, and n_obs; or fail and change nothing."""
+        if not np.isfinite(root).all():
+            return "nonfinite"
+        self.root, self.n_obs = root.copy(order="F"), n_obs
+        self.root[:-1, -1] = root[:-1, :-1] @ w
+        return ""
 
     def covariance(self) -> Floats:
         inverse = dtrtri(self._triangle())[0]
@@ -65,17 +94,16 @@ class Information:
         return r
 
     def rows(self, _glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
-        p = self.n_params
         for first in range(0, len(y), ROWS):
             part = slice(first, first + ROWS)
-            block = np.empty((len(y[part]), p + 1), order="F")
-            block[:, :p], block[:, p] = x[part], y[part]
+            xs, ys = x[part], y[part]
             if weight is not None:
-                block *= np.sqrt(weight[part, None])
-            root = dtpqrt(0, min(COLUMNS, p + 1), self.root, block)[0]
+                by = np.sqrt(weight[part])
+                xs, ys = xs * by[:, None], ys * by
+            root = with_rows(self.root, xs, ys)
             if not np.isfinite(root).all():
                 return "nonfinite"
-            self.root, self.n_obs = np.asfortranarray(np.triu(root)), self.n_obs + len(block)
+            self.root, self.n_obs = root, self.n_obs + len(ys)
         return ""
 
     def outputs(self, _x: Floats, _residual: Floats) -> str:
@@ -91,9 +119,8 @@ class Information:
 
     def absorb(self, other: Information) -> str:
         """Absorb all rows of another; returns "" or what failed."""
-        n = self.n_params + 1
-        root = dtpqrt(n, min(COLUMNS, n), self.root, other.root.copy(order="F"))[0]
+        root = with_triangle(self.root, other.root)
         if not np.isfinite(root).all():
             return "nonfinite"
-        self.root, self.n_obs = np.asfortranarray(np.triu(root)), self.n_obs + other.n_obs
+        self.root, self.n_obs = root, self.n_obs + other.n_obs
         return ""
