@@ -2,16 +2,16 @@
 
 At coefficients w the model is linear, J its Jacobian and r the residual. The step is where the
 rows pull a filter that starts at w with covariance (damping * D^2)^-1, D the largest norms of the
-columns of J so far::
+columns of J of late::
 
     step = argmin |J step - r|^2 + damping |D step|^2
 
 which is Levenberg's and Marquardt's. Half the geodesic acceleration is added to it: a, the same
 filter's response to the curvature f'' of the mean along the step, found by one difference.
 
-D: J. J. More, "The Levenberg-Marquardt algorithm", 1978. Damping: H. B. Nielsen, "Damping
-parameter in Marquardt's method", 1999. Acceleration: M. K. Transtrum and J. P. Sethna,
-arXiv 1201.5885, 2012.
+D: J. J. More, "The Levenberg-Marquardt algorithm", 1978, who forgets no norm. Damping:
+H. B. Nielsen, "Damping parameter in Marquardt's method", 1999. Acceleration: M. K. Transtrum and
+J. P. Sethna, arXiv 1201.5885, 2012.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ FIRST_DAMPING = 1e-3
 LEAST_GAIN = 1e-4  # of what was predicted, or a step is not taken
 ACCELERATION = 0.75  # at most, twice the acceleration to the step, both in the measure of D
 PART = 0.1  # of the step, over which the curvature is found
+MEMORY = 0.7  # of the norms at a step; they may have been huge far from here
 NEAR = 1e-6  # the solution: steps that short are short enough where rounding ends all progress
 EPS = float(np.finfo(float).eps)
+LEAST_DAMPING = EPS**2  # less is lost beside J in the decomposition
 
 CONVERGED, NO_PROGRESS, USED_UP = range(3)  # statuses
 MESSAGES = {
@@ -63,14 +65,17 @@ class Model(Protocol):
 def fit(model: Model, point: Point, tol: float, max_iter: int) -> tuple[Point, int, int]:
     """Return the last point, the number of steps tried, and the status."""
     p = len(point.w)
-    scale = np.zeros(p)
+    norms = np.zeros(p)
     damping, growth = FIRST_DAMPING, 2.0
-    for tried in range(max_iter):
+    tried = 0
+    while True:
         r, d, cost = point.root[:p, :p], point.root[:p, p], point.cost
         if np.linalg.norm(d) <= tol * np.sqrt(cost):
             return point, tried, CONVERGED
-        scale = np.maximum(scale, np.linalg.norm(r, axis=0))
-        scale[scale == 0] = 1.0  # no row depends on this coefficient, so it does not move
+        if tried == max_iter:
+            return point, tried, USED_UP
+        norms = np.maximum(MEMORY * norms, np.linalg.norm(r, axis=0))
+        scale = np.where(norms > 0, norms, 1.0)  # so that no row's coefficient does not move
         prior = np.zeros_like(point.root)
         np.fill_diagonal(prior[:p], np.sqrt(damping) * scale)
         damped = with_triangle(point.root, prior)[:p]
@@ -83,12 +88,12 @@ def fit(model: Model, point: Point, tol: float, max_iter: int) -> tuple[Point, i
         gain = -1.0 if trial is None else (cost - trial.cost) / predicted
         if trial is not None and gain > LEAST_GAIN:
             point = trial
-            damping *= max(1 / 3, 1 - (2 * gain - 1) ** 3)
+            damping = max(LEAST_DAMPING, damping * max(1 / 3, 1 - (2 * gain - 1) ** 3))
             growth = 2.0
         else:
             damping *= growth
             growth *= 2
-    return point, max_iter, USED_UP
+        tried += 1
 
 
 def _accelerated(

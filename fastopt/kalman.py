@@ -484,9 +484,10 @@ class KalmanSGD:
 
         Notes
         -----
-        The steps are those of Levenberg and Marquardt, scaled as in MINPACK, with geodesic
-        acceleration (Transtrum and Sethna, arXiv 1201.5885). What `fun` raises, Ctrl-C included,
-        leaves this filter as it was. Not with `forgetting` or `gamma`, nor for a diagonal or blocks.
+        The steps are those of Levenberg and Marquardt, scaled nearly as in MINPACK, with
+        geodesic acceleration (Transtrum and Sethna, arXiv 1201.5885). What `fun` raises, Ctrl-C
+        included, leaves this filter as it was. Not with `forgetting` or `gamma`, nor for a
+        diagonal or blocks.
 
         Examples
         --------

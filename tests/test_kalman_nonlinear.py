@@ -176,6 +176,14 @@ def test_options_it_is_not_for(options):
         fastopt.KalmanSGD(W0, **options).fit_model(wave, X, y)
 
 
+def test_the_last_step_allowed_may_converge():
+    X, y, _ = wave_rows()
+    needed = fastopt.KalmanSGD(W0).fit_model(wave, X, y, tol=1e-5).nit
+    for max_iter, success in ((needed, True), (needed - 1, False)):
+        result = fastopt.KalmanSGD(W0).fit_model(wave, X, y, tol=1e-5, max_iter=max_iter)
+        assert (result.success, result.nit) == (success, max_iter)
+
+
 @pytest.mark.parametrize("m0", [1.0, np.inf])
 def test_without_success_nothing_is_absorbed(m0):
     X, y, _ = wave_rows()
