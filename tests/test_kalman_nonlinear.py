@@ -300,3 +300,22 @@ def test_where_least_squares_starts(tmp_path):
     calls.clear()
     k.fit_model(fun, X, y)
     assert (calls[0] == reached).all()
+
+
+@pytest.mark.parametrize("m0", [1.0, np.inf])
+def test_the_stop_condition_and_merging(m0):
+    X, y, _ = wave_rows()
+    k = fastopt.KalmanSGD(W0, m0=m0)
+    k.fit_model(wave, X, y)
+    jac = wave(k.coef, X)[1]
+    known = {
+        "trace": k.dispersion * k.trace,
+        "se": (k.stderr * np.sqrt(np.mean(jac**2, axis=0))).max(),
+    }
+    for kind, value in known.items():
+        for factor in (0.999, 1.001):
+            judged = fastopt.KalmanSGD(W0, m0=m0, stop=(kind, factor * value))
+            judged.fit_model(wave, X, y)
+            assert judged.converged_at == (200 if factor > 1 else None)
+    with pytest.raises(FastoptError, match="merging is exact"):
+        k.merge(fastopt.KalmanSGD(W0, m0=m0))
