@@ -167,7 +167,12 @@ def test_a_refused_call_changes_nothing(message, m0):
 
 @pytest.mark.parametrize(
     "options",
-    [{"forgetting": 0.9}, {"gamma": (1.0, 2.0), "glm_update": "explicit"}, {"m0": "scale"}],
+    [
+        {"forgetting": 0.9},
+        {"gamma": (1.0, 2.0), "glm_update": "explicit"},
+        {"m0": "scale"},
+        {"covariance": "diag"},
+    ],
     ids=str,
 )
 def test_options_it_is_not_for(options):
