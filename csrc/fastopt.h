@@ -1,10 +1,10 @@
 /* fastopt: parameter updates at the speed of memory.  The whole C API; knows no Python.
  *
- *     fo_plan *plan = fo_plan_new(tensors, n_tensors, n_groups, 1000000);   copies the
- * descriptions fo_plan_groups(plan)[0] = ...; hyperparameters, any time
- *     fo_plan_tensors(plan)[i].grad = g;                           every step
- *     fo_step(plan, n_threads);                                    one pass, one
- * parallel region fo_plan_free(plan);
+ *     fo_plan *plan = fo_plan_new(tensors, n_tensors, n_groups, 1000000);
+ *     fo_plan_groups(plan)[0] = ...;                  hyperparameters, any time
+ *     fo_plan_tensors(plan)[i].grad = g;              every step
+ *     fo_step(plan, &extras, n_threads);              one pass, one parallel region
+ *     fo_plan_free(plan);
  *
  * The caller owns every array and keeps it alive; a plan may be used by one thread at a
  * time, different plans by different threads.  Nothing but fo_plan_new allocates. */
@@ -14,13 +14,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FO_MAX_STATES = 3, FO_MAX_HP = 16 };
+enum { FO_MAX_STATES = 3, FO_MAX_HP = 16, FO_MAX_AXES = 16 };
 
 /* Elements of the largest piece that one kernel call updates; cutting depends on shapes
  * alone. */
 enum { FO_CHUNK = 16384 };
 
-typedef enum { FO_F32, FO_F64, FO_N_DTYPES } fo_dtype;
+/* Kernels compute in the first two; arrays may be of any. */
+typedef enum { FO_F32, FO_F64, FO_F16, FO_BF16, FO_N_DTYPES, FO_N_REALS = 2 } fo_dtype;
 
 typedef enum {
 #define FO_RULE(name, n_states, ...) FO_RULE_##name,
@@ -50,30 +51,73 @@ typedef struct {
     double hp[FO_MAX_HP]; /* a fo_<rule>_hp; hp[0] is the learning rate */
 } fo_group;
 
+/* How arrays lie that a kernel cannot take as they are.  Axes in the order of work, the
+ * outermost first: that of the parameter's strides, so that it is walked as it lies. */
 typedef struct {
-    fo_dtype dtype;
+    int n_axes;
+    int64_t shape[FO_MAX_AXES];
+    int64_t param[FO_MAX_AXES], grad[FO_MAX_AXES]; /* bytes from element to element */
+    int64_t own[FO_MAX_AXES];   /* elements: states, master and ema all lie so */
+    int64_t index[FO_MAX_AXES]; /* of an element in C order, which rounding counts by */
+    int row_axis;               /* the axis that the rows of fo_rows number */
+    fo_dtype param_dtype, grad_dtype, state_dtype;
+} fo_layout;
+
+/* A gradient that touches n rows: row[j], rising, gets the sum of values[order[k]] for
+ * k from start[j] to start[j + 1] - 1.  Rows of values lie without gaps. */
+typedef struct {
+    int64_t n;
+    const int64_t *row, *start, *order;
+} fo_rows;
+
+typedef struct {
+    fo_dtype dtype; /* that is computed in; also the arrays', but for a layout */
     int32_t group;
     int64_t size;
     void *param;
     const void *grad; /* NULL: parameter, state and step are left alone */
     void *state[FO_MAX_STATES];
+    void *master;  /* or NULL: the parameter proper, of which param is a copy */
+    void *ema;     /* or NULL: the average of the parameter over steps */
     int64_t *step; /* steps taken; fo_step adds one */
     double
         *saved; /* the rule's scalar from step to step (NAdam's product of momenta) */
+    fo_layout *layout; /* NULL: all arrays of dtype, in one order, without gaps */
+    fo_rows *rows;     /* NULL: the gradient is dense */
 } fo_tensor;
+
+/* What a step does besides the rule, for all tensors. */
+typedef struct {
+    double grad_scale;                    /* gradients were multiplied by it */
+    double max_grad_norm, max_grad_value; /* INFINITY: none */
+    int needs_norm, needs_finite; /* the gradients are read before anything else */
+    int clears_skipped;           /* zero_grads acts on gradients not finite too */
+    int zero_grads, stochastic;
+    double ema_decay;
+    uint64_t seed, step; /* of stochastic rounding */
+    double grad_norm;    /* out, where it was needed */
+    int64_t nonfinite;   /* out: the first tensor with a NaN or infinity, or -1 */
+} fo_extras;
 
 typedef struct fo_plan fo_plan;
 
-/* NULL when memory runs out.  Contiguous, native arrays, no two of which overlap.  A
- * step of fewer elements than serial_below is the calling thread's alone: others take
- * long to wake. */
+/* NULL when memory runs out.  Native arrays, no two of which overlap.  A step of fewer
+ * elements than serial_below is the calling thread's alone: others take long to wake.
+ */
 fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,
                      int64_t serial_below);
 void fo_plan_free(fo_plan *plan);
 fo_tensor *fo_plan_tensors(fo_plan *plan);
 fo_group *fo_plan_groups(fo_plan *plan);
 
-void fo_step(fo_plan *plan, int n_threads);
+/* Returns 0, or 1 where the gradients must be finite and are not: nothing is done then
+ * but to clear them, if asked to. */
+int fo_step(fo_plan *plan, fo_extras *extras, int n_threads);
+
+/* Describes a gradient by rows from the index of each row of values, with `work` of
+ * 4 n + 1 numbers.  Returns the place of the first index outside [0, n_rows), or -1. */
+int64_t fo_rows_sort(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
+                     fo_rows *out);
 
 /* out[i] = src[index[i]] for n_rows rows of row_bytes bytes; the rows of src lie stride
  * bytes apart.  Returns the place of the first index outside [0, n_src), before

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fastopt.h"
+#include "formats.h"
 
 /* Room for any rule's coefficients, and for the prologue's, in either precision. */
 typedef union {
@@ -16,7 +17,8 @@ typedef union {
 /* From hyperparameters to the coefficients of step t (from 1); *saved is read and
  * advanced. */
 typedef void fo_prepare_fn(const double *hp, int64_t t, double *saved, fo_coef *out);
-typedef void fo_prologue_fn(const fo_group *group, fo_coef *out);
+typedef void fo_prologue_fn(const fo_group *group, double scale, double limit,
+                            fo_coef *out);
 typedef void fo_update_fn(void *w, const void *g, void *const state[FO_MAX_STATES],
                           int64_t n, const fo_coef *rule, const fo_coef *prologue);
 
@@ -25,9 +27,34 @@ typedef struct {
     fo_update_fn *plain, *with_prologue;
 } fo_kernel;
 
+/* Elements `stride` bytes apart, of some dtype, to or from reals without gaps. */
+typedef void fo_load_fn(void *out, const char *in, int64_t stride, int64_t n);
+typedef void fo_store_fn(char *out, int64_t stride, const void *in, int64_t n);
+/* Stochastic rounding: element i is number index + i * index_stride of the stream. */
+typedef void fo_dither_fn(char *out, int64_t stride, const void *in, int64_t n,
+                          uint64_t stream, uint32_t index, uint32_t index_stride);
+/* ema = decay * ema + (1 - decay) * w */
+typedef void fo_average_fn(void *ema, const void *w, int64_t n, double decay);
+typedef void fo_add_fn(void *sum, const void *g, int64_t n);
+
+/* Sums are kept in lanes, element i in lane i % FO_LANES, so that their order is the
+ * same for vectors of any width. */
+enum { FO_LANES = 16 };
 typedef struct {
-    fo_kernel rule[FO_N_RULES][FO_N_DTYPES];
-    fo_prologue_fn *prologue[FO_N_DTYPES];
+    double squares[FO_LANES];
+    double probe[FO_LANES]; /* 0, or NaN once an element was not finite */
+} fo_sums;
+typedef void fo_sum_fn(fo_sums *sums, const void *g, int64_t n);
+
+typedef struct {
+    fo_kernel rule[FO_N_RULES][FO_N_REALS];
+    fo_prologue_fn *prologue[FO_N_REALS];
+    fo_load_fn *load[FO_N_REALS][FO_N_DTYPES];
+    fo_store_fn *store[FO_N_REALS][FO_N_DTYPES];
+    fo_dither_fn *dither[FO_N_DTYPES]; /* from f32 */
+    fo_average_fn *average[FO_N_REALS];
+    fo_add_fn *add[FO_N_REALS];
+    fo_sum_fn *sum[FO_N_REALS];
 } fo_kernel_table;
 
 extern const fo_kernel_table fo_kernels_baseline, fo_kernels_v3, fo_kernels_v4;

@@ -5,6 +5,8 @@
  * slower than a large one. */
 #include "plan.h"
 
+#include "rows.h"
+
 #include <stdlib.h>
 
 static int64_t chunks_of(int64_t size)
@@ -16,7 +18,7 @@ static void cut(fo_plan *plan)
 {
     int64_t chunk = 0, items = 0, room = 0;
     for (int64_t i = 0; i < plan->n_tensors; i++) {
-        const int64_t size = plan->tensors[i].size;
+        const int64_t size = plan->has_rows[i] ? 0 : plan->tensors[i].size;
         for (int64_t begin = 0; begin < size; begin += FO_CHUNK) {
             const int64_t rest = size - begin,
                           length = rest < FO_CHUNK ? rest : FO_CHUNK;
@@ -30,6 +32,57 @@ static void cut(fo_plan *plan)
     }
     plan->item[items] = chunk;
     plan->n_items = items;
+}
+
+void fo_plan_fit(fo_plan *plan)
+{
+    int changed = 0;
+    for (int64_t i = 0; i < plan->n_tensors; i++) {
+        const unsigned char has_rows = plan->tensors[i].rows != NULL;
+        changed |= has_rows ^ plan->has_rows[i];
+        plan->has_rows[i] = has_rows;
+    }
+    if (changed)
+        cut(plan);
+    int64_t items = plan->n_items, n = 0;
+    for (int64_t i = 0; i < plan->n_tensors; i++) {
+        const fo_tensor *tensor = &plan->tensors[i];
+        if (!tensor->grad || !tensor->rows)
+            continue;
+        const int64_t each = fo_rows_each(tensor);
+        plan->row_tensor[n] = i;
+        plan->row_item[n++] = items;
+        items += (tensor->rows->n + each - 1) / each;
+    }
+    plan->n_row_tensors = n;
+    plan->row_item[n] = items;
+}
+
+int64_t fo_plan_items(const fo_plan *plan)
+{
+    return plan->row_item[plan->n_row_tensors];
+}
+
+fo_work fo_plan_work(const fo_plan *plan, int64_t item)
+{
+    if (item < plan->n_items)
+        return (fo_work){{plan->item[item], plan->item[item + 1]}, {0, 0}, -1};
+    int64_t k = 0;
+    while (plan->row_item[k + 1] <= item)
+        k++;
+    const fo_tensor *tensor = &plan->tensors[plan->row_tensor[k]];
+    const int64_t each = fo_rows_each(tensor),
+                  begin = (item - plan->row_item[k]) * each;
+    const int64_t end = begin + each < tensor->rows->n ? begin + each : tensor->rows->n;
+    return (fo_work){{0, 0}, {begin, end}, plan->row_tensor[k]};
+}
+
+fo_range fo_plan_tiles(const fo_plan *plan, const fo_chunk *chunk)
+{
+    const int64_t all = plan->walks[chunk->tensor].n_tiles;
+    const int64_t of = chunks_of(plan->tensors[chunk->tensor].size);
+    const int64_t number = chunk->begin / FO_CHUNK;
+    return (fo_range){number * all / of, (number + 1) * all / of};
 }
 
 fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,
@@ -52,8 +105,15 @@ fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_grou
     plan->item = calloc((size_t)n_chunks + 1, sizeof *plan->item);
     plan->recipes = calloc((size_t)n_tensors + 1, sizeof *plan->recipes);
     plan->recipe_of = calloc((size_t)n_tensors + 1, sizeof *plan->recipe_of);
+    plan->walks = calloc((size_t)n_tensors + 1, sizeof *plan->walks);
+    plan->has_rows = calloc((size_t)n_tensors + 1, sizeof *plan->has_rows);
+    plan->row_tensor = calloc((size_t)n_tensors + 1, sizeof *plan->row_tensor);
+    plan->row_item = calloc((size_t)n_tensors + 1, sizeof *plan->row_item);
+    /* Rows are touched in items of about a chunk: at most one more a tensor. */
+    plan->parts = calloc((size_t)(n_chunks + n_tensors) + 1, sizeof *plan->parts);
     if (!plan->tensors || !plan->groups || !plan->chunks || !plan->item ||
-        !plan->recipes || !plan->recipe_of) {
+        !plan->recipes || !plan->recipe_of || !plan->walks || !plan->has_rows ||
+        !plan->row_tensor || !plan->row_item || !plan->parts) {
         fo_plan_free(plan);
         return NULL;
     }
@@ -73,6 +133,11 @@ void fo_plan_free(fo_plan *plan)
     free(plan->item);
     free(plan->recipes);
     free(plan->recipe_of);
+    free(plan->walks);
+    free(plan->has_rows);
+    free(plan->row_tensor);
+    free(plan->row_item);
+    free(plan->parts);
     free(plan);
 }
 

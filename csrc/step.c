@@ -1,7 +1,9 @@
-/* One optimizer step: coefficients, then every chunk through its kernel in one parallel
- * region, then the counters. */
+/* One optimizer step: what the gradients' norm asks for, coefficients, then every piece
+ * of every tensor through its kernel in one parallel region, then the counters. */
 #include "parallel.h"
 #include "plan.h"
+#include "reduce.h"
+#include "rows.h"
 
 const fo_rule_info fo_rules[FO_N_RULES] = {
 #define FO_RULE(name, n_states, ...) {#name, n_states, #__VA_ARGS__},
@@ -9,15 +11,22 @@ const fo_rule_info fo_rules[FO_N_RULES] = {
 #undef FO_RULE
 };
 
-static int needs_prologue(const fo_group *group)
+typedef struct {
+    fo_plan *plan;
+    const fo_extras *extras;
+    double scale; /* of the gradients */
+} stepping;
+
+static int needs_prologue(const fo_group *group, const stepping *s)
 {
-    return group->maximize || group->weight_decay != 0;
+    return group->maximize || group->weight_decay != 0 || s->scale != 1.0 ||
+           s->extras->max_grad_value < INFINITY;
 }
 
-static void prepare(const fo_plan *plan, const fo_tensor *tensor, fo_recipe *recipe)
+static void prepare(const stepping *s, const fo_tensor *tensor, fo_recipe *recipe)
 {
     const fo_kernel_table *table = fo_kernels();
-    const fo_group *group = &plan->groups[tensor->group];
+    const fo_group *group = &s->plan->groups[tensor->group];
     const fo_kernel *kernel = &table->rule[group->rule][tensor->dtype];
 
     recipe->group = tensor->group;
@@ -26,8 +35,9 @@ static void prepare(const fo_plan *plan, const fo_tensor *tensor, fo_recipe *rec
     recipe->saved_before = recipe->saved_after = *tensor->saved;
     kernel->prepare(group->hp, recipe->t, &recipe->saved_after, &recipe->rule);
     recipe->update = kernel->plain;
-    if (needs_prologue(group)) {
-        table->prologue[tensor->dtype](group, &recipe->prologue);
+    if (needs_prologue(group, s)) {
+        table->prologue[tensor->dtype](group, s->scale, s->extras->max_grad_value,
+                                       &recipe->prologue);
         recipe->update = kernel->with_prologue;
     }
 }
@@ -38,49 +48,220 @@ static int fits(const fo_recipe *recipe, const fo_tensor *tensor)
            recipe->t == *tensor->step + 1 && recipe->saved_before == *tensor->saved;
 }
 
-/* Gives every active tensor a recipe, the previous one's where it fits; returns the
- * number of elements to update. */
-static int64_t prepare_all(fo_plan *plan)
+/* Gives every active tensor a recipe, the previous one's where it fits. */
+static void prepare_all(const stepping *s)
 {
-    int64_t active = 0, n_recipes = 0;
+    fo_plan *plan = s->plan;
+    int64_t n_recipes = 0;
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         if (!tensor->grad)
             continue;
-        active += tensor->size;
         if (n_recipes == 0 || !fits(&plan->recipes[n_recipes - 1], tensor))
-            prepare(plan, tensor, &plan->recipes[n_recipes++]);
+            prepare(s, tensor, &plan->recipes[n_recipes++]);
         plan->recipe_of[i] = n_recipes - 1;
     }
+}
+
+/* Prepares the walks of tensors that have a layout; returns the number of elements to
+ * update. */
+static int64_t survey(fo_plan *plan)
+{
+    int64_t active = 0;
+    for (int64_t i = 0; i < plan->n_tensors; i++) {
+        const fo_tensor *tensor = &plan->tensors[i];
+        if (!tensor->grad)
+            continue;
+        if (tensor->layout && tensor->size)
+            fo_walk_prepare(&plan->walks[i], tensor->layout,
+                            tensor->rows ? tensor->layout->row_axis : -1);
+        active +=
+            tensor->rows ? tensor->rows->n * fo_rows_length(tensor) : tensor->size;
+    }
+    fo_plan_fit(plan);
     return active;
 }
 
-static void update_chunk(const fo_plan *plan, const fo_chunk *chunk)
+/* Random bits of their own for each step, tensor and array of it. */
+static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
 {
-    const fo_tensor *tensor = &plan->tensors[chunk->tensor];
+    const uint64_t numbers[] = {extras->step, (uint64_t)tensor, (uint64_t)array};
+    uint64_t x = extras->seed;
+    for (int i = 0; i < 3; i++) {
+        x = (x ^ numbers[i]) + 0x9e3779b97f4a7c15;
+        x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+        x = (x ^ x >> 27) * 0x94d049bb133111eb;
+        x ^= x >> 31;
+    }
+    return x;
+}
+
+enum { ROOMS = FO_MAX_STATES + 3 };
+typedef struct {
+    _Alignas(64) unsigned char tile[ROOMS][FO_TILE * sizeof(double)];
+} scratch;
+
+/* Store a tile of a tensor's array, `random`: with random bits where bits are cut off.
+ */
+static void put(const stepping *s, int64_t i, int array, const fo_tile *tile,
+                fo_place place, const void *from, int random)
+{
+    const int cuts = place.dtype == FO_F16 || place.dtype == FO_BF16;
+    const uint64_t stream = random && cuts ? stream_of(s->extras, i, array) : 0;
+    fo_put(tile, place, s->plan->tensors[i].dtype, from,
+           random && cuts ? &stream : NULL);
+}
+
+/* Bring a tile to where the kernel works, update it, and put it back. */
+static void update_tile(const stepping *s, int64_t i, const fo_tile *tile,
+                        const void *g, scratch *room)
+{
+    const fo_tensor *tensor = &s->plan->tensors[i];
+    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
+    const fo_dtype real = tensor->dtype, state_dtype = tensor->layout->state_dtype;
+    const int64_t n = tile->rows * tile->cols;
+
+    const fo_place param = fo_place_of_param(tensor, tile);
+    const fo_place main =
+        tensor->master ? fo_place_of_own(tensor->master, real, tile) : param;
+    void *w = fo_fetch(tile, main, real, room->tile[0]), *state[FO_MAX_STATES] = {NULL};
+    fo_place place[FO_MAX_STATES];
+    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
+        place[k] = fo_place_of_own(tensor->state[k], state_dtype, tile);
+        state[k] = fo_fetch(tile, place[k], real, room->tile[3 + k]);
+    }
+
+    recipe->update(w, g, state, n, &recipe->rule, &recipe->prologue);
+
+    const int random = s->extras->stochastic;
+    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
+        put(s, i, 1 + k, tile, place[k], state[k],
+            1); /* to nearest, they would stall */
+    put(s, i, 0, tile, main, w, random);
+    if (tensor->master)
+        put(s, i, 0, tile, param, w, random);
+    if (tensor->ema) {
+        const fo_place average = fo_place_of_own(tensor->ema, real, tile);
+        void *ema = fo_fetch(tile, average, real, room->tile[1]);
+        /* What the parameter has become, rounded as it is. */
+        fo_kernels()->average[real](ema, fo_fetch(tile, main, real, room->tile[0]), n,
+                                    s->extras->ema_decay);
+        fo_put(tile, average, real, ema, NULL);
+    }
+}
+
+static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room)
+{
+    const fo_plan *plan = s->plan;
+    const int64_t i = chunk->tensor;
+    const fo_tensor *tensor = &plan->tensors[i];
     if (!tensor->grad)
         return;
-    const fo_recipe *recipe = &plan->recipes[plan->recipe_of[chunk->tensor]];
-    const int64_t offset = chunk->begin * (tensor->dtype == FO_F32 ? 4 : 8);
-    void *state[FO_MAX_STATES];
+    if (tensor->layout) {
+        const fo_range tiles = fo_plan_tiles(plan, chunk);
+        for (int64_t t = tiles.begin; t < tiles.end; t++) {
+            const fo_tile tile = fo_walk_tile(&plan->walks[i], t, (fo_offsets){0});
+            const fo_place place = fo_place_of_grad(tensor, &tile);
+            update_tile(s, i, &tile,
+                        fo_fetch(&tile, place, tensor->dtype, room->tile[2]), room);
+            if (s->extras->zero_grads)
+                fo_clear(&tile, place);
+        }
+        return;
+    }
+    const fo_recipe *recipe = &plan->recipes[plan->recipe_of[i]];
+    const int64_t size = fo_size_of(tensor->dtype), offset = chunk->begin * size;
+    void *state[FO_MAX_STATES], *w = (char *)tensor->param + offset;
+    char *g = (char *)tensor->grad + offset;
     for (int k = 0; k < FO_MAX_STATES; k++)
         state[k] = tensor->state[k] ? (char *)tensor->state[k] + offset : NULL;
-    recipe->update((char *)tensor->param + offset, (const char *)tensor->grad + offset,
-                   state, chunk->length, &recipe->rule, &recipe->prologue);
+    recipe->update(w, g, state, chunk->length, &recipe->rule, &recipe->prologue);
+    if (tensor->ema)
+        fo_kernels()->average[tensor->dtype]((char *)tensor->ema + offset, w,
+                                             chunk->length, s->extras->ema_decay);
+    if (s->extras->zero_grads)
+        memset(g, 0, (size_t)(chunk->length * size));
+}
+
+enum { ROWS_AHEAD = 8 }; /* whose memory is asked for */
+
+static void update_rows(const stepping *s, int64_t i, fo_range rows, scratch *room)
+{
+    const fo_tensor *tensor = &s->plan->tensors[i];
+    const fo_walk *walk = &s->plan->walks[i];
+    for (int64_t j = rows.begin; j < rows.end; j++) {
+        fo_rows_prefetch(tensor, j + ROWS_AHEAD);
+        for (int64_t t = 0; t < walk->n_tiles; t++) {
+            const fo_tile tile = fo_walk_tile(walk, t, fo_rows_offsets(tensor, j));
+            const void *g =
+                fo_rows_fetch(tensor, j, &tile, room->tile[2], room->tile[1]);
+            update_tile(s, i, &tile, g, room);
+        }
+    }
 }
 
 static void update_items(void *context, int64_t begin, int64_t end)
 {
-    const fo_plan *plan = context;
-    for (int64_t c = plan->item[begin]; c < plan->item[end]; c++)
-        update_chunk(plan, &plan->chunks[c]);
+    const stepping *s = context;
+    scratch room;
+    for (int64_t i = begin; i < end; i++) {
+        const fo_work work = fo_plan_work(s->plan, i);
+        for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
+            update_chunk(s, &s->plan->chunks[c], &room);
+        if (work.tensor >= 0)
+            update_rows(s, work.tensor, work.rows, &room);
+    }
 }
 
-void fo_step(fo_plan *plan, int n_threads)
+static void clear_chunk(const fo_plan *plan, const fo_chunk *chunk)
 {
-    const int64_t active = prepare_all(plan);
-    fo_parallel_for(plan->n_items, 1, update_items, plan,
-                    active < plan->serial_below ? 1 : n_threads);
+    const fo_tensor *tensor = &plan->tensors[chunk->tensor];
+    if (!tensor->grad)
+        return;
+    if (!tensor->layout) {
+        const int64_t size = fo_size_of(tensor->dtype);
+        memset((char *)tensor->grad + chunk->begin * size, 0,
+               (size_t)(chunk->length * size));
+        return;
+    }
+    const fo_range tiles = fo_plan_tiles(plan, chunk);
+    for (int64_t t = tiles.begin; t < tiles.end; t++) {
+        const fo_tile tile =
+            fo_walk_tile(&plan->walks[chunk->tensor], t, (fo_offsets){0});
+        fo_clear(&tile, fo_place_of_grad(tensor, &tile));
+    }
+}
+
+static void clear_items(void *context, int64_t begin, int64_t end)
+{
+    const fo_plan *plan = context;
+    for (int64_t i = begin; i < end; i++) {
+        const fo_work work = fo_plan_work(plan, i);
+        for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
+            clear_chunk(plan, &plan->chunks[c]);
+    }
+}
+
+int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
+{
+    stepping s = {plan, extras, 1.0 / extras->grad_scale};
+    const int64_t active = survey(plan), n_items = fo_plan_items(plan);
+    if (active < plan->serial_below)
+        n_threads = 1;
+    if (extras->needs_norm || extras->needs_finite) {
+        extras->grad_norm = fo_reduce(plan, n_threads, &extras->nonfinite) * s.scale;
+        if (extras->needs_finite && extras->nonfinite >= 0) {
+            if (extras->zero_grads && extras->clears_skipped)
+                fo_parallel_for(n_items, 1, clear_items, plan, n_threads);
+            return 1;
+        }
+        /* As torch.nn.utils.clip_grad_norm_; a NaN stays one. */
+        const double clip = extras->max_grad_norm / (extras->grad_norm + 1e-6);
+        if (extras->max_grad_norm < INFINITY)
+            s.scale *= clip > 1.0 ? 1.0 : clip;
+    }
+    prepare_all(&s);
+    fo_parallel_for(n_items, 1, update_items, &s, n_threads);
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         if (tensor->grad) {
@@ -88,4 +269,5 @@ void fo_step(fo_plan *plan, int n_threads)
             *tensor->saved = plan->recipes[plan->recipe_of[i]].saved_after;
         }
     }
+    return 0;
 }

@@ -27,6 +27,7 @@ finally:
 
 from fastopt._errors import FastoptError
 from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
+from fastopt.sparse import RowSparse
 
 if _TYPE_CHECKING:
     from fastopt import models, schedules
@@ -49,6 +50,7 @@ __all__ = [
     "KalmanSGD",
     "NAdam",
     "RMSprop",
+    "RowSparse",
     "create",
     "minimize",
     "models",

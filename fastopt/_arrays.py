@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.array_utils import byte_bounds
 
 from fastopt._errors import FastoptError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-DTYPES = "float32 or float64 in native byte order"
+DTYPES = "float16, bfloat16, float32 or float64 in native byte order"
+MAX_AXES = 16  # FO_MAX_AXES
 
 
 def require_dtype(what: str, array: Array) -> None:
-    """Refuse by name what the kernels have no arithmetic for."""
-    if array.dtype.char not in "fd" or not array.dtype.isnative:
+    """Refuse by name what cannot be loaded or stored."""
+    is_known = array.dtype.char in "efd" or array.dtype.name == "bfloat16"
+    if not is_known or not array.dtype.isnative:
         raise TypeError(f"{what} has dtype {array.dtype.str} ({array.dtype}); {DTYPES} is needed")
+
+
+def is_low_precision(array: Array) -> bool:
+    """Say whether the array is of float16 or bfloat16, which nothing is computed in."""
+    return array.dtype.itemsize == 2
+
+
+def computed_in(param: Array) -> np.dtype[Any]:
+    """Return the dtype that a parameter's updates are computed in."""
+    return np.dtype(np.float64 if param.dtype == np.float64 else np.float32)
+
+
+def work_order(param: Array) -> tuple[int, ...]:
+    """Return the axes in the order in which a parameter lies in memory, the outermost first."""
+    return tuple(sorted(range(param.ndim), key=lambda axis: -abs(param.strides[axis])))
+
+
+def own_array(param: Array, dtype: npt.DTypeLike, value: float | Array) -> Array:
+    """Return an array of the parameter's shape and order without gaps, all of it `value`."""
+    order = work_order(param)
+    own: Array = np.empty([param.shape[axis] for axis in order], dtype=dtype)
+    own = own.transpose(np.argsort(order)) if order else own
+    own[...] = value
+    return own
 
 
 def refuse_masked(what: str, value: object) -> None:
@@ -36,11 +62,27 @@ def require_parameter(name: str, param: object) -> None:
     require_dtype(name, param)
     if not param.flags.writeable:
         raise FastoptError(f"{name} is read-only; parameters are updated in place")
-    if not (param.flags.c_contiguous and param.flags.aligned):
+    if not param.flags.aligned:
+        raise FastoptError(f"{name} is not aligned to its {param.itemsize} bytes an element")
+    if param.ndim > MAX_AXES:
+        raise FastoptError(f"{name} has {param.ndim} axes; allowed: up to {MAX_AXES}")
+    if _may_overlap_itself(param):
         raise FastoptError(
-            f"{name} has strides {param.strides} for shape {param.shape}; "
-            "an aligned C-contiguous array is needed"
+            f"elements of {name} share memory, or may: shape {param.shape}, strides {param.strides}"
         )
+
+
+def _may_overlap_itself(array: Array) -> bool:
+    """Say whether elements may share memory: sure where each axis steps over those within it."""
+    extent = array.itemsize
+    for n, stride in sorted(
+        ((n, abs(stride)) for n, stride in zip(array.shape, array.strides, strict=True) if n > 1),
+        key=lambda axis: axis[1],
+    ):
+        if stride < extent:
+            return array.size > 0
+        extent += (n - 1) * stride
+    return False
 
 
 def as_gradient(name: str, param: Array, grad: object) -> Array:
@@ -68,34 +110,23 @@ def as_gradient(name: str, param: Array, grad: object) -> Array:
     return array
 
 
-def is_direct(param: Array, array: Array) -> bool:
-    """Say whether a kernel can read the array where it lies."""
-    return array.dtype == param.dtype and array.flags.c_contiguous and array.flags.aligned
-
-
-def as_direct(param: Array, array: Array) -> Array:
-    """Return the array, or a copy of the parameter's dtype that a kernel can read."""
-    return array if is_direct(param, array) else np.array(array, dtype=param.dtype, order="C")
-
-
-def require_direct(name: str, param: Array, grad: object, array: Array) -> None:
+def require_followable(name: str, grad: object, array: Array) -> None:
     """Refuse to bind a gradient of which only a copy could be read: it would not follow."""
     if isinstance(grad, (np.generic, int, float)):
         raise TypeError(f"the gradient of {name} is the number {grad}; bind a 0-d array instead")
-    if not is_direct(param, array):
-        raise FastoptError(
-            f"the gradient of {name} has dtype {array.dtype} and strides {array.strides}; to bind "
-            f"it, dtype {param.dtype} and an aligned C-contiguous layout are needed"
-        )
+    if not (isinstance(grad, np.ndarray) or np.shares_memory(array, np.asarray(grad))):
+        raise TypeError(f"the gradient of {name} is a {type(grad).__name__}; bind an ndarray")
 
 
 class Spans:
-    """Where arrays lie that a step writes, in the order of memory.
+    """Where arrays lie that a step writes: blocks of memory apart from each other.
+
+    Arrays whose elements are interleaved share a block.
 
     Raises
     ------
     FastoptError
-        Two of them share memory.
+        Two of them share an element, or may.
     """
 
     def __init__(self, named: Iterable[tuple[str, Array]]) -> None:
@@ -104,30 +135,38 @@ class Spans:
              if array.nbytes),
             key=lambda span: span[:3],
         )  # fmt: skip
-        for (_, end, _, name, _), (start, _, _, other, _) in pairwise(found):
-            if start < end:
-                raise FastoptError(f"{name} and {other} share memory; each needs its own")
-        self.names = [name for *_, name, _ in found]
-        self.arrays = [array for *_, array in found]
-        self.starts = np.array([start for start, *_ in found], dtype=np.uintp)
-        self.ends = np.array([end for _, end, *_ in found], dtype=np.uintp)
+        blocks: list[tuple[int, int]] = []
+        self._arrays: list[list[tuple[str, Array]]] = []  # by block
+        for start, end, _, name, array in found:
+            if not blocks or start >= blocks[-1][1]:
+                blocks.append((start, end))
+                self._arrays.append([(name, array)])
+                continue
+            for other, neighbour in self._arrays[-1]:
+                if _share_memory(array, neighbour):
+                    raise FastoptError(f"{other} and {name} share memory; each needs its own")
+            blocks[-1] = (blocks[-1][0], max(end, blocks[-1][1]))
+            self._arrays[-1].append((name, array))
+        self.starts = np.array([start for start, _ in blocks], dtype=np.uintp)
+        self.ends = np.array([end for _, end in blocks], dtype=np.uintp)
 
-    def require_apart(self, name: str, grad: Array) -> None:
-        """Refuse a gradient, of any layout, that shares an element with one of the arrays.
-
-        Interleaved arrays overlap in their bounds alone; where telling takes too long the answer
-        is that they share.
-        """
-        start, end = byte_bounds(grad)
-        for i in range(int(np.searchsorted(self.ends, start, "right")), len(self.names)):
+    def require_apart(self, what: str, array: Array) -> None:
+        """Refuse an array that shares an element with one of these."""
+        start, end = byte_bounds(array)
+        for i in range(int(np.searchsorted(self.ends, start, "right")), len(self._arrays)):
             if self.starts[i] >= end:
                 break
-            try:
-                shared = np.shares_memory(grad, self.arrays[i], SHARING_WORK)  # type: ignore[arg-type]
-            except np.exceptions.TooHardError:
-                shared = True
-            if shared:
-                raise FastoptError(f"the gradient of {name} shares memory with {self.names[i]}")
+            for name, own in self._arrays[i]:
+                if _share_memory(array, own):
+                    raise FastoptError(f"{what} shares memory with {name}")
 
 
 SHARING_WORK = 1_000_000  # of numpy.shares_memory; about ten milliseconds
+
+
+def _share_memory(one: Array, other: Array) -> bool:
+    """Say whether two arrays share an element; where telling takes too long, that they do."""
+    try:
+        return np.shares_memory(one, other, SHARING_WORK)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True

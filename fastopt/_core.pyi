@@ -10,6 +10,7 @@ DECAYS: dict[str, int]
 
 class Plan:
     step_count: int
+    skipped_steps: int
     def __init__(
         self,
         kind: str,
@@ -18,6 +19,7 @@ class Plan:
         holders: list[Any],
         keys: list[Any],
         states: list[tuple[npt.NDArray[Any], ...]],
+        extra: list[tuple[npt.NDArray[Any] | None, ...]],
         scalars: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
         group_of: list[int],
         n_groups: int,
@@ -27,6 +29,10 @@ class Plan:
     def bind_in_order(self, grads: tuple[Any, ...]) -> None: ...
     @property
     def gradients(self) -> tuple[npt.NDArray[Any] | None, ...] | None: ...
+    def as_arrays(self, grads: Any) -> list[npt.NDArray[Any] | None]: ...
+    def set_extras(self, values: dict[str, Any]) -> None: ...
+    @property
+    def grad_norm(self) -> float: ...
     def require_idle(self) -> None: ...
     def step(
         self,

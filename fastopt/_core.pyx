@@ -2,9 +2,12 @@
 
 import os
 
-from fastopt._arrays import Spans, as_direct, as_gradient, require_direct, require_parameter
+from fastopt._arrays import Spans, as_gradient, require_followable, require_parameter, work_order
 from fastopt._checks import Whole, from_environment
 from fastopt._errors import FastoptError
+from fastopt.sparse import RowSparse, as_rows
+
+import numpy as np
 
 cimport numpy as cnp
 from cpython.ref cimport PyObject
@@ -38,7 +41,33 @@ cdef struct Slot:  # what a step looks at for one parameter; the plan's tuples o
     PyObject *key
     Py_ssize_t place  # in a list; -1 in a dict
     int numpy_type
-    uintptr_t disjoint  # where a gradient lay that was found to overlap nothing
+    bint is_plain  # contiguous in C's order, as are its states, and of the dtype computed in
+    bint is_dense  # the same in some order of the axes
+    uintptr_t disjoint  # where a dense gradient lay that was found to overlap nothing
+
+
+cdef struct Axes:
+    int of[FO_MAX_AXES]  # an array's axes in the order of work
+
+
+cdef int code_of(int numpy_type):
+    """fo_dtype of NumPy's number of a dtype, or -1."""
+    if numpy_type == cnp.NPY_FLOAT:
+        return FO_F32
+    if numpy_type == cnp.NPY_DOUBLE:
+        return FO_F64
+    if numpy_type == np_c.NPY_HALF:
+        return FO_F16
+    return FO_BF16 if numpy_type == bfloat16_type else -1
+
+
+cdef int bfloat16_type = -1  # NumPy numbers it when ml_dtypes is imported
+
+
+cdef notice_dtype(dtype):
+    global bfloat16_type
+    if dtype.name == "bfloat16":
+        bfloat16_type = dtype.num
 
 
 cdef class Plan:
@@ -48,10 +77,16 @@ cdef class Plan:
     """
     cdef fo_plan *plan
     cdef fo_tensor *tensors
+    cdef fo_layout *layouts
+    cdef fo_rows *rows
+    cdef Axes *axes
+    cdef fo_extras extras
     cdef int64_t n, n_spans
     cdef int n_threads
     cdef bint busy
     cdef public int64_t step_count  # here, so that an interrupt can not come between step and count
+    cdef public int64_t skipped_steps
+    cdef tuple apart  # gradients that were found to share no memory
     cdef str kind
     cdef tuple params, names, holders, keys, bound
     cdef object arrays
@@ -60,7 +95,7 @@ cdef class Plan:
     cdef Slot *slots
 
     def __cinit__(self, str kind, list params, list names, list holders, list keys, list states,
-                  list scalars, list group_of, int n_groups, int n_threads):
+                  list extra, list scalars, list group_of, int n_groups, int n_threads):
         cdef Py_ssize_t i, k
         cdef cnp.ndarray array, step, saved
         cdef fo_tensor *described
@@ -69,22 +104,29 @@ cdef class Plan:
         self.kind = kind
         self.params, self.names = tuple(params), tuple(names)
         self.holders, self.keys = tuple(holders), tuple(keys)
-        self.arrays = (states, scalars)
+        self.arrays = (states, extra, scalars)
         named = list(zip(names, params, strict=True))
-        for name, arrays, numbers in zip(names, states, scalars, strict=True):
-            named += [(f"the state of {name}", array) for array in (*arrays, *numbers)]
+        for name, *arrays in zip(names, states, extra, scalars, strict=True):
+            named += [
+                (f"the state of {name}", array)
+                for several in arrays for array in several if array is not None
+            ]
         self.spans = Spans(named)
         self.starts, self.ends = self.spans.starts, self.spans.ends
-        self.n_spans = len(self.spans.names)
+        self.n_spans = len(self.starts)
 
         described = <fo_tensor *>calloc(self.n + 1, sizeof(fo_tensor))
         self.slots = <Slot *>calloc(self.n + 1, sizeof(Slot))
-        if not described or not self.slots:
+        self.layouts = <fo_layout *>calloc(self.n + 1, sizeof(fo_layout))
+        self.rows = <fo_rows *>calloc(self.n + 1, sizeof(fo_rows))
+        self.axes = <Axes *>calloc(self.n + 1, sizeof(Axes))
+        if not described or not self.slots or not self.layouts or not self.rows or not self.axes:
             free(described)
             raise MemoryError
         for i in range(self.n):
             array = params[i]
-            described[i].dtype = FO_F32 if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT else FO_F64
+            notice_dtype(array.dtype)
+            described[i].dtype = FO_F64 if cnp.PyArray_TYPE(array) == cnp.NPY_DOUBLE else FO_F32
             described[i].group = group_of[i]
             described[i].size = cnp.PyArray_SIZE(array)
             described[i].param = cnp.PyArray_DATA(array)
@@ -93,6 +135,12 @@ cdef class Plan:
             described[i].saved = <double *>cnp.PyArray_DATA(saved)
             for k, array in enumerate(states[i]):
                 described[i].state[k] = cnp.PyArray_DATA(array)
+            master, ema = extra[i]
+            if master is not None:
+                described[i].master = cnp.PyArray_DATA(<cnp.ndarray>master)
+            if ema is not None:
+                described[i].ema = cnp.PyArray_DATA(<cnp.ndarray>ema)
+            self.describe_layout(i, described[i].dtype, params[i], states[i], master)
             self.slots[i].param = <PyObject *>self.params[i]
             self.slots[i].numpy_type = cnp.PyArray_TYPE(<cnp.ndarray>params[i])
             if self.holders[i] is not None:
@@ -105,9 +153,42 @@ cdef class Plan:
             raise MemoryError
         self.tensors = fo_plan_tensors(self.plan)
 
+    cdef describe_layout(self, Py_ssize_t i, fo_dtype real, cnp.ndarray param, tuple states,
+                         master):
+        """How parameter i and what belongs to it lie, in the order of work."""
+        cdef fo_layout *layout = self.layouts + i
+        cdef int64_t own = 1, index = 1, k, axis
+        order = work_order(param)
+        layout.n_axes = param.ndim
+        layout.param_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(param))
+        layout.state_dtype = real
+        for array in states:
+            notice_dtype(array.dtype)
+            layout.state_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(<cnp.ndarray>array))
+        dense = layout.param_dtype == real and layout.state_dtype == real and master is None
+        for k in reversed(range(param.ndim)):
+            axis = order[k]
+            self.axes[i].of[k] = axis
+            layout.shape[k] = param.shape[axis]
+            layout.param[k] = param.strides[axis]
+            layout.own[k] = own
+            if param.shape[axis] > 1 and layout.param[k] != own * param.itemsize:
+                dense = False
+            own *= layout.shape[k]
+            if axis == 0:
+                layout.row_axis = k
+        for axis in reversed(range(param.ndim)):
+            layout.index[<int64_t>order.index(axis)] = index
+            index *= param.shape[axis]
+        self.slots[i].is_dense = dense
+        self.slots[i].is_plain = dense and param.flags.c_contiguous
+
     def __dealloc__(self):
         fo_plan_free(self.plan)
         free(self.slots)
+        free(self.layouts)
+        free(self.rows)
+        free(self.axes)
 
     cdef set_group(self, int i, str rule, tuple hp, double weight_decay, str decay,
                    double base_lr, bint maximize):
@@ -122,6 +203,26 @@ cdef class Plan:
         for k in range(len(hp)):
             group.hp[k] = hp[k]
 
+    def set_extras(self, dict values):
+        """What every step does besides the rule: the fields of fo_extras that are not results."""
+        cdef fo_extras *extras = &self.extras
+        self.require_idle()
+        extras.grad_scale = values["grad_scale"]
+        extras.max_grad_norm = values["max_grad_norm"]
+        extras.max_grad_value = values["max_grad_value"]
+        extras.needs_norm = values["needs_norm"]
+        extras.needs_finite = values["needs_finite"]
+        extras.clears_skipped = values["clears_skipped"]
+        extras.zero_grads = values["zero_grads"]
+        extras.stochastic = values["stochastic"]
+        extras.ema_decay = values["ema_decay"]
+        extras.seed = values["seed"]
+
+    @property
+    def grad_norm(self):
+        """The norm of the last step's gradients, where one was taken."""
+        return self.extras.grad_norm
+
     def require_idle(self):
         """Raise if a step is running: in another thread, or around this call."""
         if self.busy:
@@ -135,14 +236,22 @@ cdef class Plan:
         """bind() for gradients that are in the order of the parameters already."""
         bound = []
         self.require_idle()
-        for i, (name, param, grad) in enumerate(zip(self.names, self.params, grads, strict=True)):
+        for name, param, grad in zip(self.names, self.params, grads, strict=True):
             if grad is not None:
                 array = as_gradient(name, param, grad)
-                require_direct(name, param, grad, array)
-                self.require_disjoint(i, <PyObject *>array)
+                require_followable(name, grad, array)
+                self.spans.require_apart(f"the gradient of {name}", array)
                 grad = array
             bound.append(grad)
         self.bound = tuple(bound)
+
+    def as_arrays(self, grads):
+        """The gradients in the order of the parameters, as arrays that fit them, or None."""
+        arrays = []
+        self.require_idle()
+        for name, param, grad in zip(self.names, self.params, self.in_order(grads), strict=True):
+            arrays.append(None if grad is None else as_gradient(name, param, grad))
+        return arrays
 
     @property
     def gradients(self):
@@ -155,7 +264,7 @@ cdef class Plan:
         options: the arguments of set_group for each group, or None where they are as they were;
         rates: (group, learning rate) for each group that follows a schedule, or None.
         """
-        cdef int n_threads
+        cdef int n_threads, refused
         self.require_idle()
         self.busy = True
         try:
@@ -166,6 +275,8 @@ cdef class Plan:
             else:
                 raise FastoptError("step() without gradients needs bind(grads) first")
             _alive = self.point_at(ordered)
+            if self.extras.zero_grads:
+                self.require_clearable(ordered, _alive)
             if options is not None:
                 for i, (rule, hp, weight_decay, decay, base_lr, maximize) in enumerate(options):
                     self.set_group(i, rule, hp, weight_decay, decay, base_lr, maximize)
@@ -173,9 +284,18 @@ cdef class Plan:
                 for i, rate in rates:
                     fo_plan_groups(self.plan)[<int>i].hp[0] = rate
             n_threads = self.n_threads if self.n_threads else fo_max_threads()
+            self.extras.step = self.step_count
             with nogil:
-                fo_step(self.plan, n_threads)
-            self.step_count += 1
+                refused = fo_step(self.plan, &self.extras, n_threads)
+            if not refused:
+                self.step_count += 1
+            elif self.extras.clears_skipped:
+                self.skipped_steps += 1
+            else:
+                raise FastoptError(
+                    f"the gradient of {self.names[self.extras.nonfinite]} has a NaN or an "
+                    "infinity; nothing was done"
+                )
         finally:
             self.busy = False
 
@@ -201,38 +321,120 @@ cdef class Plan:
         return tuple(grads)
 
     cdef list point_at(self, tuple grads):
-        """Point every tensor at its gradient; returns the copies that had to be made."""
+        """Point every tensor at its gradient; returns what must live as long as the step."""
         cdef Py_ssize_t i
         cdef PyObject *grad
         cdef PyArrayObject *param
-        cdef list converted = []
+        cdef list alive = []
         for i in range(self.n):
             self.require_unchanged(i)
             param = <PyArrayObject *>self.slots[i].param
             grad = np_c.PyTuple_GetItem(grads, i)
+            self.tensors[i].rows = NULL
             if grad == <PyObject *>None:
                 self.tensors[i].grad = NULL
-                continue
-            if not (
-                np_c.PyArray_CheckExact(grad)
+            elif (
+                self.slots[i].is_plain
+                and np_c.PyArray_CheckExact(grad)
                 and np_c.PyArray_TYPE(<PyArrayObject *>grad) == np_c.PyArray_TYPE(param)
                 and np_c.PyArray_ISCARRAY_RO(<PyArrayObject *>grad)
                 and np_c.PyArray_SAMESHAPE(<PyArrayObject *>grad, param)
             ):
+                self.require_disjoint(i, grad)
+                self.tensors[i].layout = NULL
+                self.tensors[i].grad = np_c.PyArray_DATA(<PyArrayObject *>grad)
+            elif isinstance(<object>grad, RowSparse) or hasattr(<object>grad, "tocsr"):
+                alive.append(self.point_at_rows(i, <object>grad))
+            elif (
+                np_c.PyArray_CheckExact(grad)
+                and np_c.PyArray_ISNOTSWAPPED(<PyArrayObject *>grad)
+                and code_of(np_c.PyArray_TYPE(<PyArrayObject *>grad)) >= 0
+                and np_c.PyArray_SAMESHAPE(<PyArrayObject *>grad, param)
+            ):
+                self.point_at_any(i, grad)
+            else:
                 array = as_gradient(self.names[i], self.params[i], <object>grad)
-                self.spans.require_apart(self.names[i], array)
-                array = as_direct(self.params[i], array)
-                converted.append(array)
-                grad = <PyObject *>array
-            self.require_disjoint(i, grad)
-            self.tensors[i].grad = np_c.PyArray_DATA(<PyArrayObject *>grad)
-        return converted
+                notice_dtype(array.dtype)
+                alive.append(array)
+                self.point_at_any(i, <PyObject *>array)
+        return alive
+
+    cdef int point_at_any(self, Py_ssize_t i, PyObject *grad) except -1:
+        """A gradient of any layout and dtype."""
+        cdef PyArrayObject *array = <PyArrayObject *>grad
+        cdef fo_layout *layout = self.layouts + i
+        cdef Py_ssize_t *strides = np_c.PyArray_STRIDES(array)
+        cdef uintptr_t begin = <uintptr_t>np_c.PyArray_DATA(array), end
+        cdef int64_t reach, k
+        cdef bint alike = (
+            self.slots[i].is_dense and np_c.PyArray_ISALIGNED(array)
+            and np_c.PyArray_TYPE(array) == self.slots[i].numpy_type
+        )
+        self.tensors[i].grad = np_c.PyArray_DATA(array)
+        layout.grad_dtype = <fo_dtype>code_of(np_c.PyArray_TYPE(array))
+        end = begin + np_c.PyArray_ITEMSIZE(array)
+        for k in range(layout.n_axes):
+            layout.grad[k] = strides[self.axes[i].of[k]]
+            alike = alike and (layout.grad[k] == layout.param[k] or layout.shape[k] == 1)
+            reach = layout.grad[k] * (layout.shape[k] - 1)
+            if reach < 0:
+                begin += <uintptr_t>reach
+            else:
+                end += <uintptr_t>reach
+        if self.tensors[i].size:
+            self.require_apart(i, begin, end, <object>grad)
+        self.tensors[i].layout = NULL if alike else layout
+        return 0
+
+    cdef object point_at_rows(self, Py_ssize_t i, grad):
+        """A gradient of some rows; returns the arrays that describe it."""
+        cdef fo_layout *layout = self.layouts + i
+        cdef cnp.ndarray indices, values
+        cdef int64_t k, bad, n
+        param, name = self.params[i], self.names[i]
+        indices, values = as_rows(name, param, grad)
+        notice_dtype(values.dtype)
+        self.spans.require_apart(f"the gradient of {name}", values)
+        n = cnp.PyArray_SIZE(indices)
+        work = np.empty(4 * n + 1, dtype=np.int64)
+        bad = fo_rows_sort(<int64_t *>cnp.PyArray_DATA(indices), n, param.shape[0],
+                           <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>work), self.rows + i)
+        if bad >= 0:
+            raise FastoptError(
+                f"indices[{bad}] of the gradient of {name} is {indices[bad]}; allowed: 0 to "
+                f"{param.shape[0] - 1}"
+            )
+        layout.grad_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(values))
+        for k in range(layout.n_axes):
+            layout.grad[k] = values.strides[self.axes[i].of[k]]
+        self.tensors[i].grad = cnp.PyArray_DATA(values)
+        self.tensors[i].layout = layout
+        self.tensors[i].rows = self.rows + i
+        return indices, values, work
+
+    cdef int require_clearable(self, tuple grads, list alive) except -1:
+        """Gradients that are to be cleared can be, and none is another's."""
+        if self.apart is not None and all(map(is_same, grads, self.apart)):
+            return 0
+        arrays = []
+        for name, param, grad in zip(self.names, self.params, grads, strict=True):
+            if grad is None or isinstance(grad, RowSparse) or hasattr(grad, "tocsr"):
+                continue
+            array = as_gradient(name, param, grad)
+            require_followable(name, grad, array)
+            if not array.flags.writeable:
+                raise FastoptError(f"the gradient of {name} is read-only; zero_grads clears it")
+            arrays.append((f"the gradient of {name}", array))
+        Spans(arrays)
+        self.apart = grads
+        return 0
 
     cdef int require_unchanged(self, Py_ssize_t i) except -1:
         """The parameter is where it was, and is still what its list or dict holds."""
         cdef Slot *slot = self.slots + i
         cdef PyArrayObject *param = <PyArrayObject *>slot.param
         cdef PyObject *held = slot.param
+        cdef int k, axis
         if slot.holder != NULL:
             if slot.place < 0:
                 held = np_c.PyDict_GetItemWithError(slot.holder, slot.key)
@@ -248,21 +450,33 @@ cdef class Plan:
                 or np_c.PyArray_SIZE(param) != self.tensors[i].size
                 or np_c.PyArray_TYPE(param) != self.slots[i].numpy_type):
             raise FastoptError(f"{self.names[i]} was resized or given another dtype; {MEND}")
-        if not np_c.PyArray_ISCARRAY(param):
+        if self.slots[i].is_plain:
+            if not np_c.PyArray_ISCARRAY(param):
+                require_parameter(self.names[i], self.params[i])
+            return 0
+        if np_c.PyArray_NDIM(param) != self.layouts[i].n_axes:
+            raise FastoptError(f"{self.names[i]} was given another shape; {MEND}")
+        for k in range(self.layouts[i].n_axes):
+            axis = self.axes[i].of[k]
+            if (np_c.PyArray_STRIDES(param)[axis] != self.layouts[i].param[k]
+                    or np_c.PyArray_DIMS(param)[axis] != self.layouts[i].shape[k]):
+                raise FastoptError(f"{self.names[i]} was given another shape or strides; {MEND}")
+        if not np_c.PyArray_ISWRITEABLE(param):
             require_parameter(self.names[i], self.params[i])
         return 0
 
     cdef int require_disjoint(self, Py_ssize_t i, PyObject *grad) except -1:
-        """The gradient, contiguous, shares no memory with any parameter or state."""
+        """The gradient, without gaps, shares no memory with any parameter or state."""
         cdef uintptr_t begin = <uintptr_t>np_c.PyArray_DATA(<PyArrayObject *>grad)
         if begin == self.slots[i].disjoint:
             return 0
-        self.require_apart(i, begin, begin + np_c.PyArray_NBYTES(<PyArrayObject *>grad))
+        self.require_apart(i, begin, begin + np_c.PyArray_NBYTES(<PyArrayObject *>grad),
+                           <object>grad)
         self.slots[i].disjoint = begin
         return 0
 
-    cdef int require_apart(self, Py_ssize_t i, uintptr_t begin, uintptr_t end) except -1:
-        """No parameter or state lies within these addresses."""
+    cdef int require_apart(self, Py_ssize_t i, uintptr_t begin, uintptr_t end, grad) except -1:
+        """No element of a gradient between these addresses is a parameter's or a state's."""
         cdef uintptr_t *starts = <uintptr_t *>cnp.PyArray_DATA(self.starts)
         cdef uintptr_t *ends = <uintptr_t *>cnp.PyArray_DATA(self.ends)
         cdef int64_t low = 0, high = self.n_spans, middle
@@ -274,11 +488,14 @@ cdef class Plan:
                 high = middle
             else:
                 low = middle + 1
-        if low < self.n_spans and starts[low] < end:
-            raise FastoptError(
-                f"the gradient of {self.names[i]} shares memory with {self.spans.names[low]}"
-            )
+        if low < self.n_spans and starts[low] < end:  # perhaps: now element by element
+            self.spans.require_apart(f"the gradient of {self.names[i]}", grad)
         return 0
+
+
+def is_same(one, other):
+    """Whether two arrays are one object."""
+    return one is other
 
 
 def gather(cnp.ndarray src, cnp.ndarray index, cnp.ndarray out, int n_threads=0):

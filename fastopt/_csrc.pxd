@@ -1,17 +1,20 @@
 # csrc/fastopt.h for Cython.
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 
 cdef extern from "fastopt.h" nogil:
     enum:
         FO_MAX_STATES
         FO_MAX_HP
+        FO_MAX_AXES
         FO_CHUNK
         FO_N_RULES
 
     ctypedef enum fo_dtype:
         FO_F32
         FO_F64
+        FO_F16
+        FO_BF16
 
     ctypedef enum fo_rule:
         pass
@@ -29,6 +32,21 @@ cdef extern from "fastopt.h" nogil:
         double base_lr
         double *hp
 
+    ctypedef struct fo_layout:
+        int n_axes
+        int64_t *shape
+        int64_t *param
+        int64_t *grad
+        int64_t *own
+        int64_t *index
+        int row_axis
+        fo_dtype param_dtype
+        fo_dtype grad_dtype
+        fo_dtype state_dtype
+
+    ctypedef struct fo_rows:
+        int64_t n
+
     ctypedef struct fo_tensor:
         fo_dtype dtype
         int32_t group
@@ -36,8 +54,27 @@ cdef extern from "fastopt.h" nogil:
         void *param
         const void *grad
         void **state
+        void *master
+        void *ema
         int64_t *step
         double *saved
+        fo_layout *layout
+        fo_rows *rows
+
+    ctypedef struct fo_extras:
+        double grad_scale
+        double max_grad_norm
+        double max_grad_value
+        int needs_norm
+        int needs_finite
+        int clears_skipped
+        int zero_grads
+        int stochastic
+        double ema_decay
+        uint64_t seed
+        uint64_t step
+        double grad_norm
+        int64_t nonfinite
 
     ctypedef struct fo_plan:
         pass
@@ -47,7 +84,10 @@ cdef extern from "fastopt.h" nogil:
     void fo_plan_free(fo_plan *plan)
     fo_tensor *fo_plan_tensors(fo_plan *plan)
     fo_group *fo_plan_groups(fo_plan *plan)
-    void fo_step(fo_plan *plan, int n_threads)
+    int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
+
+    int64_t fo_rows_sort(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
+                         fo_rows *out)
 
     int64_t fo_gather(const void *src, int64_t n_src, Py_ssize_t stride, size_t row_bytes,
                       const int64_t *index, int64_t n_rows, void *out, int n_threads)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastopt._arrays import Array
+from fastopt._arrays import Array, computed_in, own_array
 from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
 from fastopt._groups import COMMON, ParamGroup
@@ -21,6 +21,8 @@ def load(optimizer: Optimizer, state_dict: object) -> None:
     """Load ``state_dict`` into ``optimizer``, or raise and leave it as it is."""
     _require_equal("rule", _entry("", state_dict, "rule"), type(optimizer).__name__)
     step_count = _count("step_count", _entry("", state_dict, "step_count"))
+    skipped_steps = _count("skipped_steps", _entry("", state_dict, "skipped_steps"))
+    sums = _sums(optimizer, _entry("", state_dict, "accumulated"))
     saved_groups = _entry("", state_dict, "param_groups")
     if not isinstance(saved_groups, Sequence):
         raise FastoptError(f"the state dict's param_groups are {saved_groups!r}; a list is needed")
@@ -47,7 +49,20 @@ def load(optimizer: Optimizer, state_dict: object) -> None:
     for group, loaded, saved in zip(groups, options, saved_groups, strict=True):
         group.options = loaded
         group.initial_lr = saved["initial_lr"]
-    optimizer.loaded(step_count)
+    optimizer.loaded(step_count, skipped_steps, sums)
+
+
+def _sums(optimizer: Optimizer, saved: object) -> dict[int | str, Array]:
+    """Return the accumulated gradients, copied."""
+    params = {key: w for group in optimizer.param_groups for key, w in group.arrays.items()}
+    if not isinstance(saved, Mapping) or any(key not in params for key in saved):
+        raise FastoptError(f"the state dict has accumulated {saved!r}; {list(params)} are allowed")
+    sums = {}
+    for key, value in saved.items():
+        own = own_array(params[key], computed_in(params[key]), 0.0)
+        own[...] = _value(f"accumulated of parameter {key!r}", value, own, False)
+        sums[key] = own
+    return sums
 
 
 def _require_equal(what: str, saved: object, own: object) -> None:

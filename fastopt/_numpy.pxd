@@ -4,6 +4,9 @@ from libc.stdint cimport int64_t
 
 
 cdef extern from "numpy/arrayobject.h" nogil:
+    enum:
+        NPY_HALF
+
     ctypedef struct PyArrayObject:
         pass
 
@@ -12,6 +15,13 @@ cdef extern from "numpy/arrayobject.h" nogil:
     int PyArray_ISCARRAY(PyArrayObject *)
     int PyArray_ISCARRAY_RO(PyArrayObject *)
     bint PyArray_SAMESHAPE(PyArrayObject *, PyArrayObject *)
+    int PyArray_ISNOTSWAPPED(PyArrayObject *)
+    int PyArray_ITEMSIZE(PyArrayObject *)
+    int PyArray_ISALIGNED(PyArrayObject *)
+    int PyArray_ISWRITEABLE(PyArrayObject *)
+    int PyArray_NDIM(PyArrayObject *)
+    Py_ssize_t *PyArray_STRIDES(PyArrayObject *)
+    Py_ssize_t *PyArray_DIMS(PyArrayObject *)
     void *PyArray_DATA(PyArrayObject *)
     int64_t PyArray_SIZE(PyArrayObject *)
     int64_t PyArray_NBYTES(PyArrayObject *)

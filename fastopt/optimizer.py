@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 import fastopt._core as _core
-from fastopt._arrays import Array, require_parameter
+from fastopt import _extras
+from fastopt._arrays import Array, computed_in, own_array, require_parameter
 from fastopt._checks import THREADS, Check, default_threads
 from fastopt._errors import FastoptError
+from fastopt._extras import Extra
 from fastopt._groups import COMMON, ParamGroup, Schedule
 
 Params = Any  # an array, a list of arrays, a dict name -> array, or a list of group dicts
 Grads = Any  # the structure of the parameters; None for one leaves its tensor alone
 Lr = float | Schedule
+ADDED = ("master", "ema")  # arrays beside the rule's own state
 
 
-class Common(TypedDict, total=False):
+class Common(Extra, total=False):
     """The keywords that every optimizer takes besides those of its rule."""
 
     decoupled_weight_decay: bool | str
-    maximize: bool
-    n_threads: int | None
 
 
 class Optimizer:
@@ -37,8 +38,9 @@ class Optimizer:
     Parameters
     ----------
     params
-        Arrays to update in place: float32 or float64, C-contiguous, writeable.  One array, a list,
-        a dict name -> array, or a list of group dicts: ``{"params": [...], "lr": 0.1, ...}``.
+        Arrays to update in place, writeable, of any layout: float32, float64, or float16 and
+        bfloat16 (of ml_dtypes), which are computed in float32.  One array, a list, a dict name ->
+        array, or a list of group dicts: ``{"params": [...], "lr": 0.1, ...}``.
     decoupled_weight_decay
         False: ``weight_decay * w`` is added to the gradient.  True or "lr": instead, before the
         rule's own update, w <- w * (1 - lr*weight_decay).  "schedule_only": w <- w * (1 -
@@ -49,6 +51,32 @@ class Optimizer:
     n_threads
         Threads of a large step.  Default: FASTOPT_NUM_THREADS, else what OpenMP would use at each
         step.  Steps of fewer than FASTOPT_SERIAL_BELOW elements (2**20) are the calling thread's.
+    grad_scale
+        The gradients were multiplied by it (loss scaling); the step divides by it first of all.
+        May be set later.  Default 1.
+    max_grad_norm
+        Then, all gradients are multiplied by min(1, max_grad_norm / (norm + 1e-6)), where norm is
+        the Euclidean norm of all of them together, as torch.nn.utils.clip_grad_norm_ does.
+    max_grad_value
+        Then, each element is brought into [-max_grad_value, max_grad_value].
+    on_nonfinite
+        What a NaN or an infinity in any gradient does: "propagate" (nothing special), "raise" an
+        error that names the parameter, or "skip" the step: nothing is changed but `skipped_steps`.
+    zero_grads
+        Whether the step sets the gradients to 0 when it has used them, also if it is skipped.
+    ema_decay
+        Keep an average of each parameter over steps, ema <- ema_decay * ema + (1 - ema_decay) * w;
+        it starts at the parameter. See `ema`.
+    state_dtype
+        "bfloat16" halves the memory of float32 state; it is rounded stochastically.
+    master
+        "float32": float16 and bfloat16 parameters are copies of float32 ones that the optimizer
+        keeps and updates; see `sync_master`.
+    rounding
+        "nearest" or "stochastic": how float16 and bfloat16 parameters are rounded. Stochastic
+        rounding goes up in proportion to what is cut off, so that small steps add up.
+    seed
+        Of stochastic rounding: bits drawn for each seed, step, parameter and element. Default 0.
 
     Attributes
     ----------
@@ -102,17 +130,18 @@ class Optimizer:
         options: dict[str, Any],
         *,
         decoupled_weight_decay: bool | str = False,
-        maximize: bool = False,
-        n_threads: int | None = None,
+        **extra: Unpack[Extra],
     ) -> None:
         self._defaults = {
             **options,
             "decoupled_weight_decay": decoupled_weight_decay,
-            "maximize": maximize,
+            "maximize": extra.pop("maximize", False),
         }
+        n_threads = extra.pop("n_threads", None)
         self._n_threads = (
             default_threads() if n_threads is None else THREADS("n_threads", n_threads)
         )
+        self._extras = _extras.checked(extra)
         self._start(params)
         for group in _as_groups(params, self._kind):
             self._append(*self._new_group(group))
@@ -126,6 +155,7 @@ class Optimizer:
         self._places: dict[int | str, tuple[Any, Any]] = {}
         self._arrays: dict[int | str, dict[str, Array]] = {}
         self._scalars: dict[int | str, tuple[Array, Array]] = {}  # step, and what rules.def saves
+        self._sums: dict[int | str, Array] = {}  # of the gradients given to `accumulate`
         self._gradients_at: int | None = None
         self._extrapolating = False
         self._must_look_ahead = False
@@ -156,7 +186,7 @@ class Optimizer:
         before = self.param_groups, self._places, self._arrays, self._scalars
         try:
             self._append(*self._new_group(group))
-            self._build(self.step_count)
+            self._build(self.step_count, self.skipped_steps)
         except BaseException:
             self.param_groups, self._places, self._arrays, self._scalars = before
             self.options_changed = True
@@ -205,10 +235,12 @@ class Optimizer:
         self._arrays = {
             **self._arrays,
             **{
-                key: {
-                    name: np.full(w.shape, start.get(name, 0.0), dtype=w.dtype)
-                    for name in group.state_names
-                }
+                key: _extras.new_arrays(
+                    f"parameter {key!r}",
+                    w,
+                    {name: start.get(name, 0.0) for name in group.state_names},
+                    self._extras,
+                )
                 for key, w in group.arrays.items()
             },
         }
@@ -217,26 +249,29 @@ class Optimizer:
             **{key: (np.zeros((), dtype=np.int64), np.ones(())) for key in group.arrays},
         }
 
-    def _build(self, step_count: int) -> None:
+    def _build(self, step_count: int, skipped_steps: int = 0) -> None:
         """Describe everything to C."""
         where = {
             key: (i, w)
             for i, group in enumerate(self.param_groups)
             for key, w in group.arrays.items()
         }
+        own = [self._arrays[key] for key in where]
         self._plan = _core.Plan(
             self._kind,
             [w for _, w in where.values()],
             [f"parameter {key!r}" for key in where],
             [self._places[key][0] for key in where],
             [self._places[key][1] for key in where],
-            [tuple(self._arrays[key].values()) for key in where],
+            [tuple(w for name, w in arrays.items() if name not in ADDED) for arrays in own],
+            [tuple(arrays.get(name) for name in ADDED) for arrays in own],
             [self._scalars[key] for key in where],
             [i for i, _ in where.values()],
             len(self.param_groups),
             self._n_threads,
         )
-        self._plan.step_count = step_count
+        self._plan.set_extras(_extras.for_c(self._extras))
+        self._plan.step_count, self._plan.skipped_steps = step_count, skipped_steps
         # Views, so that nobody can resize what C points at.
         self.state: Mapping[int | str, Mapping[str, Array]] = MappingProxyType(
             {key: MappingProxyType(self._state_of(key)) for key in where}
@@ -255,6 +290,54 @@ class Optimizer:
     def step_count(self) -> int:
         """The number of steps taken."""
         return self._plan.step_count
+
+    @property
+    def skipped_steps(self) -> int:
+        """The number of steps skipped for gradients that were not finite."""
+        return self._plan.skipped_steps
+
+    @property
+    def grad_norm(self) -> float:
+        """The norm of the last step's gradients, before clipping; NaN if none was taken.
+
+        It is taken for `max_grad_norm`, and for `on_nonfinite` other than "propagate".
+        """
+        return self._plan.grad_norm
+
+    @property
+    def grad_scale(self) -> float:
+        """What the gradients were multiplied by; may be set at any time between steps."""
+        return float(self._extras["grad_scale"])
+
+    @grad_scale.setter
+    def grad_scale(self, value: float) -> None:
+        changed = {**self._extras, "grad_scale": _extras.CHECKS["grad_scale"]("grad_scale", value)}
+        self._plan.set_extras(_extras.for_c(changed))
+        self._extras = changed
+
+    @property
+    def ema(self) -> Any:
+        """The averages of the parameters over steps, in their structure.
+
+        Raises
+        ------
+        FastoptError
+            The optimizer was made without `ema_decay`.
+        """
+        if self._extras["ema_decay"] is None:
+            raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")
+        averages = {key: arrays["ema"][...] for key, arrays in self._arrays.items()}
+        if self._kind == "array":
+            return averages[0]
+        return averages if self._kind == "dict" else list(averages.values())
+
+    def sync_master(self) -> None:
+        """Take the parameters' values over into their float32 masters, after writing to them."""
+        self._plan.require_idle()
+        for group in self.param_groups:
+            for key, w in group.arrays.items():
+                if "master" in self._arrays[key]:
+                    self._arrays[key]["master"][...] = w
 
     @property
     def looks_ahead(self) -> bool:
@@ -323,12 +406,63 @@ class Optimizer:
             A gradient that is missing, of the wrong shape, or in memory that the step would
             write.  Nothing has been changed then.
         """
+        if self._sums:
+            grads = self._accumulated(grads)
         if self.options_changed:
             self._step_with_new_options(grads)
-            return
-        if self._must_look_ahead:
-            self._require_lookahead()
-        self._plan.step(grads, None, self._rates() if self._scheduled else None)
+        else:
+            if self._must_look_ahead:
+                self._require_lookahead()
+            self._plan.step(grads, None, self._rates() if self._scheduled else None)
+        self._sums = {}
+
+    def accumulate(self, grads: Grads) -> None:
+        """Add gradients to those that the next ``step()`` without an argument takes the sum of.
+
+        Parameters
+        ----------
+        grads
+            As for `step`, dense. The sum is float32, or float64 for a float64 parameter.
+
+        Raises
+        ------
+        FastoptError, TypeError
+            As from `step`; nothing has been added then.
+
+        Examples
+        --------
+        >>> import numpy as np, fastopt
+        >>> w = np.zeros(2)
+        >>> opt = fastopt.SGD(w, lr=1.0)
+        >>> opt.accumulate(np.array([1.0, 2.0]))
+        >>> opt.accumulate(np.array([3.0, 4.0]))
+        >>> opt.step()
+        >>> w
+        array([-4., -6.])
+        """
+        arrays = self._plan.as_arrays(grads)
+        keys = [(key, w) for group in self.param_groups for key, w in group.arrays.items()]
+        sums = dict(self._sums)
+        for (key, w), array in zip(keys, arrays, strict=True):
+            if array is not None and key not in sums:
+                sums[key] = own_array(w, computed_in(w), 0.0)
+        for (key, _), array in zip(keys, arrays, strict=True):
+            if array is not None:
+                np.add(sums[key], array, out=sums[key], casting="same_kind")
+        self._sums = sums
+
+    def _accumulated(self, grads: Grads) -> Grads:
+        """Return the sums in the structure of the parameters."""
+        if grads is not None:
+            raise FastoptError(
+                "gradients have been accumulated; accumulate these too, then call step()"
+            )
+        if self._kind == "array":
+            return self._sums[0]
+        keys = [key for group in self.param_groups for key in group.arrays]
+        if self._kind == "dict":
+            return {key: self._sums.get(key) for key in keys}
+        return [self._sums.get(key) for key in keys]
 
     def _step_with_new_options(self, grads: Grads) -> None:
         self._must_look_ahead = self.looks_ahead
@@ -427,6 +561,8 @@ class Optimizer:
         return {
             "rule": type(self).__name__,
             "step_count": self.step_count,
+            "skipped_steps": self.skipped_steps,
+            "accumulated": {key: value.copy() for key, value in self._sums.items()},
             "state": {
                 key: {
                     name: value.copy() if name in self._arrays[key] else value.item()
@@ -451,9 +587,10 @@ class Optimizer:
         self._plan.require_idle()
         load(self, state_dict)
 
-    def loaded(self, step_count: int) -> None:
+    def loaded(self, step_count: int, skipped_steps: int, sums: dict[int | str, Array]) -> None:
         """Go on from what has been loaded; gradients taken before are of other parameters."""
-        self._plan.step_count = step_count
+        self._plan.step_count, self._plan.skipped_steps = step_count, skipped_steps
+        self._sums = sums
         self._gradients_at = None
         self.options_changed = True
 
@@ -464,8 +601,10 @@ class Optimizer:
         return {
             "defaults": self._defaults,
             "n_threads": self._n_threads,
+            "extras": self._extras,
+            "sums": self._sums,
             "kind": self._kind,
-            "step_count": self.step_count,
+            "counts": (self.step_count, self.skipped_steps),
             "gradients_at": self._gradients_at,
             "groups": [group.pickled() for group in self.param_groups],
             "places": self._places,
@@ -477,6 +616,8 @@ class Optimizer:
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         self._defaults = pickled["defaults"]
         self._n_threads = pickled["n_threads"]
+        self._extras = pickled["extras"]
+        self._sums = pickled["sums"]
         self._kind = pickled["kind"]
         self._gradients_at = pickled["gradients_at"]
         self._extrapolating = False
@@ -484,7 +625,7 @@ class Optimizer:
         self._arrays = pickled["arrays"]
         self._scalars = pickled["scalars"]
         self.param_groups = [ParamGroup(self, *group) for group in pickled["groups"]]
-        self._build(pickled["step_count"])
+        self._build(*pickled["counts"])
         if pickled["bound"] is not None:
             self._plan.bind_in_order(pickled["bound"])
 

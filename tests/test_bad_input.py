@@ -17,7 +17,6 @@ frozen.flags.writeable = False
 PARAMETERS = {
     "int64": (np.zeros(3, int), TypeError, "int64"),
     "bool": (np.zeros(3, bool), TypeError, "bool"),
-    "float16": (np.zeros(3, np.float16), TypeError, "float16"),
     "longdouble": (np.zeros(3, np.longdouble), TypeError, str(np.dtype(np.longdouble))),
     "complex64": (np.zeros(3, np.complex64), TypeError, "complex64"),
     "complex128": (np.zeros(3, complex), TypeError, "complex128"),
@@ -27,8 +26,17 @@ PARAMETERS = {
     "structured": (np.zeros(3, "f8,f8"), TypeError, "float32 or float64"),
     "masked": (np.ma.masked_array(np.zeros(3)), TypeError, "masked"),
     "read-only": (frozen, FastoptError, "read-only"),
-    "strided": (np.zeros(6)[::2], FastoptError, "strides"),
-    "Fortran order": (np.zeros((2, 3), order="F"), FastoptError, "strides"),
+    "overlapping itself": (
+        np.lib.stride_tricks.as_strided(np.zeros(4), (2, 3), (8, 8)),
+        FastoptError,
+        "strides",
+    ),
+    "one element repeated": (
+        np.lib.stride_tricks.as_strided(np.zeros(1), (3,), (0,)),
+        FastoptError,
+        "share memory",
+    ),
+    "17 axes": (np.zeros((1,) * 17), FastoptError, "17 axes; allowed: up to 16"),
     "broadcast": (np.broadcast_to(np.zeros(()), (3,)), FastoptError, "read-only|strides"),
     "unaligned": (unaligned, FastoptError, "aligned"),
     "a list": ([0.0, 1.0], TypeError, "list"),
@@ -146,7 +154,6 @@ GRADIENTS = {
     "a number": (lambda _: 1.0, TypeError, "float; an array"),
     "int64": (ones(int), TypeError, "int64"),
     "bool": (ones(bool), TypeError, "bool"),
-    "float16": (ones(np.float16), TypeError, "float16"),
     "longdouble": (ones(np.longdouble), TypeError, str(np.dtype(np.longdouble))),
     "complex64": (ones(np.complex64), TypeError, "complex64"),
     "complex128": (ones(complex), TypeError, "complex128"),
@@ -224,7 +231,6 @@ SCALARS = {
     "NumPy bool": (np.True_, TypeError, "bool"),
     "complex": (1j, TypeError, "complex; an array"),
     "NumPy complex": (np.complex128(1), TypeError, "complex128"),
-    "float16": (np.float16(1), TypeError, "float16"),
     "text": ("1.0", TypeError, "str; an array"),
     "decimal": (decimal.Decimal(1), TypeError, "Decimal; an array"),
     "beyond floats": (10**400, FastoptError, "parameter 1"),
@@ -292,17 +298,15 @@ def test_a_step_without_gradients():
 
 
 @pytest.mark.parametrize(
-    ("grad", "message"),
-    [
-        (np.ones((2, 3), np.float32), "float32.*float64"),
-        (np.ones((3, 2)).T, "strides"),
-        (np.ones((2, 6))[:, ::2], "strides"),
-    ],
+    "grad", [np.ones((2, 3), np.float32), np.ones((3, 2)).T, np.ones((2, 6))[:, ::2]]
 )
-def test_binding_refuses_what_would_be_copied(grad, message):
-    opt = Adam(np.zeros((2, 3)))
-    with unchanged(opt), pytest.raises(FastoptError, match=message):
-        opt.bind(grad)
+def test_a_bound_gradient_of_any_layout_is_followed(grad):
+    opt = SGD(np.zeros((2, 3)), lr=1.0)
+    opt.bind(grad)
+    opt.step()
+    grad[0, 1] = 5.0
+    opt.step()
+    assert opt.params.tolist() == [[-2, -6, -2], [-2, -2, -2]]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

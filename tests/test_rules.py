@@ -114,7 +114,7 @@ def test_every_option_is_tested(rule: Rule) -> None:
         if case.rule == rule and name in parameters and value != parameters[name].default
     }
     untested = parameters.keys() - tested
-    assert untested <= {"params", "lr", "common", "options", "n_threads"}
+    assert untested <= {"params", "lr", "common", "extra", "options"}
 
 
 def test_every_kernel_is_tested_with_and_without_decay_or_sign() -> None:

@@ -688,7 +688,6 @@ ZERO = np.zeros(2)
         ({"x0": [{"params": ZERO}]}, TypeError, r"x0\[0\] is a dict"),
         ({"x0": {"w": None}}, TypeError, r"x0\['w'\] is a NoneType"),
         ({"x0": np.ma.array(ZERO)}, TypeError, "x0 is a masked array"),
-        ({"x0": ZERO.astype("f2")}, TypeError, "x0 has dtype .*float16"),
         ({"x0": ZERO.astype(complex)}, TypeError, "x0 has dtype .*complex128"),
         ({"x0": ZERO.astype(bool)}, TypeError, "x0 has dtype .*bool"),
         ({"x0": ZERO.astype(">f8")}, TypeError, "x0 has dtype >f8"),

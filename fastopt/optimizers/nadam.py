@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Context, Decimal
-from typing import Any
+from typing import Any, Unpack
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate
+from fastopt._extras import Extra
 from fastopt.optimizer import Lr, Optimizer, Params
 
 SCHEDULES = ("dozat", "none", "river", "uncorrected", "paper")  # the order of rules/nadam.h
@@ -92,8 +93,7 @@ class NAdam(Optimizer):
         *,
         eps_root: float = 0.0,
         nadam_schedule: str = "dozat",
-        maximize: bool = False,
-        n_threads: int | None = None,
+        **extra: Unpack[Extra],
     ) -> None:
         options = dict(
             lr=lr,
@@ -108,8 +108,7 @@ class NAdam(Optimizer):
             params,
             options,
             decoupled_weight_decay=decoupled_weight_decay,
-            maximize=maximize,
-            n_threads=n_threads,
+            **extra,
         )
 
     @staticmethod

@@ -1,0 +1,98 @@
+/* float16 and bfloat16 as bits, to and from float.  No branches, so that loops over
+ * them vectorise; exact, or rounded to nearest even, or by random bits. */
+#ifndef FO_FORMATS_H
+#define FO_FORMATS_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline float fo_float_of(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline uint32_t fo_bits_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static inline float fo_from_bf16(uint16_t h)
+{
+    return fo_float_of((uint32_t)h << 16);
+}
+
+/* Random bits below the last that is kept: up in proportion to what is cut off. Nothing
+ * is cut off an infinity; a NaN stays one. */
+static inline uint16_t fo_to_bf16(float x, uint32_t below)
+{
+    const uint32_t bits = fo_bits_of(x), quiet = bits >> 16 | 0x0040;
+    const int is_nan = (bits & 0x7fffffff) > 0x7f800000;
+    return (uint16_t)(is_nan ? quiet : (bits + below) >> 16);
+}
+
+static inline uint16_t fo_to_bf16_nearest(float x)
+{
+    return fo_to_bf16(x, 0x7fff + (fo_bits_of(x) >> 16 & 1));
+}
+
+static inline float fo_from_f16(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = (uint32_t)(h & 0x7fff)
+                                                               << 13;
+    /* 2^112 moves the exponent's bias from 15 to 127, subnormals included. */
+    const float scaled = fo_float_of(rest) * 0x1p112f;
+    const uint32_t magnitude =
+        rest >= 0x0f800000 ? rest | 0x7f800000 : fo_bits_of(scaled);
+    return fo_float_of(sign | magnitude);
+}
+
+/* Below 2^-14 the last bit is worth 2^-24, whatever the exponent. */
+static inline uint16_t fo_to_f16_nearest(float x)
+{
+    const uint32_t bits = fo_bits_of(x), sign = bits >> 16 & 0x8000;
+    const uint32_t rest = bits & 0x7fffffff;
+    const uint32_t small = fo_bits_of(fo_float_of(rest) + 0.5f) - 0x3f000000;
+    const uint32_t normal = (rest + 0xfff + (rest >> 13 & 1) - 0x38000000) >> 13;
+    const uint32_t finite = rest < 0x38800000 ? small
+                            : normal > 0x7c00 ? 0x7c00
+                                              : normal;
+    const uint32_t nan = 0x7e00 | (rest >> 13 & 0x1ff);
+    return (uint16_t)(sign | (rest > 0x7f800000    ? nan
+                              : rest >= 0x47800000 ? 0x7c00
+                                                   : finite));
+}
+
+/* `random` is of 16 bits. */
+static inline uint16_t fo_to_f16(float x, uint32_t random)
+{
+    const uint32_t bits = fo_bits_of(x), sign = bits >> 16 & 0x8000;
+    const uint32_t rest = bits & 0x7fffffff;
+    const float units = fo_float_of(rest < 0x38800000 ? rest : 0) * 0x1p24f;
+    const uint32_t small = (uint32_t)(int32_t)(units + (float)(random >> 3) * 0x1p-13f);
+    const uint32_t normal = (rest + (random >> 3) - 0x38000000) >> 13;
+    const uint32_t finite = rest < 0x38800000 ? small
+                            : normal > 0x7c00 ? 0x7c00
+                                              : normal;
+    const uint32_t nan = 0x7e00 | (rest >> 13 & 0x1ff);
+    return (uint16_t)(sign | (rest > 0x7f800000    ? nan
+                              : rest >= 0x47800000 ? 0x7c00
+                                                   : finite));
+}
+
+/* 16 random bits for each number of a stream: two multiplications, none of whose low
+ * bits are used. */
+static inline uint32_t fo_random16(uint64_t stream, uint32_t index)
+{
+    uint32_t x = index ^ (uint32_t)stream;
+    x ^= x >> 16;
+    x *= 0x7feb352d;
+    x = (x ^ x >> 15) + (uint32_t)(stream >> 32);
+    x *= 0x846ca68b;
+    return x >> 16;
+}
+
+#endif

@@ -1,0 +1,94 @@
+/* The norm of all gradients, and whether they are finite.
+ *
+ * Equal bits on every machine: element i of a piece is added in double to lane i mod
+ * FO_LANES, pieces one after the other; the lanes of a work item are added in their
+ * order, the items in theirs.  Pieces and items follow from shapes and strides alone.
+ */
+#include "reduce.h"
+
+#include "rows.h"
+
+typedef struct {
+    fo_sums sums;
+    double squares;
+    int64_t nonfinite;
+    unsigned char *room, *other; /* for a tile each */
+} reduction;
+
+static void finish_tensor(reduction *r, int64_t tensor)
+{
+    double probe = 0.0;
+    for (int lane = 0; lane < FO_LANES; lane++) {
+        r->squares += r->sums.squares[lane];
+        probe += r->sums.probe[lane];
+    }
+    if (probe != 0.0 && r->nonfinite < 0)
+        r->nonfinite = tensor;
+    memset(&r->sums, 0, sizeof r->sums);
+}
+
+static void sum_chunk(const fo_plan *plan, const fo_chunk *chunk, reduction *r)
+{
+    const fo_tensor *tensor = &plan->tensors[chunk->tensor];
+    if (!tensor->grad)
+        return;
+    fo_sum_fn *sum = fo_kernels()->sum[tensor->dtype];
+    if (!tensor->layout) {
+        sum(&r->sums,
+            (const char *)tensor->grad + chunk->begin * fo_size_of(tensor->dtype),
+            chunk->length);
+    } else {
+        const fo_walk *walk = &plan->walks[chunk->tensor];
+        const fo_range tiles = fo_plan_tiles(plan, chunk);
+        for (int64_t t = tiles.begin; t < tiles.end; t++) {
+            const fo_tile tile = fo_walk_tile(walk, t, (fo_offsets){0});
+            const fo_place place = fo_place_of_grad(tensor, &tile);
+            sum(&r->sums, fo_fetch(&tile, place, tensor->dtype, r->room),
+                tile.rows * tile.cols);
+        }
+    }
+    finish_tensor(r, chunk->tensor);
+}
+
+static void sum_rows(const fo_plan *plan, int64_t i, fo_range rows, reduction *r)
+{
+    const fo_tensor *tensor = &plan->tensors[i];
+    const fo_walk *walk = &plan->walks[i];
+    for (int64_t j = rows.begin; j < rows.end; j++)
+        for (int64_t t = 0; t < walk->n_tiles; t++) {
+            const fo_tile tile = fo_walk_tile(walk, t, (fo_offsets){0});
+            const void *g = fo_rows_fetch(tensor, j, &tile, r->room, r->other);
+            fo_kernels()->sum[tensor->dtype](&r->sums, g, tile.rows * tile.cols);
+        }
+    finish_tensor(r, i);
+}
+
+static void sum_items(void *context, int64_t begin, int64_t end)
+{
+    fo_plan *plan = context;
+    _Alignas(64) unsigned char room[2][FO_TILE * sizeof(double)];
+    for (int64_t i = begin; i < end; i++) {
+        reduction r = {.nonfinite = -1, .room = room[0], .other = room[1]};
+        const fo_work work = fo_plan_work(plan, i);
+        for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
+            sum_chunk(plan, &plan->chunks[c], &r);
+        if (work.tensor >= 0)
+            sum_rows(plan, work.tensor, work.rows, &r);
+        plan->parts[i] = (fo_part){r.squares, r.nonfinite};
+    }
+}
+
+double fo_reduce(fo_plan *plan, int n_threads, int64_t *nonfinite)
+{
+    const int64_t n_items = fo_plan_items(plan);
+    fo_parallel_for(n_items, 1, sum_items, plan, n_threads);
+    double squares = 0.0;
+    *nonfinite = -1;
+    for (int64_t i = 0; i < n_items; i++) {
+        const int64_t bad = plan->parts[i].nonfinite;
+        squares += plan->parts[i].squares;
+        if (bad >= 0 && (*nonfinite < 0 || bad < *nonfinite))
+            *nonfinite = bad;
+    }
+    return sqrt(squares);
+}

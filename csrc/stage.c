@@ -1,0 +1,187 @@
+/* See stage.h. */
+#include "stage.h"
+
+enum {
+    FEW_COLUMNS = 256
+}; /* across the gradient: a cache line each, all of them in L1 */
+
+static int follows(const fo_axis *outer, const fo_axis *inner)
+{
+    const int64_t n = inner->length;
+    return outer->param == n * inner->param && outer->grad == n * inner->grad &&
+           outer->own == n * inner->own && outer->index == n * inner->index;
+}
+
+static int64_t tiles_along(const fo_walk *walk, int axis)
+{
+    const int64_t length = walk->axis[axis].length;
+    const int64_t each = axis == walk->n_axes - 1   ? walk->cols
+                         : axis == walk->n_axes - 2 ? walk->rows
+                                                    : 1;
+    return (length + each - 1) / each;
+}
+
+static int64_t magnitude(int64_t x)
+{
+    return x < 0 ? -x : x;
+}
+
+void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without)
+{
+    /* An axis of one element at least, so that a tile always has its two. */
+    walk->axis[0] = (fo_axis){1, 0, 0, 0, 0};
+    int last = 0;
+    for (int k = 0; k < layout->n_axes; k++) {
+        if (k == without || layout->shape[k] == 1)
+            continue;
+        const fo_axis axis = {layout->shape[k], layout->param[k], layout->grad[k],
+                              layout->own[k], layout->index[k]};
+        if (last > 0 && follows(&walk->axis[last], &axis)) {
+            const int64_t length = walk->axis[last].length * axis.length;
+            walk->axis[last] = axis;
+            walk->axis[last].length = length;
+        } else {
+            walk->axis[++last] = axis;
+        }
+    }
+    if (last == 0)
+        walk->axis[++last] = (fo_axis){1, fo_size_of(layout->param_dtype),
+                                       fo_size_of(layout->grad_dtype), 1, 1};
+    walk->n_axes = last + 1;
+
+    const fo_axis *inner = &walk->axis[last];
+    int fast = last;
+    for (int k = 1; k < last; k++)
+        if (magnitude(walk->axis[k].grad) < magnitude(walk->axis[fast].grad))
+            fast = k;
+    walk->fast = fast;
+    const int64_t most = fast == last ? FO_TILE : FEW_COLUMNS;
+    walk->cols = inner->length < most ? inner->length : most;
+    if (walk->cols < 1)
+        walk->cols = 1;
+    walk->rows = 1;
+    const fo_axis *row = &walk->axis[last - 1];
+    if (walk->cols == inner->length && inner->own == 1 && row->own == walk->cols) {
+        walk->rows = FO_TILE / walk->cols;
+        if (walk->rows > row->length)
+            walk->rows = row->length;
+    }
+    walk->n_tiles = 1;
+    for (int k = 0; k < walk->n_axes; k++)
+        walk->n_tiles *= tiles_along(walk, k);
+}
+
+static void move(fo_offsets *at, const fo_axis *axis, int64_t n)
+{
+    at->param += n * axis->param;
+    at->grad += n * axis->grad;
+    at->own += n * axis->own;
+    at->index += n * axis->index;
+}
+
+fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, fo_offsets from)
+{
+    const int last = walk->n_axes - 1;
+    fo_tile tile = {from, walk->rows, walk->cols, &walk->axis[last - 1],
+                    &walk->axis[last]};
+    if (walk->n_tiles == 1)
+        return tile;
+    for (int turn = 0; turn <= walk->n_axes; turn++) {
+        const int k = turn == 0 ? walk->fast : walk->n_axes - turn;
+        if (turn > 0 && k == walk->fast)
+            continue;
+        const int64_t n = tiles_along(walk, k), i = number % n;
+        number /= n;
+        const int64_t each = k == last ? walk->cols : k == last - 1 ? walk->rows : 1;
+        const int64_t left = walk->axis[k].length - i * each;
+        move(&tile.at, &walk->axis[k], i * each);
+        if (k == last && left < each)
+            tile.cols = left;
+        if (k == last - 1 && left < each)
+            tile.rows = left;
+    }
+    return tile;
+}
+
+fo_place fo_place_of_param(const fo_tensor *tensor, const fo_tile *tile)
+{
+    return (fo_place){(char *)tensor->param + tile->at.param,
+                      tensor->layout->param_dtype, tile->row->param, tile->col->param};
+}
+
+fo_place fo_place_of_grad(const fo_tensor *tensor, const fo_tile *tile)
+{
+    return (fo_place){(char *)tensor->grad + tile->at.grad, tensor->layout->grad_dtype,
+                      tile->row->grad, tile->col->grad};
+}
+
+fo_place fo_place_of_own(void *array, fo_dtype dtype, const fo_tile *tile)
+{
+    const int64_t size = fo_size_of(dtype);
+    return (fo_place){(char *)array + tile->at.own * size, dtype, tile->row->own * size,
+                      tile->col->own * size};
+}
+
+static int is_ready(const fo_tile *tile, fo_place place, fo_dtype real)
+{
+    const int64_t size = fo_size_of(real);
+    return place.dtype == real && (uintptr_t)place.data % (uintptr_t)size == 0 &&
+           (tile->cols == 1 || place.col == size) &&
+           (tile->rows == 1 || place.row == tile->cols * size);
+}
+
+void *fo_fetch(const fo_tile *tile, fo_place place, fo_dtype real, void *room)
+{
+    if (is_ready(tile, place, real))
+        return place.data;
+    fo_load_fn *load = fo_kernels()->load[real][place.dtype];
+    for (int64_t r = 0; r < tile->rows; r++)
+        load((char *)room + r * tile->cols * fo_size_of(real),
+             place.data + r * place.row, place.col, tile->cols);
+    return room;
+}
+
+/* The counter of random bits has 32 bits: what is above them chooses another stream. */
+static void dither(char *out, int64_t stride, fo_dtype dtype, const float *in,
+                   int64_t n, uint64_t stream, uint64_t index, uint64_t index_stride)
+{
+    fo_dither_fn *store = fo_kernels()->dither[dtype];
+    while (n > 0) {
+        const uint64_t left = ((uint64_t)1 << 32) - (uint32_t)index;
+        const uint64_t most =
+            index_stride ? (left - 1) / index_stride + 1 : (uint64_t)n;
+        const int64_t now = most < (uint64_t)n ? (int64_t)most : n;
+        store(out, stride, in, now, stream ^ (index >> 32) * 0x9e3779b97f4a7c15,
+              (uint32_t)index, (uint32_t)index_stride);
+        out += now * stride;
+        in += now;
+        n -= now;
+        index += (uint64_t)now * index_stride;
+    }
+}
+
+void fo_put(const fo_tile *tile, fo_place place, fo_dtype real, const void *from,
+            const uint64_t *stream)
+{
+    if (from == place.data)
+        return;
+    fo_store_fn *store = fo_kernels()->store[real][place.dtype];
+    for (int64_t r = 0; r < tile->rows; r++) {
+        const char *in = (const char *)from + r * tile->cols * fo_size_of(real);
+        char *out = place.data + r * place.row;
+        if (stream && fo_kernels()->dither[place.dtype])
+            dither(out, place.col, place.dtype, (const float *)in, tile->cols, *stream,
+                   (uint64_t)(tile->at.index + r * tile->row->index),
+                   (uint64_t)tile->col->index);
+        else
+            store(out, place.col, in, tile->cols);
+    }
+}
+
+void fo_clear(const fo_tile *tile, fo_place place)
+{
+    const int64_t size = fo_size_of(place.dtype);
+    for (int64_t r = 0; r < tile->rows; r++)
+        for (int64_t c = 0; c < tile->cols; c++)
+            memset(place.data + r * place.row + c * place.col, 0, (size_t)size);
+}

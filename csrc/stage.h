@@ -1,0 +1,65 @@
+/* Arrays as they come: tiles of them are brought to where a kernel works, and back. */
+#ifndef FO_STAGE_H
+#define FO_STAGE_H
+
+#include "kernels.h"
+
+/* Reals of the largest tile: its parameter, gradient and states fit in the L1 cache. */
+enum { FO_TILE = 512 };
+
+typedef struct {
+    int64_t length;
+    int64_t param, grad, own, index; /* from one element to the next, as in fo_layout */
+} fo_axis;
+
+/* The tiles of a tensor, or of one row of it.  A tile is `rows` by `cols` elements of
+ * the two innermost axes; of more than one row only where the states lie without gaps.
+ */
+typedef struct {
+    int n_axes,
+        fast; /* tiles follow axis `fast` first: there the gradient's lie close */
+    int64_t rows, cols, n_tiles;
+    fo_axis axis[FO_MAX_AXES];
+} fo_walk;
+
+/* Distances of a tile, or of a row of the tensor, from the first element. */
+typedef struct {
+    int64_t param, grad, own, index;
+} fo_offsets;
+
+typedef struct {
+    fo_offsets at;
+    int64_t rows, cols;
+    const fo_axis *row, *col;
+} fo_tile;
+
+/* Axis `without` is left out; -1: none. */
+void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without);
+fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, fo_offsets from);
+
+/* A tile of one array. */
+typedef struct {
+    char *data;
+    fo_dtype dtype;
+    int64_t row, col; /* bytes from one to the next */
+} fo_place;
+
+fo_place fo_place_of_param(const fo_tensor *tensor, const fo_tile *tile);
+fo_place fo_place_of_grad(const fo_tensor *tensor, const fo_tile *tile);
+fo_place fo_place_of_own(void *array, fo_dtype dtype, const fo_tile *tile);
+
+/* The tile as reals without gaps: where it lies, or loaded into `room`. */
+void *fo_fetch(const fo_tile *tile, fo_place place, fo_dtype real, void *room);
+
+/* Store reals unless they lie there.  `stream` is of random bits, NULL: to nearest. */
+void fo_put(const fo_tile *tile, fo_place place, fo_dtype real, const void *from,
+            const uint64_t *stream);
+
+void fo_clear(const fo_tile *tile, fo_place place);
+
+static inline int64_t fo_size_of(fo_dtype dtype)
+{
+    return dtype == FO_F64 ? 8 : dtype == FO_F32 ? 4 : 2;
+}
+
+#endif

@@ -1,0 +1,123 @@
+"""What a step does besides its rule, for all parameters alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import numpy as np
+
+from fastopt._arrays import Array, computed_in, is_low_precision, own_array
+from fastopt._checks import Choice, Real, Whole, flag
+from fastopt._errors import FastoptError
+
+TINY = float(np.finfo(np.float64).tiny)
+positive = Real(low=TINY)
+
+
+class Extra(TypedDict, total=False):
+    """The keywords that every optimizer takes, the same for all its parameters."""
+
+    maximize: bool
+    n_threads: int | None
+    max_grad_norm: float | None
+    max_grad_value: float | None
+    grad_scale: float
+    on_nonfinite: str
+    zero_grads: bool
+    ema_decay: float | None
+    state_dtype: str | None
+    master: str | None
+    rounding: str
+    seed: int
+
+
+def _or_none(check: Any) -> Any:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+DEFAULTS: Mapping[str, Any] = {
+    "max_grad_norm": None,
+    "max_grad_value": None,
+    "grad_scale": 1.0,
+    "on_nonfinite": "propagate",
+    "zero_grads": False,
+    "ema_decay": None,
+    "state_dtype": None,
+    "master": None,
+    "rounding": "nearest",
+    "seed": 0,
+}
+CHECKS: Mapping[str, Any] = {
+    "max_grad_norm": _or_none(positive),
+    "max_grad_value": _or_none(positive),
+    "grad_scale": positive,
+    "on_nonfinite": Choice(("propagate", "raise", "skip")),
+    "zero_grads": flag,
+    "ema_decay": _or_none(Real(0.0, 1.0)),
+    "state_dtype": Choice((None, "float32", "bfloat16")),
+    "master": Choice((None, "float32")),
+    "rounding": Choice(("nearest", "stochastic")),
+    "seed": Whole(0, 2**64 - 1),
+}
+
+
+def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all extras, those not given at their defaults."""
+    for name in given:
+        if name not in DEFAULTS:
+            raise TypeError(f"unexpected keyword {name!r}; allowed: {', '.join(DEFAULTS)}")
+    return {name: CHECKS[name](name, value) for name, value in {**DEFAULTS, **given}.items()}
+
+
+def for_c(extras: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of fo_extras."""
+    norm, value = extras["max_grad_norm"], extras["max_grad_value"]
+    return {
+        "grad_scale": extras["grad_scale"],
+        "max_grad_norm": math.inf if norm is None else norm,
+        "max_grad_value": math.inf if value is None else value,
+        "needs_norm": norm is not None,
+        "needs_finite": extras["on_nonfinite"] != "propagate",
+        "clears_skipped": extras["on_nonfinite"] == "skip",
+        "zero_grads": extras["zero_grads"],
+        "stochastic": extras["rounding"] == "stochastic",
+        "ema_decay": extras["ema_decay"] or 0.0,
+        "seed": extras["seed"],
+    }
+
+
+def new_arrays(
+    name: str, param: Array, states: Mapping[str, float], extras: Mapping[str, Any]
+) -> dict[str, Array]:
+    """Return a parameter's state arrays filled with their values, its master and its average."""
+    real = computed_in(param)
+    arrays = {
+        state: own_array(param, _state_dtype(name, real, extras["state_dtype"]), value)
+        for state, value in states.items()
+    }
+    if extras["master"] is not None and is_low_precision(param):
+        arrays["master"] = own_array(param, np.float32, param)
+    if extras["ema_decay"] is not None:
+        arrays["ema"] = own_array(param, real, param)
+    return arrays
+
+
+def _state_dtype(name: str, real: np.dtype[Any], wanted: str | None) -> np.dtype[Any]:
+    if wanted is None:
+        return real
+    if real == np.float64:
+        raise FastoptError(
+            f"state_dtype is {wanted!r}, but {name} is float64, as its state must be"
+        )
+    if wanted == "float32":
+        return real
+    try:
+        import ml_dtypes
+    except ModuleNotFoundError:
+        raise FastoptError(
+            "state_dtype='bfloat16' needs ml_dtypes: pip install 'fastopt[bfloat16]'"
+        ) from None
+    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return bfloat16

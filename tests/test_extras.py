@@ -1,0 +1,287 @@
+"""What a step does besides its rule: scaling, clipping, checks, averages, clearing, sums."""
+
+import copy
+import pickle
+
+import ml_dtypes
+import numpy as np
+import pytest
+from support import RULES, arrays, bits, everything, make
+
+import fastopt
+from fastopt import FastoptError, _core
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
+SHAPES = [(), (3,), (40, 33), (_core.CHUNK + 5,), (0,)]
+
+
+def tensors(dtype=np.float64, seed=0):
+    return arrays(*SHAPES, seed=seed, dtype=dtype)
+
+
+def turned(a):
+    """The same values lying otherwise."""
+    return np.array(a.T).T if a.ndim > 1 else np.repeat(a, 2)[::2].reshape(a.shape)
+
+
+def norm_of(grads):
+    return np.sqrt(sum(np.sum(np.square(g.astype(np.float64))) for g in grads))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
+def test_scale_then_norm_then_value_then_the_rule(rule, dtype, lies):
+    """Equal to the plain step on gradients that NumPy has scaled and clipped."""
+    params, grads = tensors(dtype), tensors(dtype, seed=1)
+    options = {"grad_scale": 4.0, "max_grad_norm": 2.0, "max_grad_value": 0.02, "maximize": True,
+               "weight_decay": 0.1}  # fmt: skip
+    opt = make(rule, [lies(w) for w in params], **options)
+    plain = make(rule, [w.astype(np.float64) for w in params], maximize=True, weight_decay=0.1)
+    for step in range(3):
+        opt.lr = plain.lr = 0.1 / (1 + step)
+        scaled = [np.asarray(g, np.float64) / 4 * (1 + step) for g in grads]
+        norm = norm_of(scaled)
+        opt.step([lies((g * (1 + step)).astype(dtype)) for g in grads])
+        clipped = [np.clip(g * min(1, 2 / (norm + 1e-6)), -0.02, 0.02) for g in scaled]
+        plain.step([np.asarray(g) for g in clipped])
+        assert opt.grad_norm == pytest.approx(norm, rel=1e-6 if dtype == np.float32 else 1e-14)
+    if "centered" in rule:
+        return  # v - m^2 cancels: any last digit of a gradient is seen
+    for w, start, expected in zip(opt.params, params, plain.params, strict=True):
+        tolerance = 200 * np.finfo(dtype).eps
+        assert np.allclose(w, expected, rtol=tolerance, atol=tolerance * 10)
+        assert w.size == 0 or not np.array_equal(w, start)
+
+
+def test_the_norm_of_torch():
+    """min(1, max_norm / (norm + 1e-6)), and 1 where the norm is below."""
+    w, g = np.zeros(4), np.array([3.0, 0, 4.0, 0])
+    opt = fastopt.SGD(w, lr=1.0, max_grad_norm=1.0)
+    opt.step(g)
+    assert w == pytest.approx(-g / (5 + 1e-6), rel=1e-15)
+    assert opt.grad_norm == 5.0
+    w[...] = 0
+    opt = fastopt.SGD(w, lr=1.0, max_grad_norm=6.0)
+    opt.step(g)
+    assert (w == -g).all()
+    big = np.full(4, 1e200)
+    opt.step(big)
+    assert opt.grad_norm == np.inf
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
+def test_the_bits_of_the_norm(dtype):
+    """Any instruction set is tested elsewhere; here threads, and how tensors are cut."""
+    grads = [g.astype(dtype) for g in tensors(np.float32, seed=1)]
+    big = np.random.default_rng(2).normal(size=200_001).astype(dtype)
+    norms = set()
+    for threads in (1, 2, 3):
+        real = np.float64 if dtype == np.float64 else np.float32
+        opt = fastopt.SGD([np.zeros(g.shape, real) for g in [*grads, big]],
+                          max_grad_norm=1.0, n_threads=threads)  # fmt: skip
+        opt.step([*grads, big])
+        norms.add(opt.grad_norm)
+    assert len(norms) == 1
+    assert norms.pop() == pytest.approx(norm_of([*grads, big]), rel=1e-14)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, BF16])
+@pytest.mark.parametrize("where", [0, 5, _core.CHUNK + 4, 15])
+@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
+def test_gradients_that_are_not_finite(bad, dtype, where, lies):
+    size = _core.CHUNK + 5
+    for rule in ("sgd", "adam"):
+        good, spoilt = np.ones(size, dtype), np.ones(size, dtype)
+        spoilt[where] = bad
+        for mode in ("raise", "skip"):
+            opt = make(rule, {"a": np.ones(3, dtype), "b": np.ones(size, dtype)}, on_nonfinite=mode)
+            opt.step({"a": None, "b": lies(good)})
+            before = everything(opt)
+            if mode == "raise":
+                with pytest.raises(FastoptError, match="parameter 'b' has a NaN or an infinity"):
+                    opt.step({"a": np.ones(3, dtype), "b": lies(spoilt)})
+                assert everything(opt) == before
+            else:
+                opt.step({"a": np.ones(3, dtype), "b": lies(spoilt)})
+                assert (opt.step_count, opt.skipped_steps) == (1, 1)
+                after = opt.state_dict()
+                assert bits({**after, "skipped_steps": 0}) == bits(
+                    {**pickle.loads(pickle.dumps(opt)).state_dict(), "skipped_steps": 0}
+                )
+                assert bits(opt.params["b"]) == bits(copy.deepcopy(opt).params["b"])
+            opt.step({"a": np.ones(3, dtype), "b": good})
+            assert opt.step_count == 2
+        opt = make(rule, [np.ones(size, dtype)])
+        opt.step([spoilt])
+        assert not np.isfinite(opt.params[0].astype(np.float64)[where]) or np.isinf(bad)
+
+
+def test_a_skipped_step_changes_nothing_but_its_count():
+    opt = make("adam", [np.ones(3)], on_nonfinite="skip")
+    opt.step([np.ones(3)])
+    before = bits([opt.params, opt.state_dict()["state"]])
+    opt.step([np.array([1.0, np.nan, 1.0])])
+    assert bits([opt.params, opt.state_dict()["state"]]) == before
+    assert (opt.step_count, opt.skipped_steps) == (1, 1)
+
+
+def test_finite_gradients_whose_squares_are_not():
+    w = np.zeros(2)
+    fastopt.SGD(w, lr=1e-200, on_nonfinite="raise").step(np.full(2, 1e200))
+    assert (w == -1).all()
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
+@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
+def test_averages_over_steps(rule, dtype, lies):
+    real = np.float64 if dtype == np.float64 else np.float32
+    params = [lies(w.astype(dtype)) for w in tensors()]
+    opt = make(rule, params, ema_decay=0.9)
+    expected = [w.astype(real) for w in params]
+    for w, average in zip(params, opt.ema, strict=True):
+        assert bits(np.array(average)) == bits(w.astype(real))
+    for seed in (1, 2, 3):
+        opt.step([g.astype(dtype) for g in tensors(seed=seed)])
+        decay, rest = real(0.9), real(1.0 - 0.9)
+        expected = [
+            decay * e + rest * w.astype(real) for e, w in zip(expected, params, strict=True)
+        ]
+    for e, average in zip(expected, opt.ema, strict=True):
+        assert bits(np.array(average)) == bits(np.asarray(e))
+    assert bits(copy.deepcopy(opt).ema) == bits(opt.ema)
+
+
+def test_averages_have_the_structure_of_the_parameters():
+    assert fastopt.SGD(np.zeros(3), ema_decay=0.5).ema.shape == (3,)
+    assert list(fastopt.SGD({"a": np.zeros(3)}, ema_decay=0.5).ema) == ["a"]
+    with pytest.raises(FastoptError, match="ema_decay"):
+        _ = fastopt.SGD(np.zeros(3)).ema
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
+@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
+def test_gradients_are_cleared_when_used(dtype, lies):
+    grads = [lies(g.astype(dtype)) for g in tensors()]
+    opt = fastopt.SGD([np.zeros(g.shape, dtype) for g in grads], zero_grads=True)
+    opt.step([*grads[:-1], None])
+    assert not any(g.astype(float).any() for g in grads)
+    opt = fastopt.SGD(np.zeros(3), zero_grads=True, on_nonfinite="skip")
+    g = np.array([1.0, np.nan, 2.0])
+    opt.step(g)
+    assert (opt.skipped_steps, g.tolist()) == (1, [0, 0, 0])
+    opt = fastopt.SGD(np.zeros(3), zero_grads=True, on_nonfinite="raise")
+    g = np.array([1.0, np.nan, 2.0])
+    with pytest.raises(FastoptError):
+        opt.step(g)
+    assert g[0] == 1
+
+
+def test_gradients_that_cannot_be_cleared():
+    opt = fastopt.SGD([np.zeros(3), np.zeros(3)], zero_grads=True)
+    frozen = np.ones(3)
+    frozen.flags.writeable = False
+    one = np.ones(3)
+    for grads, reason in [([one, frozen], "read-only"), ([one, one], "share memory")]:
+        before = everything(opt)
+        with pytest.raises(FastoptError, match=reason):
+            opt.step(grads)
+        assert everything(opt) == before
+        assert (one == 1).all()
+    with pytest.raises(TypeError, match="number"):
+        fastopt.SGD(np.zeros(()), zero_grads=True).step(1.0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
+def test_accumulated_gradients_are_a_sum(rule, dtype):
+    real = np.float64 if dtype == np.float64 else np.float32
+    parts = [[g.astype(dtype) for g in tensors(seed=seed)] for seed in (1, 2, 3)]
+    opt = make(rule, [w.astype(dtype) for w in tensors()])
+    other = make(rule, [w.astype(dtype) for w in tensors()])
+    for _ in range(2):
+        for part in parts:
+            opt.accumulate([turned(g) for g in part])
+        saved = copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))
+        opt.step()
+        for each in saved:
+            each.step()
+            assert everything(each) == everything(opt)
+        other.step([np.asarray((a.astype(real) + b.astype(real)) + c.astype(real))
+                    for a, b, c in zip(*parts, strict=True)])  # fmt: skip
+    assert everything(opt) == everything(other)
+
+
+def test_accumulation_in_detail():
+    opt = fastopt.SGD({"a": np.zeros(2), "b": np.zeros(2)}, lr=1.0)
+    opt.accumulate({"a": np.ones(2), "b": None})
+    before = everything(opt)
+    for bad in ({"a": np.ones(3), "b": None}, {"a": np.ones(2)}):
+        with pytest.raises(FastoptError):
+            opt.accumulate(bad)
+    with pytest.raises(FastoptError, match="accumulated"):
+        opt.step({"a": np.ones(2), "b": np.ones(2)})
+    assert everything(opt) == before
+    other = fastopt.SGD({"a": np.zeros(2), "b": np.zeros(2)}, lr=1.0)
+    other.load_state_dict(opt.state_dict())
+    for each in (opt, other):
+        each.step()
+        assert each.params["a"].tolist() == [-1, -1]
+        assert each.state["b"]["step"] == 0
+        with pytest.raises(FastoptError, match="bind"):
+            each.step()
+    opt = fastopt.SGD(np.zeros(2), on_nonfinite="skip")
+    opt.accumulate(np.array([1.0, np.inf]))
+    opt.step()
+    opt.accumulate(np.ones(2))
+    opt.step()
+    assert (opt.step_count, opt.skipped_steps) == (1, 1)
+
+
+def test_the_scale_can_change():
+    w = np.zeros(2)
+    opt = fastopt.SGD(w, lr=1.0, grad_scale=2.0)
+    opt.step(np.ones(2))
+    opt.grad_scale = 4.0
+    opt.step(np.ones(2))
+    assert w.tolist() == [-0.75, -0.75]
+    for bad in (0.0, -1.0, np.nan):
+        with pytest.raises(FastoptError, match="grad_scale"):
+            opt.grad_scale = bad
+    assert opt.grad_scale == 4.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_grad_norm": 0.0}, {"max_grad_norm": -1.0}, {"max_grad_value": np.nan},
+     {"grad_scale": 0.0}, {"on_nonfinite": "ignore"}, {"zero_grads": 1}, {"ema_decay": 1.5},
+     {"state_dtype": "float16"}, {"master": "float64"}, {"rounding": "up"}, {"seed": -1},
+     {"seed": 1.5}, {"clip": 1.0}],
+    ids=str,
+)  # fmt: skip
+def test_bad_options(options):
+    with pytest.raises((FastoptError, TypeError), match=next(iter(options))):
+        fastopt.SGD(np.zeros(3), **options)
+    with pytest.raises(FastoptError, match="differ by group"):
+        fastopt.SGD([{"params": [np.zeros(3)], **options}])
+
+
+def test_everything_survives_copies():
+    options = dict(ema_decay=0.9, on_nonfinite="skip", rounding="stochastic", seed=3,
+                   state_dtype="bfloat16", max_grad_norm=1.0)  # fmt: skip
+    w = np.ones(50, BF16)
+    opt = fastopt.Adam([w], **options)
+    grads = [g.astype(np.float32) for g in arrays((50,), (50,), (50,))]
+    opt.step([grads[0]])
+    opt.step([np.full(50, np.nan, np.float32)])
+    other = fastopt.Adam([w.copy()], **options)
+    other.load_state_dict(opt.state_dict())
+    others = [other, copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))]
+    for each in (opt, *others):
+        each.step([grads[1]])
+        each.step([grads[2]])
+        assert everything(each) == everything(opt)
+        assert bits(each.ema) == bits(opt.ema)
+        assert each.skipped_steps == 1

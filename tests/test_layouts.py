@@ -1,0 +1,310 @@
+"""Parameters and gradients of any layout and dtype: the bits of the contiguous result."""
+
+import itertools
+import warnings
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import RULES, bits, make
+
+import fastopt
+from fastopt import _core
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
+F16, F32, F64 = (np.dtype(name) for name in ("f2", "f4", "f8"))
+
+# What a layout makes of an array: the same values, lying otherwise.
+LAYOUTS = {
+    "C": lambda a: np.array(a, order="C"),
+    "Fortran": lambda a: np.array(a, order="F"),
+    "every other": lambda a: _inside(a, tuple(slice(1, 2 * n + 1, 2) for n in a.shape)),
+    "backwards": lambda a: np.array(a[(slice(None, None, -1),) * a.ndim])[
+        (slice(None, None, -1),) * a.ndim
+    ],
+    "columns of more": lambda a: _inside(a, (..., slice(2, 2 + a.shape[-1]))),
+    "turned": lambda a: np.moveaxis(np.array(np.moveaxis(a, 0, -1), order="C"), -1, 0),
+    "last axis backwards": lambda a: np.array(a[..., ::-1])[..., ::-1],
+    "a field": lambda a: _field(a),
+}
+
+
+def _inside(a, where):
+    big = np.full([2 * n + 3 for n in a.shape], 7, dtype=a.dtype)
+    big[where][tuple(slice(n) for n in a.shape)] = a
+    view = big[where][tuple(slice(n) for n in a.shape)]
+    assert view.shape == a.shape
+    return view
+
+
+def _field(a):
+    """Elements twelve bytes apart."""
+    record = np.zeros(a.shape, dtype=[("x", a.dtype), ("y", "V8")])
+    record["x"] = a
+    return record["x"]
+
+
+def steps(rule, params, gradients, **options):
+    """Take a step with each gradient, the rate changing; return all that has become of it."""
+    opt = make(rule, params, **options)
+    for i, grad in enumerate(gradients):
+        opt.lr = 0.1 / (1 + i)
+        opt.step(grad)
+    state = {k: np.array(v) for k, v in opt.state[0].items()} if isinstance(params, list) else None
+    return opt, state
+
+
+def run(rule, w, grads, **options):
+    _, state = steps(rule, [w], [[g] for g in grads], **options)
+    return bits(np.array(w)), {name: bits(value) for name, value in state.items()}
+
+
+def normal(shape, dtype, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+SHAPES = [(5, 7), (3, 4, 5), (2, 600), (600, 2), (1, 9), (70, 300), (2, 3, 2, 3), (40, 1100)]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_layout_gives_the_bits_of_the_contiguous(rule, layout):
+    for shape, dtype in itertools.product([(5, 7), (3, 4, 5)], [F32, F64]):
+        w, grads = normal(shape, dtype), [normal(shape, dtype, seed) for seed in (1, 2, 3)]
+        expected = run(rule, w.copy(), grads, weight_decay=0.1)
+        for other in ("C", layout):
+            found = run(rule, LAYOUTS[layout](w), [LAYOUTS[other](g) for g in grads],
+                        weight_decay=0.1)  # fmt: skip
+            assert found == expected
+        assert run(rule, w.copy(), [LAYOUTS[layout](g) for g in grads], weight_decay=0.1) == (
+            expected
+        )
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_pair_of_layouts(shape):
+    """Around the edges of tiles, whatever lies across what."""
+    w, grads = normal(shape, F32), [normal(shape, F32, 1)]
+    expected = run("adam", w.copy(), grads)
+    for one, other in itertools.product(LAYOUTS.values(), LAYOUTS.values()):
+        assert run("adam", one(w), [other(g) for g in grads]) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_and_pieces_change_no_bit(threads):
+    shape = (300, 401)
+    w, g = normal(shape, BF16), normal(shape, BF16, 1)
+    options = {"rounding": "stochastic", "seed": 5, "state_dtype": "bfloat16"}
+    expected = run("adam", w.copy(), [g, g], n_threads=1, **options)
+    for one, other in itertools.product(LAYOUTS.values(), LAYOUTS.values()):
+        assert run("adam", one(w), [other(g)] * 2, n_threads=threads, **options) == expected
+
+
+def test_states_lie_as_their_parameter():
+    w = np.zeros((4, 6, 5)).transpose(2, 0, 1)
+    state = fastopt.Adam([w]).state[0]["exp_avg"]
+    assert state.strides == w.strides
+    w = np.zeros((4, 12))[:, ::2]
+    assert fastopt.Adam([w]).state[0]["exp_avg"].flags.c_contiguous
+    assert fastopt.Adam([w.T]).state[0]["exp_avg"].flags.f_contiguous
+
+
+def test_interleaved_parameters_are_apart():
+    whole = np.zeros((4, 6))
+    even, odd = whole[:, ::2], whole[:, 1::2]
+    opt = fastopt.SGD([even, odd], lr=1.0)
+    opt.step([np.ones((4, 3)), np.full((4, 3), 2.0)])
+    assert whole.tolist() == [[-1, -2] * 3] * 4
+    gradients = np.ones((4, 6))
+    opt.step([gradients[:, ::2], gradients[:, 1::2]])
+    with pytest.raises(fastopt.FastoptError, match=r"parameter 0.*parameter 1.*share"):
+        fastopt.SGD([whole[:, ::2], whole[:, 2:4]])
+    rest = np.zeros((4, 3, 2))
+    opt = fastopt.SGD(rest[..., 0])
+    opt.step(rest[..., 1])
+    with pytest.raises(fastopt.FastoptError, match="shares memory with parameter 0"):
+        opt.step(rest.reshape(4, 6)[:, :3])
+
+
+def test_a_parameter_with_other_strides_is_noticed():
+    w = np.zeros((4, 6))[:, ::2]
+    opt = fastopt.SGD(w, lr=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy deprecates what the step must notice
+        w.strides = (48, 8)
+    with pytest.raises(fastopt.FastoptError, match="strides"):
+        opt.step(np.ones((4, 3)))
+
+
+def test_a_gradient_repeated_by_broadcasting():
+    w = np.zeros((3, 4))
+    fastopt.SGD(w, lr=1.0).step(np.broadcast_to(np.array([1.0, 2, 3, 4]), (3, 4)))
+    assert w.tolist() == [[-1, -2, -3, -4]] * 3
+
+
+# Dtypes
+
+
+def nearest(x, dtype):
+    return np.asarray(x, dtype=F32).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [F16, BF16])
+def test_every_value_is_loaded_and_stored(dtype):
+    """All 65536, and around every tie between two of them, as NumPy and ml_dtypes round."""
+    every = np.arange(2**16, dtype=np.uint16).view(dtype)
+    w = np.zeros(2**16, F32)
+    fastopt.SGD(w, lr=1.0).step(every)
+    with np.errstate(all="ignore"):
+        assert np.array_equal(w, -every.astype(F32), equal_nan=True)
+    finite = every[np.isfinite(every.astype(F32))].astype(F32)
+    finite = np.unique(np.abs(finite))
+    ties = finite[:-1] + (finite[1:] - finite[:-1]) / 2
+    for x in (finite, ties, np.nextafter(ties, np.inf), np.nextafter(ties, -np.inf),
+              np.float32([65519.996, 65520, 65536, 1e30, 3.39e38, np.inf, np.nan])):  # fmt: skip
+        with np.errstate(all="ignore"):
+            x = np.concatenate([x, -x]).astype(F32)
+            low = np.zeros(x.size, dtype)
+            fastopt.SGD(low, lr=1.0).step(-x)
+            assert np.array_equal(low.astype(F32), x.astype(dtype).astype(F32), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [F16, BF16])
+@pytest.mark.parametrize("isa", _core.isas())
+def test_stochastic_rounding_is_fair_and_exact_where_it_can_be(dtype, isa):
+    n = 200_000
+    for value in (1.0 + 2**-12, 3.1e-5, 1e-7, 1000.3, -1.37, 5.0e-8):
+        w = np.zeros(n, dtype)
+        fastopt.SGD(w, lr=1.0, rounding="stochastic").step(np.full(n, -value, F32))
+        found, counts = np.unique(w.astype(F64), return_counts=True)
+        assert len(found) <= 2
+        assert found[0] <= np.float32(value) <= found[-1]
+        spread = (found[-1] - found[0]) / np.sqrt(n)
+        assert abs(found @ counts / n - np.float32(value)) <= 4 * spread + 2**-13 * (
+            found[-1] - found[0]
+        )
+    every = np.arange(2**16, dtype=np.uint16).view(dtype).astype(F32)
+    every = every[np.isfinite(every)]
+    w = np.zeros(every.size, dtype)
+    fastopt.SGD(w, lr=1.0, rounding="stochastic").step(-every)
+    assert np.array_equal(w.astype(F32), every)
+
+
+def test_stochastic_rounding_depends_on_what_it_says():
+    def found(seed=0, steps=1, place=0):
+        params = [np.zeros(1000, BF16) for _ in range(2)]
+        opt = fastopt.SGD(params, lr=1.0, rounding="stochastic", seed=seed)
+        for _ in range(steps):
+            for w in params:
+                w[...] = 0
+            opt.step([np.full(1000, -1.003, F32)] * 2)
+        return params[place].astype(F32)
+
+    same = found()
+    assert np.array_equal(same, found())
+    for other in (found(seed=1), found(steps=2), found(place=1)):
+        assert 0.3 < np.mean(same == other) < 0.95
+        differ = (same - same.mean()) @ (other - other.mean())
+        assert abs(differ) < 5 * same.std() * other.std() * np.sqrt(1000)
+
+
+def test_small_steps_add_up():
+    w, near = np.ones(100_000, BF16), np.ones(1000, BF16)
+    opt = fastopt.SGD([w, near], lr=1e-3, rounding="stochastic")
+    still = fastopt.SGD(near, lr=1e-3)
+    g = np.ones(100_000, BF16)
+    for _ in range(200):
+        opt.step([g, None])
+        still.step(g[:1000])
+    assert w.astype(F64).mean() == pytest.approx(0.8, rel=0.01)
+    assert (near == 1).all()
+
+
+@pytest.mark.parametrize("param", [F16, BF16, F32, F64], ids=str)
+@pytest.mark.parametrize("grad", [F16, BF16, F32, F64], ids=str)
+@pytest.mark.parametrize("rule", ["sgd", "adam", "rmsprop_centered_momentum"])
+def test_every_mix_of_dtypes(param, grad, rule):
+    """As if both were float32 (float64 for a float64 parameter), the result rounded each step."""
+    real = F64 if param == F64 else F32
+    w, grads = normal(1000, param), [normal(1000, grad, seed) for seed in (1, 2, 3)]
+    stepped = [w.astype(real)]
+    opt = make(rule, stepped)
+    for i, g in enumerate(grads):
+        opt.lr = 0.1 / (1 + i)
+        opt.step([g.astype(real)])
+        stepped[0][...] = stepped[0].astype(param)
+    found = run(rule, w, grads)
+    assert found[0] == bits(stepped[0].astype(param))
+    assert found[1] == {k: bits(v) for k, v in opt.state[0].items()}
+
+
+def test_a_master_is_what_is_updated():
+    w, g = normal(1000, BF16), normal(1000, BF16, 1)
+    exact = w.astype(F32)
+    opt, reference = fastopt.Adam(w, master="float32"), fastopt.Adam(exact)
+    for _ in range(5):
+        opt.step(g)
+        reference.step(g.astype(F32))
+        assert bits(opt.state[0]["master"]) == bits(exact)
+        assert bits(w) == bits(exact.astype(BF16))
+    w[...] = 1
+    opt.sync_master()
+    assert (opt.state[0]["master"] == 1).all()
+    assert "master" not in fastopt.Adam(np.zeros(3), master="float32").state[0]
+
+
+def test_states_in_bfloat16():
+    w, g = np.zeros(1000, F32), normal(1000, F32)
+    opt = fastopt.Adam(w, lr=0.1, state_dtype="bfloat16")
+    opt.step(g)
+    state = opt.state[0]["exp_avg"]
+    assert state.dtype == BF16
+    assert np.abs(state.astype(F32) - 0.1 * g).max() <= 2**-7 * np.abs(0.1 * g).max()
+    assert bits(w) != bits(np.zeros(1000, F32))
+    sizes = [sum(a.nbytes for n, a in fastopt.Adam(np.zeros(n_, F32), **o).state[0].items()
+                 if n != "step") / n_
+             for n_, o in ((1000, {}), (1000, {"state_dtype": "bfloat16"}))]  # fmt: skip
+    assert sizes == [8, 4]
+    with pytest.raises(fastopt.FastoptError, match="float64"):
+        fastopt.Adam(np.zeros(3), state_dtype="bfloat16")
+
+
+# Everything together
+
+
+def reference_step(rule, w, g, options):
+    """Float64 and contiguous, without any extra: the plain kernel."""
+    opt = make(rule, [w.astype(F64)], **options)
+    opt.step([g.astype(F64)])
+    return opt.params[0]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    rule=st.sampled_from(sorted(RULES)),
+    shape=st.lists(st.integers(0, 9), min_size=1, max_size=4).map(tuple),
+    param=st.sampled_from([F16, BF16, F32, F64]),
+    grad=st.sampled_from([F16, BF16, F32, F64]),
+    layouts=st.tuples(st.sampled_from(sorted(LAYOUTS)), st.sampled_from(sorted(LAYOUTS))),
+    seed=st.integers(0, 1000),
+    decay=st.sampled_from([0.0, 0.1]),
+    scale=st.sampled_from([1.0, 8.0]),
+)
+def test_the_plain_float64_result_within_rounding(
+    rule, shape, param, grad, layouts, seed, decay, scale
+):
+    w, g = normal(shape, param, seed), normal(shape, grad, seed + 1)
+    expected = reference_step(rule, w, g.astype(F64) / scale, {"weight_decay": decay})
+    direct = w.copy()
+    make(rule, [direct], weight_decay=decay, grad_scale=scale).step([g])
+    staged = LAYOUTS[layouts[0]](w)
+    make(rule, [staged], weight_decay=decay, grad_scale=scale).step([LAYOUTS[layouts[1]](g)])
+    assert bits(staged) == bits(direct)
+    eps = {F16: 2**-11, BF16: 2**-8, F32: 2**-20, F64: 2**-48}[param]
+    moved = np.abs(expected - w.astype(F64))
+    bound = eps * (np.abs(expected) + 64 * moved) + (2**-24 if param == F16 else 0)
+    if rule == "rmsprop_centered" or "centered" in rule:
+        bound = bound + 1e-3 * moved  # v - m^2 cancels on the first step
+    assert (np.abs(direct.astype(F64) - expected) <= bound).all()
