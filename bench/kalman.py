@@ -35,7 +35,7 @@ def data(p: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def partial_fit(p: int) -> Call:
-    X, y = data(p, min(19200, max(384, 192 * int(1e7 / p**2))))
+    X, y = data(p, min(19200, max(384, 384 * int(5e6 / p**2))))
     k = fastopt.KalmanSGD(p)
     return lambda: k.partial_fit(X, y), len(y)
 
