@@ -40,3 +40,16 @@ def limit(arrays: list[np.ndarray], threads: int) -> Callable[[], None]:
         loop(*pointers, len(arrays), size, threads)
 
     return move
+
+
+def read_triangle(matrix: np.ndarray, threads: int) -> Callable[[], float]:
+    """Return a call that reads one triangle of a matrix of float64, whole eights of columns."""
+    loop = library().read_triangle
+    loop.restype = ctypes.c_double
+    arguments = ctypes.c_void_p(matrix.ctypes.data), ctypes.c_int64(len(matrix)), threads
+
+    def read() -> float:
+        assert matrix.size  # kept
+        return float(loop(*arguments))
+
+    return read

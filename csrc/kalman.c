@@ -10,6 +10,9 @@
 /* What rows taken together may inflate M by, or the last of them would lose digits. */
 #define MOST_INFLATION 2.0
 
+/* Rows of G = U X' by one product. */
+#define STRIP 64
+
 int64_t fo_nonfinite_row(const double *x, int64_t ldx, int64_t n, int64_t p)
 {
     const uint64_t magnitude = 0x7fffffffffffffff, one = 0x0010000000000000;
@@ -64,6 +67,21 @@ void fo_kalman_variances(const fo_kalman *k, double *variances)
     }
 }
 
+/* y = beta y + alpha op(a) x, y of m x n, op(a) of m x k; of one column by gemv, since
+ * gemm would copy all of a first. */
+static void product(const fo_blas *blas, char *trans, int m, int n, int k, double alpha,
+                    double *a, int lda, double *x, int ldx, double beta, double *y,
+                    int ldy)
+{
+    int unit = 1;
+    if (n > 1)
+        blas->gemm(trans, "N", &m, &n, &k, &alpha, a, &lda, x, &ldx, &beta, y, &ldy);
+    else if (*trans == 'T')
+        blas->gemv(trans, &k, &m, &alpha, a, &lda, x, &unit, &beta, y, &unit);
+    else
+        blas->gemv(trans, &m, &k, &alpha, a, &lda, x, &unit, &beta, y, &unit);
+}
+
 /* One block of n rows.  With U = X M, G = U X' and eta = X w, what row j meets follows
  * from scalars alone: c[j][i] = x_j' M_j x_i = G[j][i] - sum_{l<j} b[l] c[l][j]
  * c[l][i].  Then V = T^-1 U with T[i][j] = b[j] c[j][i] unit lower, w += V' alpha, M -=
@@ -87,13 +105,14 @@ static fo_kalman_status block(fo_kalman *k, const fo_blas *blas, const fo_glm *g
     else
         blas->symm("L", "L", &p, &n, &one, k->m, &p, x, &ldx, &zero, u, &p);
     if (k->n_pending) {
-        int h = k->n_pending;
-        double minus_one = -1.0;
-        blas->gemm("T", "N", &h, &n, &p, &one, k->pending, &p, x, &ldx, &zero, c, &h);
-        blas->gemm("N", "N", &p, &n, &h, &minus_one, k->pending, &p, c, &h, &one, u,
-                   &p);
+        const int h = k->n_pending;
+        product(blas, "T", h, n, p, 1.0, k->pending, p, x, ldx, 0.0, c, h);
+        product(blas, "N", p, n, h, -1.0, k->pending, p, c, h, 1.0, u, p);
     }
-    blas->gemm("T", "N", &n, &n, &p, &one, u, &p, x, &ldx, &zero, c, &n);
+    for (int j = 0; j < n; j += STRIP) /* of G what has i >= j, and a little more */
+        product(blas, "T", n - j, n - j < STRIP ? n - j : STRIP, p, 1.0,
+                u + (int64_t)j * p, p, x + (int64_t)j * ldx, ldx, 0.0, c + j * n + j,
+                n);
     if (glm->is_change)
         memset(eta, 0, (size_t)n * sizeof *eta);
     else

@@ -115,7 +115,7 @@ def family_shape(family: Family, alpha: float | None) -> float:
 
 def block_rows(p: int) -> int:
     """Return the rows a block that were fastest on two cores."""
-    return 32 if p < 200 else 64 if p < 700 else 96 if p < 1500 else 192
+    return 32 if p < 200 else 64 if p < 700 else 128 if p < 1500 else 192
 
 
 def numbers(name: str, value: object) -> npt.NDArray[Any]:

@@ -1,0 +1,228 @@
+"""KalmanSGD beside NumPy, BLAS and other packages: python -m bench.kalman [--sizes 100,1000].
+
+Everything of a row of the table is measured in one process, in turn, round by round: Gaussian,
+float64, microseconds a sample.  The rate counts 3 p^2 flops a sample.  padasip, river and
+statsmodels are left out where they are not installed.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy.linalg.blas import dgemm, dsymv, dsyr
+
+import fastopt
+from bench.limit import read_triangle
+
+Call = tuple[Callable[[], object], int]  # and the samples that it absorbs
+PRODUCT = 2000  # the order of the matrix product that gives the machine's rate
+TARGETS = """targets: over numpy 8x at p = 100 and 40x from 1000; over dsymv+dsyr 5x from 2000;
+share of dgemm 65 % at 1000, 80 % from 2000; 2.5 us at 100; update over read 1.3x from 2000"""
+
+
+def data(p: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((n, p)), rng.standard_normal(n)
+
+
+def partial_fit(p: int) -> Call:
+    X, y = data(p, min(19200, max(384, 384 * int(5e6 / p**2))))
+    k = fastopt.KalmanSGD(p)
+    return lambda: k.partial_fit(X, y), len(y)
+
+
+def numpy_loop(p: int) -> Call:
+    n = max(2, int(3e7 / p**2))
+    X, y = data(p, n)
+    M, w = 100.0 * np.eye(p), np.zeros(p)
+
+    def loop() -> None:
+        nonlocal M, w
+        for x, target in zip(X, y, strict=True):
+            v = M @ x
+            s = 1.0 + x @ v
+            w += (target - x @ w) / s * v
+            M -= np.outer(v, v) / s
+
+    return loop, n
+
+
+def triangle_loop(p: int) -> Call:
+    """Return the loop over one triangle in place, by scipy.linalg.blas."""
+    n = max(2, int(3e7 / p**2))
+    X, y = data(p, n)
+    M, w = np.asfortranarray(100.0 * np.eye(p)), np.zeros(p)
+
+    def loop() -> None:
+        nonlocal M, w
+        for x, target in zip(X, y, strict=True):
+            v = dsymv(1.0, M, x, lower=1)
+            s = 1.0 + x @ v
+            w += (target - x @ w) / s * v
+            M = dsyr(-1.0 / s, v, lower=1, a=M, overwrite_a=1)
+
+    return loop, n
+
+
+def update(p: int) -> Call:
+    n = max(200, int(2e7 / p**2))  # more than come together before M is written
+    X, _ = data(p, n)
+    k = fastopt.KalmanSGD(p)
+
+    def loop() -> None:
+        for x in X:
+            k.update(0.5, 0.25, x)
+
+    return loop, n
+
+
+def read(p: int, threads: int) -> Call:
+    n = max(10, int(2e7 / p**2))
+    call = read_triangle(np.ones((p, p)), threads)
+    return lambda: [call() for _ in range(n)], n
+
+
+def product(_: int) -> Call:
+    a = np.asfortranarray(np.random.default_rng(0).standard_normal((PRODUCT, PRODUCT)))
+    c = np.empty_like(a)
+    return lambda: dgemm(1.0, a, a, c=c, overwrite_c=1), 1
+
+
+def padasip_rls(p: int) -> Call:
+    from padasip.filters import FilterRLS
+
+    n = max(1, int(4e7 / p**3))
+    X, y = data(p, n)
+    rls = FilterRLS(p, mu=1.0, eps=0.01, w="zeros")
+    return lambda: [rls.adapt(target, x) for x, target in zip(X, y, strict=True)], n
+
+
+def river_bayesian(p: int) -> Call:
+    from river.linear_model import BayesianLinearRegression
+
+    n = max(2, int(3e7 / p**2))
+    X, y = data(p, n)
+    rows = [dict(enumerate(x)) for x in X.tolist()]
+    model = BayesianLinearRegression(alpha=0.01)
+    return lambda: [model.learn_one(x, target) for x, target in zip(rows, y, strict=True)], n
+
+
+def statsmodels_recursive(p: int) -> Call:
+    from statsmodels.regression.recursive_ls import RecursiveLS
+
+    X, y = data(p, 2 * p)  # its results keep the covariance of every row
+    return lambda: RecursiveLS(y, X).filter(), 2 * p
+
+
+# What is slow runs in one round and not at every size; the packages may be absent.
+PACKAGES: dict[str, tuple[Callable[[int], Call], int]] = {
+    "padasip": (padasip_rls, 1000),
+    "river": (river_bayesian, 4000),
+    "statsmodels": (statsmodels_recursive, 100),
+}
+
+
+def memory(p: int) -> float:
+    """Return what a filter and its partial_fit take at most, beside a square array."""
+    X, y = data(p, 384)
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    fastopt.KalmanSGD(p).partial_fit(X, y)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return (most - before) / (8 * p * p)
+
+
+def seconds(call: Call) -> float:
+    """Return the mean time of a sample."""
+    time.sleep(0.05)  # OpenBLAS's threads of the call before spin for a while
+    start = time.perf_counter()
+    call[0]()
+    return (time.perf_counter() - start) / call[1]
+
+
+def measure(p: int, threads: int, rounds: int) -> dict[str, float]:
+    """Return the median time of a sample by each way, and the memory of partial_fit."""
+    found = {"memory": memory(p)}
+    calls = {
+        "partial_fit": partial_fit(p),
+        "numpy": numpy_loop(p),
+        "dsymv+dsyr": triangle_loop(p),
+        "dgemm": product(p),
+        "update": update(p),
+        "read": read(p, threads),
+    }
+    for call in calls.values():
+        call[0]()
+    times = [{name: seconds(call) for name, call in calls.items()} for _ in range(rounds)]
+    found |= {name: statistics.median(t[name] for t in times) for name in calls}
+    for name, (make, most) in PACKAGES.items():
+        with contextlib.suppress(ImportError):
+            if p <= most:
+                found[name] = seconds(make(p))
+    return found
+
+
+HEADS = (
+    f"{'p':>5} {'threads':>7} {'us':>8} {'GFLOP/s':>8} {'dgemm':>6} {'share':>6}"
+    f" {'over numpy':>11} {'dsymv+dsyr':>11} {'memory':>7} {'update us':>10} {'over read':>10}"
+    + "".join(f" {name:>12}" for name in PACKAGES)
+)
+
+
+def line(p: int, threads: int, found: dict[str, float]) -> str:
+    t, one = found["partial_fit"], found["update"]
+    rate, limit = 3e-9 * p * p / t, 2e-9 * PRODUCT**3 / found["dgemm"]
+    packages = (f"{found[name] / t:11.0f}x" if name in found else f"{'-':>12}" for name in PACKAGES)
+    return (
+        f"{p:5} {threads:7} {t * 1e6:8.2f} {rate:8.1f} {limit:6.1f} {rate / limit:6.0%}"
+        f" {found['numpy'] / t:10.1f}x {found['dsymv+dsyr'] / t:10.1f}x"
+        f" {found['memory']:7.2f} {one * 1e6:10.1f} {one / found['read']:9.2f}x"
+        + "".join(f" {cell}" for cell in packages)
+    )
+
+
+def main() -> None:
+    """Print a row for each size and number of BLAS threads, each of a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default="100,500,1000,2000,4000")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sizes = [int(size) for size in options.sizes.split(",")]
+    threads = [int(count) for count in options.threads.split(",")]
+    if options.child:
+        print(json.dumps(measure(sizes[0], threads[0], options.rounds)))
+        return
+    print("partial_fit: time and rate of a sample, the others' times over its; memory at most, in")
+    print(
+        "p x p arrays; update: a row of any model, its time over that of reading one triangle once"
+    )
+    print(TARGETS)
+    print(HEADS)
+    for p in sizes:
+        for count in threads:
+            out = subprocess.run(
+                [
+                    *(sys.executable, "-m", "bench.kalman", "--child"),
+                    *("--sizes", str(p), "--threads", str(count)),
+                    *("--rounds", str(options.rounds)),
+                ],
+                env=os.environ | {"OPENBLAS_NUM_THREADS": str(count)},
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+            print(line(p, count, json.loads(out)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
