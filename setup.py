@@ -49,7 +49,7 @@ class BuildExt(build_ext):
         return True
 
 
-KALMAN = {f"csrc/{name}.c" for name in ("decoupled", "families", "gain", "kalman")}
+KALMAN = {f"csrc/{name}.c" for name in ("decoupled", "families", "gain", "kalman", "ud")}
 C_FILES = sorted(map(str, Path("csrc").rglob("*.c")))
 HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in {".h", ".inc", ".def"})
 
@@ -74,11 +74,13 @@ def extension(name: str, boundary: list[str], sources: list[str]) -> Extension:
 
 core = extension(
     "fastopt._core",
-    ["fastopt/_core.pyx", "fastopt/_csrc.pxd"],
+    ["fastopt/_core.pyx", "fastopt/_core.pxd", "fastopt/_csrc.pxd"],
     [name for name in C_FILES if name not in KALMAN],
 )
 kalman = extension(
-    "fastopt._kalman", ["fastopt/_kalman.pyx", "fastopt/_ckalman.pxd"], sorted(KALMAN)
+    "fastopt._kalman",
+    ["fastopt/_kalman.pyx", "fastopt/_ckalman.pxd", "fastopt/_core.pxd"],
+    sorted(KALMAN),
 )
 
 setup(

@@ -33,12 +33,12 @@ double fo_decoupled_trace(const fo_decoupled *k)
 /* What M is multiplied by before an observation; infinite where M would be. */
 static double inflation(const fo_decoupled *k)
 {
-    if (k->keep == 1.0)
+    if (k->forgetting.keep == 1.0)
         return 1.0;
     const double trace = fo_decoupled_trace(k);
-    if (!(trace < k->max_trace))
+    if (!(trace < k->forgetting.max_trace))
         return 1.0;
-    return isfinite(trace / k->keep) ? 1.0 / k->keep : INFINITY;
+    return isfinite(trace / k->forgetting.keep) ? 1.0 / k->forgetting.keep : INFINITY;
 }
 
 /* The rows with their coefficients block after block; *ldx becomes their distance. */
@@ -90,7 +90,7 @@ static void mirror(double *m, int64_t n)
 
 /* U = a M X.  One column needs no BLAS, and blocks are too small for what a call costs.
  */
-static void multiply(fo_decoupled *k, const fo_blas *blas, double a, double *x,
+static void multiply(fo_decoupled *k, const fo_blas_f64 *blas, double a, double *x,
                      int64_t ldx, int n)
 {
     int p = k->p, ld = (int)ldx;
@@ -129,7 +129,7 @@ static int is_definite(const fo_decoupled *k, const double *x, const double *u)
 
 /* M_b = a M_b - V_b V_b' for blocks, where V is U;
  * 1 / (1 / (a m) + weight * squares of X) for a diagonal, where U is free. */
-static void shrink(fo_decoupled *k, const fo_blas *blas, double a, const double *x,
+static void shrink(fo_decoupled *k, const fo_blas_f64 *blas, double a, const double *x,
                    int64_t ldx, double weight, int n)
 {
     int p = k->p;
@@ -151,14 +151,14 @@ static void shrink(fo_decoupled *k, const fo_blas *blas, double a, const double 
         } else {
             blas->gemm("N", "T", &size, &size, &n, &minus_one, v, &p, v, &p, &a, m,
                        &size);
-            if (k->keep < 1.0)
+            if (k->forgetting.keep < 1.0)
                 mirror(m, size);
         }
         m += (int64_t)size * size;
     }
 }
 
-static fo_kalman_status row(fo_decoupled *k, const fo_blas *blas, const fo_glm *glm,
+static fo_kalman_status row(fo_decoupled *k, const fo_blas_f64 *blas, const fo_glm *glm,
                             const double *given, double y, double prior)
 {
     const int64_t p = k->p;
@@ -191,13 +191,13 @@ static fo_kalman_status row(fo_decoupled *k, const fo_blas *blas, const fo_glm *
 
     memcpy(k->w, k->next, (size_t)p * sizeof *k->w);
     shrink(k, blas, inflate, x, ldx, got.weight, 1);
-    k->innovations += got.innovation;
-    k->n_clipped += got.clipped;
-    k->n_obs++;
+    k->counts.innovations += got.innovation;
+    k->counts.n_clipped += got.clipped;
+    k->counts.n_obs++;
     return FO_KALMAN_OK;
 }
 
-fo_kalman_status fo_decoupled_rows(fo_decoupled *k, const fo_blas *blas,
+fo_kalman_status fo_decoupled_rows(fo_decoupled *k, const fo_blas_f64 *blas,
                                    const fo_glm *glm, const double *x, int64_t ldx,
                                    const double *y, const double *weight, int64_t n)
 {
@@ -214,7 +214,7 @@ fo_kalman_status fo_decoupled_rows(fo_decoupled *k, const fo_blas *blas,
  *
  * All by products of one block at a time: those over all coefficients would wake BLAS's
  * threads for less than it takes. */
-fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas *blas,
+fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas_f64 *blas,
                                       const double *given, int64_t ldx,
                                       const double *residual, int n)
 {
@@ -267,7 +267,7 @@ fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas *blas,
 
     memcpy(k->w, k->next, (size_t)p * sizeof *k->w);
     shrink(k, blas, inflate, x, ldx, 1.0, n); /* V V' <= M, which is finite */
-    k->innovations += innovations;
-    k->n_obs += n;
+    k->counts.innovations += innovations;
+    k->counts.n_obs += n;
     return FO_KALMAN_OK;
 }

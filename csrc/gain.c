@@ -1,19 +1,24 @@
 /* See gain.h. */
 #include "gain.h"
 
+#include <math.h>
+
 fo_gain fo_gain_of(const fo_glm *glm, double y, double prior, double eta, double g)
 {
     if (!glm->is_explicit) {
         const double z = fo_implicit(glm->family, glm->shape, y, prior, eta, g);
         const fo_observation at = fo_observe(glm->family, glm->shape, y, z);
         const double w = prior * at.weight, inflated = 1.0 + w * g, miss = y - at.mean;
-        /* Where w is large, z is near link(y) and its score has few digits left. */
-        const double alpha = w * g < 1.0 ? prior * at.score : (z - eta) / g;
         /* For the Gaussian (y - z)^2 (1 + g) = (y - eta)^2 / (1 + g). */
-        const double innovation = miss == 0.0 || prior == 0.0
-                                      ? 0.0
-                                      : prior * (miss * miss / at.variance) * inflated;
-        return (fo_gain){alpha, w / inflated, w, innovation, 0};
+        if (!(w * g >= 1.0))
+            return (fo_gain){prior * at.score, w / inflated, w,
+                             miss == 0.0 || prior == 0.0
+                                 ? 0.0
+                                 : prior * (miss * miss / at.variance) * inflated,
+                             0};
+        /* Where w is large, z is near link(y): y - m and its score have few digits. */
+        const double alpha = (z - eta) / g;
+        return (fo_gain){alpha, w / inflated, w, alpha * alpha / w * inflated, 0};
     }
     const fo_observation at = fo_observe(glm->family, glm->shape, y, eta);
     const double v = at.variance;
@@ -30,4 +35,17 @@ fo_gain fo_gain_of(const fo_glm *glm, double y, double prior, double eta, double
         score / inflated, w / inflated, w,
         miss == 0.0 || prior == 0.0 ? 0.0 : prior * (miss * miss / clipped) / inflated,
         clipped != v};
+}
+
+int64_t fo_rows_to_inflate(fo_forgetting forgetting, double trace, double inflated,
+                           int64_t most)
+{
+    int64_t n = 0;
+    while (n < most && trace < forgetting.max_trace &&
+           (n == 0 || inflated / forgetting.keep <= FO_MOST_INFLATION)) {
+        trace /= forgetting.keep;
+        inflated /= forgetting.keep;
+        n++;
+    }
+    return n;
 }

@@ -9,7 +9,8 @@
  * late delays nothing but its own.  One thread, or a process forked after a region: one
  * call for all. */
 typedef void fo_body(void *context, int64_t begin, int64_t end);
-void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
-                     int n_threads);
+typedef void fo_parallel_loop(int64_t n, int64_t grain, fo_body *body, void *context,
+                              int n_threads);
+fo_parallel_loop fo_parallel_for;
 
 #endif

@@ -542,6 +542,11 @@ def isa():
     return fo_isa_name(fo_isa_current()).decode()
 
 
+cdef void parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
+                       int n_threads) noexcept nogil:
+    fo_parallel_for(n, grain, body, context, n_threads)
+
+
 def max_threads():
     """The number of threads that OpenMP would use now; 1 in a build without it."""
     return fo_max_threads()

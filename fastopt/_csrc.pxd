@@ -110,3 +110,9 @@ cdef extern from "fastopt.h" nogil:
 
     const char *fo_compiler()
     const char *fo_cflags()
+
+
+cdef extern from "parallel.h" nogil:
+    ctypedef void fo_body(void *context, int64_t begin, int64_t end) noexcept nogil
+
+    void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context, int n_threads)

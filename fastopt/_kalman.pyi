@@ -7,20 +7,10 @@ Wholes = np.ndarray[Any, np.dtype[np.int64]]
 
 FAMILIES: dict[tuple[str, str], int]
 
-class Filter:
+class Rows:
     counts: tuple[int, int, float]
-    def __init__(
-        self,
-        w: Floats,
-        m: Floats,
-        block: int,
-        keep: float,
-        max_trace: float,
-    ) -> None: ...
-    def settle(self) -> None: ...
+    def require_idle(self) -> None: ...
     def change(self, x: Floats, y: Floats) -> str: ...
-    def trace(self) -> float: ...
-    def variances(self) -> Floats: ...
     def rows(
         self,
         family: tuple[str, str],
@@ -33,9 +23,34 @@ class Filter:
         weight: Floats | None,
         at_once: int,
     ) -> str: ...
+    def trace(self) -> float: ...
 
-class DecoupledFilter:
-    counts: tuple[int, int, float]
+class Filter(Rows):
+    def __init__(
+        self,
+        w: Floats,
+        m: np.ndarray[Any, np.dtype[Any]],
+        block: int,
+        keep: float,
+        max_trace: float,
+    ) -> None: ...
+    def settle(self) -> None: ...
+    def variances(self) -> Floats: ...
+
+class Factors(Rows):
+    def __init__(
+        self,
+        w: Floats,
+        u: np.ndarray[Any, np.dtype[Any]],
+        d: Floats,
+        block: int,
+        keep: float,
+        max_trace: float,
+        n_threads: int,
+    ) -> None: ...
+    def variances(self) -> Floats: ...
+
+class DecoupledFilter(Rows):
     def __init__(
         self,
         w: Floats,
@@ -45,21 +60,7 @@ class DecoupledFilter:
         keep: float,
         max_trace: float,
     ) -> None: ...
-    def require_idle(self) -> None: ...
-    def trace(self) -> float: ...
     def outputs(self, x: Floats, residual: Floats) -> str: ...
-    def rows(
-        self,
-        family: tuple[str, str],
-        shape: float,
-        is_explicit: bool,
-        gamma_min: float,
-        gamma_max: float,
-        x: Floats,
-        y: Floats,
-        weight: Floats | None,
-        at_once: int,
-    ) -> str: ...
 
 def nonfinite_row(x: Floats) -> int: ...
 def observe(

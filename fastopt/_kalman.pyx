@@ -1,22 +1,28 @@
-"""The boundary of csrc/kalman.c and decoupled.c: BLAS as pointers, rows without the lock."""
+"""The boundary of csrc/kalman.c, ud.c and decoupled.c: BLAS as pointers, rows without the lock."""
 
 import numpy as np
 
+from fastopt._core import max_threads
 from fastopt._errors import FastoptError
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
-from scipy.linalg.cython_blas cimport dgemm, dgemv, dsymm, dsymv, dsyrk, dtrsm
-from scipy.linalg.cython_lapack cimport dpotrf
+from scipy.linalg.cython_blas cimport (
+    dgemm, dgemv, dsymm, dsymv, dsyrk, dtrsm, sgemm, sgemv, ssymm, ssymv, ssyrk, strsm
+)
+from scipy.linalg.cython_lapack cimport dpotrf, spotrf
 
 from fastopt._ckalman cimport *
+from fastopt._core cimport parallel_for
 
 cnp.import_array()
 
 cdef fo_blas BLAS
-BLAS.symm, BLAS.gemm, BLAS.gemv = dsymm, dgemm, dgemv
-BLAS.symv, BLAS.trsm, BLAS.syrk, BLAS.potrf = dsymv, dtrsm, dsyrk, dpotrf
+BLAS.f64.symm, BLAS.f64.gemm, BLAS.f64.gemv = dsymm, dgemm, dgemv
+BLAS.f64.symv, BLAS.f64.trsm, BLAS.f64.syrk, BLAS.f64.potrf = dsymv, dtrsm, dsyrk, dpotrf
+BLAS.f32.symm, BLAS.f32.gemm, BLAS.f32.gemv = ssymm, sgemm, sgemv
+BLAS.f32.symv, BLAS.f32.trsm, BLAS.f32.syrk, BLAS.f32.potrf = ssymv, strsm, ssyrk, spotrf
 
 FAMILIES = {
     ("gaussian", "identity"): FO_GAUSSIAN_IDENTITY,
@@ -29,6 +35,7 @@ FAMILIES = {
     ("negative_binomial", "log"): FO_NEGATIVE_BINOMIAL_LOG,
 }
 
+
 STATUS = {
     FO_KALMAN_OK: "",
     FO_KALMAN_INDEFINITE: "indefinite",
@@ -36,39 +43,109 @@ STATUS = {
 }
 
 
-cdef class Filter:
-    """Coefficients w, covariance m (Fortran order, its lower triangle), blocks of rows."""
-    cdef fo_kalman c
+cdef class Rows:
+    """What absorbs rows: how each form in C is called and answers."""
+    cdef int64_t p
+    cdef bint is_single  # the rows are of float32
+    cdef fo_counts *counted
     cdef tuple arrays
     cdef bint busy
 
-    def __cinit__(self, cnp.ndarray w, cnp.ndarray m, int block, double keep,
-                  double max_trace):
-        cdef int64_t p = cnp.PyArray_SIZE(w)
-        for array, size in ((w, p), (m, p * p)):
-            if not (array.dtype.char == "d" and array.size == size and array.flags.forc
-                    and array.flags.writeable and array.flags.aligned):
-                raise FastoptError("Filter: an array is not of the form needed")
-        cdef cnp.ndarray pending = np.empty((block, p)), u = np.empty((block, p))
-        cdef cnp.ndarray c = np.empty((block, block)), scalars = np.empty(3 * block + p)
-        self.arrays = w, m, pending, u, c, scalars
-        self.c.p, self.c.block = p, block
-        self.c.w = <double *>cnp.PyArray_DATA(w)
-        self.c.m = <double *>cnp.PyArray_DATA(m)
-        self.c.pending = <double *>cnp.PyArray_DATA(pending)
-        self.c.u = <double *>cnp.PyArray_DATA(u)
-        self.c.c = <double *>cnp.PyArray_DATA(c)
-        self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
-        self.c.keep, self.c.max_trace, self.c.scale = keep, max_trace, 1
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
+                                 const double *weight, int64_t n) noexcept nogil:
+        return FO_KALMAN_NONFINITE
 
     @property
     def counts(self):
         """(n_obs, n_clipped, innovations), to read and to set."""
-        return self.c.n_obs, self.c.n_clipped, self.c.innovations
+        return self.counted.n_obs, self.counted.n_clipped, self.counted.innovations
 
     @counts.setter
     def counts(self, tuple values):
-        self.c.n_obs, self.c.n_clipped, self.c.innovations = values
+        self.counted.n_obs, self.counted.n_clipped, self.counted.innovations = values
+
+    def require_idle(self):
+        """Raise if a call is running."""
+        if self.busy:
+            raise FastoptError("a call of this filter is running, maybe in another thread")
+
+    def change(self, cnp.ndarray x, cnp.ndarray y):
+        """Absorb at most a block of rows, of unit variance, where y is y - x'w."""
+        cdef fo_glm glm
+        glm.family, glm.shape, glm.is_change, glm.is_explicit = FO_GAUSSIAN_IDENTITY, 0, 1, 0
+        return self.run(&glm, x, y, None, len(y))
+
+    def rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
+             double gamma_max, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
+             int64_t at_once):
+        """Absorb rows in runs of `at_once`, between which signals are answered.
+
+        Returns "" or what failed; the state is then that before the failing block.
+        """
+        cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
+        return self.run(&glm, x, y, weight, at_once)
+
+    cdef run(self, const fo_glm *glm, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
+             int64_t at_once):
+        cdef fo_kalman_status status
+        cdef int64_t i = 0, now, ldx, n = cnp.PyArray_SIZE(y)
+        require_rows(x, self.p, self.is_single)
+        ldx = row_stride(x)
+        require_targets(len(x), y, weight)
+        self.require_idle()
+        self.busy = True
+        try:
+            while i < n:
+                now = min(n - i, at_once)
+                with nogil:
+                    status = self.absorb(
+                        glm,
+                        <char *>cnp.PyArray_DATA(x) + i * ldx * cnp.PyArray_ITEMSIZE(x),
+                        ldx,
+                        <double *>cnp.PyArray_DATA(y) + i,
+                        <double *>cnp.PyArray_DATA(weight) + i if weight is not None else NULL,
+                        now,
+                    )
+                if status != FO_KALMAN_OK:
+                    return STATUS[status]
+                i += now
+                PyErr_CheckSignals()
+            return ""
+        finally:
+            self.busy = False
+
+
+cdef class Filter(Rows):
+    """Coefficients w, covariance m: the lower triangle, Fortran order, float32 or float64.
+
+    Rows are of the covariance's dtype.
+    """
+    cdef fo_kalman c
+
+    def __cinit__(self, cnp.ndarray w, cnp.ndarray m, int block, double keep,
+                  double max_trace):
+        cdef int64_t p = cnp.PyArray_SIZE(w)
+        require_state(w, p, "d")
+        self.is_single = self.c.is_single = m.dtype.char == "f"
+        require_state(m, p * p, "f" if self.is_single else "d")
+        cdef cnp.ndarray pending = np.empty((block, p), m.dtype)
+        cdef cnp.ndarray u = np.empty((block, p), m.dtype), c = np.empty((block, block), m.dtype)
+        cdef cnp.ndarray scalars = np.empty(3 * block + p)
+        self.arrays = w, m, pending, u, c, scalars
+        self.p, self.counted = p, &self.c.counts
+        self.c.p, self.c.block = p, block
+        self.c.w = <double *>cnp.PyArray_DATA(w)
+        self.c.m = cnp.PyArray_DATA(m)
+        self.c.pending = cnp.PyArray_DATA(pending)
+        self.c.u = cnp.PyArray_DATA(u)
+        self.c.c = cnp.PyArray_DATA(c)
+        self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
+        self.c.scale = 1
+        self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
+
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
+                                 const double *weight, int64_t n) noexcept nogil:
+        return fo_kalman_rows(&self.c, &BLAS, glm, x, ldx, y, weight, n)
 
     def settle(self):
         """Write all that is pending into the covariance."""
@@ -81,78 +158,66 @@ cdef class Filter:
 
     def variances(self):
         """The diagonal of the covariance."""
-        cdef cnp.ndarray variances = np.empty(self.c.p)
+        cdef cnp.ndarray variances = np.empty(self.p)
         self.require_idle()
         fo_kalman_variances(&self.c, <double *>cnp.PyArray_DATA(variances))
         return variances
 
-    def require_idle(self):
-        """Raise if a call is running."""
-        if self.busy:
-            raise FastoptError("a call of this filter is running, maybe in another thread")
 
-    def change(self, cnp.ndarray x, cnp.ndarray y):
-        """Absorb at most a block of rows, of unit variance, where y is y - x'w."""
-        cdef fo_glm glm
-        glm.family, glm.shape, glm.is_change, glm.is_explicit = FO_GAUSSIAN_IDENTITY, 0, 1, 0
-        require_rows(x, self.c.p)
-        require_targets(len(x), y, None)
-        self.require_idle()
-        self.busy = True
-        try:
-            return self.run(&glm, x, row_stride(x), y, None, len(y), len(y))
-        finally:
-            self.busy = False
+cdef class Factors(Rows):
+    """Coefficients w, covariance U D U': u of float32 or float64, above U's diagonal by columns."""
+    cdef fo_ud c
+    cdef int n_threads
 
-    def rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
-             double gamma_max, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
+    def __cinit__(self, cnp.ndarray w, cnp.ndarray u, cnp.ndarray d, int block, double keep,
+                  double max_trace, int n_threads):
+        cdef int64_t p = cnp.PyArray_SIZE(w)
+        self.c.is_single = u.dtype.char == "f"
+        require_state(w, p, "d")
+        require_state(d, p, "d")
+        require_state(u, p * (p - 1) // 2, "f" if self.c.is_single else "d")
+        cdef cnp.ndarray work = np.empty(p * (4 * block + 1)), scalars = np.empty(3 * block)
+        self.arrays = w, u, d, work, scalars
+        self.p, self.counted, self.n_threads = p, &self.c.counts, n_threads
+        self.c.p, self.c.block = p, block
+        self.c.w = <double *>cnp.PyArray_DATA(w)
+        self.c.u = cnp.PyArray_DATA(u)
+        self.c.d = <double *>cnp.PyArray_DATA(d)
+        self.c.work = <double *>cnp.PyArray_DATA(work)
+        self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
+        self.c.largest = np.inf
+        self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
+        self.c.loop = parallel_for
+
+    cdef run(self, const fo_glm *glm, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
              int64_t at_once):
-        """Absorb rows in runs of `at_once`, between which signals are answered.
+        self.c.n_threads = self.n_threads if self.n_threads else max_threads()
+        return Rows.run(self, glm, x, y, weight, at_once)
 
-        Returns "" or what failed; the state is then that before the failing block.
-        """
-        cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
-        cdef int64_t n = cnp.PyArray_SIZE(y)
-        require_rows(x, self.c.p)
-        require_targets(len(x), y, weight)
-        cdef int64_t ldx = row_stride(x)
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
+                                 const double *weight, int64_t n) noexcept nogil:
+        return fo_ud_rows(&self.c, glm, <double *>x, ldx, y, weight, n)
+
+    def trace(self):
         self.require_idle()
-        self.busy = True
-        try:
-            return self.run(&glm, x, ldx, y, weight, n, at_once)
-        finally:
-            self.busy = False
+        return fo_ud_trace(&self.c)
 
-    cdef str run(self, const fo_glm *glm, cnp.ndarray x, int64_t ldx, cnp.ndarray y,
-                 cnp.ndarray weight, int64_t n, int64_t at_once):
-        cdef fo_kalman_status status
-        cdef int64_t i = 0, now
-        while i < n:
-            now = min(n - i, at_once)
-            with nogil:
-                status = fo_kalman_rows(
-                    &self.c, &BLAS, glm,
-                    <double *>cnp.PyArray_DATA(x) + i * ldx, ldx,
-                    <double *>cnp.PyArray_DATA(y) + i,
-                    <double *>cnp.PyArray_DATA(weight) + i if weight is not None else NULL,
-                    now,
-                )
-            if status != FO_KALMAN_OK:
-                return STATUS[status]
-            i += now
-            PyErr_CheckSignals()
-        return ""
+    def variances(self):
+        """The diagonal of the covariance."""
+        cdef cnp.ndarray variances = np.empty(self.p)
+        self.require_idle()
+        fo_ud_variances(&self.c, <double *>cnp.PyArray_DATA(variances))
+        return variances
 
 
-cdef class DecoupledFilter:
+cdef class DecoupledFilter(Rows):
     """Coefficients w, block after block; their blocks m, one square after the other.
 
     `start` is where each block begins, or None, and m a diagonal; `order` the number of each
     coefficient in the rows, or None.
     """
     cdef fo_decoupled c
-    cdef tuple arrays, work
-    cdef bint busy
+    cdef tuple work
 
     def __cinit__(self, cnp.ndarray w, cnp.ndarray m, cnp.ndarray start, cnp.ndarray order,
                   double keep, double max_trace):
@@ -166,7 +231,8 @@ cdef class DecoupledFilter:
             self.c.start = <int64_t *>cnp.PyArray_DATA(start)
         if order is not None:
             self.c.order = <int64_t *>cnp.PyArray_DATA(order)
-        self.c.keep, self.c.max_trace = keep, max_trace
+        self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
+        self.p, self.counted = self.c.p, &self.c.counts
         self.make_room(1)
 
     cdef make_room(self, int n):
@@ -181,28 +247,18 @@ cdef class DecoupledFilter:
         self.c.next = <double *>cnp.PyArray_DATA(next)
         self.c.capacity = n
 
-    @property
-    def counts(self):
-        """(n_obs, n_clipped, innovations), to read and to set."""
-        return self.c.n_obs, self.c.n_clipped, self.c.innovations
-
-    @counts.setter
-    def counts(self, tuple values):
-        self.c.n_obs, self.c.n_clipped, self.c.innovations = values
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
+                                 const double *weight, int64_t n) noexcept nogil:
+        return fo_decoupled_rows(&self.c, &BLAS.f64, glm, <double *>x, ldx, y, weight, n)
 
     def trace(self):
         return fo_decoupled_trace(&self.c)
-
-    def require_idle(self):
-        """Raise if a call is running."""
-        if self.busy:
-            raise FastoptError("a call of this filter is running, maybe in another thread")
 
     def outputs(self, cnp.ndarray x, cnp.ndarray residual):
         """Absorb one observation, whitened; returns "" or what failed."""
         cdef int n = len(x)
         cdef fo_kalman_status status
-        require_rows(x, self.c.p)
+        require_rows(x, self.p, False)
         require_targets(n, residual, None)
         cdef int64_t ldx = row_stride(x)
         self.require_idle()
@@ -211,41 +267,9 @@ cdef class DecoupledFilter:
             self.make_room(n)
             with nogil:
                 status = fo_decoupled_outputs(
-                    &self.c, &BLAS, <double *>cnp.PyArray_DATA(x), ldx,
+                    &self.c, &BLAS.f64, <double *>cnp.PyArray_DATA(x), ldx,
                     <double *>cnp.PyArray_DATA(residual), n)
             return STATUS[status]
-        finally:
-            self.busy = False
-
-    def rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
-             double gamma_max, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
-             int64_t at_once):
-        """Absorb rows one by one, signals answered every `at_once`; "" or what failed."""
-        cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
-        cdef int64_t i = 0, now, n = cnp.PyArray_SIZE(y)
-        cdef fo_kalman_status status
-        require_rows(x, self.c.p)
-        require_targets(len(x), y, weight)
-        cdef int64_t ldx = row_stride(x)
-        self.require_idle()
-        self.busy = True
-        try:
-            while i < n:
-                now = min(n - i, at_once)
-                with nogil:
-                    status = fo_decoupled_rows(
-                        &self.c, &BLAS, &glm,
-                        <double *>cnp.PyArray_DATA(x) + i * ldx, ldx,
-                        <double *>cnp.PyArray_DATA(y) + i,
-                        <double *>cnp.PyArray_DATA(weight) + i
-                        if weight is not None else NULL,
-                        now,
-                    )
-                if status != FO_KALMAN_OK:
-                    return STATUS[status]
-                i += now
-                PyErr_CheckSignals()
-            return ""
         finally:
             self.busy = False
 
@@ -253,10 +277,11 @@ cdef class DecoupledFilter:
 def nonfinite_row(cnp.ndarray x):
     """The first row of a matrix with a NaN or an infinity, or -1."""
     cdef int64_t row, n = x.shape[0], p = x.shape[1]
-    require_rows(x, p)
+    cdef bint is_single = x.dtype.char == "f"
+    require_rows(x, p, is_single)
     cdef int64_t ldx = row_stride(x)
     with nogil:
-        row = fo_nonfinite_row(<double *>cnp.PyArray_DATA(x), ldx, n, p)
+        row = fo_nonfinite_row(cnp.PyArray_DATA(x), is_single, ldx, n, p)
     return row
 
 
@@ -269,6 +294,12 @@ def observe(tuple family, double shape, double y, double z):
 def implicit(tuple family, double shape, double y, double prior, double eta, double g):
     """The linear predictor after an implicit update."""
     return fo_implicit(FAMILIES[family], shape, y, prior, eta, g)
+
+
+cdef require_state(cnp.ndarray array, int64_t size, str char):
+    if not (array.dtype.char == char and cnp.PyArray_SIZE(array) == size
+            and array.flags.forc and array.flags.writeable and array.flags.aligned):
+        raise FastoptError("Rows: an array of the state is not of the form needed")
 
 
 cdef bint is_plain(cnp.ndarray array):
@@ -291,15 +322,16 @@ cdef fo_glm glm_of(tuple family, double shape, bint is_explicit, double gamma_mi
 cdef require_targets(int64_t n, cnp.ndarray y, cnp.ndarray weight):
     for array in (y,) if weight is None else (y, weight):
         if not is_plain(array) or array.size != n:
-            raise FastoptError("Filter: y or weight is not of the form needed")
+            raise FastoptError("Rows: y or weight is not of the form needed")
 
 
 cdef int64_t row_stride(cnp.ndarray x):
     return x.strides[0] // x.itemsize if x.shape[0] > 1 else x.shape[1]
 
 
-cdef require_rows(cnp.ndarray x, int64_t p):
-    if (x.ndim != 2 or x.shape[1] != p or x.dtype.char != "d" or not x.flags.aligned
+cdef require_rows(cnp.ndarray x, int64_t p, bint is_single):
+    if (x.ndim != 2 or x.shape[1] != p or x.dtype.char != ("f" if is_single else "d")
+            or not x.flags.aligned
             or (p > 1 and x.strides[1] != x.itemsize) or x.strides[0] % x.itemsize
             or (x.shape[0] > 1 and x.strides[0] < p * x.itemsize)):
-        raise FastoptError("Filter: rows are not of the form needed")
+        raise FastoptError("Rows: they are not of the form needed")

@@ -176,19 +176,23 @@ def outputs(name: str, value: object, shape: tuple[int, ...]) -> Floats:
     return np.array(found.reshape(shape), dtype=np.float64)
 
 
-def parts(rows: npt.NDArray[Any], most: int | None = None) -> Iterator[tuple[int, Floats]]:
+def parts(
+    rows: npt.NDArray[Any], most: int | None = None, dtype: str = "float64"
+) -> Iterator[tuple[int, Floats]]:
     """Yield (first row, rows) as BLAS reads them, at most so many; copied unless they lie so."""
     step, inner = rows.strides
-    width = 8 * rows.shape[1]
-    is_plain = rows.dtype == np.float64 and rows.dtype.isnative and rows.flags.aligned
-    apart = len(rows) < 2 or (step % 8 == 0 and width <= step < 2**33)
-    if is_plain and apart and (inner == 8 or rows.shape[1] == 1):
+    size = np.dtype(dtype).itemsize
+    width = size * rows.shape[1]
+    is_plain = rows.dtype == dtype and rows.dtype.isnative and rows.flags.aligned
+    apart = len(rows) < 2 or (step % size == 0 and width <= step < 2**31 * size)
+    if is_plain and apart and (inner == size or rows.shape[1] == 1):
         most = most or max(1, len(rows))
         for first in range(0, len(rows), most):
             yield first, rows[first : first + most]
         return
     for first in range(0, len(rows), COPIED_ROWS):
-        copied = np.array(rows[first : first + COPIED_ROWS], dtype=np.float64, order="C")
+        with np.errstate(over="ignore"):  # seen where rows are looked at for infinities
+            copied = np.array(rows[first : first + COPIED_ROWS], dtype=dtype, order="C")
         for within in range(0, len(copied), most or COPIED_ROWS):
             yield first + within, copied[within : within + (most or COPIED_ROWS)]
 

@@ -15,12 +15,21 @@ from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 from fastopt import _damped as damped
 from fastopt import _kalman_input as given
 from fastopt import checkpoint
-from fastopt._checks import Choice, Real, Whole, at_least_0, flag
+from fastopt._checks import (
+    THREADS,
+    Choice,
+    Real,
+    Whole,
+    at_least_0,
+    default_threads,
+    flag,
+)
 from fastopt._covariance import FAILURES, Floats, Form, Glm
 from fastopt._covariance.decoupled import Decoupled
 from fastopt._covariance.merging import merged
 from fastopt._covariance.plain import Plain
 from fastopt._covariance.qr import Information
+from fastopt._covariance.ud import ROWS, UD
 from fastopt._errors import FastoptError
 from fastopt._kalman import nonfinite_row
 from fastopt._kalman_model import Fun, RowsModel
@@ -29,6 +38,7 @@ from fastopt.families import family_of
 
 __all__ = ["KalmanSGD"]
 
+FORMS: dict[str, type[Plain | UD | Information]] = {"plain": Plain, "ud": UD, "qr": Information}
 keep_rate = Real(low=given.TINY, high=1.0)
 
 
@@ -61,11 +71,14 @@ class KalmanSGD:
         Whether m, h and V are taken at the linear predictor after the update (a scalar equation;
         stable for every family) or before it, as in the formula. Default "implicit". They
         coincide for the Gaussian.
-    mode : "auto", "plain" or "qr"
-        The form of the covariance. "plain" keeps one triangle of M in float64. "qr" keeps a
-        triangle R with R'R = M^-1, which needs and is needed for an infinite `m0` and loses the
-        fewest digits; it has `partial_fit` for the Gaussian alone and `fit_model`, without
-        forgetting. "auto" is "qr" where m0 is infinite, else "plain".
+    mode : "auto", "plain", "ud" or "qr"
+        The form of the covariance. "plain" keeps M, a square of which one triangle is used, and
+        is the fastest. "ud" keeps U and D of M = U D U' (Bierman), half as many numbers, which
+        stay a covariance whatever is rounded: for an extreme `m0` such as 1e20, and for float32.
+        "qr" keeps a triangle R with R'R = M^-1, which needs and is needed for an infinite `m0`
+        and loses the fewest digits; it has `partial_fit` for the Gaussian alone and `fit_model`,
+        without forgetting. "auto" is "qr" where m0 is infinite, "ud" where dtype is "float32", else
+        "plain".
     covariance : "full", "diag" or list of arrays of int
         What is kept of M. Default "full". A list gives the coefficients of each block, every
         coefficient in one: coefficients of two blocks have no covariance, but all share the
@@ -78,7 +91,8 @@ class KalmanSGD:
         need ``mode="auto"`` and a finite `m0`, no matrix.
     block : int or "auto"
         Rows that are absorbed together, by matrix products. The result is that of single rows
-        up to rounding. Default "auto", by the number of coefficients.
+        up to rounding. Default "auto", by the number of coefficients. Mode "ud" takes fewer
+        while rows say much more than was known before.
     forgetting : float
         Of (0, 1]. M is divided by it before each row. Default 1.
     max_trace : float, optional
@@ -95,8 +109,18 @@ class KalmanSGD:
         ``("trace", tol)``: once dispersion * trace(M) <= tol, the expected squared distance of
         the coefficients from where they go. Judged after each block of rows from the
         (2p + 10)th on, in the first pass. Needs ``forgetting=1``.
+    dtype : "float64" or "float32"
+        Of the covariance. Default "float64". In mode "ud" "float32" is that of U alone, rounded
+        once a block; all arithmetic is float64, and so are D and the coefficients. In mode
+        "plain" X too is rounded to float32, and all but the coefficients and what one row meets
+        is float32: an error says where M has become indefinite, none where it has only become
+        inaccurate, as from columns whose condition number is 1e3.
     max_bytes : int, optional
         Refuse to allocate more than this.
+    n_threads : int, optional
+        Threads of mode "ud" where p is large. Default: FASTOPT_NUM_THREADS, else what OpenMP
+        would use. The threads of the other modes are those of SciPy's BLAS, which threadpoolctl
+        limits.
 
     Attributes
     ----------
@@ -122,13 +146,14 @@ class KalmanSGD:
     of the arithmetic during a call leaves the state as it was before the block of rows that
     failed, and the message says how many rows had been absorbed; so does Ctrl-C.
 
-    Equal inputs give equal bits on one machine with one number of BLAS threads; rows absorbed into
-    a diagonal or blocks, which need no BLAS, with any.
+    Equal inputs give equal bits on one machine with one number of BLAS threads. With any number of
+    threads in what needs no BLAS: mode "ud", and rows absorbed into a diagonal or blocks.
 
     References
     ----------
     V. Patel, "Kalman-based Stochastic Gradient Method with Stop Condition and Insensitivity to
-    Conditioning", SIAM J. Optim. 26(4), 2016, https://arxiv.org/abs/1512.01139.
+    Conditioning", SIAM J. Optim. 26(4), 2016, https://arxiv.org/abs/1512.01139. G. J. Bierman,
+    "Measurement updating using the U-D factorization", Automatica 12(4), 1976.
 
     Examples
     --------
@@ -157,7 +182,9 @@ class KalmanSGD:
         max_trace: float | None = None,
         dispersion: str | None = None,
         stop: tuple[str, float] | None = None,
+        dtype: str = "float64",
         max_bytes: int | None = None,
+        n_threads: int | None = None,
     ) -> None:
         w0 = given.start(n_params_or_w0)
         self.n_params = w0.size
@@ -168,15 +195,26 @@ class KalmanSGD:
         if m0 is not None and not isinstance(m0, str) and np.ndim(m0) == 0:
             m0 = float(given.numbers("m0", m0))
         infinite = m0 == math.inf if isinstance(m0, float) else False
-        wanted = Choice(("auto", "plain", "qr"))("mode", mode)
-        if (infinite and wanted == "plain") or (not infinite and wanted == "qr"):
-            raise FastoptError(f"m0 is {m0!r} and mode is {mode!r}; 'qr' needs an infinite m0")
+        wanted = Choice(("auto", "plain", "ud", "qr"))("mode", mode)
+        if (wanted == "qr") != infinite and wanted != "auto":
+            raise FastoptError(
+                f"m0 is {m0!r} and mode is {mode!r}; 'qr' needs an infinite m0, all others a "
+                "finite one"
+            )
         if self._kept != "full" and (wanted != "auto" or infinite or block != "auto"):
             raise FastoptError(
                 f"m0 is {m0!r}, mode {mode!r}, block {block!r}; covariance 'diag' and blocks "
                 "need a finite m0 and 'auto' for mode and block"
             )
-        self.mode = "qr" if infinite else "plain" if self._kept == "full" else "auto"
+        self.dtype = str(Choice(("float64", "float32"))("dtype", dtype))
+        usual = "qr" if infinite else "ud" if self.dtype == "float32" else "plain"
+        self.mode = str(usual if wanted == "auto" else wanted)
+        if self._kept != "full":
+            self.mode = "auto"
+        if self.mode in ("auto", "qr") and self.dtype != "float64":
+            raise FastoptError(
+                f"dtype is {dtype!r}; mode 'qr', a diagonal and blocks allow 'float64'"
+            )
         self.glm_update = Choice(("implicit", "explicit"))("glm_update", glm_update)
         self.gamma = given.variance_bounds(gamma)
         if self.gamma != (0.0, math.inf) and self.glm_update == "implicit":
@@ -191,7 +229,9 @@ class KalmanSGD:
             raise FastoptError(f"stop is {stop!r}, which needs forgetting=1.0")
         self.block = block if block == "auto" else Whole(1, 4096)("block", block)
         self.max_bytes = None if max_bytes is None else Whole(0)("max_bytes", max_bytes)
-        rows = given.block_rows(self.n_params) if self.block == "auto" else int(self.block)
+        self.n_threads = None if n_threads is None else THREADS("n_threads", n_threads)
+        usual_rows = ROWS if self.mode == "ud" else given.block_rows(self.n_params)
+        rows = usual_rows if self.block == "auto" else int(self.block)
         self._require_bytes(rows)
         self.m0 = (
             m0 if isinstance(m0, (str, float)) or m0 is None else np.array(m0, dtype=np.float64)
@@ -205,14 +245,16 @@ class KalmanSGD:
             kept = p if self._blocks is None else sum(len(block) ** 2 for block in self._blocks)
             needed = 8 * (kept + 7 * p)  # coefficients, start, order, work
         else:
-            needed = 8 * p * (p + 2 * rows)
+            needed = FORMS[self.mode].bytes_needed(p, rows, np.dtype(self.dtype).itemsize)
         if self._kept == "full" and p > given.MOST_DENSE:
             raise FastoptError(
                 f"a full covariance is of at most {given.MOST_DENSE} coefficients, these are {p}; "
                 "covariance='diag' or blocks allow more"
             )
         if self.max_bytes is not None and needed > self.max_bytes:
-            other = "covariance='diag' or blocks" if self._kept == "full" else "smaller blocks"
+            other = "smaller blocks"
+            if self._kept == "full":
+                other = "mode='ud', dtype='float32', covariance='diag' or blocks"
             raise FastoptError(
                 f"a covariance of {p} coefficients, {self._kept!r}, takes {needed} bytes and "
                 f"max_bytes is {self.max_bytes}; raise it, or use {other} or fewer coefficients"
@@ -245,7 +287,10 @@ class KalmanSGD:
             return Information(self.n_params)
         if self._kept != "full":
             return Decoupled(w, start, self._blocks, self.forgetting, self.max_trace)
-        return Plain(w, start, self._rows, self.forgetting, self.max_trace)
+        if self.mode == "ud":
+            n_threads = default_threads() if self.n_threads is None else self.n_threads
+            return UD(w, start, self._rows, self.forgetting, self.max_trace, self.dtype, n_threads)
+        return Plain(w, start, self._rows, self.forgetting, self.max_trace, self.dtype)
 
     def partial_fit(
         self,
@@ -300,7 +345,7 @@ class KalmanSGD:
         target = given.vector("y", y, n)
         kind.require_domain(target)
         weights = given.weights(weight, n)
-        for first, part in given.parts(rows):
+        for first, part in given.parts(rows, dtype=self._form.reads):
             bad = nonfinite_row(part)
             if bad >= 0:
                 raise FastoptError(f"X[{first + bad}] has a NaN or an infinity; nothing was done")
@@ -314,7 +359,9 @@ class KalmanSGD:
         self._is_linear &= kind.name == "gaussian"
         self._separable = (self._separable or new_pass) and kind.name == "bernoulli"
         try:
-            for first, part in given.parts(rows, self._rows if self._stop else None):
+            for first, part in given.parts(
+                rows, self._rows if self._stop else None, self._form.reads
+            ):
                 own = slice(first, first + len(part))
                 failure = self._form.rows(
                     glm, part, target[own], None if weights is None else weights[own]
@@ -421,6 +468,10 @@ class KalmanSGD:
             redundant = residual.size // shape[-1]  # one output of each observation
         else:
             residual, rows, clipped = given.whitened(residual, jac, variance, self.gamma)
+        with np.errstate(over="ignore"):
+            rows = rows.astype(self._form.reads, copy=False)
+        if nonfinite_row(rows) >= 0:
+            raise FastoptError(f"variance is {variance!r}, too small for {self.dtype}")
 
         self._require_done(self._form.outputs(rows, residual))
         self._unknown, self._is_linear = self._unknown or not redundant, False
@@ -506,7 +557,7 @@ class KalmanSGD:
         if not callable(fun):
             raise TypeError(f"fun is {fun!r}; a callable is needed")
         form = self._form
-        if not isinstance(form, Plain | Information):
+        if not isinstance(form, Plain | UD | Information):
             raise FastoptError("fit_model needs covariance='full'")
         if self.forgetting < 1.0 or self.gamma != (0.0, math.inf):
             raise FastoptError("fit_model needs forgetting=1.0 and gamma=(None, None)")
@@ -796,7 +847,9 @@ class KalmanSGD:
             "max_trace": self.max_trace,
             "dispersion": "estimate" if self.estimates else None,
             "stop": self.stop,
+            "dtype": self.dtype,
             "max_bytes": self.max_bytes,
+            "n_threads": self.n_threads,
         }
 
     def __getstate__(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Form(Protocol):
     `rows` and `outputs` return "" or the name of a failure, a key of `FAILURES`.
     """
 
+    reads: str  # the dtype of the rows that are passed
     counts: tuple[int, int, float]  # n_obs, n_clipped, sum of (y - m)^2 / s; may be set
 
     def coef(self) -> Floats:
@@ -56,6 +57,6 @@ class Form(Protocol):
 
 FAILURES = {
     "indefinite": "the covariance is no longer positive definite: x'Mx < 0 beyond rounding; "
-    "a smaller m0 or columns of equal scale keep more of its digits",
-    "nonfinite": "a mean, a coefficient or the covariance left the range of float64",
+    "mode='ud' cannot lose it, a smaller m0 or columns of equal scale keep more of its digits",
+    "nonfinite": "a mean, a coefficient or the covariance left the range of its dtype",
 }

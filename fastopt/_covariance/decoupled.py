@@ -17,6 +17,8 @@ RUN_NUMBERS = 1e9  # of M read between two looks at whether Ctrl-C was pressed
 class Decoupled:
     """The form of covariance "diag", and of blocks of coefficients."""
 
+    reads = "float64"
+
     def __init__(
         self,
         w: Floats,

@@ -1,9 +1,10 @@
-"""One triangle of M, float64: blocks of rows by matrix products."""
+"""One triangle of M: blocks of rows by matrix products."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy.linalg.lapack import dtrtri  # type: ignore[import-untyped]
@@ -19,17 +20,31 @@ class Plain:
     """The form of mode "plain"."""
 
     def __init__(
-        self, w: Floats, start: Floats, rows: int, keep: float, max_trace: float | None
+        self,
+        w: Floats,
+        start: Floats,
+        rows: int,
+        keep: float,
+        max_trace: float | None,
+        dtype: str,
     ) -> None:
         """Begin from coefficients and a diagonal or a matrix; `rows` make a block."""
         p = w.size
-        self._w, self._m, self._rows = w.copy(), np.zeros((p, p), order="F"), rows
+        self.reads, self._w, self._rows = dtype, w.copy(), rows
+        self._m: np.ndarray[Any, np.dtype[Any]] = np.zeros((p, p), dtype, order="F")
         self._forgetting = keep, math.inf if max_trace is None else max_trace
-        if start.ndim == 2:
-            self._m[...] = start
-        else:
-            np.fill_diagonal(self._m, start)
+        with np.errstate(over="ignore", under="ignore"):
+            if start.ndim == 2:
+                self._m[...] = start
+            else:
+                np.fill_diagonal(self._m, start)
+        if not (np.isfinite(self._m).all() and (np.diagonal(self._m) > 0).all()):
+            raise FastoptError(f"m0 has numbers beyond the range of {dtype}")
         self._filter = self._work(rows)
+
+    @staticmethod
+    def bytes_needed(p: int, rows: int, itemsize: int) -> int:
+        return itemsize * p * (p + 2 * rows)
 
     def _work(self, rows: int) -> Filter:
         """Return a filter of these coefficients and this covariance for blocks of `rows`."""
@@ -62,7 +77,8 @@ class Plain:
     def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
         """Take coefficients, R and r of such a triangle, and n_obs; or fail and change nothing."""
         inverse, singular = dtrtri(root[:-1, :-1])
-        covariance = inverse @ inverse.T
+        with np.errstate(over="ignore"):
+            covariance = (inverse @ inverse.T).astype(self.reads)
         if singular or not np.isfinite(covariance).all():
             return "nonfinite"
         self._filter.settle()
@@ -87,7 +103,7 @@ class Plain:
 
     def covariance(self) -> Floats:
         self._filter.settle()
-        lower = np.tril(self._m)
+        lower = np.tril(self._m).astype(np.float64)
         full: Floats = lower + np.tril(lower, -1).T
         return full
 

@@ -38,11 +38,17 @@ def with_triangle(root: Floats, other: Floats) -> Floats:
 class Information:
     """The form of mode "qr", for the Gaussian with the identity link."""
 
+    reads = "float64"
+
     def __init__(self, n_params: int) -> None:
         self.n_params = n_params
         # [R d; 0 r], where r^2 is the residual sum of squares
         self.root: Floats = np.zeros((n_params + 1, n_params + 1), order="F")
         self.n_obs = 0
+
+    @staticmethod
+    def bytes_needed(p: int, _rows: int, itemsize: int) -> int:
+        return itemsize * (p + 1) * (p + 1 + ROWS)
 
     @property
     def counts(self) -> tuple[int, int, float]:

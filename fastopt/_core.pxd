@@ -1,0 +1,7 @@
+# What fastopt._kalman needs of the other extension: its threads, which only one may have.
+from libc.stdint cimport int64_t
+
+from fastopt._csrc cimport fo_body
+
+cdef void parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
+                       int n_threads) noexcept nogil

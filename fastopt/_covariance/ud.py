@@ -1,0 +1,139 @@
+"""U D U' with U unit upper and D a positive diagonal (Bierman 1976): never indefinite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.linalg.lapack import dtrtri  # type: ignore[import-untyped]
+
+from fastopt._covariance import Floats, Glm
+from fastopt._errors import FastoptError
+from fastopt._kalman import Factors
+
+RUN_FLOPS = 2e8  # between two looks at whether Ctrl-C was pressed
+ROWS = 32  # a block; of 8 to 128 none was faster by more than a tenth
+
+
+class UD:
+    """The form of mode "ud". U is of `dtype`, D and the coefficients are float64."""
+
+    reads = "float64"
+
+    def __init__(
+        self,
+        w: Floats,
+        start: Floats,
+        rows: int,
+        keep: float,
+        max_trace: float | None,
+        dtype: str,
+        n_threads: int,
+    ) -> None:
+        """Begin from coefficients and a diagonal or a matrix; `rows` make a block."""
+        p = w.size
+        self._w, self._rows, self._n_threads = w.copy(), rows, n_threads
+        self._forgetting = keep, math.inf if max_trace is None else max_trace
+        self._u: np.ndarray[Any, np.dtype[Any]] = np.zeros(p * (p - 1) // 2, dtype)
+        self._d = np.ones(p)
+        if start.ndim == 2:
+            self._take(np.linalg.cholesky(start[::-1, ::-1])[::-1, ::-1])
+        else:
+            self._d[...] = start
+        self._factors = self._work(rows)
+
+    @staticmethod
+    def bytes_needed(p: int, rows: int, itemsize: int) -> int:
+        return itemsize * (p * (p - 1) // 2) + 8 * p * (4 * rows + 3)
+
+    def _work(self, rows: int) -> Factors:
+        """Return what absorbs blocks of `rows` into these coefficients and factors."""
+        return Factors(self._w, self._u, self._d, rows, *self._forgetting, self._n_threads)
+
+    def _root(self) -> Floats:
+        """Return the upper triangle U sqrt(D)."""
+        root: Floats = np.eye(self._w.size)
+        for j in range(1, self._w.size):
+            root[:j, j] = self._u[j * (j - 1) // 2 : j * (j + 1) // 2]
+        root *= np.sqrt(self._d)
+        return root
+
+    def _take(self, root: np.ndarray[Any, np.dtype[Any]]) -> None:
+        """Take U and D from an upper triangle U sqrt(D), of any signs."""
+        diagonal = np.diagonal(root)
+        self._d[...] = diagonal**2
+        for j in range(1, self._w.size):
+            self._u[j * (j - 1) // 2 : j * (j + 1) // 2] = root[:j, j] / diagonal[j]
+
+    @property
+    def counts(self) -> tuple[int, int, float]:
+        return self._factors.counts
+
+    @counts.setter
+    def counts(self, values: tuple[int, int, float]) -> None:
+        self._factors.counts = values
+
+    def coef(self) -> Floats:
+        return self._w.copy()
+
+    def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
+        blocks = max(1, int(RUN_FLOPS / (3 * self._w.size**2 + 1e4)) // self._rows)
+        return self._factors.rows(*glm, x, y, weight, self._rows * blocks)
+
+    def outputs(self, x: Floats, residual: Floats) -> str:
+        if len(x) <= self._rows:
+            return self._factors.change(x, residual)
+        wide = self._work(len(x))
+        wide.counts = self.counts
+        failure = wide.change(x, residual)
+        self.counts = wide.counts
+        return failure
+
+    def information(self) -> Floats:
+        """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
+        p = self._w.size
+        root = np.zeros((p + 1, p + 1), order="F")
+        root[:p, :p] = dtrtri(self._root())[0]
+        root[:p, p] = root[:p, :p] @ self._w
+        root[p, p] = math.sqrt(self.counts[2])
+        return root
+
+    def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
+        """Take coefficients, R and r of such a triangle, and n_obs; or fail and change nothing."""
+        inverse, singular = dtrtri(root[:-1, :-1])
+        with np.errstate(over="ignore"):
+            unit = (inverse / np.diagonal(inverse)).astype(self._u.dtype)
+        squares = np.diagonal(inverse) ** 2
+        if singular or not (np.isfinite(unit).all() and np.isfinite(squares).all()):
+            return "nonfinite"
+        counts = n_obs, self.counts[1], float(root[-1, -1] ** 2)
+        self._factors.require_idle()
+        self._w[...] = w
+        self._take(inverse)
+        self._factors = self._work(self._rows)
+        self.counts = counts
+        return ""
+
+    def covariance(self) -> Floats:
+        root = self._root()
+        full: Floats = root @ root.T
+        return full
+
+    def variances(self) -> Floats:
+        return self._factors.variances()
+
+    def trace(self) -> float:
+        return self._factors.trace()
+
+    def arrays(self) -> dict[str, Floats]:
+        return {"coef": self.coef(), "unit_upper": self._u.copy(), "diagonal": self._d.copy()}
+
+    def restore(self, arrays: Mapping[str, Floats]) -> None:
+        if not (arrays["diagonal"] > 0).all():
+            raise FastoptError("diagonal of the state dict has numbers that are not above 0")
+        self._factors.require_idle()
+        self._w[...], self._u[...] = arrays["coef"], arrays["unit_upper"]
+        self._d[...] = arrays["diagonal"]
+        self._factors = self._work(self._rows)
