@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fastopt._arrays import Array, computed_in, own_array
+from fastopt._arrays import Array, computed_in, own_array, require_parameter
 from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
 from fastopt._groups import COMMON, ParamGroup
+from fastopt._pytorch import as_ours, is_pytorchs
 
 if TYPE_CHECKING:
     from fastopt.optimizer import Optimizer
 
 
-def load(optimizer: Optimizer, state_dict: object) -> None:
-    """Load ``state_dict`` into ``optimizer``, or raise and leave it as it is."""
+def load(optimizer: Optimizer, state_dict: object, params: object = None) -> None:
+    """Load ``state_dict`` into ``optimizer``, or raise and leave it as it is.
+
+    params: values of the parameters by their keys, or None to leave them alone.
+    """
+    if is_pytorchs(state_dict):
+        state_dict = as_ours(optimizer, cast(Mapping[str, Any], state_dict))
     _require_equal("rule", _entry("", state_dict, "rule"), type(optimizer).__name__)
     step_count = _count("step_count", _entry("", state_dict, "step_count"))
     skipped_steps = _count("skipped_steps", _entry("", state_dict, "skipped_steps"))
@@ -42,6 +48,8 @@ def load(optimizer: Optimizer, state_dict: object) -> None:
             is_scalar = name == optimizer.saved_scalar
             value = _value(f"{name} of parameter {key!r}", saved[name], array, is_scalar)
             writes.append((array, value))
+    if params is not None:
+        writes += _parameters(groups, params)
 
     _load_schedules(groups, saved_groups)
     for array, value in writes:
@@ -63,6 +71,16 @@ def _sums(optimizer: Optimizer, saved: object) -> dict[int | str, Array]:
         own[...] = _value(f"accumulated of parameter {key!r}", value, own, False)
         sums[key] = own
     return sums
+
+
+def _parameters(groups: list[ParamGroup], saved: object) -> list[tuple[Array, Any]]:
+    """Return the parameters, each with what is to be written into it."""
+    own = {key: w for group in groups for key, w in group.arrays.items()}
+    _require_keys("parameters", saved, list(own))
+    for key, w in own.items():
+        require_parameter(f"parameter {key!r}", w)
+    values: Any = saved
+    return [(w, _value(f"parameter {key!r}", values[key], w, False)) for key, w in own.items()]
 
 
 def _require_equal(what: str, saved: object, own: object) -> None:

@@ -1,34 +1,51 @@
-"""Nested dicts of arrays and plain values as a file: .npz, without pickle, replaced atomically."""
+"""Nested dicts of arrays and plain values as a file, without pickle, replaced atomically.
+
+A path that ends in .safetensors is written in that format, with the extra ``checkpoint`` installed,
+any other as NumPy's .npz; `read` tells them apart by what is in the file.  Either holds the arrays
+under readable names and, as JSON, everything else.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import glob
+import importlib
 import json
 import os
 import secrets
-import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from fastopt._arrays import Array
 from fastopt._errors import FastoptError
 
+VERSION = 1  # of the layout; a file of a later one is refused
+
+PathLike = str | os.PathLike[str]
+
 _PLAIN = "plain"  # the entry with all that is no array, as JSON
-_ARRAY, _TUPLE = "__array__", "__tuple__"  # what stands there for what JSON has not
+_RESERVED = {_PLAIN, "file", "allow_pickle", "__metadata__"}  # numpy.savez and safetensors use them
+# What stands in the JSON for what it has not: arrays, of dtypes of others too, tuples and
+# mappings whose keys are not all text.
+_ARRAY, _BITS, _TUPLE, _ITEMS = "__array__", "__bits__", "__tuple__", "__items__"
+_MARKS = ({_ARRAY}, {_ARRAY, _BITS}, {_TUPLE}, {_ITEMS})
 
 
-def write(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Write a file that `read` and ``numpy.load`` read, or leave the one that was there."""
-    arrays: dict[str, Any] = {}
-    plain = json.dumps(_without_arrays(content, "", arrays))
+def write(path: PathLike, kind: str, content: Mapping[str, Any]) -> None:
+    """Write a file that `read` reads, or leave the one that was there."""
+    arrays: dict[str, Array] = {}
+    inner = _without_arrays(content, "", arrays)
+    plain = json.dumps({"fastopt": VERSION, "kind": kind, "content": inner})
     target = Path(path)
+    save = _save_safetensors if target.suffix == ".safetensors" else _save_npz
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:
-            np.savez(file, allow_pickle=False, **{_PLAIN: np.array(plain)}, **arrays)
+            save(file, plain, arrays)
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
@@ -38,40 +55,137 @@ def write(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
         raise
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what `write` was given, tuples as tuples."""
+def read(path: PathLike, kind: str) -> dict[str, Any]:
+    """Return what `write` was given, tuples as tuples.
+
+    Raises
+    ------
+    FastoptError
+        A damaged or foreign file, or one of another kind or of a later version.
+    OSError
+        A file that can not be opened.
+    """
+    with open(path, "rb") as opened:
+        is_zip = opened.read(2) == b"PK"
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            entries = {name: file[name] for name in file.files}
-        plain = json.loads(str(entries.pop(_PLAIN)))
-        content: dict[str, Any] = _with_arrays(plain, entries)
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        text, arrays = (_load_npz if is_zip else _load_safetensors)(path)
+        plain = json.loads(text)
+        found = plain["fastopt"], plain["kind"]
+        content = _with_arrays(plain["content"], arrays) if found == (VERSION, kind) else None
+    except FastoptError:
+        raise
+    except Exception as error:  # damage can make zipfile raise next to anything
         raise FastoptError(f"{os.fspath(path)!r} is no file of fastopt, or damaged") from error
-    return content
+    if content is None:
+        raise FastoptError(
+            f"{os.fspath(path)!r} holds {found[1]!r} in version {found[0]!r}; "
+            f"{kind!r} in version {VERSION} is needed"
+        )
+    return dict(content)
 
 
-def _without_arrays(value: Any, name: str, arrays: dict[str, Any]) -> Any:
+def remove_leftovers(path: PathLike) -> None:
+    """Delete what processes have left that were killed in `write`."""
+    target = Path(path)
+    for part in target.parent.glob(f"{glob.escape(target.name)}.????????.part"):
+        part.unlink(missing_ok=True)
+
+
+def _save_npz(file: BinaryIO, plain: str, arrays: Mapping[str, Array]) -> None:
+    np.savez(file, allow_pickle=False, **{_PLAIN: np.array(plain)}, **arrays)
+
+
+def _load_npz(path: PathLike) -> tuple[str, dict[str, Array]]:
+    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    return str(arrays.pop(_PLAIN)), arrays
+
+
+def _save_safetensors(file: BinaryIO, plain: str, arrays: Mapping[str, Array]) -> None:
+    # The format has no sums of its own to tell damage by.
+    metadata = {_PLAIN: plain, "crc32": str(_crc32(plain, arrays))}
+    in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    file.write(_safetensors("write a .safetensors file").numpy.save(in_order, metadata))
+
+
+def _load_safetensors(path: PathLike) -> tuple[str, dict[str, Array]]:
+    library = _safetensors(f"read {os.fspath(path)!r}, unless it is damaged,")
+    try:
+        with library.safe_open(path, "np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except library.SafetensorError as error:
+        raise ValueError from error
+    if metadata["crc32"] != str(_crc32(metadata[_PLAIN], arrays)):
+        raise ValueError
+    return metadata[_PLAIN], arrays
+
+
+def _safetensors(to: str) -> Any:
+    try:
+        importlib.import_module("safetensors.numpy")
+        return importlib.import_module("safetensors")
+    except ImportError as error:
+        raise FastoptError(
+            f"to {to} safetensors is needed: pip install 'fastopt[checkpoint]'"
+        ) from error
+
+
+def _crc32(plain: str, arrays: Mapping[str, Array]) -> int:
+    total = zlib.crc32(plain.encode())
+    for name in sorted(arrays):
+        total = zlib.crc32(arrays[name].tobytes(), total)
+    return total
+
+
+def _without_arrays(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     """Return what JSON can hold, the arrays put aside."""
     if isinstance(value, np.ndarray):
-        arrays[name] = value
-        return {_ARRAY: name}
+        if value.dtype.hasobject:
+            raise TypeError(f"{name} is an array of objects; it can not be saved")
+        free = name if name.isprintable() else "array"
+        while free in arrays or free in _RESERVED:
+            free += "_"
+        if value.dtype.kind != "V":
+            arrays[free] = value
+            return {_ARRAY: free}
+        arrays[free] = value.view(f"u{value.dtype.itemsize}")  # bfloat16, which NumPy cannot save
+        return {_ARRAY: free, _BITS: value.dtype.name}
     if isinstance(value, Mapping):
-        return {
-            k: _without_arrays(v, f"{name}.{k}" if name else k, arrays) for k, v in value.items()
+        inner = {
+            key: _without_arrays(v, f"{name}.{key}" if name else str(key), arrays)
+            for key, v in value.items()
         }
+        if all(isinstance(key, str) for key in inner) and inner.keys() not in _MARKS:
+            return inner
+        return {_ITEMS: [[_without_arrays(key, "", arrays), v] for key, v in inner.items()]}
     if isinstance(value, (tuple, list)):
-        inner = [_without_arrays(v, f"{name}.{i}", arrays) for i, v in enumerate(value)]
-        return {_TUPLE: inner} if isinstance(value, tuple) else inner
+        inner_list = [_without_arrays(v, f"{name}.{i}", arrays) for i, v in enumerate(value)]
+        return {_TUPLE: inner_list} if isinstance(value, tuple) else inner_list
     return value
 
 
-def _with_arrays(value: Any, arrays: Mapping[str, Any]) -> Any:
+def _with_arrays(value: Any, arrays: Mapping[str, Array]) -> Any:
     if isinstance(value, list):
         return [_with_arrays(inner, arrays) for inner in value]
     if not isinstance(value, dict):
         return value
-    if set(value) == {_ARRAY}:
+    if value.keys() == {_ARRAY}:
         return arrays[value[_ARRAY]]
-    if set(value) == {_TUPLE}:
+    if value.keys() == {_ARRAY, _BITS}:
+        return arrays[value[_ARRAY]].view(_named(value[_BITS]))
+    if value.keys() == {_TUPLE}:
         return tuple(_with_arrays(inner, arrays) for inner in value[_TUPLE])
+    if value.keys() == {_ITEMS}:
+        return {
+            _with_arrays(key, arrays): _with_arrays(inner, arrays) for key, inner in value[_ITEMS]
+        }
     return {key: _with_arrays(inner, arrays) for key, inner in value.items()}
+
+
+def _named(name: str) -> Any:
+    """Return a dtype that is not NumPy's own."""
+    try:
+        return np.dtype(getattr(importlib.import_module("ml_dtypes"), name))
+    except ImportError as error:
+        raise FastoptError(f"to read arrays of {name} ml_dtypes is needed") from error

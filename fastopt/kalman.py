@@ -816,13 +816,13 @@ class KalmanSGD:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write options and state to a file that `load` and ``numpy.load`` read."""
-        checkpoint.write(path, self.__getstate__())
+        checkpoint.write(path, "KalmanSGD", self.__getstate__())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KalmanSGD:
         """Return the filter that `save` wrote."""
         made = cls.__new__(cls)
-        made.__setstate__(checkpoint.read(path))
+        made.__setstate__(checkpoint.read(path, "KalmanSGD"))
         return made
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -576,6 +577,11 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned, from an optimizer of the same class and shapes.
 
+        Or what that of torch.optim's class of the same name returned: its tensors become state,
+        its options options (``foreach`` and the like are left out).  Parameters correspond in their
+        order.  Options that PyTorch lacks take its formula; a schedule of this optimizer goes on,
+        from the largest ``step`` there is (PyTorch's SGD counts none).
+
         Raises
         ------
         FastoptError
@@ -587,6 +593,70 @@ class Optimizer:
         self._plan.require_idle()
         load(self, state_dict)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters and `state_dict` to a file, for `load`; see `fastopt.checkpoint`.
+
+        A file that was there is replaced in one instant: whoever reads it, even after a crash,
+        finds the old one or the new one, whole.
+
+        Parameters
+        ----------
+        path
+            Written as .safetensors if that is how it ends (``pip install 'fastopt[checkpoint]'``),
+            else as NumPy's .npz.  Nothing in it is a pickle.
+
+        Raises
+        ------
+        FastoptError, OSError
+            Inside `extrapolated`, without the package named above, or where the file system
+            refuses.
+
+        Examples
+        --------
+        >>> import numpy as np, fastopt
+        >>> w = np.ones(3)
+        >>> opt = fastopt.Adam(w, lr=0.1)
+        >>> opt.step(np.ones(3))
+        >>> opt.save("adam.npz")
+        >>> other = np.zeros(3)
+        >>> resumed = fastopt.Adam(other)
+        >>> resumed.load("adam.npz")
+        >>> resumed.step(np.ones(3)), opt.step(np.ones(3))
+        (None, None)
+        >>> bool((other == w).all()), resumed.lr
+        (True, 0.1)
+        """
+        from fastopt import checkpoint
+
+        self._require_own_parameters()
+        arrays = {key: w for group in self.param_groups for key, w in group.arrays.items()}
+        content = {"params": arrays, "optimizer": self.state_dict()}
+        checkpoint.write(path, "optimizer", content)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take over what `save` wrote: parameters, in place, state, options and steps, to the bit.
+
+        The optimizer must be of the same class, with parameters of the same shapes and dtypes in
+        the same groups; options are those of the file then, as after `load_state_dict`.
+
+        Raises
+        ------
+        FastoptError, OSError
+            A damaged or foreign file, or one of another optimizer.  Parameters and optimizer are
+            unchanged then.
+        """
+        from fastopt import checkpoint
+        from fastopt._loading import load
+
+        self._require_own_parameters()
+        saved = checkpoint.read(path, "optimizer")
+        load(self, saved["optimizer"], saved["params"])
+
+    def _require_own_parameters(self) -> None:
+        self._plan.require_idle()
+        if self._extrapolating:
+            raise FastoptError("inside extrapolated() the parameters are not the optimizer's own")
+
     def loaded(self, step_count: int, skipped_steps: int, sums: dict[int | str, Array]) -> None:
         """Go on from what has been loaded; gradients taken before are of other parameters."""
         self._plan.step_count, self._plan.skipped_steps = step_count, skipped_steps
@@ -595,9 +665,7 @@ class Optimizer:
         self.options_changed = True
 
     def __getstate__(self) -> dict[str, Any]:
-        self._plan.require_idle()
-        if self._extrapolating:
-            raise FastoptError("inside extrapolated() the parameters are not the optimizer's own")
+        self._require_own_parameters()
         return {
             "defaults": self._defaults,
             "n_threads": self._n_threads,

@@ -1,7 +1,13 @@
 """Saved files: what is read is what was written, and nothing is ever half written."""
 
+import json
+import sys
+
+import ml_dtypes
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from support import bits
 
 from fastopt import checkpoint
@@ -9,45 +15,123 @@ from fastopt._errors import FastoptError
 
 CONTENT = {
     "options": {"lr": 0.1, "betas": (0.9, (0.5, None)), "bound": float("inf"), "names": ["a"]},
-    "arrays": [np.arange(3.0), {"x": np.float32([[1, 2]])}],
+    "arrays": [np.arange(3.0), {"x": np.float32([[1, 2]])}, np.array(np.nan), np.zeros((0, 2))],
+    "fortran": np.arange(6.0).reshape(2, 3).T,
+    "half": np.arange(3.0).astype(np.float16),
+    "bfloat16": np.array([[1.5, -2.0], [np.inf, 3e38]], ml_dtypes.bfloat16),
+    "by index": {0: {"step": 3, "sum": np.ones(2)}, ("a", 1): {}},
+    # Names that mean something to the formats, and two that could be taken for one another.
+    "file": np.ones(1),
+    "plain": np.zeros(1),
+    "__metadata__": np.ones(2),
+    "marks": [{"__array__": "file"}, {"__array__": np.ones(3), "__bits__": "x"}, {"__items__": []}],
+    "a": {"b": np.ones(3), "b/c\n": np.zeros(3)},
+    "a.b": np.zeros(3),
     "empty": {},
     "flag": True,
 }
 
 
-def test_what_is_read_was_written(tmp_path):
-    path = tmp_path / "x.npz"
-    checkpoint.write(path, CONTENT)
-    found = checkpoint.read(path)
+@pytest.fixture(params=["x.npz", "x.safetensors"])
+def path(request, tmp_path):
+    return tmp_path / request.param
+
+
+def test_what_is_read_was_written(path):
+    checkpoint.write(path, "test", CONTENT)
+    found = checkpoint.read(path, "test")
     assert bits(found) == bits(CONTENT)
     assert found["options"] == CONTENT["options"]
-    assert [file.name for file in tmp_path.iterdir()] == ["x.npz"]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    moved = path.rename(path.parent / "another.name")
+    assert bits(checkpoint.read(moved, "test")) == bits(CONTENT)
 
 
-def test_a_failed_write_leaves_the_file(tmp_path):
-    path = tmp_path / "x.npz"
-    checkpoint.write(path, CONTENT)
+def test_the_files_are_of_the_formats_that_their_names_say(tmp_path):
+    content = {"w": np.arange(3.0), "lr": 0.5}
+    for name in ("x.npz", "x.safetensors"):
+        checkpoint.write(tmp_path / name, "test", content)
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
+        assert file["w"].tolist() == [0.0, 1.0, 2.0]
+        assert json.loads(str(file["plain"]))["content"]["lr"] == 0.5
+    with safe_open(tmp_path / "x.safetensors", "np") as file:
+        assert file.get_tensor("w").tolist() == [0.0, 1.0, 2.0]
+        assert json.loads(file.metadata()["plain"])["content"]["lr"] == 0.5
+
+
+def test_a_failed_write_leaves_the_file(path):
+    checkpoint.write(path, "test", CONTENT)
     before = path.read_bytes()
     for bad in ({"x": {1, 2}}, {"x": np.array([object()])}):
-        with pytest.raises((TypeError, ValueError)):
-            checkpoint.write(path, bad)
+        with pytest.raises((TypeError, ValueError, KeyError)):
+            checkpoint.write(path, "test", bad)
     assert path.read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(path.parent.iterdir())) == 1
 
 
-def test_damaged_and_foreign_files_are_refused(tmp_path):
-    path = tmp_path / "x.npz"
-    checkpoint.write(path, CONTENT)
+def test_damaged_and_foreign_files_are_refused(path):
+    checkpoint.write(path, "test", CONTENT)
     whole = path.read_bytes()
-    foreign = tmp_path / "y.npz"
+    foreign = path.parent / "y.npz"
     np.savez(foreign, a=np.ones(3))
-    np.save(tmp_path / "z.npy", np.ones(3))
+    np.save(path.parent / "z.npy", np.ones(3))
+    save_file({"a": np.ones(3)}, path.parent / "w.safetensors")
     for damaged in (b"", b"text", whole[: len(whole) // 2], whole[:-30]):
         path.write_bytes(damaged)
         with pytest.raises(FastoptError, match="damaged"):
-            checkpoint.read(path)
-    for other in (foreign, tmp_path / "z.npy"):
+            checkpoint.read(path, "test")
+    for other in ("y.npz", "z.npy", "w.safetensors"):
         with pytest.raises(FastoptError, match="damaged"):
-            checkpoint.read(other)
+            checkpoint.read(path.parent / other, "test")
     with pytest.raises(FileNotFoundError):
-        checkpoint.read(tmp_path / "absent")
+        checkpoint.read(path.parent / "absent", "test")
+
+
+def test_no_byte_can_change_unnoticed(path):
+    """Or it means nothing, as the dates in a zip."""
+    content = {"w": np.arange(3.0), "lr": 0.5}
+    checkpoint.write(path, "test", content)
+    whole, refused = path.read_bytes(), 0
+    for at in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0x15
+        path.write_bytes(damaged)
+        try:
+            assert bits(checkpoint.read(path, "test")) == bits(content)
+        except FastoptError:
+            refused += 1
+    assert refused > len(whole) / 6
+
+
+def test_another_kind_or_a_later_version_is_refused(path, monkeypatch):
+    checkpoint.write(path, "test", CONTENT)
+    with pytest.raises(FastoptError, match="holds 'test' in version 1; 'other' in version 1"):
+        checkpoint.read(path, "other")
+    monkeypatch.setattr(checkpoint, "VERSION", 2)
+    with pytest.raises(FastoptError, match="version 1; 'test' in version 2"):
+        checkpoint.read(path, "test")
+
+
+def test_without_safetensors_the_error_says_what_to_install(tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    checkpoint.write(path, "test", {})
+    before = path.read_bytes()
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(FastoptError, match=r"pip install 'fastopt\[checkpoint\]'"):
+        checkpoint.write(path, "test", {"a": 1})
+    with pytest.raises(FastoptError, match=r"pip install 'fastopt\[checkpoint\]'"):
+        checkpoint.read(path, "test")
+    assert path.read_bytes() == before
+    checkpoint.write(tmp_path / "x.npz", "test", {"a": 1})
+    assert checkpoint.read(tmp_path / "x.npz", "test") == {"a": 1}
+
+
+def test_leftovers_of_killed_writers_are_removed(tmp_path):
+    path = tmp_path / "x[1].npz"
+    checkpoint.write(path, "test", {})
+    for name in ("x[1].npz.0123abcd.part", "x1.npz.0123abcd.part", "x[1].npz.part"):
+        (tmp_path / name).write_bytes(b"")
+    checkpoint.remove_leftovers(path)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "x[1].npz", "x1.npz.0123abcd.part", "x[1].npz.part",
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""state_dict, pickle and deepcopy: going on to the bit, and refusing damage without a trace."""
+"""state_dict, save, pickle, deepcopy: going on to the bit, refusing damage without a trace."""
 
 import copy
 import pickle
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support import RULES, arrays, bits, everything, make, unchanged
 
-from fastopt import SGD, Adam, AdamW, FastoptError, NAdam, RMSprop
+from fastopt import SGD, Adam, AdamW, FastoptError, KalmanSGD, NAdam, RMSprop
 from fastopt.schedules import ReduceOnPlateau, cosine, exponential
 
 SHAPES = {"a": (2, 3), "b": (), "c": (4,), "d": (0, 2)}
@@ -61,13 +61,22 @@ def through_state_dict(opt, rule, named):
     return made
 
 
+def through_file(opt, rule, named, path):
+    """Return such an optimizer that took over all of opt's, parameters too, from a file."""
+    made = two_groups(rule, named, lr=0.9, maximize=True)
+    step(made, 9)
+    opt.save(path)
+    made.load(path)
+    return made
+
+
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("how", ["state_dict", "deepcopy", *PROTOCOLS])
-def test_going_on_is_exact(rule, how, named):
+@pytest.mark.parametrize("how", ["state_dict", "npz", "safetensors", "deepcopy", *PROTOCOLS])
+def test_going_on_is_exact(rule, how, named, tmp_path):
     opt = two_groups(rule, named)
     for t in (1, 2, 3):
         step(opt, t)
@@ -75,6 +84,8 @@ def test_going_on_is_exact(rule, how, named):
     opt.param_groups[0]["lr"] = 0.3
     if how == "state_dict":
         other = through_state_dict(opt, rule, named)
+    elif how in ("npz", "safetensors"):
+        other = through_file(opt, rule, named, tmp_path / f"x.{how}")
     else:
         other = copy.deepcopy(opt) if how == "deepcopy" else pickle.loads(pickle.dumps(opt, how))
     assert type(other) is type(opt)
@@ -354,3 +365,121 @@ def test_when_the_second_schedule_refuses_the_first_is_put_back():
     with unchanged(opt), pytest.raises(FastoptError, match="best"):
         opt.load_state_dict(saved)
     assert opt.lr == 0.2
+
+
+# Files
+
+
+def test_parameters_are_loaded_in_place(tmp_path):
+    (w,), (other,) = arrays((2, 3)), arrays((2, 3), seed=1)
+    opt, view = Adam(other), other.reshape(-1)
+    Adam(w).save(tmp_path / "x.npz")
+    opt.load(tmp_path / "x.npz")
+    assert opt.params is other
+    assert bits(view) == bits(w.reshape(-1))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (arrays(3), r"parameters of group 0: \[0\]"),
+        (arrays(3, 4), r"parameter 1 the shape \(4,\)"),
+        (arrays(3, 3, dtype=np.float32), "the dtype 'float32'"),
+        (dict(zip("ab", arrays(3, 3), strict=True)), r"parameters of group 0: \['a', 'b'\]"),
+    ],
+)
+def test_parameters_of_others_are_refused(params, message, tmp_path):
+    """By SGD, which has no state whose shape could differ."""
+    SGD(params).save(tmp_path / "x.npz")
+    opt = SGD(arrays(3, 3, seed=1))
+    with unchanged(opt), pytest.raises(FastoptError, match=message):
+        opt.load(tmp_path / "x.npz")
+
+
+def test_files_that_can_not_be_loaded_change_nothing(tmp_path):
+    opt = two_groups("nadam")
+    step(opt, 5)
+    other, path = two_groups("nadam", lr=0.5), tmp_path / "x.npz"
+    step(other, 1)
+    other.save(path)
+    whole = path.read_bytes()
+    for damaged in (
+        b"",
+        whole[: len(whole) // 2],
+        whole[:-1],
+        whole.replace(b"exp_avg", b"exp_agv"),
+    ):
+        path.write_bytes(damaged)
+        with unchanged(opt), pytest.raises(FastoptError, match="damaged"):
+            opt.load(path)
+    KalmanSGD(3).save(path)
+    with unchanged(opt), pytest.raises(FastoptError, match="holds 'KalmanSGD'"):
+        opt.load(path)
+    two_groups("adam").save(path)
+    with unchanged(opt), pytest.raises(FastoptError, match="rule 'Adam'"):
+        opt.load(path)
+    with unchanged(opt), pytest.raises(FileNotFoundError):
+        opt.load(tmp_path / "absent.npz")
+    other.save(path)
+    opt.param_groups[1]["params"][0].flags.writeable = False
+    with unchanged(opt), pytest.raises(FastoptError, match="parameter 2 is read-only"):
+        opt.load(path)
+
+
+def test_no_file_of_parameters_at_the_look_ahead_point(tmp_path):
+    opt = SGD(arrays(3), momentum=0.9, nesterov="lookahead", lr_in_buffer=True)
+    opt.save(tmp_path / "x.npz")
+    with opt.extrapolated():
+        for refused in (opt.save, opt.load):
+            with pytest.raises(FastoptError, match="inside extrapolated"):
+                refused(tmp_path / "x.npz")
+
+
+# What only PyTorch's own state dict looks like; tests/peers loads real ones
+
+
+def of_pytorch(**changes):
+    group = {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-8, "weight_decay": 0, "amsgrad": False,
+             "maximize": False, "foreach": None, "params": [0, 1]}  # fmt: skip
+    zeros = {"step": 2.0, "exp_avg": np.zeros(3), "exp_avg_sq": np.ones(3)}
+    return {"state": {0: zeros}, "param_groups": [group], **changes}
+
+
+def test_pytorchs_state_dict_is_loaded():
+    opt = Adam(arrays(3, 3), eps_root=0.5, lr=cosine(0.1, 5))
+    schedule = opt.param_groups[0].schedule
+    opt.load_state_dict(of_pytorch())
+    assert opt.step_count == opt.state[0]["step"] == 2
+    assert opt.state[1]["step"] == 0
+    assert opt.state[0]["exp_avg_sq"].tolist() == [1.0] * 3
+    (group,) = opt.param_groups
+    assert (group["betas"], group["eps_root"]) == ((0.8, 0.9), 0.0)
+    assert group.schedule is schedule
+    assert opt.lr == schedule(3)
+
+
+GROUP_OF = of_pytorch()["param_groups"][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"state": None}, "the state None; a dict"),
+        ({"state": {0: 5}}, "for parameter 0 the state 5"),
+        ({"state": {0: {"step": 1.0, "sum": np.zeros(3)}}}, "for parameter 0.*'sum'.*'exp_avg'"),
+        ({"state": {0: {"exp_avg": np.zeros(3), "exp_avg_sq": np.zeros(4)}}}, r"shape \(4,\)"),
+        ({"state": {0: {"step": 1.5, "exp_avg": np.zeros(3)}}}, r"step of parameter 0 is 1\.5"),
+        ({"param_groups": []}, "groups: 0; this optimizer has 1"),
+        ({"param_groups": 3}, "groups: 3"),
+        ({"param_groups": [None]}, "parameters of group 0: None"),
+        ({"param_groups": [{**GROUP_OF, "params": [0]}]}, r"parameters of group 0: \[0\]"),
+        ({"param_groups": [{**GROUP_OF, "momentum": 0.9}]}, "'momentum' in group 0; Adam has no"),
+        ({"param_groups": [{**GROUP_OF, "betas": (0.9, 1.5)}]}, r"betas of group 0\[1\] is 1\.5"),
+        ({"param_groups": [{**GROUP_OF, "amsgrad": True}]}, "rule 'adam_amsgrad'"),
+    ],
+)
+def test_pytorchs_state_dict_of_another_optimizer_is_refused(changes, message):
+    opt = Adam(arrays(3, 3))
+    opt.step(arrays(3, 3))
+    with unchanged(opt), pytest.raises(FastoptError, match=message):
+        opt.load_state_dict(of_pytorch(**changes))

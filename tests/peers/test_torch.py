@@ -1,8 +1,9 @@
-"""Every step of every rule against torch.optim, in float64."""
+"""Every step of every rule against torch.optim, in float64, and going on from its state dict."""
 
+import numpy as np
 import pytest
 import torch
-from peers.side_by_side import START, assert_same_path
+from peers.side_by_side import FALL, GRADS, START, assert_same_path
 
 import fastopt
 
@@ -98,3 +99,55 @@ def test_nadam_is_exact_where_torch_is(options):
 )
 def test_names_that_torch_has_as_options(name, torch_class, torch_options):
     compare(name, torch_class, {}, torch_options, 1e-13)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), CASES, ids=[f"{name}-{'-'.join(options)}" for name, options in CASES]
+)
+def test_going_on_from_torchs_state_dict(name, options):
+    """After 5 steps of torch's, of two tensors in two groups, one of them without a gradient."""
+    theirs = [torch.tensor(START.copy()), torch.tensor(START[0].copy()), torch.ones(2)]
+    groups = [{"params": theirs[:2]}, {"params": theirs[2:], "weight_decay": 0.2}]
+    peer = getattr(torch.optim, name)(groups, **options)
+    rate = peer.param_groups[0]["lr"]
+
+    def peer_step(g, fall):
+        for group in peer.param_groups:
+            group["lr"] = rate * fall
+        theirs[0].grad, theirs[1].grad = torch.tensor(g), torch.tensor(g[1])
+        peer.step()
+
+    for g, fall in zip(GRADS[:5], FALL[:5], strict=True):
+        peer_step(g, fall)
+    ours = [w.numpy().copy() for w in theirs]
+    opt = getattr(fastopt, name)(
+        [{"params": ours[:2]}, {"params": ours[2:]}],
+        **{key: options[key] for key in ("momentum", "centered", "amsgrad") if key in options},
+    )
+    opt.load_state_dict(peer.state_dict())
+    assert opt.lr == rate * FALL[4]
+    assert opt.param_groups[1]["weight_decay"] == 0.2
+    if name != "SGD":
+        assert opt.step_count == 5
+    # torch keeps NAdam's product of the mu in its default dtype, float32.
+    tolerance = 1e-8 if name == "NAdam" else 1e-13
+    for t, (g, fall) in enumerate(zip(GRADS[5:], FALL[5:], strict=True), 6):
+        opt.lr = rate * fall
+        opt.step([g, g[1].copy(), None])
+        peer_step(g, fall)
+        for mine, other in zip(ours, theirs, strict=True):
+            worst = np.abs(mine - other.numpy()).max()
+            assert worst <= tolerance, f"step {t}: differs by {worst:.2g}"
+    assert np.abs(ours[0] - START).max() > 100 * tolerance
+
+
+def test_torchs_state_of_low_precision_or_another_dtype_is_refused_by_name():
+    for dtype, message in ((torch.bfloat16, "exp_avg.*BFloat16"), (torch.float32, "'float32'")):
+        w = torch.ones(3, dtype=dtype)
+        peer = torch.optim.Adam([w])
+        w.grad = torch.ones(3, dtype=dtype)
+        peer.step()
+        opt = fastopt.Adam([np.ones(3)])
+        with pytest.raises(fastopt.FastoptError, match=message):
+            opt.load_state_dict(peer.state_dict())
+        assert opt.step_count == 0
