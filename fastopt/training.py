@@ -7,7 +7,7 @@ import numbers
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from functools import partial
 from types import FrameType
@@ -20,6 +20,7 @@ from fastopt._arrays import Array, refuse_masked, require_parameter
 from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
 from fastopt._groups import Schedule
+from fastopt._resuming import RunFile, Spec, asked_for
 from fastopt.batching import Batches
 from fastopt.conventions import create
 from fastopt.optimizer import Grads, Optimizer, Params
@@ -48,6 +49,7 @@ def minimize(
     tol: float | None = None,
     patience: int | None = None,
     convention: str = "torch",
+    checkpoint: Spec | None = None,
     callback: Callback | None = None,
     progress: bool | Callback | None = None,
     seed: int | None = None,
@@ -89,6 +91,11 @@ def minimize(
     convention : {"torch", "keras", "optax", "dl4j", "textbook"}
         Whose formula and defaults: see `fastopt.create`. Where the rule takes its gradients at
         the look-ahead point (the textbook's Nesterov), so does this.
+    checkpoint : path, or (path, seconds), optional
+        A file from which a later call of the same arguments goes on, to the bit, whatever has
+        ended this one, ``kill -9`` included. It is replaced, atomically, at the end of every
+        epoch, or with `seconds` after the first step that ends so long after the last time,
+        in mid-epoch too; and at the end. See the notes.
     callback : callable, optional
         Called after each epoch with an `OptimizeResult` of the run so far: x, fun, jac, nit, nfev
         and history, the live ones (copy what you keep). It stops the run by returning a true
@@ -139,6 +146,17 @@ def minimize(
     given has then handed out the batches of those steps alone. This holds for the main thread
     and Python's own handler of SIGINT; another is left in place.
 
+    **Checkpoints.** The file holds parameters, optimizer, position in the data, history and what
+    `tol` and `schedule` have counted; `fastopt.checkpoint` says in which format. Where it exists,
+    x0 gives the structure alone, and the run goes on: it ends with the bits, counts and history
+    (but for seconds) of one that was never stopped, if `fun` depends on its arguments alone.
+    Structure, shapes and dtypes, method and options, schedule, tol, patience, batch size and a
+    given seed must be those of the file; the values of `data` are not looked at. `epochs` and
+    `max_steps` may differ: they count from the first start. So the same call again returns at
+    once with the same result, one with a larger budget goes on, and the file is left for you to
+    delete. Epochs that had ended after the last writing are run again, and `callback` hears of
+    them again. Without data every step is an epoch: give `seconds`, unless `fun` is slow.
+
     Examples
     --------
     >>> import numpy as np
@@ -165,6 +183,15 @@ def minimize(
     ... )
     >>> print(result.x["w"].round(3), result.x["b"].round(3), result.nit)
     [ 2. -1.] 3.0 300
+
+    Going on:
+
+    >>> data = {"data": (X, y), "batch_size": 20, "seed": 0}
+    >>> first = minimize(squared, start, **data, epochs=3, checkpoint="run.npz")
+    >>> both = minimize(squared, start, **data, epochs=5, checkpoint="run.npz")
+    >>> whole = minimize(squared, start, **data, epochs=5)
+    >>> bool((both.x["w"] == whole.x["w"]).all()), both.nit, len(both.history["loss"])
+    (True, 50, 5)
     """
     for name, function in (("fun", fun), ("callback", callback), ("progress", progress)):
         left_out = name != "fun" and (function is None or function is False)
@@ -184,10 +211,16 @@ def minimize(
     line = _Line(epochs) if progress is True else None
     show = line if isinstance(progress, bool) else progress
     with _Interrupts() as interrupts:
-        run = _Run(fun, x, optimizer, batches, interrupts)
+        run = Run(fun, x, optimizer, batches, tolerance, interrupts)
+        if checkpoint is not None:
+            run.file = RunFile(checkpoint, run, asked_for(run))
         watch = None if show is None and callback is None else partial(_watch, show, callback)
         try:
-            status = _go(run, watch, tolerance, most_epochs, most_steps)
+            try:
+                status = _go(run, watch, most_epochs, most_steps)
+            finally:
+                if run.file:
+                    run.file.write()
             if batches is None:
                 run.loss, run.grad = run.evaluate(())
             interrupts.check()
@@ -223,29 +256,29 @@ def _watch(show: Callback | None, callback: Callback | None, state: OptimizeResu
         return True
 
 
-def _go(
-    run: _Run,
-    watch: Callback | None,
-    tolerance: _Tolerance,
-    most_epochs: float,
-    most_steps: float,
-) -> int:
+def _go(run: Run, watch: Callback | None, most_epochs: float, most_steps: float) -> int:
     """Take steps until something ends the run; return the status that says what."""
     report = getattr(run.optimizer.param_groups[0].schedule, "report", None)
+    stopped = cut = False
     while True:
-        whole = run.epoch(most_steps - run.nit)
-        if whole and report:
-            report(run.loss)
-        stopped = watch is not None and run.interrupts.let(watch, run.state())
-        if whole and tolerance.met(run.loss):
+        if run.tolerance.is_met:
             return MET
         if stopped:
             return STOPPED
-        if run.nit >= most_steps or len(run.history["loss"]) >= most_epochs:
+        over = run.nit >= most_steps or run.n_epochs >= most_epochs
+        if cut or (over and not run.steps):  # steps: a file's, of an epoch that has to be closed
             return USED_UP
+        cut = not run.epoch(0 if over else most_steps - run.nit)
+        if not cut:
+            run.tolerance.count(run.loss)
+            if report:
+                report(run.loss)
+            if run.file:
+                run.file.epoch_done()
+        stopped = watch is not None and run.interrupts.let(watch, run.state())
 
 
-class _Run:
+class Run:
     """The steps of a run, and what they have come to so far."""
 
     def __init__(
@@ -254,43 +287,62 @@ class _Run:
         x: Params,
         optimizer: Optimizer,
         batches: Batches | None,
+        tolerance: _Tolerance,
         interrupts: _Interrupts,
     ) -> None:
         self.fun, self.x, self.optimizer = fun, x, optimizer
-        self.batches, self.interrupts = batches, interrupts
-        self.nit = self.nfev = 0
+        self.batches, self.tolerance, self.interrupts = batches, tolerance, interrupts
+        self.file: RunFile | None = None
+        self.nit = self.nfev = self.n_epochs = 0
         self.loss = math.nan
         self.grad: Grads = None
         self.seconds = 0.0
         self.history: dict[str, list[float]] = {"loss": [], "lr": [], "seconds": []}
+        # Of the epoch in progress: its first learning rate, sums over its batches.
+        self.steps, self.lr, self.total, self.weight = 0, math.nan, 0.0, 0.0
 
     def epoch(self, most_steps: float) -> bool:
-        """Take the steps of an epoch, at most so many; say whether it is complete now."""
-        began = time.perf_counter()
-        lr = self.optimizer.lr
+        """Go on with an epoch, by at most so many steps; say whether it is complete now."""
         data = self.batches
         epoch = iter([()]) if data is None else iter(data)
         full = 1 if data is None else min(data.batch_size or data.n_rows, data.n_rows)
         before = 0 if data is None else data.epoch * len(data) + data.position
-        steps, total, weight = 0, 0.0, 0.0
+        taken = 0
+        began = time.perf_counter()
         try:
-            while steps < most_steps:
-                batch = self.interrupts.let(next, epoch, None)
-                if batch is None:
-                    break
+            while taken < most_steps and not self._complete():
+                batch = self.interrupts.let(next, epoch)
+                if not self.steps:
+                    self.lr = self.optimizer.lr
                 loss = self.step(batch)
                 share = len(batch[0]) / full if batch else 1.0
-                steps, total, weight = steps + 1, total + share * loss, weight + share
+                taken, self.steps = taken + 1, self.steps + 1
+                self.total, self.weight = self.total + share * loss, self.weight + share
+                now = time.perf_counter()
+                self.seconds, began = self.seconds + now - began, now
+                if self.file:
+                    self.file.step_done()
         finally:
             self.seconds += time.perf_counter() - began
             if data is not None:  # a batch without its step has not been used
-                data.epoch, data.position = divmod(before + steps, len(data))
-            if steps:
-                self.loss = total / weight
-                self.history["loss"].append(self.loss)
-                self.history["lr"].append(lr)
-                self.history["seconds"].append(self.seconds)
-        return data is None or data.position == 0
+                data.epoch, data.position = divmod(before + taken, len(data))
+            if self.steps:
+                self.loss = self.total / self.weight
+                for name, value in (
+                    ("loss", self.loss),
+                    ("lr", self.lr),
+                    ("seconds", self.seconds),
+                ):
+                    self.history[name][self.n_epochs :] = [value]
+        complete = self._complete()
+        if complete:
+            self.n_epochs += 1
+            self.steps, self.lr, self.total, self.weight = 0, math.nan, 0.0, 0.0
+        return complete
+
+    def _complete(self) -> bool:
+        """Say whether the epoch in progress has had its last step."""
+        return self.steps > 0 and (self.batches is None or self.batches.position == 0)
 
     def step(self, batch: tuple[Array, ...]) -> float:
         """Take a step and return the loss before it."""
@@ -326,6 +378,25 @@ class _Run:
             history=self.history,
         )
 
+    def saved(self) -> dict[str, Any]:
+        """Return what `restore` takes; the history is that of complete epochs."""
+        return {
+            "history": {name: values[: self.n_epochs] for name, values in self.history.items()},
+            "grad": _each(_copied, "grad", self.grad),
+            "counts": {name: getattr(self, name) for name in SAVED},
+            "tolerance": (self.tolerance.best, self.tolerance.misses),
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `saved` gave; parameters, optimizer and batches are loaded already."""
+        self.history, self.grad = saved["history"], saved["grad"]
+        for name in SAVED:
+            setattr(self, name, saved["counts"][name])
+        self.tolerance.best, self.tolerance.misses = saved["tolerance"]
+
+
+SAVED = ("nit", "nfev", "n_epochs", "loss", "seconds", "steps", "lr", "total", "weight")
+
 
 class _Tolerance:
     """Counts epochs that improve too little."""
@@ -338,15 +409,19 @@ class _Tolerance:
         self.best = math.inf
         self.misses = 0
 
-    def met(self, loss: float) -> bool:
-        """Take in an epoch's loss; say whether there have been enough that improve too little."""
+    def count(self, loss: float) -> None:
+        """Take in an epoch's loss."""
         if self.tol is None:
-            return False
+            return
         # Before the first finite loss there is no best to be measured by: any such loss improves.
         needed = self.tol * max(1.0, abs(self.best)) if math.isfinite(self.best) else 0.0
         self.misses = 0 if self.best - loss >= needed else self.misses + 1
         if loss < self.best:
             self.best = loss
+
+    @property
+    def is_met(self) -> bool:
+        """Whether there have been enough epochs that improve too little."""
         return self.misses >= self.patience
 
 
