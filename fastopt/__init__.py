@@ -31,6 +31,8 @@ from fastopt.sparse import RowSparse
 
 if _TYPE_CHECKING:
     from fastopt import models, schedules
+    from fastopt._gradcheck import check_grad
+    from fastopt._scipy import scipy_method
     from fastopt.batching import Batches
     from fastopt.conventions import create
     from fastopt.kalman import KalmanSGD
@@ -51,20 +53,24 @@ __all__ = [
     "NAdam",
     "RMSprop",
     "RowSparse",
+    "check_grad",
     "create",
     "minimize",
     "models",
     "schedules",
+    "scipy_method",
 ]
 
 # Loaded on first use, to keep `import fastopt` light: where each name lives.
 _LAZY = {
     "Batches": "fastopt.batching",
     "KalmanSGD": "fastopt.kalman",
+    "check_grad": "fastopt._gradcheck",
     "create": "fastopt.conventions",
     "minimize": "fastopt.training",
     "models": "fastopt.models",
     "schedules": "fastopt.schedules",
+    "scipy_method": "fastopt._scipy",
 }
 
 

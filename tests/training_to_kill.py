@@ -10,7 +10,7 @@ from fastopt import minimize, schedules
 
 def train(steps, checkpoint=None, pause=0.0):
     """Return what a run comes to; large enough for a good part of it to be spent on writing."""
-    X = np.random.default_rng(1).normal(size=(32, 20_000))
+    X = np.random.default_rng(1).normal(size=(32, 5_000))
 
     def distance(x, X):
         time.sleep(pause)
@@ -19,7 +19,7 @@ def train(steps, checkpoint=None, pause=0.0):
 
     schedule = schedules.ReduceOnPlateau(0.1, patience=1)
     return minimize(
-        distance, np.zeros(20_000), X, method="nadam", batch_size=7, seed=5, schedule=schedule,
+        distance, np.zeros(5_000), X, method="nadam", batch_size=7, seed=5, schedule=schedule,
         tol=0.0, patience=10**6, max_steps=steps, checkpoint=checkpoint,
     )  # fmt: skip
 
