@@ -10,6 +10,7 @@ import numpy as np
 from fastopt._arrays import Array
 from fastopt._errors import FastoptError
 from fastopt._groups import ParamGroup
+from fastopt.optimizer import ADDED
 
 if TYPE_CHECKING:
     from fastopt.optimizer import Optimizer
@@ -27,8 +28,9 @@ def as_ours(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> dict[str, An
     """Return PyTorch's state dict in our layout; parameters correspond in their order.
 
     What PyTorch does not say is filled in: an option that it lacks is as our class has it by
-    default, which is PyTorch's formula; a parameter without state has that of the start; and SGD,
-    which counts no steps there, has taken one wherever it has a buffer.
+    default, which is PyTorch's formula; a parameter without state has that of the start, masters
+    and averages start at their parameters; and SGD, which counts no steps there, has taken one
+    wherever it has a buffer.
     """
     saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
     groups = optimizer.param_groups
@@ -45,11 +47,11 @@ def as_ours(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> dict[str, An
                 f"the state dict has parameters of group {i}: {indices!r}; this optimizer has "
                 f"{list(group.arrays)!r}"
             )
-        for (key, w), index in zip(group.arrays.items(), indices, strict=True):
+        for key, index in zip(group.arrays, indices, strict=True):
             of_one = saved_state.get(index, {})
             if not isinstance(of_one, Mapping):
                 raise FastoptError(f"the state dict has for parameter {key!r} the state {of_one!r}")
-            state[key] = _state(optimizer, group, key, w, of_one)
+            state[key] = _state(optimizer, group, key, of_one)
     return {
         "rule": type(optimizer).__name__,
         "step_count": max((of_one["step"] for of_one in state.values()), default=0),
@@ -87,21 +89,23 @@ def _group(
 
 
 def _state(
-    optimizer: Optimizer, group: ParamGroup, key: int | str, w: Array, saved: Mapping[str, Any]
+    optimizer: Optimizer, group: ParamGroup, key: int | str, saved: Mapping[str, Any]
 ) -> dict[str, Any]:
+    own, w = optimizer.state[key], group.arrays[key]
+    start = optimizer.initial_state(group.options)
+    fresh: dict[str, Any] = {
+        name: np.full_like(own[name], start.get(name, 0.0)) for name in group.state_names
+    }
+    if optimizer.saved_scalar:
+        fresh[optimizer.saved_scalar] = 1.0
+    added = {name: np.array(w, own[name].dtype) for name in ADDED if name in own}
     saved = {name: value for name, value in saved.items() if value is not None}
-    start, own = optimizer.initial_state(group.options), optimizer.state[key]
-    # A master and an average, which PyTorch has not, begin at the parameter.
-    added = {name: np.array(w, own[name].dtype) for name in ("master", "ema") if name in own}
     if not saved:
-        fresh = {
-            name: np.full(w.shape, start.get(name, 0.0), own[name].dtype)
-            for name in group.state_names
-        }
-        scalar = {optimizer.saved_scalar: 1.0} if optimizer.saved_scalar else {}
-        return {"step": 0, **scalar, **fresh, **added}
+        return {"step": 0, **fresh, **added}
     found = {
-        name: _plain(value) if name in ("step", optimizer.saved_scalar) else _array(name, value)
+        name: _plain(value)
+        if name in ("step", optimizer.saved_scalar)
+        else _array(name, value, own)
         for name, value in saved.items()
     }
     step = found.pop("step", 1)
@@ -119,11 +123,11 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _array(name: str, value: Any) -> Array:
-    """Return a tensor as an array."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    try:
+def _array(name: str, value: Any, own: Mapping[str, Array]) -> Array:
+    """Return a tensor as an array; state of 16 bits, as PyTorch has it, in the dtype of ours."""
+    if not hasattr(value, "detach"):
         return np.asarray(value)
-    except TypeError as error:
-        raise FastoptError(f"{name} in the state dict can not be an array: {error}") from error
+    value = value.detach().cpu()
+    if value.element_size() == 2 and name in own:
+        return np.asarray(value.float()).astype(own[name].dtype)
+    return np.asarray(value)

@@ -108,7 +108,7 @@ def asked_for(run: Run) -> dict[str, Any]:
         ),
         "data": run.batches and [(a.shape[1:], a.dtype.str) for a in run.batches.arrays],
         "method": type(run.optimizer).__name__,
-        "options": group.options,
+        "options": {**group.options, **run.optimizer.extras},
         "schedule": schedule and re.sub(r" at 0x\w+", "", repr(schedule)),  # without addresses
         "tol": run.tolerance.tol,
         "patience": run.tolerance.patience,

@@ -306,6 +306,11 @@ class Optimizer:
         return self._plan.grad_norm
 
     @property
+    def extras(self) -> Mapping[str, Any]:
+        """The options that are the same for all parameters, by name."""
+        return MappingProxyType(self._extras)
+
+    @property
     def grad_scale(self) -> float:
         """What the gradients were multiplied by; may be set at any time between steps."""
         return float(self._extras["grad_scale"])
@@ -637,7 +642,8 @@ class Optimizer:
         """Take over what `save` wrote: parameters, in place, state, options and steps, to the bit.
 
         The optimizer must be of the same class, with parameters of the same shapes and dtypes in
-        the same groups; options are those of the file then, as after `load_state_dict`.
+        the same groups; options are those of the file then, as after `load_state_dict`.  What all
+        parameters share, `seed` and `max_grad_norm` for instance, is as this optimizer was made.
 
         Raises
         ------

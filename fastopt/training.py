@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import numbers
 import signal
@@ -17,13 +18,15 @@ import numpy as np
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
 from fastopt._arrays import Array, refuse_masked, require_parameter
-from fastopt._checks import Whole, at_least_0
+from fastopt._checks import Whole, at_least_0, flag
 from fastopt._errors import FastoptError
 from fastopt._groups import Schedule
+from fastopt._line_search import LineSearch, NoStepError
 from fastopt._resuming import RunFile, Spec, asked_for
 from fastopt.batching import Batches
 from fastopt.conventions import create
 from fastopt.optimizer import Grads, Optimizer, Params
+from fastopt.sparse import RowSparse
 
 __all__ = ["minimize"]
 
@@ -32,7 +35,7 @@ Callback = Callable[[OptimizeResult], object]
 
 EPOCHS = 1000  # where no budget is given
 PATIENCE = 5
-MET, USED_UP, STOPPED, INTERRUPTED = range(4)  # statuses
+MET, USED_UP, STOPPED, INTERRUPTED, NO_STEP = range(5)  # statuses
 
 
 def minimize(
@@ -49,6 +52,7 @@ def minimize(
     tol: float | None = None,
     patience: int | None = None,
     convention: str = "torch",
+    line_search: bool = False,
     checkpoint: Spec | None = None,
     callback: Callback | None = None,
     progress: bool | Callback | None = None,
@@ -91,6 +95,11 @@ def minimize(
     convention : {"torch", "keras", "optax", "dl4j", "textbook"}
         Whose formula and defaults: see `fastopt.create`. Where the rule takes its gradients at
         the look-ahead point (the textbook's Nesterov), so does this.
+    line_search : bool
+        Whether each learning rate is searched for, by ``scipy.optimize.line_search`` along the
+        negative gradient (the strong Wolfe conditions). Only with ``method="gd"`` and full
+        batches, and without lr, schedule, checkpoint and options of a rule. Each step evaluates
+        `fun` a few times, at copies of x. DL4J's LINE_GRADIENT_DESCENT. Default False.
     checkpoint : path, or (path, seconds), optional
         A file from which a later call of the same arguments goes on, to the bit, whatever has
         ended this one, ``kill -9`` included. It is replaced, atomically, at the end of every
@@ -121,7 +130,9 @@ def minimize(
             Steps taken; evaluations of `fun`.
         status, success, message
             0: `tol` is met, a success. 1: a budget is used up, a success if there is no `tol` and
-            `fun` is finite. 2: stopped by `callback`. 3: interrupted (Ctrl-C). Both no success.
+            `fun` is finite. 2: stopped by `callback`. 3: interrupted (Ctrl-C). 4: the line search
+            found no step: x is a minimum to within rounding, or grad is not that of `fun`, see
+            `fastopt.check_grad`. The last three are no success.
         history : dict of lists, an entry an epoch
             "loss", the mean; "lr", that of the epoch's first step; "seconds" since the start,
             without those in `callback` and `progress`.
@@ -204,6 +215,10 @@ def minimize(
     tolerance = _Tolerance(tol, patience)
     x = _each(_start, "x0", x0)
     batches = _batches(data, batch_size, seed)
+    if flag("line_search", line_search):
+        given = {"lr": lr, "schedule": schedule, "checkpoint": checkpoint, **options}
+        _require_searchable(method, batches, given)
+        options = {"lr": 1.0}  # until the search has found one
     optimizer = create(method, x, convention, **_rate(lr, schedule), **options)
     if options.get("maximize"):
         raise FastoptError("maximize=True in minimize(); let fun return -loss and -grad")
@@ -214,6 +229,8 @@ def minimize(
         run = Run(fun, x, optimizer, batches, tolerance, interrupts)
         if checkpoint is not None:
             run.file = RunFile(checkpoint, run, asked_for(run))
+        if line_search:
+            run.search = LineSearch(optimizer, x)
         watch = None if show is None and callback is None else partial(_watch, show, callback)
         try:
             try:
@@ -235,6 +252,7 @@ def minimize(
         USED_UP: f"the budget of {used_up} is used up",
         STOPPED: "stopped by callback",
         INTERRUPTED: "interrupted",
+        NO_STEP: "the line search found no step that lowers the loss as the gradient promises",
     }
     result = run.state()
     result.jac = _each(_copied, "jac", run.grad)
@@ -268,7 +286,10 @@ def _go(run: Run, watch: Callback | None, most_epochs: float, most_steps: float)
         over = run.nit >= most_steps or run.n_epochs >= most_epochs
         if cut or (over and not run.steps):  # steps: a file's, of an epoch that has to be closed
             return USED_UP
-        cut = not run.epoch(0 if over else most_steps - run.nit)
+        try:
+            cut = not run.epoch(0 if over else most_steps - run.nit)
+        except NoStepError:
+            return NO_STEP
         if not cut:
             run.tolerance.count(run.loss)
             if report:
@@ -293,6 +314,7 @@ class Run:
         self.fun, self.x, self.optimizer = fun, x, optimizer
         self.batches, self.tolerance, self.interrupts = batches, tolerance, interrupts
         self.file: RunFile | None = None
+        self.search: LineSearch | None = None
         self.nit = self.nfev = self.n_epochs = 0
         self.loss = math.nan
         self.grad: Grads = None
@@ -312,9 +334,10 @@ class Run:
         try:
             while taken < most_steps and not self._complete():
                 batch = self.interrupts.let(next, epoch)
-                if not self.steps:
-                    self.lr = self.optimizer.lr
+                lr = math.nan if self.steps else self.optimizer.lr
                 loss = self.step(batch)
+                if not self.steps:
+                    self.lr = self.optimizer.lr if self.search else lr
                 share = len(batch[0]) / full if batch else 1.0
                 taken, self.steps = taken + 1, self.steps + 1
                 self.total, self.weight = self.total + share * loss, self.weight + share
@@ -346,6 +369,10 @@ class Run:
 
     def step(self, batch: tuple[Array, ...]) -> float:
         """Take a step and return the loss before it."""
+        if self.search:
+            loss, self.grad = self.search.step(lambda x: self.call(x, batch))
+            self.nit += 1
+            return loss
         ahead = self.optimizer.looks_ahead
         with self.optimizer.extrapolated() if ahead else nullcontext():
             loss, grad = self.evaluate(batch)
@@ -356,15 +383,21 @@ class Run:
 
     def evaluate(self, batch: tuple[Array, ...]) -> tuple[float, Grads]:
         """Return loss and gradients where the parameters are now."""
-        result = self.interrupts.let(self.fun, self.x, *batch)
+        if self.search:
+            return self.search.evaluate(lambda x: self.call(x, batch))
+        return self.call(self.x, batch)
+
+    def call(self, x: Params, batch: tuple[Array, ...]) -> tuple[float, Grads]:
+        """Return what `fun` says of x, checked."""
+        result = self.interrupts.let(self.fun, x, *batch)
         self.nfev += 1
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(f"fun returned {result!r}; a pair (loss, grad) is needed")
         loss, grad = result
         if not (isinstance(loss, numbers.Real) or getattr(loss, "shape", None) == ()):
             raise TypeError(f"fun returned the loss {loss!r}; a number is needed")
-        if grad is self.x:  # of x @ x / 2: the step could not write what it still reads
-            grad = np.copy(self.x)
+        if grad is x:  # of x @ x / 2: the step could not write what it still reads
+            grad = np.copy(x)
         return float(loss), grad
 
     def state(self) -> OptimizeResult:
@@ -382,7 +415,7 @@ class Run:
         """Return what `restore` takes; the history is that of complete epochs."""
         return {
             "history": {name: values[: self.n_epochs] for name, values in self.history.items()},
-            "grad": _each(_copied, "grad", self.grad),
+            "grad": _each(_saved_gradient, "grad", self.grad),
             "counts": {name: getattr(self, name) for name in SAVED},
             "tolerance": (self.tolerance.best, self.tolerance.misses),
         }
@@ -514,13 +547,20 @@ def _start(name: str, value: object) -> Array:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} is a {type(value).__name__}; a numpy.ndarray is needed")
     refuse_masked(name, value)
-    copy = np.array(value, np.float64 if value.dtype.kind in "iu" else None, order="C")
-    require_parameter(name, copy)
-    return copy
+    copied = np.array(value, np.float64 if value.dtype.kind in "iu" else None, order="C")
+    require_parameter(name, copied)
+    return copied
 
 
-def _copied(_name: str, gradient: Any) -> Array | None:
-    return None if gradient is None else np.array(gradient)
+def _copied(_name: str, gradient: Any) -> Any:
+    is_sparse = isinstance(gradient, RowSparse) or hasattr(gradient, "tocsr")
+    return copy.copy(gradient) if gradient is None or is_sparse else np.array(gradient)
+
+
+def _saved_gradient(_name: str, gradient: Any) -> Array | None:
+    """Return what a file can hold of a gradient: not those of rows, which nobody goes on from."""
+    found = _copied(_name, gradient)
+    return found if isinstance(found, np.ndarray) else None
 
 
 def _batches(data: Any, batch_size: int | None, seed: int | None) -> Batches | None:
@@ -537,6 +577,22 @@ def _batches(data: Any, batch_size: int | None, seed: int | None) -> Batches | N
         )
     arrays = data if isinstance(data, tuple) else (data,)
     return Batches(*arrays, batch_size=batch_size, seed=seed, reuse_buffers=True)
+
+
+def _require_searchable(method: str, batches: Batches | None, given: Mapping[str, Any]) -> None:
+    """Refuse what has no meaning beside a line search."""
+    if not isinstance(method, str) or method.lower() != "gd":
+        raise FastoptError(f"method is {method!r} with line_search=True; allowed: 'gd'")
+    if batches is not None and batches.batch_size is not None:
+        raise FastoptError(
+            f"batch_size is {batches.batch_size} with line_search=True; None, the full batch, is "
+            "needed: losses of different rows can not be compared"
+        )
+    for name, value in given.items():
+        if value is not None:
+            raise FastoptError(
+                f"{name} is {value!r} with line_search=True, which has no use for it"
+            )
 
 
 def _rate(lr: float | None, schedule: Schedule | None) -> dict[str, Any]:

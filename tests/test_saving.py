@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import ml_dtypes
 import numpy as np
 import pytest
 from support import RULES, arrays, bits, everything, make, unchanged
@@ -396,6 +397,43 @@ def test_parameters_of_others_are_refused(params, message, tmp_path):
         opt.load(tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_all_that_a_step_may_keep_is_in_the_file(suffix, tmp_path):
+    """Low precision with its masters, averages, sums and rounding; parameters of any layout."""
+
+    def made(seed):
+        (a,), (b,), (c,) = arrays((6, 8), seed=seed), arrays(5, seed=seed + 1), arrays(3)
+        low = a.astype(ml_dtypes.bfloat16)[::2, ::-2].T
+        params = {"low": low, "half": b.astype(np.float16), "wide": c[::-1]}
+        return Adam(
+            params, lr=0.1, master="float32" if seed < 50 else None, rounding="stochastic", seed=7,
+            ema_decay=0.9, state_dtype=None, max_grad_norm=1.0, on_nonfinite="skip",
+        )  # fmt: skip
+
+    def go_on(opt, times):
+        for t in range(times):
+            grads = {key: 0.3 * (t + 1) * np.ones(w.shape) for key, w in opt.params.items()}
+            opt.accumulate(grads)
+            opt.step()
+            opt.step({key: np.full(w.shape, np.nan) for key, w in opt.params.items()})
+        opt.accumulate({key: np.ones(w.shape) for key, w in opt.params.items()})
+
+    opt, other = made(0), made(10)
+    go_on(opt, 3)
+    go_on(other, 1)
+    opt.save(tmp_path / f"x.{suffix}")
+    other.load(tmp_path / f"x.{suffix}")
+    assert everything(other) == everything(opt)
+    assert (other.step_count, other.skipped_steps) == (3, 3)
+    for one in (opt, other):
+        one.step()
+        go_on(one, 2)
+    assert everything(other) == everything(opt)
+    without = made(60)
+    with unchanged(without), pytest.raises(FastoptError, match="'master'"):
+        without.load(tmp_path / f"x.{suffix}")
+
+
 def test_files_that_can_not_be_loaded_change_nothing(tmp_path):
     opt = two_groups("nadam")
     step(opt, 5)
@@ -459,6 +497,16 @@ def test_pytorchs_state_dict_is_loaded():
 
 
 GROUP_OF = of_pytorch()["param_groups"][0]
+
+
+def test_pytorchs_state_dict_beside_a_master_and_an_average():
+    w = np.array([1.5, 2.5, 3.5], ml_dtypes.bfloat16)
+    opt = Adam([w, np.ones(3, np.float32)], master="float32", ema_decay=0.5)
+    w[...] = 4.0
+    single = {"step": 2.0, "exp_avg": np.ones(3, "f4"), "exp_avg_sq": np.ones(3, "f4")}
+    opt.load_state_dict(of_pytorch(state={0: single}))
+    assert opt.state[0]["master"].tolist() == opt.state[0]["ema"].tolist() == [4.0] * 3
+    assert opt.state[0]["exp_avg"].tolist() == [1.0] * 3
 
 
 @pytest.mark.parametrize(
