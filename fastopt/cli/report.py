@@ -31,7 +31,7 @@ def _introduction(problem: Problem, rivals: list[Rival], batch_size: int, seed: 
     return [
         f"{problem.name}: {problem.model.sizes[0]} features, {target}; {n_train:,} training rows, "
         f"{n_held_out:,} held out",
-        f"{problem.description}, {problem.n_parameters:,} parameters, float32",
+        f"{problem.description}, {problem.model.n_params:,} parameters, float32",
         f"{rivals[0].epochs} epochs in batches of {batch_size}{gd}, seed {seed}",
     ]
 

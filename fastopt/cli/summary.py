@@ -39,7 +39,7 @@ def summary(
             "kind": problem.kind,
             "sizes": list(problem.model.sizes),
             "loss": problem.model.loss,
-            "parameters": problem.n_parameters,
+            "parameters": problem.model.n_params,
             "dtype": "float32",
         },
         "settings": settings,
