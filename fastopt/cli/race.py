@@ -58,10 +58,20 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         help="mlp (default; a hidden layer of 64, and classes where the target is text or has at "
         "most 20 values, all whole), or, linear in the features: linear, logistic, poisson",
     )
-    add("--rules", metavar="A,B,...", help="the rules that take part; default: all twelve")
-    add("--epochs", type=_whole(1), default=50, metavar="N", help="passes over the rows (50)")
-    add("--batch-size", type=_whole(1), default=32, metavar="N", help="rows a step (32; gd: all)")
-    add("--lr", type=_rate, metavar="RATE", help="for all rules; default: one for each rule")
+    add(
+        "--rules",
+        metavar="A,B,...",
+        help="the rules that take part; default: all that take less than a minute",
+    )
+    add("--epochs", type=_whole(1), default=25, metavar="N", help="passes over the rows (25)")
+    add(
+        "--batch-size",
+        type=_whole(1),
+        default=32,
+        metavar="N",
+        help="rows a step (32; gd: all, ksgd: 1)",
+    )
+    add("--lr", type=_rate, metavar="RATE", help="for all rules but ksgd; default: one for each")
     add("--seed", type=_whole(0), default=0, metavar="N", help="of split, start and order (0)")
     add("--out", type=Path, default=Path(), metavar="DIR", help="folder of the picture (.)")
     add("--json", action="store_true", help="print one JSON object instead of the table")
@@ -87,17 +97,29 @@ def _race(args: argparse.Namespace) -> int:
     from fastopt.cli.picture import claim, draw
     from fastopt.cli.problem import pose
     from fastopt.cli.report import print_report
-    from fastopt.cli.rivals import RULES, Rival, learning_rate, ranked
+    from fastopt.cli.rivals import (
+        FILTERS,
+        RULES,
+        Rival,
+        batch_size,
+        learning_rate,
+        ranked,
+        takes_long,
+    )
     from fastopt.cli.summary import summary
 
     rules = RULES if args.rules is None else _chosen(args.rules, RULES)
     path = claim(args.out)
     problem = pose(load(args.data, args.target), args.model, args.seed)
+    left_out = []
+    if args.rules is None:
+        left_out = [rule for rule in rules if takes_long(rule, problem, args.epochs)]
+        rules = tuple(rule for rule in rules if rule not in left_out)
     rivals = [
         Rival(
             rule,
-            args.lr or learning_rate(rule, problem.curvature),
-            None if rule == "gd" else args.batch_size,
+            (rule not in FILTERS and args.lr) or learning_rate(rule, problem.curvature),
+            batch_size(rule, args.batch_size),
             args.epochs,
             args.seed,
             problem,
@@ -117,10 +139,12 @@ def _race(args: argparse.Namespace) -> int:
         draw(path, problem, raced)
         if args.json:
             settings = {name: getattr(args, name) for name in _SETTINGS}
-            result = summary(problem, raced, settings, interrupted, str(path))
+            result = summary(problem, raced, left_out, settings, interrupted, str(path))
             print(json.dumps(result, allow_nan=False))
         else:
             print_report(Console(), problem, raced, args.batch_size, args.seed)
+            if left_out:
+                print(f"Left out, as it would take more than a minute: {', '.join(left_out)}.")
             print(f"Picture: {path}")
     if interrupted:
         absent = [rival.rule for rival in rivals if not rival.laps]
