@@ -88,6 +88,17 @@ static void mirror(double *m, int64_t n)
             m[i * n + j] = m[j * n + i];
 }
 
+/* Whether n rows have nothing to say of a block, as of the weights of an idle neuron.
+ */
+static int is_idle(const double *x, int64_t ldx, int64_t size, int n)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t i = 0; i < size; i++)
+            if (x[j * ldx + i] != 0.0)
+                return 0;
+    return 1;
+}
+
 /* U = a M X.  One column needs no BLAS, and blocks are too small for what a call costs.
  */
 static void multiply(fo_decoupled *k, const fo_blas_f64 *blas, double a, double *x,
@@ -101,7 +112,10 @@ static void multiply(fo_decoupled *k, const fo_blas_f64 *blas, double a, double 
                 k->u[j * p + i] = a * m[i] * x[j * ldx + i];
     for (int64_t b = 0; b < k->n_blocks; b++) {
         int size = (int)(k->start[b + 1] - k->start[b]);
-        if (n == 1)
+        if (is_idle(x + k->start[b], ldx, size, n))
+            for (int64_t j = 0; j < n; j++)
+                memset(k->u + j * p + k->start[b], 0, (size_t)size * sizeof *k->u);
+        else if (n == 1)
             multiply_one(m, a, x + k->start[b], k->u + k->start[b], size);
         else
             blas->gemm("N", "N", &size, &n, &size, &a, m, &size, x + k->start[b], &ld,
@@ -146,7 +160,9 @@ static void shrink(fo_decoupled *k, const fo_blas_f64 *blas, double a, const dou
     for (int64_t b = 0; b < k->n_blocks; b++) {
         int size = (int)(k->start[b + 1] - k->start[b]);
         double *v = k->u + k->start[b];
-        if (n == 1) {
+        if (a == 1.0 && is_idle(v, p, size, n)) {
+            /* This block stays as it is. */
+        } else if (n == 1) {
             shrink_one(m, a, v, size);
         } else {
             blas->gemm("N", "T", &size, &size, &n, &minus_one, v, &p, v, &p, &a, m,

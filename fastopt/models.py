@@ -69,6 +69,8 @@ class MLP:
     ----------
     shapes : dict of str to tuple
         The parameters: w1 (sizes[0], sizes[1]), b1 (sizes[1],), w2, b2, ...
+    n_params : int
+        How many numbers they are.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class MLP:
         for layer, (n_in, n_out) in enumerate(pairwise(self.sizes), 1):
             self.shapes[f"w{layer}"] = (n_in, n_out)
             self.shapes[f"b{layer}"] = (n_out,)
+        self.n_params = sum(math.prod(shape) for shape in self.shapes.values())
 
     def __repr__(self) -> str:
         return f"MLP(sizes={self.sizes}, activation={self.activation!r}, loss={self.loss!r})"
@@ -179,6 +182,72 @@ class MLP:
             return math.nan
         return 1.0 - loss.deviance(y, loss.mean(z)) / loss.deviance(y, y.mean(axis=0))
 
+    def mean_and_jacobian(
+        self, params: Mapping[str, Array], X: npt.ArrayLike
+    ) -> tuple[Array, Array]:
+        """Give the mean of y at each row of X and its derivatives by the parameters.
+
+        With `variance`, what `KalmanSGD.update` needs. For "softmax" the derivatives are those of
+        z, whose mean are the probabilities.
+
+        Parameters
+        ----------
+        params : dict
+            As `init` gives it.
+        X : (n, sizes[0]) array
+
+        Returns
+        -------
+        mean : (n, k) array
+        jac : (n, k, n_params) array
+            The parameters in the order of `flatten`.
+
+        Examples
+        --------
+        >>> model = GLM(2, "poisson")
+        >>> mean, jac = model.mean_and_jacobian(model.init(), [[3.0, 5.0]])
+        >>> print(mean, jac, model.variance(mean))
+        [[1.]] [[[3. 5. 1.]]] [[1.]]
+        """
+        X = self._checked(params, X)
+        inputs, z = self._forward(params, X)
+        jac = self._jacobian(params, inputs)
+        mean = _LOSSES[self.loss].mean(z)
+        if self.loss in ("logistic", "poisson"):  # canonical links: d mean / d z is the variance
+            jac *= _LOSSES[self.loss].variance(mean)[:, :, None]
+        return mean, jac
+
+    def variance(self, mean: Array) -> Array | str:
+        """Give the variance of y at a mean, as `KalmanSGD.update` takes it."""
+        return "multinomial" if self.loss == "softmax" else _LOSSES[self.loss].variance(mean)
+
+    def flatten(self, params: Mapping[str, Array]) -> Array:
+        """Give all parameters in a vector of its own: w1 row by row, b1, w2, ..."""
+        return np.concatenate([params[name].ravel() for name in self.shapes])
+
+    def unflatten(self, vector: Array) -> Params:
+        """Give the parameters that such a vector holds, as views of it."""
+        if vector.shape != (self.n_params,):
+            raise FastoptError(f"vector has shape {vector.shape}; ({self.n_params},) is needed")
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes.values()])
+        parts = np.split(vector, ends[:-1])
+        return {
+            name: part.reshape(shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+    def neurons(self) -> list[Array]:
+        """Give the places in `flatten` of each neuron's incoming weights and bias.
+
+        As the `covariance` of a `KalmanSGD` they leave out what neurons have in common.
+        """
+        places = self.unflatten(np.arange(self.n_params))
+        return [
+            np.append(weights, bias)
+            for layer in range(1, len(self.sizes))
+            for weights, bias in zip(places[f"w{layer}"].T, places[f"b{layer}"], strict=True)
+        ]
+
     def _output(self, params: Mapping[str, Array], X: npt.ArrayLike) -> Array:
         return self._forward(params, self._checked(params, X))[1]
 
@@ -205,6 +274,26 @@ class MLP:
                 slope = slope @ params[f"w{layer}"].T
                 slope *= activation_slope(h)
         return {name: grads[name] for name in self.shapes}
+
+    def _jacobian(self, params: Mapping[str, Array], inputs: list[Array]) -> Array:
+        """Give the derivatives of each row's z."""
+        _, activation_slope = _ACTIVATIONS[self.activation]
+        n, k = len(inputs[0]), self.sizes[-1]
+        jac = np.empty((n, k, self.n_params), inputs[0].dtype)
+        # Of the last layer's z by this layer's: at first by itself.
+        slope = np.broadcast_to(np.eye(k, dtype=jac.dtype), (n, k, k))
+        end = self.n_params
+        for layer in range(len(inputs), 0, -1):
+            h, (n_in, n_out) = inputs[layer - 1], self.shapes[f"w{layer}"]
+            bias, start = end - n_out, end - n_out - n_in * n_out
+            jac[:, :, bias:end] = slope
+            weights = jac[:, :, start:bias].reshape(n, k, n_in, n_out)  # a view
+            np.multiply(h[:, None, :, None], slope[:, :, None, :], out=weights)
+            if layer > 1:
+                slope = slope @ params[f"w{layer}"].T
+                slope *= activation_slope(h)[:, None, :]
+            end = start
+        return jac
 
     def _checked(self, params: Mapping[str, Array], X: npt.ArrayLike) -> Array:
         """Refuse parameters that are not this model's; give X in their dtype."""
@@ -323,6 +412,10 @@ class _Loss:
     def mean(self, z: Array) -> Array:
         raise NotImplementedError
 
+    def variance(self, mean: Array) -> Array:
+        """Give the variance of y, above 0 where rounding has brought the mean to a bound."""
+        raise NotImplementedError
+
     def classes(self, z: Array) -> Array:
         raise NotImplementedError
 
@@ -338,6 +431,9 @@ class _Squared(_Loss):
 
     def mean(self, z: Array) -> Array:
         return z
+
+    def variance(self, mean: Array) -> Array:
+        return np.ones_like(mean)
 
     def deviance(self, y: Array, mean: Array) -> float:
         return _sum((y - mean) ** 2)
@@ -360,6 +456,9 @@ class _Poisson(_Loss):
 
     def mean(self, z: Array) -> Array:
         return np.exp(z, out=z)
+
+    def variance(self, mean: Array) -> Array:
+        return np.asarray(np.maximum(mean, np.finfo(mean.dtype).tiny))
 
     def deviance(self, y: Array, mean: Array) -> float:
         ratio = np.divide(y, mean, out=np.ones_like(y), where=y > 0)  # 0 log 0 = 0
@@ -387,6 +486,9 @@ class _Logistic(_Loss):
 
     def mean(self, z: Array) -> Array:
         return _sigmoid(z)
+
+    def variance(self, mean: Array) -> Array:
+        return np.asarray(np.maximum(mean * (1 - mean), np.finfo(mean.dtype).eps))
 
     def classes(self, z: Array) -> Array:
         return (z > 0).astype(np.intp)

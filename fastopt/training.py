@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from functools import partial
 from types import FrameType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
@@ -28,6 +28,9 @@ from fastopt.conventions import create
 from fastopt.optimizer import Grads, Optimizer, Params
 from fastopt.sparse import RowSparse
 
+if TYPE_CHECKING:
+    from fastopt._model_filter import ModelFilter
+
 __all__ = ["minimize"]
 
 Fun = Callable[..., tuple[float, Grads]]
@@ -39,7 +42,7 @@ MET, USED_UP, STOPPED, INTERRUPTED, NO_STEP = range(5)  # statuses
 
 
 def minimize(
-    fun: Fun,
+    fun: Fun | object,
     x0: Params,
     data: Array | tuple[Array, ...] | Batches | None = None,
     *,
@@ -66,18 +69,19 @@ def minimize(
 
     Parameters
     ----------
-    fun : callable
+    fun : callable, or a model
         ``fun(x, *batch) -> (loss, grad)``: a number, and gradients of the structure and shapes
         of ``x``. It is given the arrays that are being optimized and, with ``batch_size``,
         buffers of the batch: it may read them during the call, should copy what it keeps, and
-        should not write.
+        should not write. A model, such as those of `fastopt.models`, has this function as its
+        ``loss_and_grad``; for "ksgd" see the notes.
     x0 : numpy.ndarray, or list or dict of them
         Where to start. It is copied: float32 and float64 as they are, integers to float64.
     data : numpy.ndarray, tuple of them, or Batches, optional
         Arrays with a row for each observation. A `Batches` goes on from where it is; it has its
         own batch size and seed, so neither may be given with it.
     method : str
-        The name of a rule: see `fastopt.create`. Default "adam".
+        The name of a rule: see `fastopt.create`. Default "adam". Or "ksgd".
     batch_size : int, at least 1, optional
         Rows a batch. By default all of them, in the order that they are in: gradient descent.
     epochs, max_steps : int, at least 1, optional
@@ -114,7 +118,7 @@ def minimize(
     seed : int, at least 0, optional
         Of the order of rows; only with `data` and `batch_size`. By default another each time.
     **options
-        The rule's own: see `fastopt.create`.
+        The rule's own: see `fastopt.create`. Those of "ksgd" are `fastopt.KalmanSGD`'s.
 
     Returns
     -------
@@ -136,6 +140,8 @@ def minimize(
         history : dict of lists, an entry an epoch
             "loss", the mean; "lr", that of the epoch's first step; "seconds" since the start,
             without those in `callback` and `progress`.
+        kalman : KalmanSGD
+            With "ksgd": the filter, which has covariance and standard errors of the parameters.
 
     Raises
     ------
@@ -168,6 +174,13 @@ def minimize(
     delete. Epochs that had ended after the last writing are run again, and `callback` hears of
     them again. Without data every step is an epoch: give `seconds`, unless `fun` is slow.
 
+    "ksgd" is `KalmanSGD.update`, a batch at a time. It needs data of rows and targets, and in the
+    place of `fun` a model with ``mean_and_jacobian(x, X) -> (mean, jac)``, where jac is (n, p) or
+    (n, k, p) for n rows, k outputs and the p numbers of `x` in their order; ``variance(mean)`` is
+    what `KalmanSGD.update` takes, by default 1. The loss is the model's ``loss_and_grad``, if it
+    has one, else half the sum of squared residuals of a row. There is no learning rate: `lr`,
+    `schedule` and `convention` are refused, as is `checkpoint`, and the history has NaN.
+
     Examples
     --------
     >>> import numpy as np
@@ -195,6 +208,16 @@ def minimize(
     >>> print(result.x["w"].round(3), result.x["b"].round(3), result.nit)
     [ 2. -1.] 3.0 300
 
+    Of a model, in one pass and without a learning rate:
+
+    >>> from fastopt.models import GLM
+    >>> model = GLM(2)
+    >>> result = minimize(
+    ...     model, model.init(), (X, y), method="ksgd", m0=1e6, batch_size=20, epochs=1, seed=0
+    ... )
+    >>> print(result.x["w1"].ravel().round(3), result.x["b1"].round(3), result.nit)
+    [ 2. -1.] [3.] 10
+
     Going on:
 
     >>> data = {"data": (X, y), "batch_size": 20, "seed": 0}
@@ -204,8 +227,10 @@ def minimize(
     >>> bool((both.x["w"] == whole.x["w"]).all()), both.nit, len(both.history["loss"])
     (True, 50, 5)
     """
-    for name, function in (("fun", fun), ("callback", callback), ("progress", progress)):
-        left_out = name != "fun" and (function is None or function is False)
+    filters = isinstance(method, str) and method.lower() == "ksgd"
+    loss_and_grad: Any = getattr(fun, "loss_and_grad", fun)
+    for name, function in (("fun", loss_and_grad), ("callback", callback), ("progress", progress)):
+        left_out = filters if name == "fun" else function is None or function is False
         if not (callable(function) or left_out or (name == "progress" and function is True)):
             raise TypeError(f"{name} is {function!r}; a callable is needed")
     if epochs is None and max_steps is None:
@@ -215,18 +240,30 @@ def minimize(
     tolerance = _Tolerance(tol, patience)
     x = _each(_start, "x0", x0)
     batches = _batches(data, batch_size, seed)
-    if flag("line_search", line_search):
-        given = {"lr": lr, "schedule": schedule, "checkpoint": checkpoint, **options}
-        _require_searchable(method, batches, given)
-        options = {"lr": 1.0}  # until the search has found one
-    optimizer = create(method, x, convention, **_rate(lr, schedule), **options)
+    kind: type[Run] = FilterRun if filters else Run
+    optimizer: Any
+    if filters:
+        unused = dict(
+            lr=lr,
+            schedule=schedule,
+            convention=convention,
+            checkpoint=checkpoint,
+            line_search=line_search or None,
+        )
+        optimizer = _filter(fun, x, batches, unused, options)
+    else:
+        if flag("line_search", line_search):
+            given = {"lr": lr, "schedule": schedule, "checkpoint": checkpoint, **options}
+            _require_searchable(method, batches, given)
+            options = {"lr": 1.0}  # until the search has found one
+        optimizer = create(method, x, convention, **_rate(lr, schedule), **options)
     if options.get("maximize"):
         raise FastoptError("maximize=True in minimize(); let fun return -loss and -grad")
 
     line = _Line(epochs) if progress is True else None
     show = line if isinstance(progress, bool) else progress
     with _Interrupts() as interrupts:
-        run = Run(fun, x, optimizer, batches, tolerance, interrupts)
+        run = kind(loss_and_grad, x, optimizer, batches, tolerance, interrupts)
         if checkpoint is not None:
             run.file = RunFile(checkpoint, run, asked_for(run))
         if line_search:
@@ -276,7 +313,7 @@ def _watch(show: Callback | None, callback: Callback | None, state: OptimizeResu
 
 def _go(run: Run, watch: Callback | None, most_epochs: float, most_steps: float) -> int:
     """Take steps until something ends the run; return the status that says what."""
-    report = getattr(run.optimizer.param_groups[0].schedule, "report", None)
+    report = run.report()
     stopped = cut = False
     while True:
         if run.tolerance.is_met:
@@ -367,6 +404,10 @@ class Run:
         """Say whether the epoch in progress has had its last step."""
         return self.steps > 0 and (self.batches is None or self.batches.position == 0)
 
+    def report(self) -> Callable[[float], object] | None:
+        """Return what the schedule wants to be told of each epoch's loss by."""
+        return getattr(self.optimizer.param_groups[0].schedule, "report", None)
+
     def step(self, batch: tuple[Array, ...]) -> float:
         """Take a step and return the loss before it."""
         if self.search:
@@ -429,6 +470,33 @@ class Run:
 
 
 SAVED = ("nit", "nfev", "n_epochs", "loss", "seconds", "steps", "lr", "total", "weight")
+
+
+class FilterRun(Run):
+    """A run of a KalmanSGD."""
+
+    optimizer: Any  # a ModelFilter
+
+    def report(self) -> None:
+        return None
+
+    def step(self, batch: tuple[Array, ...]) -> float:
+        rows, y = batch
+        model = self.optimizer.model
+        mean, jac = self.interrupts.let(model.mean_and_jacobian, self.x, rows)
+        if hasattr(model, "loss_and_grad"):
+            loss, self.grad = self.evaluate(batch)
+            self.optimizer.absorb(y, mean, jac)
+        else:
+            loss = self.optimizer.absorb(y, mean, jac)
+            self.nfev += 1
+        self.nit += 1
+        return loss
+
+    def state(self) -> OptimizeResult:
+        kalman = self.optimizer.kalman
+        kalman.n_passes = max(1, len(self.history["loss"]))  # its stderr allows for them
+        return OptimizeResult(super().state(), kalman=kalman)
 
 
 class _Tolerance:
@@ -593,6 +661,26 @@ def _require_searchable(method: str, batches: Batches | None, given: Mapping[str
             raise FastoptError(
                 f"{name} is {value!r} with line_search=True, which has no use for it"
             )
+
+
+def _filter(
+    model: object,
+    x: Params,
+    batches: Batches | None,
+    unused: dict[str, Any],
+    options: dict[str, Any],
+) -> ModelFilter:
+    """Return what trains a model by a KalmanSGD."""
+    from fastopt._model_filter import ModelFilter  # on first use, as KalmanSGD itself
+
+    for name, value in unused.items():
+        if value is not None and (name, value) != ("convention", "torch"):
+            raise FastoptError(f"{name} is {value!r}; method='ksgd' has none")
+    learner = ModelFilter(model, x, **options)
+    if batches is None or len(batches.arrays) != 2:
+        found = "None" if batches is None else f"{len(batches.arrays)} array(s)"
+        raise FastoptError(f"data is {found}; method='ksgd' needs rows and targets, (X, y)")
+    return learner
 
 
 def _rate(lr: float | None, schedule: Schedule | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import math
 import os
 import pty
 import struct
@@ -16,11 +17,12 @@ import pytest
 import fastopt
 from fastopt import FastoptError
 from fastopt.cli import main
+from fastopt.cli import rivals as rivals_module
 from fastopt.cli.data import Table, load
 from fastopt.cli.display import Display
 from fastopt.cli.problem import pose
 from fastopt.cli.reasons import reasons
-from fastopt.cli.rivals import RULES, Lap, Rival, learning_rate, ranked
+from fastopt.cli.rivals import FILTERS, RULES, Lap, Rival, learning_rate, ranked, takes_long
 
 COLOURS = ["red", "green", "blue"]
 
@@ -80,15 +82,15 @@ def trained(*args, **kwargs):
 
 
 def test_every_rule_reads_digits_with_more_than_90_percent_accuracy(race, tmp_path):
-    code, result = race()
+    code, result = race("--rules", ",".join(set(RULES) - set(FILTERS)))
     assert code == 0
     rules = result["rules"]
-    assert sorted(r["rule"] for r in rules) == sorted(RULES)
+    assert sorted(r["rule"] for r in rules) == sorted(set(RULES) - set(FILTERS))
     assert {r["rule"]: r["held_out_score"] for r in rules if r["held_out_score"] < 0.9} == {}
     assert [r["note"] for r in rules] == [""] * 12
     assert [r["train_loss"] for r in rules] == sorted(r["train_loss"] for r in rules)
     assert len({r["history"]["train_loss"][0] for r in rules}) == 1
-    assert all(len(r["history"]["seconds"]) == 51 for r in rules)
+    assert all(len(r["history"]["seconds"]) == 26 for r in rules)
     assert result["model"] == {
         "kind": "mlp",
         "sizes": [64, 64, 10],
@@ -97,6 +99,54 @@ def test_every_rule_reads_digits_with_more_than_90_percent_accuracy(race, tmp_pa
         "dtype": "float32",
     }
     assert result["picture"] == str(tmp_path / "out" / "race.png")
+
+
+def test_kalman_sgd_reads_digits_with_more_than_90_percent_accuracy_in_two_epochs(race):
+    code, result = race("--rules", "ksgd", "--epochs", "2", "--lr", "0.1")
+    assert code == 0
+    (ksgd,) = result["rules"]
+    assert ksgd["held_out_score"] > 0.9
+    assert ksgd["learning_rate"] is None
+    assert ksgd["batch_size"] == 1
+    assert not ksgd["diverged"]
+
+
+def test_what_would_take_long_is_left_out_but_not_if_it_is_named(race, csv_file, monkeypatch):
+    digits = pose(load(None, None), "mlp", 0)
+    assert [rule for rule in RULES if takes_long(rule, digits, 25)] == ["ksgd_full"]
+    assert {"ksgd", "ksgd_full"} == {rule for rule in RULES if takes_long(rule, digits, 500)}
+    monkeypatch.setattr(rivals_module, "_MOST_SECONDS", 0.0)
+    _, result = race(csv_file, "--epochs", "1")
+    assert {r["rule"] for r in result["rules"]} == set(RULES) - set(FILTERS)
+    assert result["left_out"] == list(FILTERS)
+    _, result = race(csv_file, "--epochs", "1", "--rules", "ksgd_full")
+    assert [r["rule"] for r in result["rules"]] == ["ksgd_full"]
+    assert result["left_out"] == []
+
+
+@pytest.mark.parametrize("rule", FILTERS)
+def test_a_filter_sees_the_rows_in_the_order_of_the_others(rule):
+    made = rival(rule, lr=learning_rate(rule, 1.0), batch_size=1, epochs=1)
+    list(made.train())
+    model, (X, y) = made.problem.model, made.problem.train
+    params = model.init(seed=0, dtype=np.float32)
+    covariance = model.neurons() if rule == "ksgd" else "full"
+    k = fastopt.KalmanSGD(model.flatten(params), m0=0.03, covariance=covariance)
+    for row in np.random.default_rng([0, 0]).permutation(len(X)):
+        params = model.unflatten(k.coef.astype(np.float32))
+        mean, jac = model.mean_and_jacobian(params, X[row : row + 1])
+        k.update(np.eye(3)[y[row : row + 1]], mean, jac, variance="multinomial")
+    loss, _ = model.loss_and_grad(model.unflatten(k.coef.astype(np.float32)), X, y)
+    assert made.last.train_loss == pytest.approx(loss, rel=1e-5)
+    assert made.last.train_loss < made.laps[0].train_loss
+
+
+def test_a_filter_that_leaves_the_range_of_numbers_has_diverged(monkeypatch):
+    monkeypatch.setattr(rivals_module, "_M0", 1e300)
+    made = trained("ksgd", lr=math.nan, batch_size=1)
+    assert made.diverged
+    (reason,) = reasons(made.problem, [made]).values()
+    assert reason == "diverged in epoch 1: it has moved too far"
 
 
 # What is printed
@@ -142,7 +192,7 @@ def test_table_is_best_first_and_fits_80_columns(csv_file, tmp_path, capsys, mon
     assert lines[-1] == f"Picture: {tmp_path / 'race.png'}"
     assert lines[0] == "data.csv: 4 features, 3 classes; 48 training rows, 12 held out"
     rows = [line.replace("│", " ").split() for line in lines if line.startswith("│")]
-    assert [row[0] for row in rows] == [str(place) for place in range(1, 13)]
+    assert [row[0] for row in rows] == [str(place) for place in range(1, 15)]
     assert sorted(row[1] for row in rows) == sorted(RULES)
     losses = [float(row[3]) for row in rows]
     assert losses == sorted(losses)

@@ -489,3 +489,23 @@ def test_what_is_too_large_names_what_is_not():
     assert k.stderr.shape == k.coef.shape == (100_000,)
     with pytest.raises(FastoptError, match="80000000000 bytes"):
         k.covariance()
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("forgetting", [1.0, 0.9])
+def test_a_block_without_a_part_in_an_observation_is_only_inflated(n, forgetting):
+    k = fastopt.KalmanSGD(5, m0=2.0, covariance=[[0, 3], [1, 2, 4]], forgetting=forgetting)
+    rng = np.random.default_rng(0)
+    k.update(rng.normal(size=n), np.zeros(n), rng.normal(size=(n, 5)))
+    before, w = k.covariance(scaled=False), k.coef
+    jac = rng.normal(size=(n, 5))
+    jac[:, [1, 2, 4]] = 0.0
+    k.update(rng.normal(size=n), np.zeros(n), jac)
+    after = k.covariance(scaled=False)
+    own, idle = np.ix_([0, 3], [0, 3]), np.ix_([1, 2, 4], [1, 2, 4])
+    np.testing.assert_allclose(after[idle], before[idle] / forgetting, rtol=1e-15)
+    M, J = before[own] / forgetting, jac[:, [0, 3]]
+    expected = M - M @ J.T @ np.linalg.solve(np.eye(n) + J @ M @ J.T, J @ M)
+    np.testing.assert_allclose(after[own], expected, rtol=1e-12)
+    np.testing.assert_array_equal(k.coef[[1, 2, 4]], w[[1, 2, 4]])
+    assert (k.coef[[0, 3]] != w[[0, 3]]).all()

@@ -99,6 +99,106 @@ def test_gradient_is_that_of_the_definition(model):
         np.testing.assert_allclose(grad, expected[name], rtol=1e-9, atol=1e-10 * largest)
 
 
+def probabilities(z):
+    return np.exp(z) / np.exp(z).sum()
+
+
+# The mean of y, what its Jacobian is taken of, and its variance.
+MEANS = {
+    "softmax": (probabilities, lambda z: z, None),
+    "squared": (lambda z: z, lambda z: z, lambda m: np.ones_like(m)),
+    "logistic": (ACTIVATIONS["sigmoid"], ACTIVATIONS["sigmoid"], lambda m: m * (1 - m)),
+    "poisson": (np.exp, np.exp, lambda m: m),
+}
+
+
+@every_model
+def test_mean_and_jacobian_are_those_of_the_definition(model):
+    X, _ = make_data(model, 5)
+    params, h = make_params(model), 1e-4
+    mean, jac = model.mean_and_jacobian(params, X)
+    mean_of, of, variance_of = MEANS[model.loss]
+    assert jac.shape == (5, model.sizes[-1], model.n_params)
+    for row, x in enumerate(X):
+        np.testing.assert_allclose(mean[row], mean_of(output(model, params, x)), rtol=1e-12)
+    start = model.flatten(params)
+    for i in range(model.n_params):
+        at = {}
+        for k in (-2, -1, 1, 2):
+            moved = start.copy()
+            moved[i] += k * h
+            at[k] = np.array([of(output(model, model.unflatten(moved), x)) for x in X])
+        expected = (at[-2] - 8 * at[-1] + 8 * at[1] - at[2]) / (12 * h)
+        np.testing.assert_allclose(jac[:, :, i], expected, rtol=1e-9, atol=1e-9 * abs(jac).max())
+    variance = model.variance(mean)
+    if variance_of is None:
+        assert variance == "multinomial"
+    else:
+        np.testing.assert_allclose(variance, variance_of(mean), rtol=1e-13)
+
+
+@every_model
+def test_jacobian_times_residual_is_the_gradient(model):
+    X, y = make_data(model, 5)
+    params = make_params(model)
+    mean, jac = model.mean_and_jacobian(params, X)
+    variance = 1.0 if model.loss == "softmax" else model.variance(mean)
+    target = np.eye(model.sizes[-1])[y] if model.loss == "softmax" else y
+    gradient = np.einsum("nk,nkp->p", (mean - target) / variance, jac) / 5
+    expected = model.flatten(model.loss_and_grad(params, X, y)[1])
+    np.testing.assert_allclose(gradient, expected, rtol=1e-10, atol=1e-12)
+
+
+@every_model
+def test_jacobian_has_the_dtype_of_the_parameters(model):
+    X, _ = make_data(model, 5)
+    params = make_params(model)
+    params32 = {name: param.astype(np.float32) for name, param in params.items()}
+    mean64, jac64 = model.mean_and_jacobian(params, X)
+    mean32, jac32 = model.mean_and_jacobian(params32, X)
+    assert mean32.dtype == jac32.dtype == np.float32
+    assert mean64.dtype == jac64.dtype == np.float64
+    np.testing.assert_allclose(mean32, mean64, rtol=1e-4)
+    np.testing.assert_allclose(jac32, jac64, rtol=1e-3, atol=1e-4 * np.abs(jac64).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_variance_and_slope_stay_positive_where_the_mean_is_at_a_bound(dtype):
+    for family, z in (("logistic", 800.0), ("logistic", -800.0), ("poisson", -800.0)):
+        model = GLM(1, family)
+        params = {"w1": np.full((1, 1), z, dtype), "b1": np.zeros(1, dtype)}
+        mean, jac = model.mean_and_jacobian(params, [[1.0]])
+        assert model.variance(mean) > 0
+        assert jac[0, 0, 0] == model.variance(mean)
+
+
+@every_model
+def test_flat_parameters_are_views_in_order(model):
+    params = make_params(model)
+    flat = model.flatten(params)
+    np.testing.assert_array_equal(flat, np.concatenate([params[n].ravel() for n in model.shapes]))
+    again = model.unflatten(flat)
+    assert list(again) == list(model.shapes)
+    for name, param in params.items():
+        np.testing.assert_array_equal(again[name], param)
+        assert np.shares_memory(again[name], flat)
+    with pytest.raises(FastoptError, match=rf"vector has shape \({flat.size + 1},\)"):
+        model.unflatten(np.zeros(flat.size + 1))
+
+
+@every_model
+def test_neurons_part_the_parameters(model):
+    params = make_params(model)
+    flat, neurons = model.flatten(params), model.neurons()
+    assert sorted(np.concatenate(neurons)) == list(range(model.n_params))
+    expected = [
+        [*params[f"w{layer}"][:, unit], params[f"b{layer}"][unit]]
+        for layer, width in enumerate(model.sizes[1:], 1)
+        for unit in range(width)
+    ]
+    assert [list(flat[places]) for places in neurons] == expected
+
+
 @every_model
 def test_dtype_and_layout_of_the_gradient(model):
     X, y = make_data(model, 5)

@@ -15,11 +15,11 @@ from fastopt._errors import FastoptError
 from fastopt.cli.problem import Problem
 from fastopt.cli.rivals import Rival
 
-_SIGNATURE = "fastopt race"  # written into the file, so that no other picture is overwritten
+SIGNATURE = "fastopt race"  # written into the file, so that no other picture is overwritten
 
 # Colours after Krzywinski's 12 for colour-blind readers (mk.bcgsc.ca/colorblind), the palest
 # darkened for a white ground. Kin often run on top of each other, so their dashes differ.
-_STYLES = {
+STYLES = {
     "gd": ("#000000", "-"),
     "sgd": ("#008df9", "-"),
     "momentum": ("#ff6e3a", "-"),
@@ -32,14 +32,17 @@ _STYLES = {
     "adamw": ("#5c3a00", ":"),
     "adamax": ("#ff5aaf", "-"),
     "nadam": ("#4b5d8f", "-."),
+    "ksgd": ("#000000", "--"),
+    "ksgd_full": ("#7a7a7a", "--"),
+    "ksgd qr": ("#00c2f9", ":"),
 }
 
 
-def claim(folder: Path) -> Path:
-    """Return the path of the picture, having made sure that it may be written."""
+def claim(folder: Path, name: str = "race.png") -> Path:
+    """Return the path of a picture, having made sure that it may be written."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "race.png"
-    if path.exists() and _SIGNATURE.encode() not in path.read_bytes()[:1000]:
+    path = folder / name
+    if path.exists() and SIGNATURE.encode() not in path.read_bytes()[:1000]:
         raise FastoptError(f"{path} was not drawn by fastopt race; choose another --out")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise FastoptError(f"{path} can not be written; choose another --out")
@@ -55,12 +58,12 @@ def draw(path: Path, problem: Problem, rivals: list[Rival]) -> None:
         log_seconds = bool(totals) and max(totals) > 10.0 * min(totals)
         first = 1 if log_seconds else 0  # the start is at 0 seconds
         for rival in rivals:
-            colour, dashes = _STYLES[rival.rule]
+            colour, dashes = STYLES[rival.rule]
             style = {
                 "color": colour,
                 "linestyle": dashes,
                 "linewidth": 1.8,
-                "zorder": 2 + list(_STYLES).index(rival.rule) / 100,
+                "zorder": 2 + list(STYLES).index(rival.rule) / 100,
             }
             losses = [lap.train_loss for lap in rival.laps]
             label = rival.rule + (" (diverged)" if rival.diverged else "")
@@ -85,7 +88,7 @@ def draw(path: Path, problem: Problem, rivals: list[Rival]) -> None:
             frameon=False,
             handlelength=3.2,
         )
-        figure.savefig(path, metadata={"Software": _SIGNATURE})
+        figure.savefig(path, metadata={"Software": SIGNATURE})
 
 
 def _scale_loss(axes: Axes, rivals: list[Rival]) -> None:

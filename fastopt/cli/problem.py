@@ -39,11 +39,6 @@ class Problem:
         return "R2" if self.model.loss == "squared" else "deviance explained"
 
     @property
-    def n_parameters(self) -> int:
-        """How many numbers are trained."""
-        return sum(math.prod(shape) for shape in self.model.shapes.values())
-
-    @property
     def description(self) -> str:
         """The model in a few words."""
         sizes = "-".join(map(str, self.model.sizes))

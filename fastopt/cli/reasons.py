@@ -20,8 +20,10 @@ def reasons(problem: Problem, rivals: list[Rival]) -> dict[str, str]:
 
 
 def _reason(rival: Rival, bar: float, least: float) -> str:
+    has_rate = math.isfinite(rival.lr)
+    too_high = f"the rate {rival.lr:g} is too high" if has_rate else "it has moved too far"
     if rival.diverged:
-        return f"diverged in epoch {rival.epochs_done}: the rate {rival.lr:g} is too high"
+        return f"diverged in epoch {rival.epochs_done}: {too_high}"
     if not rival.finished:
         return f"interrupted after epoch {rival.epochs_done} of {rival.epochs}"
     if not rival.last.score < bar:
@@ -33,13 +35,13 @@ def _reason(rival: Rival, bar: float, least: float) -> str:
     if loss - lowest > 0.05 * (start - lowest):
         return (
             f"{below}; its loss has risen from {lowest:.3g} in epoch {losses.index(lowest)} to "
-            f"{loss:.3g}: the rate {rival.lr:g} is too high"
+            f"{loss:.3g}: {too_high}"
         )
     if gap < 0.02 * (start - least):
         return f"{below}, though its training loss is near the lowest: it has overfitted"
     if before - loss > 0.005 * gap:
         return (
             f"{below}; its loss still fell in the last epoch, from {before:.4g} to {loss:.4g}: "
-            "it needs more epochs or a higher rate"
+            f"it needs more epochs{' or a higher rate' if has_rate else ''}"
         )
     return f"{below}; its loss came to rest at {loss:.3g}, the best rule's at {least:.3g}"

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from fastopt.cli.problem import Problem
 from fastopt.cli.reasons import reasons
-from fastopt.cli.rivals import Rival
+from fastopt.cli.rivals import FILTERS, Rival
 
 
 def print_report(
@@ -27,12 +27,15 @@ def print_report(
 def _introduction(problem: Problem, rivals: list[Rival], batch_size: int, seed: int) -> list[str]:
     n_train, n_held_out = len(problem.train[0]), len(problem.held_out[0])
     target = f"{len(problem.classes)} classes" if problem.classes else "a numeric target"
-    gd = " (gd: all rows at once)" if any(rival.rule == "gd" for rival in rivals) else ""
+    raced = {rival.rule for rival in rivals}
+    others = ["gd: all rows at once"] * ("gd" in raced)
+    others += ["ksgd: one"] * (not raced.isdisjoint(FILTERS))
+    exceptions = f" ({', '.join(others)})" if others else ""
     return [
         f"{problem.name}: {problem.model.sizes[0]} features, {target}; {n_train:,} training rows, "
         f"{n_held_out:,} held out",
-        f"{problem.description}, {problem.n_parameters:,} parameters, float32",
-        f"{rivals[0].epochs} epochs in batches of {batch_size}{gd}, seed {seed}",
+        f"{problem.description}, {problem.model.n_params:,} parameters, float32",
+        f"{rivals[0].epochs} epochs in batches of {batch_size}{exceptions}, seed {seed}",
     ]
 
 
@@ -45,7 +48,7 @@ def _table(problem: Problem, rivals: list[Rival]) -> Table:
         table.add_row(
             str(place) if rival.arrived else "-",
             rival.rule,
-            f"{rival.lr:g}",
+            f"{rival.lr:g}" if math.isfinite(rival.lr) else "-",
             "diverged" if rival.diverged else f"{rival.last.train_loss:.4g}",
             _score(problem, rival.last.score),
             f"{rival.last.seconds:.3f}",

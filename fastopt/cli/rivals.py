@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
 
+from fastopt._arrays import Array
+from fastopt._errors import FastoptError
+from fastopt._model_filter import ModelFilter
 from fastopt.batching import Batches
 from fastopt.cli.problem import Problem
 from fastopt.conventions import create
@@ -28,11 +31,33 @@ _RATES = {
     "adamax": 0.01,
     "nadam": 0.005,
 }
-RULES = (*_RATES_BY_CURVATURE, *_RATES)
+# KalmanSGD with a covariance for each neuron, or one for all: these have no rate. Their first
+# variance is of a network's weights; a larger one lets the first rows move them too far.
+FILTERS = ("ksgd", "ksgd_full")
+_M0 = 0.03
+RULES = (*_RATES_BY_CURVATURE, *_RATES, *FILTERS)
+_MOST_SECONDS = 60.0
+
+
+def takes_long(rule: str, problem: Problem, epochs: int) -> bool:
+    """Whether a rule would take more than a minute, by its arithmetic on an ordinary machine."""
+    if rule not in FILTERS:
+        return False
+    model = problem.model
+    blocks = model.neurons() if rule == "ksgd" else [range(model.n_params)]
+    a_row = 3e-4 + 2e-10 * model.sizes[-1] * sum(len(block) ** 2 for block in blocks)
+    return a_row * len(problem.train[0]) * epochs > _MOST_SECONDS
+
+
+def batch_size(rule: str, size: int) -> int | None:
+    """Return the rows a step: a filter's are cheapest one by one, and gd takes them all."""
+    return None if rule == "gd" else 1 if rule in FILTERS else size
 
 
 def learning_rate(rule: str, curvature: float) -> float:
     """Return the rate a rule races at, of two digits: what is printed is what was used."""
+    if rule in FILTERS:
+        return math.nan
     if rule in _RATES:
         return _RATES[rule]
     return float(f"{_RATES_BY_CURVATURE[rule] / curvature:.2g}")
@@ -98,7 +123,7 @@ class Rival:
         """
         model, train = self.problem.model, self.problem.train
         params = model.init(seed=self.seed, dtype=np.float32)
-        opt = create(self.rule, params, lr=self.lr)
+        update = self._update(params)
         batches = Batches(*train, batch_size=self.batch_size, seed=self.seed)
         seconds = 0.0
         while True:
@@ -112,10 +137,22 @@ class Rival:
                 return
             start = perf_counter()
             with np.errstate(all="ignore"):
-                for X, y in batches:
-                    _, grads = model.loss_and_grad(params, X, y)
-                    opt.step(grads)
+                try:
+                    for X, y in batches:
+                        update(X, y)
+                except FastoptError:  # a filter refuses what is not finite
+                    params["b1"][:] = math.nan
             seconds += perf_counter() - start
+
+    def _update(self, params: dict[str, Array]) -> Callable[[Array, Array], object]:
+        """Return what learns from a batch."""
+        model = self.problem.model
+        if self.rule in FILTERS:
+            covariance = model.neurons() if self.rule == "ksgd" else "full"
+            learner = ModelFilter(model, params, m0=_M0, covariance=covariance)
+            return lambda X, y: learner.absorb(y, *model.mean_and_jacobian(params, X))
+        opt = create(self.rule, params, lr=self.lr)
+        return lambda X, y: opt.step(model.loss_and_grad(params, X, y)[1])
 
 
 def ranked(rivals: list[Rival]) -> list[Rival]:

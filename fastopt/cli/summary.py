@@ -19,6 +19,7 @@ from fastopt.cli.rivals import Rival
 def summary(
     problem: Problem,
     rivals: list[Rival],
+    left_out: list[str],
     settings: dict[str, Any],
     interrupted: bool,
     picture: str,
@@ -39,7 +40,7 @@ def summary(
             "kind": problem.kind,
             "sizes": list(problem.model.sizes),
             "loss": problem.model.loss,
-            "parameters": problem.n_parameters,
+            "parameters": problem.model.n_params,
             "dtype": "float32",
         },
         "settings": settings,
@@ -47,7 +48,7 @@ def summary(
         "rules": [
             {
                 "rule": rival.rule,
-                "learning_rate": rival.lr,
+                "learning_rate": _finite(rival.lr),
                 "batch_size": rival.batch_size,
                 "epochs": rival.epochs_done,
                 "train_loss": _finite(rival.last.train_loss),
@@ -64,6 +65,7 @@ def summary(
             }
             for rival in rivals
         ],
+        "left_out": left_out,
         "interrupted": interrupted,
         "picture": picture,
         "versions": {

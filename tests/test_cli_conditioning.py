@@ -1,0 +1,133 @@
+"""`fastopt race --conditioning`: what is measured, and how it is shown."""
+
+import json
+import math
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from fastopt.cli import conditioning, main, race
+from fastopt.cli.conditioning import FILTERS, RULES, draw_sample, one_pass, outcomes, search
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(race, "_SHAPE", (200, 3))
+    monkeypatch.setattr(race, "_DECADES", 2)
+
+
+def loss(sample, w):
+    return np.mean((sample.X @ w - sample.y) ** 2) / 2
+
+
+def test_sample_is_what_it_says():
+    sample = draw_sample(1e4, 100_000, 5, seed=3)
+    covariance = sample.root @ sample.root.T
+    np.testing.assert_allclose(np.linalg.eigvalsh(covariance), np.logspace(0, 4, 5), rtol=1e-10)
+    # No diagonal rescaling takes the condition number away.
+    scale = np.sqrt(np.diag(covariance))
+    assert np.linalg.cond(covariance / np.outer(scale, scale)) > 1e3
+    whitened = sample.X @ np.linalg.inv(sample.root).T
+    np.testing.assert_allclose(whitened.T @ whitened / 100_000, np.eye(5), atol=0.02)
+    assert np.var(sample.y - sample.X @ sample.truth) == pytest.approx(1, abs=0.02)
+
+
+def test_excess_is_the_loss_above_the_least():
+    sample, w = draw_sample(100.0, 400, 4, seed=1), np.array([1.0, -2.0, 0.5, 3.0])
+    apart = loss(sample, w) - loss(sample, sample.minimizer)
+    assert sample.excess_on_rows(w) == pytest.approx(apart, rel=1e-12)
+    d = w - sample.truth
+    assert sample.excess(w) == pytest.approx(d @ sample.root @ sample.root.T @ d / 2, rel=1e-12)
+    # A large sample's loss is the expected one.
+    large = draw_sample(100.0, 200_000, 4, seed=2)
+    apart = loss(large, w) - loss(large, large.truth)
+    assert large.excess(w) == pytest.approx(apart, rel=0.02)
+
+
+def test_rates_share_an_optimizer_but_nothing_else():
+    sample, rates = draw_sample(100.0, 50, 4, seed=1), [1e-4, 1e-3, 1e3]
+    reached = one_pass(sample, "nesterov", rates)
+    for rate, row in zip(rates[:2], reached, strict=False):
+        w, buffer = np.zeros(4), np.zeros(4)
+        for x, y in zip(sample.X, sample.y, strict=True):
+            gradient = (x @ w - y) * x
+            buffer = 0.9 * buffer + gradient
+            w -= rate * (gradient + 0.9 * buffer)
+        np.testing.assert_allclose(row, w, rtol=1e-10)
+    assert np.abs(reached[2]).max() > 1e100
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_search_grows_until_the_best_rate_is_inside(rule, monkeypatch):
+    sample = draw_sample(1e6, 300, 4, seed=0)
+    wide = search(sample, rule)
+    monkeypatch.setattr(conditioning, "_HALF_WIDTH", 1)
+    grown = search(sample, rule)
+    for outcome in (wide, grown):
+        assert outcome.inside
+        assert outcome.excess == np.nanmin(outcome.excesses) < sample.excess(np.zeros(4))
+        assert outcome.lr == outcome.rates[outcome.excesses.index(outcome.excess)]
+    assert len(wide.rates) >= 8
+    assert len(grown.rates) > 3
+
+
+def test_kalman_sgd_does_not_feel_the_condition_number():
+    for decade in range(0, 13, 4):
+        sample = draw_sample(10.0**decade, 5000, 20, seed=0)
+        plain, square_root = islice(outcomes(sample), len(FILTERS))
+        assert square_root.excess_on_rows < 1e-18
+        assert plain.excess_on_rows < (1e-10 if decade <= 8 else 1e-5)
+        assert plain.excess == pytest.approx(square_root.excess, rel=0.02)
+        if decade == 8:
+            assert plain.excess_on_rows <= 1e-11
+
+
+def test_json_and_picture(small, tmp_path, capsys):
+    assert main(["race", "--conditioning", "--seed", "4", "--json", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)
+    assert printed.err == ""
+    assert (result["rows"], result["features"], result["seed"]) == (200, 3, 4)
+    assert [found["condition"] for found in result["results"]] == [1.0, 10.0, 100.0]
+    for found in result["results"]:
+        assert [rule["rule"] for rule in found["rules"]] == [*FILTERS, *RULES]
+        for rule in found["rules"][len(FILTERS) :]:
+            assert rule["best_is_inside"]
+            assert len(rule["learning_rates"]) == len(rule["excess_losses"]) >= 8
+            assert rule["excess_loss"] == min(e for e in rule["excess_losses"] if e is not None)
+    picture = tmp_path / "conditioning.png"
+    assert result["picture"] == str(picture)
+    assert b"fastopt race" in picture.read_bytes()[:1000]
+
+
+def test_table_fits_80_columns_and_marks_a_best_at_the_edge(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(conditioning, "_HALF_WIDTH", 1)
+    monkeypatch.setattr(conditioning, "_MOST_RATES", 3)
+    assert main(["race", "--conditioning", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    rows = [line.split() for line in lines if line.startswith(" 1e+")]
+    assert [row[0] for row in rows] == ["1e+00", "1e+01", "1e+02"]
+    assert all(len(row) == 1 + len(FILTERS) + len(RULES) + len(FILTERS) for row in rows)
+    assert any(cell.endswith("*") for row in rows for cell in row)
+    assert any(line.startswith("*: the best rate is at the grid's edge") for line in lines)
+    assert all(math.isfinite(float(cell.rstrip("*"))) for row in rows for cell in row)
+
+
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [(["data.csv"], "DATA"), (["--batch-size", "3"], "--batch-size"), (["--lr", "1"], "--lr")],
+)
+def test_options_of_the_race_are_refused(args, option, tmp_path, capsys):
+    assert main(["race", "--conditioning", *args, "--out", str(tmp_path)]) == 2
+    assert f"{option} has no meaning with --conditioning" in capsys.readouterr().err
+
+
+def test_a_picture_of_another_is_kept(tmp_path, capsys):
+    picture = tmp_path / "conditioning.png"
+    picture.write_bytes(b"mine")
+    assert main(["race", "--conditioning", "--out", str(tmp_path)]) == 2
+    assert "was not drawn by fastopt race" in capsys.readouterr().err
+    assert picture.read_bytes() == b"mine"
