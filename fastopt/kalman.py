@@ -766,9 +766,18 @@ class KalmanSGD:
 
     @property
     def stderr(self) -> Floats:
-        """The standard errors of the coefficients."""
+        """The standard errors of the coefficients.
+
+        Raises
+        ------
+        FastoptError
+            A variance is negative: rounding has cost the covariance its positive definiteness.
+        """
         self._require_covariance()
-        return np.sqrt(self._form.variances() * self._scale())
+        variances = self._form.variances()
+        if (variances < 0).any():
+            raise FastoptError(FAILURES["indefinite"])
+        return np.sqrt(variances * self._scale())
 
     def _scale(self) -> float:
         if self.n_passes > 1:

@@ -1,42 +1,19 @@
 """Square-root information against NIST's certified values, and its edges."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
+from nist_linear import digits, read
 from support import bits
 
 import fastopt
 from fastopt._errors import FastoptError
 
-DATA = Path(__file__).parent / "data/nist/linear"
 # Correct digits of the worst coefficient and of the worst standard error.
 DIGITS = {
     "Norris": (11.5, 11.5), "Pontius": (11, 11), "NoInt1": (14, 14), "NoInt2": (14, 14),
     "Longley": (11, 11.5), "Wampler1": (9, None), "Wampler2": (13, None), "Wampler3": (9, 9),
     "Wampler4": (8.5, 9), "Wampler5": (6.5, 9), "Filip": (7, 7),
 }  # fmt: skip
-DEGREE = {"Norris": 1, "Pontius": 2, "Filip": 10, **{f"Wampler{i}": 5 for i in range(1, 6)}}
-
-
-def read(name):
-    """Return X, y, certified coefficients and certified standard errors."""
-    text = (DATA / f"{name}.dat").read_text()
-    certified = np.array(re.findall(r"^ +B\d+ +(\S+) +(\S+)", text, re.M), dtype=float)
-    table = np.array([line.split() for line in text.splitlines()[60:] if line.strip()], dtype=float)
-    y, x = table[:, 0], table[:, 1:]
-    if name in DEGREE:
-        x = x ** np.arange(DEGREE[name] + 1)
-    elif name == "Longley":
-        x = np.column_stack([np.ones(len(x)), x])
-    return x, y, *certified.T
-
-
-def digits(found, certified):
-    """Return the correct digits of the worst number."""
-    with np.errstate(divide="ignore"):
-        return min(15.0, float(-np.log10(np.max(np.abs(found - certified) / np.abs(certified)))))
 
 
 @pytest.mark.parametrize("name", DIGITS)
@@ -133,3 +110,10 @@ def test_merged_shards_are_one_pass(order):
     assert merged.n_obs == 600
     assert merged.coef == pytest.approx(whole.coef, rel=1e-12)
     assert merged.covariance() == pytest.approx(whole.covariance(), rel=1e-11, abs=1e-16)
+
+
+def test_a_covariance_lost_to_rounding_gives_no_standard_errors():
+    X, y, _, _ = read("Longley")
+    k = fastopt.KalmanSGD(X.shape[1], mode="plain", m0=1e6).partial_fit(X, y)
+    with pytest.raises(FastoptError, match="mode='ud'"):
+        _ = k.stderr

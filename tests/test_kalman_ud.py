@@ -6,9 +6,9 @@ import pickle
 
 import numpy as np
 import pytest
+from nist_linear import digits, read
 from support import bits, printed
 from test_kalman import LOOPED, MODEL, alpha_of, close, data, everything, moderate
-from test_kalman_nist import digits, read
 
 import fastopt
 from fastopt._errors import FastoptError
