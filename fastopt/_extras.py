@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
@@ -19,6 +19,7 @@ positive = Real(low=TINY)
 class Extra(TypedDict, total=False):
     """The keywords that every optimizer takes, the same for all its parameters."""
 
+    weight_decay_mask: Callable[[str], bool] | None
     maximize: bool
     n_threads: int | None
     max_grad_norm: float | None

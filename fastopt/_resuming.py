@@ -99,16 +99,17 @@ class RunFile:
 
 def asked_for(run: Run) -> dict[str, Any]:
     """Return what is asked of a run, but for the functions, the values of the data and budgets."""
-    (group,) = run.optimizer.param_groups
-    schedule = group.schedule
+    groups = run.optimizer.param_groups
+    schedule = groups[0].schedule
     return {
         "x0": (
             type(run.x).__name__,
-            [(key, w.shape, w.dtype.name) for key, w in group.arrays.items()],
+            [(k, w.shape, w.dtype.name) for group in groups for k, w in group.arrays.items()],
         ),
         "data": run.batches and [(a.shape[1:], a.dtype.str) for a in run.batches.arrays],
         "method": type(run.optimizer).__name__,
-        "options": {**group.options, **run.optimizer.extras},
+        "options": {**groups[0].options, **run.optimizer.extras},
+        "weight_decay": [group["weight_decay"] for group in groups],
         "schedule": schedule and re.sub(r" at 0x\w+", "", repr(schedule)),  # without addresses
         "tol": run.tolerance.tol,
         "patience": run.tolerance.patience,

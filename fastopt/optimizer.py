@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar, Unpack
@@ -41,12 +41,17 @@ class Optimizer:
     params
         Arrays to update in place, writeable, of any layout: float32, float64, or float16 and
         bfloat16 (of ml_dtypes), which are computed in float32.  One array, a list, a dict name ->
-        array, or a list of group dicts: ``{"params": [...], "lr": 0.1, ...}``.
+        array, or a list of group dicts: ``{"params": [...], "lr": 0.1, ...}``.  A parameter that is
+        to stay as it is for some steps has None for its gradient; one that never moves is left
+        out, and can join later by `add_param_group`.
     decoupled_weight_decay
         False: ``weight_decay * w`` is added to the gradient.  True or "lr": instead, before the
         rule's own update, w <- w * (1 - lr*weight_decay).  "schedule_only": w <- w * (1 -
         lr/lr_base*weight_decay), where lr_base is the learning rate at construction or the
         schedule's attribute ``lr`` (Loshchilov & Hutter 2019).
+    weight_decay_mask
+        For a dict of parameters: says by the name whether one decays.  Those that do not are a
+        second group, with weight_decay 0.  By default all decay.
     maximize
         Whether the gradient is negated first of all.  Default False.
     n_threads
@@ -95,6 +100,20 @@ class Optimizer:
     ------
     FastoptError, TypeError
         From any method, for what it can not do; nothing has been changed then.
+
+    Examples
+    --------
+    Decay of the weights alone, and a layer that joins later with a rate of its own:
+
+    >>> import numpy as np, fastopt
+    >>> params = {"weight": np.ones(2), "bias": np.ones(2)}
+    >>> opt = fastopt.AdamW(params, lr=0.1, weight_decay_mask=lambda name: name == "weight")
+    >>> opt.add_param_group({"params": {"head": np.ones(2)}, "lr": 0.01})
+    >>> [(list(g.arrays), g["lr"], g["weight_decay"]) for g in opt.param_groups]
+    [(['weight'], 0.1, 0.01), (['bias'], 0.1, 0.0), (['head'], 0.01, 0.01)]
+    >>> opt.step({"weight": np.zeros(2), "bias": np.zeros(2), "head": None})
+    >>> params
+    {'weight': array([0.999, 0.999]), 'bias': array([1., 1.])}
     """
 
     checks: ClassVar[Mapping[str, Check]] = {}
@@ -138,6 +157,7 @@ class Optimizer:
             "decoupled_weight_decay": decoupled_weight_decay,
             "maximize": extra.pop("maximize", False),
         }
+        mask = extra.pop("weight_decay_mask", None)
         n_threads = extra.pop("n_threads", None)
         self._n_threads = (
             default_threads() if n_threads is None else THREADS("n_threads", n_threads)
@@ -145,7 +165,8 @@ class Optimizer:
         self._extras = _extras.checked(extra)
         self._start(params)
         for group in _as_groups(params, self._kind):
-            self._append(*self._new_group(group))
+            for given, names in _by_decay(group, self._kind, mask):
+                self._append(*self._new_group(given, names))
         self._build(step_count=0)
 
     def _start(self, params: Params) -> None:
@@ -193,8 +214,10 @@ class Optimizer:
             self.options_changed = True
             raise
 
-    def _new_group(self, given: Mapping[str, Any]) -> tuple[ParamGroup, Any]:
-        """Check a group's parameters and options."""
+    def _new_group(
+        self, given: Mapping[str, Any], names: list[str] | None = None
+    ) -> tuple[ParamGroup, Any]:
+        """Check a group's parameters, of a dict those with these names, and options."""
         if not isinstance(given, Mapping) or "params" not in given:
             raise TypeError(f"a parameter group is a dict with 'params'; {given!r} is not")
         for name in given:
@@ -210,6 +233,8 @@ class Optimizer:
         elif not isinstance(holder, dict):
             holder = _listed(holder)
         named = dict(holder) if isinstance(holder, dict) else dict(enumerate(holder))
+        if names is not None:
+            named = {name: named[name] for name in names}
         first = len(self._places)
         keys = {
             place: place if self._kind == "dict" else first + i for i, place in enumerate(named)
@@ -732,6 +757,24 @@ def _as_groups(params: Any, kind: str) -> list[Mapping[str, Any]]:
     params = _listed(params)
     is_groups = any(isinstance(entry, dict) for entry in params)
     return list(params) if is_groups else [{"params": params}]
+
+
+def _by_decay(
+    group: Mapping[str, Any], kind: str, mask: Callable[[str], bool] | None
+) -> list[tuple[Mapping[str, Any], list[str] | None]]:
+    """Return a group, or of a dict the part that decays and the part that does not, by names."""
+    if mask is None:
+        return [(group, None)]
+    if not callable(mask):
+        raise TypeError(f"weight_decay_mask is {mask!r}; a callable, name -> bool, is needed")
+    if kind != "dict":
+        raise FastoptError("weight_decay_mask asks for names, but params have none; give a dict")
+    decays = {name: bool(mask(name)) for name in group["params"]}
+    parts: list[tuple[Mapping[str, Any], list[str] | None]] = [
+        (group, [name for name in decays if decays[name]]),
+        ({**group, "weight_decay": 0.0}, [name for name in decays if not decays[name]]),
+    ]
+    return [part for part in parts if part[1]] or [(group, None)]
 
 
 def _listed(params: Any) -> list[Any]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import numbers
-import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
@@ -21,7 +18,9 @@ from fastopt._arrays import Array, refuse_masked, require_parameter
 from fastopt._checks import Whole, at_least_0, flag
 from fastopt._errors import FastoptError
 from fastopt._groups import Schedule
+from fastopt._interrupts import Interrupts
 from fastopt._line_search import LineSearch, NoStepError
+from fastopt._progress import Line
 from fastopt._resuming import RunFile, Spec, asked_for
 from fastopt.batching import Batches
 from fastopt.conventions import create
@@ -129,7 +128,7 @@ def minimize(
             Without data, loss and gradient at `x`, from an evaluation after the last step. With
             data, the mean loss of the last epoch and the gradient of the last step; and so after
             Ctrl-C without data, where both are those of the last step. NaN and None before the
-            first step.
+            first step. A checkpoint keeps no `RowSparse` gradient: None until the next step.
         nit, nfev : int
             Steps taken; evaluations of `fun`.
         status, success, message
@@ -260,9 +259,9 @@ def minimize(
     if options.get("maximize"):
         raise FastoptError("maximize=True in minimize(); let fun return -loss and -grad")
 
-    line = _Line(epochs) if progress is True else None
+    line = Line(epochs) if progress is True else None
     show = line if isinstance(progress, bool) else progress
-    with _Interrupts() as interrupts:
+    with Interrupts() as interrupts:
         run = kind(loss_and_grad, x, optimizer, batches, tolerance, interrupts)
         if checkpoint is not None:
             run.file = RunFile(checkpoint, run, asked_for(run))
@@ -346,7 +345,7 @@ class Run:
         optimizer: Optimizer,
         batches: Batches | None,
         tolerance: _Tolerance,
-        interrupts: _Interrupts,
+        interrupts: Interrupts,
     ) -> None:
         self.fun, self.x, self.optimizer = fun, x, optimizer
         self.batches, self.tolerance, self.interrupts = batches, tolerance, interrupts
@@ -524,81 +523,6 @@ class _Tolerance:
     def is_met(self) -> bool:
         """Whether there have been enough epochs that improve too little."""
         return self.misses >= self.patience
-
-
-class _Interrupts:
-    """Ctrl-C: at once while a function of the user's runs, else held until the step is whole."""
-
-    def __init__(self) -> None:
-        self.held = True
-        self.came = False
-        self.installed = False
-
-    def __enter__(self) -> Self:
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            with suppress(ValueError):  # only the main thread may, and only it gets them
-                signal.signal(signal.SIGINT, self._handle)
-                self.installed = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self.came = True
-        if not self.held:
-            raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raise what was held."""
-        if self.came:
-            raise KeyboardInterrupt
-
-    def let(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Call a function that may be interrupted."""
-        try:
-            self.held = False
-            self.check()
-            return call(*args)
-        finally:
-            self.held = True
-
-
-class _Line:
-    """Progress on stderr: a line that is rewritten, or in a file one every ten seconds."""
-
-    def __init__(self, epochs: int | None) -> None:
-        self.of = f"/{epochs}" if epochs else ""
-        self.terminal = sys.stderr.isatty()
-        self.due = 0.0
-        self.text = self.written = ""
-
-    def __call__(self, state: OptimizeResult) -> None:
-        history = state.history
-        self.text = (
-            f"epoch {len(history['loss'])}{self.of}  loss {state.fun:.6g}  "
-            f"lr {history['lr'][-1]:.3g}  {history['seconds'][-1]:.1f} s"
-        )
-        if time.monotonic() >= self.due:
-            self._write()
-
-    def _write(self) -> None:
-        print(
-            f"\r{self.text}\x1b[K" if self.terminal else self.text,
-            end="" if self.terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-        self.written = self.text
-        self.due = time.monotonic() + (0.1 if self.terminal else 10.0)
-
-    def close(self) -> None:
-        """Show the last state, and leave it."""
-        if self.text != self.written:
-            self._write()
-        if self.terminal:
-            print(file=sys.stderr)
 
 
 def _each(call: Callable[[str, Any], Any], name: str, holder: Any) -> Any:

@@ -8,12 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 from support import bits
 from training_to_kill import train
 
-from fastopt import Batches, FastoptError, KalmanSGD, minimize, schedules
+from fastopt import Batches, FastoptError, KalmanSGD, RowSparse, minimize, schedules
 from fastopt.optimizer import Optimizer
 
 RNG = np.random.default_rng(0)
@@ -203,6 +204,46 @@ def test_a_batches_goes_to_where_the_file_is(path):
     minimize(squared, START, again, max_steps=7, checkpoint=path)
     assert again.state_dict() == batches.state_dict()
     assert (again.epoch, again.position) == (1, 2)
+
+
+def test_rows_and_low_precision(path):
+    """Of gradients that are rows the file keeps none: jac is None where no step is taken."""
+    indices = RNG.integers(0, 50, size=(40, 6))
+    table = RNG.normal(size=(50, 4)).astype(ml_dtypes.bfloat16)
+
+    def pull(x, indices):
+        rows = indices.ravel()
+        return float((x[0][rows] ** 2).sum()), [RowSparse(rows, 2 * x[0][rows])]
+
+    def ask(checkpoint, epochs):
+        return minimize(
+            pull, [table], indices, method="adagrad", lr=0.1, batch_size=8, seed=0, epochs=epochs,
+            rounding="stochastic", master="float32", checkpoint=checkpoint,
+        )  # fmt: skip
+
+    whole = ask(None, 6)
+    assert ask(path, 3).nit == 15
+    resumed = ask(path, 6)
+    assert bits(resumed.x) == bits(whole.x)
+    assert resumed.history["loss"] == whole.history["loss"]
+    assert bits(resumed.jac[0].values) == bits(whole.jac[0].values)
+    again = ask(path, 6)
+    assert again.jac == [None]
+    assert bits(again.x) == bits(whole.x)
+
+
+def test_a_mask_of_weight_decay_is_asked_for_again(path):
+    def ask(*decaying, **changes):
+        options = {"weight_decay": 0.3, "weight_decay_mask": lambda name: name in decaying}
+        return run("plateau", path, **{**options, **changes})
+
+    ask("w", epochs=5)
+    resumed = ask("w")
+    path.unlink()
+    assert outcome(ask("w")) == outcome(resumed)
+    for other in (("b",), (), ("w", "b")):
+        with pytest.raises(FastoptError, match="is of a run with"):
+            ask(*other)
 
 
 @pytest.mark.parametrize(
