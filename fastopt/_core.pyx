@@ -392,6 +392,10 @@ cdef class Plan:
         cdef cnp.ndarray indices, values
         cdef int64_t k, bad, n
         param, name = self.params[i], self.names[i]
+        if self.tensors[i].ema:
+            raise FastoptError(
+                f"the gradient of {name} is of some rows; ema_decay averages all rows at each step"
+            )
         indices, values = as_rows(name, param, grad)
         notice_dtype(values.dtype)
         self.spans.require_apart(f"the gradient of {name}", values)

@@ -1,0 +1,248 @@
+"""Gradients of some rows: equal to a dense step on a matrix of those rows, all else untouched."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+import scipy.sparse
+from support import RULES, bits, everything, make, unchanged
+from test_layouts import LAYOUTS
+
+import fastopt
+from fastopt import FastoptError, RowSparse, _core
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
+INDICES = np.array([7, 3, 7, 0, 11, 3, 7])
+UNIQUE = np.unique(INDICES)
+
+
+def normal(shape, dtype, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def coalesced(values, real):
+    """The sum of what belongs to each row, in the order of occurrence."""
+    sums = []
+    for row in UNIQUE:
+        own = [value.astype(real) for value in values[row == INDICES]]
+        total = own[0]
+        for value in own[1:]:
+            total = total + value
+        sums.append(total)
+    return np.array(sums)
+
+
+def state_of(opt):
+    return {name: np.array(value) for name, value in opt.state[0].items() if value.ndim}
+
+
+def check(rule, shape, param, grad, lies=np.array, steps=3, **options):
+    """Steps with rows beside dense steps on the rows alone."""
+    real = np.float64 if param == np.float64 else np.float32
+    w = lies(normal((12, *shape), param))
+    start = np.array(w)
+    opt, dense = make(rule, [w], **options), make(rule, [np.array(w[UNIQUE])], **options)
+    for seed in range(steps):
+        opt.lr = dense.lr = 0.1 / (1 + seed)
+        values = normal((7, *shape), grad, seed + 1)
+        opt.step([RowSparse(INDICES, values)])
+        dense.step([coalesced(values, real)])
+        assert bits(np.array(w[UNIQUE])) == bits(dense.params[0])
+        for name, value in state_of(opt).items():
+            assert bits(np.array(value[UNIQUE])) == bits(state_of(dense)[name])
+            rest = np.delete(value, UNIQUE, 0)
+            fresh = state_of(make(rule, [start], **options))[name]
+            assert bits(rest) == bits(np.delete(fresh, UNIQUE, 0))
+    assert bits(np.delete(w, UNIQUE, 0)) == bits(np.delete(start, UNIQUE, 0))
+    assert opt.state[0]["step"] == steps
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("param", [np.float16, BF16, np.float32, np.float64], ids=str)
+@pytest.mark.parametrize("grad", [np.float16, BF16, np.float32, np.float64], ids=str)
+def test_only_its_rows_move(rule, param, grad):
+    check(rule, (5,), param, grad, weight_decay=0.1, maximize=True)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (64,), (3, 4), (513,), (_core.CHUNK + 3,), (2, 700)])
+@pytest.mark.parametrize("rule", ["sgd", "adam", "rmsprop_centered_momentum"])
+def test_rows_of_any_length(rule, shape):
+    check(rule, shape, np.float32, np.float32, decoupled_weight_decay=True, weight_decay=0.1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (600,)])
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+def test_rows_of_any_layout(rule, shape, layout):
+    check(rule, shape, np.float32, np.float64, lies=LAYOUTS[layout])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_whole_table_is_a_dense_step(rule):
+    w, g = normal((40, 30), np.float32), normal((40, 30), np.float32, 1)
+    one, other = make(rule, [w.copy()]), make(rule, [w.copy()])
+    order = np.random.default_rng(0).permutation(40)
+    for _ in range(3):
+        one.step([g])
+        other.step([RowSparse(order, g[order])])
+    assert everything(one) == everything(other)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_change_no_bit(threads):
+    """Enough rows for several items of work, rounded at random."""
+    rng = np.random.default_rng(0)
+    indices = rng.integers(0, 3000, size=4000)
+    values = normal((4000, 33), np.float32)
+    options = dict(rounding="stochastic", seed=9, max_grad_norm=1.0, state_dtype="bfloat16")
+
+    def found(n_threads, lies=np.array):
+        w = lies(normal((3000, 33), BF16))
+        opt = fastopt.Adam([w], n_threads=n_threads, **options)
+        for _ in range(2):
+            opt.step([RowSparse(indices, values)])
+        return bits([np.array(w), *(np.array(v) for v in opt.state[0].values())]), opt.grad_norm
+
+    expected = found(1)
+    assert found(threads) == expected
+    turned, norm = found(threads, LAYOUTS["Fortran"])
+    assert turned == expected[0]
+    assert norm == pytest.approx(expected[1], rel=1e-13)
+
+
+def test_among_other_gradients():
+    shapes = [(4,), (12, 3), (5, 2), (20, 2)]
+    grads = [normal(shape, np.float64, 1) for shape in shapes]
+    rows = RowSparse(INDICES, normal((7, 3), np.float64, 2))
+    opt = fastopt.Adam([np.ones(shape) for shape in shapes])
+    alone = fastopt.Adam([np.ones(shape) for shape in shapes])
+    for _ in range(2):
+        opt.step([grads[0], rows, None, grads[3]])
+        alone.step([grads[0], None, None, grads[3]])
+        alone.step([None, rows, None, None])
+    assert bits(opt.params) == bits(alone.params)
+    opt.step([grads[0], grads[1], grads[2], grads[3]])  # dense again
+    opt.step([grads[0], rows, grads[2], RowSparse([3], np.ones((1, 2)))])
+    assert [int(opt.state[i]["step"]) for i in range(4)] == [4, 4, 2, 4]
+
+
+def test_norm_clip_and_scale_are_of_the_sums():
+    values = normal((7, 3), np.float64, 2)
+    sums = coalesced(values, np.float64)
+    w = np.zeros((12, 3))
+    opt = fastopt.SGD(w, lr=1.0, grad_scale=2.0, max_grad_norm=0.5, max_grad_value=0.2)
+    opt.step(RowSparse(INDICES, values))
+    norm = np.sqrt(np.sum((sums / 2) ** 2))
+    assert opt.grad_norm == pytest.approx(norm, rel=1e-14)
+    clipped = np.clip(sums / 2 * (0.5 / (norm + 1e-6)), -0.2, 0.2)
+    assert w[UNIQUE] == pytest.approx(-clipped, rel=1e-13)
+
+
+def test_gradients_that_are_not_finite():
+    values = np.ones((3, 2))
+    values[1, 1] = np.inf
+    opt = fastopt.Adam([np.ones((12, 2)), np.ones(3)], on_nonfinite="raise")
+    with unchanged(opt), pytest.raises(FastoptError, match="parameter 0 has a NaN"):
+        opt.step([RowSparse([1, 5, 5], values), np.ones(3)])
+    values[2, 1] = -np.inf  # inf - inf
+    with unchanged(opt), pytest.raises(FastoptError, match="parameter 0 has a NaN"):
+        opt.step([RowSparse([1, 5, 5], values), np.ones(3)])
+
+
+def test_no_rows_are_a_step():
+    opt = fastopt.Adam(np.ones((12, 2)))
+    opt.step(RowSparse([], np.ones((0, 2))))
+    assert (opt.params == 1).all()
+    assert opt.state[0]["step"] == opt.step_count == 1
+    empty = fastopt.Adam([np.ones((5, 0)), np.ones((0, 5))], max_grad_norm=1.0)
+    empty.step([RowSparse([1, 1], np.ones((2, 0))), RowSparse([], np.ones((0, 5)))])
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "lil"])
+@pytest.mark.parametrize("make_matrix", [scipy.sparse.csr_array, scipy.sparse.csr_matrix])
+def test_matrices_of_scipy(kind, make_matrix):
+    dense = np.zeros((12, 5))
+    dense[[3, 7]] = normal((2, 5), np.float64)
+    dense[3, 2] = 0
+    one, other = fastopt.Adam(np.ones((12, 5))), fastopt.Adam(np.ones((12, 5)))
+    one.step(make_matrix(dense).asformat(kind))
+    other.step(RowSparse([3, 7], dense[[3, 7]]))
+    assert everything(one) == everything(other)
+    with unchanged(one), pytest.raises(FastoptError, match=r"\(5, 12\)"):
+        one.step(make_matrix(dense.T))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
+def test_indices_of_any_integers(dtype):
+    one, other = fastopt.SGD(np.ones((12, 2))), fastopt.SGD(np.ones((12, 2)))
+    values = normal((7, 4), np.float64)[:, ::2]
+    one.step(RowSparse(INDICES.astype(dtype)[::1], values))
+    other.step(RowSparse(list(INDICES), values.copy()))
+    assert everything(one) == everything(other)
+
+
+@pytest.mark.parametrize(
+    ("indices", "values", "error", "reason"),
+    [
+        ([0, 12], np.ones((2, 2)), FastoptError, r"indices\[1\].* 12; allowed: 0 to 11"),
+        ([-1, 0], np.ones((2, 2)), FastoptError, r"indices\[0\].*-1"),
+        (np.array([2**64 - 1], np.uint64), np.ones((1, 2)), FastoptError, r"indices\[0\]"),
+        ([0], np.ones((1, 3)), FastoptError, r"rows of shape \(3,\); \(2,\)"),
+        ([0], np.ones(1), FastoptError, r"rows of shape \(\)"),
+    ],
+)
+def test_rows_that_do_not_fit_change_nothing(indices, values, error, reason):
+    opt = fastopt.Adam([np.ones(3), np.ones((12, 2))])
+    with unchanged(opt), pytest.raises(error, match=reason):
+        opt.step([np.ones(3), RowSparse(indices, values)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "reason"),
+    [
+        (([0.5], np.ones((1, 2))), TypeError, "integers"),
+        (([[0]], np.ones((1, 2))), FastoptError, r"\(n,\)"),
+        (([0, 1], np.ones((1, 2))), FastoptError, "2 indices"),
+        (([0], np.ones((1, 2), int)), TypeError, "int64"),
+        (([0], np.ma.masked_array(np.ones((1, 2)))), TypeError, "masked"),
+        (([True], np.ones((1, 2))), TypeError, "bool"),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other(arguments, error, reason):
+    with pytest.raises(error, match=reason):
+        RowSparse(*arguments)
+
+
+def test_what_has_no_meaning_with_rows():
+    rows = RowSparse([0], np.ones((1, 2)))
+    opt = fastopt.SGD(np.ones((3, 2)), ema_decay=0.9)
+    with unchanged(opt), pytest.raises(FastoptError, match="ema_decay"):
+        opt.step(rows)
+    opt = fastopt.SGD(np.ones((3, 2)))
+    for call in (opt.bind, opt.accumulate):
+        with unchanged(opt), pytest.raises(TypeError, match="RowSparse"):
+            call(rows)
+    with unchanged(opt), pytest.raises(FastoptError, match="shares memory"):
+        opt.step(RowSparse([0], opt.params[1:2]))
+    opt = fastopt.SGD(np.ones(()))
+    with unchanged(opt), pytest.raises(FastoptError, match="rows of shape"):
+        opt.step(RowSparse([0], np.ones(1)))
+
+
+def test_clearing_leaves_rows_alone():
+    rows, g = RowSparse([0], np.ones((1, 2))), np.ones(2)
+    opt = fastopt.SGD([np.ones((3, 2)), np.ones(2)], zero_grads=True)
+    opt.step([rows, g])
+    assert rows.values.all()
+    assert not g.any()
+
+
+def test_a_master_and_its_copy():
+    w = normal((12, 5), BF16)
+    exact = w.astype(np.float32)
+    opt, reference = fastopt.Adam([w], master="float32"), fastopt.Adam([exact])
+    for seed in range(3):
+        rows = RowSparse(INDICES, normal((7, 5), np.float32, seed))
+        opt.step([rows])
+        reference.step([rows])
+    assert bits(w) == bits(exact.astype(BF16))
+    assert bits(np.array(opt.state[0]["master"])) == bits(exact)
