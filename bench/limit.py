@@ -13,15 +13,16 @@ SOURCE = Path(__file__).with_name("limit.c")
 
 
 @functools.cache
-def library() -> ctypes.CDLL:
-    """Compile limit.c for this machine; the folder goes when the process does."""
-    library.folder = tempfile.TemporaryDirectory()  # type: ignore[attr-defined]
-    built = Path(library.folder.name, "limit.so")  # type: ignore[attr-defined]
-    subprocess.run(
-        ["cc", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", SOURCE, "-o", built],
-        check=True,
-    )
-    return ctypes.CDLL(str(built))
+def library(source: Path = SOURCE) -> ctypes.CDLL:
+    """Compile a file for this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder, "built.so")
+        subprocess.run(
+            ["cc", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC",
+             source, "-o", built, "-lm"],
+            check=True,
+        )  # fmt: skip
+        return ctypes.CDLL(str(built))
 
 
 def limit(arrays: list[np.ndarray], threads: int) -> Callable[[], None]:

@@ -56,64 +56,73 @@ const void *fo_rows_fetch(const fo_tensor *tensor, int64_t j, const fo_tile *til
     return room;
 }
 
-static void prefetch(const char *from, int64_t bytes)
+int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk)
 {
-    for (int64_t line = 0; line < MOST_LINES && line * CACHE_LINE < bytes; line++)
-        FO_PREFETCH(from + line * CACHE_LINE);
+    const fo_layout *layout = tensor->layout;
+    const fo_dtype real = tensor->dtype;
+    const fo_axis *inner = &walk->axis[walk->n_axes - 1];
+    return walk->n_axes == 2 && layout->param_dtype == real &&
+           layout->grad_dtype == real && layout->state_dtype == real &&
+           !tensor->master && !tensor->ema &&
+           (uintptr_t)tensor->grad % (uintptr_t)fo_size_of(real) == 0 &&
+           inner->own == 1 && inner->param == fo_size_of(real) &&
+           inner->grad == fo_size_of(real);
 }
 
-void fo_rows_prefetch(const fo_tensor *tensor, int64_t j)
+void fo_prefetch(const void *from, int64_t bytes)
 {
-    if (j >= tensor->rows->n)
-        return;
-    const fo_layout *layout = tensor->layout;
-    const int64_t length = fo_rows_length(tensor);
-    const fo_offsets at = fo_rows_offsets(tensor, j);
-    prefetch((const char *)tensor->param + at.param,
-             length * fo_size_of(layout->param_dtype));
-    const int64_t size = fo_size_of(layout->state_dtype);
-    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
-        prefetch((const char *)tensor->state[k] + at.own * size, length * size);
-    const int64_t row_bytes = length * fo_size_of(layout->grad_dtype);
-    prefetch((const char *)tensor->grad +
-                 tensor->rows->order[tensor->rows->start[j]] * row_bytes,
-             row_bytes);
+    for (int64_t at = 0; at < bytes && at < MOST_LINES * CACHE_LINE; at += CACHE_LINE)
+        FO_PREFETCH((const char *)from + at);
 }
 
 /* Least significant digit first, 11 bits at a time: stable, so that what touches a row
  * stays in its order. */
 enum { DIGIT = 11, BUCKETS = 1 << DIGIT };
 
+typedef struct {
+    int64_t row, place;
+} entry;
+
+static void sort_by_digit(const entry *from, entry *to, int64_t n, int shift)
+{
+    int64_t count[BUCKETS] = {0}, before = 0;
+    for (int64_t i = 0; i < n; i++)
+        count[from[i].row >> shift & (BUCKETS - 1)]++;
+    for (int d = 0; d < BUCKETS; d++) {
+        const int64_t here = count[d];
+        count[d] = before;
+        before += here;
+    }
+    for (int64_t i = 0; i < n; i++)
+        to[count[from[i].row >> shift & (BUCKETS - 1)]++] = from[i];
+}
+
 int64_t fo_rows_sort(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
                      fo_rows *out)
 {
-    int64_t *row = work, *start = row + n, *order = start + n + 1, *spare = order + n;
-    int64_t count[BUCKETS];
+    int64_t *row = work, *start = row + n, *order = start + n + 1;
+    entry *sorted = (entry *)(order + n), *spare = sorted + n;
+    int is_sorted = 1;
     for (int64_t i = 0; i < n; i++) {
         if (index[i] < 0 || index[i] >= n_rows)
             return i;
-        order[i] = i;
+        is_sorted &= i == 0 || index[i - 1] <= index[i];
+        sorted[i] = (entry){index[i], i};
     }
-    for (int shift = 0; (n_rows - 1) >> shift > 0; shift += DIGIT) {
-        memset(count, 0, sizeof count);
-        for (int64_t i = 0; i < n; i++)
-            count[index[i] >> shift & (BUCKETS - 1)]++;
-        int64_t before = 0;
-        for (int d = 0; d < BUCKETS; d++) {
-            const int64_t here = count[d];
-            count[d] = before;
-            before += here;
-        }
-        for (int64_t i = 0; i < n; i++)
-            spare[count[index[order[i]] >> shift & (BUCKETS - 1)]++] = order[i];
-        memcpy(order, spare, (size_t)n * sizeof *order);
+    for (int shift = 0; !is_sorted && (n_rows - 1) >> shift > 0; shift += DIGIT) {
+        sort_by_digit(sorted, spare, n, shift);
+        entry *const swapped = sorted;
+        sorted = spare;
+        spare = swapped;
     }
     int64_t n_unique = 0;
-    for (int64_t i = 0; i < n; i++)
-        if (i == 0 || index[order[i]] != row[n_unique - 1]) {
+    for (int64_t i = 0; i < n; i++) {
+        order[i] = sorted[i].place;
+        if (i == 0 || sorted[i].row != sorted[i - 1].row) {
             start[n_unique] = i;
-            row[n_unique++] = index[order[i]];
+            row[n_unique++] = sorted[i].row;
         }
+    }
     start[n_unique] = n;
     *out = (fo_rows){n_unique, row, start, order};
     return -1;

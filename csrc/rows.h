@@ -18,7 +18,11 @@ fo_offsets fo_rows_offsets(const fo_tensor *tensor, int64_t j);
 const void *fo_rows_fetch(const fo_tensor *tensor, int64_t j, const fo_tile *tile,
                           void *room, void *other);
 
-/* Ask for the memory of row j, which will be wanted soon. */
-void fo_rows_prefetch(const fo_tensor *tensor, int64_t j);
+/* Whether a row of every array is as the kernel takes it: then it is `length` reals
+ * that begin at these offsets. */
+int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk);
+
+/* Ask for memory that will be wanted soon. */
+void fo_prefetch(const void *from, int64_t bytes);
 
 #endif

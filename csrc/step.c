@@ -63,6 +63,10 @@ static void prepare_all(const stepping *s)
     }
 }
 
+/* Memory far apart makes an element of a touched row about as dear as so many others.
+ */
+enum { ROW_COST = 8 };
+
 /* Prepares the walks of tensors that have a layout; returns the number of elements to
  * update. */
 static int64_t survey(fo_plan *plan)
@@ -75,8 +79,8 @@ static int64_t survey(fo_plan *plan)
         if (tensor->layout && tensor->size)
             fo_walk_prepare(&plan->walks[i], tensor->layout,
                             tensor->rows ? tensor->layout->row_axis : -1);
-        active +=
-            tensor->rows ? tensor->rows->n * fo_rows_length(tensor) : tensor->size;
+        active += tensor->rows ? ROW_COST * tensor->rows->n * fo_rows_length(tensor)
+                               : tensor->size;
     }
     fo_plan_fit(plan);
     return active;
@@ -185,19 +189,71 @@ static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room
 
 enum { ROWS_AHEAD = 8 }; /* whose memory is asked for */
 
+/* Rows that need no staging: what is left is a call of the kernel for each. */
+static void update_direct_rows(const stepping *s, int64_t i, fo_range rows,
+                               scratch *room)
+{
+    const fo_tensor *tensor = &s->plan->tensors[i];
+    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
+    const fo_rows *touched = tensor->rows;
+    const int64_t size = fo_size_of(tensor->dtype), length = fo_rows_length(tensor);
+    const int64_t bytes = length * size;
+    const int axis = tensor->layout->row_axis;
+    const int64_t param = tensor->layout->param[axis];
+    const int64_t own = tensor->layout->own[axis] * size;
+    int n_states = 0;
+    while (n_states < FO_MAX_STATES && tensor->state[n_states])
+        n_states++;
+    for (int64_t j = rows.begin; j < rows.end; j++) {
+        if (j + ROWS_AHEAD < rows.end) {
+            const int64_t ahead = touched->row[j + ROWS_AHEAD];
+            const int64_t first = touched->order[touched->start[j + ROWS_AHEAD]];
+            fo_prefetch((char *)tensor->param + ahead * param, bytes);
+            for (int k = 0; k < n_states; k++)
+                fo_prefetch((char *)tensor->state[k] + ahead * own, bytes);
+            fo_prefetch((const char *)tensor->grad + first * bytes, bytes);
+        }
+        const int64_t row = touched->row[j], begin = touched->start[j];
+        const char *g = (const char *)tensor->grad + touched->order[begin] * bytes;
+        const int64_t repeats = touched->start[j + 1] - begin;
+        const int64_t most = repeats > 1 && length > FO_TILE ? FO_TILE : length;
+        for (int64_t at = 0; at < length; at += most) {
+            const int64_t n = length - at < most ? length - at : most;
+            const void *sum = g + at * size;
+            if (repeats > 1) {
+                memcpy(room->tile[2], sum, (size_t)(n * size));
+                for (int64_t k = begin + 1; k < begin + repeats; k++)
+                    fo_kernels()->add[tensor->dtype](room->tile[2],
+                                                     (const char *)tensor->grad +
+                                                         touched->order[k] * bytes +
+                                                         at * size,
+                                                     n);
+                sum = room->tile[2];
+            }
+            void *state[FO_MAX_STATES] = {NULL};
+            for (int k = 0; k < n_states; k++)
+                state[k] = (char *)tensor->state[k] + row * own + at * size;
+            recipe->update((char *)tensor->param + row * param + at * size, sum, state,
+                           n, &recipe->rule, &recipe->prologue);
+        }
+    }
+}
+
 static void update_rows(const stepping *s, int64_t i, fo_range rows, scratch *room)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_walk *walk = &s->plan->walks[i];
-    for (int64_t j = rows.begin; j < rows.end; j++) {
-        fo_rows_prefetch(tensor, j + ROWS_AHEAD);
+    if (fo_rows_are_direct(tensor, walk)) {
+        update_direct_rows(s, i, rows, room);
+        return;
+    }
+    for (int64_t j = rows.begin; j < rows.end; j++)
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, fo_rows_offsets(tensor, j));
             const void *g =
                 fo_rows_fetch(tensor, j, &tile, room->tile[2], room->tile[1]);
             update_tile(s, i, &tile, g, room);
         }
-    }
 }
 
 static void update_items(void *context, int64_t begin, int64_t end)

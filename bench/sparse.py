@@ -1,0 +1,119 @@
+"""An embedding of which each step touches some rows: beside a plain C loop, and PyTorch.
+
+Sorting the rows and adding up repeated ones is part of fastopt's and PyTorch's times; the loop
+(sparse.c, one thread) is given distinct rows in order of occurrence.
+"""
+
+import argparse
+import ctypes
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import fastopt
+import fastopt._core as core
+from bench.limit import library
+
+RULES = {
+    "sgd": (fastopt.SGD, "SGD"),
+    "adagrad": (fastopt.Adagrad, "Adagrad"),
+    "adam": (fastopt.Adam, "SparseAdam"),
+}
+
+
+def plain(rule: str, shape: tuple[int, int], indices: list, values: list) -> Callable[[], None]:
+    loop = getattr(library(Path(__file__).with_name("sparse.c")), rule)
+    arrays = [np.ones(shape, np.float32) for _ in range(3)]
+    calls = [
+        tuple(ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else ctypes.c_int64(a)
+              for a in (index, len(index), shape[1], value, *arrays))
+        for index, value in zip(indices, values, strict=True)
+    ]  # fmt: skip
+    turn = itertools.cycle(calls)
+    kept = arrays, indices, values
+    return lambda: loop(*next(turn)) if kept else None
+
+
+def ours(rule: str, shape: tuple, indices: list, values: list, threads: int) -> Callable[[], None]:
+    opt = RULES[rule][0](np.ones(shape, np.float32), lr=1e-3, n_threads=threads)
+    turn = itertools.cycle(zip(indices, values, strict=True))
+    return lambda: opt.step(fastopt.RowSparse(*next(turn)))
+
+
+def theirs(rule: str, shape: tuple, indices: list, values: list) -> Callable[[], None]:
+    import torch
+
+    w = torch.ones(shape, requires_grad=True)
+    opt = getattr(torch.optim, RULES[rule][1])([w], lr=1e-3)
+    grads = [
+        torch.sparse_coo_tensor(torch.from_numpy(i)[None], torch.from_numpy(v), shape)
+        for i, v in zip(indices, values, strict=True)
+    ]
+    turn = itertools.cycle(grads)
+
+    def step() -> None:
+        w.grad = next(turn)
+        opt.step()
+
+    return step
+
+
+def timed(call: Callable[[], object], times: int) -> float:
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - start) / times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--columns", type=int, default=64)
+    parser.add_argument("--touched", type=int, default=4096)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    shape = options.rows, options.columns
+    rng = np.random.default_rng(0)
+    distinct = [rng.permutation(shape[0])[: options.touched].astype(np.int64) for _ in range(16)]
+    # A tenth of the rows occurs twice.
+    repeated = [index.copy() for index in distinct]
+    for index in repeated:
+        index[: len(index) // 10] = index[len(index) // 10 : 2 * (len(index) // 10)]
+        rng.shuffle(index)
+    values = [rng.standard_normal((options.touched, shape[1]), np.float32) for _ in distinct]
+    print(f"{options.touched} rows of {shape}, float32, {core.isa()}; medians, microseconds")
+    print(f"{'rule':10}{'threads':>8}{'fastopt':>10}{'C loop':>10}{'PyTorch':>10}{'/ loop':>8}"
+          f"{'PyTorch /':>11}")  # fmt: skip
+    for rule in RULES:
+        for threads in map(int, options.threads.split(",")):
+            calls = [ours(rule, shape, repeated, values, threads),
+                     plain(rule, shape, distinct, values)]  # fmt: skip
+            try:
+                import torch
+
+                torch.set_num_threads(threads)
+                calls.append(theirs(rule, shape, repeated, values))
+            except ModuleNotFoundError:
+                pass
+            for call in calls:
+                timed(call, 16)
+            rounds = [[timed(call, 16) for call in calls] for _ in range(options.rounds)]
+            found = [1e6 * statistics.median(column) for column in zip(*rounds, strict=True)]
+            over = statistics.median(one[0] / one[1] for one in rounds)
+            torch_cell = f"{found[2]:10.0f}" if len(found) > 2 else f"{'-':>10}"
+            torch_over = (
+                f"{statistics.median(one[2] / one[0] for one in rounds):11.1f}"
+                if len(found) > 2
+                else f"{'-':>11}"
+            )
+            print(f"{rule:10}{threads:8}{found[0]:10.0f}{found[1]:10.0f}{torch_cell}{over:8.2f}"
+                  f"{torch_over}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
