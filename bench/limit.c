@@ -9,9 +9,9 @@
         body \
     }
 
-#define LIMIT(name, real) \
-    void name(const real *restrict g, real *restrict a, real *restrict b, \
-              real *restrict c, real *restrict d, int n_rw, int64_t n, int n_threads) \
+#define LIMIT(name, param, state) \
+    void name(const param *restrict g, param *restrict a, state *restrict b, \
+              state *restrict c, state *restrict d, int n_rw, int64_t n, int n_threads) \
     { \
         switch (n_rw) { \
         case 1: \
@@ -25,8 +25,9 @@
         } \
     }
 
-LIMIT(limit_f32, float)
-LIMIT(limit_f64, double)
+LIMIT(limit_f32, float, float)
+LIMIT(limit_f64, double, double)
+LIMIT(limit_16, uint16_t, uint32_t) /* of two bytes, with states of four */
 
 /* Reads the lower triangle of a p x p matrix with contiguous columns once: of the ways
  * tried the fastest, eight columns abreast. */

@@ -30,7 +30,7 @@ def limit(arrays: list[np.ndarray], threads: int) -> Callable[[], None]:
     first = arrays[0]
     zeros = np.empty_like(first)
     zeros.fill(0)  # written, so that it has pages of its own
-    loop = library().limit_f32 if first.dtype == np.float32 else library().limit_f64
+    loop = {2: library().limit_16, 4: library().limit_f32, 8: library().limit_f64}[first.itemsize]
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in (zeros, *arrays)]
     pointers += [None] * (5 - len(pointers))  # type: ignore[list-item]
     size = ctypes.c_int64(first.size)

@@ -12,9 +12,9 @@ from bench.paired import ratio
 from bench.rules import RULES, bound
 
 
-def share(rule: str, size: int, threads: int, dtype: str = "float32") -> float:
+def share(rule: str, size: int, threads: int, dtype: str = "float32", **extras: str) -> float:
     """Return the limit's time over the step's, in this process."""
-    opt, arrays = bound(rule, size, threads, dtype)
+    opt, arrays = bound(rule, size, threads, dtype, **extras)
     times = max(1, 2_000_000 // size)
     return ratio(limit(arrays, threads), opt.step, rounds=9 if size > 2e7 else 15, times=times)
 
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="1e5,1e6,1e7,5e7")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--rounding", default="nearest")
     parser.add_argument("--rules", default=",".join(RULES))
     parser.add_argument("--processes", type=int, default=5)
     options = parser.parse_args()
@@ -33,7 +34,14 @@ def main() -> None:
     rules = options.rules.split(",")
 
     if options.processes == 0:  # one of the processes below
-        found = [[share(r, n, k, options.dtype) for k in threads for n in sizes] for r in rules]
+        found = [
+            [
+                share(r, n, k, options.dtype, rounding=options.rounding)
+                for k in threads
+                for n in sizes
+            ]
+            for r in rules
+        ]
         print(json.dumps(found))
         return
     command = [sys.executable, "-m", "bench.share", *sys.argv[1:], "--processes", "0"]
@@ -41,7 +49,8 @@ def main() -> None:
     for _ in range(options.processes):
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         runs.append(json.loads(out))
-    print(f"share of the memory limit, {options.dtype}, {core.isa()}: median (lowest-highest) of")
+    print(f"share of the memory limit, {options.dtype}, rounded {options.rounding}, {core.isa()}:")
+    print("median (lowest-highest) of", end=" ")
     print(f"{options.processes} processes, each the median of its paired ratios")
     heads = [f"{n:.0e} x {k}t" for k in threads for n in sizes]
     print(f"{'rule':26}" + "".join(f"{head:>19}" for head in heads))

@@ -12,15 +12,6 @@ static int follows(const fo_axis *outer, const fo_axis *inner)
            outer->own == n * inner->own && outer->index == n * inner->index;
 }
 
-static int64_t tiles_along(const fo_walk *walk, int axis)
-{
-    const int64_t length = walk->axis[axis].length;
-    const int64_t each = axis == walk->n_axes - 1   ? walk->cols
-                         : axis == walk->n_axes - 2 ? walk->rows
-                                                    : 1;
-    return (length + each - 1) / each;
-}
-
 static int64_t magnitude(int64_t x)
 {
     return x < 0 ? -x : x;
@@ -29,13 +20,16 @@ static int64_t magnitude(int64_t x)
 void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without)
 {
     /* An axis of one element at least, so that a tile always has its two. */
-    walk->axis[0] = (fo_axis){1, 0, 0, 0, 0};
+    walk->axis[0] = (fo_axis){.length = 1};
     int last = 0;
     for (int k = 0; k < layout->n_axes; k++) {
         if (k == without || layout->shape[k] == 1)
             continue;
-        const fo_axis axis = {layout->shape[k], layout->param[k], layout->grad[k],
-                              layout->own[k], layout->index[k]};
+        const fo_axis axis = {.length = layout->shape[k],
+                              .param = layout->param[k],
+                              .grad = layout->grad[k],
+                              .own = layout->own[k],
+                              .index = layout->index[k]};
         if (last > 0 && follows(&walk->axis[last], &axis)) {
             const int64_t length = walk->axis[last].length * axis.length;
             walk->axis[last] = axis;
@@ -45,8 +39,11 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without)
         }
     }
     if (last == 0)
-        walk->axis[++last] = (fo_axis){1, fo_size_of(layout->param_dtype),
-                                       fo_size_of(layout->grad_dtype), 1, 1};
+        walk->axis[++last] = (fo_axis){.length = 1,
+                                       .param = fo_size_of(layout->param_dtype),
+                                       .grad = fo_size_of(layout->grad_dtype),
+                                       .own = 1,
+                                       .index = 1};
     walk->n_axes = last + 1;
 
     const fo_axis *inner = &walk->axis[last];
@@ -67,8 +64,12 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without)
             walk->rows = row->length;
     }
     walk->n_tiles = 1;
-    for (int k = 0; k < walk->n_axes; k++)
-        walk->n_tiles *= tiles_along(walk, k);
+    for (int k = 0; k <= last; k++) {
+        fo_axis *axis = &walk->axis[k];
+        axis->each = k == last ? walk->cols : k == last - 1 ? walk->rows : 1;
+        axis->tiles = (axis->length + axis->each - 1) / axis->each;
+        walk->n_tiles *= axis->tiles;
+    }
 }
 
 static void move(fo_offsets *at, const fo_axis *axis, int64_t n)
@@ -88,57 +89,26 @@ fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, fo_offsets from)
         return tile;
     for (int turn = 0; turn <= walk->n_axes; turn++) {
         const int k = turn == 0 ? walk->fast : walk->n_axes - turn;
-        if (turn > 0 && k == walk->fast)
+        const fo_axis *axis = &walk->axis[k];
+        if (axis->tiles == 1 || (turn > 0 && k == walk->fast))
             continue;
-        const int64_t n = tiles_along(walk, k), i = number % n;
-        number /= n;
-        const int64_t each = k == last ? walk->cols : k == last - 1 ? walk->rows : 1;
-        const int64_t left = walk->axis[k].length - i * each;
-        move(&tile.at, &walk->axis[k], i * each);
-        if (k == last && left < each)
+        const int64_t i = number % axis->tiles, left = axis->length - i * axis->each;
+        number /= axis->tiles;
+        move(&tile.at, axis, i * axis->each);
+        if (k == last && left < axis->each)
             tile.cols = left;
-        if (k == last - 1 && left < each)
+        if (k == last - 1 && left < axis->each)
             tile.rows = left;
     }
     return tile;
 }
 
-fo_place fo_place_of_param(const fo_tensor *tensor, const fo_tile *tile)
+void fo_load(const fo_tile *tile, const fo_place *place, fo_dtype real, void *room)
 {
-    return (fo_place){(char *)tensor->param + tile->at.param,
-                      tensor->layout->param_dtype, tile->row->param, tile->col->param};
-}
-
-fo_place fo_place_of_grad(const fo_tensor *tensor, const fo_tile *tile)
-{
-    return (fo_place){(char *)tensor->grad + tile->at.grad, tensor->layout->grad_dtype,
-                      tile->row->grad, tile->col->grad};
-}
-
-fo_place fo_place_of_own(void *array, fo_dtype dtype, const fo_tile *tile)
-{
-    const int64_t size = fo_size_of(dtype);
-    return (fo_place){(char *)array + tile->at.own * size, dtype, tile->row->own * size,
-                      tile->col->own * size};
-}
-
-static int is_ready(const fo_tile *tile, fo_place place, fo_dtype real)
-{
-    const int64_t size = fo_size_of(real);
-    return place.dtype == real && (uintptr_t)place.data % (uintptr_t)size == 0 &&
-           (tile->cols == 1 || place.col == size) &&
-           (tile->rows == 1 || place.row == tile->cols * size);
-}
-
-void *fo_fetch(const fo_tile *tile, fo_place place, fo_dtype real, void *room)
-{
-    if (is_ready(tile, place, real))
-        return place.data;
-    fo_load_fn *load = fo_kernels()->load[real][place.dtype];
+    fo_load_fn *load = fo_kernels()->load[real][place->dtype];
     for (int64_t r = 0; r < tile->rows; r++)
         load((char *)room + r * tile->cols * fo_size_of(real),
-             place.data + r * place.row, place.col, tile->cols);
-    return room;
+             place->data + r * place->row, place->col, tile->cols);
 }
 
 /* The counter of random bits has 32 bits: what is above them chooses another stream. */
@@ -160,21 +130,19 @@ static void dither(char *out, int64_t stride, fo_dtype dtype, const float *in,
     }
 }
 
-void fo_put(const fo_tile *tile, fo_place place, fo_dtype real, const void *from,
-            const uint64_t *stream)
+void fo_store(const fo_tile *tile, const fo_place *place, fo_dtype real,
+              const void *from, const uint64_t *stream)
 {
-    if (from == place.data)
-        return;
-    fo_store_fn *store = fo_kernels()->store[real][place.dtype];
+    fo_store_fn *store = fo_kernels()->store[real][place->dtype];
     for (int64_t r = 0; r < tile->rows; r++) {
         const char *in = (const char *)from + r * tile->cols * fo_size_of(real);
-        char *out = place.data + r * place.row;
-        if (stream && fo_kernels()->dither[place.dtype])
-            dither(out, place.col, place.dtype, (const float *)in, tile->cols, *stream,
-                   (uint64_t)(tile->at.index + r * tile->row->index),
+        char *out = place->data + r * place->row;
+        if (stream && fo_kernels()->dither[place->dtype])
+            dither(out, place->col, place->dtype, (const float *)in, tile->cols,
+                   *stream, (uint64_t)(tile->at.index + r * tile->row->index),
                    (uint64_t)tile->col->index);
         else
-            store(out, place.col, in, tile->cols);
+            store(out, place->col, in, tile->cols);
     }
 }
 

@@ -10,6 +10,7 @@ enum { FO_TILE = 512 };
 typedef struct {
     int64_t length;
     int64_t param, grad, own, index; /* from one element to the next, as in fo_layout */
+    int64_t each, tiles;             /* elements of a tile; number of tiles */
 } fo_axis;
 
 /* The tiles of a tensor, or of one row of it.  A tile is `rows` by `cols` elements of
@@ -44,22 +45,62 @@ typedef struct {
     int64_t row, col; /* bytes from one to the next */
 } fo_place;
 
-fo_place fo_place_of_param(const fo_tensor *tensor, const fo_tile *tile);
-fo_place fo_place_of_grad(const fo_tensor *tensor, const fo_tile *tile);
-fo_place fo_place_of_own(void *array, fo_dtype dtype, const fo_tile *tile);
-
-/* The tile as reals without gaps: where it lies, or loaded into `room`. */
-void *fo_fetch(const fo_tile *tile, fo_place place, fo_dtype real, void *room);
-
-/* Store reals unless they lie there.  `stream` is of random bits, NULL: to nearest. */
-void fo_put(const fo_tile *tile, fo_place place, fo_dtype real, const void *from,
-            const uint64_t *stream);
-
-void fo_clear(const fo_tile *tile, fo_place place);
-
 static inline int64_t fo_size_of(fo_dtype dtype)
 {
     return dtype == FO_F64 ? 8 : dtype == FO_F32 ? 4 : 2;
 }
+
+static inline fo_place fo_place_of_param(const fo_tensor *tensor, const fo_tile *tile)
+{
+    return (fo_place){(char *)tensor->param + tile->at.param,
+                      tensor->layout->param_dtype, tile->row->param, tile->col->param};
+}
+
+static inline fo_place fo_place_of_grad(const fo_tensor *tensor, const fo_tile *tile)
+{
+    return (fo_place){(char *)tensor->grad + tile->at.grad, tensor->layout->grad_dtype,
+                      tile->row->grad, tile->col->grad};
+}
+
+static inline fo_place fo_place_of_own(void *array, fo_dtype dtype, const fo_tile *tile)
+{
+    const int64_t size = fo_size_of(dtype);
+    return (fo_place){(char *)array + tile->at.own * size, dtype, tile->row->own * size,
+                      tile->col->own * size};
+}
+
+/* Whether the tile lies there as a kernel takes it. */
+static inline int fo_is_ready(const fo_tile *tile, const fo_place *place, fo_dtype real)
+{
+    const int64_t size = fo_size_of(real);
+    return place->dtype == real &&
+           ((uintptr_t)place->data & (uintptr_t)(size - 1)) == 0 &&
+           (tile->cols == 1 || place->col == size) &&
+           (tile->rows == 1 || place->row == tile->cols * size);
+}
+
+void fo_load(const fo_tile *tile, const fo_place *place, fo_dtype real, void *room);
+void fo_store(const fo_tile *tile, const fo_place *place, fo_dtype real,
+              const void *from, const uint64_t *stream);
+
+/* The tile as reals without gaps: where it lies, or loaded into `room`. */
+static inline void *fo_fetch(const fo_tile *tile, fo_place place, fo_dtype real,
+                             void *room)
+{
+    if (fo_is_ready(tile, &place, real))
+        return place.data;
+    fo_load(tile, &place, real, room);
+    return room;
+}
+
+/* Store reals unless they lie there.  `stream` is of random bits, NULL: to nearest. */
+static inline void fo_put(const fo_tile *tile, fo_place place, fo_dtype real,
+                          const void *from, const uint64_t *stream)
+{
+    if (from != place.data)
+        fo_store(tile, &place, real, from, stream);
+}
+
+void fo_clear(const fo_tile *tile, fo_place place);
 
 #endif
