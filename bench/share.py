@@ -34,14 +34,8 @@ def main() -> None:
     rules = options.rules.split(",")
 
     if options.processes == 0:  # one of the processes below
-        found = [
-            [
-                share(r, n, k, options.dtype, rounding=options.rounding)
-                for k in threads
-                for n in sizes
-            ]
-            for r in rules
-        ]
+        extras = {"dtype": options.dtype, "rounding": options.rounding}
+        found = [[share(r, n, k, **extras) for k in threads for n in sizes] for r in rules]
         print(json.dumps(found))
         return
     command = [sys.executable, "-m", "bench.share", *sys.argv[1:], "--processes", "0"]

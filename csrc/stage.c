@@ -1,9 +1,11 @@
 /* See stage.h. */
 #include "stage.h"
 
-enum {
-    FEW_COLUMNS = 256
-}; /* across the gradient: a cache line each, all of them in L1 */
+#if defined(__GNUC__)
+#define FO_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define FO_PREFETCH(address) (void)(address)
+#endif
 
 static int follows(const fo_axis *outer, const fo_axis *inner)
 {
@@ -63,6 +65,9 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without)
         if (walk->rows > row->length)
             walk->rows = row->length;
     }
+    walk->is_panel = without < 0 && fast == last - 1 && walk->rows == 1;
+    if (walk->is_panel)
+        walk->rows = row->length < PANEL_ROWS ? row->length : PANEL_ROWS;
     walk->n_tiles = 1;
     for (int k = 0; k <= last; k++) {
         fo_axis *axis = &walk->axis[k];
@@ -103,8 +108,46 @@ fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, fo_offsets from)
     return tile;
 }
 
+fo_tile fo_tile_row(const fo_tile *tile, int64_t row)
+{
+    fo_tile one = *tile;
+    move(&one.at, tile->row, row);
+    one.rows = 1;
+    return one;
+}
+
+enum { COLUMNS_AHEAD = 12 }; /* whose memory is asked for */
+
+/* Column by column, as the array lies. */
+static void load_across(const fo_tile *tile, const fo_place *place, fo_dtype real,
+                        char *room)
+{
+    fo_load_fn *load = fo_kernels()->load[real][place->dtype];
+    const int64_t size = fo_size_of(real), cols = tile->cols;
+    double column[FO_TILE];
+    for (int64_t c = 0; c < cols; c++) {
+        const char *from = place->data + c * place->col;
+        if (c + COLUMNS_AHEAD < cols) {
+            FO_PREFETCH(from + COLUMNS_AHEAD * place->col);
+            FO_PREFETCH(from + COLUMNS_AHEAD * place->col +
+                        (tile->rows - 1) * place->row);
+        }
+        load(column, from, place->row, tile->rows);
+        if (size == 4)
+            for (int64_t r = 0; r < tile->rows; r++)
+                memcpy(room + (r * cols + c) * 4, (char *)column + r * 4, 4);
+        else
+            for (int64_t r = 0; r < tile->rows; r++)
+                memcpy(room + (r * cols + c) * 8, (char *)column + r * 8, 8);
+    }
+}
+
 void fo_load(const fo_tile *tile, const fo_place *place, fo_dtype real, void *room)
 {
+    if (tile->rows > 1 && magnitude(place->row) < magnitude(place->col)) {
+        load_across(tile, place, real, room);
+        return;
+    }
     fo_load_fn *load = fo_kernels()->load[real][place->dtype];
     for (int64_t r = 0; r < tile->rows; r++)
         load((char *)room + r * tile->cols * fo_size_of(real),

@@ -6,6 +6,8 @@
 
 /* Reals of the largest tile: its parameter, gradient and states fit in the L1 cache. */
 enum { FO_TILE = 512 };
+/* Of one whose gradient lies across: a cache line of each of many columns. */
+enum { PANEL_ROWS = 16, FEW_COLUMNS = 512, FO_PANEL = PANEL_ROWS * FEW_COLUMNS };
 
 typedef struct {
     int64_t length;
@@ -20,6 +22,8 @@ typedef struct {
     int n_axes,
         fast; /* tiles follow axis `fast` first: there the gradient's lie close */
     int64_t rows, cols, n_tiles;
+    int is_panel; /* states have gaps from row to row: its rows are updated one by one
+                   */
     fo_axis axis[FO_MAX_AXES];
 } fo_walk;
 
@@ -37,6 +41,7 @@ typedef struct {
 /* Axis `without` is left out; -1: none. */
 void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without);
 fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, fo_offsets from);
+fo_tile fo_tile_row(const fo_tile *tile, int64_t row);
 
 /* A tile of one array. */
 typedef struct {

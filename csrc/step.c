@@ -103,6 +103,7 @@ static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
 enum { ROOMS = FO_MAX_STATES + 3 };
 typedef struct {
     _Alignas(64) unsigned char tile[ROOMS][FO_TILE * sizeof(double)];
+    unsigned char panel[FO_PANEL * sizeof(double)];
 } scratch;
 
 /* Store a tile of a tensor's array, `random`: with random bits where bits are cut off.
@@ -154,6 +155,18 @@ static void update_tile(const stepping *s, int64_t i, const fo_tile *tile,
     }
 }
 
+/* The gradient all at once, since it lies across; the rest row by row. */
+static void update_panel(const stepping *s, int64_t i, const fo_tile *panel,
+                         fo_place grad, scratch *room)
+{
+    const fo_dtype real = s->plan->tensors[i].dtype;
+    const char *g = fo_fetch(panel, grad, real, room->panel);
+    for (int64_t r = 0; r < panel->rows; r++) {
+        const fo_tile row = fo_tile_row(panel, r);
+        update_tile(s, i, &row, g + r * panel->cols * fo_size_of(real), room);
+    }
+}
+
 static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room)
 {
     const fo_plan *plan = s->plan;
@@ -166,8 +179,11 @@ static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room
         for (int64_t t = tiles.begin; t < tiles.end; t++) {
             const fo_tile tile = fo_walk_tile(&plan->walks[i], t, (fo_offsets){0});
             const fo_place place = fo_place_of_grad(tensor, &tile);
-            update_tile(s, i, &tile,
-                        fo_fetch(&tile, place, tensor->dtype, room->tile[2]), room);
+            if (plan->walks[i].is_panel)
+                update_panel(s, i, &tile, place, room);
+            else
+                update_tile(s, i, &tile,
+                            fo_fetch(&tile, place, tensor->dtype, room->tile[2]), room);
             if (s->extras->zero_grads)
                 fo_clear(&tile, place);
         }
