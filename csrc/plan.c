@@ -32,10 +32,15 @@ static void cut(fo_plan *plan)
     }
     plan->item[items] = chunk;
     plan->n_items = items;
+    plan->n_row_tensors = 0;
+    plan->row_item[0] = items;
 }
 
-void fo_plan_fit(fo_plan *plan)
+void fo_plan_fit(fo_plan *plan, int some_rows)
 {
+    if (!some_rows && !plan->had_rows)
+        return;
+    plan->had_rows = some_rows;
     int changed = 0;
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const unsigned char has_rows = plan->tensors[i].rows != NULL;
@@ -47,7 +52,7 @@ void fo_plan_fit(fo_plan *plan)
     int64_t items = plan->n_items, n = 0;
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
-        if (!tensor->grad || !tensor->rows)
+        if (!tensor->grad || !tensor->rows || !tensor->size)
             continue;
         const int64_t each = fo_rows_each(tensor);
         plan->row_tensor[n] = i;

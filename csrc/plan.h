@@ -35,6 +35,7 @@ struct fo_plan {
     fo_recipe *recipes;      /* one a tensor at most */
     int64_t *recipe_of;      /* by tensor */
     fo_walk *walks;          /* by tensor, where it has a layout */
+    int had_rows;            /* whether any tensor has_rows */
     unsigned char *has_rows; /* by tensor: it is not among the chunks */
     /* After the items of chunks come those of rows: row_tensor[k]'s begin at
      * row_item[k]. */
@@ -52,9 +53,8 @@ typedef struct {
     int64_t tensor; /* of the rows, or -1 */
 } fo_work;
 
-/* Fits the items to the gradients, of which some may have become rows, or no longer
- * are. */
-void fo_plan_fit(fo_plan *plan);
+/* Fits the items to the gradients, of which some are of rows, or have been. */
+void fo_plan_fit(fo_plan *plan, int some_rows);
 int64_t fo_plan_items(const fo_plan *plan);
 fo_work fo_plan_work(const fo_plan *plan, int64_t item);
 

@@ -72,17 +72,23 @@ enum { ROW_COST = 8 };
 static int64_t survey(fo_plan *plan)
 {
     int64_t active = 0;
+    int some_rows = 0;
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         if (!tensor->grad)
             continue;
-        if (tensor->layout && tensor->size)
+        if (!tensor->layout) {
+            active += tensor->size;
+            continue;
+        }
+        if (tensor->size)
             fo_walk_prepare(&plan->walks[i], tensor->layout,
                             tensor->rows ? tensor->layout->row_axis : -1);
+        some_rows |= tensor->rows != NULL;
         active += tensor->rows ? ROW_COST * tensor->rows->n * fo_rows_length(tensor)
                                : tensor->size;
     }
-    fo_plan_fit(plan);
+    fo_plan_fit(plan, some_rows);
     return active;
 }
 

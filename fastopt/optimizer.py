@@ -445,7 +445,8 @@ class Optimizer:
             if self._must_look_ahead:
                 self._require_lookahead()
             self._plan.step(grads, None, self._rates() if self._scheduled else None)
-        self._sums = {}
+        if self._sums:
+            self._sums = {}
 
     def accumulate(self, grads: Grads) -> None:
         """Add gradients to those that the next ``step()`` without an argument takes the sum of.

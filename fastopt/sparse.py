@@ -19,7 +19,7 @@ class RowSparse:
     A step with it reads and writes those rows of the parameter and its state alone. What belongs
     to one row is added in the order of occurrence, before the norm, clipping and the rule. The
     parameter's step counts once; rows that are not touched neither decay nor catch up later, as
-    with ``torch.optim.SparseAdam``.
+    with ``torch.optim.SparseAdam`` (which is ``Adam(eps_mode="hat")``).
 
     Parameters
     ----------

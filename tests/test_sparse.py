@@ -155,6 +155,8 @@ def test_no_rows_are_a_step():
     assert opt.state[0]["step"] == opt.step_count == 1
     empty = fastopt.Adam([np.ones((5, 0)), np.ones((0, 5))], max_grad_norm=1.0)
     empty.step([RowSparse([1, 1], np.ones((2, 0))), RowSparse([], np.ones((0, 5)))])
+    many = fastopt.SGD(np.ones((100_000, 0)), max_grad_norm=1.0)
+    many.step(RowSparse(np.arange(100_000), np.ones((100_000, 0))))
 
 
 @pytest.mark.parametrize("kind", ["csr", "csc", "coo", "lil"])
