@@ -20,6 +20,7 @@ TINY = float(np.finfo(np.float64).tiny)
 positive = Real(low=TINY)
 MOST_PARAMS = 2**31 - 1  # BLAS's int
 MOST_DENSE = 46340  # whose square fits in it
+MOST_ROWS = 2**63 - 1  # counted
 COPIED_ROWS = 4096  # at a time, where X is not of the layout that BLAS reads
 
 

@@ -272,14 +272,15 @@ class KalmanSGD:
 
     def _start(self, w: Floats, start: Floats | None) -> None:
         """Forget all data; begin from coefficients and a diagonal or matrix, None if open."""
+        origin = w.copy(), np.ones(self.n_params) if start is None else start
+        self._form = self._make(*origin)  # which may refuse the start
+        self._origin = origin
         self._waits = start is None and self.mode != "qr"
-        self._origin = w.copy(), np.ones(self.n_params) if start is None else start
         self._is_linear = self.forgetting == 1.0  # whether all were Gaussian rows, kept
         self._separable = True  # whether all rows were told apart by their label
         self.n_passes = 0
         self._unknown = self.estimates  # whether the dispersion is to be estimated
         self._stop = None if self.stop is None else Stop(*self.stop, self.n_params)
-        self._form = self._make(*self._origin)
 
     def _make(self, w: Floats, start: Floats) -> Form:
         """Return the form of covariance that the options ask for."""
@@ -349,6 +350,7 @@ class KalmanSGD:
             bad = nonfinite_row(part)
             if bad >= 0:
                 raise FastoptError(f"X[{first + bad}] has a NaN or an infinity; nothing was done")
+        waits = self._waits
         self._settle_scale(rows)
 
         glm = Glm((kind.name, link), shape, self.glm_update == "explicit", *self.gamma)
@@ -375,7 +377,9 @@ class KalmanSGD:
         finally:  # some rows may have been absorbed before a failure or an interrupt
             if self.n_obs == before:
                 self.n_passes, self._unknown, self._is_linear, self._separable = marks
-        if self._separable:
+                if waits:
+                    self._start(self.coef, None)
+        if self._separable and n:
             self._warn_of_separation(rows, target)
         return self
 
@@ -825,7 +829,8 @@ class KalmanSGD:
             if isinstance(value, np.ndarray)
         }
         n_obs, n_clipped, n_passes = (
-            Whole(0)(name, saved[name]) for name in ("n_obs", "n_clipped", "n_passes")
+            Whole(0, given.MOST_ROWS)(name, saved[name])
+            for name in ("n_obs", "n_clipped", "n_passes")
         )
         innovations = at_least_0("innovations", saved["innovations"])
         flags = [

@@ -94,11 +94,15 @@ class Plain:
         if len(x) <= self._rows:
             return self._filter.change(x, residual)
         self._filter.settle()
-        wide = self._work(len(x))
-        wide.counts = self.counts
-        failure = wide.change(x, residual)
-        wide.settle()
-        self.counts = wide.counts
+        own, wide = self._filter, self._work(len(x))
+        wide.counts = own.counts
+        self._filter = wide  # which tells other threads that it is at work
+        try:
+            failure = wide.change(x, residual)
+            wide.settle()
+        finally:
+            own.counts = wide.counts
+            self._filter = own
         return failure
 
     def covariance(self) -> Floats:
@@ -120,5 +124,9 @@ class Plain:
         covariance = arrays["covariance"]
         if not (covariance == covariance.T).all():
             raise FastoptError("covariance of the state dict is not symmetric")
+        with np.errstate(over="ignore"):
+            m = covariance.astype(self.reads)
+        if not np.isfinite(m).all():
+            raise FastoptError(f"covariance of the state dict is beyond the range of {self.reads}")
         self._filter.settle()
-        self._w[...], self._m[...] = arrays["coef"], covariance
+        self._w[...], self._m[...] = arrays["coef"], m

@@ -85,11 +85,16 @@ class UD:
     def outputs(self, x: Floats, residual: Floats) -> str:
         if len(x) <= self._rows:
             return self._factors.change(x, residual)
-        wide = self._work(len(x))
-        wide.counts = self.counts
-        failure = wide.change(x, residual)
-        self.counts = wide.counts
-        return failure
+        self._factors.require_idle()
+        counts = self.counts
+        self._factors = self._work(len(x))  # which tells other threads that it is at work
+        self.counts = counts
+        try:
+            return self._factors.change(x, residual)
+        finally:
+            counts = self.counts
+            self._factors = self._work(self._rows)
+            self.counts = counts
 
     def information(self) -> Floats:
         """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
@@ -133,7 +138,11 @@ class UD:
     def restore(self, arrays: Mapping[str, Floats]) -> None:
         if not (arrays["diagonal"] > 0).all():
             raise FastoptError("diagonal of the state dict has numbers that are not above 0")
+        with np.errstate(over="ignore"):
+            u = arrays["unit_upper"].astype(self._u.dtype)
+        if not np.isfinite(u).all():
+            raise FastoptError(f"unit_upper of the state dict is beyond the range of {u.dtype}")
         self._factors.require_idle()
-        self._w[...], self._u[...] = arrays["coef"], arrays["unit_upper"]
+        self._w[...], self._u[...] = arrays["coef"], u
         self._d[...] = arrays["diagonal"]
         self._factors = self._work(self._rows)
