@@ -380,7 +380,8 @@ class KalmanSGD:
                 if waits:
                     self._start(self.coef, None)
         if self._separable and n:
-            self._warn_of_separation(rows, target)
+            told = slice(None) if weights is None else weights > 0
+            self._warn_of_separation(rows[told], target[told])
         return self
 
     def _look(self, x: Floats, y: Floats, has_identity_link: bool) -> None:

@@ -1,4 +1,4 @@
-"""KalmanSGD: a call that fails, or has no rows, leaves the state as it was."""
+"""KalmanSGD: what a call that fails, rows of weight 0, and no rows at all leave alone."""
 
 import numpy as np
 import pytest
@@ -59,3 +59,12 @@ def test_no_rows_are_no_news(m0):
     before = bits(k)
     k.partial_fit(np.empty((0, 3)), [])
     assert bits(k) == before
+
+
+def test_rows_of_weight_0_do_not_hide_a_separation():
+    x = RNG.normal(size=(100, 2))
+    label = (x @ [1.0, 1.0] > 0).astype(float)
+    weight = np.ones(100)
+    label[:3], weight[:3] = 1 - label[:3], 0.0
+    with pytest.warns(UserWarning, match="complete separation"):
+        KalmanSGD(2, m0=1e6).partial_fit(x, label, "bernoulli", weight=weight)
