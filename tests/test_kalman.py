@@ -628,3 +628,11 @@ def test_the_memory_is_one_square_and_a_few_blocks(p):
         tracemalloc.stop()
     square = 8 * p * p
     assert square <= most <= square + 8 * (4 * rows * p + rows * rows) + 20_000
+
+
+def test_variances_and_trace_before_forgetting_is_written_into_the_covariance():
+    x, keep = np.array([2.0, 3.0]), 0.9
+    k = fastopt.KalmanSGD(1, m0=5.0, forgetting=keep, block=32).partial_fit(x[:, None], [1.0, 4.0])
+    precision = (keep / 5.0 + x[0] ** 2) * keep + x[1] ** 2
+    np.testing.assert_allclose(k.trace, 1 / precision, rtol=1e-14)
+    np.testing.assert_allclose(k.stderr**2, k.dispersion / precision, rtol=1e-14)
