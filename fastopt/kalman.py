@@ -148,7 +148,7 @@ class KalmanSGD:
 
     Equal inputs give equal bits on one machine with one number of BLAS threads. With any number of
     threads in what needs no BLAS: mode "ud", and rows absorbed into a diagonal or blocks. From
-    1500 coefficients, `update` of one output needs none for M x, of which all instruction sets
+    2000 coefficients, `update` of one output needs none for M x, of which all instruction sets
     and numbers of threads make the same bits; what is pending is multiplied and added by BLAS.
 
     References

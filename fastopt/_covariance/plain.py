@@ -14,7 +14,7 @@ from fastopt._errors import FastoptError
 from fastopt._kalman import Filter
 
 RUN_FLOPS = 2e9  # between two looks at whether Ctrl-C was pressed
-BLAS_BELOW = 1500  # coefficients; from there on a row meets M in a product of our own
+BLAS_BELOW = 2000  # coefficients; from there on a row meets M in a product of our own
 
 
 class Plain:
