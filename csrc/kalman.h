@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "gain.h"
+#include "triangle.h"
 
 /* The routines in one precision, whose names start with s or d. */
 #define FO_BLAS(real) \
@@ -47,6 +48,9 @@ typedef struct {
     void *u;         /* work: p x block */
     void *c;         /* work: block x block */
     double *scalars; /* work: 3 x block + p */
+    void *parts;     /* work of `times`: p x FO_TRIANGLE_PARTS; NULL: symv of BLAS */
+    fo_triangle_product *times;
+    int n_threads; /* of `times` */
     fo_forgetting forgetting;
     fo_counts counts;
 } fo_kalman;

@@ -45,6 +45,9 @@ typedef struct {
     double probe[FO_LANES]; /* 0, or NaN once an element was not finite */
 } fo_sums;
 typedef void fo_sum_fn(fo_sums *sums, const void *g, int64_t n);
+/* y += M x from columns begin to end of one triangle of M: triangle.inc. */
+typedef void fo_triangle_fn(const void *m, int64_t p, int64_t begin, int64_t end,
+                            const void *x, void *y);
 
 typedef struct {
     fo_kernel rule[FO_N_RULES][FO_N_REALS];
@@ -55,6 +58,7 @@ typedef struct {
     fo_average_fn *average[FO_N_REALS];
     fo_add_fn *add[FO_N_REALS];
     fo_sum_fn *sum[FO_N_REALS];
+    fo_triangle_fn *triangle[FO_N_REALS];
 } fo_kernel_table;
 
 extern const fo_kernel_table fo_kernels_baseline, fo_kernels_v3, fo_kernels_v4;

@@ -52,6 +52,14 @@ cdef extern from "gain.h" nogil:
         FO_KALMAN_NONFINITE
 
 
+cdef extern from "triangle.h" nogil:
+    enum:
+        FO_TRIANGLE_PARTS
+
+    ctypedef void fo_triangle_product(int is_single, const void *m, int64_t p, const void *x,
+                                      void *y, void *work, int n_threads) noexcept nogil
+
+
 cdef extern from "kalman.h" nogil:
     ctypedef struct fo_blas_f32:
         void (*symm)(
@@ -111,6 +119,9 @@ cdef extern from "kalman.h" nogil:
         void *u
         void *c
         double *scalars
+        void *parts
+        fo_triangle_product *times
+        int n_threads
         fo_forgetting forgetting
         fo_counts counts
 

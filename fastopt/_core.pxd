@@ -1,7 +1,10 @@
-# What fastopt._kalman needs of the other extension: its threads, which only one may have.
+# What fastopt._kalman needs of the other extension: its threads, which only one may have, and
+# what is compiled for each instruction set.
 from libc.stdint cimport int64_t
 
 from fastopt._csrc cimport fo_body
 
 cdef void parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
                        int n_threads) noexcept nogil
+cdef void triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
+                         void *work, int n_threads) noexcept nogil

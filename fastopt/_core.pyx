@@ -551,6 +551,11 @@ cdef void parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
     fo_parallel_for(n, grain, body, context, n_threads)
 
 
+cdef void triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
+                         void *work, int n_threads) noexcept nogil:
+    fo_triangle_times(is_single, m, p, x, y, work, n_threads)
+
+
 def max_threads():
     """The number of threads that OpenMP would use now; 1 in a build without it."""
     return fo_max_threads()

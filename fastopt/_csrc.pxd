@@ -116,3 +116,8 @@ cdef extern from "parallel.h" nogil:
     ctypedef void fo_body(void *context, int64_t begin, int64_t end) noexcept nogil
 
     void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context, int n_threads)
+
+
+cdef extern from "triangle.h" nogil:
+    void fo_triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
+                           void *work, int n_threads)

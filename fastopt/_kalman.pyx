@@ -14,7 +14,7 @@ from scipy.linalg.cython_blas cimport (
 from scipy.linalg.cython_lapack cimport dpotrf, spotrf
 
 from fastopt._ckalman cimport *
-from fastopt._core cimport parallel_for
+from fastopt._core cimport parallel_for, triangle_times
 
 cnp.import_array()
 
@@ -118,12 +118,14 @@ cdef class Rows:
 cdef class Filter(Rows):
     """Coefficients w, covariance m: the lower triangle, Fortran order, float32 or float64.
 
-    Rows are of the covariance's dtype.
+    Rows are of the covariance's dtype. A single row is multiplied by `n_threads` threads, 0 for
+    what OpenMP would use, or if `by_blas` by BLAS.
     """
     cdef fo_kalman c
+    cdef int n_threads
 
     def __cinit__(self, cnp.ndarray w, cnp.ndarray m, int block, double keep,
-                  double max_trace):
+                  double max_trace, int n_threads, bint by_blas):
         cdef int64_t p = cnp.PyArray_SIZE(w)
         require_state(w, p, "d")
         self.is_single = self.c.is_single = m.dtype.char == "f"
@@ -131,7 +133,8 @@ cdef class Filter(Rows):
         cdef cnp.ndarray pending = np.empty((block, p), m.dtype)
         cdef cnp.ndarray u = np.empty((block, p), m.dtype), c = np.empty((block, block), m.dtype)
         cdef cnp.ndarray scalars = np.empty(3 * block + p)
-        self.arrays = w, m, pending, u, c, scalars
+        cdef cnp.ndarray parts = np.empty((0 if by_blas else FO_TRIANGLE_PARTS, p), m.dtype)
+        self.arrays = w, m, pending, u, c, scalars, parts
         self.p, self.counted = p, &self.c.counts
         self.c.p, self.c.block = p, block
         self.c.w = <double *>cnp.PyArray_DATA(w)
@@ -140,8 +143,15 @@ cdef class Filter(Rows):
         self.c.u = cnp.PyArray_DATA(u)
         self.c.c = cnp.PyArray_DATA(c)
         self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
+        self.c.parts = NULL if by_blas else cnp.PyArray_DATA(parts)
+        self.c.times, self.n_threads = triangle_times, n_threads
         self.c.scale = 1
         self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
+
+    cdef run(self, const fo_glm *glm, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
+             int64_t at_once):
+        self.c.n_threads = self.n_threads if self.n_threads else max_threads()
+        return Rows.run(self, glm, x, y, weight, at_once)
 
     cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
                                  const double *weight, int64_t n) noexcept nogil:

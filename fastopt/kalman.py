@@ -118,9 +118,9 @@ class KalmanSGD:
     max_bytes : int, optional
         Refuse to allocate more than this.
     n_threads : int, optional
-        Threads of mode "ud" where p is large. Default: FASTOPT_NUM_THREADS, else what OpenMP
-        would use. The threads of the other modes are those of SciPy's BLAS, which threadpoolctl
-        limits.
+        Threads of mode "ud" and of a single row's product with M, where p is large. Default:
+        FASTOPT_NUM_THREADS, else what OpenMP would use. All else has the threads of SciPy's
+        BLAS, which threadpoolctl limits.
 
     Attributes
     ----------
@@ -147,7 +147,9 @@ class KalmanSGD:
     failed, and the message says how many rows had been absorbed; so does Ctrl-C.
 
     Equal inputs give equal bits on one machine with one number of BLAS threads. With any number of
-    threads in what needs no BLAS: mode "ud", and rows absorbed into a diagonal or blocks.
+    threads in what needs no BLAS: mode "ud", and rows absorbed into a diagonal or blocks. From
+    2000 coefficients, `update` of one output needs none for M x, of which all instruction sets
+    and numbers of threads make the same bits; what is pending is multiplied and added by BLAS.
 
     References
     ----------
@@ -288,10 +290,10 @@ class KalmanSGD:
             return Information(self.n_params)
         if self._kept != "full":
             return Decoupled(w, start, self._blocks, self.forgetting, self.max_trace)
+        n_threads = default_threads() if self.n_threads is None else self.n_threads
         if self.mode == "ud":
-            n_threads = default_threads() if self.n_threads is None else self.n_threads
             return UD(w, start, self._rows, self.forgetting, self.max_trace, self.dtype, n_threads)
-        return Plain(w, start, self._rows, self.forgetting, self.max_trace, self.dtype)
+        return Plain(w, start, self._rows, self.forgetting, self.max_trace, self.dtype, n_threads)
 
     def partial_fit(
         self,

@@ -2,4 +2,5 @@
 #include "../kernels.h"
 
 #define FO_TABLE fo_kernels_baseline
+#define FO_VECTOR 16
 #include "../kernels.inc"

@@ -9,6 +9,7 @@
 #endif
 
 #define FO_TABLE fo_kernels_v3
+#define FO_VECTOR 32
 #include "../kernels.inc"
 
 #if defined(__clang__)

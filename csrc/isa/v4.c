@@ -11,6 +11,7 @@
 #endif
 
 #define FO_TABLE fo_kernels_v4
+#define FO_VECTOR 32
 #include "../kernels.inc"
 
 #if defined(__clang__)

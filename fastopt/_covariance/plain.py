@@ -14,6 +14,7 @@ from fastopt._errors import FastoptError
 from fastopt._kalman import Filter
 
 RUN_FLOPS = 2e9  # between two looks at whether Ctrl-C was pressed
+BLAS_BELOW = 2000  # coefficients; from there on a row meets M in a product of our own
 
 
 class Plain:
@@ -27,10 +28,12 @@ class Plain:
         keep: float,
         max_trace: float | None,
         dtype: str,
+        n_threads: int,
     ) -> None:
         """Begin from coefficients and a diagonal or a matrix; `rows` make a block."""
         p = w.size
         self.reads, self._w, self._rows = dtype, w.copy(), rows
+        self._n_threads = n_threads
         self._m: np.ndarray[Any, np.dtype[Any]] = np.zeros((p, p), dtype, order="F")
         self._forgetting = keep, math.inf if max_trace is None else max_trace
         with np.errstate(over="ignore", under="ignore"):
@@ -44,11 +47,12 @@ class Plain:
 
     @staticmethod
     def bytes_needed(p: int, rows: int, itemsize: int) -> int:
-        return itemsize * p * (p + 2 * rows)
+        return itemsize * p * (p + 2 * rows + (0 if p < BLAS_BELOW else 8))
 
     def _work(self, rows: int) -> Filter:
         """Return a filter of these coefficients and this covariance for blocks of `rows`."""
-        return Filter(self._w, self._m, rows, *self._forgetting)
+        by_blas = self._w.size < BLAS_BELOW
+        return Filter(self._w, self._m, rows, *self._forgetting, self._n_threads, by_blas)
 
     @property
     def counts(self) -> tuple[int, int, float]:

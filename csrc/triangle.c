@@ -1,0 +1,54 @@
+/* See triangle.h.
+ *
+ * The columns are cut into FO_TRIANGLE_PARTS of about as many numbers each, whatever
+ * the number of threads. Each part has a sum of its own; these are added in their
+ * order. */
+#include "triangle.h"
+
+#include "kernels.h"
+#include "parallel.h"
+#include "stage.h"
+
+#define SERIAL_BELOW 500000 /* numbers of M, not worth waking threads for */
+
+typedef struct {
+    fo_triangle_fn *kernel;
+    const char *x, *m;
+    char *work;
+    int64_t p;
+    size_t size; /* of a number */
+} product;
+
+/* Where part i begins: left of it are i / FO_TRIANGLE_PARTS of the triangle. */
+static int64_t begin_of(int64_t p, int64_t i)
+{
+    const double rest = (double)(FO_TRIANGLE_PARTS - i) / FO_TRIANGLE_PARTS;
+    return i == FO_TRIANGLE_PARTS ? p : (int64_t)((double)p * (1.0 - sqrt(rest))) & ~3;
+}
+
+static void parts(void *context, int64_t first, int64_t last)
+{
+    const product *t = context;
+    for (int64_t i = first; i < last; i++) {
+        const int64_t begin = begin_of(t->p, i);
+        char *y = t->work + (size_t)(i * t->p) * t->size;
+        memset(y + (size_t)begin * t->size, 0, (size_t)(t->p - begin) * t->size);
+        t->kernel(t->m, t->p, begin, begin_of(t->p, i + 1), t->x, y);
+    }
+}
+
+void fo_triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
+                       void *work, int n_threads)
+{
+    const fo_dtype dtype = is_single ? FO_F32 : FO_F64;
+    product t = {fo_kernels()->triangle[dtype], x, m, work, p, fo_size_of(dtype)};
+    fo_parallel_for(FO_TRIANGLE_PARTS, 1, parts, &t,
+                    p * p < 2 * SERIAL_BELOW ? 1 : n_threads);
+    memcpy(y, work, (size_t)p * t.size);
+    for (int64_t i = 1; i < FO_TRIANGLE_PARTS; i++) {
+        const int64_t begin = begin_of(p, i);
+        const size_t from = (size_t)begin * t.size;
+        fo_kernels()->add[dtype]((char *)y + from,
+                                 t.work + (size_t)(i * p) * t.size + from, p - begin);
+    }
+}
