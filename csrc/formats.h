@@ -50,37 +50,33 @@ static inline float fo_from_f16(uint16_t h)
     return fo_float_of(sign | magnitude);
 }
 
-/* Below 2^-14 the last bit is worth 2^-24, whatever the exponent. */
-static inline uint16_t fo_to_f16_nearest(float x)
+/* The bits of a float with its rounded magnitude as float16: `small` below 2^-14, where
+ * the last bit is worth 2^-24 whatever the exponent, else `normal`. */
+static inline uint16_t fo_f16_of(uint32_t bits, uint32_t small, uint32_t normal)
 {
-    const uint32_t bits = fo_bits_of(x), sign = bits >> 16 & 0x8000;
-    const uint32_t rest = bits & 0x7fffffff;
-    const uint32_t small = fo_bits_of(fo_float_of(rest) + 0.5f) - 0x3f000000;
-    const uint32_t normal = (rest + 0xfff + (rest >> 13 & 1) - 0x38000000) >> 13;
-    const uint32_t finite = rest < 0x38800000 ? small
-                            : normal > 0x7c00 ? 0x7c00
-                                              : normal;
-    const uint32_t nan = 0x7e00 | (rest >> 13 & 0x1ff);
-    return (uint16_t)(sign | (rest > 0x7f800000    ? nan
-                              : rest >= 0x47800000 ? 0x7c00
-                                                   : finite));
+    const uint32_t sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
+    const uint32_t nan = 0x7e00 | (rest >> 13 & 0x1ff), infinity = 0x7c00;
+    const uint32_t finite = rest < 0x38800000 ? small : normal;
+    const uint32_t bounded = finite > infinity ? infinity : finite;
+    const uint32_t known = rest >= 0x47800000 ? infinity : bounded;
+    return (uint16_t)(sign | (rest > 0x7f800000 ? nan : known));
 }
 
-/* `random` is of 16 bits. */
+static inline uint16_t fo_to_f16_nearest(float x)
+{
+    const uint32_t bits = fo_bits_of(x), rest = bits & 0x7fffffff;
+    const uint32_t small = fo_bits_of(fo_float_of(rest) + 0.5f) - 0x3f000000;
+    const uint32_t normal = (rest + 0xfff + (rest >> 13 & 1) - 0x38000000) >> 13;
+    return fo_f16_of(bits, small, normal);
+}
+
+/* `random` is of 16 bits, of which 13 count. */
 static inline uint16_t fo_to_f16(float x, uint32_t random)
 {
-    const uint32_t bits = fo_bits_of(x), sign = bits >> 16 & 0x8000;
-    const uint32_t rest = bits & 0x7fffffff;
+    const uint32_t bits = fo_bits_of(x), rest = bits & 0x7fffffff, add = random >> 3;
     const float units = fo_float_of(rest < 0x38800000 ? rest : 0) * 0x1p24f;
-    const uint32_t small = (uint32_t)(int32_t)(units + (float)(random >> 3) * 0x1p-13f);
-    const uint32_t normal = (rest + (random >> 3) - 0x38000000) >> 13;
-    const uint32_t finite = rest < 0x38800000 ? small
-                            : normal > 0x7c00 ? 0x7c00
-                                              : normal;
-    const uint32_t nan = 0x7e00 | (rest >> 13 & 0x1ff);
-    return (uint16_t)(sign | (rest > 0x7f800000    ? nan
-                              : rest >= 0x47800000 ? 0x7c00
-                                                   : finite));
+    const uint32_t small = (uint32_t)(int32_t)(units + (float)(int32_t)add * 0x1p-13f);
+    return fo_f16_of(bits, small, (rest + add - 0x38000000) >> 13);
 }
 
 /* 16 random bits for each number of a stream: two multiplications, none of whose low

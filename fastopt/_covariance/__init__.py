@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -53,6 +54,39 @@ class Form(Protocol):
 
     def restore(self, arrays: Mapping[str, Floats]) -> None:
         """Take arrays as `arrays` gives them, of the right shapes, or raise and change nothing."""
+
+
+class _Filter(Protocol):
+    counts: tuple[int, int, float]
+
+    def trace(self) -> float: ...
+
+
+class Counted:
+    """A form whose work is done by a filter of `fastopt._kalman`."""
+
+    _filter: _Filter
+
+    @property
+    def counts(self) -> tuple[int, int, float]:
+        return self._filter.counts
+
+    @counts.setter
+    def counts(self, values: tuple[int, int, float]) -> None:
+        self._filter.counts = values
+
+    def trace(self) -> float:
+        return self._filter.trace()
+
+
+def triangle(r: Floats, w: Floats, squares: float) -> Floats:
+    """Return [R d; 0 r], where R w = d and r^2 is a sum of squares."""
+    p = w.size
+    root = np.zeros((p + 1, p + 1), order="F")
+    root[:p, :p] = r
+    root[:p, p] = root[:p, :p] @ w
+    root[p, p] = math.sqrt(squares)
+    return root
 
 
 FAILURES = {

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fastopt._covariance import Floats, Glm, Wholes
+from fastopt._covariance import Counted, Floats, Glm, Wholes
 from fastopt._errors import FastoptError
 from fastopt._kalman import DecoupledFilter
 
 RUN_NUMBERS = 1e9  # of M read between two looks at whether Ctrl-C was pressed
 
 
-class Decoupled:
+class Decoupled(Counted):
     """The form of covariance "diag", and of blocks of coefficients."""
+
+    _filter: DecoupledFilter
 
     reads = "float64"
 
@@ -49,14 +51,6 @@ class Decoupled:
         parts = np.split(self._m, np.cumsum(np.square(self._sizes))[:-1])
         return [part.reshape(n, n) for part, n in zip(parts, self._sizes, strict=True)]
 
-    @property
-    def counts(self) -> tuple[int, int, float]:
-        return self._filter.counts
-
-    @counts.setter
-    def counts(self, values: tuple[int, int, float]) -> None:
-        self._filter.counts = values
-
     def _by_coefficient(self, values: Floats) -> Floats:
         found = np.empty_like(values)
         found[self._order] = values
@@ -89,9 +83,6 @@ class Decoupled:
         return self._by_coefficient(
             np.concatenate([np.diagonal(square) for square in self._squares()])
         )
-
-    def trace(self) -> float:
-        return self._filter.trace()
 
     def arrays(self) -> dict[str, Floats]:
         if self._sizes is None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg.lapack import dtrtri  # type: ignore[import-untyped]
 
-from fastopt._covariance import FAILURES, Floats, Glm
+from fastopt._covariance import FAILURES, Counted, Floats, Glm, triangle
 from fastopt._errors import FastoptError
 from fastopt._kalman import Filter
 
@@ -17,8 +17,10 @@ RUN_FLOPS = 2e9  # between two looks at whether Ctrl-C was pressed
 BLAS_BELOW = 2000  # coefficients; from there on a row meets M in a product of our own
 
 
-class Plain:
+class Plain(Counted):
     """The form of mode "plain"."""
+
+    _filter: Filter
 
     def __init__(
         self,
@@ -54,29 +56,17 @@ class Plain:
         by_blas = self._w.size < BLAS_BELOW
         return Filter(self._w, self._m, rows, *self._forgetting, self._n_threads, by_blas)
 
-    @property
-    def counts(self) -> tuple[int, int, float]:
-        return self._filter.counts
-
-    @counts.setter
-    def counts(self, values: tuple[int, int, float]) -> None:
-        self._filter.counts = values
-
     def coef(self) -> Floats:
         return self._w.copy()
 
     def information(self) -> Floats:
         """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
-        p = self._w.size
         try:
             factor = np.linalg.cholesky(self.covariance())
         except np.linalg.LinAlgError:
             raise FastoptError(FAILURES["indefinite"]) from None
-        root = np.zeros((p + 1, p + 1), order="F")
-        root[:p, :p] = np.linalg.qr(dtrtri(factor, lower=1)[0], mode="r")
-        root[:p, p] = root[:p, :p] @ self._w
-        root[p, p] = math.sqrt(self.counts[2])
-        return root
+        r = np.linalg.qr(dtrtri(factor, lower=1)[0], mode="r")
+        return triangle(r, self._w, self.counts[2])
 
     def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
         """Take coefficients, R and r of such a triangle, and n_obs; or fail and change nothing."""
@@ -117,9 +107,6 @@ class Plain:
 
     def variances(self) -> Floats:
         return self._filter.variances()
-
-    def trace(self) -> float:
-        return self._filter.trace()
 
     def arrays(self) -> dict[str, Floats]:
         return {"coef": self.coef(), "covariance": self.covariance()}

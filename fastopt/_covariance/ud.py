@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg.lapack import dtrtri  # type: ignore[import-untyped]
 
-from fastopt._covariance import Floats, Glm
+from fastopt._covariance import Counted, Floats, Glm, triangle
 from fastopt._errors import FastoptError
 from fastopt._kalman import Factors
 
@@ -17,8 +17,10 @@ RUN_FLOPS = 2e8  # between two looks at whether Ctrl-C was pressed
 ROWS = 32  # a block
 
 
-class UD:
+class UD(Counted):
     """The form of mode "ud". U is of `dtype`, D and the coefficients are float64."""
+
+    _filter: Factors
 
     reads = "float64"
 
@@ -42,7 +44,7 @@ class UD:
             self._take(np.linalg.cholesky(start[::-1, ::-1])[::-1, ::-1])
         else:
             self._d[...] = start
-        self._factors = self._work(rows)
+        self._filter = self._work(rows)
 
     @staticmethod
     def bytes_needed(p: int, rows: int, itemsize: int) -> int:
@@ -67,43 +69,30 @@ class UD:
         for j in range(1, self._w.size):
             self._u[j * (j - 1) // 2 : j * (j + 1) // 2] = root[:j, j] / diagonal[j]
 
-    @property
-    def counts(self) -> tuple[int, int, float]:
-        return self._factors.counts
-
-    @counts.setter
-    def counts(self, values: tuple[int, int, float]) -> None:
-        self._factors.counts = values
-
     def coef(self) -> Floats:
         return self._w.copy()
 
     def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
         blocks = max(1, int(RUN_FLOPS / (3 * self._w.size**2 + 1e4)) // self._rows)
-        return self._factors.rows(*glm, x, y, weight, self._rows * blocks)
+        return self._filter.rows(*glm, x, y, weight, self._rows * blocks)
 
     def outputs(self, x: Floats, residual: Floats) -> str:
         if len(x) <= self._rows:
-            return self._factors.change(x, residual)
-        self._factors.require_idle()
+            return self._filter.change(x, residual)
+        self._filter.require_idle()
         counts = self.counts
-        self._factors = self._work(len(x))  # which tells other threads that it is at work
+        self._filter = self._work(len(x))  # which tells other threads that it is at work
         self.counts = counts
         try:
-            return self._factors.change(x, residual)
+            return self._filter.change(x, residual)
         finally:
             counts = self.counts
-            self._factors = self._work(self._rows)
+            self._filter = self._work(self._rows)
             self.counts = counts
 
     def information(self) -> Floats:
         """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
-        p = self._w.size
-        root = np.zeros((p + 1, p + 1), order="F")
-        root[:p, :p] = dtrtri(self._root())[0]
-        root[:p, p] = root[:p, :p] @ self._w
-        root[p, p] = math.sqrt(self.counts[2])
-        return root
+        return triangle(dtrtri(self._root())[0], self._w, self.counts[2])
 
     def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
         """Take coefficients, R and r of such a triangle, and n_obs; or fail and change nothing."""
@@ -114,10 +103,10 @@ class UD:
         if singular or not (np.isfinite(unit).all() and np.isfinite(squares).all()):
             return "nonfinite"
         counts = n_obs, self.counts[1], float(root[-1, -1] ** 2)
-        self._factors.require_idle()
+        self._filter.require_idle()
         self._w[...] = w
         self._take(inverse)
-        self._factors = self._work(self._rows)
+        self._filter = self._work(self._rows)
         self.counts = counts
         return ""
 
@@ -127,10 +116,7 @@ class UD:
         return full
 
     def variances(self) -> Floats:
-        return self._factors.variances()
-
-    def trace(self) -> float:
-        return self._factors.trace()
+        return self._filter.variances()
 
     def arrays(self) -> dict[str, Floats]:
         return {"coef": self.coef(), "unit_upper": self._u.copy(), "diagonal": self._d.copy()}
@@ -142,7 +128,7 @@ class UD:
             u = arrays["unit_upper"].astype(self._u.dtype)
         if not np.isfinite(u).all():
             raise FastoptError(f"unit_upper of the state dict is beyond the range of {u.dtype}")
-        self._factors.require_idle()
+        self._filter.require_idle()
         self._w[...], self._u[...] = arrays["coef"], u
         self._d[...] = arrays["diagonal"]
-        self._factors = self._work(self._rows)
+        self._filter = self._work(self._rows)
