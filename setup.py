@@ -2,10 +2,12 @@
 
 fastopt._core has all of it but the Kalman filter, whose fastopt._kalman needs SciPy's BLAS.
 
-FASTOPT_OPENMP=0 builds without threads, as does a compiler that has no OpenMP.
+FASTOPT_OPENMP=0 builds without threads, as does a compiler that has no OpenMP.  Under MSVC the
+baseline is the only instruction set.
 """
 
 import os
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -21,27 +23,38 @@ CFLAGS = [
     "-fno-trapping-math",  # else a loop with a choice does not
     "-ffp-contract=off",  # equal bits with and without FMA
 ]
-LIMITED_API = "0x030B0000"  # CPython 3.11
+MSVC_CFLAGS = ["/std:c11", "/O2", "/fp:precise"]
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # which has no limited API
+LIMITED_API = [] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]  # CPython 3.11
 
 
 class BuildExt(build_ext):
     def build_extensions(self) -> None:
-        if os.environ.get("FASTOPT_OPENMP", "1") != "0" and self.has_openmp():
-            for extension in self.extensions:
-                extension.extra_compile_args.append("-fopenmp")
-                extension.extra_link_args.append("-fopenmp")
+        msvc = self.compiler.compiler_type == "msvc"
+        cflags = MSVC_CFLAGS if msvc else CFLAGS
+        to_compile, to_link = (["/openmp"], []) if msvc else (["-fopenmp"], ["-fopenmp"])
+        if os.environ.get("FASTOPT_OPENMP", "1") == "0" or not self.builds(to_compile, to_link):
+            to_compile = to_link = []
+        for extension in self.extensions:
+            extension.define_macros.append(("FO_CFLAGS", '"' + " ".join(cflags) + '"'))
+            extension.extra_compile_args += [*cflags, *to_compile]
+            extension.extra_link_args += to_link
+            if not msvc:
+                extension.libraries.append("m")
         super().build_extensions()
 
-    def has_openmp(self) -> bool:
+    def builds(self, to_compile: list[str], to_link: list[str]) -> bool:
+        """Tell whether a program of OpenMP's builds with these flags."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
             source.write_text("#include <omp.h>\nint main(void) { return omp_in_parallel(); }")
             try:
                 objects = self.compiler.compile(
-                    [str(source)], output_dir=folder, extra_preargs=["-fopenmp"]
+                    [str(source)], output_dir=folder, extra_preargs=to_compile
                 )
                 self.compiler.link_executable(
-                    objects, str(Path(folder, "probe")), extra_postargs=["-fopenmp"]
+                    objects, str(Path(folder, "probe")), extra_postargs=to_link
                 )
             except Exception:  # distutils has a class of error for each compiler
                 print("fastopt: this compiler has no OpenMP; building without threads")
@@ -61,14 +74,11 @@ def extension(name: str, boundary: list[str], sources: list[str]) -> Extension:
         depends=[*boundary[1:], *HEADERS],
         include_dirs=["csrc", np.get_include()],
         define_macros=[
-            ("FO_CFLAGS", '"' + " ".join(CFLAGS) + '"'),
-            ("Py_LIMITED_API", LIMITED_API),
+            *LIMITED_API,
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
             ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
         ],
-        extra_compile_args=[*CFLAGS],
-        extra_link_args=[],
-        py_limited_api=True,
+        py_limited_api=not FREE_THREADED,
     )
 
 
@@ -86,5 +96,5 @@ kalman = extension(
 setup(
     ext_modules=cythonize([core, kalman], build_dir="build", language_level=3),
     cmdclass={"build_ext": BuildExt},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={} if FREE_THREADED else {"bdist_wheel": {"py_limited_api": "cp311"}},
 )

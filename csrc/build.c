@@ -11,6 +11,8 @@ const char *fo_compiler(void)
     return "clang " __clang_version__;
 #elif defined(__GNUC__)
     return "gcc " __VERSION__;
+#elif defined(_MSC_VER)
+    return "MSVC";
 #else
     return "unknown";
 #endif

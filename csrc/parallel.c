@@ -51,8 +51,9 @@ void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
         body(context, 0, n);
         return;
     }
+    int64_t part; /* declared here for MSVC (C3015) */
 #pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads)
-    for (int64_t part = 0; part < n_parts; part++) {
+    for (part = 0; part < n_parts; part++) {
         const int64_t begin = part * grain, rest = n - begin;
         body(context, begin, begin + (rest < grain ? rest : grain));
     }

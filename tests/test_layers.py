@@ -1,12 +1,10 @@
 """What a layer may not know: read in the files themselves, comments apart."""
 
 import ast
-import json
 import re
 from pathlib import Path
 
 import pytest
-from support import printed
 
 ROOT = Path(__file__).parents[1]
 RULES_DEF = (ROOT / "csrc/rules.def").read_text()
@@ -165,50 +163,3 @@ def test_flags_of_the_build():
     setup = code("setup.py", (ROOT / "setup.py").read_text())
     for flag in ("-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"):
         assert f'"{flag}"' in setup
-
-
-# What importing brings along
-
-IMPORT = """
-import json, os, sys
-before = dict(os.environ)
-import numpy
-known = set(sys.modules)
-import fastopt
-new = sorted({name.partition(".")[0] for name in set(sys.modules) - known})
-w = numpy.full(200_000, 5e-324)  # enough for threads, whose arithmetic is theirs to set
-fastopt.SGD(w, n_threads=2).step(numpy.zeros(200_000))
-print(json.dumps({
-    "new": new,
-    "environment": dict(os.environ) == before,
-    "subnormal": sys.float_info.min / 2,
-    "kept": int(numpy.count_nonzero(w)),
-}))
-"""
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "passive"}, {"FASTOPT_SPIN": "active"},
-     {"FASTOPT_SPIN": "20"}],
-    ids=str,
-)  # fmt: skip
-def test_the_import_leaves_the_process_as_it_was(environment):
-    seen = json.loads(printed(IMPORT, **environment))
-    assert seen["environment"], "os.environ has changed"
-    assert seen["subnormal"] != 0.0
-    assert seen["kept"] == 200_000
-    heavy = {"scipy", "matplotlib", "sklearn", "rich", "torch", "jax", "pandas", "keras"}
-    assert "fastopt" in seen["new"]
-    assert not heavy & set(seen["new"])
-
-
-def test_a_refused_import_leaves_the_environment_alone():
-    assert (
-        printed(
-            "import os\nbefore = dict(os.environ)\n"
-            "try:\n    import fastopt\nexcept ImportError:\n    print(dict(os.environ) == before)",
-            FASTOPT_ISA="v0",
-        )
-        == "True"
-    )

@@ -126,7 +126,7 @@ def test_an_instruction_set_that_is_not_there(isa):
 # Forks
 
 FORK = """
-import os, signal, sys, numpy, fastopt
+import os, signal, sys, threading, numpy, fastopt
 def opts():
     return [fastopt.Adam(numpy.ones(n), n_threads=2) for n in (200_000, 5)]
 def step(opts):
@@ -134,24 +134,41 @@ def step(opts):
         opt.step(numpy.full(opt.params.size, 0.5))
 def result(opts):
     return [opt.params.tobytes() for opt in opts], [opt.step_count for opt in opts]
-parent, same = opts(), opts()
-for one in (parent, same):
-    step(one)
-step(same)
-reading, writing = os.pipe()
-if os.fork() == 0:
-    signal.alarm(15)  # a child that waits for threads it does not have would wait for ever
+def fork():
+    parent, same = opts(), opts()
+    for one in (parent, same):
+        step(one)
+    step(same)
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        signal.alarm(15)  # a child that waits for threads it does not have would wait for ever
+        step(parent)
+        fresh = opts()  # made in the child
+        step(fresh), step(fresh)
+        ok = result(parent) == result(same) == result(fresh)
+        os.write(writing, b"ok" if ok else b"differs")
+        os._exit(0)
+    os.wait()
+    os.close(writing)
+    print(os.read(reading, 10).decode())
     step(parent)
-    fresh = opts()  # made in the child
-    step(fresh), step(fresh)
-    ok = result(parent) == result(same) == result(fresh)
-    os.write(writing, b"ok" if ok else b"differs")
-    os._exit(0)
-os.wait()
-os.close(writing)
-print(os.read(reading, 10).decode())
-step(parent)
-assert result(parent) == result(same), "the parent"
+    assert result(parent) == result(same), "the parent"
+def steps():
+    busy = opts()
+    while not done.is_set():
+        step(busy)
+done = threading.Event()
+if sys.argv[1] == "during a step":
+    others = threading.Thread(target=steps)
+    others.start()
+    for _ in range(5):
+        fork()
+    done.set(), others.join()
+elif sys.argv[1] == "in a thread":
+    thread = threading.Thread(target=fork)
+    thread.start(), thread.join()
+else:
+    fork()
 """
 
 POOL = """
@@ -174,13 +191,19 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not
 
 
 @forks
-def test_a_forked_child_steps_on():
-    assert printed(FORK) == "ok"
+@pytest.mark.parametrize(
+    ("where", "times"), [("in the main thread", 1), ("in a thread", 1), ("during a step", 5)]
+)
+def test_a_forked_child_steps_on(where, times):
+    assert printed(FORK, where).split() == ["ok"] * times
 
 
-@pytest.mark.parametrize("method", [pytest.param("fork", marks=forks), "spawn"])
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param("fork", marks=forks), pytest.param("forkserver", marks=forks), "spawn"],
+)
 def test_a_pool_of_processes(method, tmp_path):
-    script = tmp_path / "pool.py"  # spawn imports it anew
+    script = tmp_path / "pool.py"  # spawn imports it anew, as does forkserver
     script.write_text(POOL)
     code = (
         "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], None, '__main__')"
