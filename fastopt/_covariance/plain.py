@@ -65,7 +65,7 @@ class Plain(Counted):
             factor = np.linalg.cholesky(self.covariance())
         except np.linalg.LinAlgError:
             raise FastoptError(FAILURES["indefinite"]) from None
-        r = np.linalg.qr(dtrtri(factor, lower=1)[0], mode="r")
+        r = np.asarray(np.linalg.qr(dtrtri(factor, lower=1)[0], mode="r"))
         return triangle(r, self._w, self.counts[2])
 
     def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
