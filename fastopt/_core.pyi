@@ -1,18 +1,21 @@
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
 CHUNK: int
 SERIAL_BELOW: int
 RULES: dict[str, tuple[int, int, tuple[str, ...]]]
 DECAYS: dict[str, int]
+MEND: str
 
+@disjoint_base
 class Plan:
     step_count: int
     skipped_steps: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         kind: str,
         params: list[npt.NDArray[Any]],
         names: list[str],
@@ -24,7 +27,7 @@ class Plan:
         group_of: list[int],
         n_groups: int,
         n_threads: int,
-    ) -> None: ...
+    ) -> Self: ...
     def bind(self, grads: Any) -> None: ...
     def bind_in_order(self, grads: tuple[Any, ...]) -> None: ...
     @property
@@ -41,6 +44,7 @@ class Plan:
         rates: list[tuple[int, float]] | None,
     ) -> None: ...
 
+def is_same(one: object, other: object) -> bool: ...
 def gather(
     src: npt.NDArray[Any],
     index: npt.NDArray[np.int64],

@@ -1,16 +1,19 @@
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from typing_extensions import disjoint_base
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Wholes = np.ndarray[Any, np.dtype[np.int64]]
+_Floats = np.ndarray[Any, np.dtype[np.float64]]
+_Wholes = np.ndarray[Any, np.dtype[np.int64]]
 
 FAMILIES: dict[tuple[str, str], int]
+STATUS: dict[int, str]
 
+@disjoint_base
 class Rows:
     counts: tuple[int, int, float]
     def require_idle(self) -> None: ...
-    def change(self, x: Floats, y: Floats) -> str: ...
+    def change(self, x: _Floats, y: _Floats) -> str: ...
     def rows(
         self,
         family: tuple[str, str],
@@ -18,53 +21,58 @@ class Rows:
         is_explicit: bool,
         gamma_min: float,
         gamma_max: float,
-        x: Floats,
-        y: Floats,
-        weight: Floats | None,
+        x: _Floats,
+        y: _Floats,
+        weight: _Floats | None,
         at_once: int,
     ) -> str: ...
-    def trace(self) -> float: ...
 
+@disjoint_base
 class Filter(Rows):
-    def __init__(
-        self,
-        w: Floats,
+    def __new__(
+        cls,
+        w: _Floats,
         m: np.ndarray[Any, np.dtype[Any]],
         block: int,
         keep: float,
         max_trace: float,
         n_threads: int,
         by_blas: bool,
-    ) -> None: ...
+    ) -> Self: ...
     def settle(self) -> None: ...
-    def variances(self) -> Floats: ...
+    def trace(self) -> float: ...
+    def variances(self) -> _Floats: ...
 
+@disjoint_base
 class Factors(Rows):
-    def __init__(
-        self,
-        w: Floats,
+    def __new__(
+        cls,
+        w: _Floats,
         u: np.ndarray[Any, np.dtype[Any]],
-        d: Floats,
+        d: _Floats,
         block: int,
         keep: float,
         max_trace: float,
         n_threads: int,
-    ) -> None: ...
-    def variances(self) -> Floats: ...
+    ) -> Self: ...
+    def trace(self) -> float: ...
+    def variances(self) -> _Floats: ...
 
+@disjoint_base
 class DecoupledFilter(Rows):
-    def __init__(
-        self,
-        w: Floats,
-        m: Floats,
-        start: Wholes | None,
-        order: Wholes | None,
+    def __new__(
+        cls,
+        w: _Floats,
+        m: _Floats,
+        start: _Wholes | None,
+        order: _Wholes | None,
         keep: float,
         max_trace: float,
-    ) -> None: ...
-    def outputs(self, x: Floats, residual: Floats) -> str: ...
+    ) -> Self: ...
+    def trace(self) -> float: ...
+    def outputs(self, x: _Floats, residual: _Floats) -> str: ...
 
-def nonfinite_row(x: Floats) -> int: ...
+def nonfinite_row(x: _Floats) -> int: ...
 def observe(
     family: tuple[str, str], shape: float, y: float, z: float
 ) -> tuple[float, float, float, float, float, float]: ...

@@ -185,6 +185,11 @@ class Batches:
         """Return what `load_state_dict` needs to go on from here, as plain numbers.
 
         In the body of a loop over the batches, the batch at hand counts as done.
+
+        Returns
+        -------
+        dict
+            seed, epoch, position, n_rows, batch_size, shuffle and drop_last.
         """
         return {
             "seed": self.seed,
@@ -200,6 +205,11 @@ class Batches:
         """Go on where `state_dict` was called: the next iteration has the batches that remained.
 
         A seed that was given must be the saved one; one that was drawn becomes the saved one.
+
+        Parameters
+        ----------
+        state_dict : dict
+            As `state_dict` gives it.
 
         Raises
         ------

@@ -27,6 +27,12 @@ class Family:
         Whether ``low`` itself is no value an observation may take.
     known_dispersion : bool
         Whether the dispersion is 1, not to be estimated.
+
+    Examples
+    --------
+    >>> family = family_of("bernoulli")
+    >>> family.links, family.low, family.high
+    (('logit', 'probit', 'cloglog'), 0.0, 1.0)
     """
 
     name: str
@@ -37,7 +43,22 @@ class Family:
     known_dispersion: bool = False
 
     def link(self, link: object) -> str:
-        """Return the link, None standing for the default."""
+        """Return the link, None standing for the default.
+
+        Parameters
+        ----------
+        link : str or None
+
+        Returns
+        -------
+        str
+            One of `links`; the first for None.
+
+        Raises
+        ------
+        FastoptError
+            The family has no such link.
+        """
         if link is None:
             return self.links[0]
         if link not in self.links or not isinstance(link, str):
@@ -46,7 +67,17 @@ class Family:
         return link
 
     def require_domain(self, y: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-        """Raise an error that names the first observation outside the family's range."""
+        """Raise an error that names the first observation outside the family's range.
+
+        Parameters
+        ----------
+        y : array of shape (n,)
+
+        Raises
+        ------
+        FastoptError
+            An observation is outside the range, or not finite.
+        """
         below = y <= self.low if self.open_low else y < self.low
         bad = np.flatnonzero(~np.isfinite(y) | below | (y > self.high))
         if bad.size:
@@ -71,7 +102,26 @@ FAMILIES = {
 
 
 def family_of(name: object) -> Family:
-    """Return the family of that name."""
+    """Return the family of that name.
+
+    Parameters
+    ----------
+    name : "gaussian", "bernoulli", "poisson", "gamma" or "negative_binomial"
+
+    Returns
+    -------
+    Family
+
+    Raises
+    ------
+    FastoptError
+        Another name, or what is none.
+
+    Examples
+    --------
+    >>> family_of("gamma").link(None)
+    'log'
+    """
     if not isinstance(name, str) or name not in FAMILIES:
         raise FastoptError(f"family is {name!r}; allowed: {', '.join(map(repr, FAMILIES))}")
     return FAMILIES[name]

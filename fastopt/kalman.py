@@ -331,6 +331,12 @@ class KalmanSGD:
         KalmanSGD
             This object.
 
+        Raises
+        ------
+        FastoptError, TypeError
+            An argument of another type or shape, or outside its range, observations that the family
+            does not have among them.
+
         Warns
         -----
         UserWarning
@@ -437,6 +443,12 @@ class KalmanSGD:
         KalmanSGD
             This object.
 
+        Raises
+        ------
+        FastoptError, TypeError
+            Another type or shape, a NaN, a variance that is not positive, an option that goes with
+            other forms of the covariance.
+
         Notes
         -----
         M is read once a call, and written when as many outputs as a block has rows have come
@@ -540,6 +552,12 @@ class KalmanSGD:
                 0: converged, the only success. 1: no step reduces the sum of squares. 2: max_iter
                 is used up. Without success this filter is as it was.
 
+        Raises
+        ------
+        FastoptError, TypeError
+            An argument of another type or shape, or outside its range; options that go with other
+            methods.
+
         Notes
         -----
         The steps are those of Levenberg and Marquardt, scaled nearly as in MINPACK, with
@@ -632,7 +650,18 @@ class KalmanSGD:
         self._start(self.coef, variance)
 
     def restart(self, m0: float | npt.ArrayLike | str | None = None) -> None:
-        """Start over from the coefficients reached; ``m0=None`` is the one at construction."""
+        """Start over from the coefficients reached; ``m0=None`` is the one at construction.
+
+        Parameters
+        ----------
+        m0 : float, array or str, optional
+            As at construction.
+
+        Raises
+        ------
+        FastoptError, TypeError
+            A start that the constructor would refuse, or any for mode "qr".
+        """
         if self.mode == "qr":
             if m0 is not None:
                 raise FastoptError(f"m0 is {m0!r}; mode 'qr' restarts from an infinite one")
@@ -664,6 +693,11 @@ class KalmanSGD:
         -------
         KalmanSGD
             This object.
+
+        Raises
+        ------
+        FastoptError, TypeError
+            Filters that differ in what must be equal, or whose rows were not such.
         """
         if not isinstance(other, KalmanSGD):
             raise TypeError(f"other is a {type(other).__name__}; a KalmanSGD is needed")
@@ -717,14 +751,17 @@ class KalmanSGD:
 
     @property
     def coef(self) -> Floats:
+        """The coefficients."""
         return self._form.coef()
 
     @property
     def n_obs(self) -> int:
+        """The number of rows or outputs absorbed."""
         return self._form.counts[0]
 
     @property
     def n_clipped(self) -> int:
+        """The number of those whose variance `gamma` has bounded."""
         return self._form.counts[1]
 
     @property
@@ -748,6 +785,7 @@ class KalmanSGD:
 
     @property
     def converged_at(self) -> int | None:
+        """The row after which `stop` first held; None before."""
         return None if self._stop is None else self._stop.reached_at
 
     @property
@@ -760,6 +798,21 @@ class KalmanSGD:
 
         A matrix of shape (p, p), which has zeros where "diag" or blocks keep nothing: refused
         where it would take more than `max_bytes`. `stderr` needs its diagonal alone.
+
+        Parameters
+        ----------
+        scaled : bool
+            Default True.
+
+        Returns
+        -------
+        array of shape (p, p)
+
+        Raises
+        ------
+        FastoptError, TypeError
+            `scaled` is no bool, the matrix takes more than `max_bytes`, or there is none before
+            the first rows (``m0="scale"``).
         """
         self._require_covariance()
         needed = 8 * self.n_params**2
@@ -800,7 +853,12 @@ class KalmanSGD:
             raise FastoptError("m0='scale' has no covariance before the first partial_fit")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of all that data have changed."""
+        """Return copies of all that data have changed.
+
+        Returns
+        -------
+        dict of str to number or array
+        """
         n_obs, n_clipped, innovations = self._form.counts
         return {
             **self._form.arrays(),
@@ -818,7 +876,18 @@ class KalmanSGD:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`; one that does not fit changes nothing."""
+        """Go on from a `state_dict`; one that does not fit changes nothing.
+
+        Parameters
+        ----------
+        state_dict : dict
+            Of a filter made with the same options.
+
+        Raises
+        ------
+        FastoptError, TypeError
+            A damaged one, or one of another filter.
+        """
         own = self.state_dict()
         if not isinstance(state_dict, Mapping) or set(state_dict) != set(own):
             found = list(state_dict) if isinstance(state_dict, Mapping) else state_dict
@@ -877,7 +946,12 @@ class KalmanSGD:
         self.load_state_dict(saved["state"])
 
     def copy(self) -> KalmanSGD:
-        """Return a filter of its own that goes on as this one would."""
+        """Return a filter of its own that goes on as this one would.
+
+        Returns
+        -------
+        KalmanSGD
+        """
         other = KalmanSGD.__new__(KalmanSGD)
         other.__setstate__(self.__getstate__())
         return other
@@ -885,12 +959,36 @@ class KalmanSGD:
     __copy__ = copy
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write options and state to a file that `load` and ``numpy.load`` read."""
+        """Write options and state to a file that `load` and ``numpy.load`` read.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
         checkpoint.write(path, "KalmanSGD", self.__getstate__())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KalmanSGD:
-        """Return the filter that `save` wrote."""
+        """Return the filter that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        KalmanSGD
+
+        Raises
+        ------
+        FastoptError, OSError
+            A damaged or foreign file.
+        """
         made = cls.__new__(cls)
         made.__setstate__(checkpoint.read(path, "KalmanSGD"))
         return made

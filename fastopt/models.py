@@ -116,6 +116,18 @@ class MLP:
 
         Biases are 0 and weights normal with mean 0 and variance 1/n_in (LeCun et al. 1998), or
         2/n_in before a relu (He et al. 2015). A seed fixes the numbers, rounded to `dtype`.
+
+        Parameters
+        ----------
+        seed : int or Generator, optional
+            Drawn by default.
+        dtype : float32 or float64
+            Default float64.
+
+        Returns
+        -------
+        dict of str to array
+            As `shapes` says.
         """
         dtype = _real_dtype("dtype", {np.dtype(dtype)})
         rng = np.random.default_rng(seed)
@@ -158,11 +170,33 @@ class MLP:
         return total / n, self._backward(params, inputs, slope)
 
     def mean(self, params: Mapping[str, Array], X: npt.ArrayLike) -> Array:
-        """Give the mean of y at each row of X: probabilities where y are classes."""
+        """Give the mean of y at each row of X: probabilities where y are classes.
+
+        Parameters
+        ----------
+        params : dict
+            As `init` gives it.
+        X : (n, sizes[0]) array
+
+        Returns
+        -------
+        (n, k) array, or (n,) where k = 1
+        """
         return _squeeze(_LOSSES[self.loss].mean(self._output(params, X)))
 
     def predict(self, params: Mapping[str, Array], X: npt.ArrayLike) -> Array:
-        """Give the likeliest class at each row of X, or the mean where y are no classes."""
+        """Give the likeliest class at each row of X, or the mean where y are no classes.
+
+        Parameters
+        ----------
+        params : dict
+            As `init` gives it.
+        X : (n, sizes[0]) array
+
+        Returns
+        -------
+        (n,) array of int for "softmax", else (n, k), or (n,) where k = 1
+        """
         loss = _LOSSES[self.loss]
         z = self._output(params, X)
         return _squeeze(loss.classes(z) if loss.has_classes else loss.mean(z))
@@ -172,6 +206,19 @@ class MLP:
 
         That share is 1 - D(y, mean)/D(y, average of y), NaN where y is constant. For "squared"
         it is R^2 (several outputs being weighted by their variances).
+
+        Parameters
+        ----------
+        params : dict
+            As `init` gives it.
+        X : (n, sizes[0]) array
+        y : array
+            As the class says for its loss.
+
+        Returns
+        -------
+        float
+            At most 1.
         """
         loss = _LOSSES[self.loss]
         z = self._output(params, X)
@@ -218,15 +265,50 @@ class MLP:
         return mean, jac
 
     def variance(self, mean: Array) -> Array | str:
-        """Give the variance of y at a mean, as `KalmanSGD.update` takes it."""
+        """Give the variance of y at a mean, as `KalmanSGD.update` takes it.
+
+        Parameters
+        ----------
+        mean : (n, k) array
+            As `mean_and_jacobian` gives it.
+
+        Returns
+        -------
+        (n, k) array, or "multinomial" for "softmax"
+        """
         return "multinomial" if self.loss == "softmax" else _LOSSES[self.loss].variance(mean)
 
     def flatten(self, params: Mapping[str, Array]) -> Array:
-        """Give all parameters in a vector of its own: w1 row by row, b1, w2, ..."""
+        """Give all parameters in a vector of its own: w1 row by row, b1, w2, ...
+
+        Parameters
+        ----------
+        params : dict
+            As `init` gives it.
+
+        Returns
+        -------
+        (n_params,) array
+        """
         return np.concatenate([params[name].ravel() for name in self.shapes])
 
     def unflatten(self, vector: Array) -> Params:
-        """Give the parameters that such a vector holds, as views of it."""
+        """Give the parameters that such a vector holds, as views of it.
+
+        Parameters
+        ----------
+        vector : (n_params,) array
+            As `flatten` gives it.
+
+        Returns
+        -------
+        dict of str to array
+
+        Raises
+        ------
+        FastoptError
+            A vector of another shape.
+        """
         if vector.shape != (self.n_params,):
             raise FastoptError(f"vector has shape {vector.shape}; ({self.n_params},) is needed")
         ends = np.cumsum([math.prod(shape) for shape in self.shapes.values()])
@@ -240,6 +322,11 @@ class MLP:
         """Give the places in `flatten` of each neuron's incoming weights and bias.
 
         As the `covariance` of a `KalmanSGD` they leave out what neurons have in common.
+
+        Returns
+        -------
+        list of (n_in + 1,) arrays of int
+            The layers in order, and in a layer its neurons.
         """
         places = self.unflatten(np.arange(self.n_params))
         return [
@@ -331,6 +418,11 @@ class GLM(MLP):
         The loss "squared", "logistic", "poisson" or "softmax".
     n_outputs : int, at least 1
         Columns of y; for "softmax" the number of classes, at least 2.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        As in `MLP`.
 
     Notes
     -----

@@ -201,6 +201,12 @@ class Optimizer:
             ``"params"`` (a list, or a dict where the optimizer was given one) and any of the
             rule's options; the others are those the optimizer was made with.  Gradients that were
             bound must be bound anew.
+
+        Raises
+        ------
+        FastoptError, TypeError
+            Options, parameters or a structure that the optimizer could not have been made with.
+            It is unchanged then.
         """
         self._plan.require_idle()
         if self._kind == "array":
@@ -514,6 +520,11 @@ class Optimizer:
     def bind(self, grads: Grads) -> None:
         """Use these arrays as the gradients of every ``step()`` to come; the caller refills them.
 
+        Parameters
+        ----------
+        grads
+            Arrays in the structure of the parameters; None where there is no gradient.
+
         Raises
         ------
         FastoptError
@@ -522,7 +533,13 @@ class Optimizer:
         self._plan.bind(grads)
 
     def zero_grad(self) -> None:
-        """Set the bound gradients to 0."""
+        """Set the bound gradients to 0.
+
+        Raises
+        ------
+        FastoptError
+            No gradients are bound, or one is read-only.
+        """
         bound = [grad for grad in self._plan.gradients or () if grad is not None]
         if self._plan.gradients is None:
             raise FastoptError("zero_grad() clears bound gradients; bind(grads) first")
@@ -541,6 +558,10 @@ class Optimizer:
             with opt.extrapolated():
                 grads = gradient(w)
             opt.step(grads)
+
+        Yields
+        ------
+        None
 
         Raises
         ------
@@ -588,6 +609,10 @@ class Optimizer:
         """Return a copy of all that a later `load_state_dict` needs, laid out as PyTorch's.
 
         ``{"rule", "step_count", "state": {key: {"step", ...}}, "param_groups": [{...}]}``
+
+        Returns
+        -------
+        dict
         """
         self._plan.require_idle()
         return {
@@ -612,6 +637,10 @@ class Optimizer:
         its options options (``foreach`` and the like are left out).  Parameters correspond in their
         order.  Options that PyTorch lacks take its formula; a schedule of this optimizer goes on,
         from the largest ``step`` there is (PyTorch's SGD counts none).
+
+        Parameters
+        ----------
+        state_dict : dict
 
         Raises
         ------
@@ -670,6 +699,10 @@ class Optimizer:
         The optimizer must be of the same class, with parameters of the same shapes and dtypes in
         the same groups; options are those of the file then, as after `load_state_dict`.  What all
         parameters share, `seed` and `max_grad_norm` for instance, is as this optimizer was made.
+
+        Parameters
+        ----------
+        path : str or path
 
         Raises
         ------

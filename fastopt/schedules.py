@@ -65,14 +65,36 @@ class Schedule:
         raise NotImplementedError
 
     def report(self, metric: float) -> None:
-        """Hear an epoch's metric. Only `ReduceOnPlateau` listens."""
+        """Hear an epoch's metric. Only `ReduceOnPlateau` listens.
+
+        Parameters
+        ----------
+        metric : float
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what a checkpoint must keep beside the arguments: nothing unless it listens."""
+        """Give what a checkpoint must keep beside the arguments: nothing unless it listens.
+
+        Returns
+        -------
+        dict
+            Plain numbers by name.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state that `state_dict` gave; one of another kind is refused."""
+        """Take up a state that `state_dict` gave; one of another kind is refused.
+
+        Parameters
+        ----------
+        state : dict
+            As `state_dict` gives it.
+
+        Raises
+        ------
+        FastoptError, TypeError
+            A damaged state, or one of another kind of schedule. Nothing has changed then.
+        """
         if state:
             raise FastoptError(f"the state has the keys {list(state)}; {self!r} has no state")
 
@@ -84,6 +106,11 @@ class constant(Schedule):
     Parameters
     ----------
     lr : float, at least 0
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
 
     Examples
     --------
@@ -109,6 +136,11 @@ class step_decay(Schedule):
     lr : float, at least 0
     step_size : int, at least 1
     gamma : float, at least 0
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
 
     Notes
     -----
@@ -141,6 +173,11 @@ class exponential(Schedule):
     gamma : float, at least 0
         Above 1 the learning rate grows, as a search for the largest stable one wants it.
 
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
+
     Notes
     -----
     PyTorch's ExponentialLR.
@@ -171,6 +208,11 @@ class inverse_time(Schedule):
     decay : float, at least 0
     power : float, at least 0
         In (1/2, 1] the steps sum to infinity and their squares do not (Robbins, Monro 1951).
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
 
     Notes
     -----
@@ -208,6 +250,11 @@ class polynomial(Schedule):
         1 is a straight line.
     lr_min : float in [0, lr]
         The value from step total_steps + 1 on.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
 
     Notes
     -----
@@ -249,6 +296,11 @@ class cosine(Schedule):
     lr_min : float in [0, lr]
         The value from step total_steps + 1 on.
 
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
+
     Notes
     -----
     PyTorch's CosineAnnealingLR, except that PyTorch's rises again after T_max. Loshchilov,
@@ -289,6 +341,11 @@ class cosine_restarts(Schedule):
     cycle_mult : int, at least 1
         PyTorch's T_mult.
     lr_min : float in [0, lr]
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
 
     Notes
     -----
@@ -338,6 +395,11 @@ class one_cycle(Schedule):
     anneal_strategy : "cos" or "linear"
     div_factor, final_div_factor : float, at least 1
         Peak over first value, and first value over last.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
 
     Notes
     -----
@@ -397,6 +459,11 @@ class warmup(Schedule):
     steps : int, at least 1
     start_factor : float in [0, 1], optional
         Default 1/(W + 1), which makes the factor t/(W + 1): no step is wasted on 0.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
 
     Notes
     -----
@@ -466,6 +533,11 @@ class ReduceOnPlateau(Schedule):
     cooldown : int, at least 0
     lr_min : float in [0, lr]
     mode : "min" or "max"
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
 
     Notes
     -----

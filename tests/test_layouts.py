@@ -147,10 +147,6 @@ def test_a_gradient_repeated_by_broadcasting():
 # Dtypes
 
 
-def nearest(x, dtype):
-    return np.asarray(x, dtype=F32).astype(dtype)
-
-
 @pytest.mark.parametrize("dtype", [F16, BF16])
 def test_every_value_is_loaded_and_stored(dtype):
     """All 65536, and around every tie between two of them, as NumPy and ml_dtypes round."""

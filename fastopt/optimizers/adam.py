@@ -147,6 +147,8 @@ class AdamW(Adam):
         As in `fastopt.Adam`.
     weight_decay
         >= 0.  Default 1e-2.
+    decoupled_weight_decay
+        True, "lr" or "schedule_only": see above.  Default True.
 
     Raises
     ------

@@ -93,7 +93,7 @@ class NAdam(Optimizer):
         *,
         eps_root: float = 0.0,
         nadam_schedule: str = "dozat",
-        **extra: Unpack[Extra],
+        **common: Unpack[Extra],
     ) -> None:
         options = dict(
             lr=lr,
@@ -108,7 +108,7 @@ class NAdam(Optimizer):
             params,
             options,
             decoupled_weight_decay=decoupled_weight_decay,
-            **extra,
+            **common,
         )
 
     @staticmethod
