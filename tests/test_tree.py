@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOP = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "bench", "csrc", "fastopt",
-       "pyproject.toml", "setup.py", "tests", "PKG-INFO", "setup.cfg"}  # fmt: skip
+TOP = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md", "bench", "csrc",
+       "fastopt", "pyproject.toml", "setup.py", "tests", "PKG-INFO", "setup.cfg"}  # fmt: skip
 KINDS = {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".inc", ".def"}
 FILES = [
     path.relative_to(ROOT).as_posix()
