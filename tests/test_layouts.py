@@ -1,6 +1,7 @@
 """Parameters and gradients of any layout and dtype: the bits of the contiguous result."""
 
 import itertools
+import tracemalloc
 import warnings
 
 import ml_dtypes
@@ -292,3 +293,33 @@ def test_the_plain_float64_result_within_rounding(
     if rule == "rmsprop_centered" or "centered" in rule:
         bound = bound + 1e-3 * moved  # v - m^2 cancels on the first step
     assert (np.abs(direct.astype(F64) - expected) <= bound).all()
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    ("param", "options", "per_element"),
+    [(F32, {}, 8), (F64, {}, 16), (BF16, {}, 8), (F16, {"state_dtype": "bfloat16"}, 4),
+     (F32, {"state_dtype": "bfloat16"}, 4), (BF16, {"master": "float32"}, 12),
+     (F32, {"ema_decay": 0.9}, 12)],
+    ids=str,
+)  # fmt: skip
+def test_bytes_of_state(param, options, per_element):
+    state = fastopt.Adam(np.ones((100, 50), param)[:, ::2], **options).state[0]
+    assert sum(a.nbytes for name, a in state.items() if name != "step") == 2500 * per_element
+
+
+@pytest.mark.parametrize("lies", [np.array, LAYOUTS["Fortran"], LAYOUTS["every other"]])
+@pytest.mark.parametrize("grad", [F32, BF16], ids=str)
+def test_a_step_needs_little_memory_of_its_own(lies, grad):
+    """Under a megabyte beside 16 of parameters, in what Python and NumPy allocate."""
+    w, g = lies(np.zeros((2000, 2000), F32)), np.ones((2000, 2000), grad)
+    opt = fastopt.Adam([w], max_grad_norm=1.0, on_nonfinite="skip", ema_decay=0.9)
+    opt.step([g])
+    tracemalloc.start()
+    try:
+        opt.step([g])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
