@@ -24,7 +24,7 @@ typedef struct {
     int64_t rows, cols, n_tiles;
     int is_panel; /* states have gaps from row to row: its rows are updated one by one
                    */
-    fo_axis axis[FO_MAX_AXES];
+    fo_axis axis[FO_MAX_AXES + 1]; /* one of one element before the tensor's */
 } fo_walk;
 
 /* Distances of a tile, or of a row of the tensor, from the first element. */

@@ -66,13 +66,13 @@ def require_parameter(name: str, param: object) -> None:
         raise FastoptError(f"{name} is not aligned to its {param.itemsize} bytes an element")
     if param.ndim > MAX_AXES:
         raise FastoptError(f"{name} has {param.ndim} axes; allowed: up to {MAX_AXES}")
-    if _may_overlap_itself(param):
+    if may_overlap_itself(param):
         raise FastoptError(
             f"elements of {name} share memory, or may: shape {param.shape}, strides {param.strides}"
         )
 
 
-def _may_overlap_itself(array: Array) -> bool:
+def may_overlap_itself(array: Array) -> bool:
     """Say whether elements may share memory: sure where each axis steps over those within it."""
     extent = array.itemsize
     for n, stride in sorted(
@@ -111,11 +111,11 @@ def as_gradient(name: str, param: Array, grad: object) -> Array:
 
 
 def require_followable(name: str, grad: object, array: Array) -> None:
-    """Refuse to bind a gradient of which only a copy could be read: it would not follow."""
+    """Refuse to bind, or to clear, a gradient of which only a copy could be read."""
     if isinstance(grad, (np.generic, int, float)):
-        raise TypeError(f"the gradient of {name} is the number {grad}; bind a 0-d array instead")
+        raise TypeError(f"the gradient of {name} is the number {grad}; a 0-d array is needed")
     if not (isinstance(grad, np.ndarray) or np.shares_memory(array, np.asarray(grad))):
-        raise TypeError(f"the gradient of {name} is a {type(grad).__name__}; bind an ndarray")
+        raise TypeError(f"the gradient of {name} is a {type(grad).__name__}; an ndarray is needed")
 
 
 class Spans:

@@ -2,7 +2,9 @@
 
 import os
 
-from fastopt._arrays import Spans, as_gradient, require_followable, require_parameter, work_order
+from fastopt._arrays import (
+    Spans, as_gradient, may_overlap_itself, require_followable, require_parameter, work_order
+)
 from fastopt._checks import Whole, from_environment
 from fastopt._errors import FastoptError
 from fastopt.sparse import RowSparse, as_rows
@@ -11,6 +13,7 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.ref cimport PyObject
+from libc.math cimport NAN
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
@@ -44,6 +47,10 @@ cdef struct Slot:  # what a step looks at for one parameter; the plan's tuples o
     bint is_plain  # contiguous in C's order, as are its states, and of the dtype computed in
     bint is_dense  # the same in some order of the axes
     uintptr_t disjoint  # where a dense gradient lay that was found to overlap nothing
+    # Where a gradient lay that was found to share nothing with the others; all are of one step.
+    uintptr_t cleared
+    int cleared_type
+    Py_ssize_t cleared_strides[FO_MAX_AXES]
 
 
 cdef struct Axes:
@@ -86,7 +93,6 @@ cdef class Plan:
     cdef bint busy
     cdef public int64_t step_count  # here, so that an interrupt can not come between step and count
     cdef public int64_t skipped_steps
-    cdef tuple apart  # gradients that were found to share no memory
     cdef str kind
     cdef tuple params, names, holders, keys, bound
     cdef object arrays
@@ -114,6 +120,7 @@ cdef class Plan:
         self.spans = Spans(named)
         self.starts, self.ends = self.spans.starts, self.spans.ends
         self.n_spans = len(self.starts)
+        self.extras.grad_norm = NAN
 
         described = <fo_tensor *>calloc(self.n + 1, sizeof(fo_tensor))
         self.slots = <Slot *>calloc(self.n + 1, sizeof(Slot))
@@ -418,7 +425,7 @@ cdef class Plan:
 
     cdef int require_clearable(self, tuple grads, list alive) except -1:
         """Gradients that are to be cleared can be, and none is another's."""
-        if self.apart is not None and all(map(is_same, grads, self.apart)):
+        if self.lie_as_cleared(grads):
             return 0
         arrays = []
         for name, param, grad in zip(self.names, self.params, grads, strict=True):
@@ -428,9 +435,53 @@ cdef class Plan:
             require_followable(name, grad, array)
             if not array.flags.writeable:
                 raise FastoptError(f"the gradient of {name} is read-only; zero_grads clears it")
+            if may_overlap_itself(array):
+                raise FastoptError(
+                    f"elements of the gradient of {name} share memory, or may; zero_grads clears "
+                    "it while others are read"
+                )
             arrays.append((f"the gradient of {name}", array))
         Spans(arrays)
-        self.apart = grads
+        self.note_cleared(grads)
+        return 0
+
+    cdef bint lie_as_cleared(self, tuple grads) noexcept:
+        """Whether what is to be cleared is writeable and lies where it was found to be apart."""
+        cdef Py_ssize_t i
+        cdef int k
+        cdef PyObject *grad
+        cdef PyArrayObject *array
+        for i in range(self.n):
+            if self.tensors[i].grad == NULL or self.tensors[i].rows != NULL:
+                continue
+            grad = np_c.PyTuple_GetItem(grads, i)
+            array = <PyArrayObject *>grad
+            if (
+                not np_c.PyArray_CheckExact(grad)
+                or not np_c.PyArray_ISWRITEABLE(array)
+                or <uintptr_t>np_c.PyArray_DATA(array) != self.slots[i].cleared
+                or np_c.PyArray_TYPE(array) != self.slots[i].cleared_type
+            ):
+                return False
+            for k in range(np_c.PyArray_NDIM(array)):
+                if np_c.PyArray_STRIDES(array)[k] != self.slots[i].cleared_strides[k]:
+                    return False
+        return True
+
+    cdef int note_cleared(self, tuple grads) except -1:
+        cdef Py_ssize_t i
+        cdef int k
+        cdef PyObject *grad
+        cdef PyArrayObject *array
+        for i in range(self.n):
+            grad = np_c.PyTuple_GetItem(grads, i)
+            self.slots[i].cleared = 0
+            if np_c.PyArray_CheckExact(grad):
+                array = <PyArrayObject *>grad
+                self.slots[i].cleared = <uintptr_t>np_c.PyArray_DATA(array)
+                self.slots[i].cleared_type = np_c.PyArray_TYPE(array)
+                for k in range(np_c.PyArray_NDIM(array)):
+                    self.slots[i].cleared_strides[k] = np_c.PyArray_STRIDES(array)[k]
         return 0
 
     cdef int require_unchanged(self, Py_ssize_t i) except -1:
@@ -454,10 +505,6 @@ cdef class Plan:
                 or np_c.PyArray_SIZE(param) != self.tensors[i].size
                 or np_c.PyArray_TYPE(param) != self.slots[i].numpy_type):
             raise FastoptError(f"{self.names[i]} was resized or given another dtype; {MEND}")
-        if self.slots[i].is_plain:
-            if not np_c.PyArray_ISCARRAY(param):
-                require_parameter(self.names[i], self.params[i])
-            return 0
         if np_c.PyArray_NDIM(param) != self.layouts[i].n_axes:
             raise FastoptError(f"{self.names[i]} was given another shape; {MEND}")
         for k in range(self.layouts[i].n_axes):
@@ -495,11 +542,6 @@ cdef class Plan:
         if low < self.n_spans and starts[low] < end:  # perhaps: now element by element
             self.spans.require_apart(f"the gradient of {self.names[i]}", grad)
         return 0
-
-
-def is_same(one, other):
-    """Whether two arrays are one object."""
-    return one is other
 
 
 def gather(cnp.ndarray src, cnp.ndarray index, cnp.ndarray out, int n_threads=0):

@@ -533,21 +533,23 @@ class Optimizer:
         self._plan.bind(grads)
 
     def zero_grad(self) -> None:
-        """Set the bound gradients to 0.
+        """Set the bound gradients to 0, and forget those given to `accumulate`.
 
         Raises
         ------
         FastoptError
-            No gradients are bound, or one is read-only.
+            No gradients are bound or accumulated, or one is read-only.
         """
+        self._plan.require_idle()
         bound = [grad for grad in self._plan.gradients or () if grad is not None]
-        if self._plan.gradients is None:
+        if self._plan.gradients is None and not self._sums:
             raise FastoptError("zero_grad() clears bound gradients; bind(grads) first")
         for grad in bound:
             if not grad.flags.writeable:
                 raise FastoptError("a bound gradient is read-only; it can not be set to 0")
         for grad in bound:
             grad.fill(0.0)
+        self._sums = {}
 
     @contextmanager
     def extrapolated(self) -> Iterator[None]:
@@ -584,7 +586,8 @@ class Optimizer:
                 if (ahead := self.lookahead(group.options)) is not None:
                     name, factor = ahead
                     for key, w in group.arrays.items():
-                        w -= w.dtype.type(factor) * self._arrays[key][name]
+                        own, real = self._arrays[key], computed_in(w)
+                        w[...] = own.get("master", w) - real.type(factor) * own[name].astype(real)
             yield
             self._gradients_at = self.step_count
         finally:
@@ -755,9 +758,17 @@ class Optimizer:
         self._gradients_at = pickled["gradients_at"]
         self._extrapolating = False
         self._places = pickled["places"]
-        self._arrays = pickled["arrays"]
         self._scalars = pickled["scalars"]
         self.param_groups = [ParamGroup(self, *group) for group in pickled["groups"]]
+        # A pickle keeps the order in memory of some arrays only: state goes by its parameter's.
+        self._arrays = {
+            key: {
+                name: own_array(w, array.dtype, array)
+                for name, array in pickled["arrays"][key].items()
+            }
+            for group in self.param_groups
+            for key, w in group.arrays.items()
+        }
         self._build(*pickled["counts"])
         if pickled["bound"] is not None:
             self._plan.bind_in_order(pickled["bound"])

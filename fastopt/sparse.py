@@ -74,8 +74,13 @@ def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
             raise FastoptError(
                 f"the gradient of {name} has shape {matrix.shape}; {param.shape} is needed"
             )
-        rows = np.flatnonzero(np.diff(matrix.indptr))
-        grad = RowSparse(rows, matrix[rows].toarray())
+        if matrix.ndim == 1:
+            grad = RowSparse(matrix.indices, matrix.data)
+        else:
+            rows = np.flatnonzero(np.diff(matrix.indptr))
+            grad = RowSparse(rows, matrix[rows].toarray())
+    else:
+        grad = RowSparse(grad.indices, grad.values)  # they may have been replaced
     if param.ndim == 0 or grad.values.shape[1:] != param.shape[1:]:
         raise FastoptError(
             f"the gradient of {name} has rows of shape {grad.values.shape[1:]}; "

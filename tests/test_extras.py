@@ -2,11 +2,12 @@
 
 import copy
 import pickle
+import weakref
 
 import ml_dtypes
 import numpy as np
 import pytest
-from support import RULES, arrays, bits, everything, make
+from support import RULES, arrays, bits, everything, make, unchanged
 
 import fastopt
 from fastopt import FastoptError, _core
@@ -285,3 +286,77 @@ def test_everything_survives_copies():
         assert everything(each) == everything(opt)
         assert bits(each.ema) == bits(opt.ema)
         assert each.skipped_steps == 1
+
+
+def test_no_norm_before_one_is_taken():
+    opt = fastopt.SGD(np.zeros(2), lr=0.1)
+    assert np.isnan(opt.grad_norm)
+    opt.step(np.ones(2))
+    assert np.isnan(opt.grad_norm)
+
+
+def test_a_gradient_whose_elements_share_memory_is_not_cleared():
+    opt = fastopt.SGD(np.zeros(5000), lr=1.0, zero_grads=True)
+    g = np.lib.stride_tricks.as_strided(np.ones(1), (5000,), (0,))
+    with unchanged(opt), pytest.raises(FastoptError, match="elements of the gradient"):
+        opt.step(g)
+    assert g[0] == 1
+
+
+def test_what_is_cleared_is_checked_at_each_step():
+    w, room = [np.zeros(4), np.zeros(4)], np.ones(9)
+    opt = fastopt.SGD(w, lr=1.0, zero_grads=True)
+    grads = [room[:4], room[4:8]]
+    opt.step(grads)
+    opt.step([None, room[4:8]])
+    room[...] = 1
+    for clash in (room[3:7], room[:4], room[1:9:2]):
+        with unchanged(opt), pytest.raises(FastoptError, match="share memory"):
+            opt.step([room[:4], clash])
+    grads[1].flags.writeable = False
+    with unchanged(opt), pytest.raises(FastoptError, match="read-only"):
+        opt.step(grads)
+    assert (room == 1).all()
+    with unchanged(opt), pytest.raises(TypeError, match="an ndarray is needed"):
+        opt.step([room[:4], Copying()])
+
+
+class Copying:
+    def __array__(self, dtype=None, copy=None):
+        return np.ones(4)
+
+
+def test_cleared_gradients_are_let_go():
+    opt = fastopt.SGD(np.zeros(4), lr=1.0, zero_grads=True)
+    g = np.ones(4)
+    ref = weakref.ref(g)
+    opt.step(g)
+    del g
+    assert ref() is None
+
+
+def test_sums_that_are_not_finite_can_be_forgotten():
+    w = np.zeros(3)
+    opt = fastopt.SGD(w, lr=1.0, on_nonfinite="raise")
+    opt.accumulate(np.full(3, np.nan))
+    with unchanged(opt), pytest.raises(FastoptError, match="NaN"):
+        opt.step()
+    opt.zero_grad()
+    opt.accumulate(np.ones(3))
+    opt.step()
+    assert list(w) == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BF16])
+@pytest.mark.parametrize("extra", [{}, {"master": "float32"}, {"state_dtype": "bfloat16"}])
+def test_the_look_ahead_of_low_precision_is_rounded_once(dtype, extra):
+    w = np.linspace(0.5, 2, 50).astype(dtype)[::-1]
+    opt = fastopt.SGD(w, lr=0.3, momentum=0.9, nesterov="lookahead", lr_in_buffer=True, **extra)
+    for g in arrays(*3 * [(50,)]):
+        with opt.extrapolated():
+            ahead = w.copy()
+        state = opt.state[0]
+        exact = state.get("master", w).astype(np.float32)
+        exact = exact - np.float32(0.9) * state["momentum_buffer"].astype(np.float32)
+        assert bits(ahead) == bits(exact.astype(dtype))
+        opt.step(g)

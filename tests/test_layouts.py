@@ -1,6 +1,8 @@
 """Parameters and gradients of any layout and dtype: the bits of the contiguous result."""
 
+import copy
 import itertools
+import pickle
 import tracemalloc
 import warnings
 
@@ -323,3 +325,58 @@ def test_a_step_needs_little_memory_of_its_own(lies, grad):
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_sixteen_axes_that_do_not_join():
+    rng = np.random.default_rng(0)
+    start, order = np.zeros((2,) * 16), [*range(1, 16, 2), *range(0, 16, 2)]
+    opt, plain = (fastopt.Adam([start.copy() for _ in range(3)], lr=0.1) for _ in range(2))
+    for _ in range(2):
+        grads = [rng.normal(size=start.shape).transpose(order) for _ in range(3)]
+        opt.step(grads)
+        plain.step([np.array(g, order="C") for g in grads])
+    assert bits(opt.params) == bits(plain.params)
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (32,), (4, 4, 2)])
+@pytest.mark.parametrize(
+    "grad",
+    [
+        lambda w: np.asfortranarray(np.ones(w.shape)),
+        lambda w: np.ones((*w.shape, 2))[..., 0],
+        lambda w: fastopt.RowSparse([len(w) - 1], np.ones((1, *w.shape[1:]))),
+    ],
+)
+def test_a_parameter_of_another_shape_is_noticed(shape, grad):
+    w = np.zeros((4, 8))
+    opt = fastopt.SGD(w, lr=1.0)
+    w = w.view()
+    opt.params.shape = shape
+    with pytest.raises(fastopt.FastoptError, match="was given another shape"):
+        opt.step(grad(opt.params))
+    assert not w.any()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a[:, ::2].T,
+        lambda a: a[::-1, ::2].T,
+        lambda a: a[:, :6].reshape(6, 3, 2).transpose(2, 0, 1)[:, ::2],
+        lambda a: a.reshape(6, 2, 5).transpose(1, 2, 0),
+    ],
+)
+def test_pickles_keep_each_element_its_state(view):
+    rng = np.random.default_rng(0)
+    w = view(rng.normal(size=(6, 10)))
+    opt = fastopt.Adam(w, lr=0.1, ema_decay=0.5)
+    opt.step(rng.normal(size=w.shape))
+    others = [pickle.loads(pickle.dumps(opt)), copy.deepcopy(opt)]
+    for _ in range(2):
+        g = rng.normal(size=w.shape)
+        for one in [opt, *others]:
+            one.step(g)
+    for other in others:
+        assert bits([other.params, other.ema, other.state_dict()]) == bits(
+            [opt.params, opt.ema, opt.state_dict()]
+        )

@@ -248,3 +248,17 @@ def test_a_master_and_its_copy():
         reference.step([rows])
     assert bits(w) == bits(exact.astype(BF16))
     assert bits(np.array(opt.state[0]["master"])) == bits(exact)
+
+
+def test_arrays_replaced_since_they_were_checked():
+    w, grad = np.zeros((4, 2)), RowSparse([1], np.ones((1, 2)))
+    opt = fastopt.SGD(w, lr=1.0)
+    grad.indices = np.arange(4)
+    with unchanged(opt), pytest.raises(FastoptError, match="values have shape"):
+        opt.step(grad)
+
+
+def test_sparse_vectors_of_scipy():
+    w = np.zeros(4)
+    fastopt.SGD(w, lr=1.0).step(scipy.sparse.coo_array(np.array([0, 1.0, 0, 2.0])))
+    assert list(w) == [0, -1, 0, -2]
