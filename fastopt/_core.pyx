@@ -13,7 +13,6 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.ref cimport PyObject
-from libc.math cimport NAN
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
@@ -120,7 +119,7 @@ cdef class Plan:
         self.spans = Spans(named)
         self.starts, self.ends = self.spans.starts, self.spans.ends
         self.n_spans = len(self.starts)
-        self.extras.grad_norm = NAN
+        self.extras.grad_norm = float("nan")
 
         described = <fo_tensor *>calloc(self.n + 1, sizeof(fo_tensor))
         self.slots = <Slot *>calloc(self.n + 1, sizeof(Slot))
@@ -377,6 +376,7 @@ cdef class Plan:
             self.slots[i].is_dense and np_c.PyArray_ISALIGNED(array)
             and np_c.PyArray_TYPE(array) == self.slots[i].numpy_type
         )
+        self.require_layout(i)
         self.tensors[i].grad = np_c.PyArray_DATA(array)
         layout.grad_dtype = <fo_dtype>code_of(np_c.PyArray_TYPE(array))
         end = begin + np_c.PyArray_ITEMSIZE(array)
@@ -399,6 +399,7 @@ cdef class Plan:
         cdef cnp.ndarray indices, values
         cdef int64_t k, bad, n
         param, name = self.params[i], self.names[i]
+        self.require_layout(i)
         if self.tensors[i].ema:
             raise FastoptError(
                 f"the gradient of {name} is of some rows; ema_decay averages all rows at each step"
@@ -459,11 +460,12 @@ cdef class Plan:
             if (
                 not np_c.PyArray_CheckExact(grad)
                 or not np_c.PyArray_ISWRITEABLE(array)
+                or np_c.PyArray_NDIM(array) != self.layouts[i].n_axes
                 or <uintptr_t>np_c.PyArray_DATA(array) != self.slots[i].cleared
                 or np_c.PyArray_TYPE(array) != self.slots[i].cleared_type
             ):
                 return False
-            for k in range(np_c.PyArray_NDIM(array)):
+            for k in range(self.layouts[i].n_axes):
                 if np_c.PyArray_STRIDES(array)[k] != self.slots[i].cleared_strides[k]:
                     return False
         return True
@@ -476,11 +478,14 @@ cdef class Plan:
         for i in range(self.n):
             grad = np_c.PyTuple_GetItem(grads, i)
             self.slots[i].cleared = 0
-            if np_c.PyArray_CheckExact(grad):
-                array = <PyArrayObject *>grad
+            array = <PyArrayObject *>grad
+            if (
+                np_c.PyArray_CheckExact(grad)
+                and np_c.PyArray_NDIM(array) == self.layouts[i].n_axes
+            ):
                 self.slots[i].cleared = <uintptr_t>np_c.PyArray_DATA(array)
                 self.slots[i].cleared_type = np_c.PyArray_TYPE(array)
-                for k in range(np_c.PyArray_NDIM(array)):
+                for k in range(self.layouts[i].n_axes):
                     self.slots[i].cleared_strides[k] = np_c.PyArray_STRIDES(array)[k]
         return 0
 
@@ -489,7 +494,6 @@ cdef class Plan:
         cdef Slot *slot = self.slots + i
         cdef PyArrayObject *param = <PyArrayObject *>slot.param
         cdef PyObject *held = slot.param
-        cdef int k, axis
         if slot.holder != NULL:
             if slot.place < 0:
                 held = np_c.PyDict_GetItemWithError(slot.holder, slot.key)
@@ -505,6 +509,20 @@ cdef class Plan:
                 or np_c.PyArray_SIZE(param) != self.tensors[i].size
                 or np_c.PyArray_TYPE(param) != self.slots[i].numpy_type):
             raise FastoptError(f"{self.names[i]} was resized or given another dtype; {MEND}")
+        if self.slots[i].is_plain:
+            if not np_c.PyArray_ISCARRAY(param):
+                require_parameter(self.names[i], self.params[i])
+                self.require_layout(i)
+            return 0
+        self.require_layout(i)
+        if not np_c.PyArray_ISWRITEABLE(param):
+            require_parameter(self.names[i], self.params[i])
+        return 0
+
+    cdef int require_layout(self, Py_ssize_t i) except -1:
+        """The parameter lies as it did; one without gaps may have another shape otherwise."""
+        cdef PyArrayObject *param = <PyArrayObject *>self.slots[i].param
+        cdef int k, axis
         if np_c.PyArray_NDIM(param) != self.layouts[i].n_axes:
             raise FastoptError(f"{self.names[i]} was given another shape; {MEND}")
         for k in range(self.layouts[i].n_axes):
@@ -512,8 +530,6 @@ cdef class Plan:
             if (np_c.PyArray_STRIDES(param)[axis] != self.layouts[i].param[k]
                     or np_c.PyArray_DIMS(param)[axis] != self.layouts[i].shape[k]):
                 raise FastoptError(f"{self.names[i]} was given another shape or strides; {MEND}")
-        if not np_c.PyArray_ISWRITEABLE(param):
-            require_parameter(self.names[i], self.params[i])
         return 0
 
     cdef int require_disjoint(self, Py_ssize_t i, PyObject *grad) except -1:

@@ -70,7 +70,7 @@ def test_rows_of_any_length(rule, shape):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(5,), (3, 4), (600,)])
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (600,), (300, 3)])
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
 def test_rows_of_any_layout(rule, shape, layout):
     check(rule, shape, np.float32, np.float64, lies=LAYOUTS[layout])
@@ -262,3 +262,12 @@ def test_sparse_vectors_of_scipy():
     w = np.zeros(4)
     fastopt.SGD(w, lr=1.0).step(scipy.sparse.coo_array(np.array([0, 1.0, 0, 2.0])))
     assert list(w) == [0, -1, 0, -2]
+
+
+def test_the_first_that_is_not_finite_is_named():
+    params = [np.zeros((3, 2)), np.zeros(3), np.zeros(3)]
+    opt = fastopt.SGD(params, lr=1.0, on_nonfinite="raise")
+    bad = [RowSparse([1], np.full((1, 2), np.nan)), np.full(3, np.inf), np.full(3, np.nan)]
+    for first in range(3):
+        with unchanged(opt), pytest.raises(FastoptError, match=f"gradient of parameter {first} "):
+            opt.step([None] * first + bad[first:])
