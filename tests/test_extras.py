@@ -360,3 +360,41 @@ def test_the_look_ahead_of_low_precision_is_rounded_once(dtype, extra):
         exact = exact - np.float32(0.9) * state["momentum_buffer"].astype(np.float32)
         assert bits(ahead) == bits(exact.astype(dtype))
         opt.step(g)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_tensors_side_by_side_are_as_alone(rule):
+    """Other dtypes, groups and numbers of steps beside them change no bit."""
+    dtypes = [np.float32, np.float64, BF16, np.float32, np.float32]
+    rates = [0.1, 0.1, 0.2, 0.2, 0.2]
+    params = [w.astype(d) for w, d in zip(arrays(*[(20,)] * 5), dtypes, strict=True)]
+    alone = [make(rule, [w.copy()], lr=lr) for w, lr in zip(params, rates, strict=True)]
+    opt = make(rule, [{"params": params[:2], "lr": 0.1}, {"params": params[2:], "lr": 0.2}])
+    for step in range(6):
+        grads = [g.astype(d) for g, d in zip(arrays(*[(20,)] * 5, seed=step), dtypes, strict=True)]
+        given = [None if (step + i) % (i + 2) == 0 else g for i, g in enumerate(grads)]
+        opt.step(given)
+        for one, g in zip(alone, given, strict=True):
+            if g is not None:
+                one.step([g])
+    for w, one in zip(params, alone, strict=True):
+        assert bits(w) == bits(one.params[0])
+
+
+def test_a_masters_copy_is_rounded_at_random_too():
+    w = np.ones(10_000, BF16)
+    fastopt.SGD(w, lr=1.0, master="float32", rounding="stochastic").step(
+        np.full(10_000, 2.0**-10, np.float32)
+    )
+    assert 0.1 < np.mean(w.astype(np.float32) == 1) < 0.9
+
+
+def test_the_states_are_rounded_apart():
+    """m and v of one element take bits of their own: equal numbers, other roundings."""
+    w = np.zeros(10_000, np.float32)
+    opt = fastopt.Adam(w, betas=(0.5, 0.5), state_dtype="bfloat16")
+    opt.step(np.full(10_000, 1 + 2.0**-10, np.float32))
+    low = [np.array(opt.state[0][name]).astype(np.float32) for name in ("exp_avg", "exp_avg_sq")]
+    up = [state > state.min() for state in low]
+    assert all(0.05 < np.mean(each) < 0.95 for each in up)
+    assert abs(np.corrcoef(*up)[0, 1]) < 0.1
