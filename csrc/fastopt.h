@@ -64,10 +64,12 @@ typedef struct {
 } fo_layout;
 
 /* A gradient that touches n rows: row[j], rising, gets the sum of values[order[k]] for
- * k from start[j] to start[j + 1] - 1.  Rows of values lie without gaps. */
+ * k from start[j] to start[j + 1] - 1.  Rows of values lie as the layout's grad says.
+ */
 typedef struct {
     int64_t n;
     const int64_t *row, *start, *order;
+    int clears; /* zero_grads acts on them: they are all of a dense gradient */
 } fo_rows;
 
 typedef struct {
@@ -77,9 +79,10 @@ typedef struct {
     void *param;
     const void *grad; /* NULL: parameter, state and step are left alone */
     void *state[FO_MAX_STATES];
-    void *master;  /* or NULL: the parameter proper, of which param is a copy */
-    void *ema;     /* or NULL: the average of the parameter over steps */
-    int64_t *step; /* steps taken; fo_step adds one */
+    void *row_state; /* or NULL: a number for each row; then all gradients have rows */
+    void *master;    /* or NULL: the parameter proper, of which param is a copy */
+    void *ema;       /* or NULL: the average of the parameter over steps */
+    int64_t *step;   /* steps taken; fo_step adds one */
     double
         *saved; /* the rule's scalar from step to step (NAdam's product of momenta) */
     fo_layout *layout; /* NULL: all arrays of dtype, in one order, without gaps */

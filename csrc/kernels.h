@@ -22,6 +22,9 @@ typedef void fo_prologue_fn(const fo_group *group, double scale, double limit,
 typedef void fo_update_fn(void *w, const void *g, void *const state[FO_MAX_STATES],
                           int64_t n, const fo_coef *rule, const fo_coef *prologue);
 
+/* Once a row: its gradient's mean square into the row's state, and its coefficients. */
+typedef void fo_row_fn(double mean_square, void *state, fo_coef *rule);
+
 typedef struct {
     fo_prepare_fn *prepare;
     fo_update_fn *plain, *with_prologue;
@@ -45,6 +48,9 @@ typedef struct {
     double probe[FO_LANES]; /* 0, or NaN once an element was not finite */
 } fo_sums;
 typedef void fo_sum_fn(fo_sums *sums, const void *g, int64_t n);
+/* The squares of what the rule will see. */
+typedef void fo_squares_fn(fo_sums *sums, const void *w, const void *g, int64_t n,
+                           const fo_coef *prologue);
 /* y += M x from columns begin to end of one triangle of M: triangle.inc. */
 typedef void fo_triangle_fn(const void *m, int64_t p, int64_t begin, int64_t end,
                             const void *x, void *y);
@@ -58,6 +64,8 @@ typedef struct {
     fo_average_fn *average[FO_N_REALS];
     fo_add_fn *add[FO_N_REALS];
     fo_sum_fn *sum[FO_N_REALS];
+    fo_squares_fn *squares[FO_N_REALS];
+    fo_row_fn *row[FO_N_REALS];
     fo_triangle_fn *triangle[FO_N_REALS];
 } fo_kernel_table;
 

@@ -17,6 +17,7 @@ typedef struct {
     int64_t t;
     double saved_before, saved_after;
     fo_update_fn *update;
+    fo_row_fn *row;
     fo_coef rule, prologue;
 } fo_recipe;
 

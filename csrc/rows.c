@@ -34,7 +34,7 @@ static fo_place place_of_values(const fo_tensor *tensor, int64_t k, const fo_til
 {
     fo_place place = fo_place_of_grad(tensor, tile);
     place.data +=
-        tensor->rows->order[k] * fo_rows_length(tensor) * fo_size_of(place.dtype);
+        tensor->rows->order[k] * tensor->layout->grad[tensor->layout->row_axis];
     return place;
 }
 
@@ -65,8 +65,8 @@ int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk)
            layout->grad_dtype == real && layout->state_dtype == real &&
            !tensor->master && !tensor->ema &&
            (uintptr_t)tensor->grad % (uintptr_t)fo_size_of(real) == 0 &&
-           inner->own == 1 && inner->param == fo_size_of(real) &&
-           inner->grad == fo_size_of(real);
+           layout->grad[layout->row_axis] % fo_size_of(real) == 0 && inner->own == 1 &&
+           inner->param == fo_size_of(real) && inner->grad == fo_size_of(real);
 }
 
 void fo_prefetch(const void *from, int64_t bytes)
@@ -124,6 +124,6 @@ int64_t fo_rows_sort(const int64_t *index, int64_t n, int64_t n_rows, int64_t *w
         }
     }
     start[n_unique] = n;
-    *out = (fo_rows){n_unique, row, start, order};
+    *out = (fo_rows){n_unique, row, start, order, 0};
     return -1;
 }

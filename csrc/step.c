@@ -4,6 +4,7 @@
 #include "plan.h"
 #include "reduce.h"
 #include "rows.h"
+#include "rowwise.h"
 
 const fo_rule_info fo_rules[FO_N_RULES] = {
 #define FO_RULE(name, n_states, ...) {#name, n_states, #__VA_ARGS__},
@@ -35,7 +36,8 @@ static void prepare(const stepping *s, const fo_tensor *tensor, fo_recipe *recip
     recipe->saved_before = recipe->saved_after = *tensor->saved;
     kernel->prepare(group->hp, recipe->t, &recipe->saved_after, &recipe->rule);
     recipe->update = kernel->plain;
-    if (needs_prologue(group, s)) {
+    recipe->row = table->row[tensor->dtype];
+    if (tensor->row_state || needs_prologue(group, s)) {
         table->prologue[tensor->dtype](group, s->scale, s->extras->max_grad_value,
                                        &recipe->prologue);
         recipe->update = kernel->with_prologue;
@@ -125,7 +127,7 @@ static void put(const stepping *s, int64_t i, int array, const fo_tile *tile,
 
 /* Bring a tile to where the kernel works, update it, and put it back. */
 static void update_tile(const stepping *s, int64_t i, const fo_tile *tile,
-                        const void *g, scratch *room)
+                        const void *g, const fo_coef *rule, scratch *room)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
@@ -142,7 +144,7 @@ static void update_tile(const stepping *s, int64_t i, const fo_tile *tile,
         state[k] = fo_fetch(tile, place[k], real, room->tile[3 + k]);
     }
 
-    recipe->update(w, g, state, n, &recipe->rule, &recipe->prologue);
+    recipe->update(w, g, state, n, rule, &recipe->prologue);
 
     const int random = s->extras->stochastic;
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
@@ -166,10 +168,11 @@ static void update_panel(const stepping *s, int64_t i, const fo_tile *panel,
                          fo_place grad, scratch *room)
 {
     const fo_dtype real = s->plan->tensors[i].dtype;
+    const fo_coef *rule = &s->plan->recipes[s->plan->recipe_of[i]].rule;
     const char *g = fo_fetch(panel, grad, real, room->panel);
     for (int64_t r = 0; r < panel->rows; r++) {
         const fo_tile row = fo_tile_row(panel, r);
-        update_tile(s, i, &row, g + r * panel->cols * fo_size_of(real), room);
+        update_tile(s, i, &row, g + r * panel->cols * fo_size_of(real), rule, room);
     }
 }
 
@@ -189,7 +192,8 @@ static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room
                 update_panel(s, i, &tile, place, room);
             else
                 update_tile(s, i, &tile,
-                            fo_fetch(&tile, place, tensor->dtype, room->tile[2]), room);
+                            fo_fetch(&tile, place, tensor->dtype, room->tile[2]),
+                            &plan->recipes[plan->recipe_of[i]].rule, room);
             if (s->extras->zero_grads)
                 fo_clear(&tile, place);
         }
@@ -209,6 +213,18 @@ static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room
         memset(g, 0, (size_t)(chunk->length * size));
 }
 
+/* What row j's elements need: `own` where the row has coefficients of its own. */
+static const fo_coef *rule_of_row(const stepping *s, int64_t i, int64_t j,
+                                  scratch *room, fo_coef *own)
+{
+    const fo_tensor *tensor = &s->plan->tensors[i];
+    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
+    if (!tensor->row_state)
+        return &recipe->rule;
+    *own = fo_rowwise(tensor, recipe, j, room->tile[2], room->tile[1], room->tile[0]);
+    return own;
+}
+
 enum { ROWS_AHEAD = 8 }; /* whose memory is asked for */
 
 /* Rows that need no staging: what is left is a call of the kernel for each. */
@@ -222,6 +238,7 @@ static void update_direct_rows(const stepping *s, int64_t i, fo_range rows,
     const int64_t bytes = length * size;
     const int axis = tensor->layout->row_axis;
     const int64_t param = tensor->layout->param[axis];
+    const int64_t values = tensor->layout->grad[axis];
     const int64_t own = tensor->layout->own[axis] * size;
     int n_states = 0;
     while (n_states < FO_MAX_STATES && tensor->state[n_states])
@@ -233,11 +250,13 @@ static void update_direct_rows(const stepping *s, int64_t i, fo_range rows,
             fo_prefetch((char *)tensor->param + ahead * param, bytes);
             for (int k = 0; k < n_states; k++)
                 fo_prefetch((char *)tensor->state[k] + ahead * own, bytes);
-            fo_prefetch((const char *)tensor->grad + first * bytes, bytes);
+            fo_prefetch((const char *)tensor->grad + first * values, bytes);
         }
         const int64_t row = touched->row[j], begin = touched->start[j];
-        const char *g = (const char *)tensor->grad + touched->order[begin] * bytes;
+        const char *g = (const char *)tensor->grad + touched->order[begin] * values;
         const int64_t repeats = touched->start[j + 1] - begin;
+        fo_coef of_row;
+        const fo_coef *rule = rule_of_row(s, i, j, room, &of_row);
         const int64_t most = repeats > 1 && length > FO_TILE ? FO_TILE : length;
         for (int64_t at = 0; at < length; at += most) {
             const int64_t n = length - at < most ? length - at : most;
@@ -247,7 +266,7 @@ static void update_direct_rows(const stepping *s, int64_t i, fo_range rows,
                 for (int64_t k = begin + 1; k < begin + repeats; k++)
                     fo_kernels()->add[tensor->dtype](room->tile[2],
                                                      (const char *)tensor->grad +
-                                                         touched->order[k] * bytes +
+                                                         touched->order[k] * values +
                                                          at * size,
                                                      n);
                 sum = room->tile[2];
@@ -256,7 +275,7 @@ static void update_direct_rows(const stepping *s, int64_t i, fo_range rows,
             for (int k = 0; k < n_states; k++)
                 state[k] = (char *)tensor->state[k] + row * own + at * size;
             recipe->update((char *)tensor->param + row * param + at * size, sum, state,
-                           n, &recipe->rule, &recipe->prologue);
+                           n, rule, &recipe->prologue);
         }
     }
 }
@@ -269,12 +288,30 @@ static void update_rows(const stepping *s, int64_t i, fo_range rows, scratch *ro
         update_direct_rows(s, i, rows, room);
         return;
     }
-    for (int64_t j = rows.begin; j < rows.end; j++)
+    for (int64_t j = rows.begin; j < rows.end; j++) {
+        fo_coef of_row;
+        const fo_coef *rule = rule_of_row(s, i, j, room, &of_row);
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, fo_rows_offsets(tensor, j));
             const void *g =
                 fo_rows_fetch(tensor, j, &tile, room->tile[2], room->tile[1]);
-            update_tile(s, i, &tile, g, room);
+            update_tile(s, i, &tile, g, rule, room);
+        }
+    }
+}
+
+static void clear_rows(const fo_plan *plan, int64_t i, fo_range rows)
+{
+    const fo_tensor *tensor = &plan->tensors[i];
+    const fo_walk *walk = &plan->walks[i];
+    if (!tensor->rows->clears)
+        return;
+    for (int64_t j = rows.begin; j < rows.end; j++)
+        for (int64_t t = 0; t < walk->n_tiles; t++) {
+            const fo_offsets row = {
+                .grad = j * tensor->layout->grad[tensor->layout->row_axis]};
+            const fo_tile tile = fo_walk_tile(walk, t, row);
+            fo_clear(&tile, fo_place_of_grad(tensor, &tile));
         }
 }
 
@@ -288,6 +325,8 @@ static void update_items(void *context, int64_t begin, int64_t end)
             update_chunk(s, &s->plan->chunks[c], &room);
         if (work.tensor >= 0)
             update_rows(s, work.tensor, work.rows, &room);
+        if (work.tensor >= 0 && s->extras->zero_grads)
+            clear_rows(s->plan, work.tensor, work.rows);
     }
 }
 
@@ -317,6 +356,8 @@ static void clear_items(void *context, int64_t begin, int64_t end)
         const fo_work work = fo_plan_work(plan, i);
         for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
             clear_chunk(plan, &plan->chunks[c]);
+        if (work.tensor >= 0)
+            clear_rows(plan, work.tensor, work.rows);
     }
 }
 

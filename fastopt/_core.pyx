@@ -94,6 +94,7 @@ cdef class Plan:
     cdef public int64_t skipped_steps
     cdef str kind
     cdef tuple params, names, holders, keys, bound
+    cdef dict every_row
     cdef object arrays
     cdef object spans
     cdef cnp.ndarray starts, ends  # of the spans
@@ -110,6 +111,7 @@ cdef class Plan:
         self.params, self.names = tuple(params), tuple(names)
         self.holders, self.keys = tuple(holders), tuple(keys)
         self.arrays = (states, extra, scalars)
+        self.every_row = {}
         named = list(zip(names, params, strict=True))
         for name, *arrays in zip(names, states, extra, scalars, strict=True):
             named += [
@@ -141,7 +143,10 @@ cdef class Plan:
             described[i].saved = <double *>cnp.PyArray_DATA(saved)
             for k, array in enumerate(states[i]):
                 described[i].state[k] = cnp.PyArray_DATA(array)
-            master, ema = extra[i]
+            master, ema, by_row = extra[i]
+            if by_row is not None:
+                described[i].row_state = cnp.PyArray_DATA(<cnp.ndarray>by_row)
+                self.every_row[i] = np.arange(params[i].shape[0] + 1, dtype=np.int64)
             if master is not None:
                 described[i].master = cnp.PyArray_DATA(<cnp.ndarray>master)
             if ema is not None:
@@ -186,6 +191,8 @@ cdef class Plan:
         for axis in reversed(range(param.ndim)):
             layout.index[<int64_t>order.index(axis)] = index
             index *= param.shape[axis]
+        if i in self.every_row:
+            dense = False  # it is updated row by row, which takes a layout
         self.slots[i].is_dense = dense
         self.slots[i].is_plain = dense and param.flags.c_contiguous
 
@@ -391,7 +398,18 @@ cdef class Plan:
         if self.tensors[i].size:
             self.require_apart(i, begin, end, <object>grad)
         self.tensors[i].layout = NULL if alike else layout
+        if self.tensors[i].row_state != NULL:
+            self.point_at_every_row(i)
         return 0
+
+    cdef point_at_every_row(self, Py_ssize_t i):
+        """A dense gradient as one of rows 0, 1, ...: what describes them is the same thrice."""
+        cdef int64_t *number = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.every_row[i])
+        cdef fo_rows *rows = self.rows + i
+        rows.n = cnp.PyArray_SIZE(<cnp.ndarray>self.every_row[i]) - 1
+        rows.row, rows.start, rows.order = number, number, number
+        rows.clears = True
+        self.tensors[i].rows = rows
 
     cdef object point_at_rows(self, Py_ssize_t i, grad):
         """A gradient of some rows; returns the arrays that describe it."""

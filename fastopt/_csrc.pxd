@@ -46,6 +46,10 @@ cdef extern from "fastopt.h" nogil:
 
     ctypedef struct fo_rows:
         int64_t n
+        const int64_t *row
+        const int64_t *start
+        const int64_t *order
+        int clears
 
     ctypedef struct fo_tensor:
         fo_dtype dtype
@@ -54,6 +58,7 @@ cdef extern from "fastopt.h" nogil:
         void *param
         const void *grad
         void **state
+        void *row_state
         void *master
         void *ema
         int64_t *step

@@ -90,14 +90,32 @@ def for_c(extras: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def new_arrays(
-    name: str, param: Array, states: Mapping[str, float], extras: Mapping[str, Any]
+    name: str,
+    param: Array,
+    states: Mapping[str, float],
+    extras: Mapping[str, Any],
+    by_row: str | None = None,
 ) -> dict[str, Array]:
-    """Return a parameter's state arrays filled with their values, its master and its average."""
+    """Return a parameter's state arrays filled with their values, its master and its average.
+
+    by_row: the name of the state that has one number for each row.
+    """
     real = computed_in(param)
     arrays = {
         state: own_array(param, _state_dtype(name, real, extras["state_dtype"]), value)
         for state, value in states.items()
+        if state != by_row
     }
+    if by_row is not None:
+        if param.ndim == 0:
+            raise FastoptError(f"{name} has shape (); rowwise=True needs rows, an axis at least")
+        if extras["state_dtype"] == "bfloat16":
+            raise FastoptError(
+                "state_dtype is 'bfloat16' with rowwise=True, whose one number a row is float32: "
+                "a sum rounded that far would stall"
+            )
+        dtype = _state_dtype(name, real, extras["state_dtype"])
+        arrays[by_row] = np.full(param.shape[:1], states[by_row], dtype=dtype)
     if extras["master"] is not None and is_low_precision(param):
         arrays["master"] = own_array(param, np.float32, param)
     if extras["ema_decay"] is not None:

@@ -131,6 +131,11 @@ class Optimizer:
         return {}
 
     @staticmethod
+    def by_row(options: Mapping[str, Any]) -> str | None:
+        """Return the name of the state that has one number for each row, if there is one."""
+        return None
+
+    @staticmethod
     def require(options: Mapping[str, Any]) -> None:
         """Refuse options that have no agreed meaning together."""
 
@@ -272,6 +277,7 @@ class Optimizer:
                     w,
                     {name: start.get(name, 0.0) for name in group.state_names},
                     self._extras,
+                    self.by_row(group.options),
                 )
                 for key, w in group.arrays.items()
             },
@@ -289,14 +295,21 @@ class Optimizer:
             for key, w in group.arrays.items()
         }
         own = [self._arrays[key] for key in where]
+        by_row = [self.by_row(self.param_groups[i].options) for i, _ in where.values()]
         self._plan = _core.Plan(
             self._kind,
             [w for _, w in where.values()],
             [f"parameter {key!r}" for key in where],
             [self._places[key][0] for key in where],
             [self._places[key][1] for key in where],
-            [tuple(w for name, w in arrays.items() if name not in ADDED) for arrays in own],
-            [tuple(arrays.get(name) for name in ADDED) for arrays in own],
+            [
+                tuple(w for name, w in arrays.items() if name not in (*ADDED, rows))
+                for arrays, rows in zip(own, by_row, strict=True)
+            ],
+            [
+                (*(arrays.get(name) for name in ADDED), arrays[rows] if rows else None)
+                for arrays, rows in zip(own, by_row, strict=True)
+            ],
             [self._scalars[key] for key in where],
             [i for i, _ in where.values()],
             len(self.param_groups),

@@ -100,6 +100,8 @@ RULES = [
             {"eps": 0.01},
             {"eps_root": 0.01},
             {"eps_root": 0.01, "eps": 0.0},
+            {"rowwise": True, "eps": 0.01},
+            {"rowwise": True, "weight_decay": 0.1},
         ],
     ),
     Rule("Adadelta", reference.adadelta, 1.0, [{"rho": 0.7}, {"eps": 0.01}]),

@@ -126,10 +126,14 @@ def adagrad(
     initial_accumulator_value: float = 0.0,
     eps: float = 1e-10,
     eps_root: float = 0.0,
+    rowwise: bool = False,
 ) -> Steps:
     s: Any = initial_accumulator_value
     for t, lr, g in feed:
-        s = s + g**2  # Duchi fig. 1: diagonal of the outer products
+        squares = g**2  # Duchi fig. 1: diagonal of the outer products
+        if rowwise:  # FBGEMM: one number a row
+            squares = squares.mean(axis=tuple(range(1, g.ndim)), keepdims=True)
+        s = s + squares
         x = g / (np.sqrt(s + eps_root) + eps)  # H = delta*I + diag(s)^(1/2)
         yield lr / (1.0 + (t - 1) * lr_decay) * x, {"sum": s}
 

@@ -26,11 +26,16 @@ RULES = {
     "adamax": (fastopt.Adamax, {"betas": (0.8, 0.99)}),
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
 }
+# And those that take parameters with rows alone, not 0-d ones.
+ALL_RULES = {
+    **RULES,
+    "adagrad_rowwise": (fastopt.Adagrad, {"rowwise": True, "lr_decay": 0.2}),
+}
 
 
 def make(rule, params, **options):
-    """Return an optimizer of one of RULES."""
-    cls, own = RULES[rule]
+    """Return an optimizer of one of ALL_RULES."""
+    cls, own = ALL_RULES[rule]
     return cls(params, **{**own, **options})
 
 

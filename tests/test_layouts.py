@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import RULES, bits, make
+from support import ALL_RULES, bits, make
 
 import fastopt
 from fastopt import _core
@@ -71,7 +71,7 @@ def normal(shape, dtype, seed=0):
 SHAPES = [(5, 7), (3, 4, 5), (2, 600), (600, 2), (1, 9), (70, 300), (2, 3, 2, 3), (40, 1100)]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ALL_RULES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_layout_gives_the_bits_of_the_contiguous(rule, layout):
     for shape, dtype in itertools.product([(5, 7), (3, 4, 5)], [F32, F64]):
@@ -270,7 +270,7 @@ def reference_step(rule, w, g, options):
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
-    rule=st.sampled_from(sorted(RULES)),
+    rule=st.sampled_from(sorted(ALL_RULES)),
     shape=st.lists(st.integers(0, 9), min_size=1, max_size=4).map(tuple),
     param=st.sampled_from([F16, BF16, F32, F64]),
     grad=st.sampled_from([F16, BF16, F32, F64]),

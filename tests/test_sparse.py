@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import scipy.sparse
-from support import RULES, bits, everything, make, unchanged
+from support import ALL_RULES, bits, everything, make, unchanged
 from test_layouts import LAYOUTS
 
 import fastopt
@@ -56,7 +56,7 @@ def check(rule, shape, param, grad, lies=np.array, steps=3, **options):
     assert opt.state[0]["step"] == steps
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ALL_RULES)
 @pytest.mark.parametrize("param", [np.float16, BF16, np.float32, np.float64], ids=str)
 @pytest.mark.parametrize("grad", [np.float16, BF16, np.float32, np.float64], ids=str)
 def test_only_its_rows_move(rule, param, grad):
@@ -76,7 +76,7 @@ def test_rows_of_any_layout(rule, shape, layout):
     check(rule, shape, np.float32, np.float64, lies=LAYOUTS[layout])
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ALL_RULES)
 def test_the_whole_table_is_a_dense_step(rule):
     w, g = normal((40, 30), np.float32), normal((40, 30), np.float32, 1)
     one, other = make(rule, [w.copy()]), make(rule, [w.copy()])

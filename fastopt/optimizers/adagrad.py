@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from fastopt._checks import at_least_0
+from fastopt._checks import at_least_0, flag
 from fastopt.optimizer import Common, Lr, Optimizer, Params
 
 
@@ -16,6 +16,10 @@ class Adagrad(Optimizer):
 
         s <- s + g^2
         w <- w - lr/(1 + (t - 1)*lr_decay) * g / (sqrt(s + eps_root) + eps)
+
+    With ``rowwise``, every row (of axis 0) has one s for all its elements::
+
+        s <- s + mean(g^2)
 
     Parameters
     ----------
@@ -32,6 +36,10 @@ class Adagrad(Optimizer):
     eps, eps_root
         >= 0, outside and inside the root.  Default 1e-10 and 0.  With both 0 an element whose
         gradients were all 0 is 0/0 = NaN, as in PyTorch; optax leaves it alone.
+    rowwise
+        One accumulator for each row, as tables of embeddings have it: the memory of the state falls
+        by the length of a row.  For parameters with an axis at least, dense or `RowSparse`
+        gradients; not with ``state_dtype="bfloat16"``.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
 
@@ -42,11 +50,12 @@ class Adagrad(Optimizer):
 
     Notes
     -----
-    State: ``sum``.
+    State: ``sum``, of the parameter's shape; with ``rowwise`` of shape ``(param.shape[0],)``.
 
     References
     ----------
     Duchi, Hazan & Singer 2011, Adaptive subgradient methods, Figure 1 with the diagonal G.
+    Gupta et al. 2020, Training recommender systems at scale; FBGEMM's EXACT_ROWWISE_ADAGRAD.
 
     Examples
     --------
@@ -62,6 +71,7 @@ class Adagrad(Optimizer):
         "initial_accumulator_value": at_least_0,
         "eps": at_least_0,
         "eps_root": at_least_0,
+        "rowwise": flag,
     }
     only_at_start = frozenset({"initial_accumulator_value"})
 
@@ -75,6 +85,7 @@ class Adagrad(Optimizer):
         eps: float = 1e-10,
         *,
         eps_root: float = 0.0,
+        rowwise: bool = False,
         **common: Unpack[Common],
     ) -> None:
         options = dict(
@@ -84,12 +95,17 @@ class Adagrad(Optimizer):
             initial_accumulator_value=initial_accumulator_value,
             eps=eps,
             eps_root=eps_root,
+            rowwise=rowwise,
         )
         super().__init__(params, options, **common)
 
     @staticmethod
     def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-        return "adagrad", ("sum",)
+        return "adagrad_rowwise" if options["rowwise"] else "adagrad", ("sum",)
+
+    @staticmethod
+    def by_row(options: Mapping[str, Any]) -> str | None:
+        return "sum" if options["rowwise"] else None
 
     @staticmethod
     def initial_state(options: Mapping[str, Any]) -> dict[str, float]:

@@ -1,0 +1,79 @@
+/* See rowwise.h.
+ *
+ * A row is read in the C order of its elements however it lies, a tile at a time, so
+ * that its sum of squares has the same bits in every layout. */
+#include "rowwise.h"
+
+#include "rows.h"
+
+/* Elements from a place of the row on that lie at equal distances. */
+typedef struct {
+    int64_t at, stride, length;
+} run;
+
+static run run_at(const fo_layout *layout, const int64_t *strides, int64_t place)
+{
+    run found = {0, 0, 1};
+    for (int k = 0; k < layout->n_axes; k++) {
+        if (k == layout->row_axis || layout->shape[k] == 1)
+            continue;
+        const int64_t i = place / layout->index[k] % layout->shape[k];
+        found.at += i * strides[k];
+        if (layout->index[k] == 1) {
+            found.stride = strides[k];
+            found.length = layout->shape[k] - i;
+        }
+    }
+    return found;
+}
+
+/* Load n reals from a place of the row on. */
+static void load(const fo_layout *layout, const char *data, const int64_t *strides,
+                 int64_t unit, fo_dtype dtype, fo_dtype real, int64_t place, int64_t n,
+                 char *out)
+{
+    for (int64_t done = 0; done < n;) {
+        const run r = run_at(layout, strides, place + done);
+        const int64_t m = r.length < n - done ? r.length : n - done;
+        fo_kernels()->load[real][dtype](out + done * fo_size_of(real),
+                                        data + r.at * unit, r.stride * unit, m);
+        done += m;
+    }
+}
+
+fo_coef fo_rowwise(const fo_tensor *tensor, const fo_recipe *recipe, int64_t j,
+                   void *room, void *other, void *param)
+{
+    const fo_layout *layout = tensor->layout;
+    const fo_rows *rows = tensor->rows;
+    const fo_dtype real = tensor->dtype;
+    const int64_t length = fo_rows_length(tensor), size = fo_size_of(real);
+    const fo_offsets at = fo_rows_offsets(tensor, j);
+    fo_sums sums = {{0}, {0}};
+    for (int64_t place = 0; place < length; place += FO_TILE) {
+        const int64_t n = length - place < FO_TILE ? length - place : FO_TILE;
+        for (int64_t k = rows->start[j]; k < rows->start[j + 1]; k++) {
+            const char *values = (const char *)tensor->grad +
+                                 rows->order[k] * layout->grad[layout->row_axis];
+            const int is_first = k == rows->start[j];
+            load(layout, values, layout->grad, 1, layout->grad_dtype, real, place, n,
+                 is_first ? room : other);
+            if (!is_first)
+                fo_kernels()->add[real](room, other, n);
+        }
+        if (tensor->master)
+            load(layout, (const char *)tensor->master + at.own * size, layout->own,
+                 size, real, real, place, n, param);
+        else
+            load(layout, (const char *)tensor->param + at.param, layout->param, 1,
+                 layout->param_dtype, real, place, n, param);
+        fo_kernels()->squares[real](&sums, param, room, n, &recipe->prologue);
+    }
+    double squares = 0.0;
+    for (int lane = 0; lane < FO_LANES; lane++)
+        squares += sums.squares[lane];
+    fo_coef rule = recipe->rule;
+    recipe->row(squares / (double)length,
+                (char *)tensor->row_state + rows->row[j] * size, &rule);
+    return rule;
+}

@@ -1,0 +1,206 @@
+"""Adagrad(rowwise=True): one accumulator a row."""
+
+import pickle
+
+import ml_dtypes
+import numpy as np
+import pytest
+from support import bits, everything, printed, unchanged
+from test_layouts import LAYOUTS
+
+import fastopt
+from fastopt import FastoptError, RowSparse
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
+OPTIONS = {
+    "lr_decay": 0.2,
+    "initial_accumulator_value": 0.1,
+    "eps": 1e-3,
+    "eps_root": 0.05,
+    "rowwise": True,
+}
+
+
+def normal(shape, dtype=np.float64, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def run(w, grads, **options):
+    opt = fastopt.Adagrad([w], **{**OPTIONS, **options})
+    for i, grad in enumerate(grads):
+        opt.lr = 0.3 / (1 + i)
+        opt.step([grad])
+    return opt
+
+
+def by_hand(w, grads, coupled=0.0, decoupled=0.0, scale=1.0, limit=np.inf):
+    """The formula, in float64."""
+    w, s = np.array(w, np.float64), np.full(len(w), 0.1)
+    for i, grad in enumerate(grads):
+        lr = 0.3 / (1 + i)
+        g = np.clip(scale * np.array(grad, np.float64), -limit, limit) + coupled * w
+        w *= 1 - lr * decoupled
+        s += (g**2).reshape(len(w), -1).mean(axis=1)
+        rates = lr / (1 + 0.2 * i) / (np.sqrt(s + 0.05) + 1e-3)
+        w -= rates.reshape(-1, *(1,) * (w.ndim - 1)) * g
+    return w, s
+
+
+SHAPES = [(5,), (4, 1), (6, 2), (3, 511), (3, 512), (3, 513), (2, 16383), (2, 16385), (3, 4, 5),
+          (2, 30, 40), (2, 3, 1, 300)]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_formula(shape):
+    w, grads = normal(shape), [normal(shape, seed=seed) for seed in (1, 2, 3)]
+    for given, meant in [
+        ({}, {}),
+        ({"weight_decay": 0.1, "maximize": True}, {"coupled": 0.1, "scale": -1.0}),
+        ({"weight_decay": 0.1, "decoupled_weight_decay": True}, {"decoupled": 0.1}),
+        ({"max_grad_value": 0.4, "grad_scale": 2.0}, {"limit": 0.4, "scale": 0.5}),
+    ]:
+        found = w.copy()
+        opt = run(found, grads, **given)
+        expected, sums = by_hand(w, grads, **meant)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(opt.state[0]["sum"], sums, rtol=1e-13)
+        assert opt.state[0]["sum"].shape == shape[:1]
+
+
+def test_the_norm_of_all_rows_clips():
+    w, g = normal((4, 30)), normal((4, 30), seed=1)
+    scale = 0.5 / (np.linalg.norm(g) + 1e-6)
+    expected, _ = by_hand(w, [g], scale=scale)
+    run(w, [g], max_grad_norm=0.5)
+    np.testing.assert_allclose(w, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32, np.float64], ids=str)
+def test_layouts_and_all_rows_give_the_bits_of_the_contiguous(shape, dtype):
+    grads = [normal(shape, dtype, seed) for seed in (1, 2)]
+    w = normal(shape, dtype)
+
+    def found(lies, grads):
+        own = lies(w)
+        opt = run(own, grads, weight_decay=0.1, n_threads=2)
+        return bits([np.array(own), np.array(opt.state[0]["sum"])])
+
+    expected = found(np.array, grads)
+    order = np.random.default_rng(0).permutation(len(w))
+    assert found(np.array, [RowSparse(order, g[order]) for g in grads]) == expected
+    for name, lies in LAYOUTS.items():
+        assert found(lies, grads) == expected, name
+        assert found(lies, [lies(g) for g in grads]) == expected, name
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32], ids=str)
+def test_low_precision_is_rounded_once(dtype):
+    w, g = normal((6, 70), dtype), normal((6, 70), dtype, 1)
+    expected, sums = by_hand(w, [g])
+    opt = run(w, [g])
+    assert opt.state[0]["sum"].dtype == np.float32
+    np.testing.assert_allclose(opt.state[0]["sum"], sums, rtol=1e-6)
+    eps = float(ml_dtypes.finfo(dtype).eps)
+    np.testing.assert_allclose(w.astype(float), expected, rtol=eps, atol=1e-6)
+
+
+def test_rows_not_touched_stay():
+    w = normal((9, 33), np.float32)
+    before = w.copy()
+    values = normal((3, 33), np.float32, 1)
+    opt = run(w, [RowSparse([7, 2, 7], values)])
+    rest = np.delete(np.arange(9), [2, 7])
+    assert bits(w[rest]) == bits(before[rest])
+    assert bits(np.array(opt.state[0]["sum"][rest])) == bits(np.full(7, 0.1, np.float32))
+    alone = before[[2, 7]]
+    other = run(alone, [np.stack([values[1], values[0] + values[2]])])
+    assert bits(w[[2, 7]]) == bits(alone)
+    assert bits(np.array(opt.state[0]["sum"][[2, 7]])) == bits(np.array(other.state[0]["sum"]))
+
+
+BITS = """
+import hashlib, sys, numpy as np, fastopt
+rng = np.random.default_rng(0)
+w, g = (rng.normal(size=(700, 101)).astype(np.float32) for _ in range(2))
+opt = fastopt.Adagrad(w, rowwise=True, weight_decay=0.1, max_grad_norm=1.0,
+                      n_threads=int(sys.argv[1]))
+for _ in range(3):
+    opt.step(g)
+print(hashlib.sha256(w.tobytes() + opt.state[0]["sum"].tobytes()).hexdigest())
+"""
+
+
+def test_threads_and_instruction_sets_change_no_bit():
+    found = {printed(BITS, threads) for threads in (1, 2, 3)}
+    found |= {printed(BITS, 2, FASTOPT_ISA=isa) for isa in fastopt._core.isas()}
+    assert len(found) == 1
+
+
+def test_master_average_and_clearing():
+    g = normal((6, 40), np.float32, 1)
+    w, exact = normal((6, 40), BF16), normal((6, 40), BF16).astype(np.float32)
+    opt = run(w, [g, g], master="float32", ema_decay=0.9)
+    other = run(exact, [g, g], ema_decay=0.9)
+    assert bits(w) == bits(exact.astype(BF16))
+    assert bits(opt.ema) == bits(other.ema)
+    for lies in LAYOUTS.values():
+        cleared = lies(g)
+        run(normal((6, 40), np.float32), [cleared], zero_grads=True)
+        assert not cleared.any()
+        skipped = lies(g)
+        skipped[2, 3] = np.nan
+        own = normal((6, 40), np.float32)
+        before = own.copy()
+        opt = run(own, [skipped], zero_grads=True, on_nonfinite="skip")
+        assert opt.skipped_steps == 1
+        assert not skipped.any()
+        assert bits(own) == bits(before)
+
+
+def test_among_other_parameters_and_groups():
+    one, two = normal((6, 40)), normal((6, 40))
+    grads = [normal((6, 40), seed=1), normal((6, 40), seed=2)]
+    expected = [one.copy(), two.copy()]
+    opt = fastopt.Adagrad([{"params": [one], "rowwise": True}, {"params": [two]}])
+    opt.step(grads)
+    fastopt.Adagrad([expected[0]], rowwise=True).step([grads[0]])
+    fastopt.Adagrad([expected[1]]).step([grads[1]])
+    assert bits([one, two]) == bits(expected)
+    with unchanged(opt), pytest.raises(FastoptError, match="make a new optimizer"):
+        opt.param_groups[1]["rowwise"] = True
+
+
+def test_copies_go_on_alike(tmp_path):
+    g = normal((6, 40), seed=1)
+    opt = run(normal((6, 40)), [g])
+    copied = pickle.loads(pickle.dumps(opt))
+    loaded = fastopt.Adagrad([opt.params[0].copy()], **OPTIONS)
+    loaded.load_state_dict(opt.state_dict())
+    opt.save(tmp_path / "run")
+    read = fastopt.Adagrad([np.zeros((6, 40))], **OPTIONS)
+    read.load(tmp_path / "run")
+    for each in (opt, copied, loaded, read):
+        each.step([g])
+    assert everything(opt) == everything(copied) == everything(loaded) == everything(read)
+
+
+def test_what_is_refused():
+    with pytest.raises(FastoptError, match=r"shape \(\)"):
+        fastopt.Adagrad(np.zeros(()), rowwise=True)
+    with pytest.raises(FastoptError, match="bfloat16"):
+        fastopt.Adagrad(np.zeros((2, 2), np.float32), rowwise=True, state_dtype="bfloat16")
+    with pytest.raises(TypeError, match="rowwise"):
+        fastopt.Adagrad(np.zeros((2, 2)), rowwise=1)
+    opt, plain = fastopt.Adagrad(np.ones((2, 3)), rowwise=True), fastopt.Adagrad(np.ones((2, 3)))
+    for one, other in ((opt, plain), (plain, opt)):
+        with unchanged(one), pytest.raises(FastoptError, match="adagrad"):
+            one.load_state_dict(other.state_dict())
+    longer = fastopt.Adagrad(np.ones((4, 3)), rowwise=True)
+    with unchanged(opt), pytest.raises(FastoptError, match=r"shape \(4,\)"):
+        opt.load_state_dict(longer.state_dict())
+    with unchanged(opt), pytest.raises(FastoptError, match="shape"):
+        opt.step(np.ones((3, 2)))
+    empty = fastopt.Adagrad([np.ones((0, 3)), np.ones((3, 0))], rowwise=True)
+    empty.step([np.ones((0, 3)), np.ones((3, 0))])
+    assert empty.step_count == 1
