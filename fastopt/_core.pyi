@@ -44,7 +44,6 @@ class Plan:
         rates: list[tuple[int, float]] | None,
     ) -> None: ...
 
-def is_same(one: object, other: object) -> bool: ...
 def gather(
     src: npt.NDArray[Any],
     index: npt.NDArray[np.int64],

@@ -41,7 +41,7 @@ PUBLIC = {
     if inspect.isroutine(thing := getattr(door, name)) or isinstance(thing, type)
 }
 # What a rule answers and a loading calls, for those who write one: a line is enough.
-HOOKS = {"hyperparameters", "initial_state", "kernel", "loaded", "lookahead", "require"}
+HOOKS = {"by_row", "hyperparameters", "initial_state", "kernel", "loaded", "lookahead", "require"}
 
 
 def members():
