@@ -27,18 +27,29 @@ static run run_at(const fo_layout *layout, const int64_t *strides, int64_t place
     return found;
 }
 
-/* Load n reals from a place of the row on. */
-static void load(const fo_layout *layout, const char *data, const int64_t *strides,
-                 int64_t unit, fo_dtype dtype, fo_dtype real, int64_t place, int64_t n,
-                 char *out)
+/* n reals from a place of the row on: where they lie, or loaded into `out`. */
+static const void *fetch(const fo_layout *layout, const char *data,
+                         const int64_t *strides, int64_t unit, fo_dtype dtype,
+                         fo_dtype real, int64_t place, int64_t n, char *out)
 {
+    const int64_t size = fo_size_of(real);
     for (int64_t done = 0; done < n;) {
         const run r = run_at(layout, strides, place + done);
         const int64_t m = r.length < n - done ? r.length : n - done;
-        fo_kernels()->load[real][dtype](out + done * fo_size_of(real),
-                                        data + r.at * unit, r.stride * unit, m);
+        const char *from = data + r.at * unit;
+        if (m == n && dtype == real && (r.stride * unit == size || n == 1) &&
+            (uintptr_t)from % (uintptr_t)size == 0)
+            return from;
+        fo_kernels()->load[real][dtype](out + done * size, from, r.stride * unit, m);
         done += m;
     }
+    return out;
+}
+
+static const char *values_of(const fo_tensor *tensor, int64_t k)
+{
+    return (const char *)tensor->grad +
+           tensor->rows->order[k] * tensor->layout->grad[tensor->layout->row_axis];
 }
 
 fo_coef fo_rowwise(const fo_tensor *tensor, const fo_recipe *recipe, int64_t j,
@@ -52,22 +63,24 @@ fo_coef fo_rowwise(const fo_tensor *tensor, const fo_recipe *recipe, int64_t j,
     fo_sums sums = {{0}, {0}};
     for (int64_t place = 0; place < length; place += FO_TILE) {
         const int64_t n = length - place < FO_TILE ? length - place : FO_TILE;
-        for (int64_t k = rows->start[j]; k < rows->start[j + 1]; k++) {
-            const char *values = (const char *)tensor->grad +
-                                 rows->order[k] * layout->grad[layout->row_axis];
-            const int is_first = k == rows->start[j];
-            load(layout, values, layout->grad, 1, layout->grad_dtype, real, place, n,
-                 is_first ? room : other);
-            if (!is_first)
-                fo_kernels()->add[real](room, other, n);
-        }
-        if (tensor->master)
-            load(layout, (const char *)tensor->master + at.own * size, layout->own,
-                 size, real, real, place, n, param);
-        else
-            load(layout, (const char *)tensor->param + at.param, layout->param, 1,
-                 layout->param_dtype, real, place, n, param);
-        fo_kernels()->squares[real](&sums, param, room, n, &recipe->prologue);
+        const char *first = values_of(tensor, rows->start[j]);
+        const void *g = fetch(layout, first, layout->grad, 1, layout->grad_dtype, real,
+                              place, n, room);
+        const int64_t end = rows->start[j + 1];
+        if (end - rows->start[j] > 1 && g != room)
+            g = memcpy(room, g, (size_t)(n * size));
+        for (int64_t k = rows->start[j] + 1; k < end; k++)
+            fo_kernels()->add[real](room,
+                                    fetch(layout, values_of(tensor, k), layout->grad, 1,
+                                          layout->grad_dtype, real, place, n, other),
+                                    n);
+        const void *w =
+            tensor->master
+                ? fetch(layout, (const char *)tensor->master + at.own * size,
+                        layout->own, size, real, real, place, n, param)
+                : fetch(layout, (const char *)tensor->param + at.param, layout->param,
+                        1, layout->param_dtype, real, place, n, param);
+        fo_kernels()->squares[real](&sums, w, g, n, &recipe->prologue);
     }
     double squares = 0.0;
     for (int lane = 0; lane < FO_LANES; lane++)

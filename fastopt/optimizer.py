@@ -776,7 +776,8 @@ class Optimizer:
         # A pickle keeps the order in memory of some arrays only: state goes by its parameter's.
         self._arrays = {
             key: {
-                name: own_array(w, array.dtype, array)
+                # A number for each row does not lie as its parameter.
+                name: own_array(w, array.dtype, array) if array.shape == w.shape else array
                 for name, array in pickled["arrays"][key].items()
             }
             for group in self.param_groups
