@@ -356,8 +356,6 @@ cdef class Plan:
                 self.require_disjoint(i, grad)
                 self.tensors[i].layout = NULL
                 self.tensors[i].grad = np_c.PyArray_DATA(<PyArrayObject *>grad)
-            elif isinstance(<object>grad, RowSparse) or hasattr(<object>grad, "tocsr"):
-                alive.append(self.point_at_rows(i, <object>grad))
             elif (
                 np_c.PyArray_CheckExact(grad)
                 and np_c.PyArray_ISNOTSWAPPED(<PyArrayObject *>grad)
@@ -365,6 +363,8 @@ cdef class Plan:
                 and np_c.PyArray_SAMESHAPE(<PyArrayObject *>grad, param)
             ):
                 self.point_at_any(i, grad)
+            elif isinstance(<object>grad, RowSparse) or hasattr(<object>grad, "tocsr"):
+                alive.append(self.point_at_rows(i, <object>grad))
             else:
                 array = as_gradient(self.names[i], self.params[i], <object>grad)
                 notice_dtype(array.dtype)
@@ -470,8 +470,10 @@ cdef class Plan:
         cdef int k
         cdef PyObject *grad
         cdef PyArrayObject *array
+        cdef fo_rows *rows
         for i in range(self.n):
-            if self.tensors[i].grad == NULL or self.tensors[i].rows != NULL:
+            rows = self.tensors[i].rows
+            if self.tensors[i].grad == NULL or (rows != NULL and not rows.clears):
                 continue
             grad = np_c.PyTuple_GetItem(grads, i)
             array = <PyArrayObject *>grad

@@ -204,3 +204,14 @@ def test_what_is_refused():
     empty = fastopt.Adagrad([np.ones((0, 3)), np.ones((3, 0))], rowwise=True)
     empty.step([np.ones((0, 3)), np.ones((3, 0))])
     assert empty.step_count == 1
+
+
+def test_a_gradient_made_read_only_is_not_cleared():
+    g = normal((6, 40), np.float32)
+    opt = fastopt.Adagrad([normal((6, 40), np.float32)], rowwise=True, zero_grads=True)
+    opt.step([g])
+    g[...] = 1
+    g.flags.writeable = False
+    with pytest.raises(fastopt.FastoptError, match="read-only"):
+        opt.step([g])
+    assert (g == 1).all()
