@@ -48,6 +48,8 @@ cdef class Rows:
     cdef int64_t p
     cdef bint is_single  # the rows are of float32
     cdef fo_counts *counted
+    cdef int n_threads  # 0: what OpenMP would use
+    cdef int *threads  # where C reads their number, or NULL
     cdef tuple arrays
     cdef bint busy
 
@@ -95,6 +97,8 @@ cdef class Rows:
         self.require_idle()
         self.busy = True
         try:
+            if self.threads != NULL:
+                self.threads[0] = self.n_threads if self.n_threads else max_threads()
             while i < n:
                 now = min(n - i, at_once)
                 with nogil:
@@ -122,7 +126,6 @@ cdef class Filter(Rows):
     what OpenMP would use, or if `by_blas` by BLAS.
     """
     cdef fo_kalman c
-    cdef int n_threads
 
     def __cinit__(self, cnp.ndarray w, cnp.ndarray m, int block, double keep,
                   double max_trace, int n_threads, bint by_blas):
@@ -144,14 +147,10 @@ cdef class Filter(Rows):
         self.c.c = cnp.PyArray_DATA(c)
         self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
         self.c.parts = NULL if by_blas else cnp.PyArray_DATA(parts)
-        self.c.times, self.n_threads = triangle_times, n_threads
+        self.c.times = triangle_times
+        self.n_threads, self.threads = n_threads, &self.c.n_threads
         self.c.scale = 1
         self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
-
-    cdef run(self, const fo_glm *glm, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
-             int64_t at_once):
-        self.c.n_threads = self.n_threads if self.n_threads else max_threads()
-        return Rows.run(self, glm, x, y, weight, at_once)
 
     cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
                                  const double *weight, int64_t n) noexcept nogil:
@@ -177,7 +176,6 @@ cdef class Filter(Rows):
 cdef class Factors(Rows):
     """Coefficients w, covariance U D U': u of float32 or float64, above U's diagonal by columns."""
     cdef fo_ud c
-    cdef int n_threads
 
     def __cinit__(self, cnp.ndarray w, cnp.ndarray u, cnp.ndarray d, int block, double keep,
                   double max_trace, int n_threads):
@@ -188,7 +186,8 @@ cdef class Factors(Rows):
         require_state(u, p * (p - 1) // 2, "f" if self.c.is_single else "d")
         cdef cnp.ndarray work = np.empty(p * (4 * block + 1)), scalars = np.empty(3 * block)
         self.arrays = w, u, d, work, scalars
-        self.p, self.counted, self.n_threads = p, &self.c.counts, n_threads
+        self.p, self.counted = p, &self.c.counts
+        self.n_threads, self.threads = n_threads, &self.c.n_threads
         self.c.p, self.c.block = p, block
         self.c.w = <double *>cnp.PyArray_DATA(w)
         self.c.u = cnp.PyArray_DATA(u)
@@ -198,11 +197,6 @@ cdef class Factors(Rows):
         self.c.largest = np.inf
         self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
         self.c.loop = parallel_for
-
-    cdef run(self, const fo_glm *glm, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
-             int64_t at_once):
-        self.c.n_threads = self.n_threads if self.n_threads else max_threads()
-        return Rows.run(self, glm, x, y, weight, at_once)
 
     cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
                                  const double *weight, int64_t n) noexcept nogil:
