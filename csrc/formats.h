@@ -26,12 +26,14 @@ static inline float fo_from_bf16(uint16_t h)
 }
 
 /* Random bits below the last that is kept: up in proportion to what is cut off. Nothing
- * is cut off an infinity; a NaN stays one. */
+ * is cut off an infinity; a NaN stays one.  Chosen in a statement of its own, before it
+ * is cut: choices between short numbers vectorise worse. */
 static inline uint16_t fo_to_bf16(float x, uint32_t below)
 {
-    const uint32_t bits = fo_bits_of(x), quiet = bits >> 16 | 0x0040;
+    const uint32_t bits = fo_bits_of(x), quiet = bits | 0x00400000;
     const int is_nan = (bits & 0x7fffffff) > 0x7f800000;
-    return (uint16_t)(is_nan ? quiet : (bits + below) >> 16);
+    const uint32_t rounded = is_nan ? quiet : bits + below;
+    return (uint16_t)(rounded >> 16);
 }
 
 static inline uint16_t fo_to_bf16_nearest(float x)
@@ -79,16 +81,30 @@ static inline uint16_t fo_to_f16(float x, uint32_t random)
     return fo_f16_of(bits, small, (rest + add - 0x38000000) >> 13);
 }
 
-/* 16 random bits for each number of a stream: two multiplications, none of whose low
- * bits are used. */
-static inline uint32_t fo_random16(uint64_t stream, uint32_t index)
+/* 32 random bits for each number of a stream. */
+static inline uint32_t fo_random32(uint64_t stream, uint32_t number)
 {
-    uint32_t x = index ^ (uint32_t)stream;
+    uint32_t x = number ^ (uint32_t)stream;
     x ^= x >> 16;
     x *= 0x7feb352d;
     x = (x ^ x >> 15) + (uint32_t)(stream >> 32);
     x *= 0x846ca68b;
-    return x >> 16;
+    return x ^ x >> 16;
+}
+
+/* Two elements share a number: the even one has its low half. */
+static inline uint16_t fo_random16(uint64_t stream, uint32_t index)
+{
+    return (uint16_t)(fo_random32(stream, index >> 1) >> 16 * (index & 1));
+}
+
+/* So that the low half lies before the high one. */
+static inline uint32_t fo_low_first(uint32_t x)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    x = x << 16 | x >> 16;
+#endif
+    return x;
 }
 
 #endif

@@ -41,9 +41,9 @@ static void sum_chunk(const fo_plan *plan, const fo_chunk *chunk, reduction *r)
         const fo_walk *walk = &plan->walks[chunk->tensor];
         const fo_range tiles = fo_plan_tiles(plan, chunk);
         for (int64_t t = tiles.begin; t < tiles.end; t++) {
-            const fo_tile tile = fo_walk_tile(walk, t, (fo_offsets){0});
+            const fo_tile tile = fo_walk_tile(walk, t, &(fo_offsets){0});
             const fo_place place = fo_place_of_grad(tensor, &tile);
-            sum(&r->sums, fo_fetch(&tile, place, tensor->dtype, r->room),
+            sum(&r->sums, fo_fetch(&tile, &place, tensor->dtype, r->room),
                 tile.rows * tile.cols);
         }
     }
@@ -56,7 +56,7 @@ static void sum_rows(const fo_plan *plan, int64_t i, fo_range rows, reduction *r
     const fo_walk *walk = &plan->walks[i];
     for (int64_t j = rows.begin; j < rows.end; j++)
         for (int64_t t = 0; t < walk->n_tiles; t++) {
-            const fo_tile tile = fo_walk_tile(walk, t, (fo_offsets){0});
+            const fo_tile tile = fo_walk_tile(walk, t, &(fo_offsets){0});
             const void *g = fo_rows_fetch(tensor, j, &tile, r->room, r->other);
             fo_kernels()->sum[tensor->dtype](&r->sums, g, tile.rows * tile.cols);
         }

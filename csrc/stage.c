@@ -85,10 +85,10 @@ static void move(fo_offsets *at, const fo_axis *axis, int64_t n)
     at->index += n * axis->index;
 }
 
-fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, fo_offsets from)
+fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from)
 {
     const int last = walk->n_axes - 1;
-    fo_tile tile = {from, walk->rows, walk->cols, &walk->axis[last - 1],
+    fo_tile tile = {*from, walk->rows, walk->cols, &walk->axis[last - 1],
                     &walk->axis[last]};
     if (walk->n_tiles == 1)
         return tile;
@@ -189,10 +189,10 @@ void fo_store(const fo_tile *tile, const fo_place *place, fo_dtype real,
     }
 }
 
-void fo_clear(const fo_tile *tile, fo_place place)
+void fo_clear(const fo_tile *tile, const fo_place *place)
 {
-    const int64_t size = fo_size_of(place.dtype);
+    const int64_t size = fo_size_of(place->dtype);
     for (int64_t r = 0; r < tile->rows; r++)
         for (int64_t c = 0; c < tile->cols; c++)
-            memset(place.data + r * place.row + c * place.col, 0, (size_t)size);
+            memset(place->data + r * place->row + c * place->col, 0, (size_t)size);
 }

@@ -40,10 +40,11 @@ typedef struct {
 
 /* Axis `without` is left out; -1: none. */
 void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without);
-fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, fo_offsets from);
+fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from);
 fo_tile fo_tile_row(const fo_tile *tile, int64_t row);
 
-/* A tile of one array. */
+/* A tile of one array.  Places are passed by their address: copies of what was just
+ * written in other pieces stall until all stores before them are done. */
 typedef struct {
     char *data;
     fo_dtype dtype;
@@ -89,23 +90,23 @@ void fo_store(const fo_tile *tile, const fo_place *place, fo_dtype real,
               const void *from, const uint64_t *stream);
 
 /* The tile as reals without gaps: where it lies, or loaded into `room`. */
-static inline void *fo_fetch(const fo_tile *tile, fo_place place, fo_dtype real,
+static inline void *fo_fetch(const fo_tile *tile, const fo_place *place, fo_dtype real,
                              void *room)
 {
-    if (fo_is_ready(tile, &place, real))
-        return place.data;
-    fo_load(tile, &place, real, room);
+    if (fo_is_ready(tile, place, real))
+        return place->data;
+    fo_load(tile, place, real, room);
     return room;
 }
 
 /* Store reals unless they lie there.  `stream` is of random bits, NULL: to nearest. */
-static inline void fo_put(const fo_tile *tile, fo_place place, fo_dtype real,
+static inline void fo_put(const fo_tile *tile, const fo_place *place, fo_dtype real,
                           const void *from, const uint64_t *stream)
 {
-    if (from != place.data)
-        fo_store(tile, &place, real, from, stream);
+    if (from != place->data)
+        fo_store(tile, place, real, from, stream);
 }
 
-void fo_clear(const fo_tile *tile, fo_place place);
+void fo_clear(const fo_tile *tile, const fo_place *place);
 
 #endif

@@ -65,9 +65,9 @@ static void prepare_all(const stepping *s)
     }
 }
 
-/* Memory far apart makes an element of a touched row about as dear as so many others.
- */
-enum { ROW_COST = 8 };
+/* An element that is brought to where a kernel works is about as dear as so many
+ * others; of a touched row, whose memory lies apart, as so many more. */
+enum { STAGED_COST = 2, ROW_COST = 8 };
 
 /* Prepares the walks of tensors that have a layout; returns the number of elements to
  * update. */
@@ -88,7 +88,7 @@ static int64_t survey(fo_plan *plan)
                             tensor->rows ? tensor->layout->row_axis : -1);
         some_rows |= tensor->rows != NULL;
         active += tensor->rows ? ROW_COST * tensor->rows->n * fo_rows_length(tensor)
-                               : tensor->size;
+                               : STAGED_COST * tensor->size;
     }
     fo_plan_fit(plan, some_rows);
     return active;
@@ -117,9 +117,9 @@ typedef struct {
 /* Store a tile of a tensor's array, `random`: with random bits where bits are cut off.
  */
 static void put(const stepping *s, int64_t i, int array, const fo_tile *tile,
-                fo_place place, const void *from, int random)
+                const fo_place *place, const void *from, int random)
 {
-    const int cuts = place.dtype == FO_F16 || place.dtype == FO_BF16;
+    const int cuts = place->dtype == FO_F16 || place->dtype == FO_BF16;
     const uint64_t stream = random && cuts ? stream_of(s->extras, i, array) : 0;
     fo_put(tile, place, s->plan->tensors[i].dtype, from,
            random && cuts ? &stream : NULL);
@@ -135,37 +135,37 @@ static void update_tile(const stepping *s, int64_t i, const fo_tile *tile,
     const int64_t n = tile->rows * tile->cols;
 
     const fo_place param = fo_place_of_param(tensor, tile);
-    const fo_place main =
-        tensor->master ? fo_place_of_own(tensor->master, real, tile) : param;
+    const fo_place master = fo_place_of_own(tensor->master, real, tile);
+    const fo_place *main = tensor->master ? &master : &param;
     void *w = fo_fetch(tile, main, real, room->tile[0]), *state[FO_MAX_STATES] = {NULL};
     fo_place place[FO_MAX_STATES];
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
         place[k] = fo_place_of_own(tensor->state[k], state_dtype, tile);
-        state[k] = fo_fetch(tile, place[k], real, room->tile[3 + k]);
+        state[k] = fo_fetch(tile, &place[k], real, room->tile[3 + k]);
     }
 
     recipe->update(w, g, state, n, rule, &recipe->prologue);
 
     const int random = s->extras->stochastic;
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
-        put(s, i, 1 + k, tile, place[k], state[k],
+        put(s, i, 1 + k, tile, &place[k], state[k],
             1); /* to nearest, they would stall */
     put(s, i, 0, tile, main, w, random);
     if (tensor->master)
-        put(s, i, 0, tile, param, w, random);
+        put(s, i, 0, tile, &param, w, random);
     if (tensor->ema) {
         const fo_place average = fo_place_of_own(tensor->ema, real, tile);
-        void *ema = fo_fetch(tile, average, real, room->tile[1]);
+        void *ema = fo_fetch(tile, &average, real, room->tile[1]);
         /* What the parameter has become, rounded as it is. */
         fo_kernels()->average[real](ema, fo_fetch(tile, main, real, room->tile[0]), n,
                                     s->extras->ema_decay);
-        fo_put(tile, average, real, ema, NULL);
+        fo_put(tile, &average, real, ema, NULL);
     }
 }
 
 /* The gradient all at once, since it lies across; the rest row by row. */
 static void update_panel(const stepping *s, int64_t i, const fo_tile *panel,
-                         fo_place grad, scratch *room)
+                         const fo_place *grad, scratch *room)
 {
     const fo_dtype real = s->plan->tensors[i].dtype;
     const fo_coef *rule = &s->plan->recipes[s->plan->recipe_of[i]].rule;
@@ -186,16 +186,16 @@ static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room
     if (tensor->layout) {
         const fo_range tiles = fo_plan_tiles(plan, chunk);
         for (int64_t t = tiles.begin; t < tiles.end; t++) {
-            const fo_tile tile = fo_walk_tile(&plan->walks[i], t, (fo_offsets){0});
+            const fo_tile tile = fo_walk_tile(&plan->walks[i], t, &(fo_offsets){0});
             const fo_place place = fo_place_of_grad(tensor, &tile);
             if (plan->walks[i].is_panel)
-                update_panel(s, i, &tile, place, room);
+                update_panel(s, i, &tile, &place, room);
             else
                 update_tile(s, i, &tile,
-                            fo_fetch(&tile, place, tensor->dtype, room->tile[2]),
+                            fo_fetch(&tile, &place, tensor->dtype, room->tile[2]),
                             &plan->recipes[plan->recipe_of[i]].rule, room);
             if (s->extras->zero_grads)
-                fo_clear(&tile, place);
+                fo_clear(&tile, &place);
         }
         return;
     }
@@ -291,8 +291,9 @@ static void update_rows(const stepping *s, int64_t i, fo_range rows, scratch *ro
     for (int64_t j = rows.begin; j < rows.end; j++) {
         fo_coef of_row;
         const fo_coef *rule = rule_of_row(s, i, j, room, &of_row);
+        const fo_offsets first = fo_rows_offsets(tensor, j);
         for (int64_t t = 0; t < walk->n_tiles; t++) {
-            const fo_tile tile = fo_walk_tile(walk, t, fo_rows_offsets(tensor, j));
+            const fo_tile tile = fo_walk_tile(walk, t, &first);
             const void *g =
                 fo_rows_fetch(tensor, j, &tile, room->tile[2], room->tile[1]);
             update_tile(s, i, &tile, g, rule, room);
@@ -310,8 +311,9 @@ static void clear_rows(const fo_plan *plan, int64_t i, fo_range rows)
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const fo_offsets row = {
                 .grad = j * tensor->layout->grad[tensor->layout->row_axis]};
-            const fo_tile tile = fo_walk_tile(walk, t, row);
-            fo_clear(&tile, fo_place_of_grad(tensor, &tile));
+            const fo_tile tile = fo_walk_tile(walk, t, &row);
+            const fo_place place = fo_place_of_grad(tensor, &tile);
+            fo_clear(&tile, &place);
         }
 }
 
@@ -344,8 +346,9 @@ static void clear_chunk(const fo_plan *plan, const fo_chunk *chunk)
     const fo_range tiles = fo_plan_tiles(plan, chunk);
     for (int64_t t = tiles.begin; t < tiles.end; t++) {
         const fo_tile tile =
-            fo_walk_tile(&plan->walks[chunk->tensor], t, (fo_offsets){0});
-        fo_clear(&tile, fo_place_of_grad(tensor, &tile));
+            fo_walk_tile(&plan->walks[chunk->tensor], t, &(fo_offsets){0});
+        const fo_place place = fo_place_of_grad(tensor, &tile);
+        fo_clear(&tile, &place);
     }
 }
 
