@@ -43,6 +43,8 @@ typedef void fo_add_fn(void *sum, const void *g, int64_t n);
 /* Sums are kept in lanes, element i in lane i % FO_LANES, so that their order is the
  * same for vectors of any width. */
 enum { FO_LANES = 16 };
+/* Four of a lane's elements at a time: else its sum goes through memory for each. */
+enum { FO_ABREAST = 4 * FO_LANES };
 typedef struct {
     double squares[FO_LANES];
     double probe[FO_LANES]; /* 0, or NaN once an element was not finite */
