@@ -33,6 +33,9 @@ typedef struct {
 /* Elements `stride` bytes apart, of some dtype, to or from reals without gaps. */
 typedef void fo_load_fn(void *out, const char *in, int64_t stride, int64_t n);
 typedef void fo_store_fn(char *out, int64_t stride, const void *in, int64_t n);
+/* Reals in columns, `in_col` bytes apart, to rows, `out_row` reals apart. */
+typedef void fo_turn_fn(void *out, int64_t out_row, const char *in, int64_t in_col,
+                        int64_t rows, int64_t cols);
 /* Stochastic rounding: element i is number index + i * index_stride of the stream. */
 typedef void fo_dither_fn(char *out, int64_t stride, const void *in, int64_t n,
                           uint64_t stream, uint32_t index, uint32_t index_stride);
@@ -61,6 +64,7 @@ typedef struct {
     fo_kernel rule[FO_N_RULES][FO_N_REALS];
     fo_prologue_fn *prologue[FO_N_REALS];
     fo_load_fn *load[FO_N_REALS][FO_N_DTYPES];
+    fo_turn_fn *turn[FO_N_REALS];
     fo_store_fn *store[FO_N_REALS][FO_N_DTYPES];
     fo_dither_fn *dither[FO_N_DTYPES]; /* from f32 */
     fo_average_fn *average[FO_N_REALS];

@@ -66,7 +66,7 @@ static void sum_rows(const fo_plan *plan, int64_t i, fo_range rows, reduction *r
 static void sum_items(void *context, int64_t begin, int64_t end)
 {
     fo_plan *plan = context;
-    _Alignas(64) unsigned char room[2][FO_PANEL * sizeof(double)];
+    _Alignas(64) unsigned char room[2][FO_PANEL];
     for (int64_t i = begin; i < end; i++) {
         reduction r = {.nonfinite = -1, .room = room[0], .other = room[1]};
         const fo_work work = fo_plan_work(plan, i);

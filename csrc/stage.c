@@ -19,7 +19,12 @@ static int64_t magnitude(int64_t x)
     return x < 0 ? -x : x;
 }
 
-void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without)
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real, int without)
 {
     /* An axis of one element at least, so that a tile always has its two. */
     walk->axis[0] = (fo_axis){.length = 1};
@@ -54,20 +59,16 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without)
         if (magnitude(walk->axis[k].grad) < magnitude(walk->axis[fast].grad))
             fast = k;
     walk->fast = fast;
-    const int64_t most = fast == last ? FO_TILE : FEW_COLUMNS;
-    walk->cols = inner->length < most ? inner->length : most;
-    if (walk->cols < 1)
-        walk->cols = 1;
+    walk->cols = least(inner->length, FO_TILE);
     walk->rows = 1;
     const fo_axis *row = &walk->axis[last - 1];
-    if (walk->cols == inner->length && inner->own == 1 && row->own == walk->cols) {
-        walk->rows = FO_TILE / walk->cols;
-        if (walk->rows > row->length)
-            walk->rows = row->length;
+    if (walk->cols == inner->length && inner->own == 1 && row->own == walk->cols)
+        walk->rows = least(FO_TILE / walk->cols, row->length);
+    walk->is_panel = without < 0 && fast == last - 1 && walk->rows < PANEL_ROWS;
+    if (walk->is_panel) {
+        walk->rows = least(row->length, PANEL_ROWS);
+        walk->cols = least(inner->length, FO_PANEL / PANEL_ROWS / fo_size_of(real));
     }
-    walk->is_panel = without < 0 && fast == last - 1 && walk->rows == 1;
-    if (walk->is_panel)
-        walk->rows = row->length < PANEL_ROWS ? row->length : PANEL_ROWS;
     walk->n_tiles = 1;
     for (int k = 0; k <= last; k++) {
         fo_axis *axis = &walk->axis[k];
@@ -108,37 +109,39 @@ fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from
     return tile;
 }
 
-fo_tile fo_tile_row(const fo_tile *tile, int64_t row)
+fo_tile fo_tile_piece(const fo_tile *panel, int64_t row, int64_t col)
 {
-    fo_tile one = *tile;
-    move(&one.at, tile->row, row);
-    one.rows = 1;
-    return one;
+    fo_tile piece = *panel;
+    move(&piece.at, panel->row, row);
+    move(&piece.at, panel->col, col);
+    piece.rows = 1;
+    piece.cols = least(panel->cols - col, FO_TILE);
+    return piece;
 }
 
-enum { COLUMNS_AHEAD = 12 }; /* whose memory is asked for */
+enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* turned at once; asked for before that */
 
-/* Column by column, as the array lies. */
+/* Some columns at a time, as the array lies. */
 static void load_across(const fo_tile *tile, const fo_place *place, fo_dtype real,
                         char *room)
 {
-    fo_load_fn *load = fo_kernels()->load[real][place->dtype];
-    const int64_t size = fo_size_of(real), cols = tile->cols;
-    double column[FO_TILE];
-    for (int64_t c = 0; c < cols; c++) {
+    const fo_kernel_table *table = fo_kernels();
+    const int64_t size = fo_size_of(real), rows = tile->rows;
+    const int as_it_lies = place->dtype == real && place->row == size;
+    double loaded[COLUMNS * FO_TILE];
+    for (int64_t c = 0; c < tile->cols; c += COLUMNS) {
+        const int64_t left = tile->cols - c, n = least(left, COLUMNS);
         const char *from = place->data + c * place->col;
-        if (c + COLUMNS_AHEAD < cols) {
-            FO_PREFETCH(from + COLUMNS_AHEAD * place->col);
-            FO_PREFETCH(from + COLUMNS_AHEAD * place->col +
-                        (tile->rows - 1) * place->row);
+        for (int64_t k = COLUMNS_AHEAD; k < COLUMNS_AHEAD + n && k < left; k++) {
+            FO_PREFETCH(from + k * place->col);
+            FO_PREFETCH(from + k * place->col + (rows - 1) * place->row);
         }
-        load(column, from, place->row, tile->rows);
-        if (size == 4)
-            for (int64_t r = 0; r < tile->rows; r++)
-                memcpy(room + (r * cols + c) * 4, (char *)column + r * 4, 4);
-        else
-            for (int64_t r = 0; r < tile->rows; r++)
-                memcpy(room + (r * cols + c) * 8, (char *)column + r * 8, 8);
+        for (int64_t k = 0; k < n && !as_it_lies; k++)
+            table->load[real][place->dtype]((char *)loaded + k * rows * size,
+                                            from + k * place->col, place->row, rows);
+        table->turn[real](room + c * size, tile->cols,
+                          as_it_lies ? from : (char *)loaded,
+                          as_it_lies ? place->col : rows * size, rows, n);
     }
 }
 

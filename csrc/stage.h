@@ -6,8 +6,9 @@
 
 /* Reals of the largest tile: its parameter, gradient and states fit in the L1 cache. */
 enum { FO_TILE = 512 };
-/* Of one whose gradient lies across: a cache line of each of many columns. */
-enum { PANEL_ROWS = 16, FEW_COLUMNS = 512, FO_PANEL = PANEL_ROWS * FEW_COLUMNS };
+/* Bytes of one whose gradient lies across: a cache line of floats of each of so many
+ * columns that the rows of the other arrays are long enough to be fetched ahead. */
+enum { PANEL_ROWS = 16, FO_PANEL = 131072 };
 
 typedef struct {
     int64_t length;
@@ -22,8 +23,7 @@ typedef struct {
     int n_axes,
         fast; /* tiles follow axis `fast` first: there the gradient's lie close */
     int64_t rows, cols, n_tiles;
-    int is_panel; /* states have gaps from row to row: its rows are updated one by one
-                   */
+    int is_panel; /* larger than a tile: updated in pieces of its rows */
     fo_axis axis[FO_MAX_AXES + 1]; /* one of one element before the tensor's */
 } fo_walk;
 
@@ -38,10 +38,12 @@ typedef struct {
     const fo_axis *row, *col;
 } fo_tile;
 
-/* Axis `without` is left out; -1: none. */
-void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, int without);
+/* Axis `without` is left out; -1: none.  `real`: what the tiles are loaded as. */
+void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
+                     int without);
 fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from);
-fo_tile fo_tile_row(const fo_tile *tile, int64_t row);
+/* Of row `row` what begins at column `col`: FO_TILE elements at most. */
+fo_tile fo_tile_piece(const fo_tile *panel, int64_t row, int64_t col);
 
 /* A tile of one array.  Places are passed by their address: copies of what was just
  * written in other pieces stall until all stores before them are done. */

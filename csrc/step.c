@@ -84,7 +84,7 @@ static int64_t survey(fo_plan *plan)
             continue;
         }
         if (tensor->size)
-            fo_walk_prepare(&plan->walks[i], tensor->layout,
+            fo_walk_prepare(&plan->walks[i], tensor->layout, tensor->dtype,
                             tensor->rows ? tensor->layout->row_axis : -1);
         some_rows |= tensor->rows != NULL;
         active += tensor->rows ? ROW_COST * tensor->rows->n * fo_rows_length(tensor)
@@ -111,7 +111,7 @@ static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
 enum { ROOMS = FO_MAX_STATES + 3 };
 typedef struct {
     _Alignas(64) unsigned char tile[ROOMS][FO_TILE * sizeof(double)];
-    unsigned char panel[FO_PANEL * sizeof(double)];
+    unsigned char panel[FO_PANEL];
 } scratch;
 
 /* Store a tile of a tensor's array, `random`: with random bits where bits are cut off.
@@ -163,17 +163,19 @@ static void update_tile(const stepping *s, int64_t i, const fo_tile *tile,
     }
 }
 
-/* The gradient all at once, since it lies across; the rest row by row. */
+/* The gradient all at once, since it lies across; the rest piece by piece. */
 static void update_panel(const stepping *s, int64_t i, const fo_tile *panel,
                          const fo_place *grad, scratch *room)
 {
     const fo_dtype real = s->plan->tensors[i].dtype;
     const fo_coef *rule = &s->plan->recipes[s->plan->recipe_of[i]].rule;
     const char *g = fo_fetch(panel, grad, real, room->panel);
-    for (int64_t r = 0; r < panel->rows; r++) {
-        const fo_tile row = fo_tile_row(panel, r);
-        update_tile(s, i, &row, g + r * panel->cols * fo_size_of(real), rule, room);
-    }
+    for (int64_t r = 0; r < panel->rows; r++)
+        for (int64_t c = 0; c < panel->cols; c += FO_TILE) {
+            const fo_tile piece = fo_tile_piece(panel, r, c);
+            update_tile(s, i, &piece, g + (r * panel->cols + c) * fo_size_of(real),
+                        rule, room);
+        }
 }
 
 static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room)
