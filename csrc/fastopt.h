@@ -63,8 +63,9 @@ typedef struct {
     fo_dtype param_dtype, grad_dtype, state_dtype;
 } fo_layout;
 
-/* A gradient that touches n rows: row[j], rising, gets the sum of values[order[k]] for
- * k from start[j] to start[j + 1] - 1.  Rows of values lie as the layout's grad says.
+/* A gradient that touches n rows, each once: row[j] gets the sum of values[order[k]]
+ * for k from start[j] to start[j + 1] - 1.  Rows of values lie as the layout's grad
+ * says.
  */
 typedef struct {
     int64_t n;

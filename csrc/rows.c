@@ -1,14 +1,6 @@
 /* See rows.h. */
 #include "rows.h"
 
-#if defined(__GNUC__)
-#define FO_PREFETCH(address) __builtin_prefetch(address)
-#else
-#define FO_PREFETCH(address) (void)(address)
-#endif
-
-enum { CACHE_LINE = 64, MOST_LINES = 16 };
-
 int64_t fo_rows_length(const fo_tensor *tensor)
 {
     const int64_t rows = tensor->layout->shape[tensor->layout->row_axis];
@@ -70,12 +62,6 @@ int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk)
            inner->param == fo_size_of(real) && inner->grad == fo_size_of(real);
 }
 
-void fo_prefetch(const void *from, int64_t bytes)
-{
-    for (int64_t at = 0; at < bytes && at < MOST_LINES * CACHE_LINE; at += CACHE_LINE)
-        FO_PREFETCH((const char *)from + at);
-}
-
 /* Least significant digit first, 11 bits at a time: stable, so that what touches a row
  * stays in its order. */
 enum { DIGIT = 11, BUCKETS = 1 << DIGIT };
@@ -116,13 +102,19 @@ int64_t fo_rows_sort(const int64_t *index, int64_t n, int64_t n_rows, int64_t *w
         sorted = spare;
         spare = swapped;
     }
-    int64_t n_unique = 0;
-    for (int64_t i = 0; i < n; i++) {
-        order[i] = sorted[i].place;
-        if (i == 0 || sorted[i].row != sorted[i - 1].row) {
-            start[n_unique] = i;
-            row[n_unique++] = sorted[i].row;
-        }
+    /* In order of occurrence, in which values are read one after the other: rows lie
+     * too far apart for their order to matter. */
+    int64_t *first = (int64_t *)spare, n_unique = 0, n_ordered = 0;
+    for (int64_t i = 0; i < n; i++)
+        first[sorted[i].place] = i > 0 && sorted[i].row == sorted[i - 1].row ? -1 : i;
+    for (int64_t place = 0; place < n; place++) {
+        if (first[place] < 0)
+            continue;
+        row[n_unique] = sorted[first[place]].row;
+        start[n_unique] = n_ordered;
+        for (int64_t i = first[place]; i < n && sorted[i].row == row[n_unique]; i++)
+            order[n_ordered++] = sorted[i].place;
+        n_unique++;
     }
     start[n_unique] = n;
     *out = (fo_rows){n_unique, row, start, order, 0};

@@ -1,12 +1,6 @@
 /* See stage.h. */
 #include "stage.h"
 
-#if defined(__GNUC__)
-#define FO_PREFETCH(address) __builtin_prefetch(address)
-#else
-#define FO_PREFETCH(address) (void)(address)
-#endif
-
 static int follows(const fo_axis *outer, const fo_axis *inner)
 {
     const int64_t n = inner->length;
@@ -17,11 +11,6 @@ static int follows(const fo_axis *outer, const fo_axis *inner)
 static int64_t magnitude(int64_t x)
 {
     return x < 0 ? -x : x;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real, int without)
@@ -59,15 +48,15 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real, int 
         if (magnitude(walk->axis[k].grad) < magnitude(walk->axis[fast].grad))
             fast = k;
     walk->fast = fast;
-    walk->cols = least(inner->length, FO_TILE);
+    walk->cols = fo_least(inner->length, FO_TILE);
     walk->rows = 1;
     const fo_axis *row = &walk->axis[last - 1];
     if (walk->cols == inner->length && inner->own == 1 && row->own == walk->cols)
-        walk->rows = least(FO_TILE / walk->cols, row->length);
+        walk->rows = fo_least(FO_TILE / walk->cols, row->length);
     walk->is_panel = without < 0 && fast == last - 1 && walk->rows < PANEL_ROWS;
     if (walk->is_panel) {
-        walk->rows = least(row->length, PANEL_ROWS);
-        walk->cols = least(inner->length, FO_PANEL / PANEL_ROWS / fo_size_of(real));
+        walk->rows = fo_least(row->length, PANEL_ROWS);
+        walk->cols = fo_least(inner->length, FO_PANEL / PANEL_ROWS / fo_size_of(real));
     }
     walk->n_tiles = 1;
     for (int k = 0; k <= last; k++) {
@@ -115,7 +104,7 @@ fo_tile fo_tile_piece(const fo_tile *panel, int64_t row, int64_t col)
     move(&piece.at, panel->row, row);
     move(&piece.at, panel->col, col);
     piece.rows = 1;
-    piece.cols = least(panel->cols - col, FO_TILE);
+    piece.cols = fo_least(panel->cols - col, FO_TILE);
     return piece;
 }
 
@@ -130,7 +119,7 @@ static void load_across(const fo_tile *tile, const fo_place *place, fo_dtype rea
     const int as_it_lies = place->dtype == real && place->row == size;
     double loaded[COLUMNS * FO_TILE];
     for (int64_t c = 0; c < tile->cols; c += COLUMNS) {
-        const int64_t left = tile->cols - c, n = least(left, COLUMNS);
+        const int64_t left = tile->cols - c, n = fo_least(left, COLUMNS);
         const char *from = place->data + c * place->col;
         for (int64_t k = COLUMNS_AHEAD; k < COLUMNS_AHEAD + n && k < left; k++) {
             FO_PREFETCH(from + k * place->col);

@@ -4,6 +4,17 @@
 
 #include "kernels.h"
 
+#if defined(__GNUC__)
+#define FO_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define FO_PREFETCH(address) (void)(address)
+#endif
+
+static inline int64_t fo_least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Reals of the largest tile: its parameter, gradient and states fit in the L1 cache. */
 enum { FO_TILE = 512 };
 /* Bytes of one whose gradient lies across: a cache line of floats of each of so many

@@ -1,10 +1,9 @@
 /* One optimizer step: what the gradients' norm asks for, coefficients, then every piece
  * of every tensor through its kernel in one parallel region, then the counters. */
 #include "parallel.h"
-#include "plan.h"
 #include "reduce.h"
 #include "rows.h"
-#include "rowwise.h"
+#include "update.h"
 
 const fo_rule_info fo_rules[FO_N_RULES] = {
 #define FO_RULE(name, n_states, ...) {#name, n_states, #__VA_ARGS__},
@@ -12,19 +11,13 @@ const fo_rule_info fo_rules[FO_N_RULES] = {
 #undef FO_RULE
 };
 
-typedef struct {
-    fo_plan *plan;
-    const fo_extras *extras;
-    double scale; /* of the gradients */
-} stepping;
-
-static int needs_prologue(const fo_group *group, const stepping *s)
+static int needs_prologue(const fo_group *group, const fo_stepping *s)
 {
     return group->maximize || group->weight_decay != 0 || s->scale != 1.0 ||
            s->extras->max_grad_value < INFINITY;
 }
 
-static void prepare(const stepping *s, const fo_tensor *tensor, fo_recipe *recipe)
+static void prepare(const fo_stepping *s, const fo_tensor *tensor, fo_recipe *recipe)
 {
     const fo_kernel_table *table = fo_kernels();
     const fo_group *group = &s->plan->groups[tensor->group];
@@ -51,7 +44,7 @@ static int fits(const fo_recipe *recipe, const fo_tensor *tensor)
 }
 
 /* Gives every active tensor a recipe, the previous one's where it fits. */
-static void prepare_all(const stepping *s)
+static void prepare_all(const fo_stepping *s)
 {
     fo_plan *plan = s->plan;
     int64_t n_recipes = 0;
@@ -94,91 +87,7 @@ static int64_t survey(fo_plan *plan)
     return active;
 }
 
-/* Random bits of their own for each step, tensor and array of it. */
-static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
-{
-    const uint64_t numbers[] = {extras->step, (uint64_t)tensor, (uint64_t)array};
-    uint64_t x = extras->seed;
-    for (int i = 0; i < 3; i++) {
-        x = (x ^ numbers[i]) + 0x9e3779b97f4a7c15;
-        x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-        x = (x ^ x >> 27) * 0x94d049bb133111eb;
-        x ^= x >> 31;
-    }
-    return x;
-}
-
-enum { ROOMS = FO_MAX_STATES + 3 };
-typedef struct {
-    _Alignas(64) unsigned char tile[ROOMS][FO_TILE * sizeof(double)];
-    unsigned char panel[FO_PANEL];
-} scratch;
-
-/* Store a tile of a tensor's array, `random`: with random bits where bits are cut off.
- */
-static void put(const stepping *s, int64_t i, int array, const fo_tile *tile,
-                const fo_place *place, const void *from, int random)
-{
-    const int cuts = place->dtype == FO_F16 || place->dtype == FO_BF16;
-    const uint64_t stream = random && cuts ? stream_of(s->extras, i, array) : 0;
-    fo_put(tile, place, s->plan->tensors[i].dtype, from,
-           random && cuts ? &stream : NULL);
-}
-
-/* Bring a tile to where the kernel works, update it, and put it back. */
-static void update_tile(const stepping *s, int64_t i, const fo_tile *tile,
-                        const void *g, const fo_coef *rule, scratch *room)
-{
-    const fo_tensor *tensor = &s->plan->tensors[i];
-    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
-    const fo_dtype real = tensor->dtype, state_dtype = tensor->layout->state_dtype;
-    const int64_t n = tile->rows * tile->cols;
-
-    const fo_place param = fo_place_of_param(tensor, tile);
-    const fo_place master = fo_place_of_own(tensor->master, real, tile);
-    const fo_place *main = tensor->master ? &master : &param;
-    void *w = fo_fetch(tile, main, real, room->tile[0]), *state[FO_MAX_STATES] = {NULL};
-    fo_place place[FO_MAX_STATES];
-    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
-        place[k] = fo_place_of_own(tensor->state[k], state_dtype, tile);
-        state[k] = fo_fetch(tile, &place[k], real, room->tile[3 + k]);
-    }
-
-    recipe->update(w, g, state, n, rule, &recipe->prologue);
-
-    const int random = s->extras->stochastic;
-    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
-        put(s, i, 1 + k, tile, &place[k], state[k],
-            1); /* to nearest, they would stall */
-    put(s, i, 0, tile, main, w, random);
-    if (tensor->master)
-        put(s, i, 0, tile, &param, w, random);
-    if (tensor->ema) {
-        const fo_place average = fo_place_of_own(tensor->ema, real, tile);
-        void *ema = fo_fetch(tile, &average, real, room->tile[1]);
-        /* What the parameter has become, rounded as it is. */
-        fo_kernels()->average[real](ema, fo_fetch(tile, main, real, room->tile[0]), n,
-                                    s->extras->ema_decay);
-        fo_put(tile, &average, real, ema, NULL);
-    }
-}
-
-/* The gradient all at once, since it lies across; the rest piece by piece. */
-static void update_panel(const stepping *s, int64_t i, const fo_tile *panel,
-                         const fo_place *grad, scratch *room)
-{
-    const fo_dtype real = s->plan->tensors[i].dtype;
-    const fo_coef *rule = &s->plan->recipes[s->plan->recipe_of[i]].rule;
-    const char *g = fo_fetch(panel, grad, real, room->panel);
-    for (int64_t r = 0; r < panel->rows; r++)
-        for (int64_t c = 0; c < panel->cols; c += FO_TILE) {
-            const fo_tile piece = fo_tile_piece(panel, r, c);
-            update_tile(s, i, &piece, g + (r * panel->cols + c) * fo_size_of(real),
-                        rule, room);
-        }
-}
-
-static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room)
+static void update_chunk(const fo_stepping *s, const fo_chunk *chunk, fo_scratch *room)
 {
     const fo_plan *plan = s->plan;
     const int64_t i = chunk->tensor;
@@ -191,11 +100,11 @@ static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room
             const fo_tile tile = fo_walk_tile(&plan->walks[i], t, &(fo_offsets){0});
             const fo_place place = fo_place_of_grad(tensor, &tile);
             if (plan->walks[i].is_panel)
-                update_panel(s, i, &tile, &place, room);
+                fo_update_panel(s, i, &tile, &place, room);
             else
-                update_tile(s, i, &tile,
-                            fo_fetch(&tile, &place, tensor->dtype, room->tile[2]),
-                            &plan->recipes[plan->recipe_of[i]].rule, room);
+                fo_update_tile(s, i, &tile,
+                               fo_fetch(&tile, &place, tensor->dtype, room->tile[2]),
+                               &plan->recipes[plan->recipe_of[i]].rule, room);
             if (s->extras->zero_grads)
                 fo_clear(&tile, &place);
         }
@@ -215,122 +124,18 @@ static void update_chunk(const stepping *s, const fo_chunk *chunk, scratch *room
         memset(g, 0, (size_t)(chunk->length * size));
 }
 
-/* What row j's elements need: `own` where the row has coefficients of its own. */
-static const fo_coef *rule_of_row(const stepping *s, int64_t i, int64_t j,
-                                  scratch *room, fo_coef *own)
-{
-    const fo_tensor *tensor = &s->plan->tensors[i];
-    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
-    if (!tensor->row_state)
-        return &recipe->rule;
-    *own = fo_rowwise(tensor, recipe, j, room->tile[2], room->tile[1], room->tile[0]);
-    return own;
-}
-
-enum { ROWS_AHEAD = 8 }; /* whose memory is asked for */
-
-/* Rows that need no staging: what is left is a call of the kernel for each. */
-static void update_direct_rows(const stepping *s, int64_t i, fo_range rows,
-                               scratch *room)
-{
-    const fo_tensor *tensor = &s->plan->tensors[i];
-    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
-    const fo_rows *touched = tensor->rows;
-    const int64_t size = fo_size_of(tensor->dtype), length = fo_rows_length(tensor);
-    const int64_t bytes = length * size;
-    const int axis = tensor->layout->row_axis;
-    const int64_t param = tensor->layout->param[axis];
-    const int64_t values = tensor->layout->grad[axis];
-    const int64_t own = tensor->layout->own[axis] * size;
-    int n_states = 0;
-    while (n_states < FO_MAX_STATES && tensor->state[n_states])
-        n_states++;
-    for (int64_t j = rows.begin; j < rows.end; j++) {
-        if (j + ROWS_AHEAD < rows.end) {
-            const int64_t ahead = touched->row[j + ROWS_AHEAD];
-            const int64_t first = touched->order[touched->start[j + ROWS_AHEAD]];
-            fo_prefetch((char *)tensor->param + ahead * param, bytes);
-            for (int k = 0; k < n_states; k++)
-                fo_prefetch((char *)tensor->state[k] + ahead * own, bytes);
-            fo_prefetch((const char *)tensor->grad + first * values, bytes);
-        }
-        const int64_t row = touched->row[j], begin = touched->start[j];
-        const char *g = (const char *)tensor->grad + touched->order[begin] * values;
-        const int64_t repeats = touched->start[j + 1] - begin;
-        fo_coef of_row;
-        const fo_coef *rule = rule_of_row(s, i, j, room, &of_row);
-        const int64_t most = repeats > 1 && length > FO_TILE ? FO_TILE : length;
-        for (int64_t at = 0; at < length; at += most) {
-            const int64_t n = length - at < most ? length - at : most;
-            const void *sum = g + at * size;
-            if (repeats > 1) {
-                memcpy(room->tile[2], sum, (size_t)(n * size));
-                for (int64_t k = begin + 1; k < begin + repeats; k++)
-                    fo_kernels()->add[tensor->dtype](room->tile[2],
-                                                     (const char *)tensor->grad +
-                                                         touched->order[k] * values +
-                                                         at * size,
-                                                     n);
-                sum = room->tile[2];
-            }
-            void *state[FO_MAX_STATES] = {NULL};
-            for (int k = 0; k < n_states; k++)
-                state[k] = (char *)tensor->state[k] + row * own + at * size;
-            recipe->update((char *)tensor->param + row * param + at * size, sum, state,
-                           n, rule, &recipe->prologue);
-        }
-    }
-}
-
-static void update_rows(const stepping *s, int64_t i, fo_range rows, scratch *room)
-{
-    const fo_tensor *tensor = &s->plan->tensors[i];
-    const fo_walk *walk = &s->plan->walks[i];
-    if (fo_rows_are_direct(tensor, walk)) {
-        update_direct_rows(s, i, rows, room);
-        return;
-    }
-    for (int64_t j = rows.begin; j < rows.end; j++) {
-        fo_coef of_row;
-        const fo_coef *rule = rule_of_row(s, i, j, room, &of_row);
-        const fo_offsets first = fo_rows_offsets(tensor, j);
-        for (int64_t t = 0; t < walk->n_tiles; t++) {
-            const fo_tile tile = fo_walk_tile(walk, t, &first);
-            const void *g =
-                fo_rows_fetch(tensor, j, &tile, room->tile[2], room->tile[1]);
-            update_tile(s, i, &tile, g, rule, room);
-        }
-    }
-}
-
-static void clear_rows(const fo_plan *plan, int64_t i, fo_range rows)
-{
-    const fo_tensor *tensor = &plan->tensors[i];
-    const fo_walk *walk = &plan->walks[i];
-    if (!tensor->rows->clears)
-        return;
-    for (int64_t j = rows.begin; j < rows.end; j++)
-        for (int64_t t = 0; t < walk->n_tiles; t++) {
-            const fo_offsets row = {
-                .grad = j * tensor->layout->grad[tensor->layout->row_axis]};
-            const fo_tile tile = fo_walk_tile(walk, t, &row);
-            const fo_place place = fo_place_of_grad(tensor, &tile);
-            fo_clear(&tile, &place);
-        }
-}
-
 static void update_items(void *context, int64_t begin, int64_t end)
 {
-    const stepping *s = context;
-    scratch room;
+    const fo_stepping *s = context;
+    fo_scratch room;
     for (int64_t i = begin; i < end; i++) {
         const fo_work work = fo_plan_work(s->plan, i);
         for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
             update_chunk(s, &s->plan->chunks[c], &room);
         if (work.tensor >= 0)
-            update_rows(s, work.tensor, work.rows, &room);
+            fo_update_rows(s, work.tensor, work.rows, &room);
         if (work.tensor >= 0 && s->extras->zero_grads)
-            clear_rows(s->plan, work.tensor, work.rows);
+            fo_clear_rows(s->plan, work.tensor, work.rows);
     }
 }
 
@@ -362,13 +167,13 @@ static void clear_items(void *context, int64_t begin, int64_t end)
         for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
             clear_chunk(plan, &plan->chunks[c]);
         if (work.tensor >= 0)
-            clear_rows(plan, work.tensor, work.rows);
+            fo_clear_rows(plan, work.tensor, work.rows);
     }
 }
 
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
 {
-    stepping s = {plan, extras, 1.0 / extras->grad_scale};
+    fo_stepping s = {plan, extras, 1.0 / extras->grad_scale};
     const int64_t active = survey(plan), n_items = fo_plan_items(plan);
     if (active < plan->serial_below)
         n_threads = 1;
