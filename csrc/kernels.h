@@ -8,6 +8,15 @@
 #include "fastopt.h"
 #include "formats.h"
 
+/* Ask for memory that will be wanted soon, in the first cache or in the second. */
+#if defined(__GNUC__)
+#define FO_PREFETCH(address) __builtin_prefetch(address)
+#define FO_PREFETCH_SECOND(address) __builtin_prefetch(address, 0, 2)
+#else
+#define FO_PREFETCH(address) (void)(address)
+#define FO_PREFETCH_SECOND(address) (void)(address)
+#endif
+
 /* Room for any rule's coefficients, and for the prologue's, in either precision. */
 typedef union {
     double align;

@@ -4,12 +4,6 @@
 
 #include "kernels.h"
 
-#if defined(__GNUC__)
-#define FO_PREFETCH(address) __builtin_prefetch(address)
-#else
-#define FO_PREFETCH(address) (void)(address)
-#endif
-
 static inline int64_t fo_least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
