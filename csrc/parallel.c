@@ -31,6 +31,8 @@ static void install(void)
 
 static int threads_for(int64_t n_parts, int n_threads)
 {
+    if (n_threads == 0 && n_parts > 1)
+        n_threads = fo_max_threads();
     if (n_threads > n_parts)
         n_threads = (int)n_parts;
     if (n_threads <= 1 || lost_threads)
@@ -59,9 +61,22 @@ void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
     }
 }
 
+static int limit;
+
+void fo_limit_threads(int n_cpus)
+{
+    limit = n_cpus;
+}
+
+static int least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
 int fo_max_threads(void)
 {
-    return omp_get_max_threads();
+    const int n_threads = omp_get_max_threads();
+    return limit ? least(n_threads, least(limit, omp_get_num_procs())) : n_threads;
 }
 
 int fo_openmp_version(void)
@@ -76,6 +91,11 @@ void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
 {
     (void)grain, (void)n_threads;
     body(context, 0, n);
+}
+
+void fo_limit_threads(int n_cpus)
+{
+    (void)n_cpus;
 }
 
 int fo_max_threads(void)

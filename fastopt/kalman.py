@@ -119,8 +119,7 @@ class KalmanSGD:
         Refuse to allocate more than this.
     n_threads : int, optional
         Threads of mode "ud" and of a single row's product with M, where p is large. Default:
-        FASTOPT_NUM_THREADS, else what OpenMP would use. All else has the threads of SciPy's
-        BLAS, which threadpoolctl limits.
+        that of optimizers. All else has the threads of SciPy's BLAS, which threadpoolctl limits.
 
     Attributes
     ----------

@@ -55,8 +55,9 @@ class Optimizer:
     maximize
         Whether the gradient is negated first of all.  Default False.
     n_threads
-        Threads of a large step.  Default: FASTOPT_NUM_THREADS, else what OpenMP would use at each
-        step.  Steps of fewer than FASTOPT_SERIAL_BELOW elements (2**20) are the calling thread's.
+        Threads of a large step.  Default: FASTOPT_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs
+        that affinity and a container's quota leave; threadpoolctl's limits act at each step.
+        Steps of fewer than FASTOPT_SERIAL_BELOW elements (2**20) are the calling thread's.
     grad_scale
         The gradients were multiplied by it (loss scaling); the step divides by it first of all.
         May be set later.  Default 1.

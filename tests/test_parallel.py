@@ -1,4 +1,4 @@
-"""Threads, forks, instruction sets and interrupts: how many there are, and that none is noticed."""
+"""Threads, forks, instruction sets and interrupts: that none is noticed."""
 
 import contextlib
 import copy
@@ -14,61 +14,6 @@ from support import RULES, arrays, bits, make, printed, python
 from fastopt import SGD, Adam, FastoptError, _core
 
 MANY = max(_core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, enough for threads
-PIECES = -(-MANY // _core.CHUNK)
-ALL_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts Linux's threads")
-
-# Steps with the options given on the command line; prints how many threads there were in a step.
-COUNT = """
-import os, sys
-for cpus in sys.argv[3:]:
-    os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
-import numpy, fastopt
-def threads():
-    return len(os.listdir("/proc/self/task"))
-before = threads()
-w = numpy.zeros(int(sys.argv[1]))
-fastopt.SGD(w, **eval(sys.argv[2])).step(numpy.ones(w.size))
-print(threads() - before + 1)
-"""
-
-
-@linux
-@pytest.mark.parametrize(
-    ("n", "options", "environment", "expected"),
-    [
-        (MANY, {"n_threads": 3}, {}, 3),
-        (MANY, {"n_threads": 1}, {}, 1),
-        (MANY, {}, {"FASTOPT_NUM_THREADS": "3"}, 3),
-        (MANY, {}, {"FASTOPT_NUM_THREADS": "1"}, 1),
-        (MANY, {"n_threads": 2}, {"FASTOPT_NUM_THREADS": "3"}, 2),
-        (MANY, {}, {"OMP_NUM_THREADS": "3"}, 3),
-        (MANY, {}, {"OMP_NUM_THREADS": "2", "FASTOPT_NUM_THREADS": "3"}, 3),
-        (MANY, {}, {}, min(ALL_CPUS, PIECES)),
-        (1000, {"n_threads": 3}, {}, 1),  # not worth waking threads for
-    ],
-)
-def test_the_number_of_threads(n, options, environment, expected):
-    assert printed(COUNT, n, options, **environment) == str(expected)
-
-
-@linux
-def test_the_default_keeps_to_the_cpus_of_the_process():
-    cpu = min(os.sched_getaffinity(0))
-    assert printed(COUNT, MANY, {}, cpu) == "1"
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", " 2", "99999", "nan"])
-def test_a_bad_number_of_threads_in_the_environment(text, monkeypatch):
-    monkeypatch.setenv("FASTOPT_NUM_THREADS", text)
-    with pytest.raises((FastoptError, TypeError), match=rf"FASTOPT_NUM_THREADS is .*{text}"):
-        SGD(np.zeros(2))
-    SGD(np.zeros(2), n_threads=1)  # which does not ask
-
-
-def test_an_empty_number_of_threads_in_the_environment(monkeypatch):
-    monkeypatch.setenv("FASTOPT_NUM_THREADS", "")
-    SGD(np.zeros(2)).step(np.ones(2))
 
 
 @pytest.mark.parametrize("rule", RULES)
