@@ -614,6 +614,21 @@ def gather(cnp.ndarray src, cnp.ndarray index, cnp.ndarray out, int n_threads=0)
         raise FastoptError(f"index[{bad}] is {rows[bad]}; 0 to {n_src - 1} are allowed")
 
 
+# Loops here and not in Python, which would hear Ctrl-C in their midst and leave a part undone.
+
+
+def assign_all(list pairs):
+    """array[...] = value, for each pair."""
+    for array, value in pairs:
+        array[...] = value
+
+
+def add_all(list pairs):
+    """array += value, for each pair."""
+    for array, value in pairs:
+        np.add(array, value, out=array, casting="same_kind")
+
+
 def isas():
     """The instruction sets that this CPU has, narrowest first."""
     return [fo_isa_name(i).decode() for i in range(fo_isa_count()) if fo_isa_supported(i)]

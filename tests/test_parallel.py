@@ -1,9 +1,8 @@
-"""Threads, forks, instruction sets and interrupts: that none is noticed."""
+"""Threads, forks and instruction sets: that none is noticed."""
 
 import contextlib
 import copy
 import os
-import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -266,30 +265,3 @@ def test_different_optimizers_step_side_by_side(n_threads):
     with ThreadPoolExecutor(len(rules)) as pool:
         together = list(pool.map(train, rules))
     assert together == [train(rule) for rule in rules]
-
-
-class AlarmError(Exception):
-    pass
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
-def test_an_interrupted_step_counts_if_it_was_taken():
-    """Python hears of Ctrl-C when C is done: parameters, steps and step_count must agree then."""
-
-    def ring(_signal, _frame):
-        raise AlarmError
-
-    w, g = np.zeros(4_000_000, np.float32), np.ones(4_000_000, np.float32)
-    opt = SGD(w, lr=1.0, n_threads=1)
-    before = signal.signal(signal.SIGALRM, ring)
-    try:
-        for _ in range(5):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0005)
-                while True:
-                    opt.step(g)
-            except AlarmError:
-                assert opt.step_count == opt.state[0]["step"] == -w[0] == -w[-1]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
