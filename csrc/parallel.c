@@ -1,8 +1,8 @@
 /* Threads: the only file that knows OpenMP.
  *
  * A child process inherits libgomp's records of a thread team but not the threads, and
- * would wait for them for ever: after a fork that follows a region, work is done by the
- * calling thread. */
+ * would wait for them for ever.  The team may be another library's that uses the same
+ * libgomp: after any fork, work is done by the calling thread. */
 #include "parallel.h"
 
 #include "fastopt.h"
@@ -13,17 +13,15 @@
 #include <pthread.h>
 #endif
 
-static int used_threads, lost_threads;
+static int is_forked;
 
 #if !defined(_WIN32)
-static pthread_once_t watch_fork = PTHREAD_ONCE_INIT;
-
 static void in_child(void)
 {
-    lost_threads = used_threads;
+    is_forked = 1;
 }
 
-static void install(void)
+__attribute__((constructor)) static void watch_forks(void)
 {
     pthread_atfork(NULL, NULL, in_child);
 }
@@ -35,13 +33,7 @@ static int threads_for(int64_t n_parts, int n_threads)
         n_threads = fo_max_threads();
     if (n_threads > n_parts)
         n_threads = (int)n_parts;
-    if (n_threads <= 1 || lost_threads)
-        return 1;
-#if !defined(_WIN32)
-    pthread_once(&watch_fork, install);
-#endif
-    used_threads = 1;
-    return n_threads;
+    return n_threads <= 1 || is_forked ? 1 : n_threads;
 }
 
 void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
