@@ -27,6 +27,7 @@ cnp.import_array()
 CHUNK = FO_CHUNK
 # Elements; chosen with bench/gaps.py.
 SERIAL_BELOW = from_environment("FASTOPT_SERIAL_BELOW", Whole(0, 2**62), default=2**20)
+LOCKED_BELOW = 4096  # elements; chosen with bench/threads.py
 RULES = {
     fo_rules[i].name.decode(): (
         i, fo_rules[i].n_states, tuple(fo_rules[i].hp_names.decode().split(", "))
@@ -92,6 +93,7 @@ cdef class Plan:
     cdef int64_t n, n_spans
     cdef int n_threads
     cdef bint busy
+    cdef bint is_short  # a step takes less time than handing the lock to another thread
     cdef public int64_t step_count  # here, so that an interrupt can not come between step and count
     cdef public int64_t skipped_steps
     cdef str kind
@@ -160,6 +162,7 @@ cdef class Plan:
                 self.slots[i].holder = <PyObject *>self.holders[i]
                 self.slots[i].key = <PyObject *>self.keys[i]
                 self.slots[i].place = keys[i] if isinstance(holders[i], list) else -1
+        self.is_short = sum(param.size for param in params) < LOCKED_BELOW
         self.plan = fo_plan_new(described, self.n, n_groups, SERIAL_BELOW)
         free(described)
         if not self.plan:
@@ -299,8 +302,11 @@ cdef class Plan:
                 for i, rate in rates:
                     fo_plan_groups(self.plan)[<int>i].hp[0] = rate
             self.extras.step = self.step_count
-            with nogil:
+            if self.is_short:
                 refused = fo_step(self.plan, &self.extras, self.n_threads)
+            else:
+                with nogil:
+                    refused = fo_step(self.plan, &self.extras, self.n_threads)
             if not refused:
                 self.step_count += 1
             elif self.extras.clears_skipped:
