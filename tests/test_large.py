@@ -150,10 +150,11 @@ def random_bits(seed, step, tensor, array, index):
         stream = (stream ^ stream >> 27) * 0x94D049BB133111EB & 2**64 - 1
         stream ^= stream >> 31
     stream ^= (index >> 32) * 0x9E3779B97F4A7C15 & 2**64 - 1
-    x = (index ^ stream) & 2**32 - 1
+    x = (index % 2**32 // 2 ^ stream) & 2**32 - 1
     x = (x ^ x >> 16) * 0x7FEB352D & 2**32 - 1
     x = (x ^ x >> 15) + (stream >> 32) & 2**32 - 1
-    return (x * 0x846CA68B & 2**32 - 1) >> 16
+    x = x * 0x846CA68B & 2**32 - 1
+    return (x ^ x >> 16) >> 16 * (index % 2) & 2**16 - 1
 
 
 def test_random_bits_of_rows():
