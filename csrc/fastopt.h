@@ -145,9 +145,12 @@ int fo_isa_supported(int isa);
 int fo_isa_current(void);
 void fo_isa_use(int isa);
 
-/* OpenMP's default number of threads now, and its version date; 1 and 0 without OpenMP.
- */
+/* The number of threads of a step whose n_threads is 0: OpenMP's now.  After
+ * fo_limit_threads at most n_cpus, and at most the CPUs that are open to the caller. */
 int fo_max_threads(void);
+void fo_limit_threads(int n_cpus);
+
+/* The date of OpenMP's version; 0 without OpenMP, where there is one thread. */
 int fo_openmp_version(void);
 
 /* The compiler and its flags. */

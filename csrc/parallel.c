@@ -1,8 +1,8 @@
 /* Threads: the only file that knows OpenMP.
  *
  * A child process inherits libgomp's records of a thread team but not the threads, and
- * would wait for them for ever: after a fork that follows a region, work is done by the
- * calling thread. */
+ * would wait for them for ever.  The team may be another library's that uses the same
+ * libgomp: after any fork, work is done by the calling thread. */
 #include "parallel.h"
 
 #include "fastopt.h"
@@ -13,17 +13,15 @@
 #include <pthread.h>
 #endif
 
-static int used_threads, lost_threads;
+static int is_forked;
 
 #if !defined(_WIN32)
-static pthread_once_t watch_fork = PTHREAD_ONCE_INIT;
-
 static void in_child(void)
 {
-    lost_threads = used_threads;
+    is_forked = 1;
 }
 
-static void install(void)
+__attribute__((constructor)) static void watch_forks(void)
 {
     pthread_atfork(NULL, NULL, in_child);
 }
@@ -31,15 +29,11 @@ static void install(void)
 
 static int threads_for(int64_t n_parts, int n_threads)
 {
+    if (n_threads == 0 && n_parts > 1)
+        n_threads = fo_max_threads();
     if (n_threads > n_parts)
         n_threads = (int)n_parts;
-    if (n_threads <= 1 || lost_threads)
-        return 1;
-#if !defined(_WIN32)
-    pthread_once(&watch_fork, install);
-#endif
-    used_threads = 1;
-    return n_threads;
+    return n_threads <= 1 || is_forked ? 1 : n_threads;
 }
 
 void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
@@ -59,9 +53,22 @@ void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
     }
 }
 
+static int limit;
+
+void fo_limit_threads(int n_cpus)
+{
+    limit = n_cpus;
+}
+
+static int least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
 int fo_max_threads(void)
 {
-    return omp_get_max_threads();
+    const int n_threads = omp_get_max_threads();
+    return limit ? least(n_threads, least(limit, omp_get_num_procs())) : n_threads;
 }
 
 int fo_openmp_version(void)
@@ -76,6 +83,11 @@ void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
 {
     (void)grain, (void)n_threads;
     body(context, 0, n);
+}
+
+void fo_limit_threads(int n_cpus)
+{
+    (void)n_cpus;
 }
 
 int fo_max_threads(void)

@@ -108,5 +108,5 @@ def from_environment(name: str, allowed: Whole, default: int) -> int:
 
 
 def default_threads() -> int:
-    """Return FASTOPT_NUM_THREADS, or 0: as many threads as OpenMP would use at each step."""
+    """Return FASTOPT_NUM_THREADS, or 0: as many threads as are open to each step."""
     return from_environment("FASTOPT_NUM_THREADS", THREADS, 0)

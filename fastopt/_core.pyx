@@ -6,6 +6,7 @@ from fastopt._arrays import (
     Spans, as_gradient, may_overlap_itself, require_followable, require_parameter, work_order
 )
 from fastopt._checks import Whole, from_environment
+from fastopt._cpus import cpu_quota
 from fastopt._errors import FastoptError
 from fastopt.sparse import RowSparse, as_rows
 
@@ -13,6 +14,7 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.ref cimport PyObject
+from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
@@ -25,6 +27,7 @@ cnp.import_array()
 CHUNK = FO_CHUNK
 # Elements; chosen with bench/gaps.py.
 SERIAL_BELOW = from_environment("FASTOPT_SERIAL_BELOW", Whole(0, 2**62), default=2**20)
+LOCKED_BELOW = 4096  # elements; chosen with bench/threads.py
 RULES = {
     fo_rules[i].name.decode(): (
         i, fo_rules[i].n_states, tuple(fo_rules[i].hp_names.decode().split(", "))
@@ -90,6 +93,7 @@ cdef class Plan:
     cdef int64_t n, n_spans
     cdef int n_threads
     cdef bint busy
+    cdef bint is_short  # a step takes less time than handing the lock to another thread
     cdef public int64_t step_count  # here, so that an interrupt can not come between step and count
     cdef public int64_t skipped_steps
     cdef str kind
@@ -158,6 +162,7 @@ cdef class Plan:
                 self.slots[i].holder = <PyObject *>self.holders[i]
                 self.slots[i].key = <PyObject *>self.keys[i]
                 self.slots[i].place = keys[i] if isinstance(holders[i], list) else -1
+        self.is_short = sum(param.size for param in params) < LOCKED_BELOW
         self.plan = fo_plan_new(described, self.n, n_groups, SERIAL_BELOW)
         free(described)
         if not self.plan:
@@ -277,7 +282,7 @@ cdef class Plan:
         options: the arguments of set_group for each group, or None where they are as they were;
         rates: (group, learning rate) for each group that follows a schedule, or None.
         """
-        cdef int n_threads, refused
+        cdef int refused
         self.require_idle()
         self.busy = True
         try:
@@ -296,10 +301,12 @@ cdef class Plan:
             if rates is not None:
                 for i, rate in rates:
                     fo_plan_groups(self.plan)[<int>i].hp[0] = rate
-            n_threads = self.n_threads if self.n_threads else fo_max_threads()
             self.extras.step = self.step_count
-            with nogil:
-                refused = fo_step(self.plan, &self.extras, n_threads)
+            if self.is_short:
+                refused = fo_step(self.plan, &self.extras, self.n_threads)
+            else:
+                with nogil:
+                    refused = fo_step(self.plan, &self.extras, self.n_threads)
             if not refused:
                 self.step_count += 1
             elif self.extras.clears_skipped:
@@ -589,7 +596,6 @@ def gather(cnp.ndarray src, cnp.ndarray index, cnp.ndarray out, int n_threads=0)
     cdef int64_t n_rows = cnp.PyArray_SIZE(index), bad, n_src
     cdef Py_ssize_t stride
     cdef size_t row_bytes
-    cdef int threads = n_threads if n_threads else fo_max_threads()
     if (
         src.ndim == 0
         or src.dtype.hasobject
@@ -609,9 +615,24 @@ def gather(cnp.ndarray src, cnp.ndarray index, cnp.ndarray out, int n_threads=0)
     cdef int64_t *rows = <int64_t *>cnp.PyArray_DATA(index)
     cdef void *out_data = cnp.PyArray_DATA(out)
     with nogil:
-        bad = fo_gather(src_data, n_src, stride, row_bytes, rows, n_rows, out_data, threads)
+        bad = fo_gather(src_data, n_src, stride, row_bytes, rows, n_rows, out_data, n_threads)
     if bad >= 0:
         raise FastoptError(f"index[{bad}] is {rows[bad]}; 0 to {n_src - 1} are allowed")
+
+
+# Loops here and not in Python, which would hear Ctrl-C in their midst and leave a part undone.
+
+
+def assign_all(list pairs):
+    """array[...] = value, for each pair."""
+    for array, value in pairs:
+        array[...] = value
+
+
+def add_all(list pairs):
+    """array += value, for each pair."""
+    for array, value in pairs:
+        np.add(array, value, out=array, casting="same_kind")
 
 
 def isas():
@@ -635,7 +656,7 @@ cdef void triangle_times(int is_single, const void *m, int64_t p, const void *x,
 
 
 def max_threads():
-    """The number of threads that OpenMP would use now; 1 in a build without it."""
+    """The number of threads by default now; 1 in a build without OpenMP."""
     return fo_max_threads()
 
 
@@ -658,3 +679,5 @@ cdef use_isa(str wanted):
 
 
 use_isa(os.environ.get("FASTOPT_ISA") or isas()[-1])
+if not os.environ.get("OMP_NUM_THREADS"):  # else the user has said
+    fo_limit_threads(cpu_quota() or INT_MAX)

@@ -111,6 +111,7 @@ cdef extern from "fastopt.h" nogil:
     void fo_isa_use(int isa)
 
     int fo_max_threads()
+    void fo_limit_threads(int n_cpus)
     int fo_openmp_version()
 
     const char *fo_compiler()

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastopt._arrays import Array, computed_in, own_array, require_parameter
 from fastopt._checks import Whole, at_least_0
+from fastopt._core import assign_all
 from fastopt._errors import FastoptError
 from fastopt._groups import COMMON, ParamGroup
 from fastopt._pytorch import as_ours, is_pytorchs
@@ -52,12 +53,13 @@ def load(optimizer: Optimizer, state_dict: object, params: object = None) -> Non
         writes += _parameters(groups, params)
 
     _load_schedules(groups, saved_groups)
-    for array, value in writes:
-        array[...] = value
-    for group, loaded, saved in zip(groups, options, saved_groups, strict=True):
-        group.options = loaded
-        group.initial_lr = saved["initial_lr"]
-    optimizer.loaded(step_count, skipped_steps, sums)
+    try:
+        assign_all(writes)
+    finally:  # Ctrl-C is heard when all is written
+        for group, loaded, saved in zip(groups, options, saved_groups, strict=True):
+            group.options = loaded
+            group.initial_lr = saved["initial_lr"]
+        optimizer.loaded(step_count, skipped_steps, sums)
 
 
 def _sums(optimizer: Optimizer, saved: object) -> dict[int | str, Array]:

@@ -136,12 +136,15 @@ class Batches:
         epoch = self.epoch
         order = self._order()
         threads = default_threads()
+        n_batches = len(self)
         while self.epoch == epoch:
             batch = self._whole() if self.batch_size is None else self._gathered(order, threads)
-            # Before the loop's body, so that a state saved there leaves this batch out.
-            self.position += 1
-            if self.position == len(self):
+            # Before the loop's body, so that a state saved there leaves this batch out; and without
+            # a call, after which Ctrl-C is heard.
+            if self.position == n_batches - 1:
                 self.epoch, self.position = epoch + 1, 0
+            else:
+                self.position += 1
             yield batch
 
     def _order(self) -> npt.NDArray[np.int64] | None:

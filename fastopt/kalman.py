@@ -119,8 +119,7 @@ class KalmanSGD:
         Refuse to allocate more than this.
     n_threads : int, optional
         Threads of mode "ud" and of a single row's product with M, where p is large. Default:
-        FASTOPT_NUM_THREADS, else what OpenMP would use. All else has the threads of SciPy's
-        BLAS, which threadpoolctl limits.
+        that of optimizers. All else has the threads of SciPy's BLAS, which threadpoolctl limits.
 
     Attributes
     ----------
@@ -364,11 +363,11 @@ class KalmanSGD:
         glm = Glm((kind.name, link), shape, self.glm_update == "explicit", *self.gamma)
         before = self.n_obs
         marks = self.n_passes, self._unknown, self._is_linear, self._separable
-        self.n_passes += new_pass or self.n_passes == 0
-        self._unknown |= not kind.known_dispersion
-        self._is_linear &= kind.name == "gaussian"
-        self._separable = (self._separable or new_pass) and kind.name == "bernoulli"
         try:
+            self.n_passes += new_pass or self.n_passes == 0
+            self._unknown |= not kind.known_dispersion
+            self._is_linear &= kind.name == "gaussian"
+            self._separable = (self._separable or new_pass) and kind.name == "bernoulli"
             for first, part in given.parts(
                 rows, self._rows if self._stop else None, self._form.reads
             ):

@@ -55,8 +55,9 @@ class Optimizer:
     maximize
         Whether the gradient is negated first of all.  Default False.
     n_threads
-        Threads of a large step.  Default: FASTOPT_NUM_THREADS, else what OpenMP would use at each
-        step.  Steps of fewer than FASTOPT_SERIAL_BELOW elements (2**20) are the calling thread's.
+        Threads of a large step.  Default: FASTOPT_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs
+        that affinity and a container's quota leave; threadpoolctl's limits act at each step.
+        Steps of fewer than FASTOPT_SERIAL_BELOW elements (2**20) are the calling thread's.
     grad_scale
         The gradients were multiplied by it (loss scaling); the step divides by it first of all.
         May be set later.  Default 1.
@@ -457,15 +458,13 @@ class Optimizer:
             write.  Nothing has been changed then.
         """
         if self._sums:
-            grads = self._accumulated(grads)
-        if self.options_changed:
+            self._step_of_sums(grads)
+        elif self.options_changed:
             self._step_with_new_options(grads)
         else:
             if self._must_look_ahead:
                 self._require_lookahead()
             self._plan.step(grads, None, self._rates() if self._scheduled else None)
-        if self._sums:
-            self._sums = {}
 
     def accumulate(self, grads: Grads) -> None:
         """Add gradients to those that the next ``step()`` without an argument takes the sum of.
@@ -497,10 +496,28 @@ class Optimizer:
         for (key, w), array in zip(keys, arrays, strict=True):
             if array is not None and key not in sums:
                 sums[key] = own_array(w, computed_in(w), 0.0)
-        for (key, _), array in zip(keys, arrays, strict=True):
-            if array is not None:
-                np.add(sums[key], array, out=sums[key], casting="same_kind")
-        self._sums = sums
+        pairs = [
+            (sums[key], array)
+            for (key, _), array in zip(keys, arrays, strict=True)
+            if array is not None
+        ]
+        try:
+            _core.add_all(pairs)
+        finally:  # Ctrl-C is heard when all have been added
+            self._sums = sums
+
+    def _step_of_sums(self, grads: Grads) -> None:
+        grads, sums, counts = self._accumulated(grads), self._sums, self._counts
+        self._sums = {}
+        try:
+            self.step(grads)
+        finally:  # Ctrl-C is heard when the step has been taken
+            if self._counts == counts:
+                self._sums = sums
+
+    @property
+    def _counts(self) -> tuple[int, int]:
+        return self.step_count, self.skipped_steps
 
     def _accumulated(self, grads: Grads) -> Grads:
         """Return the sums in the structure of the parameters."""
@@ -605,8 +622,7 @@ class Optimizer:
             self._gradients_at = self.step_count
         finally:
             self._extrapolating = False
-            for w, values in before:
-                w[...] = values
+            _core.assign_all(before)
 
     def _require_lookahead(self) -> None:
         if self._extrapolating or self._gradients_at != self.step_count:
@@ -753,7 +769,7 @@ class Optimizer:
             "extras": self._extras,
             "sums": self._sums,
             "kind": self._kind,
-            "counts": (self.step_count, self.skipped_steps),
+            "counts": self._counts,
             "gradients_at": self._gradients_at,
             "groups": [group.pickled() for group in self.param_groups],
             "places": self._places,

@@ -46,10 +46,14 @@ class Case(NamedTuple):
     def follow(self, w: Array, grads: Any, lrs: Sequence[float]) -> reference.Path:
         """Return the reference's path from w."""
         exact = [g.astype(np.float64) for g in grads]
-        options = {**self.rule.defaults, **self.options}
         return self.rule.reference(
-            w.astype(np.float64), exact, lrs, base_lr=self.rule.lr, **options
+            w.astype(np.float64), exact, lrs, base_lr=self.rule.lr, **self.with_defaults
         )
+
+    @property
+    def with_defaults(self) -> dict[str, Any]:
+        """The options for the reference."""
+        return {**self.rule.defaults, **self.options}
 
     def step(self, opt: fastopt.optimizer.Optimizer, grads: Any = None) -> None:
         """Step with gradients that do not depend on where they are taken."""

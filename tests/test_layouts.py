@@ -171,6 +171,21 @@ def test_every_value_is_loaded_and_stored(dtype):
 
 
 @pytest.mark.parametrize("dtype", [F16, BF16])
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_every_value_steps_as_in_float32(rule, dtype):
+    """Subnormal, huge, infinite, NaN: rounded once, after the step."""
+    every = np.arange(2**16, dtype=np.uint16).view(dtype)[:, None]
+    with np.errstate(all="ignore"):
+        for shift in (0, 1, 2**13, 2**15):
+            g = np.roll(every, shift)
+            low, wide = every.copy(), every.astype(F32)
+            make(rule, low, lr=0.1).step(g)
+            make(rule, wide, lr=0.1).step(g.astype(F32))
+            assert np.array_equal(low.astype(F32), wide.astype(dtype).astype(F32), equal_nan=True)
+            assert np.array_equal(np.signbit(low[low == 0]), np.signbit(wide[low == 0]))
+
+
+@pytest.mark.parametrize("dtype", [F16, BF16])
 @pytest.mark.parametrize("isa", _core.isas())
 def test_stochastic_rounding_is_fair_and_exact_where_it_can_be(dtype, isa):
     n = 200_000

@@ -1,9 +1,8 @@
-"""Threads, forks, instruction sets and interrupts: how many there are, and that none is noticed."""
+"""Threads, forks and instruction sets: that none is noticed."""
 
 import contextlib
 import copy
 import os
-import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,61 +13,6 @@ from support import RULES, arrays, bits, make, printed, python
 from fastopt import SGD, Adam, FastoptError, _core
 
 MANY = max(_core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, enough for threads
-PIECES = -(-MANY // _core.CHUNK)
-ALL_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts Linux's threads")
-
-# Steps with the options given on the command line; prints how many threads there were in a step.
-COUNT = """
-import os, sys
-for cpus in sys.argv[3:]:
-    os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
-import numpy, fastopt
-def threads():
-    return len(os.listdir("/proc/self/task"))
-before = threads()
-w = numpy.zeros(int(sys.argv[1]))
-fastopt.SGD(w, **eval(sys.argv[2])).step(numpy.ones(w.size))
-print(threads() - before + 1)
-"""
-
-
-@linux
-@pytest.mark.parametrize(
-    ("n", "options", "environment", "expected"),
-    [
-        (MANY, {"n_threads": 3}, {}, 3),
-        (MANY, {"n_threads": 1}, {}, 1),
-        (MANY, {}, {"FASTOPT_NUM_THREADS": "3"}, 3),
-        (MANY, {}, {"FASTOPT_NUM_THREADS": "1"}, 1),
-        (MANY, {"n_threads": 2}, {"FASTOPT_NUM_THREADS": "3"}, 2),
-        (MANY, {}, {"OMP_NUM_THREADS": "3"}, 3),
-        (MANY, {}, {"OMP_NUM_THREADS": "2", "FASTOPT_NUM_THREADS": "3"}, 3),
-        (MANY, {}, {}, min(ALL_CPUS, PIECES)),
-        (1000, {"n_threads": 3}, {}, 1),  # not worth waking threads for
-    ],
-)
-def test_the_number_of_threads(n, options, environment, expected):
-    assert printed(COUNT, n, options, **environment) == str(expected)
-
-
-@linux
-def test_the_default_keeps_to_the_cpus_of_the_process():
-    cpu = min(os.sched_getaffinity(0))
-    assert printed(COUNT, MANY, {}, cpu) == "1"
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", " 2", "99999", "nan"])
-def test_a_bad_number_of_threads_in_the_environment(text, monkeypatch):
-    monkeypatch.setenv("FASTOPT_NUM_THREADS", text)
-    with pytest.raises((FastoptError, TypeError), match=rf"FASTOPT_NUM_THREADS is .*{text}"):
-        SGD(np.zeros(2))
-    SGD(np.zeros(2), n_threads=1)  # which does not ask
-
-
-def test_an_empty_number_of_threads_in_the_environment(monkeypatch):
-    monkeypatch.setenv("FASTOPT_NUM_THREADS", "")
-    SGD(np.zeros(2)).step(np.ones(2))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -321,30 +265,3 @@ def test_different_optimizers_step_side_by_side(n_threads):
     with ThreadPoolExecutor(len(rules)) as pool:
         together = list(pool.map(train, rules))
     assert together == [train(rule) for rule in rules]
-
-
-class AlarmError(Exception):
-    pass
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
-def test_an_interrupted_step_counts_if_it_was_taken():
-    """Python hears of Ctrl-C when C is done: parameters, steps and step_count must agree then."""
-
-    def ring(_signal, _frame):
-        raise AlarmError
-
-    w, g = np.zeros(4_000_000, np.float32), np.ones(4_000_000, np.float32)
-    opt = SGD(w, lr=1.0, n_threads=1)
-    before = signal.signal(signal.SIGALRM, ring)
-    try:
-        for _ in range(5):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0005)
-                while True:
-                    opt.step(g)
-            except AlarmError:
-                assert opt.step_count == opt.state[0]["step"] == -w[0] == -w[-1]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)

@@ -223,3 +223,61 @@ def test_subnormal_gradients_count(case: Case, dtype: Dtype) -> None:
     for name in opt.state[0].keys() & {"exp_avg", "grad_avg", "momentum_buffer"}:
         np.testing.assert_allclose(opt.state[0][name], path.states[-1][name], rtol=1e-3)
         assert (opt.state[0][name] != 0).all()
+
+
+@pytest.mark.parametrize(
+    "case",
+    # Those cancel all but rounding at their first step; see variance_slack.
+    [case for case in CASES if not {"centered", "bias_correction"} <= case.options.keys()],
+    ids=str,
+)
+@both_dtypes
+def test_the_largest_and_the_smallest(case: Case, dtype: Dtype) -> None:
+    """Sizes whose squares overflow, or underflow, or are subnormal themselves, and both zeros.
+
+    Infinities, NaN and the signs of zeros are those of the formula in the same dtype.  Besides
+    what rounding allows anyway, numbers below the smallest normal one are known to `unit`, which
+    dividing by a small root magnifies.
+    """
+    info = np.finfo(dtype)
+    low, high = np.sqrt([info.smallest_normal, info.max])
+    sizes = [0.0, info.smallest_subnormal, info.smallest_normal / 16, info.smallest_normal,
+             low / 8, 8 * low, 1e-3, 1.0, high / 8, 8 * high, info.max / 32]  # fmt: skip
+    values = np.array([[x, -x] for x in sizes], dtype).ravel()
+    w, g = (np.repeat(values, len(values)), np.tile(values, len(values)))
+    if case.options.get("rowwise"):
+        w, g = w[:, None], g[:, None]
+    grads = [g, -g, g / 2, np.zeros_like(g)]
+    if case.options.get("weight_decay") and "decoupled_weight_decay" not in case.options:
+        grads = grads[:1]  # later ones magnify what rounding does to w
+    lrs = [case.rule.lr] * len(grads)
+    with np.errstate(all="ignore"):
+        path = case.rule.reference(w, grads, lrs, base_lr=lrs[0], **case.with_defaults)
+        exact = [np.asarray(at, np.float64) for at in path.w]
+        moved = np.abs(exact[0]) + np.abs(np.diff(exact, axis=0)).sum(axis=0)
+
+    opt = case.make(w)
+    for g in grads:
+        case.step(opt, g)
+
+    group = opt.param_groups[0]
+    least = group.get("eps", 1.0) + np.sqrt(group.get("eps_root", 0.0))
+    unit = 16 * float(info.smallest_subnormal)
+
+    def assert_follows(name: str, got: Array, expected: Array, bound: Array) -> None:
+        with np.errstate(over="ignore"):
+            expected = np.broadcast_to(expected, got.shape).astype(dtype)
+        finite = np.isfinite(expected)
+        np.testing.assert_array_equal(np.where(finite, 0, got), np.where(finite, 0, expected))
+        assert_within(name, got[finite].astype(float), expected[finite], bound[finite])
+        if name != "w":  # where steps that underflow decide
+            zero = (got == 0) & (expected == 0)
+            np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(expected[zero]), name)
+
+    assert_follows("w", w, path.w[-1], 16 * info.eps * moved + unit / min(least, 1.0))
+    for name in opt.state[0].keys() - {"step", "mu_product"}:
+        got = opt.state[0][name].reshape(w.shape)
+        with np.errstate(all="ignore"):
+            sizes = [np.abs(np.broadcast_to(state[name], w.shape)) for state in path.states]
+        bound = 16 * info.eps * np.max(sizes, axis=0).astype(float) + unit / min(least, 1.0)
+        assert_follows(name, got, path.states[-1][name], bound)

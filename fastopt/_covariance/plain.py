@@ -13,7 +13,7 @@ from fastopt._covariance import FAILURES, Counted, Floats, Glm, triangle
 from fastopt._errors import FastoptError
 from fastopt._kalman import Filter
 
-RUN_FLOPS = 2e9  # between two looks at whether Ctrl-C was pressed
+RUN_FLOPS = 5e8  # between two looks at whether Ctrl-C was pressed
 BLAS_BELOW = 2000  # coefficients; from there on a row meets M in a product of our own
 
 

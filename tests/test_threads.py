@@ -1,0 +1,184 @@
+"""How many threads a step has: who says so, and what limits those who say nothing."""
+
+import os
+
+import numpy as np
+import pytest
+from support import printed
+
+from fastopt import SGD, FastoptError, _core
+from fastopt._cpus import cpu_quota
+
+MANY = max(_core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, enough for threads
+PIECES = -(-MANY // _core.CHUNK)
+ALL_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts Linux's threads")
+
+# What is done first of all, how many elements, options, what is done after the import; prints how
+# many threads there were in a step.
+COUNT = """
+import os, sys
+first, n, options, then = sys.argv[1:]
+exec(first)
+import numpy, fastopt
+def threads():
+    return len(os.listdir("/proc/self/task"))
+w = numpy.zeros(int(n))
+opt = fastopt.SGD(w, **eval(options))
+exec(then)
+before = threads()
+opt.step(numpy.ones(w.size))
+print(threads() - before + 1)
+"""
+
+
+def counted(first="", n=MANY, options=None, then="", **environment):
+    return int(printed(COUNT, first, n, options or {}, then, **environment))
+
+
+@linux
+@pytest.mark.parametrize(
+    ("n", "options", "environment", "expected"),
+    [
+        (MANY, {"n_threads": 3}, {}, 3),
+        (MANY, {"n_threads": 1}, {}, 1),
+        (MANY, {}, {"FASTOPT_NUM_THREADS": "3"}, 3),
+        (MANY, {}, {"FASTOPT_NUM_THREADS": "1"}, 1),
+        (MANY, {"n_threads": 2}, {"FASTOPT_NUM_THREADS": "3"}, 2),
+        (MANY, {}, {"OMP_NUM_THREADS": "3"}, 3),
+        (MANY, {}, {"OMP_NUM_THREADS": "2", "FASTOPT_NUM_THREADS": "3"}, 3),
+        (MANY, {}, {}, min(ALL_CPUS, cpu_quota() or ALL_CPUS, PIECES)),
+        (1000, {"n_threads": 3}, {}, 1),  # not worth waking threads for
+    ],
+)
+def test_the_number_of_threads(n, options, environment, expected):
+    assert counted(n=n, options=options, **environment) == expected
+
+
+# CPUs that are open, and their quota
+
+ONE_CPU = "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+
+
+@linux
+def test_the_default_keeps_to_the_cpus_of_the_process():
+    assert counted(first=ONE_CPU) == 1
+
+
+@linux
+@pytest.mark.skipif("clang" in _core.build()[0], reason="LLVM's OpenMP looks at CPUs once")
+def test_the_default_keeps_to_the_cpus_at_each_step():
+    assert counted(then=ONE_CPU) == 1
+    assert counted(then=ONE_CPU, options={"n_threads": 2}) == 2
+
+
+V1, V2 = "3:cpuset:/\n2:cpu,cpuacct:/a/b\n0::/\n", "0::/a/b\n"
+
+
+def quotas(root, groups, files):
+    """Lay out what Linux says of control groups, below a folder."""
+    for name, text in {"proc/self/cgroup": groups, **files}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def v1(folder, quota, period=100_000):
+    at = f"sys/fs/cgroup/cpu,cpuacct{folder}/cpu.cfs"
+    return {f"{at}_quota_us": f"{quota}\n", f"{at}_period_us": f"{period}\n"}
+
+
+def v2(folder, quota, period=100_000):
+    return {f"sys/fs/cgroup{folder}/cpu.max": f"{quota} {period}\n"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        (V2, {}, None),
+        (V2, v2("/a/b", "max"), None),
+        (V2, v2("/a/b", 200_000), 2),
+        (V2, v2("/a/b", 150_000), 2),
+        (V2, v2("/a/b", 200_001), 3),
+        (V2, v2("/a/b", 1_000), 1),
+        (V2, v2("/a/b", 100_000, 50_000), 2),
+        (V2, v2("/a", 300_000) | v2("/a/b", "max"), 3),  # a group around it
+        (V2, v2("/a", 300_000) | v2("/a/b", 400_000), 3),
+        (V2, v2("", 500_000), 5),  # a container's own group, at the root
+        (V2, v2("/other", 100_000), None),
+        (V2, {"sys/fs/cgroup/a/cpu.max": "whatever\n"}, None),
+        (V1, v1("/a/b", -1), None),
+        (V1, v1("/a/b", 250_000), 3),
+        (V1, v1("", 200_000), 2),
+        (V1, v1("/a", 200_000) | v1("/a/b", -1) | v2("", 700_000), 2),
+        ("nonsense\n", v2("", 100_000), None),
+    ],
+)
+def test_the_quota(groups, files, expected, tmp_path):
+    quotas(tmp_path, groups, files)
+    assert cpu_quota(str(tmp_path)) == expected
+
+
+def test_the_quota_of_a_system_without_control_groups(tmp_path):
+    assert cpu_quota(str(tmp_path)) is None
+
+
+@linux
+def test_the_default_keeps_to_the_quota(tmp_path):
+    quotas(tmp_path, V2, v2("/a/b", 100_000))
+    first = f"""
+import builtins
+from_disk = builtins.open
+def open_below(path, *args, **kwargs):
+    if str(path).replace("//", "/").startswith(("/proc/self/cgroup", "/sys/fs/cgroup")):
+        path = {str(tmp_path)!r} + path
+    return from_disk(path, *args, **kwargs)
+builtins.open = open_below
+"""
+    assert counted(first=first) == 1
+    assert counted(first=first, options={"n_threads": 2}) == 2
+    assert counted(first=first, OMP_NUM_THREADS="3") == 3
+
+
+# threadpoolctl
+
+LIMITED = """
+import fastopt, threadpoolctl
+def most():
+    return fastopt._core.max_threads()
+def of_openmp():
+    pools = threadpoolctl.threadpool_info()
+    return sorted(pool["num_threads"] for pool in pools if pool["user_api"] == "openmp")
+print(most(), of_openmp())
+with threadpoolctl.threadpool_limits(1):
+    print(most(), of_openmp())
+print(most(), of_openmp())
+"""
+
+
+@pytest.mark.skipif(not _core.openmp_version(), reason="a build without threads")
+def test_threadpoolctl_sees_and_limits_our_threads():
+    assert printed(LIMITED, OMP_NUM_THREADS="3").splitlines() == ["3 [3]", "1 [1]", "3 [3]"]
+
+
+@linux
+def test_a_limit_acts_on_steps_of_an_optimizer_that_is_there():
+    limit = "import threadpoolctl; limits = threadpoolctl.threadpool_limits(1)"
+    assert counted(then=limit, OMP_NUM_THREADS="3") == 1
+    assert counted(then=limit + "; limits.restore_original_limits()", OMP_NUM_THREADS="3") == 3
+
+
+# What the environment may say
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", " 2", "99999", "nan"])
+def test_a_bad_number_of_threads_in_the_environment(text, monkeypatch):
+    monkeypatch.setenv("FASTOPT_NUM_THREADS", text)
+    with pytest.raises((FastoptError, TypeError), match=rf"FASTOPT_NUM_THREADS is .*{text}"):
+        SGD(np.zeros(2))
+    SGD(np.zeros(2), n_threads=1)  # which does not ask
+
+
+def test_an_empty_number_of_threads_in_the_environment(monkeypatch):
+    monkeypatch.setenv("FASTOPT_NUM_THREADS", "")
+    SGD(np.zeros(2)).step(np.ones(2))
