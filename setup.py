@@ -3,7 +3,8 @@
 fastopt._core has all of it but the Kalman filter, whose fastopt._kalman needs SciPy's BLAS.
 
 FASTOPT_OPENMP=0 builds without threads, as does a compiler that has no OpenMP.  Under MSVC the
-baseline is the only instruction set.
+baseline is the only instruction set.  FASTOPT_INSTRUMENT="-fsanitize=address,undefined", or other
+flags for compiler and linker, builds for .ci/sanitize, .ci/races and .ci/coverage.
 """
 
 import os
@@ -25,6 +26,10 @@ CFLAGS = [
 ]
 MSVC_CFLAGS = ["/std:c11", "/O2", "/fp:precise"]
 
+INSTRUMENT = os.environ.get("FASTOPT_INSTRUMENT", "").split()
+if INSTRUMENT:  # the last -O is the one that holds
+    CFLAGS += ["-O1", "-g", "-fno-omit-frame-pointer", *INSTRUMENT]
+
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # which has no limited API
 LIMITED_API = [] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]  # CPython 3.11
 
@@ -39,7 +44,7 @@ class BuildExt(build_ext):
         for extension in self.extensions:
             extension.define_macros.append(("FO_CFLAGS", '"' + " ".join(cflags) + '"'))
             extension.extra_compile_args += [*cflags, *to_compile]
-            extension.extra_link_args += to_link
+            extension.extra_link_args += [*to_link, *INSTRUMENT]
             if not msvc:
                 extension.libraries.append("m")
         super().build_extensions()
