@@ -16,7 +16,7 @@ static inline FO_T(prologue_coef)
         .scale = (real)(group->maximize ? -scale : scale),
         .limit = (real)limit,
         .decay = (real)wd,
-        .keep = (real)(coupled ? 1.0 : 1.0 - rate * wd),
+        .keep = (real)(coupled || wd == 0 ? 1.0 : 1.0 - rate * wd),
         .coupled = coupled && wd != 0,
     };
 }

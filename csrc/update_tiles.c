@@ -35,8 +35,12 @@ void fo_update_tile(const fo_stepping *s, int64_t i, const fo_tile *tile, const 
     const int64_t n = tile->rows * tile->cols;
 
     const fo_place param = fo_place_of_param(tensor, tile);
-    const fo_place master = fo_place_of_own(tensor->master, real, tile);
-    const fo_place *main = tensor->master ? &master : &param;
+    fo_place master;
+    const fo_place *main = &param;
+    if (tensor->master) {
+        master = fo_place_of_own(tensor->master, real, tile);
+        main = &master;
+    }
     void *w = fo_fetch(tile, main, real, room->tile[0]), *state[FO_MAX_STATES] = {NULL};
     fo_place place[FO_MAX_STATES];
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {

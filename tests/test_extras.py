@@ -254,6 +254,16 @@ def test_the_scale_can_change():
     assert opt.grad_scale == 4.0
 
 
+def test_no_decay_is_none_at_any_rate():
+    """The ratio of the rates overflows; times a decay of 0 it would be NaN."""
+    for extra in ({}, {"grad_scale": 2.0}):
+        w = np.ones(3)
+        opt = fastopt.SGD(w, lr=1e-300, decoupled_weight_decay="schedule_only", **extra)
+        opt.lr = 1e10
+        opt.step(np.zeros(3))
+        assert w.tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"max_grad_norm": 0.0}, {"max_grad_norm": -1.0}, {"max_grad_value": np.nan},

@@ -1,0 +1,183 @@
+/* See simple.h.  The formulas are those of csrc, each called for one element. */
+#include "simple.h"
+
+#define FO_TABLE simple_kernels
+#define FO_VECTOR 16
+#include "kernels.inc"
+#undef real
+
+typedef void element_fn(double *w, double g, double *state, const fo_coef *rule,
+                        const fo_coef *prologue);
+
+#define PASS_0
+#define PASS_1 , &s[0]
+#define PASS_2 PASS_1, &s[1]
+#define PASS_3 PASS_2, &s[2]
+#define ELEMENT(name, n_states, real, bits) \
+    static void name##_once_##bits(double *w, double g, double *state, \
+                                   const fo_coef *rule, const fo_coef *prologue) \
+    { \
+        const name##_coef_##bits c = *(const name##_coef_##bits *)rule; \
+        const prologue_coef_##bits p = *(const prologue_coef_##bits *)prologue; \
+        real s[FO_MAX_STATES] = {(real)state[0], (real)state[1], (real)state[2]}; \
+        const real seen = prologue_grad_##bits((real)*w, (real)g, p); \
+        real x = (real)*w * p.keep; \
+        name##_element_##bits(&x, seen PASS_##n_states, c); \
+        *w = (double)x; \
+        for (int k = 0; k < n_states; k++) \
+            state[k] = (double)s[k]; \
+    }
+#define FO_RULE(name, n_states, ...) \
+    ELEMENT(name, n_states, float, f32) \
+    ELEMENT(name, n_states, double, f64)
+#include "rules.def"
+#undef FO_RULE
+
+static element_fn *const elements[FO_N_RULES][FO_N_REALS] = {
+#define FO_RULE(name, n_states, ...) {name##_once_f32, name##_once_f64},
+#include "rules.def"
+#undef FO_RULE
+};
+
+/* Elements of a row; a dense gradient is one row. */
+static int64_t row_length(const simple_tensor *tensor)
+{
+    const int64_t size = tensor->param->size;
+    return !tensor->first ? size : size ? size / tensor->param->shape[0] : 0;
+}
+
+static int64_t n_rows(const simple_tensor *tensor)
+{
+    return tensor->first ? tensor->param->shape[0] : 1;
+}
+
+/* The gradient of an element of a row: the sum of all that touches it; returns whether
+ * anything does. */
+static int gradient(const simple_tensor *tensor, int64_t row, int64_t i, double *g)
+{
+    const int64_t length = row_length(tensor);
+    int touched = 0;
+    for (int64_t k = tensor->first ? tensor->first[row] : 0; k >= 0;
+         k = tensor->first ? tensor->next[k] : -1) {
+        const double x =
+            rounded(tensor->real, tensor->grad->value[k * length + i], NULL);
+        *g = touched ? rounded(tensor->real, *g + x, NULL) : x;
+        touched = 1;
+    }
+    return touched;
+}
+
+double simple_norm(const simple_tensor *tensors, int64_t n, int64_t *nonfinite)
+{
+    double squares = 0;
+    *nonfinite = -1;
+    for (int64_t t = 0; t < n; t++) {
+        const simple_tensor *tensor = &tensors[t];
+        for (int64_t row = 0; tensor->grad && row < n_rows(tensor); row++)
+            for (int64_t i = 0; i < row_length(tensor); i++) {
+                double g;
+                if (!gradient(tensor, row, i, &g))
+                    break;
+                squares += g * g;
+                if (!isfinite(g) && *nonfinite < 0)
+                    *nonfinite = t;
+            }
+    }
+    return sqrt(squares);
+}
+
+/* Random bits of their own for each step, tensor and array of it. */
+static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
+{
+    uint64_t x = extras->seed;
+    for (int i = 0; i < 3; i++) {
+        x ^= i == 0 ? extras->step : i == 1 ? (uint64_t)tensor : (uint64_t)array;
+        x += 0x9e3779b97f4a7c15;
+        x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+        x = (x ^ x >> 27) * 0x94d049bb133111eb;
+        x ^= x >> 31;
+    }
+    return x;
+}
+
+static void put(array *a, int64_t i, double x, int by_chance, uint64_t stream)
+{
+    const uint32_t random = fo_random16(stream, (uint32_t)i);
+    a->value[i] = rounded(a->dtype, x, by_chance ? &random : NULL);
+}
+
+/* Takes the row's mean square into its accumulator, and its coefficients from there.
+ * Squares are summed in lanes, which are the order that csrc promises. */
+static void take_row(const simple_tensor *tensor, int64_t row, fo_coef *rule,
+                     const fo_coef *prologue)
+{
+    const int64_t length = row_length(tensor);
+    const array *main = tensor->master ? tensor->master : tensor->param;
+    double lanes[FO_LANES] = {0}, squares = 0, *s = &tensor->row_state->value[row];
+    for (int64_t i = 0; i < length; i++) {
+        double g = 0, x;
+        const double w = main->value[row * length + i];
+        gradient(tensor, row, i, &g);
+        if (tensor->real == FO_F32)
+            x = (double)prologue_grad_f32((float)w, (float)g,
+                                          *(const prologue_coef_f32 *)prologue);
+        else
+            x = prologue_grad_f64(w, g, *(const prologue_coef_f64 *)prologue);
+        lanes[i % FO_LANES] += x * x;
+    }
+    for (int lane = 0; lane < FO_LANES; lane++)
+        squares += lanes[lane];
+    float single = (float)*s;
+    simple_kernels.row[tensor->real](
+        squares / (double)length, tensor->real == FO_F32 ? (void *)&single : s, rule);
+    if (tensor->real == FO_F32)
+        *s = (double)single;
+}
+
+static double average(fo_dtype real, double ema, double w, double decay)
+{
+    float single = (float)ema;
+    if (real == FO_F64)
+        average_f64(&ema, &w, 1, decay);
+    else
+        average_f32(&single, &(float){(float)w}, 1, decay);
+    return real == FO_F64 ? ema : (double)single;
+}
+
+void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,
+                 const fo_extras *extras, double scale)
+{
+    const fo_dtype real = tensor->real;
+    const int64_t length = row_length(tensor);
+    array *main = tensor->master ? tensor->master : tensor->param;
+    uint64_t stream[1 + FO_MAX_STATES];
+    for (int k = 0; k <= FO_MAX_STATES; k++)
+        stream[k] = stream_of(extras, number, k);
+    fo_coef rule, prologue;
+    simple_kernels.rule[group->rule][real].prepare(group->hp, ++tensor->step,
+                                                   &tensor->saved, &rule);
+    simple_kernels.prologue[real](group, scale, extras->max_grad_value, &prologue);
+    for (int64_t row = 0; length && row < n_rows(tensor); row++) {
+        double g;
+        if (!gradient(tensor, row, 0, &g))
+            continue;
+        fo_coef of_row = rule;
+        if (tensor->row_state)
+            take_row(tensor, row, &of_row, &prologue);
+        for (int64_t i = row * length; i < (row + 1) * length; i++) {
+            double w = main->value[i], state[FO_MAX_STATES] = {0};
+            for (int k = 0; k < tensor->n_states; k++)
+                state[k] = tensor->state[k]->value[i];
+            gradient(tensor, row, i - row * length, &g);
+            elements[group->rule][real](&w, g, state, &of_row, &prologue);
+            for (int k = 0; k < tensor->n_states; k++)
+                put(tensor->state[k], i, state[k], 1, stream[1 + k]);
+            if (tensor->master)
+                put(tensor->master, i, w, 0, 0);
+            put(tensor->param, i, w, extras->stochastic, stream[0]);
+            if (tensor->ema)
+                tensor->ema->value[i] = average(real, tensor->ema->value[i],
+                                                main->value[i], extras->ema_decay);
+        }
+    }
+}
