@@ -7,6 +7,7 @@ statsmodels are left out where they are not installed.
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -21,7 +22,7 @@ import numpy as np
 from scipy.linalg.blas import dgemm, dsymv, dsyr
 
 import fastopt
-from bench.limit import read_triangle
+from bench.compiled import library
 
 Call = tuple[Callable[[], object], int]  # and the samples that it absorbs
 PRODUCT = 2000  # the order of the matrix product that gives the machine's rate
@@ -86,9 +87,13 @@ def update(p: int) -> Call:
 
 
 def read(p: int, threads: int) -> Call:
+    """Return the call that reads one triangle, of whole eights of columns."""
     n = max(10, int(2e7 / p**2))
-    call = read_triangle(np.ones((p, p)), threads)
-    return lambda: [call() for _ in range(n)], n
+    loop = library(__file__).read_triangle
+    loop.restype = ctypes.c_double
+    M = np.ones((p, p))
+    return lambda: [loop(ctypes.c_void_p(M.ctypes.data), ctypes.c_int64(p), threads)
+                    for _ in range(n)], n  # fmt: skip
 
 
 def product(_: int) -> Call:

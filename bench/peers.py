@@ -14,7 +14,7 @@ import torch
 
 import fastopt
 from bench.models import MODELS, Shape
-from bench.paired import ratio
+from fastopt.cli.steps import ratio
 
 Step = Callable[[], object]
 

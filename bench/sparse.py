@@ -10,13 +10,12 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 import fastopt
 import fastopt._core as core
-from bench.limit import library
+from bench.compiled import library
 
 RULES = {
     "sgd": (fastopt.SGD, "SGD"),
@@ -26,7 +25,7 @@ RULES = {
 
 
 def plain(rule: str, shape: tuple[int, int], indices: list, values: list) -> Callable[[], None]:
-    loop = getattr(library(Path(__file__).with_name("sparse.c")), rule)
+    loop = getattr(library(__file__), rule)
     arrays = [np.ones(shape, np.float32) for _ in range(3)]
     calls = [
         tuple(ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else ctypes.c_int64(a)

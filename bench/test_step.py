@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import fastopt
-from bench.rules import RULES, bound
 from bench.share import share
+from fastopt.cli.steps import RULES, bound
 
 
 def numpy_adam(size):
