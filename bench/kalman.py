@@ -35,6 +35,11 @@ def data(p: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.standard_normal((n, p)), rng.standard_normal(n)
 
 
+def samples(fitting: float, least: int) -> int:
+    """Return how many one call absorbs: as many as fit into its time, within bounds."""
+    return max(least, min(3000, int(fitting)))
+
+
 def partial_fit(p: int) -> Call:
     X, y = data(p, min(19200, max(384, 384 * int(5e6 / p**2))))
     k = fastopt.KalmanSGD(p)
@@ -42,7 +47,7 @@ def partial_fit(p: int) -> Call:
 
 
 def numpy_loop(p: int) -> Call:
-    n = max(2, int(3e7 / p**2))
+    n = samples(3e7 / p**2, 2)
     X, y = data(p, n)
     M, w = 100.0 * np.eye(p), np.zeros(p)
 
@@ -59,7 +64,7 @@ def numpy_loop(p: int) -> Call:
 
 def triangle_loop(p: int) -> Call:
     """Return the loop over one triangle in place, by scipy.linalg.blas."""
-    n = max(2, int(3e7 / p**2))
+    n = samples(3e7 / p**2, 2)
     X, y = data(p, n)
     M, w = np.asfortranarray(100.0 * np.eye(p)), np.zeros(p)
 
@@ -75,7 +80,7 @@ def triangle_loop(p: int) -> Call:
 
 
 def update(p: int) -> Call:
-    n = max(200, int(2e7 / p**2))  # more than come together before M is written
+    n = samples(2e7 / p**2, 200)  # more than come together before M is written
     X, _ = data(p, n)
     k = fastopt.KalmanSGD(p)
 
@@ -105,7 +110,7 @@ def product(_: int) -> Call:
 def padasip_rls(p: int) -> Call:
     from padasip.filters import FilterRLS
 
-    n = max(1, int(4e7 / p**3))
+    n = samples(4e7 / p**3, 1)
     X, y = data(p, n)
     rls = FilterRLS(p, mu=1.0, eps=0.01, w="zeros")
     return lambda: [rls.adapt(target, x) for x, target in zip(X, y, strict=True)], n
@@ -114,7 +119,7 @@ def padasip_rls(p: int) -> Call:
 def river_bayesian(p: int) -> Call:
     from river.linear_model import BayesianLinearRegression
 
-    n = max(2, int(3e7 / p**2))
+    n = samples(3e7 / p**2, 2)
     X, y = data(p, n)
     rows = [dict(enumerate(x)) for x in X.tolist()]
     model = BayesianLinearRegression(alpha=0.01)
