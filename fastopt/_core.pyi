@@ -6,6 +6,7 @@ from typing_extensions import disjoint_base
 
 CHUNK: int
 SERIAL_BELOW: int
+LOCKED_BELOW: int
 RULES: dict[str, tuple[int, int, tuple[str, ...]]]
 DECAYS: dict[str, int]
 MEND: str
