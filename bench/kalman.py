@@ -7,6 +7,7 @@ statsmodels are left out where they are not installed.
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -21,7 +22,7 @@ import numpy as np
 from scipy.linalg.blas import dgemm, dsymv, dsyr
 
 import fastopt
-from bench.limit import read_triangle
+from bench.compiled import library
 
 Call = tuple[Callable[[], object], int]  # and the samples that it absorbs
 PRODUCT = 2000  # the order of the matrix product that gives the machine's rate
@@ -34,6 +35,11 @@ def data(p: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.standard_normal((n, p)), rng.standard_normal(n)
 
 
+def samples(fitting: float, least: int) -> int:
+    """Return how many one call absorbs: as many as fit into its time, within bounds."""
+    return max(least, min(3000, int(fitting)))
+
+
 def partial_fit(p: int) -> Call:
     X, y = data(p, min(19200, max(384, 384 * int(5e6 / p**2))))
     k = fastopt.KalmanSGD(p)
@@ -41,7 +47,7 @@ def partial_fit(p: int) -> Call:
 
 
 def numpy_loop(p: int) -> Call:
-    n = max(2, int(3e7 / p**2))
+    n = samples(3e7 / p**2, 2)
     X, y = data(p, n)
     M, w = 100.0 * np.eye(p), np.zeros(p)
 
@@ -58,7 +64,7 @@ def numpy_loop(p: int) -> Call:
 
 def triangle_loop(p: int) -> Call:
     """Return the loop over one triangle in place, by scipy.linalg.blas."""
-    n = max(2, int(3e7 / p**2))
+    n = samples(3e7 / p**2, 2)
     X, y = data(p, n)
     M, w = np.asfortranarray(100.0 * np.eye(p)), np.zeros(p)
 
@@ -74,7 +80,7 @@ def triangle_loop(p: int) -> Call:
 
 
 def update(p: int) -> Call:
-    n = max(200, int(2e7 / p**2))  # more than come together before M is written
+    n = samples(2e7 / p**2, 200)  # more than come together before M is written
     X, _ = data(p, n)
     k = fastopt.KalmanSGD(p)
 
@@ -86,9 +92,13 @@ def update(p: int) -> Call:
 
 
 def read(p: int, threads: int) -> Call:
+    """Return the call that reads one triangle, of whole eights of columns."""
     n = max(10, int(2e7 / p**2))
-    call = read_triangle(np.ones((p, p)), threads)
-    return lambda: [call() for _ in range(n)], n
+    loop = library(__file__).read_triangle
+    loop.restype = ctypes.c_double
+    M = np.ones((p, p))
+    return lambda: [loop(ctypes.c_void_p(M.ctypes.data), ctypes.c_int64(p), threads)
+                    for _ in range(n)], n  # fmt: skip
 
 
 def product(_: int) -> Call:
@@ -100,7 +110,7 @@ def product(_: int) -> Call:
 def padasip_rls(p: int) -> Call:
     from padasip.filters import FilterRLS
 
-    n = max(1, int(4e7 / p**3))
+    n = samples(4e7 / p**3, 1)
     X, y = data(p, n)
     rls = FilterRLS(p, mu=1.0, eps=0.01, w="zeros")
     return lambda: [rls.adapt(target, x) for x, target in zip(X, y, strict=True)], n
@@ -109,7 +119,7 @@ def padasip_rls(p: int) -> Call:
 def river_bayesian(p: int) -> Call:
     from river.linear_model import BayesianLinearRegression
 
-    n = max(2, int(3e7 / p**2))
+    n = samples(3e7 / p**2, 2)
     X, y = data(p, n)
     rows = [dict(enumerate(x)) for x in X.tolist()]
     model = BayesianLinearRegression(alpha=0.01)

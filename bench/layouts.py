@@ -10,8 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 import fastopt
-from bench.paired import ratio
-from bench.rules import bound
+from fastopt.cli.steps import bound, ratio
 
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "C": np.ascontiguousarray,

@@ -1,72 +1,154 @@
-"""AdamW beside torch's fused one: python -m bench.peers [--threads 1,2].
+"""fastopt beside its peers: python -m bench.peers [--quick] [--cases one,ksgd] [--write].
 
-On lists of tensors as models have them: limiting the norm of the gradients, the step, and setting
-them to 0.  On one bfloat16 tensor: the step, where torch keeps bfloat16 moments and fastopt
-float32 ones.
+One table and one picture: NumPy with out=, torch (as it is, foreach, fused), optax (jitted, with
+donated buffers), DeepSpeed's CPUAdam, SciPy's BLAS, padasip and statsmodels, beside the time of
+a loop that moves the same bytes. Each library has a process of its own; rounds are interleaved,
+in each of which every library runs once, in changing order. What is missing is named in the table:
+
+    pip install -e '.[bench,peers]' deepspeed ninja     (DeepSpeed compiles CPUAdam on first use)
+
+--write replaces bench/RESULTS.md and bench/results.png by what has come out.
 """
 
+from __future__ import annotations
+
 import argparse
-from collections.abc import Callable
+import random
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import ml_dtypes
 import numpy as np
-import torch
 
-import fastopt
-from bench.models import MODELS, Shape
-from bench.paired import ratio
+from bench.cases import CASES, FASTOPT, GROUPS, LIMIT, Case
+from bench.libraries import library_of
+from bench.results import Row, print_table, write
+from bench.workers import FailedError, Worker
+from fastopt.cli.arguments import wholes
 
-Step = Callable[[], object]
-
-
-def whole_steps(shapes: list[Shape], threads: int) -> tuple[Step, Step]:
-    """Return torch's calls and fastopt's for clip, step and zero, of float32 tensors."""
-    random = np.random.default_rng(0)
-    params = [np.full(shape, 0.1, np.float32) for shape in shapes]
-    grads = [random.standard_normal(shape, dtype=np.float32) for shape in shapes]
-    theirs = [torch.nn.Parameter(torch.tensor(w)) for w in params]
-    for parameter, grad in zip(theirs, grads, strict=True):
-        parameter.grad = torch.tensor(grad)
-    adamw = torch.optim.AdamW(theirs, lr=1e-6, fused=True)
-
-    def step() -> None:
-        torch.nn.utils.clip_grad_norm_(theirs, 1.0)
-        adamw.step()
-        adamw.zero_grad(set_to_none=False)
-
-    opt = fastopt.AdamW(params, lr=1e-6, max_grad_norm=1.0, zero_grads=True, n_threads=threads)
-    opt.bind(grads)
-    return step, opt.step
+PAUSE = 0.01  # seconds between turns: threads of the one before may spin for a while
+LEAST, MOST = 5, 11  # rounds
+DIFFERS = "differs"  # a peer that computes something else is none
 
 
-def bfloat16_steps(size: int, threads: int, rounding: str) -> tuple[Step, Step]:
-    """Return torch's call and fastopt's for one bfloat16 tensor."""
-    grad = np.random.default_rng(0).standard_normal(size, dtype=np.float32)
-    theirs = torch.nn.Parameter(torch.full((size,), 0.1, dtype=torch.bfloat16))
-    theirs.grad = torch.tensor(grad).to(torch.bfloat16)
-    w = np.full(size, 0.1, ml_dtypes.bfloat16)
-    opt = fastopt.AdamW(w, lr=1e-6, rounding=rounding, n_threads=threads)
-    opt.bind(grad.astype(ml_dtypes.bfloat16))
-    return torch.optim.AdamW([theirs], lr=1e-6, fused=True).step, opt.step
+@dataclass
+class Team:
+    """The processes of one number of threads, started when they are needed first."""
+
+    threads: int
+    workers: dict[str, Worker] = field(default_factory=dict)
+
+    def worker(self, library: str) -> Worker:
+        if library not in self.workers:
+            self.workers[library] = Worker(library, self.threads)
+        return self.workers[library]
+
+    def stop(self, library: str) -> None:
+        self.workers.pop(library).stop()
+
+    def measure(self, case: Case, budget: float) -> Iterator[Row]:
+        """Yield what each library takes.
+
+        As many take part at a time as memory holds; fastopt and the limit are in every round.
+        """
+        names = [name for name in library_of(case) if name not in (FASTOPT, LIMIT)]
+        always = [name for name in library_of(case) if name not in names]
+        room = max(1, int(0.7 * available_memory() / max(1, case.bytes)) - len(always))
+        for begin in range(0, len(names), room):
+            some = names[begin : begin + room]
+            rows = self._rounds(case, always + some, budget * (len(some) + 1) / len(names))
+            yield from (row for row in rows if begin == 0 or row.library in some)
+
+    def _rounds(self, case: Case, libraries: list[str], budget: float) -> list[Row]:
+        failed = self._set_up(case, libraries)
+        taking_part = [name for name in libraries if name not in failed]
+        times: list[dict[str, float]] = []
+        end = time.monotonic() + budget
+        while len(times) < LEAST or (len(times) < MOST and time.monotonic() < end):
+            random.shuffle(taking_part)
+            times.append({})
+            for name in taking_part:
+                time.sleep(PAUSE)
+                try:
+                    times[-1][name] = self.workers[name].run()
+                except FailedError as failure:
+                    failed[name] = str(failure)
+            for name in set(taking_part) & failed.keys():
+                taking_part.remove(name)
+        for name in libraries:
+            self.workers[name].drop()
+            if failed.get(name, "").startswith("process"):
+                self.stop(name)  # the next case starts another
+        return [Row(case, name, self.threads, times, failed.get(name)) for name in libraries]
+
+    def _set_up(self, case: Case, libraries: list[str]) -> dict[str, str]:
+        """Set up all at once; return who failed and why."""
+        failed, found = {}, {}
+        for name in libraries:
+            self.worker(name).start(case)
+        for name in libraries:
+            try:
+                found[name] = self.workers[name].finish()
+            except FailedError as failure:
+                failed[name] = str(failure)
+        for name in found:
+            try:
+                self.workers[name].calibrate()
+            except FailedError as failure:
+                failed[name] = str(failure)
+        truth = found.get(FASTOPT)
+        for name, there in found.items():
+            if truth is not None and there is not None and not same(truth, there):
+                failed[name] = DIFFERS
+        return failed
 
 
-def main() -> None:
-    """Print torch's time over fastopt's, the median of rounds in which both run in turn."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", default="1,2")
-    counts = [int(count) for count in parser.parse_args().threads.split(",")]
-    print(f"torch {torch.__version__}'s time over fastopt's, {fastopt._core.isa()}")
-    for threads in counts:
-        torch.set_num_threads(threads)
-        for name, shapes in MODELS.items():
-            faster = ratio(*whole_steps(shapes(), threads), rounds=9, times=3)
-            print(f"{threads} threads, {name}: clip, step and zero {faster:.2f}", flush=True)
-        for size in (10**6, 10**7):
-            for rounding in ("nearest", "stochastic"):
-                steps = bfloat16_steps(size, threads, rounding)
-                faster = ratio(*steps, rounds=15, times=2 * 10**7 // size)
-                print(f"{threads} threads, bfloat16 x {size:.0e}, {rounding}: {faster:.2f}")
+def same(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether parameters that began at 0.1 have gone the same way, as far as float32 shows."""
+    return bool(np.allclose(ours - 0.1, theirs - 0.1, rtol=0.05, atol=2e-8))
+
+
+def available_memory() -> int:
+    """Return the bytes that are free or can be freed."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+
+
+def main() -> int:
+    """Measure, print, and write if asked to; fail where a peer computes something else."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", default=",".join(GROUPS), metavar="A,B,...",
+                        help=f"of {', '.join(GROUPS)}")  # fmt: skip
+    parser.add_argument("--threads", type=wholes(1), default=(1, 2), metavar="N,M,...")
+    parser.add_argument("--quick", action="store_true", help="small cases, few rounds")
+    parser.add_argument("--write", action="store_true", help="bench/RESULTS.md and its picture")
+    options = parser.parse_args()
+    groups = options.cases.split(",")
+    if unknown := set(groups) - set(GROUPS):
+        parser.error(f"--cases has {', '.join(sorted(unknown))}; allowed: {', '.join(GROUPS)}")
+    cases = [c for c in CASES if c.group in groups and (c.is_quick or not options.quick)]
+
+    random.seed(0)
+    began, rows = time.monotonic(), []
+    for threads in options.threads:
+        team = Team(threads)
+        for case in cases:
+            print(f"{time.monotonic() - began:4.0f} s: {threads} threads, {case.name}",
+                  file=sys.stderr, flush=True)  # fmt: skip
+            rows += team.measure(case, 0.5 if options.quick else 3.0)
+        for name in list(team.workers):
+            team.stop(name)
+    took = time.monotonic() - began
+    print_table(rows)
+    if options.write:
+        write(rows, shlex.join(["python", "-m", "bench.peers", *sys.argv[1:]]), took)
+    return int(any(row.failure == DIFFERS for row in rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,9 +7,7 @@ import subprocess
 import sys
 
 import fastopt._core as core
-from bench.limit import limit
-from bench.paired import ratio
-from bench.rules import RULES, bound
+from fastopt.cli.steps import RULES, bound, limit, ratio
 
 
 def share(rule: str, size: int, threads: int, dtype: str = "float32", **extras: str) -> float:

@@ -8,15 +8,14 @@ import argparse
 import ctypes
 import itertools
 import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 import fastopt
 import fastopt._core as core
-from bench.limit import library
+from bench.compiled import library
+from fastopt.cli.steps import seconds
 
 RULES = {
     "sgd": (fastopt.SGD, "SGD"),
@@ -26,7 +25,7 @@ RULES = {
 
 
 def plain(rule: str, shape: tuple[int, int], indices: list, values: list) -> Callable[[], None]:
-    loop = getattr(library(Path(__file__).with_name("sparse.c")), rule)
+    loop = getattr(library(__file__), rule)
     arrays = [np.ones(shape, np.float32) for _ in range(3)]
     calls = [
         tuple(ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else ctypes.c_int64(a)
@@ -62,11 +61,18 @@ def theirs(rule: str, shape: tuple, indices: list, values: list) -> Callable[[],
     return step
 
 
-def timed(call: Callable[[], object], times: int) -> float:
-    start = time.perf_counter()
-    for _ in range(times):
-        call()
-    return (time.perf_counter() - start) / times
+def drawn(
+    rows: int, columns: int, touched: int, distinct: bool = False
+) -> tuple[tuple[int, int], list[np.ndarray], list[np.ndarray]]:
+    """Return the shape, and sixteen times the indices, a tenth of which occurs twice, and rows."""
+    rng = np.random.default_rng(0)
+    indices = [rng.permutation(rows)[:touched].astype(np.int64) for _ in range(16)]
+    values = [rng.standard_normal((touched, columns), np.float32) for _ in indices]
+    if not distinct:
+        for index in indices:
+            index[: touched // 10] = index[touched // 10 : 2 * (touched // 10)]
+            rng.shuffle(index)
+    return (rows, columns), indices, values
 
 
 def main() -> None:
@@ -77,32 +83,26 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    shape = options.rows, options.columns
-    rng = np.random.default_rng(0)
-    distinct = [rng.permutation(shape[0])[: options.touched].astype(np.int64) for _ in range(16)]
-    # A tenth of the rows occurs twice.
-    repeated = [index.copy() for index in distinct]
-    for index in repeated:
-        index[: len(index) // 10] = index[len(index) // 10 : 2 * (len(index) // 10)]
-        rng.shuffle(index)
-    values = [rng.standard_normal((options.touched, shape[1]), np.float32) for _ in distinct]
+    sizes = options.rows, options.columns, options.touched
+    repeated, distinct = drawn(*sizes), drawn(*sizes, distinct=True)
+    shape = repeated[0]
     print(f"{options.touched} rows of {shape}, float32, {core.isa()}; medians, microseconds")
     print(f"{'rule':10}{'threads':>8}{'fastopt':>10}{'C loop':>10}{'PyTorch':>10}{'/ loop':>8}"
           f"{'PyTorch /':>11}")  # fmt: skip
     for rule in RULES:
         for threads in map(int, options.threads.split(",")):
-            calls = [ours(rule, shape, repeated, values, threads),
-                     plain(rule, shape, distinct, values)]  # fmt: skip
+            calls = [ours(rule, *repeated, threads),
+                     plain(rule, *distinct)]  # fmt: skip
             try:
                 import torch
 
                 torch.set_num_threads(threads)
-                calls.append(theirs(rule, shape, repeated, values))
+                calls.append(theirs(rule, *repeated))
             except ModuleNotFoundError:
                 pass
             for call in calls:
-                timed(call, 16)
-            rounds = [[timed(call, 16) for call in calls] for _ in range(options.rounds)]
+                seconds(call, 16)
+            rounds = [[seconds(call, 16) for call in calls] for _ in range(options.rounds)]
             found = [1e6 * statistics.median(column) for column in zip(*rounds, strict=True)]
             over = statistics.median(one[0] / one[1] for one in rounds)
             torch_cell = f"{found[2]:10.0f}" if len(found) > 2 else f"{'-':>10}"

@@ -68,6 +68,8 @@ typedef void fo_squares_fn(fo_sums *sums, const void *w, const void *g, int64_t 
 /* y += M x from columns begin to end of one triangle of M: triangle.inc. */
 typedef void fo_triangle_fn(const void *m, int64_t p, int64_t begin, int64_t end,
                             const void *x, void *y);
+/* Adds g to a parameter and its states: limit.inc. */
+typedef void fo_move_fn(const void *g, void *const *arrays, int64_t n);
 
 typedef struct {
     fo_kernel rule[FO_N_RULES][FO_N_REALS];
@@ -82,6 +84,7 @@ typedef struct {
     fo_squares_fn *squares[FO_N_REALS];
     fo_row_fn *row[FO_N_REALS];
     fo_triangle_fn *triangle[FO_N_REALS];
+    fo_move_fn *move[2][1 + FO_MAX_STATES]; /* parameters of 2 and of 4 bytes; states */
 } fo_kernel_table;
 
 extern const fo_kernel_table fo_kernels_baseline, fo_kernels_v3, fo_kernels_v4;

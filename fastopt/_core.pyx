@@ -620,6 +620,41 @@ def gather(cnp.ndarray src, cnp.ndarray index, cnp.ndarray out, int n_threads=0)
         raise FastoptError(f"index[{bad}] is {rows[bad]}; 0 to {n_src - 1} are allowed")
 
 
+def move(cnp.ndarray source, list arrays, int n_threads=0):
+    """Add the bits of source to those of each array: no step of as many can be faster.
+
+    arrays: a parameter of source's dtype and its states, all contiguous and of source's size; the
+    states of a parameter of two bytes are float32.
+    """
+    cdef cnp.ndarray array
+    cdef void *data[1 + FO_MAX_STATES]
+    cdef int kind = cnp.PyArray_TYPE(source), n_arrays = 0
+    cdef int64_t size = cnp.PyArray_SIZE(source)
+    if code_of(kind) < 0:
+        notice_dtype(source.dtype)
+    cdef int dtype = code_of(kind)
+    if (
+        dtype < 0
+        or not 1 <= len(arrays) <= 1 + FO_MAX_STATES
+        or not cnp.PyArray_ISCARRAY_RO(source)
+    ):
+        raise FastoptError("move: source or the number of arrays is not of the form needed")
+    for array in arrays:
+        if (
+            not cnp.PyArray_ISCARRAY(array)
+            or cnp.PyArray_SIZE(array) != size
+            or cnp.PyArray_TYPE(array) != kind
+        ):
+            raise FastoptError(f"move: arrays[{n_arrays}] is not of the form needed")
+        data[n_arrays] = cnp.PyArray_DATA(array)
+        n_arrays += 1
+        if dtype != FO_F64:
+            kind = cnp.NPY_FLOAT  # of states
+    cdef const void *g = cnp.PyArray_DATA(source)
+    with nogil:
+        fo_limit(<fo_dtype>dtype, g, data[0], data + 1, n_arrays - 1, size, n_threads)
+
+
 # Loops here and not in Python, which would hear Ctrl-C in their midst and leave a part undone.
 
 

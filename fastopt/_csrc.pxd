@@ -124,6 +124,11 @@ cdef extern from "parallel.h" nogil:
     void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context, int n_threads)
 
 
+cdef extern from "limit.h" nogil:
+    void fo_limit(fo_dtype dtype, const void *g, void *param, void *const *state, int n_states,
+                  int64_t n, int n_threads)
+
+
 cdef extern from "triangle.h" nogil:
     void fo_triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
                            void *work, int n_threads)

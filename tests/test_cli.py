@@ -749,7 +749,8 @@ def test_version_and_help(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for args, words in (
         (["--version"], [f"fastopt {fastopt.__version__}"]),
-        (["--help"], ["race", "info"]),
+        (["--help"], ["race", "bench", "info"]),
+        (["bench", "--help"], ["--size", "--json", "bench.png"]),
         (["race", "--help"], ["--target", "--json", "race.png"]),
     ):
         with pytest.raises(SystemExit) as left:

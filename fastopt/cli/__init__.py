@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import fastopt
 from fastopt._errors import FastoptError
-from fastopt.cli import info, race
+from fastopt.cli import bench, info, race
 
-_EXTRA = ("matplotlib", "rich", "sklearn")
+_EXTRA = {"matplotlib": "race", "rich": "race", "sklearn": "race", "ml_dtypes": "bfloat16"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"fastopt {fastopt.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (race, info):
+    for command in (race, bench, info):
         command.add_parser(commands)
     args = parser.parse_args(argv)
     try:
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:
             raise
-        problem = f"{missing} is not installed; try: pip install 'fastopt[race]'"
+        problem = f"{missing} is not installed; try: pip install 'fastopt[{_EXTRA[missing]}]'"
     except KeyboardInterrupt:
         return 130
     print(f"fastopt {args.command}: error: {problem}", file=sys.stderr)

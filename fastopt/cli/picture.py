@@ -38,12 +38,12 @@ STYLES = {
 }
 
 
-def claim(folder: Path, name: str = "race.png") -> Path:
+def claim(folder: Path, name: str = "race.png", signature: str = SIGNATURE) -> Path:
     """Return the path of a picture, having made sure that it may be written."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    if path.exists() and SIGNATURE.encode() not in path.read_bytes()[:1000]:
-        raise FastoptError(f"{path} was not drawn by fastopt race; choose another --out")
+    if path.exists() and signature.encode() not in path.read_bytes()[:1000]:
+        raise FastoptError(f"{path} was not drawn by {signature}; choose another --out")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise FastoptError(f"{path} can not be written; choose another --out")
     return path

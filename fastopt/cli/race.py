@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
 from fastopt._errors import FastoptError
+from fastopt.cli.arguments import chosen, rate, whole
 
 _SETTINGS = ("epochs", "batch_size", "lr", "seed")
 _OF_DATA = ("data", "target", "model", "rules", "epochs", "batch_size", "lr")
@@ -63,16 +63,16 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="A,B,...",
         help="the rules that take part; default: all that take less than a minute",
     )
-    add("--epochs", type=_whole(1), default=25, metavar="N", help="passes over the rows (25)")
+    add("--epochs", type=whole(1), default=25, metavar="N", help="passes over the rows (25)")
     add(
         "--batch-size",
-        type=_whole(1),
+        type=whole(1),
         default=32,
         metavar="N",
         help="rows a step (32; gd: all, ksgd: 1)",
     )
-    add("--lr", type=_rate, metavar="RATE", help="for all rules but ksgd; default: one for each")
-    add("--seed", type=_whole(0), default=0, metavar="N", help="of split, start and order (0)")
+    add("--lr", type=rate, metavar="RATE", help="for all rules but ksgd; default: one for each")
+    add("--seed", type=whole(0), default=0, metavar="N", help="of split, start and order (0)")
     add("--out", type=Path, default=Path(), metavar="DIR", help="folder of the picture (.)")
     add("--json", action="store_true", help="print one JSON object instead of the table")
     add(
@@ -108,7 +108,7 @@ def _race(args: argparse.Namespace) -> int:
     )
     from fastopt.cli.summary import summary
 
-    rules = RULES if args.rules is None else _chosen(args.rules, RULES)
+    rules = RULES if args.rules is None else chosen(args.rules, RULES)
     path = claim(args.out)
     problem = pose(load(args.data, args.target), args.model, args.seed)
     left_out = []
@@ -176,30 +176,3 @@ def _conditioning(args: argparse.Namespace) -> int:
         print_report(Console(), results, *_SHAPE)
         print(f"Picture: {path}")
     return 0
-
-
-def _chosen(text: str, rules: tuple[str, ...]) -> tuple[str, ...]:
-    chosen = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
-    for name in chosen:
-        if name not in rules:
-            raise FastoptError(f"--rules has {name!r}; allowed: {', '.join(rules)}")
-    return chosen
-
-
-def _whole(low: int) -> Any:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low}")
-        return int(text)
-
-    return parse
-
-
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0.0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no finite number above 0")
-    return value

@@ -1,0 +1,20 @@
+"""C beside the benchmark that it belongs to, compiled for this machine."""
+
+import ctypes
+import functools
+import subprocess
+import tempfile
+from pathlib import Path
+
+
+@functools.cache
+def library(benchmark: str) -> ctypes.CDLL:
+    """Compile the C that lies beside the benchmark: library(__file__)."""
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder, "built.so")
+        subprocess.run(
+            ["cc", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC",
+             Path(benchmark).with_suffix(".c"), "-o", built, "-lm"],
+            check=True,
+        )  # fmt: skip
+        return ctypes.CDLL(str(built))

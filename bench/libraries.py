@@ -1,0 +1,260 @@
+"""The same step by fastopt and by each of its peers, as its own documentation would write it.
+
+Each function returns the call that is timed.  Packages are imported where they are used: whoever
+lacks one loses its rows alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ml_dtypes  # noqa: F401  names bfloat16
+import numpy as np
+
+from bench import kalman, sparse
+from bench.cases import FASTOPT, LIMIT, STOCHASTIC, Case
+from fastopt.cli.steps import RULES, Call, limit
+
+LR, DECAY, MAX_NORM = 1e-6, 0.01, 1.0  # a rate so low that long runs stay where they are
+
+
+class DoesNotBuildError(Exception):
+    """A library's extension does not compile here."""
+
+
+@dataclass
+class Timed:
+    """A call, the rows that it absorbs, and where the first parameters are."""
+
+    call: Call
+    rows: int = 1
+    look: Callable[[], Any] | None = None
+
+
+def tensors(case: Case) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return parameters, all alike, and random gradients."""
+    rng = np.random.default_rng(0)
+    params = [np.full(shape, 0.1, case.dtype) for shape in case.shapes]
+    grads = [
+        rng.standard_normal(shape, dtype=np.float32).astype(case.dtype, copy=False)
+        for shape in case.shapes
+    ]
+    return params, grads
+
+
+def memory_limit(case: Case, threads: int) -> Timed:
+    """Return the loop that moves a step's bytes, as if all parameters were one.
+
+    Clipping reads the gradients once more and clearing writes them: as if they were a state too.
+    """
+    if case.p:  # a row's arithmetic, at the rate of a matrix product
+        call, _ = kalman.product(case.p)
+        return Timed(call, round(2 * kalman.PRODUCT**3 / (3 * case.p**2)))
+    kinds = [case.dtype] + ["float32"] * (case.n_states + case.whole)
+    return Timed(limit([np.ones(case.elements, kind) for kind in kinds], threads))
+
+
+def ours(case: Case, threads: int, **extras: Any) -> Timed:
+    if case.p:
+        return Timed(*kalman.partial_fit(case.p))
+    if case.touched:
+        return Timed(sparse.ours(case.rule, *sparse.drawn(*case.shapes[0], case.touched), threads))
+    params, grads = tensors(case)
+    cls, options = RULES[case.rule]
+    if case.whole:
+        extras |= {"max_grad_norm": MAX_NORM, "zero_grads": True}
+    if case.rule == "adamw":
+        extras["weight_decay"] = DECAY
+    opt = cls(params, lr=LR, n_threads=threads, **options, **extras)
+    opt.bind(grads)
+    return Timed(opt.step, look=lambda: params[0])
+
+
+def in_numpy(case: Case, threads: int) -> Timed:
+    """Return the step with out= throughout: no temporaries are made, two are kept."""
+    if case.p:
+        return Timed(*kalman.numpy_loop(case.p))
+    params, grads = tensors(case)
+    states = [[np.zeros_like(w) for w in params] for _ in range(case.n_states)]
+    scratch = np.empty((2, max(w.size for w in params)), case.dtype)
+    kept = [scratch[:, : w.size].reshape(2, *w.shape) for w in params]
+    update = {"adam": _adam, "adamw": _adam, "momentum": _momentum}[case.rule]
+    t = 0
+
+    def step() -> None:
+        nonlocal t
+        t += 1
+        if case.whole:
+            norm = math.sqrt(sum(float(np.vdot(g, g)) for g in grads))
+            for g in grads:
+                np.multiply(g, min(1.0, MAX_NORM / (norm + 1e-6)), out=g)
+        for w, g, (a, b), *state in zip(params, grads, kept, *states, strict=True):
+            if case.rule == "adamw":
+                np.multiply(w, 1 - LR * DECAY, out=w)
+            update(t, w, g, a, b, *state)
+        if case.whole:
+            for g in grads:
+                g.fill(0)
+
+    return Timed(step, look=lambda: params[0])
+
+
+def _adam(t: int, w: Any, g: Any, a: Any, b: Any, m: Any, v: Any) -> None:
+    np.multiply(m, 0.9, out=m)
+    np.multiply(g, 0.1, out=a)
+    np.add(m, a, out=m)
+    np.multiply(v, 0.999, out=v)
+    np.multiply(g, g, out=a)
+    np.multiply(a, 0.001, out=a)
+    np.add(v, a, out=v)
+    np.sqrt(v, out=a)
+    np.multiply(a, (1 - 0.999**t) ** -0.5, out=a)
+    np.add(a, 1e-8, out=a)
+    np.divide(m, a, out=b)
+    np.multiply(b, LR / (1 - 0.9**t), out=b)
+    np.subtract(w, b, out=w)
+
+
+def _momentum(t: int, w: Any, g: Any, a: Any, b: Any, m: Any) -> None:
+    np.multiply(m, 0.9, out=m)
+    np.add(m, g, out=m)
+    np.multiply(m, LR, out=a)
+    np.subtract(w, a, out=w)
+
+
+def in_torch(case: Case, threads: int, **way: bool) -> Timed:
+    import torch
+
+    torch.set_num_threads(threads)
+    if case.touched:
+        return Timed(sparse.theirs(case.rule, *sparse.drawn(*case.shapes[0], case.touched)))
+    cls, options = {
+        "adam": (torch.optim.Adam, {}),
+        "adamw": (torch.optim.AdamW, {"weight_decay": DECAY}),
+        "momentum": (torch.optim.SGD, {"momentum": 0.9}),
+    }[case.rule]
+    params = _torch_params(case)
+    return _torch_step(case, params, cls(params, lr=LR, **options, **way), way.get("foreach"))
+
+
+def in_deepspeed(case: Case, threads: int) -> Timed:
+    import torch
+    from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+    torch.set_num_threads(threads)
+    params, is_adamw = _torch_params(case), case.rule == "adamw"
+    try:
+        opt = DeepSpeedCPUAdam(
+            params, lr=LR, weight_decay=DECAY * is_adamw, adamw_mode=is_adamw
+        )  # which compiles it, once for this user
+    except Exception as error:
+        raise DoesNotBuildError from error
+    return _torch_step(case, params, opt, None)
+
+
+def _torch_params(case: Case) -> list[Any]:
+    import torch
+
+    dtype, made = getattr(torch, case.dtype), []
+    for w, g in zip(*tensors(case), strict=True):
+        made.append(torch.nn.Parameter(torch.tensor(w.astype(np.float32)).to(dtype)))
+        made[-1].grad = torch.tensor(g.astype(np.float32)).to(dtype)
+    return made
+
+
+def _torch_step(case: Case, params: list[Any], opt: Any, foreach: bool | None) -> Timed:
+    from torch.nn.utils import clip_grad_norm_
+
+    def whole() -> None:
+        clip_grad_norm_(params, MAX_NORM, foreach=foreach)
+        opt.step()
+        opt.zero_grad(set_to_none=False)
+
+    return Timed(whole if case.whole else opt.step, look=lambda: params[0].detach().numpy())
+
+
+def in_optax(case: Case, threads: int) -> Timed:
+    """Return the jitted update with donated parameters and state; gradients are not zeroed."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    rule = {
+        "adam": optax.adam(LR),
+        "adamw": optax.adamw(LR, weight_decay=DECAY),
+        "momentum": optax.sgd(LR, momentum=0.9),
+    }[case.rule]
+    if case.whole:
+        rule = optax.chain(optax.clip_by_global_norm(MAX_NORM), rule)
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def update(params: Any, state: Any, grads: Any) -> Any:
+        moves, state = rule.update(grads, state, params)
+        return optax.apply_updates(params, moves), state
+
+    params, grads = ([jnp.array(a) for a in arrays] for arrays in tensors(case))
+    state = rule.init(params)
+
+    def step() -> None:
+        nonlocal params, state
+        params, state = update(params, state, grads)
+        jax.block_until_ready(params)
+
+    return Timed(step, look=lambda: np.asarray(params[0]))
+
+
+def package(name: str, case: Case, threads: int) -> Timed:
+    make, _ = kalman.PACKAGES[name]
+    return Timed(*make(case.p))
+
+
+LIMIT_FROM = 100_000  # elements; below, its time would be that of the call
+DENSE: dict[str, Callable[..., Timed]] = {
+    FASTOPT: ours,
+    "NumPy": in_numpy,
+    "torch": in_torch,
+    "torch foreach": partial(in_torch, foreach=True),
+    "torch fused": partial(in_torch, fused=True),
+    "optax": in_optax,
+    "DeepSpeed": in_deepspeed,
+    STOCHASTIC: partial(ours, rounding="stochastic"),
+    LIMIT: memory_limit,
+}
+SPARSE: dict[str, Callable[..., Timed]] = {
+    FASTOPT: ours,
+    "C loop": lambda case, threads: Timed(
+        sparse.plain(case.rule, *sparse.drawn(*case.shapes[0], case.touched, distinct=True))
+    ),
+    "torch": in_torch,
+}
+KALMAN: dict[str, Callable[..., Timed]] = {
+    FASTOPT: ours,
+    "NumPy": in_numpy,
+    "SciPy's BLAS": lambda case, threads: Timed(*kalman.triangle_loop(case.p)),
+    "padasip": partial(package, "padasip"),
+    "statsmodels": partial(package, "statsmodels"),
+    LIMIT: memory_limit,
+}
+
+
+def library_of(case: Case) -> dict[str, Callable[..., Timed]]:
+    """Return who takes part in a case; what is slow does not at every size."""
+    if case.p:
+        most = {name: p for name, (_, p) in kalman.PACKAGES.items()}
+        return {name: make for name, make in KALMAN.items() if case.p <= most.get(name, case.p)}
+    if case.touched:
+        return SPARSE
+    absent = set()
+    if case.dtype == "bfloat16":
+        absent |= {"NumPy"}  # whose loops over ml_dtypes' numbers are not meant to be fast
+    else:
+        absent |= {STOCHASTIC}
+    if case.rule == "momentum":
+        absent |= {"DeepSpeed"}
+    if case.elements < LIMIT_FROM:
+        absent |= {LIMIT}
+    return {name: make for name, make in DENSE.items() if name not in absent}

@@ -1,0 +1,40 @@
+/* See limit.h.  The chunks are a step's, and so is what hands them to threads. */
+#include "limit.h"
+
+#include "kernels.h"
+#include "parallel.h"
+
+typedef struct {
+    fo_move_fn *kernel;
+    const char *g;
+    char *arrays[1 + FO_MAX_STATES];
+    int n_states;
+    int64_t n_words, param_size, chunk;
+} moving;
+
+static void move_chunks(void *context, int64_t first, int64_t last)
+{
+    const moving *m = context;
+    for (int64_t i = first; i < last; i++) {
+        const int64_t begin = i * m->chunk, rest = m->n_words - begin;
+        void *at[1 + FO_MAX_STATES] = {m->arrays[0] + begin * m->param_size};
+        for (int k = 1; k <= m->n_states; k++)
+            at[k] = m->arrays[k] + begin * 4;
+        m->kernel(m->g + begin * m->param_size, at, rest < m->chunk ? rest : m->chunk);
+    }
+}
+
+void fo_limit(fo_dtype dtype, const void *g, void *param,
+              void *const state[FO_MAX_STATES], int n_states, int64_t n, int n_threads)
+{
+    const int64_t words = dtype == FO_F64 ? 2 : 1; /* that an element is moved as */
+    const int is_wide = dtype == FO_F32 || dtype == FO_F64;
+    moving m = {fo_kernels()->move[is_wide][n_states], g, {param}, n_states};
+    for (int k = 0; k < n_states; k++)
+        m.arrays[k + 1] = state[k];
+    m.n_words = n * words;
+    m.param_size = is_wide ? 4 : 2;
+    m.chunk = FO_CHUNK * words;
+    const int64_t n_chunks = (m.n_words + m.chunk - 1) / m.chunk;
+    fo_parallel_for(n_chunks, 1, move_chunks, &m, n_threads);
+}

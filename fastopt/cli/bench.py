@@ -1,0 +1,106 @@
+"""`fastopt bench`: this machine's memory limit, and the share of it that each rule reaches."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastopt import _core
+from fastopt._checks import default_threads
+from fastopt._errors import FastoptError
+from fastopt.cli.arguments import chosen, whole, wholes
+from fastopt.cli.steps import DTYPES, RULES, bound, limit, moved, paired
+
+_DESCRIPTION = """\
+Measure this machine's memory limit and the share of it that each update rule
+reaches: a table on stdout, and a picture, bench.png.
+
+The limit is the time of a C loop that moves the bytes of the rule's step, the
+gradient read, the parameter and the states read and written, with one addition
+each. Loop and step run in turn, round by round; the share is the median of the
+loop's time over the step's.
+"""
+_EXAMPLES = """\
+examples:
+  fastopt bench
+  fastopt bench --rules adam,adamw --size 5e7 --threads 1,2,4
+  fastopt bench --dtype bfloat16 --json
+"""
+_MOST_ARRAYS = 6  # parameter, gradient, three states and the limit's zeros
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure the memory limit and the share of it that each rule reaches",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("--rules", metavar="A,B,...", help="the rules that are measured; default: all")
+    add("--size", type=whole(1), default=10**7, metavar="N", help="elements of the tensor (1e7)")
+    add("--threads", type=wholes(1), metavar="N,M,...", help="default: 1 and all that steps use")
+    add("--dtype", choices=DTYPES, default="float32", help="of parameter and gradient (float32)")
+    add("--rounds", type=whole(1), default=11, metavar="N", help="of loop and step in turn (11)")
+    add("--out", type=Path, default=Path(), metavar="DIR", help="folder of the picture (.)")
+    add("--json", action="store_true", help="print one JSON object instead of the table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure it all; what needs the extra `race` is imported before anything takes time."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from fastopt.cli.bench_report import SIGNATURE, Result, draw, print_report, summary
+    from fastopt.cli.picture import claim
+
+    rules = tuple(RULES) if args.rules is None else chosen(args.rules, RULES)
+    threads = args.threads or tuple(sorted({1, default_threads() or _core.max_threads()}))
+    path = claim(args.out, "bench.png", SIGNATURE)
+    settings = {"size": args.size, "dtype": args.dtype, "rounds": args.rounds}
+    results = []
+    with Progress(
+        console=Console(stderr=True),
+        auto_refresh=False,  # a thread that redraws would compete with the steps
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=len(rules) * len(threads))
+        for rule, count, n_bytes, rounds in _measured(rules, threads, settings):
+            results.append(Result(rule, count, n_bytes, rounds))
+            progress.update(task, advance=1, description=rule, refresh=True)
+    draw(path, results, settings)
+    if args.json:
+        print(json.dumps(summary(results, settings, str(path))))
+    else:
+        print_report(Console(), results, settings)
+        print(f"Picture: {path}")
+    return 0
+
+
+def _measured(
+    rules: tuple[str, ...], threads: tuple[int, ...], settings: dict[str, Any]
+) -> Iterator[tuple[str, int, int, list[tuple[float, float]]]]:
+    """Yield rule, threads, bytes of a step, and the seconds of loop and step in each round."""
+    size = settings["size"]
+    times = max(1, 2_000_000 // size)  # so that a turn is long enough to be timed
+    try:
+        for count in threads:
+            for rule in rules:
+                opt, arrays = bound(rule, size, count, settings["dtype"])
+                rounds = paired(limit(arrays, count), opt.step, settings["rounds"], times)
+                yield rule, count, moved(arrays), rounds
+    except (MemoryError, ValueError) as error:
+        if isinstance(error, FastoptError):
+            raise
+        raise FastoptError(
+            f"--size is {size:,}; {_MOST_ARRAYS} arrays of as many {settings['dtype']} "
+            "do not fit into memory"
+        ) from None

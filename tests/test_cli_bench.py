@@ -1,0 +1,199 @@
+"""`fastopt bench`: the memory limit, what is measured beside it, and how it is shown."""
+
+import json
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import fastopt
+from fastopt import FastoptError, _core
+from fastopt.cli import main
+from fastopt.cli.steps import RULES, bound, limit, moved, paired, ratio
+
+SMALL = ["bench", "--size", "3000", "--rounds", "3"]
+BITS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+# The loop that moves the bytes
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("n_states", range(4))
+def test_move_reads_and_writes_every_element_of_every_array(dtype, n_states):
+    rng = np.random.default_rng(n_states)
+    for size in (0, 1, 63, _core.CHUNK - 1, _core.CHUNK, 3 * _core.CHUNK + 5):
+        state = np.float32 if np.dtype(dtype).itemsize == 2 else dtype
+        arrays = [rng.standard_normal(size).astype(dtype)]
+        arrays += [rng.standard_normal(size).astype(state) for _ in range(n_states)]
+        source = np.ones(size, dtype)
+        bits = [BITS[array.itemsize] for array in arrays]
+        one = source.view(BITS[source.itemsize])
+        # Elements of eight bytes are moved as two words of four, without a carry between them.
+        expected = [
+            (a.view(np.uint32) + one.view(np.uint32)).view(kind)
+            if a.itemsize == 8
+            else a.view(kind) + one.astype(kind)
+            for a, kind in zip(arrays, bits, strict=True)
+        ]
+        threads = 1 + size % 3
+        _core.move(source, arrays, threads)
+        for array, kind, wanted in zip(arrays, bits, expected, strict=True):
+            np.testing.assert_array_equal(array.view(kind), wanted)
+
+
+def test_limit_leaves_the_arrays_as_they_are():
+    _, arrays = bound("adam", 40_000, 2)
+    arrays[0][:3] = np.nan, -0.0, np.inf
+    before = [array.tobytes() for array in arrays]
+    limit(arrays, 2)()
+    assert [array.tobytes() for array in arrays] == before
+
+
+@pytest.mark.parametrize(
+    ("source", "arrays"),
+    [
+        (np.zeros(4, np.int32), [np.zeros(4, np.int32)]),
+        (np.zeros(8)[::2], [np.zeros(4)]),
+        (np.zeros(4), []),
+        (np.zeros(4), [np.zeros(4)] * 5),
+        (np.zeros(4), [np.zeros(5)]),
+        (np.zeros(4), [np.zeros(4), np.zeros(4, np.float32)]),
+        (np.zeros(4, np.float16), [np.zeros(4, np.float16)] * 2),
+        (np.zeros(4), [np.broadcast_to(0.0, 4)]),
+    ],
+)
+def test_move_refuses_what_it_can_not_move(source, arrays):
+    with pytest.raises(FastoptError, match="not of the form needed"):
+        _core.move(source, arrays, 1)
+
+
+def test_bytes_of_a_step():
+    for rule, dtype, n_bytes in (
+        ("sgd", "float32", 4 + 8),
+        ("adam", "float32", 4 + 24),
+        ("amsgrad", "float64", 8 + 64),
+        ("adamw", "bfloat16", 2 + 4 + 16),
+    ):
+        _, arrays = bound(rule, 100, 1, dtype)
+        assert moved(arrays) == 100 * n_bytes
+
+
+def test_calls_are_timed_in_turn():
+    calls = []
+    rounds = paired(lambda: calls.append("a"), lambda: calls.append("b"), rounds=3, times=2)
+    assert "".join(calls) == "abab" + "aabb" * 3
+    assert len(rounds) == 3
+    slow = ratio(lambda: sum(range(20_000)), lambda: None, rounds=5, times=3)
+    assert slow > 10
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_is_bound_to_an_optimizer_of_its_own(rule):
+    opt, arrays = bound(rule, 50, 1, "float64")
+    before = arrays[0].copy()
+    opt.step()
+    assert not np.array_equal(arrays[0], before)
+    assert len(arrays) == 1 + len(opt.param_groups[0].state_names)
+
+
+# The command
+
+
+def test_json_and_picture(tmp_path, capsys):
+    assert main([*SMALL, "--json", "--out", str(tmp_path), "--threads", "1,2"]) == 0
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)
+    assert printed.err == ""
+    assert result["settings"] == {"size": 3000, "dtype": "float32", "rounds": 3}
+    assert [(r["threads"], r["rule"]) for r in result["results"]] == [
+        (n, rule) for n in (1, 2) for rule in RULES
+    ]
+    for found in result["results"]:
+        assert len(found["rounds"]) == 3
+        loops, steps = (sorted(r[name] for r in found["rounds"]) for name in ("limit", "step"))
+        assert (found["limit_seconds"], found["seconds"]) == (loops[1], steps[1])
+        assert found["gigabytes_per_second"] == pytest.approx(found["bytes"] / steps[1] / 1e9)
+        shares = sorted(r["limit"] / r["step"] for r in found["rounds"])
+        assert found["share"] == pytest.approx(shares[1])
+        assert found["share_quartiles"][0] <= found["share"] <= found["share_quartiles"][1]
+    assert result["versions"]["fastopt"] == fastopt.__version__
+    assert result["versions"]["instruction_set"] == _core.isa()
+    picture = tmp_path / "bench.png"
+    assert result["picture"] == str(picture)
+    assert b"fastopt bench" in picture.read_bytes()[:1000]
+
+
+def test_table_fits_80_columns(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    args = ["--rules", "adam,RMSPROP_centered_momentum", "--dtype", "bfloat16", "--threads", "2"]
+    assert main([*SMALL, *args, "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    assert "3,000 elements, bfloat16" in lines[1]
+    assert any(line.startswith("Memory limit, 2 threads: ") for line in lines)
+    cells = [line.split() for line in lines if line.startswith((" adam", " rmsprop"))]
+    assert [row[0] for row in cells] == ["adam", "rmsprop_centered_momentum"]
+    assert all(float(cell) > 0 for row in cells for cell in row[1:5])
+    assert "FASTOPT_SERIAL_BELOW" in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--rules", "adam,adm"], "--rules has 'adm'; allowed: sgd, momentum"),
+        (["--size", "1e17"], "--size is 100,000,000,000,000,000; 6 arrays"),
+        (["--size", "1e30"], "do not fit into memory"),
+    ],
+)
+def test_bad_arguments(args, message, tmp_path, capsys):
+    assert main([*SMALL, *args, "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--size", "0"], "'0' is no whole number from 1"),
+        (["--size", "1.5"], "'1.5' is no whole number from 1"),
+        (["--size", "inf"], "'inf' is no whole number from 1"),
+        (["--threads", "1,x"], "'x' is no whole number from 1"),
+        (["--dtype", "int8"], "int8"),
+    ],
+)
+def test_bad_usage(args, message, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["bench", *args])
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_picture_of_another_is_kept(tmp_path, capsys):
+    picture = tmp_path / "bench.png"
+    picture.write_bytes(b"mine")
+    assert main([*SMALL, "--out", str(tmp_path)]) == 2
+    assert "was not drawn by fastopt bench" in capsys.readouterr().err
+    assert picture.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra"), [("matplotlib", "race"), ("rich", "race"), ("ml_dtypes", "bfloat16")]
+)
+def test_missing_extra_is_named(missing, extra, tmp_path):
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; from fastopt.cli import main; "
+        f"sys.exit(main({[*SMALL, '--dtype', 'bfloat16']}))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert run.stderr == (
+        f"fastopt bench: error: {missing} is not installed; try: pip install 'fastopt[{extra}]'\n"
+    )
