@@ -7,6 +7,7 @@ elements around each power of two that an index, or an offset in bytes, might be
 import ml_dtypes
 import numpy as np
 import pytest
+from support import random_bits
 
 from fastopt import SGD, Adagrad, RowSparse
 
@@ -136,25 +137,6 @@ def test_rows_with_a_number_each():
     assert opt.state[0]["sum"][-1] == 4
     assert (w[-1] == -1).all()
     assert not w[-2].any()
-
-
-# Stochastic rounding counts elements: csrc/formats.h, once more.
-
-
-def random_bits(seed, step, tensor, array, index):
-    """Return the 16 random bits of an element."""
-    stream = seed
-    for number in (step, tensor, array):
-        stream = (stream ^ number) + 0x9E3779B97F4A7C15 & 2**64 - 1
-        stream = (stream ^ stream >> 30) * 0xBF58476D1CE4E5B9 & 2**64 - 1
-        stream = (stream ^ stream >> 27) * 0x94D049BB133111EB & 2**64 - 1
-        stream ^= stream >> 31
-    stream ^= (index >> 32) * 0x9E3779B97F4A7C15 & 2**64 - 1
-    x = (index % 2**32 // 2 ^ stream) & 2**32 - 1
-    x = (x ^ x >> 16) * 0x7FEB352D & 2**32 - 1
-    x = (x ^ x >> 15) + (stream >> 32) & 2**32 - 1
-    x = x * 0x846CA68B & 2**32 - 1
-    return (x ^ x >> 16) >> 16 * (index % 2) & 2**16 - 1
 
 
 def test_random_bits_of_rows():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import ALL_RULES, bits, make
+from support import ALL_RULES, bits, make, random_bits
 
 import fastopt
 from fastopt import _core
@@ -68,7 +68,7 @@ def normal(shape, dtype, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
-SHAPES = [(5, 7), (3, 4, 5), (2, 600), (600, 2), (1, 9), (70, 300), (2, 3, 2, 3), (40, 1100)]
+SHAPES = [(5, 7), (3, 4, 5), (2, 600), (600, 2), (1, 9), (70, 300), (2, 3, 2, 3), (18, 2050)]
 
 
 @pytest.mark.parametrize("rule", ALL_RULES)
@@ -86,18 +86,19 @@ def test_any_layout_gives_the_bits_of_the_contiguous(rule, layout):
         )
 
 
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_pair_of_layouts(shape):
-    """Around the edges of tiles, whatever lies across what."""
-    w, grads = normal(shape, F32), [normal(shape, F32, 1)]
+def test_every_pair_of_layouts(shape, dtype):
+    """Around the edges of tiles and panels, whatever lies across what."""
+    w, grads = normal(shape, dtype), [normal(shape, dtype, 1)]
     expected = run("adam", w.copy(), grads)
     for one, other in itertools.product(LAYOUTS.values(), LAYOUTS.values()):
         assert run("adam", one(w), [other(g) for g in grads]) == expected
 
 
+@pytest.mark.parametrize("shape", [(300, 401), (35, 2100)], ids=str)
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_and_pieces_change_no_bit(threads):
-    shape = (300, 401)
+def test_threads_and_pieces_change_no_bit(threads, shape):
     w, g = normal(shape, BF16), normal(shape, BF16, 1)
     options = {"rounding": "stochastic", "seed": 5, "state_dtype": "bfloat16"}
     expected = run("adam", w.copy(), [g, g], n_threads=1, **options)
@@ -204,6 +205,19 @@ def test_stochastic_rounding_is_fair_and_exact_where_it_can_be(dtype, isa):
     w = np.zeros(every.size, dtype)
     fastopt.SGD(w, lr=1.0, rounding="stochastic").step(-every)
     assert np.array_equal(w.astype(F32), every)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_random_bits_are_those_of_their_formula(layout):
+    x = np.float32(1 + 1 / 300)
+    w = LAYOUTS[layout](np.zeros((5, 31), BF16))
+    opt = fastopt.SGD([np.zeros(3), w], lr=1.0, rounding="stochastic", seed=2**40 + 7)
+    for step in (0, 1):
+        w[...] = 0
+        opt.step([np.zeros(3), np.full(w.shape, -x)])
+        random = np.array([random_bits(2**40 + 7, step, 1, 0, i) for i in range(w.size)])
+        expected = (int(x.view(np.uint32)) + random >> 16).astype(np.uint16)
+        assert np.array_equal(w.ravel().view(np.uint16), expected)
 
 
 def test_stochastic_rounding_depends_on_what_it_says():
@@ -398,7 +412,7 @@ def test_pickles_keep_each_element_its_state(view):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(50, 8), (3, 40, 5), (4, 700)])
+@pytest.mark.parametrize("shape", [(50, 8), (3, 40, 5), (4, 700), (17, 513)])
 def test_the_random_index_is_that_of_c_order(layout, shape):
     options = {"lr": 0.01, "rounding": "stochastic", "state_dtype": "bfloat16"}
     start, grads = normal(shape, BF16), [normal(shape, BF16, seed) for seed in (1, 2)]
