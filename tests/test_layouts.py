@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import random16
 from support import ALL_RULES, bits, make
 
 import fastopt
@@ -222,6 +223,28 @@ def test_stochastic_rounding_depends_on_what_it_says():
         assert 0.3 < np.mean(same == other) < 0.95
         differ = (same - same.mean()) @ (other - other.mean())
         assert abs(differ) < 5 * same.std() * other.std() * np.sqrt(1000)
+
+
+def test_stochastic_rounding_adds_the_random_bits_of_the_reference():
+    """Below the last that bfloat16 keeps: a run goes on alike with any version."""
+
+    def rounded(x, *numbers):
+        return ((x.view(np.uint32) + random16(*numbers, x.size)) >> 16).astype(np.uint16)
+
+    params, x = [np.zeros(1000, BF16), np.zeros(1000, BF16)], normal(1000, F32)
+    opt = fastopt.Adam(
+        params, lr=1.0, betas=(0.5, 0.5), rounding="stochastic", seed=7, state_dtype="bfloat16"
+    )
+    opt.step([None, None])
+    opt.step([None, x])
+    m, v = opt.state[1]["exp_avg"], opt.state[1]["exp_avg_sq"]
+    assert np.array_equal(m.view(np.uint16), rounded(x / 2, 7, 1, 1, 1))
+    assert np.array_equal(v.view(np.uint16), rounded(x * x / 2, 7, 1, 1, 2))
+    opt = fastopt.SGD(params, lr=1.0, rounding="stochastic", seed=2**64 - 1)
+    params[1][...] = 0
+    opt.step([-x, -x])
+    for i, w in enumerate(params):
+        assert np.array_equal(w.view(np.uint16), rounded(x, 2**64 - 1, 0, i, 0))
 
 
 @pytest.mark.parametrize("param", [F16, BF16, F32, F64], ids=str)
