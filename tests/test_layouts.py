@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+import sys
 import tracemalloc
 import warnings
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import random16
-from support import ALL_RULES, bits, make
+from support import ALL_RULES, bits, make, printed
 
 import fastopt
 from fastopt import _core
@@ -363,6 +364,48 @@ def test_a_step_needs_little_memory_of_its_own(lies, grad):
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+WALLS = """
+import ctypes, itertools, mmap, sys
+import ml_dtypes, numpy as np
+import fastopt
+
+libc = ctypes.CDLL(None)
+
+def walled(a, step=1):
+    "The values of an array, the last one before a page that nobody may touch."
+    bytes_ = step * a.nbytes
+    size = -(-bytes_ // mmap.PAGESIZE) * mmap.PAGESIZE
+    pages = mmap.mmap(-1, size + mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    assert libc.mprotect(ctypes.c_void_p(start + size), mmap.PAGESIZE, 0) == 0
+    flat = np.frombuffer(pages, a.dtype, step * a.size, size - bytes_)[step - 1 :: step]
+    flat[...] = a.ravel()
+    return flat.reshape(a.shape)
+
+rng = np.random.default_rng(0)
+dtypes = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+for w_dtype, g_dtype, step in itertools.product(dtypes, dtypes, [1, 2]):
+    for shape in [(1,), (7,), (64,), (16389,), (40, 33), (3, 513)]:
+        w, g = rng.normal(size=shape).astype(w_dtype), rng.normal(size=shape).astype(g_dtype)
+        rows = np.arange(len(g))
+        given = [w.copy(), w.copy(), w.T.copy().T, w.copy()]
+        own = [walled(w, step), walled(w), walled(w.T).T, walled(w)]
+        options = dict(max_grad_norm=1.0, zero_grads=True, rounding="stochastic")
+        plain = fastopt.RMSprop(given, centered=True, momentum=0.9, **options)
+        opt = fastopt.RMSprop(own, centered=True, momentum=0.9, **options)
+        plain.step([g.copy(), g.T.copy().T, g.copy(), fastopt.RowSparse(rows, g)])
+        opt.step([walled(g, step), walled(g.T).T, walled(g), fastopt.RowSparse(rows, walled(g))])
+        assert all(np.array_equal(a, b) for a, b in zip(own, given))
+print("untouched")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mprotect is of POSIX")
+def test_nothing_past_the_end_is_touched():
+    """Of parameters and gradients of any dtype, dense, strided, turned or of rows."""
+    assert printed(WALLS) == "untouched"
 
 
 def test_sixteen_axes_that_do_not_join():
