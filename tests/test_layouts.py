@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import random16
-from support import ALL_RULES, bits, make, printed
+from support import ALL_RULES, RULES, bits, make, printed
 
 import fastopt
 from fastopt import _core
@@ -70,7 +70,8 @@ def normal(shape, dtype, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
-SHAPES = [(5, 7), (3, 4, 5), (2, 600), (600, 2), (1, 9), (70, 300), (2, 3, 2, 3), (40, 1100)]
+SHAPES = [(5, 7), (3, 4, 5), (2, 600), (600, 2), (1, 9), (70, 300), (2, 3, 2, 3), (40, 1100),
+          (18, 2500)]  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", ALL_RULES)
@@ -295,6 +296,15 @@ def test_states_in_bfloat16():
     assert sizes == [8, 4]
     with pytest.raises(fastopt.FastoptError, match="float64"):
         fastopt.Adam(np.zeros(3), state_dtype="bfloat16")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_states_in_bfloat16_beside_a_turned_gradient(rule):
+    """Both are brought to where the kernel works: they have room beside each other."""
+    w, grads = normal((40, 30), F32), [normal((40, 30), F32, seed) for seed in (1, 2)]
+    expected = run(rule, w.copy(), grads, state_dtype="bfloat16")
+    turned = [np.asfortranarray(g) for g in grads]
+    assert run(rule, w.copy(), turned, state_dtype="bfloat16") == expected
 
 
 # Everything together

@@ -124,6 +124,19 @@ def test_threads_change_no_bit(threads):
     assert norm == pytest.approx(expected[1], rel=1e-13)
 
 
+@pytest.mark.parametrize("far", [2**11, 2**22])
+def test_rows_far_apart_are_summed_before_they_are_clipped(far):
+    """They are sorted by 11 bits of their numbers at a time."""
+    rng = np.random.default_rng(0)
+    indices = rng.choice([5, 7, 5 + far, 2 * far], size=300)
+    values = rng.choice([1.0, 2.0], size=300).astype(np.float32)
+    w, sums = np.zeros(2 * far + 1, np.float32), np.zeros(2 * far + 1, np.float32)
+    np.add.at(sums, indices, values)
+    fastopt.SGD(w, lr=1.0, max_grad_value=100.0).step(RowSparse(indices, values))
+    assert sums.max() > 100
+    assert (w == -np.minimum(sums, 100)).all()
+
+
 def test_among_other_gradients():
     shapes = [(4,), (12, 3), (5, 2), (20, 2)]
     grads = [normal(shape, np.float64, 1) for shape in shapes]
