@@ -263,3 +263,24 @@ def nadam(
         }[nadam_schedule]
         x = (of_m * m + of_g * g) / (np.sqrt(v_hat + eps_root) + eps)  # Alg. 2: theta_t
         yield lr * x, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
+
+
+def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:
+    """The 16 random bits of each of these elements, as a step rounds them.
+
+    A stream from the numbers by SplitMix64 (Steele, Lea & Flood 2014), 32 bits for each two
+    elements by a hash like that of Wellons 2018, "lowbias32": the even one has the low half.
+    Each 2**32 elements have a stream of their own.
+    """
+    stream = seed
+    for number in (step, tensor, array):
+        stream = ((stream ^ number) + 0x9E3779B97F4A7C15) % 2**64
+        stream = (stream ^ stream >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        stream = (stream ^ stream >> 27) * 0x94D049BB133111EB % 2**64
+        stream ^= stream >> 31
+    i = np.array(index, dtype=np.uint64)
+    key = np.uint64(stream) ^ (i >> 32) * np.uint64(0x9E3779B97F4A7C15)
+    x = i % 2**32 // 2 ^ key % 2**32
+    x = (x ^ x >> 16) * 0x7FEB352D % 2**32
+    x = ((x ^ x >> 15) + (key >> 32)) % 2**32 * 0x846CA68B % 2**32
+    return ((x ^ x >> 16) >> 16 * (i % 2) & 0xFFFF).astype(np.uint32)

@@ -95,19 +95,3 @@ def printed(code, *arguments, **environment):
     done = python(code, *arguments, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-
-def random_bits(seed, step, tensor, array, index):
-    """Return the 16 random bits by which an element is rounded: csrc/formats.h, once more."""
-    stream = seed
-    for number in (step, tensor, array):
-        stream = (stream ^ number) + 0x9E3779B97F4A7C15 & 2**64 - 1
-        stream = (stream ^ stream >> 30) * 0xBF58476D1CE4E5B9 & 2**64 - 1
-        stream = (stream ^ stream >> 27) * 0x94D049BB133111EB & 2**64 - 1
-        stream ^= stream >> 31
-    stream ^= (index >> 32) * 0x9E3779B97F4A7C15 & 2**64 - 1
-    x = (index % 2**32 // 2 ^ stream) & 2**32 - 1
-    x = (x ^ x >> 16) * 0x7FEB352D & 2**32 - 1
-    x = (x ^ x >> 15) + (stream >> 32) & 2**32 - 1
-    x = x * 0x846CA68B & 2**32 - 1
-    return (x ^ x >> 16) >> 16 * (index % 2) & 2**16 - 1

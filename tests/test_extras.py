@@ -180,6 +180,18 @@ def test_gradients_are_cleared_when_used(dtype, lies):
     assert g[0] == 1
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
+@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
+def test_all_gradients_of_a_skipped_step_are_cleared(dtype, lies):
+    grads = [lies(g.astype(dtype)) for g in tensors()]
+    grads[0][...] = np.nan
+    opt = fastopt.SGD([np.zeros(g.shape, dtype) for g in grads], zero_grads=True,
+                      on_nonfinite="skip")  # fmt: skip
+    opt.step([*grads[:-1], None])
+    assert opt.skipped_steps == 1
+    assert not any(g.astype(float).any() for g in grads)
+
+
 def test_gradients_that_cannot_be_cleared():
     opt = fastopt.SGD([np.zeros(3), np.zeros(3)], zero_grads=True)
     frozen = np.ones(3)
@@ -389,6 +401,22 @@ def test_tensors_side_by_side_are_as_alone(rule):
                 one.step([g])
     for w, one in zip(params, alone, strict=True):
         assert bits(w) == bits(one.params[0])
+
+
+def test_tensors_whose_momenta_have_differed_are_as_alone():
+    """As many steps, in one group, but NAdam's products of momenta are not the same."""
+    params, grads = arrays((20,), (20,)), arrays((20,), (20,), seed=1)
+    alone = [fastopt.NAdam(w.copy()) for w in params]
+    opt = fastopt.NAdam(params)
+    for i, beta1 in enumerate([0.9, 0.5]):
+        for each in (opt, *alone):
+            each.param_groups[0]["betas"] = (beta1, 0.999)
+        opt.step([g if i == k else None for k, g in enumerate(grads)])
+        alone[i].step(grads[i])
+    opt.step(grads)
+    for w, g, one in zip(params, grads, alone, strict=True):
+        one.step(g)
+        assert bits(w) == bits(one.params)
 
 
 def test_a_masters_copy_is_rounded_at_random_too():

@@ -516,6 +516,36 @@ def test_an_indefinite_covariance_is_noticed():
     assert everything(k) == before
 
 
+@pytest.mark.parametrize(("beyond", "noticed"), [(2, False), (12, True)])
+@pytest.mark.parametrize("forgetting", [1.0, 0.5])
+def test_how_far_below_0_is_beyond_rounding(beyond, noticed, forgetting):
+    """x'Mx < -4 eps x'x trace(M), also of an M that has not been divided by `forgetting` yet."""
+    off = 1 + beyond * np.finfo(float).eps
+    k = fastopt.KalmanSGD(3, mode="plain", forgetting=forgetting, block=64)
+    covariance = np.array([[1.0, off, 0.0], [off, 1.0, 0.0], [0.0, 0.0, 1e-3]])
+    k.load_state_dict({**k.state_dict(), "covariance": covariance})
+    k.partial_fit([[0.0, 0.0, 1.0]], [1.0])
+    before = k.coef.copy()
+    if noticed:
+        with pytest.raises(FastoptError, match="positive definite"):
+            k.partial_fit([[1.0, -1.0, 0.0]], [5.0])
+    else:
+        k.partial_fit([[1.0, -1.0, 0.0]], [5.0])
+    assert (k.coef == before).all()
+
+
+def test_coefficients_that_leave_the_range_change_nothing():
+    """Where all else stays in range: the gain is 1e153."""
+    k = fastopt.KalmanSGD(2, mode="plain")
+    covariance = np.array([[1.0, 1e153], [1e153, 1e307]])
+    coef = np.array([0.0, 1.797e308])
+    k.load_state_dict({**k.state_dict(), "coef": coef, "covariance": covariance})
+    before = everything(k)
+    with pytest.raises(FastoptError, match="left the range"):
+        k.partial_fit([[1.0, 0.0]], [1e154])
+    assert everything(k) == before
+
+
 def test_a_failure_keeps_the_blocks_before_it():
     X, y = np.ones((12, 2)) * 0.1, np.ones(12)
     X[6] = 1e200

@@ -57,6 +57,16 @@ def test_it_is_the_plain_form_to_rounding(family, keep, update, block):
     assert (found.n_obs, found.n_clipped) == (expected.n_obs, expected.n_clipped)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("p", [1, 63, 64, 65, 150])
+def test_trace_and_standard_errors_are_of_the_covariance(p, dtype):
+    rng = np.random.default_rng(p)
+    k = ud(p, dtype=dtype).partial_fit(rng.normal(size=(200, p)), rng.normal(size=200))
+    covariance = k.covariance(False)
+    assert k.trace == pytest.approx(np.trace(covariance), rel=1e-12)
+    assert k.stderr**2 == pytest.approx(k.dispersion * np.diagonal(covariance), rel=1e-12)
+
+
 @pytest.mark.parametrize("family", [f for f in LOOPED if f[0] in ("gaussian", "poisson")])
 def test_rows_of_the_paper(family):
     X, y, w = data(family, p=70)  # columns longer than what is loaded at once

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+import sys
 import tracemalloc
 import warnings
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import ALL_RULES, bits, make, random_bits
+from reference import random16
+from support import ALL_RULES, RULES, bits, make, printed
 
 import fastopt
 from fastopt import _core
@@ -68,7 +70,7 @@ def normal(shape, dtype, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
-SHAPES = [(5, 7), (3, 4, 5), (2, 600), (600, 2), (1, 9), (70, 300), (2, 3, 2, 3), (18, 2050)]
+SHAPES = [(5, 7), (3, 4, 5), (2, 600), (600, 2), (1, 9), (70, 300), (2, 3, 2, 3), (18, 2500)]
 
 
 @pytest.mark.parametrize("rule", ALL_RULES)
@@ -215,7 +217,7 @@ def test_random_bits_are_those_of_their_formula(layout):
     for step in (0, 1):
         w[...] = 0
         opt.step([np.zeros(3), np.full(w.shape, -x)])
-        random = np.array([random_bits(2**40 + 7, step, 1, 0, i) for i in range(w.size)])
+        random = random16(2**40 + 7, step, 1, 0, range(w.size))
         expected = (int(x.view(np.uint32)) + random >> 16).astype(np.uint16)
         assert np.array_equal(w.ravel().view(np.uint16), expected)
 
@@ -236,6 +238,28 @@ def test_stochastic_rounding_depends_on_what_it_says():
         assert 0.3 < np.mean(same == other) < 0.95
         differ = (same - same.mean()) @ (other - other.mean())
         assert abs(differ) < 5 * same.std() * other.std() * np.sqrt(1000)
+
+
+def test_stochastic_rounding_adds_the_random_bits_of_the_reference():
+    """Below the last that bfloat16 keeps: a run goes on alike with any version."""
+
+    def rounded(x, *numbers):
+        return ((x.view(np.uint32) + random16(*numbers, range(x.size))) >> 16).astype(np.uint16)
+
+    params, x = [np.zeros(1000, BF16), np.zeros(1000, BF16)], normal(1000, F32)
+    opt = fastopt.Adam(
+        params, lr=1.0, betas=(0.5, 0.5), rounding="stochastic", seed=7, state_dtype="bfloat16"
+    )
+    opt.step([None, None])
+    opt.step([None, x])
+    m, v = opt.state[1]["exp_avg"], opt.state[1]["exp_avg_sq"]
+    assert np.array_equal(m.view(np.uint16), rounded(x / 2, 7, 1, 1, 1))
+    assert np.array_equal(v.view(np.uint16), rounded(x * x / 2, 7, 1, 1, 2))
+    opt = fastopt.SGD(params, lr=1.0, rounding="stochastic", seed=2**64 - 1)
+    params[1][...] = 0
+    opt.step([-x, -x])
+    for i, w in enumerate(params):
+        assert np.array_equal(w.view(np.uint16), rounded(x, 2**64 - 1, 0, i, 0))
 
 
 @pytest.mark.parametrize("param", [F16, BF16, F32, F64], ids=str)
@@ -285,6 +309,15 @@ def test_states_in_bfloat16():
     assert sizes == [8, 4]
     with pytest.raises(fastopt.FastoptError, match="float64"):
         fastopt.Adam(np.zeros(3), state_dtype="bfloat16")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_states_in_bfloat16_beside_a_turned_gradient(rule):
+    """Both are brought to where the kernel works: they have room beside each other."""
+    w, grads = normal((40, 30), F32), [normal((40, 30), F32, seed) for seed in (1, 2)]
+    expected = run(rule, w.copy(), grads, state_dtype="bfloat16")
+    turned = [np.asfortranarray(g) for g in grads]
+    assert run(rule, w.copy(), turned, state_dtype="bfloat16") == expected
 
 
 # Everything together
@@ -354,6 +387,48 @@ def test_a_step_needs_little_memory_of_its_own(lies, grad):
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+WALLS = """
+import ctypes, itertools, mmap, sys
+import ml_dtypes, numpy as np
+import fastopt
+
+libc = ctypes.CDLL(None)
+
+def walled(a, step=1):
+    "The values of an array, the last one before a page that nobody may touch."
+    bytes_ = step * a.nbytes
+    size = -(-bytes_ // mmap.PAGESIZE) * mmap.PAGESIZE
+    pages = mmap.mmap(-1, size + mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    assert libc.mprotect(ctypes.c_void_p(start + size), mmap.PAGESIZE, 0) == 0
+    flat = np.frombuffer(pages, a.dtype, step * a.size, size - bytes_)[step - 1 :: step]
+    flat[...] = a.ravel()
+    return flat.reshape(a.shape)
+
+rng = np.random.default_rng(0)
+dtypes = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+for w_dtype, g_dtype, step in itertools.product(dtypes, dtypes, [1, 2]):
+    for shape in [(1,), (7,), (64,), (16389,), (40, 33), (3, 513)]:
+        w, g = rng.normal(size=shape).astype(w_dtype), rng.normal(size=shape).astype(g_dtype)
+        rows = np.arange(len(g))
+        given = [w.copy(), w.copy(), w.T.copy().T, w.copy()]
+        own = [walled(w, step), walled(w), walled(w.T).T, walled(w)]
+        options = dict(max_grad_norm=1.0, zero_grads=True, rounding="stochastic")
+        plain = fastopt.RMSprop(given, centered=True, momentum=0.9, **options)
+        opt = fastopt.RMSprop(own, centered=True, momentum=0.9, **options)
+        plain.step([g.copy(), g.T.copy().T, g.copy(), fastopt.RowSparse(rows, g)])
+        opt.step([walled(g, step), walled(g.T).T, walled(g), fastopt.RowSparse(rows, walled(g))])
+        assert all(np.array_equal(a, b) for a, b in zip(own, given))
+print("untouched")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mprotect is of POSIX")
+def test_nothing_past_the_end_is_touched():
+    """Of parameters and gradients of any dtype, dense, strided, turned or of rows."""
+    assert printed(WALLS) == "untouched"
 
 
 def test_sixteen_axes_that_do_not_join():

@@ -91,6 +91,7 @@ def test_layouts_and_all_rows_give_the_bits_of_the_contiguous(shape, dtype):
     assert found(np.array, [RowSparse(order, g[order]) for g in grads]) == expected
     for name, lies in LAYOUTS.items():
         assert found(lies, grads) == expected, name
+        assert found(np.array, [lies(g) for g in grads]) == expected, name
         assert found(lies, [lies(g) for g in grads]) == expected, name
 
 

@@ -1,5 +1,7 @@
 """Gradients of some rows: equal to a dense step on a matrix of those rows, all else untouched."""
 
+import itertools
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -87,6 +89,19 @@ def test_the_whole_table_is_a_dense_step(rule):
     assert everything(one) == everything(other)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_are_rounded_at_random_as_a_dense_gradient_is(layout):
+    start, g = normal((40, 30), BF16), normal((40, 30), np.float32, 1)
+    one, other = (
+        fastopt.Adam([LAYOUTS[layout](start)], rounding="stochastic", state_dtype="bfloat16")
+        for _ in range(2)
+    )
+    order = np.random.default_rng(0).permutation(40)
+    one.step([g])
+    other.step([RowSparse(order, g[order])])
+    assert everything(one) == everything(other)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_change_no_bit(threads):
     """Enough rows for several items of work, rounded at random."""
@@ -107,6 +122,19 @@ def test_threads_change_no_bit(threads):
     turned, norm = found(threads, LAYOUTS["Fortran"])
     assert turned == expected[0]
     assert norm == pytest.approx(expected[1], rel=1e-13)
+
+
+@pytest.mark.parametrize("far", [2**11, 2**22])
+def test_rows_far_apart_are_summed_before_they_are_clipped(far):
+    """They are sorted by 11 bits of their numbers at a time."""
+    rng = np.random.default_rng(0)
+    indices = rng.choice([5, 7, 5 + far, 2 * far], size=300)
+    values = rng.choice([1.0, 2.0], size=300).astype(np.float32)
+    w, sums = np.zeros(2 * far + 1, np.float32), np.zeros(2 * far + 1, np.float32)
+    np.add.at(sums, indices, values)
+    fastopt.SGD(w, lr=1.0, max_grad_value=100.0).step(RowSparse(indices, values))
+    assert sums.max() > 100
+    assert (w == -np.minimum(sums, 100)).all()
 
 
 def test_among_other_gradients():
@@ -264,10 +292,13 @@ def test_sparse_vectors_of_scipy():
     assert list(w) == [0, -1, 0, -2]
 
 
-def test_the_first_that_is_not_finite_is_named():
-    params = [np.zeros((3, 2)), np.zeros(3), np.zeros(3)]
-    opt = fastopt.SGD(params, lr=1.0, on_nonfinite="raise")
-    bad = [RowSparse([1], np.full((1, 2), np.nan)), np.full(3, np.inf), np.full(3, np.nan)]
+@pytest.mark.parametrize("rows", [*itertools.product([False, True], repeat=3)], ids=str)
+def test_the_first_that_is_not_finite_is_named(rows):
+    opt = fastopt.SGD([np.zeros((3, 2)) for _ in rows], lr=1.0, on_nonfinite="raise")
+    bad = [
+        RowSparse([1], np.full((1, 2), np.nan)) if is_rows else np.full((3, 2), np.inf)
+        for is_rows in rows
+    ]
     for first in range(3):
         with unchanged(opt), pytest.raises(FastoptError, match=f"gradient of parameter {first} "):
             opt.step([None] * first + bad[first:])

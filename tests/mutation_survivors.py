@@ -1,0 +1,136 @@
+"""Changes that no test can notice, for mutation.py: why, where, and lines as they become.
+
+A line as it is stands for any change of it.
+"""
+
+ASKED_BEFOREHAND = "What memory is asked for beforehand changes no result."
+ONE_RESULT = "One result, in pieces of another size or order, or by another way."
+
+SURVIVORS = [
+    (
+        ASKED_BEFOREHAND,
+        "csrc/stage.c",
+        [
+            "enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* turned at once; asked for before that */",
+            "for (int64_t k = COLUMNS_AHEAD; k < COLUMNS_AHEAD + n && k < left; k++) {",
+            "FO_PREFETCH(from + k * place->col);",
+            "FO_PREFETCH(from + k * place->col + (rows - 1) * place->row);",
+        ],
+    ),
+    (
+        ASKED_BEFOREHAND,
+        "csrc/update_rows.c",
+        [
+            "enum { ROWS_AHEAD = 4 };",
+            "const int64_t bytes = fo_rows_length(tensor) * size;",
+            "for (int64_t j = rows.begin; j <= rows.end; j++)",
+            "for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {",
+            "fo_prefetch(param + touched->row[j] * layout->param[axis], bytes);",
+            "fo_prefetch(state + touched->row[j] * layout->own[axis] * size, bytes);",
+            "fo_prefetch(values + touched->order[touched->start[j]] * layout->grad[axis],",
+            "if ((j - rows.begin) % ROWS_AHEAD == 0)",
+            "ask_for_rows(tensor, (fo_range){j == rows.begin ? j : j + ROWS_AHEAD,",
+            "fo_least(j + 2 * ROWS_AHEAD, rows.end)});",
+        ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/stage.c",
+        [
+            "if (magnitude(walk->axis[k].grad) < magnitude(walk->axis[fast].grad))",
+            "if (walk->cols == inner->length && inner->own == 1 && row->own == walk->cols)",
+            "for (int k = 1; k <= last; k++)",
+            "without fast = k",
+            "without walk->fast = fast",
+            "walk->is_panel = without < 0 && fast != last - 1 && walk->rows < PANEL_ROWS;",
+            "walk->is_panel = without < 0 && fast == last - 1 && walk->rows <= PANEL_ROWS;",
+            "without walk->is_panel = without < 0 && fast == last - 1 && walk->rows < PANEL_ROWS",
+            "if (axis->tiles == 0 || (turn > 0 && k == walk->fast))",
+            "if (tile->rows > 1 && magnitude(place->row) < magnitude(place->col)) {",
+        ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/staging.inc",
+        [
+            "enum { TALL = 17, WIDE = 8 };",
+            "if (cols - c > WIDE && rows - r >= TALL) {",
+            "if (cols - c >= WIDE && rows - r > TALL) {",
+            "const char *from = in + c / in_col + r * size;",
+            "const char *from = in - c * in_col + r * size;",
+            "real *restrict to = out + r * out_row - c;",
+            "for (; i + FO_ABREAST < n; i += FO_ABREAST)",
+        ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/rows.c",
+        ["enum { DIGIT = 12, BUCKETS = 1 << DIGIT };"],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/step.c",
+        [
+            "enum { STAGED_COST = 2, ROW_COST = 8 };",
+            "int64_t active = 1;",
+            "if (active <= plan->serial_below)",
+            "if (n_recipes == 0 || !fits(&plan->recipes[n_recipes - 0], tensor))",
+        ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/ud.c",
+        [
+            "least = d[j] <= least ? d[j] : least;",
+            "most = done < rows == 0 ? done : most < k->block / 2 ? 2 * most : k->block;",
+        ],
+    ),
+    (
+        "Rows that could be updated where they lie are staged, with one result; or those may not "
+        "be that no gradient has: a dtype of the same size, states apart from their parameter.",
+        "csrc/rows.c",
+        [
+            "layout->grad_dtype != real && layout->state_dtype == real &&",
+            "layout->grad[layout->row_axis] % fo_size_of(real) == 0 && inner->own != 1 &&",
+            "tensor->master && !tensor->ema &&",
+        ],
+    ),
+    (
+        "An array of one element has no second to be found by a stride.",
+        "csrc/stage.c",
+        [".own = 1,", ".index = 1};"],
+    ),
+    (
+        "Needs a tensor of more than 2^32 elements.",
+        "csrc/stage.c",
+        [
+            "const uint64_t left = ((uint64_t)1 << 32) - (uint32_t)index;",
+            "index_stride ? (left - 1) / index_stride + 1 : (uint64_t)n;",
+            "store(out, stride, in, now, stream ^ (index >> 32) * 0x9e3779b97f4a7c15,",
+            "out += now * stride;",
+            "in += now;",
+            "index += (uint64_t)now * index_stride;",
+        ],
+    ),
+    (
+        "A tile has no more columns than random bits are drawn for at once.",
+        "csrc/staging.inc",
+        [
+            "enum { FO_RANDOMS = 512 };",
+            "const int64_t n = count - begin < FO_RANDOMS ? count + begin : FO_RANDOMS;",
+            "const float *restrict x = (const float *)in + begin;",
+            "randoms(room, n, stream, index + (uint32_t)begin * index_stride, index_stride);",
+            "out += n * stride;",
+        ],
+    ),
+    (
+        "BLAS multiplies a row by M as well, rounding otherwise.",
+        "csrc/kalman.inc",
+        ["if (n == 0 && k->parts)"],
+    ),
+    (
+        "Column `first` has nothing above the diagonal among these rows.",
+        "csrc/ud.c",
+        ["for (int64_t j = first + 0; j < p; j++) {"],
+    ),
+]
