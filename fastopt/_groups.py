@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,3 +124,8 @@ class ParamGroup(MutableMapping[str, Any]):
         """Return the arguments that make a copy of the group."""
         lr = self.options["lr"] if self.schedule is None else self.schedule
         return self.arrays, {**self.options, "lr": lr, "initial_lr": self.initial_lr}
+
+
+def arrays_of(groups: Iterable[ParamGroup]) -> dict[int | str, Array]:
+    """Return the parameters of groups by index or name, in their order."""
+    return {key: w for group in groups for key, w in group.arrays.items()}

@@ -12,7 +12,7 @@ from fastopt._arrays import Array, computed_in, own_array, require_parameter
 from fastopt._checks import Whole, at_least_0
 from fastopt._core import assign_all
 from fastopt._errors import FastoptError
-from fastopt._groups import COMMON, ParamGroup
+from fastopt._groups import COMMON, ParamGroup, arrays_of
 from fastopt._pytorch import as_ours, is_pytorchs
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def load(optimizer: Optimizer, state_dict: object, params: object = None) -> Non
 
 def _sums(optimizer: Optimizer, saved: object) -> dict[int | str, Array]:
     """Return the accumulated gradients, copied."""
-    params = {key: w for group in optimizer.param_groups for key, w in group.arrays.items()}
+    params = arrays_of(optimizer.param_groups)
     if not isinstance(saved, Mapping) or any(key not in params for key in saved):
         raise FastoptError(f"the state dict has accumulated {saved!r}; {list(params)} are allowed")
     sums = {}
@@ -77,7 +77,7 @@ def _sums(optimizer: Optimizer, saved: object) -> dict[int | str, Array]:
 
 def _parameters(groups: list[ParamGroup], saved: object) -> list[tuple[Array, Any]]:
     """Return the parameters, each with what is to be written into it."""
-    own = {key: w for group in groups for key, w in group.arrays.items()}
+    own = arrays_of(groups)
     _require_keys("parameters", saved, list(own))
     for key, w in own.items():
         require_parameter(f"parameter {key!r}", w)

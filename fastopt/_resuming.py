@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from fastopt import checkpoint
 from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
+from fastopt._groups import arrays_of
 from fastopt._loading import load
 
 if TYPE_CHECKING:
-    from fastopt.training import Run
+    from fastopt._run import Run
 
 Spec = str | os.PathLike[str] | tuple[str | os.PathLike[str], float]
 
@@ -62,9 +63,7 @@ class RunFile:
             optimizer, batches = run.optimizer, run.batches
             content = {
                 "asked": self.asked,
-                "params": {
-                    k: w for group in optimizer.param_groups for k, w in group.arrays.items()
-                },
+                "params": arrays_of(optimizer.param_groups),
                 "optimizer": optimizer.state_dict(),
                 "batches": None if batches is None else batches.state_dict(),
                 "run": run.saved(),
@@ -104,7 +103,7 @@ def asked_for(run: Run) -> dict[str, Any]:
     return {
         "x0": (
             type(run.x).__name__,
-            [(k, w.shape, w.dtype.name) for group in groups for k, w in group.arrays.items()],
+            [(key, w.shape, w.dtype.name) for key, w in arrays_of(groups).items()],
         ),
         "data": run.batches and [(a.shape[1:], a.dtype.str) for a in run.batches.arrays],
         "method": type(run.optimizer).__name__,

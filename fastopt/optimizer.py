@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar, Unpack
@@ -16,7 +16,8 @@ from fastopt._arrays import Array, computed_in, own_array, require_parameter
 from fastopt._checks import THREADS, Check, default_threads
 from fastopt._errors import FastoptError
 from fastopt._extras import Extra
-from fastopt._groups import COMMON, ParamGroup, Schedule
+from fastopt._groups import COMMON, ParamGroup, Schedule, arrays_of
+from fastopt._structure import as_groups, by_decay, in_structure, kind_of, listed
 
 Params = Any  # an array, a list of arrays, a dict name -> array, or a list of group dicts
 Grads = Any  # the structure of the parameters; None for one leaves its tensor alone
@@ -170,8 +171,8 @@ class Optimizer:
         )
         self._extras = _extras.checked(extra)
         self._start(params)
-        for group in _as_groups(params, self._kind):
-            for given, names in _by_decay(group, self._kind, mask):
+        for group in as_groups(params, self._kind):
+            for given, names in by_decay(group, self._kind, mask):
                 self._append(*self._new_group(given, names))
         self._build(step_count=0)
 
@@ -179,7 +180,7 @@ class Optimizer:
         """Begin without parameters."""
         self.options_changed = True
         self.param_groups: list[ParamGroup] = []
-        self._kind = _kind_of(params)
+        self._kind = kind_of(params)
         self._places: dict[int | str, tuple[Any, Any]] = {}
         self._arrays: dict[int | str, dict[str, Array]] = {}
         self._scalars: dict[int | str, tuple[Array, Array]] = {}  # step, and what rules.def saves
@@ -193,10 +194,7 @@ class Optimizer:
     @property
     def params(self) -> Any:
         """The parameters: one array, a list or a dict, as they were given."""
-        arrays = {key: w for group in self.param_groups for key, w in group.arrays.items()}
-        if self._kind == "array":
-            return arrays[0]
-        return arrays if self._kind == "dict" else list(arrays.values())
+        return in_structure(self._kind, arrays_of(self.param_groups))
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own.
@@ -243,7 +241,7 @@ class Optimizer:
         if isinstance(holder, np.ndarray):
             holder = [holder]
         elif not isinstance(holder, dict):
-            holder = _listed(holder)
+            holder = listed(holder)
         named = dict(holder) if isinstance(holder, dict) else dict(enumerate(holder))
         if names is not None:
             named = {name: named[name] for name in names}
@@ -378,17 +376,14 @@ class Optimizer:
         if self._extras["ema_decay"] is None:
             raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")
         averages = {key: arrays["ema"][...] for key, arrays in self._arrays.items()}
-        if self._kind == "array":
-            return averages[0]
-        return averages if self._kind == "dict" else list(averages.values())
+        return in_structure(self._kind, averages)
 
     def sync_master(self) -> None:
         """Take the parameters' values over into their float32 masters, after writing to them."""
         self._plan.require_idle()
-        for group in self.param_groups:
-            for key, w in group.arrays.items():
-                if "master" in self._arrays[key]:
-                    self._arrays[key]["master"][...] = w
+        for key, w in arrays_of(self.param_groups).items():
+            if "master" in self._arrays[key]:
+                self._arrays[key]["master"][...] = w
 
     @property
     def looks_ahead(self) -> bool:
@@ -491,16 +486,12 @@ class Optimizer:
         array([-4., -6.])
         """
         arrays = self._plan.as_arrays(grads)
-        keys = [(key, w) for group in self.param_groups for key, w in group.arrays.items()]
-        sums = dict(self._sums)
-        for (key, w), array in zip(keys, arrays, strict=True):
-            if array is not None and key not in sums:
-                sums[key] = own_array(w, computed_in(w), 0.0)
-        pairs = [
-            (sums[key], array)
-            for (key, _), array in zip(keys, arrays, strict=True)
-            if array is not None
-        ]
+        sums, pairs = dict(self._sums), []
+        for (key, w), array in zip(arrays_of(self.param_groups).items(), arrays, strict=True):
+            if array is not None:
+                if key not in sums:
+                    sums[key] = own_array(w, computed_in(w), 0.0)
+                pairs.append((sums[key], array))
         try:
             _core.add_all(pairs)
         finally:  # Ctrl-C is heard when all have been added
@@ -525,12 +516,8 @@ class Optimizer:
             raise FastoptError(
                 "gradients have been accumulated; accumulate these too, then call step()"
             )
-        if self._kind == "array":
-            return self._sums[0]
-        keys = [key for group in self.param_groups for key in group.arrays]
-        if self._kind == "dict":
-            return {key: self._sums.get(key) for key in keys}
-        return [self._sums.get(key) for key in keys]
+        sums = {key: self._sums.get(key) for key in arrays_of(self.param_groups)}
+        return in_structure(self._kind, sums)
 
     def _step_with_new_options(self, grads: Grads) -> None:
         self._must_look_ahead = self.looks_ahead
@@ -609,7 +596,7 @@ class Optimizer:
         if self._extrapolating:
             raise FastoptError("extrapolated() is already in use")
         self._plan.require_idle()
-        before = [(w, w.copy()) for group in self.param_groups for w in group.arrays.values()]
+        before = [(w, w.copy()) for w in arrays_of(self.param_groups).values()]
         self._extrapolating = True
         try:
             for group in self.param_groups:
@@ -721,8 +708,7 @@ class Optimizer:
         from fastopt import checkpoint
 
         self._require_own_parameters()
-        arrays = {key: w for group in self.param_groups for key, w in group.arrays.items()}
-        content = {"params": arrays, "optimizer": self.state_dict()}
+        content = {"params": arrays_of(self.param_groups), "optimizer": self.state_dict()}
         checkpoint.write(path, "optimizer", content)
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -796,15 +782,14 @@ class Optimizer:
                 name: own_array(w, array.dtype, array) if array.shape == w.shape else array
                 for name, array in pickled["arrays"][key].items()
             }
-            for group in self.param_groups
-            for key, w in group.arrays.items()
+            for key, w in arrays_of(self.param_groups).items()
         }
         self._build(*pickled["counts"])
         if pickled["bound"] is not None:
             self._plan.bind_in_order(pickled["bound"])
 
     def __repr__(self) -> str:
-        arrays = [w for group in self.param_groups for w in group.arrays.values()]
+        arrays = arrays_of(self.param_groups).values()
         size = sum(w.size for w in arrays)
         lines = [
             f"{type(self).__name__}: {len(arrays)} parameter{'s'[: len(arrays) != 1]}, "
@@ -817,48 +802,3 @@ class Optimizer:
             head = f"  group {i}: " if len(self.param_groups) > 1 else "  "
             lines.append(head + ", ".join(f"{name}={value!r}" for name, value in shown.items()))
         return "\n".join(lines)
-
-
-def _kind_of(params: Any) -> str:
-    if isinstance(params, np.ndarray):
-        return "array"
-    return "dict" if isinstance(params, dict) else "list"
-
-
-def _as_groups(params: Any, kind: str) -> list[Mapping[str, Any]]:
-    """Return parameters in any form as group dicts; a list of the user's stays the same object."""
-    if kind != "list":
-        return [{"params": params}]
-    params = _listed(params)
-    is_groups = any(isinstance(entry, dict) for entry in params)
-    return list(params) if is_groups else [{"params": params}]
-
-
-def _by_decay(
-    group: Mapping[str, Any], kind: str, mask: Callable[[str], bool] | None
-) -> list[tuple[Mapping[str, Any], list[str] | None]]:
-    """Return a group, or of a dict the part that decays and the part that does not, by names."""
-    if mask is None:
-        return [(group, None)]
-    if not callable(mask):
-        raise TypeError(f"weight_decay_mask is {mask!r}; a callable, name -> bool, is needed")
-    if kind != "dict":
-        raise FastoptError("weight_decay_mask asks for names, but params have none; give a dict")
-    decays = {name: bool(mask(name)) for name in group["params"]}
-    parts: list[tuple[Mapping[str, Any], list[str] | None]] = [
-        (group, [name for name in decays if decays[name]]),
-        ({**group, "weight_decay": 0.0}, [name for name in decays if not decays[name]]),
-    ]
-    return [part for part in parts if part[1]] or [(group, None)]
-
-
-def _listed(params: Any) -> list[Any]:
-    """Return a list as it is and anything else that can be iterated as a list."""
-    if isinstance(params, list):
-        return params
-    if not isinstance(params, Iterable):
-        raise TypeError(
-            f"params is a {type(params).__name__}; an array, a list or dict of arrays, or a list "
-            "of group dicts is needed"
-        )
-    return list(params)

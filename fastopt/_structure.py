@@ -1,0 +1,72 @@
+"""How parameters are given: one array, a list or a dict of them, or a list of group dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastopt._errors import FastoptError
+
+
+def kind_of(params: object) -> str:
+    """Return "array", "dict" or "list": of arrays, or of group dicts."""
+    if isinstance(params, np.ndarray):
+        return "array"
+    return "dict" if isinstance(params, dict) else "list"
+
+
+def in_structure(kind: str, values: Mapping[int | str, Any]) -> Any:
+    """Return one value for each parameter, by its index or name, as the parameters were given."""
+    if kind == "array":
+        return values[0]
+    return dict(values) if kind == "dict" else list(values.values())
+
+
+def each(call: Callable[[str, Any], Any], name: str, holder: Any) -> Any:
+    """Return an array, or the list or dict of them, after a call for each with its name."""
+    if isinstance(holder, dict):
+        return {key: call(f"{name}[{key!r}]", value) for key, value in holder.items()}
+    if isinstance(holder, (list, tuple)):
+        return [call(f"{name}[{i}]", value) for i, value in enumerate(holder)]
+    return call(name, holder)
+
+
+def as_groups(params: Any, kind: str) -> list[Mapping[str, Any]]:
+    """Return parameters in any form as group dicts; a list of the user's stays the same object."""
+    if kind != "list":
+        return [{"params": params}]
+    params = listed(params)
+    is_groups = any(isinstance(entry, dict) for entry in params)
+    return list(params) if is_groups else [{"params": params}]
+
+
+def by_decay(
+    group: Mapping[str, Any], kind: str, mask: Callable[[str], bool] | None
+) -> list[tuple[Mapping[str, Any], list[str] | None]]:
+    """Return a group, or of a dict the part that decays and the part that does not, by names."""
+    if mask is None:
+        return [(group, None)]
+    if not callable(mask):
+        raise TypeError(f"weight_decay_mask is {mask!r}; a callable, name -> bool, is needed")
+    if kind != "dict":
+        raise FastoptError("weight_decay_mask asks for names, but params have none; give a dict")
+    decays = {name: bool(mask(name)) for name in group["params"]}
+    parts: list[tuple[Mapping[str, Any], list[str] | None]] = [
+        (group, [name for name in decays if decays[name]]),
+        ({**group, "weight_decay": 0.0}, [name for name in decays if not decays[name]]),
+    ]
+    return [part for part in parts if part[1]] or [(group, None)]
+
+
+def listed(params: Any) -> list[Any]:
+    """Return a list as it is and anything else that can be iterated as a list."""
+    if isinstance(params, list):
+        return params
+    if not isinstance(params, Iterable):
+        raise TypeError(
+            f"params is a {type(params).__name__}; an array, a list or dict of arrays, or a list "
+            "of group dicts is needed"
+        )
+    return list(params)
