@@ -28,7 +28,7 @@ def start(n_params_or_w0: object) -> Floats:
     """Return the coefficients to start from, an array of their own."""
     if isinstance(n_params_or_w0, (int, np.integer)):
         return np.zeros(Whole(1, MOST_PARAMS)("n_params", n_params_or_w0))
-    w0 = numbers("w0", n_params_or_w0).astype(np.float64)
+    w0 = numbers("w0", n_params_or_w0, "fiu").astype(np.float64)
     if w0.ndim != 1 or not 1 <= w0.size <= MOST_PARAMS or not np.isfinite(w0).all():
         raise FastoptError(
             f"w0 has shape {w0.shape}; a vector of 1 to {MOST_PARAMS} finite numbers is needed"
@@ -72,7 +72,7 @@ def covariance(m0: object, p: int) -> Floats | None:
         if m0 != "scale":
             raise FastoptError(f"m0 is {m0!r}; allowed: a number, a vector, a matrix or 'scale'")
         return None
-    value = numbers("m0", 100.0 if m0 is None else m0).astype(np.float64)
+    value = numbers("m0", 100.0 if m0 is None else m0, "fiu").astype(np.float64)
     if value.shape not in ((), (p,), (p, p)):
         raise FastoptError(f"m0 has shape {value.shape}; allowed: (), ({p},) or ({p}, {p})")
     if value.ndim < 2:
@@ -119,11 +119,11 @@ def block_rows(p: int) -> int:
     return 32 if p < 200 else 64 if p < 700 else 128 if p < 1500 else 192
 
 
-def numbers(name: str, value: object) -> npt.NDArray[Any]:
-    """Return an array of real numbers."""
+def numbers(name: str, value: object, kinds: str = "fiub") -> npt.NDArray[Any]:
+    """Return an array of real numbers; of data, True is 1."""
     refuse_masked(name, value)
     array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in kinds:
         raise TypeError(f"{name} has dtype {array.dtype}; real numbers are needed")
     return array
 

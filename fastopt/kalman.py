@@ -116,7 +116,9 @@ class KalmanSGD:
         is float32: an error says where M has become indefinite, none where it has only become
         inaccurate, as from columns whose condition number is 1e3.
     max_bytes : int, optional
-        Refuse to allocate more than this.
+        Refuse a covariance that takes more, with the work arrays of a block. Not counted is what
+        an `update` of n outputs, more than a block has rows, takes while it runs: 16 n p + 8 n^2,
+        in mode "ud" 32 n p.
     n_threads : int, optional
         Threads of mode "ud" and of a single row's product with M, where p is large. Default:
         that of optimizers. All else has the threads of SciPy's BLAS, which threadpoolctl limits.
@@ -193,8 +195,9 @@ class KalmanSGD:
         self._kept = covariance if isinstance(covariance, str) else "blocks"
         if m0 is None and mode == "qr":
             m0 = math.inf
-        if m0 is not None and not isinstance(m0, str) and np.ndim(m0) == 0:
-            m0 = float(given.numbers("m0", m0))
+        if m0 is not None and not isinstance(m0, str):
+            start = given.numbers("m0", m0, "fiu").astype(np.float64)
+            m0 = start if start.ndim else float(start)
         infinite = m0 == math.inf if isinstance(m0, float) else False
         wanted = Choice(("auto", "plain", "ud", "qr"))("mode", mode)
         if (wanted == "qr") != infinite and wanted != "auto":
@@ -234,10 +237,7 @@ class KalmanSGD:
         usual_rows = ROWS if self.mode == "ud" else given.block_rows(self.n_params)
         rows = usual_rows if self.block == "auto" else int(self.block)
         self._require_bytes(rows)
-        self.m0 = (
-            m0 if isinstance(m0, (str, float)) or m0 is None else np.array(m0, dtype=np.float64)
-        )
-        self._rows = rows
+        self.m0, self._rows = m0, rows
         self._start(w0, None if infinite else self._first_covariance(self.m0))
 
     def _require_bytes(self, rows: int) -> None:

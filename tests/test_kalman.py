@@ -493,7 +493,23 @@ def test_bad_options(options):
         fastopt.KalmanSGD(3, **options)
 
 
-@pytest.mark.parametrize("start", [0, -1, True, [], [[1.0]], [np.nan]], ids=str)
+@pytest.mark.parametrize(
+    "m0",
+    [True, np.True_, [True, True, True], np.eye(3, dtype=bool), ["1", "1", "1"],
+     np.ma.masked_array([1.0, 2.0, 3.0], [False, False, True])],
+    ids=str,
+)  # fmt: skip
+def test_a_covariance_is_of_numbers(m0):
+    with pytest.raises(TypeError, match="m0"):
+        fastopt.KalmanSGD(3, m0=m0)
+    k = fastopt.KalmanSGD(3)
+    before = everything(k)
+    with pytest.raises(TypeError, match="m0"):
+        k.restart(m0)
+    assert everything(k) == before
+
+
+@pytest.mark.parametrize("start", [0, -1, True, np.True_, [], [[1.0]], [np.nan], [True]], ids=str)
 def test_bad_starts(start):
     with pytest.raises((FastoptError, TypeError)):
         fastopt.KalmanSGD(start)

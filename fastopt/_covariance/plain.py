@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.linalg.lapack import dtrtri  # type: ignore[import-untyped]
 
-from fastopt._covariance import FAILURES, Counted, Floats, Glm, triangle
+from fastopt._covariance import FAILURES, Floats, triangle
+from fastopt._covariance.blockwise import Blockwise
 from fastopt._errors import FastoptError
 from fastopt._kalman import Filter
 
-RUN_FLOPS = 5e8  # between two looks at whether Ctrl-C was pressed
 BLAS_BELOW = 2000  # coefficients; from there on a row meets M in a product of our own
 
 
-class Plain(Counted):
+class Plain(Blockwise):
     """The form of mode "plain"."""
 
     _filter: Filter
+
+    run_flops = 5e8
 
     def __init__(
         self,
@@ -34,10 +35,9 @@ class Plain(Counted):
     ) -> None:
         """Begin from coefficients and a diagonal or a matrix; `rows` make a block."""
         p = w.size
-        self.reads, self._w, self._rows = dtype, w.copy(), rows
-        self._n_threads = n_threads
+        super().__init__(w, rows, keep, max_trace, n_threads)
+        self.reads = dtype
         self._m: np.ndarray[Any, np.dtype[Any]] = np.zeros((p, p), dtype, order="F")
-        self._forgetting = keep, math.inf if max_trace is None else max_trace
         with np.errstate(over="ignore", under="ignore"):
             if start.ndim == 2:
                 self._m[...] = start
@@ -52,12 +52,11 @@ class Plain(Counted):
         return itemsize * p * (p + 2 * rows + (0 if p < BLAS_BELOW else 8))
 
     def _work(self, rows: int) -> Filter:
-        """Return a filter of these coefficients and this covariance for blocks of `rows`."""
         by_blas = self._w.size < BLAS_BELOW
         return Filter(self._w, self._m, rows, *self._forgetting, self._n_threads, by_blas)
 
-    def coef(self) -> Floats:
-        return self._w.copy()
+    def _settle(self) -> None:
+        self._filter.settle()
 
     def information(self) -> Floats:
         """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
@@ -80,33 +79,11 @@ class Plain(Counted):
         self.counts = n_obs, self.counts[1], float(root[-1, -1] ** 2)
         return ""
 
-    def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
-        blocks = max(1, int(RUN_FLOPS / (3 * self._w.size**2 + 1e4)) // self._rows)
-        return self._filter.rows(*glm, x, y, weight, self._rows * blocks)
-
-    def outputs(self, x: Floats, residual: Floats) -> str:
-        if len(x) <= self._rows:
-            return self._filter.change(x, residual)
-        self._filter.settle()
-        own, wide = self._filter, self._work(len(x))
-        wide.counts = own.counts
-        self._filter = wide  # which tells other threads that it is at work
-        try:
-            failure = wide.change(x, residual)
-            wide.settle()
-        finally:
-            own.counts = wide.counts
-            self._filter = own
-        return failure
-
     def covariance(self) -> Floats:
         self._filter.settle()
         lower = np.tril(self._m).astype(np.float64)
         full: Floats = lower + np.tril(lower, -1).T
         return full
-
-    def variances(self) -> Floats:
-        return self._filter.variances()
 
     def arrays(self) -> dict[str, Floats]:
         return {"coef": self.coef(), "covariance": self.covariance()}

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.linalg.lapack import dtrtri  # type: ignore[import-untyped]
 
-from fastopt._covariance import Counted, Floats, Glm, triangle
+from fastopt._covariance import Floats, triangle
+from fastopt._covariance.blockwise import Blockwise
 from fastopt._errors import FastoptError
 from fastopt._kalman import Factors
 
-RUN_FLOPS = 2e8  # between two looks at whether Ctrl-C was pressed
 ROWS = 32  # a block
 
 
-class UD(Counted):
+class UD(Blockwise):
     """The form of mode "ud". U is of `dtype`, D and the coefficients are float64."""
 
     _filter: Factors
+
+    run_flops = 2e8
 
     reads = "float64"
 
@@ -36,8 +37,7 @@ class UD(Counted):
     ) -> None:
         """Begin from coefficients and a diagonal or a matrix; `rows` make a block."""
         p = w.size
-        self._w, self._rows, self._n_threads = w.copy(), rows, n_threads
-        self._forgetting = keep, math.inf if max_trace is None else max_trace
+        super().__init__(w, rows, keep, max_trace, n_threads)
         self._u: np.ndarray[Any, np.dtype[Any]] = np.zeros(p * (p - 1) // 2, dtype)
         self._d = np.ones(p)
         if start.ndim == 2:
@@ -51,7 +51,6 @@ class UD(Counted):
         return itemsize * (p * (p - 1) // 2) + 8 * p * (4 * rows + 3)
 
     def _work(self, rows: int) -> Factors:
-        """Return what absorbs blocks of `rows` into these coefficients and factors."""
         return Factors(self._w, self._u, self._d, rows, *self._forgetting, self._n_threads)
 
     def _root(self) -> Floats:
@@ -69,26 +68,8 @@ class UD(Counted):
         for j in range(1, self._w.size):
             self._u[j * (j - 1) // 2 : j * (j + 1) // 2] = root[:j, j] / diagonal[j]
 
-    def coef(self) -> Floats:
-        return self._w.copy()
-
-    def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
-        blocks = max(1, int(RUN_FLOPS / (3 * self._w.size**2 + 1e4)) // self._rows)
-        return self._filter.rows(*glm, x, y, weight, self._rows * blocks)
-
-    def outputs(self, x: Floats, residual: Floats) -> str:
-        if len(x) <= self._rows:
-            return self._filter.change(x, residual)
+    def _settle(self) -> None:
         self._filter.require_idle()
-        counts = self.counts
-        self._filter = self._work(len(x))  # which tells other threads that it is at work
-        self.counts = counts
-        try:
-            return self._filter.change(x, residual)
-        finally:
-            counts = self.counts
-            self._filter = self._work(self._rows)
-            self.counts = counts
 
     def information(self) -> Floats:
         """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
@@ -114,9 +95,6 @@ class UD(Counted):
         root = self._root()
         full: Floats = root @ root.T
         return full
-
-    def variances(self) -> Floats:
-        return self._filter.variances()
 
     def arrays(self) -> dict[str, Floats]:
         return {"coef": self.coef(), "unit_upper": self._u.copy(), "diagonal": self._d.copy()}
