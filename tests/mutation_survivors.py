@@ -129,6 +129,11 @@ SURVIVORS = [
         ["if (n == 0 && k->parts)"],
     ),
     (
+        "A number that is not finite is one with either sign.",
+        "csrc/kalman.inc",
+        ["sum -= fabs(w[i]);"],
+    ),
+    (
         "Column `first` has nothing above the diagonal among these rows.",
         "csrc/ud.c",
         ["for (int64_t j = first + 0; j < p; j++) {"],
