@@ -37,6 +37,8 @@ typedef void fo_row_fn(double mean_square, void *state, fo_coef *rule);
 typedef struct {
     fo_prepare_fn *prepare;
     fo_update_fn *plain, *with_prologue;
+    /* Of a bfloat16 parameter and gradient, rounded to nearest; f32 has them. */
+    fo_update_fn *plain_bf16, *with_prologue_bf16;
 } fo_kernel;
 
 /* Elements `stride` bytes apart, of some dtype, to or from reals without gaps. */

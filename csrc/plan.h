@@ -16,7 +16,7 @@ typedef struct {
     fo_dtype dtype;
     int64_t t;
     double saved_before, saved_after;
-    fo_update_fn *update;
+    fo_update_fn *update, *update_bf16;
     fo_row_fn *row;
     fo_coef rule, prologue;
 } fo_recipe;

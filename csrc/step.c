@@ -29,11 +29,13 @@ static void prepare(const fo_stepping *s, const fo_tensor *tensor, fo_recipe *re
     recipe->saved_before = recipe->saved_after = *tensor->saved;
     kernel->prepare(group->hp, recipe->t, &recipe->saved_after, &recipe->rule);
     recipe->update = kernel->plain;
+    recipe->update_bf16 = kernel->plain_bf16;
     recipe->row = table->row[tensor->dtype];
     if (tensor->row_state || needs_prologue(group, s)) {
         table->prologue[tensor->dtype](group, s->scale, s->extras->max_grad_value,
                                        &recipe->prologue);
         recipe->update = kernel->with_prologue;
+        recipe->update_bf16 = kernel->with_prologue_bf16;
     }
 }
 
@@ -101,7 +103,7 @@ static void update_chunk(const fo_stepping *s, const fo_chunk *chunk, fo_scratch
             const fo_place place = fo_place_of_grad(tensor, &tile);
             if (plan->walks[i].is_panel)
                 fo_update_panel(s, i, &tile, &place, room);
-            else
+            else if (!fo_update_bf16_tile(s, i, &tile))
                 fo_update_tile(s, i, &tile,
                                fo_fetch(&tile, &place, tensor->dtype, room->tile[2]),
                                &plan->recipes[plan->recipe_of[i]].rule, room);

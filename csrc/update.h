@@ -21,6 +21,9 @@ typedef struct {
 void fo_update_tile(const fo_stepping *s, int64_t i, const fo_tile *tile, const void *g,
                     const fo_coef *rule, fo_scratch *room);
 
+/* The same of bfloat16 that a kernel takes as it is; returns 0 where it does not. */
+int fo_update_bf16_tile(const fo_stepping *s, int64_t i, const fo_tile *tile);
+
 /* The same of a panel, whose gradient lies across. */
 void fo_update_panel(const fo_stepping *s, int64_t i, const fo_tile *panel,
                      const fo_place *grad, fo_scratch *room);

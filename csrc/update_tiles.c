@@ -67,6 +67,30 @@ void fo_update_tile(const fo_stepping *s, int64_t i, const fo_tile *tile, const 
     }
 }
 
+int fo_update_bf16_tile(const fo_stepping *s, int64_t i, const fo_tile *tile)
+{
+    const fo_tensor *tensor = &s->plan->tensors[i];
+    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
+    const fo_layout *layout = tensor->layout;
+    const fo_place param = fo_place_of_param(tensor, tile);
+    const fo_place grad = fo_place_of_grad(tensor, tile);
+    if (!recipe->update_bf16 || s->extras->stochastic || tensor->master ||
+        tensor->ema || !fo_is_ready(tile, &param, FO_BF16) ||
+        !fo_is_ready(tile, &grad, FO_BF16))
+        return 0;
+    void *state[FO_MAX_STATES] = {NULL};
+    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
+        const fo_place own =
+            fo_place_of_own(tensor->state[k], layout->state_dtype, tile);
+        if (!fo_is_ready(tile, &own, tensor->dtype))
+            return 0;
+        state[k] = own.data;
+    }
+    recipe->update_bf16(param.data, grad.data, state, tile->rows * tile->cols,
+                        &recipe->rule, &recipe->prologue);
+    return 1;
+}
+
 /* The gradient all at once, since it lies across; the rest piece by piece. */
 void fo_update_panel(const fo_stepping *s, int64_t i, const fo_tile *panel,
                      const fo_place *grad, fo_scratch *room)
