@@ -29,12 +29,15 @@ void fo_limit(fo_dtype dtype, const void *g, void *param,
 {
     const int64_t words = dtype == FO_F64 ? 2 : 1; /* that an element is moved as */
     const int is_wide = dtype == FO_F32 || dtype == FO_F64;
-    moving m = {fo_kernels()->move[is_wide][n_states], g, {param}, n_states};
+    moving m = {.kernel = fo_kernels()->move[is_wide][n_states],
+                .g = g,
+                .arrays = {param},
+                .n_states = n_states,
+                .n_words = n * words,
+                .param_size = is_wide ? 4 : 2,
+                .chunk = FO_CHUNK * words};
     for (int k = 0; k < n_states; k++)
         m.arrays[k + 1] = state[k];
-    m.n_words = n * words;
-    m.param_size = is_wide ? 4 : 2;
-    m.chunk = FO_CHUNK * words;
     const int64_t n_chunks = (m.n_words + m.chunk - 1) / m.chunk;
     fo_parallel_for(n_chunks, 1, move_chunks, &m, n_threads);
 }

@@ -330,7 +330,7 @@ def reference_step(rule, w, g, options):
     return opt.params[0]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     rule=st.sampled_from(sorted(ALL_RULES)),
     shape=st.lists(st.integers(0, 9), min_size=1, max_size=4).map(tuple),
@@ -338,19 +338,45 @@ def reference_step(rule, w, g, options):
     grad=st.sampled_from([F16, BF16, F32, F64]),
     layouts=st.tuples(st.sampled_from(sorted(LAYOUTS)), st.sampled_from(sorted(LAYOUTS))),
     seed=st.integers(0, 1000),
-    decay=st.sampled_from([0.0, 0.1]),
-    scale=st.sampled_from([1.0, 8.0]),
+    rule_options=st.fixed_dictionaries(
+        {"weight_decay": st.sampled_from([0.0, 0.1]), "maximize": st.booleans()}
+    ),
+    extras=st.fixed_dictionaries(
+        {"grad_scale": st.sampled_from([1.0, 8.0])},
+        optional={
+            "max_grad_norm": st.sampled_from([0.25, 100.0]),
+            "max_grad_value": st.sampled_from([0.1, 2.0]),
+            "on_nonfinite": st.just("raise"),
+            "ema_decay": st.just(0.75),
+            "zero_grads": st.just(True),
+        },
+    ),
 )
 def test_the_plain_float64_result_within_rounding(
-    rule, shape, param, grad, layouts, seed, decay, scale
+    rule, shape, param, grad, layouts, seed, rule_options, extras
 ):
     w, g = normal(shape, param, seed), normal(shape, grad, seed + 1)
-    expected = reference_step(rule, w, g.astype(F64) / scale, {"weight_decay": decay})
-    direct = w.copy()
-    make(rule, [direct], weight_decay=decay, grad_scale=scale).step([g])
-    staged = LAYOUTS[layouts[0]](w)
-    make(rule, [staged], weight_decay=decay, grad_scale=scale).step([LAYOUTS[layouts[1]](g)])
+    seen = g.astype(F64) / extras["grad_scale"]
+    norm = np.sqrt((seen**2).sum())
+    seen *= min(1.0, extras.get("max_grad_norm", np.inf) / (norm + 1e-6))
+    limit = extras.get("max_grad_value", np.inf)
+    expected = reference_step(rule, w, np.clip(seen, -limit, limit), rule_options)
+
+    direct, staged = w.copy(), LAYOUTS[layouts[0]](w)
+    averages = []
+    for updated, its in ((direct, g.copy()), (staged, LAYOUTS[layouts[1]](g))):
+        opt = make(rule, [updated], **rule_options, **extras)
+        opt.step([its])
+        assert its.any() == (g.any() and "zero_grads" not in extras)
+        if "max_grad_norm" in extras or "on_nonfinite" in extras:
+            assert opt.grad_norm == pytest.approx(norm, rel=1e-6 if grad == F32 else 1e-3)
+        if "ema_decay" in extras:
+            averages.append(opt.ema[0])
+            between = 0.75 * w.astype(F64) + 0.25 * updated.astype(F64)
+            np.testing.assert_allclose(averages[-1], between, rtol=1e-5, atol=1e-6)
     assert bits(staged) == bits(direct)
+    assert len({np.ascontiguousarray(average).tobytes() for average in averages}) <= 1
+
     eps = {F16: 2**-11, BF16: 2**-8, F32: 2**-20, F64: 2**-48}[param]
     moved = np.abs(expected - w.astype(F64))
     bound = eps * (np.abs(expected) + 64 * moved) + (2**-24 if param == F16 else 0)
