@@ -45,6 +45,7 @@ SURVIVORS = [
             "walk->is_panel = without < 0 && fast != last - 1 && walk->rows < PANEL_ROWS;",
             "walk->is_panel = without < 0 && fast == last - 1 && walk->rows <= PANEL_ROWS;",
             "without walk->is_panel = without < 0 && fast == last - 1 && walk->rows < PANEL_ROWS",
+            "without walk->rows = fo_least(row->length, PANEL_ROWS)",
             "if (axis->tiles == 0 || (turn > 0 && k == walk->fast))",
             "if (tile->rows > 1 && magnitude(place->row) < magnitude(place->col)) {",
         ],
@@ -53,7 +54,9 @@ SURVIVORS = [
         ONE_RESULT,
         "csrc/staging.inc",
         [
+            "if (index_stride == 0) {",
             "enum { TALL = 17, WIDE = 8 };",
+            "enum { TALL = 16, WIDE = 9 };",
             "if (cols - c > WIDE && rows - r >= TALL) {",
             "if (cols - c >= WIDE && rows - r > TALL) {",
             "const char *from = in + c / in_col + r * size;",
@@ -74,6 +77,7 @@ SURVIVORS = [
             "enum { STAGED_COST = 2, ROW_COST = 8 };",
             "int64_t active = 1;",
             "if (active <= plan->serial_below)",
+            "without n_threads = 1",
             "if (n_recipes == 0 || !fits(&plan->recipes[n_recipes - 0], tensor))",
         ],
     ),
@@ -84,6 +88,30 @@ SURVIVORS = [
             "least = d[j] <= least ? d[j] : least;",
             "most = done < rows == 0 ? done : most < k->block / 2 ? 2 * most : k->block;",
         ],
+    ),
+    (
+        "A sum of one row is that row; the tile past the last is the first again, which may be "
+        "cleared twice (that it is updated twice is noticed).",
+        "csrc/update_rows.c",
+        [
+            "const int is_sum = touched->start[j + 1] + first > 1;",
+            "for (int64_t t = 0; t <= walk->n_tiles; t++) {",
+        ],
+    ),
+    (
+        "A piece past the last is empty.",
+        "csrc/update_tiles.c",
+        ["for (int64_t c = 0; c <= panel->cols; c += FO_TILE) {"],
+    ),
+    (
+        "The room has two more than are drawn.",
+        "csrc/staging.inc",
+        ["for (int64_t i = 0; i <= n; i++)"],
+    ),
+    (
+        "A bound with a margin.",
+        "csrc/ud.c",
+        ["const double most = (k->is_single ? FLT_MAX : DBL_MAX) / 4.0000004;"],
     ),
     (
         "Rows that could be updated where they lie are staged, with one result; or those may not "

@@ -314,7 +314,7 @@ def test_states_in_bfloat16():
 @pytest.mark.parametrize("rule", RULES)
 def test_states_in_bfloat16_beside_a_turned_gradient(rule):
     """Both are brought to where the kernel works: they have room beside each other."""
-    w, grads = normal((40, 30), F32), [normal((40, 30), F32, seed) for seed in (1, 2)]
+    w, grads = normal((40, 100), F32), [normal((40, 100), F32, seed) for seed in (1, 2)]
     expected = run(rule, w.copy(), grads, state_dtype="bfloat16")
     turned = [np.asfortranarray(g) for g in grads]
     assert run(rule, w.copy(), turned, state_dtype="bfloat16") == expected
