@@ -119,9 +119,11 @@ fo_group *fo_plan_groups(fo_plan *plan);
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads);
 
 /* Describes a gradient by rows from the index of each row of values, with `work` of
- * 7 n + 1 numbers.  Returns the place of the first index outside [0, n_rows), or -1. */
-int64_t fo_rows_sort(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
-                     fo_rows *out);
+ * fo_rows_work(n) numbers.  Returns the place of the first index outside [0, n_rows),
+ * or -1. */
+int64_t fo_rows_work(int64_t n);
+int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
+                      fo_rows *out);
 
 /* out[i] = src[index[i]] for n_rows rows of row_bytes bytes; the rows of src lie stride
  * bytes apart.  Returns the place of the first index outside [0, n_src), before

@@ -62,61 +62,60 @@ int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk)
            inner->param == fo_size_of(real) && inner->grad == fo_size_of(real);
 }
 
-/* Least significant digit first, 11 bits at a time: stable, so that what touches a row
- * stays in its order. */
-enum { DIGIT = 11, BUCKETS = 1 << DIGIT };
-
+/* A table of hashes tells which rows have occurred: rows keep the order in which they
+ * occur first, so that values are read one after the other.  At most a quarter of it is
+ * taken: looking on costs more than memory does. */
 typedef struct {
-    int64_t row, place;
+    int64_t row, group; /* the row from 1; 0 where the place is free */
 } entry;
 
-static void sort_by_digit(const entry *from, entry *to, int64_t n, int shift)
+static int table_bits(int64_t n)
 {
-    int64_t count[BUCKETS] = {0}, before = 0;
-    for (int64_t i = 0; i < n; i++)
-        count[from[i].row >> shift & (BUCKETS - 1)]++;
-    for (int d = 0; d < BUCKETS; d++) {
-        const int64_t here = count[d];
-        count[d] = before;
-        before += here;
-    }
-    for (int64_t i = 0; i < n; i++)
-        to[count[from[i].row >> shift & (BUCKETS - 1)]++] = from[i];
+    int bits = 1;
+    while ((int64_t)1 << bits < 4 * n)
+        bits++;
+    return bits;
 }
 
-int64_t fo_rows_sort(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
-                     fo_rows *out)
+/* Fibonacci hashing: the high bits tell rows at regular distances apart. */
+static uint64_t hash(int64_t row, int bits)
 {
-    int64_t *row = work, *start = row + n, *order = start + n + 1;
-    entry *sorted = (entry *)(order + n), *spare = sorted + n;
-    int is_sorted = 1;
+    return (uint64_t)row * 0x9e3779b97f4a7c15 >> (64 - bits);
+}
+
+int64_t fo_rows_work(int64_t n)
+{
+    return 4 * n + 1 + ((int64_t)2 << table_bits(n));
+}
+
+int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
+                      fo_rows *out)
+{
+    const int bits = table_bits(n);
+    const uint64_t last = ((uint64_t)1 << bits) - 1;
+    int64_t *row = work, *start = row + n, *order = start + n + 1, *group = order + n;
+    entry *table = (entry *)(group + n);
+    memset(start, 0, (size_t)(n + 1) * sizeof *start);
+    memset(table, 0, (last + 1) * sizeof *table);
+    int64_t n_unique = 0;
     for (int64_t i = 0; i < n; i++) {
         if (index[i] < 0 || index[i] >= n_rows)
             return i;
-        is_sorted &= i == 0 || index[i - 1] <= index[i];
-        sorted[i] = (entry){index[i], i};
+        uint64_t at = hash(index[i], bits);
+        while (table[at].row && table[at].row != index[i] + 1)
+            at = (at + 1) & last;
+        if (!table[at].row) {
+            table[at] = (entry){index[i] + 1, n_unique};
+            row[n_unique++] = index[i];
+        }
+        group[i] = table[at].group;
+        start[group[i]]++;
     }
-    for (int shift = 0; !is_sorted && (n_rows - 1) >> shift > 0; shift += DIGIT) {
-        sort_by_digit(sorted, spare, n, shift);
-        entry *const swapped = sorted;
-        sorted = spare;
-        spare = swapped;
-    }
-    /* In order of occurrence, in which values are read one after the other: rows lie
-     * too far apart for their order to matter. */
-    int64_t *first = (int64_t *)spare, n_unique = 0, n_ordered = 0;
-    for (int64_t i = 0; i < n; i++)
-        first[sorted[i].place] = i > 0 && sorted[i].row == sorted[i - 1].row ? -1 : i;
-    for (int64_t place = 0; place < n; place++) {
-        if (first[place] < 0)
-            continue;
-        row[n_unique] = sorted[first[place]].row;
-        start[n_unique] = n_ordered;
-        for (int64_t i = first[place]; i < n && sorted[i].row == row[n_unique]; i++)
-            order[n_ordered++] = sorted[i].place;
-        n_unique++;
-    }
-    start[n_unique] = n;
+    /* From counts to where each group ends, and from there back to where it starts. */
+    for (int64_t u = 1; u <= n_unique; u++)
+        start[u] += start[u - 1];
+    for (int64_t i = n - 1; i >= 0; i--)
+        order[--start[group[i]]] = i;
     *out = (fo_rows){n_unique, row, start, order, 0};
     return -1;
 }

@@ -15,66 +15,74 @@ static const fo_coef *rule_of_row(const fo_stepping *s, int64_t i, int64_t j,
     return own;
 }
 
-/* Rows whose memory is asked for at once, before those before them are updated.  One
- * by one they would wait for each other: a page's address takes as long to find as the
- * memory to come. */
-enum { ROWS_AHEAD = 4 };
+/* Rows of one tensor that need no staging. */
+typedef struct {
+    const fo_rows *touched;
+    const char *values;
+    char *param, *state[FO_MAX_STATES];
+    int64_t values_row, param_row, state_row; /* bytes from one to the next */
+    int64_t size, length;                     /* bytes of an element; elements */
+} direct;
 
-static void ask_for_rows(const fo_tensor *tensor, fo_range rows)
+/* Ask for what row j's update will read, but for values that lie one after the other:
+ * the hardware asks for those. */
+static inline void ask_for_row(const direct *d, int64_t j)
 {
-    const fo_rows *touched = tensor->rows;
-    const fo_layout *layout = tensor->layout;
-    const int axis = layout->row_axis;
-    const int64_t size = fo_size_of(tensor->dtype);
-    const int64_t bytes = fo_rows_length(tensor) * size;
-    const char *param = tensor->param, *values = tensor->grad;
-    for (int64_t j = rows.begin; j < rows.end; j++)
-        fo_prefetch(param + touched->row[j] * layout->param[axis], bytes);
-    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
-        const char *state = tensor->state[k];
-        for (int64_t j = rows.begin; j < rows.end; j++)
-            fo_prefetch(state + touched->row[j] * layout->own[axis] * size, bytes);
-    }
-    for (int64_t j = rows.begin; j < rows.end; j++)
-        fo_prefetch(values + touched->order[touched->start[j]] * layout->grad[axis],
-                    bytes);
+    const int64_t row = d->touched->row[j], bytes = d->length * d->size;
+    fo_prefetch(d->param + row * d->param_row, bytes);
+    for (int k = 0; k < FO_MAX_STATES && d->state[k]; k++)
+        fo_prefetch(d->state[k] + row * d->state_row, bytes);
+    for (int64_t k = d->touched->start[j] + 1; k < d->touched->start[j + 1]; k++)
+        fo_prefetch(d->values + d->touched->order[k] * d->values_row, bytes);
 }
 
-/* Rows that need no staging: what is left is a call of the kernel for each tile. */
+/* More would be asked for than one core can wait for at a time. */
+enum { ROWS_AHEAD = 8 };
+
+/* What is left of their update is a call of the kernel for each tile. */
 static void update_direct_rows(const fo_stepping *s, int64_t i, fo_range rows,
                                fo_scratch *room)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_walk *walk = &s->plan->walks[i];
     const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
-    const fo_rows *touched = tensor->rows;
     const fo_layout *layout = tensor->layout;
     const int axis = layout->row_axis;
-    const int64_t size = fo_size_of(tensor->dtype), length = fo_rows_length(tensor);
+    const int64_t size = fo_size_of(tensor->dtype);
+    const direct d = {
+        .touched = tensor->rows,
+        .values = tensor->grad,
+        .param = tensor->param,
+        .state = {tensor->state[0], tensor->state[1], tensor->state[2]},
+        .values_row = layout->grad[axis],
+        .param_row = layout->param[axis],
+        .state_row = layout->own[axis] * size,
+        .size = size,
+        .length = fo_rows_length(tensor),
+    };
+    for (int64_t j = rows.begin; j < rows.begin + ROWS_AHEAD && j < rows.end; j++)
+        ask_for_row(&d, j);
     for (int64_t j = rows.begin; j < rows.end; j++) {
-        if ((j - rows.begin) % ROWS_AHEAD == 0)
-            ask_for_rows(tensor, (fo_range){j == rows.begin ? j : j + ROWS_AHEAD,
-                                            fo_least(j + 2 * ROWS_AHEAD, rows.end)});
-        const int64_t row = touched->row[j], first = touched->start[j];
-        const int is_sum = touched->start[j + 1] - first > 1;
-        const int64_t values = touched->order[first] * layout->grad[axis];
+        if (j + ROWS_AHEAD < rows.end)
+            ask_for_row(&d, j + ROWS_AHEAD);
+        const int64_t row = d.touched->row[j], first = d.touched->start[j];
+        const int is_sum = d.touched->start[j + 1] - first > 1;
+        const char *values = d.values + d.touched->order[first] * d.values_row;
         fo_coef of_row;
         const fo_coef *rule = rule_of_row(s, i, j, room, &of_row);
         for (int64_t t = 0; t < walk->n_tiles; t++) {
-            const int64_t at = t * FO_TILE, n = fo_least(length - at, FO_TILE);
-            const void *g = (const char *)tensor->grad + values + at * size;
+            const int64_t at = t * FO_TILE, n = fo_least(d.length - at, FO_TILE);
+            const void *g = values + at * size;
             if (is_sum) {
                 const fo_tile tile = fo_walk_tile(walk, t, &(fo_offsets){0});
                 g = fo_rows_fetch(tensor, j, &tile, room->tile[2], room->tile[1]);
             }
             void *state[FO_MAX_STATES];
             for (int k = 0; k < FO_MAX_STATES; k++)
-                state[k] = tensor->state[k] ? (char *)tensor->state[k] +
-                                                  (row * layout->own[axis] + at) * size
-                                            : NULL;
-            recipe->update((char *)tensor->param + row * layout->param[axis] +
-                               at * size,
-                           g, state, n, rule, &recipe->prologue);
+                state[k] =
+                    d.state[k] ? d.state[k] + row * d.state_row + at * size : NULL;
+            recipe->update(d.param + row * d.param_row + at * size, g, state, n, rule,
+                           &recipe->prologue);
         }
     }
 }

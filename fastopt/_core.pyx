@@ -433,9 +433,9 @@ cdef class Plan:
         notice_dtype(values.dtype)
         self.spans.require_apart(f"the gradient of {name}", values)
         n = cnp.PyArray_SIZE(indices)
-        work = np.empty(7 * n + 1, dtype=np.int64)
-        bad = fo_rows_sort(<int64_t *>cnp.PyArray_DATA(indices), n, param.shape[0],
-                           <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>work), self.rows + i)
+        work = np.empty(fo_rows_work(n), dtype=np.int64)
+        bad = fo_rows_group(<int64_t *>cnp.PyArray_DATA(indices), n, param.shape[0],
+                            <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>work), self.rows + i)
         if bad >= 0:
             raise FastoptError(
                 f"indices[{bad}] of the gradient of {name} is {indices[bad]}; allowed: 0 to "

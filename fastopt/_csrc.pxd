@@ -91,8 +91,9 @@ cdef extern from "fastopt.h" nogil:
     fo_group *fo_plan_groups(fo_plan *plan)
     int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
 
-    int64_t fo_rows_sort(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
-                         fo_rows *out)
+    int64_t fo_rows_work(int64_t n)
+    int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
+                          fo_rows *out)
 
     int64_t fo_gather(const void *src, int64_t n_src, Py_ssize_t stride, size_t row_bytes,
                       const int64_t *index, int64_t n_rows, void *out, int n_threads)

@@ -21,16 +21,17 @@ SURVIVORS = [
         ASKED_BEFOREHAND,
         "csrc/update_rows.c",
         [
-            "enum { ROWS_AHEAD = 4 };",
-            "const int64_t bytes = fo_rows_length(tensor) * size;",
-            "for (int64_t j = rows.begin; j <= rows.end; j++)",
-            "for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {",
-            "fo_prefetch(param + touched->row[j] * layout->param[axis], bytes);",
-            "fo_prefetch(state + touched->row[j] * layout->own[axis] * size, bytes);",
-            "fo_prefetch(values + touched->order[touched->start[j]] * layout->grad[axis],",
-            "if ((j - rows.begin) % ROWS_AHEAD == 0)",
-            "ask_for_rows(tensor, (fo_range){j == rows.begin ? j : j + ROWS_AHEAD,",
-            "fo_least(j + 2 * ROWS_AHEAD, rows.end)});",
+            "enum { ROWS_AHEAD = 8 };",
+            "const int64_t row = d->touched->row[j], bytes = d->length * d->size;",
+            "fo_prefetch(d->param + row * d->param_row, bytes);",
+            "for (int k = 0; k < FO_MAX_STATES && d->state[k]; k++)",
+            "fo_prefetch(d->state[k] + row * d->state_row, bytes);",
+            "for (int64_t k = d->touched->start[j] + 1; k < d->touched->start[j + 1]; k++)",
+            "fo_prefetch(d->values + d->touched->order[k] * d->values_row, bytes);",
+            "for (int64_t j = rows.begin; j < rows.begin + ROWS_AHEAD && j < rows.end; j++)",
+            "ask_for_row(&d, j);",
+            "if (j + ROWS_AHEAD < rows.end)",
+            "ask_for_row(&d, j + ROWS_AHEAD);",
         ],
     ),
     (
@@ -67,11 +68,6 @@ SURVIVORS = [
     ),
     (
         ONE_RESULT,
-        "csrc/rows.c",
-        ["enum { DIGIT = 12, BUCKETS = 1 << DIGIT };"],
-    ),
-    (
-        ONE_RESULT,
         "csrc/step.c",
         [
             "enum { STAGED_COST = 2, ROW_COST = 8 };",
@@ -94,7 +90,7 @@ SURVIVORS = [
         "cleared twice (that it is updated twice is noticed).",
         "csrc/update_rows.c",
         [
-            "const int is_sum = touched->start[j + 1] + first > 1;",
+            "const int is_sum = d.touched->start[j + 1] + first > 1;",
             "for (int64_t t = 0; t <= walk->n_tiles; t++) {",
         ],
     ),

@@ -124,17 +124,29 @@ def test_threads_change_no_bit(threads):
     assert norm == pytest.approx(expected[1], rel=1e-13)
 
 
+def sums_of(indices, values, n):
+    w, sums = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    np.add.at(sums, indices, values)
+    fastopt.SGD(w, lr=1.0, max_grad_value=100.0).step(RowSparse(indices, values))
+    assert (w == -np.clip(sums, -100, 100)).all()
+    return sums
+
+
 @pytest.mark.parametrize("far", [2**11, 2**22])
 def test_rows_far_apart_are_summed_before_they_are_clipped(far):
-    """They are sorted by 11 bits of their numbers at a time."""
     rng = np.random.default_rng(0)
     indices = rng.choice([5, 7, 5 + far, 2 * far], size=300)
     values = rng.choice([1.0, 2.0], size=300).astype(np.float32)
-    w, sums = np.zeros(2 * far + 1, np.float32), np.zeros(2 * far + 1, np.float32)
-    np.add.at(sums, indices, values)
-    fastopt.SGD(w, lr=1.0, max_grad_value=100.0).step(RowSparse(indices, values))
-    assert sums.max() > 100
-    assert (w == -np.minimum(sums, 100)).all()
+    assert sums_of(indices, values, 2 * far + 1).max() > 100
+
+
+def test_rows_of_one_hash():
+    """Those whose place in the table of 32 would be the last."""
+    rows = np.arange(2000, dtype=np.uint64)
+    last = rows[rows * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(59) == 31].astype(int)
+    assert len(last) > 30
+    indices = last[[0, 3, 1, 3, 2, 0, 4, 3]]
+    sums_of(indices, np.arange(1.0, 9.0, dtype=np.float32), 2000)
 
 
 def test_among_other_gradients():

@@ -221,15 +221,15 @@ static int64_t pick_rows(choices *c, tensor *t, int all_once)
         t->rows = (fo_rows){n, t->index, t->index, t->index, 1};
         return n;
     }
-    t->work = exactly(7 * n + 1, sizeof *t->work);
+    t->work = exactly(fo_rows_work(n), sizeof *t->work);
     if (n && pick(c, 16) == 0) { /* an index outside is told */
         const int64_t bad = pick(c, n), good = t->index[bad];
         t->index[bad] = pick(c, 2) ? rows : -1;
-        if (fo_rows_sort(t->index, n, rows, t->work, &t->rows) != bad)
+        if (fo_rows_group(t->index, n, rows, t->work, &t->rows) != bad)
             abort();
         t->index[bad] = good;
     }
-    if (fo_rows_sort(t->index, n, rows, t->work, &t->rows) != -1)
+    if (fo_rows_group(t->index, n, rows, t->work, &t->rows) != -1)
         abort();
     return n;
 }
