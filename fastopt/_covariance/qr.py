@@ -19,20 +19,23 @@ COLUMNS = 32  # a panel within it
 
 
 def with_rows(root: Floats, x: Floats, y: Floats) -> Floats:
-    """Return the triangle of [R d; 0 r; x y]; not finite where it overflows."""
+    """Return the triangle of [R d; 0 r; x y]; not finite where it overflows.
+
+    The zeros below the diagonal are those of the root given: LAPACK does not touch them.
+    """
     for first in range(0, len(y), ROWS):
         part = slice(first, first + ROWS)
         block = np.empty((len(y[part]), len(root)), order="F")
         block[:, :-1], block[:, -1] = x[part], y[part]
-        root = np.triu(dtpqrt(0, min(COLUMNS, len(root)), root, block)[0])
-    return np.asfortranarray(root)
+        root = dtpqrt(0, min(COLUMNS, len(root)), root, block, overwrite_b=1)[0]
+    return root
 
 
 def with_triangle(root: Floats, other: Floats) -> Floats:
     """Return the triangle of two, one below the other."""
     n = len(root)
-    both = dtpqrt(n, min(COLUMNS, n), root, other)[0]
-    return np.asfortranarray(np.triu(both))
+    both: Floats = dtpqrt(n, min(COLUMNS, n), root, other)[0]
+    return both
 
 
 class Information:
