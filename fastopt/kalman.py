@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from fastopt._covariance.decoupled import Decoupled
 from fastopt._covariance.merging import merged
 from fastopt._covariance.plain import Plain
 from fastopt._covariance.qr import Information
+from fastopt._covariance.refining import Rows, rows_at_a_time
 from fastopt._covariance.ud import ROWS, UD
 from fastopt._errors import FastoptError
 from fastopt._kalman import nonfinite_row
@@ -76,9 +77,10 @@ class KalmanSGD:
         is the fastest. "ud" keeps U and D of M = U D U' (Bierman), half as many numbers, which
         stay a covariance whatever is rounded: for an extreme `m0` such as 1e20, and for float32.
         "qr" keeps a triangle R with R'R = M^-1, which needs and is needed for an infinite `m0`
-        and loses the fewest digits; it has `partial_fit` for the Gaussian alone and `fit_model`,
-        without forgetting. "auto" is "qr" where m0 is infinite, "ud" where dtype is "float32", else
-        "plain".
+        and loses the fewest digits, fewer yet in the coefficients of one `partial_fit` that has
+        all the rows: they are refined with these. It has `partial_fit` for the Gaussian alone and
+        `fit_model`, without forgetting. "auto" is "qr" where m0 is infinite, "ud" where dtype is
+        "float32", else "plain".
     covariance : "full", "diag" or list of arrays of int
         What is kept of M. Default "full". A list gives the coefficients of each block, every
         coefficient in one: coefficients of two blocks have no covariance, but all share the
@@ -368,19 +370,18 @@ class KalmanSGD:
             self._unknown |= not kind.known_dispersion
             self._is_linear &= kind.name == "gaussian"
             self._separable = (self._separable or new_pass) and kind.name == "bernoulli"
-            for first, part in given.parts(
-                rows, self._rows if self._stop else None, self._form.reads
-            ):
-                own = slice(first, first + len(part))
-                failure = self._form.rows(
-                    glm, part, target[own], None if weights is None else weights[own]
-                )
+            most = self._rows if self._stop else None
+            for block in _blocks(rows, target, weights, most, self._form.reads):
+                failure = self._form.rows(glm, *block)
                 if failure:
                     raise FastoptError(
                         f"{FAILURES[failure]}; {self.n_obs} rows have been absorbed, the state is "
                         "that before the block at fault"
                     )
-                self._look(part, target[own], link == "identity")
+                self._look(block[0], block[1], link == "identity")
+            if before == 0 and isinstance(self._form, Information):
+                most = rows_at_a_time(self.n_params)
+                self._form.refine(_blocks(rows, target, weights, most, self._form.reads))
         finally:  # some rows may have been absorbed before a failure or an interrupt
             if self.n_obs == before:
                 self.n_passes, self._unknown, self._is_linear, self._separable = marks
@@ -1001,3 +1002,11 @@ class KalmanSGD:
             "n_obs": self.n_obs,
         }
         return f"KalmanSGD({', '.join(f'{name}={value!r}' for name, value in options.items())})"
+
+
+def _blocks(
+    X: npt.NDArray[Any], y: Floats, weight: Floats | None, most: int | None, dtype: str
+) -> Iterator[Rows]:
+    for first, part in given.parts(X, most, dtype):
+        own = slice(first, first + len(part))
+        yield part, y[own], None if weight is None else weight[own]
