@@ -25,7 +25,7 @@ int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk);
 enum { CACHE_LINE = 64, MOST_LINES = 16 };
 
 /* Ask for memory that will be wanted soon. */
-static inline void fo_prefetch(const void *from, int64_t bytes)
+static FO_INLINE void fo_prefetch(const void *from, int64_t bytes)
 {
     for (int64_t at = 0; at < bytes && at < MOST_LINES * CACHE_LINE; at += CACHE_LINE)
         FO_PREFETCH((const char *)from + at);

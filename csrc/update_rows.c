@@ -26,7 +26,7 @@ typedef struct {
 
 /* Ask for what row j's update will read, but for values that lie one after the other:
  * the hardware asks for those. */
-static inline void ask_for_row(const direct *d, int64_t j)
+static FO_INLINE void ask_for_row(const direct *d, int64_t j)
 {
     const int64_t row = d->touched->row[j], bytes = d->length * d->size;
     fo_prefetch(d->param + row * d->param_row, bytes);
@@ -37,7 +37,7 @@ static inline void ask_for_row(const direct *d, int64_t j)
 }
 
 /* More would be asked for than one core can wait for at a time. */
-enum { ROWS_AHEAD = 8 };
+enum { ROWS_AHEAD = 12 };
 
 /* What is left of their update is a call of the kernel for each tile. */
 static void update_direct_rows(const fo_stepping *s, int64_t i, fo_range rows,

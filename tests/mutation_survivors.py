@@ -21,7 +21,7 @@ SURVIVORS = [
         ASKED_BEFOREHAND,
         "csrc/update_rows.c",
         [
-            "enum { ROWS_AHEAD = 8 };",
+            "enum { ROWS_AHEAD = 12 };",
             "const int64_t row = d->touched->row[j], bytes = d->length * d->size;",
             "fo_prefetch(d->param + row * d->param_row, bytes);",
             "for (int k = 0; k < FO_MAX_STATES && d->state[k]; k++)",
