@@ -34,8 +34,10 @@ typedef void fo_prologue_fn(const fo_group *group, double scale, double limit,
 typedef void fo_update_fn(void *w, const void *g, void *const state[FO_MAX_STATES],
                           int64_t n, const fo_coef *rule, const fo_coef *prologue);
 
-/* Once a row: its gradient's mean square into the row's state, and its coefficients. */
-typedef void fo_row_fn(double mean_square, void *state, fo_coef *rule);
+/* Once a row: its gradient's mean square into the row's state; writes the coefficients
+ * of its elements, which are the rule's but for what the state says. */
+typedef void fo_row_fn(double mean_square, void *state, const fo_coef *rule,
+                       fo_coef *of_row);
 
 typedef struct {
     fo_prepare_fn *prepare;
@@ -66,9 +68,10 @@ typedef struct {
     double squares[FO_LANES];
     double probe[FO_LANES]; /* 0, or NaN once an element was not finite */
 } fo_sums;
+
 typedef void fo_sum_fn(fo_sums *sums, const void *g, int64_t n);
-/* The squares of what the rule will see. */
-typedef void fo_squares_fn(fo_sums *sums, const void *w, const void *g, int64_t n,
+/* The squares of what the rule will see, in such lanes. */
+typedef void fo_squares_fn(double *lanes, const void *w, const void *g, int64_t n,
                            const fo_coef *prologue);
 /* y += M x from columns begin to end of one triangle of M: triangle.inc. */
 typedef void fo_triangle_fn(const void *m, int64_t p, int64_t begin, int64_t end,

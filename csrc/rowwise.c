@@ -52,15 +52,32 @@ static const char *values_of(const fo_tensor *tensor, int64_t k)
            tensor->rows->order[k] * tensor->layout->grad[tensor->layout->row_axis];
 }
 
-fo_coef fo_rowwise(const fo_tensor *tensor, const fo_recipe *recipe, int64_t j,
-                   void *room, void *other, void *param)
+static void finish(const fo_recipe *recipe, const double *lanes, int64_t length,
+                   void *state, fo_coef *of_row)
+{
+    double squares = 0.0;
+    for (int lane = 0; lane < FO_LANES; lane++)
+        squares += lanes[lane];
+    recipe->row(squares / (double)length, state, &recipe->rule, of_row);
+}
+
+void fo_rowwise_direct(const fo_recipe *recipe, const void *w, const void *g,
+                       int64_t length, void *state, fo_coef *of_row)
+{
+    double lanes[FO_LANES] = {0};
+    fo_kernels()->squares[recipe->dtype](lanes, w, g, length, &recipe->prologue);
+    finish(recipe, lanes, length, state, of_row);
+}
+
+void fo_rowwise(const fo_tensor *tensor, const fo_recipe *recipe, int64_t j, void *room,
+                void *other, void *param, fo_coef *of_row)
 {
     const fo_layout *layout = tensor->layout;
     const fo_rows *rows = tensor->rows;
     const fo_dtype real = tensor->dtype;
     const int64_t length = fo_rows_length(tensor), size = fo_size_of(real);
     const fo_offsets at = fo_rows_offsets(tensor, j);
-    fo_sums sums = {{0}, {0}};
+    double lanes[FO_LANES] = {0};
     for (int64_t place = 0; place < length; place += FO_TILE) {
         const int64_t n = length - place < FO_TILE ? length - place : FO_TILE;
         const char *first = values_of(tensor, rows->start[j]);
@@ -80,13 +97,8 @@ fo_coef fo_rowwise(const fo_tensor *tensor, const fo_recipe *recipe, int64_t j,
                         layout->own, size, real, real, place, n, param)
                 : fetch(layout, (const char *)tensor->param + at.param, layout->param,
                         1, layout->param_dtype, real, place, n, param);
-        fo_kernels()->squares[real](&sums, w, g, n, &recipe->prologue);
+        fo_kernels()->squares[real](lanes, w, g, n, &recipe->prologue);
     }
-    double squares = 0.0;
-    for (int lane = 0; lane < FO_LANES; lane++)
-        squares += sums.squares[lane];
-    fo_coef rule = recipe->rule;
-    recipe->row(squares / (double)length,
-                (char *)tensor->row_state + rows->row[j] * size, &rule);
-    return rule;
+    finish(recipe, lanes, length, (char *)tensor->row_state + rows->row[j] * size,
+           of_row);
 }

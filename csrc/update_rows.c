@@ -3,18 +3,6 @@
 #include "rowwise.h"
 #include "update.h"
 
-/* What row j's elements need: `own` where the row has coefficients of its own. */
-static const fo_coef *rule_of_row(const fo_stepping *s, int64_t i, int64_t j,
-                                  fo_scratch *room, fo_coef *own)
-{
-    const fo_tensor *tensor = &s->plan->tensors[i];
-    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
-    if (!tensor->row_state)
-        return &recipe->rule;
-    *own = fo_rowwise(tensor, recipe, j, room->tile[2], room->tile[1], room->tile[0]);
-    return own;
-}
-
 /* Rows of one tensor that need no staging. */
 typedef struct {
     const fo_rows *touched;
@@ -68,8 +56,18 @@ static void update_direct_rows(const fo_stepping *s, int64_t i, fo_range rows,
         const int64_t row = d.touched->row[j], first = d.touched->start[j];
         const int is_sum = d.touched->start[j + 1] - first > 1;
         const char *values = d.values + d.touched->order[first] * d.values_row;
+        char *param = d.param + row * d.param_row;
+        const fo_coef *rule = &recipe->rule;
         fo_coef of_row;
-        const fo_coef *rule = rule_of_row(s, i, j, room, &of_row);
+        if (tensor->row_state) {
+            char *state = (char *)tensor->row_state + row * size;
+            if (is_sum)
+                fo_rowwise(tensor, recipe, j, room->tile[2], room->tile[1],
+                           room->tile[0], &of_row);
+            else
+                fo_rowwise_direct(recipe, param, values, d.length, state, &of_row);
+            rule = &of_row;
+        }
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const int64_t at = t * FO_TILE, n = fo_least(d.length - at, FO_TILE);
             const void *g = values + at * size;
@@ -81,8 +79,7 @@ static void update_direct_rows(const fo_stepping *s, int64_t i, fo_range rows,
             for (int k = 0; k < FO_MAX_STATES; k++)
                 state[k] =
                     d.state[k] ? d.state[k] + row * d.state_row + at * size : NULL;
-            recipe->update(d.param + row * d.param_row + at * size, g, state, n, rule,
-                           &recipe->prologue);
+            recipe->update(param + at * size, g, state, n, rule, &recipe->prologue);
         }
     }
 }
@@ -95,9 +92,15 @@ void fo_update_rows(const fo_stepping *s, int64_t i, fo_range rows, fo_scratch *
         update_direct_rows(s, i, rows, room);
         return;
     }
+    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
     for (int64_t j = rows.begin; j < rows.end; j++) {
+        const fo_coef *rule = &recipe->rule;
         fo_coef of_row;
-        const fo_coef *rule = rule_of_row(s, i, j, room, &of_row);
+        if (tensor->row_state) {
+            fo_rowwise(tensor, recipe, j, room->tile[2], room->tile[1], room->tile[0],
+                       &of_row);
+            rule = &of_row;
+        }
         const fo_offsets first = fo_rows_offsets(tensor, j);
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, &first);

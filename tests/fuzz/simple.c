@@ -128,8 +128,10 @@ static void take_row(const simple_tensor *tensor, int64_t row, fo_coef *rule,
     for (int lane = 0; lane < FO_LANES; lane++)
         squares += lanes[lane];
     float single = (float)*s;
-    simple_kernels.row[tensor->real](
-        squares / (double)length, tensor->real == FO_F32 ? (void *)&single : s, rule);
+    const fo_coef of_all = *rule;
+    simple_kernels.row[tensor->real](squares / (double)length,
+                                     tensor->real == FO_F32 ? (void *)&single : s,
+                                     &of_all, rule);
     if (tensor->real == FO_F32)
         *s = (double)single;
 }
