@@ -45,7 +45,8 @@ TESTS = {
     "csrc/update_*.c": "sparse layouts extras rowwise",
     "csrc/reduce.c": "extras sparse layouts rowwise parallel",
     "csrc/rows.c": "sparse rowwise extras",
-    "csrc/kalman.[ci]*": "kalman kalman_failed_calls kalman_triangle kalman_nist kalman_nonlinear",
+    "csrc/kalman.[ci]*": "kalman kalman_ud kalman_failed_calls kalman_triangle kalman_nist "
+    "kalman_nonlinear",
     "csrc/gain.c": "kalman families kalman_blocks kalman_ud kalman_failed_calls kalman_nist",
     "csrc/ud.c": "kalman_ud kalman_failed_calls kalman_nist kalman_nonlinear kalman",
 }

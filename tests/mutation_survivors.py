@@ -79,6 +79,17 @@ SURVIVORS = [
     ),
     (
         ONE_RESULT,
+        "csrc/kalman.c",
+        [
+            "#define STRIP 65",
+            "int64_t rows = n - i <= k->block ? n - i : k->block;",
+            "if (k->forgetting.keep <= 1.0) {",
+            "if (k->forgetting.keep < 1.0000001) {",
+            "isfinite(k->forgetting.max_trace) ? fo_kalman_trace(k) : 1.0;",
+        ],
+    ),
+    (
+        ONE_RESULT,
         "csrc/ud.c",
         [
             "least = d[j] <= least ? d[j] : least;",
