@@ -31,7 +31,7 @@ static inline float fo_from_bf16(uint16_t h)
 static inline uint16_t fo_to_bf16(float x, uint32_t below)
 {
     const uint32_t bits = fo_bits_of(x), quiet = bits | 0x00400000;
-    const int is_nan = (bits & 0x7fffffff) > 0x7f800000;
+    const int is_nan = x != x; /* one instruction, which its bits would not be */
     const uint32_t rounded = is_nan ? quiet : bits + below;
     return (uint16_t)(rounded >> 16);
 }
