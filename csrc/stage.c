@@ -122,8 +122,8 @@ static void load_across(const fo_tile *tile, const fo_place *place, fo_dtype rea
         const int64_t left = tile->cols - c, n = fo_least(left, COLUMNS);
         const char *from = place->data + c * place->col;
         for (int64_t k = COLUMNS_AHEAD; k < COLUMNS_AHEAD + n && k < left; k++) {
-            FO_PREFETCH(from + k * place->col);
-            FO_PREFETCH(from + k * place->col + (rows - 1) * place->row);
+            FO_PREFETCH_SECOND(from + k * place->col);
+            FO_PREFETCH_SECOND(from + k * place->col + (rows - 1) * place->row);
         }
         for (int64_t k = 0; k < n && !as_it_lies; k++)
             table->load[real][place->dtype]((char *)loaded + k * rows * size,

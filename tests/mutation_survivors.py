@@ -13,8 +13,8 @@ SURVIVORS = [
         [
             "enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* turned at once; asked for before that */",
             "for (int64_t k = COLUMNS_AHEAD; k < COLUMNS_AHEAD + n && k < left; k++) {",
-            "FO_PREFETCH(from + k * place->col);",
-            "FO_PREFETCH(from + k * place->col + (rows - 1) * place->row);",
+            "FO_PREFETCH_SECOND(from + k * place->col);",
+            "FO_PREFETCH_SECOND(from + k * place->col + (rows - 1) * place->row);",
         ],
     ),
     (
