@@ -665,9 +665,10 @@ def assign_all(list pairs):
 
 
 def add_all(list pairs):
-    """array += value, for each pair."""
-    for array, value in pairs:
-        np.add(array, value, out=array, casting="same_kind")
+    """array += value, for each pair: whatever the values, as no error may leave some out."""
+    with np.errstate(all="ignore"):
+        for array, value in pairs:
+            np.add(array, value, out=array, casting="same_kind")
 
 
 def isas():

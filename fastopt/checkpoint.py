@@ -144,7 +144,8 @@ def _without_arrays(value: Any, name: str, arrays: dict[str, Array]) -> Any:
         if value.dtype.hasobject:
             raise TypeError(f"{name} is an array of objects; it can not be saved")
         free = name if name.isprintable() else "array"
-        while free in arrays or free in _RESERVED:
+        # numpy.load takes "x.npy" for the file that it keeps the array "x" in.
+        while free in arrays or free in _RESERVED or free.endswith(".npy"):
             free += "_"
         if value.dtype.kind != "V":
             arrays[free] = value

@@ -380,7 +380,7 @@ class Optimizer:
 
     def sync_master(self) -> None:
         """Take the parameters' values over into their float32 masters, after writing to them."""
-        self._plan.require_idle()
+        self._require_own_parameters()
         for key, w in arrays_of(self.param_groups).items():
             if "master" in self._arrays[key]:
                 self._arrays[key]["master"][...] = w
@@ -796,9 +796,8 @@ class Optimizer:
             f"{size:,} elements, {self.step_count:,} step{'s'[: self.step_count != 1]} taken"
         ]
         for i, group in enumerate(self.param_groups):
-            shown = {"lr": group["lr"], **{k: v for k, v in group.options.items() if k != "lr"}}
-            if group.schedule is not None:
-                shown["lr"] = group.schedule
             head = f"  group {i}: " if len(self.param_groups) > 1 else "  "
-            lines.append(head + ", ".join(f"{name}={value!r}" for name, value in shown.items()))
+            lines.append(
+                head + ", ".join(f"{name}={value!r}" for name, value in group.shown().items())
+            )
         return "\n".join(lines)

@@ -261,6 +261,8 @@ def minimize(
         optimizer = create(method, x, convention, **_rate(lr, schedule), **options)
     if options.get("maximize"):
         raise FastoptError("maximize=True in minimize(); let fun return -loss and -grad")
+    if options.get("zero_grads"):
+        raise FastoptError("zero_grads=True in minimize(), whose result has the last gradient")
 
     line = Line(epochs) if progress is True else None
     show = line if isinstance(progress, bool) else progress

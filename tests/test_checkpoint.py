@@ -135,3 +135,10 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {
         "x[1].npz", "x1.npz.0123abcd.part", "x[1].npz.part",
     }  # fmt: skip
+
+
+def test_a_name_that_ends_as_a_file_of_numpys(tmp_path):
+    content = {"x": np.ones(2), "x.npy": np.full(2, 2.0), "x.npy_": np.full(2, 3.0)}
+    for suffix in ("npz", "safetensors"):
+        checkpoint.write(tmp_path / f"x.{suffix}", "test", content)
+        assert bits(checkpoint.read(tmp_path / f"x.{suffix}", "test")) == bits(content)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 import weakref
 
 import ml_dtypes
@@ -251,6 +252,15 @@ def test_accumulation_in_detail():
     opt.accumulate(np.ones(2))
     opt.step()
     assert (opt.step_count, opt.skipped_steps) == (1, 1)
+
+
+def test_all_or_none_is_accumulated_whatever_numpy_raises():
+    opt = fastopt.SGD([np.zeros(2), np.zeros(2)])
+    opt.accumulate([np.ones(2), np.array([np.inf, 1.0])])
+    with np.errstate(all="raise"), warnings.catch_warnings(action="error"):
+        opt.accumulate([np.ones(2), np.array([-np.inf, 1.0])])
+    assert opt.state_dict()["accumulated"][0].tolist() == [2.0, 2.0]
+    assert np.isnan(opt.state_dict()["accumulated"][1]).tolist() == [True, False]
 
 
 def test_the_scale_can_change():

@@ -712,6 +712,7 @@ ZERO = np.zeros(2)
         ({"convention": "jax"}, FastoptError, "convention is 'jax'"),
         ({"beta": 0.9}, TypeError, "beta"),
         ({"maximize": True}, FastoptError, "maximize=True in minimize"),
+        ({"zero_grads": True}, FastoptError, "zero_grads=True in minimize"),
     ],
 )
 def test_refused(change, error, message):
