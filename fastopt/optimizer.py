@@ -71,7 +71,8 @@ class Optimizer:
         What a NaN or an infinity in any gradient does: "propagate" (nothing special), "raise" an
         error that names the parameter, or "skip" the step: nothing is changed but `skipped_steps`.
     zero_grads
-        Whether the step sets the gradients to 0 when it has used them, also if it is skipped.
+        Whether the step sets the gradients to 0 when it has used them, also if it is skipped; not
+        those of some rows (`RowSparse`, ``scipy.sparse``), which are made anew for each step.
     ema_decay
         Keep an average of each parameter over steps, ema <- ema_decay * ema + (1 - ema_decay) * w;
         it starts at the parameter. See `ema`.
