@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
@@ -64,11 +64,12 @@ CHECKS: Mapping[str, Any] = {
 }
 
 
-def checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all extras, those not given at their defaults."""
+def checked(given: Mapping[str, Any], options: Iterable[str]) -> dict[str, Any]:
+    """Return all extras, those not given at their defaults; `options` are taken besides."""
     for name in given:
         if name not in DEFAULTS:
-            raise TypeError(f"unexpected keyword {name!r}; allowed: {', '.join(DEFAULTS)}")
+            allowed = dict.fromkeys([*options, *Extra.__annotations__])
+            raise TypeError(f"unexpected keyword {name!r}; allowed: {', '.join(allowed)}")
     return {name: CHECKS[name](name, value) for name, value in {**DEFAULTS, **given}.items()}
 
 

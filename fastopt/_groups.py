@@ -132,5 +132,7 @@ class ParamGroup(MutableMapping[str, Any]):
 
 
 def arrays_of(groups: Iterable[ParamGroup]) -> dict[int | str, Array]:
-    """Return the parameters of groups by index or name, in their order."""
-    return {key: w for group in groups for key, w in group.arrays.items()}
+    """Return the parameters of groups by index, in its order, or by name, in that of groups."""
+    arrays = {key: w for group in groups for key, w in group.arrays.items()}
+    by_index: Any = range(len(arrays))  # of a group that a mask has split, not the groups' order
+    return {key: arrays[key] for key in by_index} if arrays.keys() == set(by_index) else arrays

@@ -75,7 +75,7 @@ def _sums(optimizer: Optimizer, saved: object) -> dict[int | str, Array]:
     return sums
 
 
-def _parameters(groups: list[ParamGroup], saved: object) -> list[tuple[Array, Any]]:
+def _parameters(groups: Sequence[ParamGroup], saved: object) -> list[tuple[Array, Any]]:
     """Return the parameters, each with what is to be written into it."""
     own = arrays_of(groups)
     _require_keys("parameters", saved, list(own))
@@ -142,7 +142,9 @@ def _value(what: str, saved: object, array: Array, is_scalar: bool) -> Any:
     return saved
 
 
-def _load_schedules(groups: list[ParamGroup], saved_groups: Sequence[Mapping[str, Any]]) -> None:
+def _load_schedules(
+    groups: Sequence[ParamGroup], saved_groups: Sequence[Mapping[str, Any]]
+) -> None:
     """Load the schedules that have state; if one refuses, put back those already loaded."""
     done: list[tuple[Any, Any]] = []
     try:

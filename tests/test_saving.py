@@ -531,3 +531,8 @@ def test_pytorchs_state_dict_of_another_optimizer_is_refused(changes, message):
     opt.step(arrays(3, 3))
     with unchanged(opt), pytest.raises(FastoptError, match=message):
         opt.load_state_dict(of_pytorch(**changes))
+
+
+def test_a_copy_that_would_share_arrays_is_refused():
+    with pytest.raises(TypeError, match=r"copy\.copy of Adam.*copy\.deepcopy"):
+        copy.copy(Adam(arrays(3)))
