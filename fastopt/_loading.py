@@ -116,13 +116,13 @@ def _options(group: ParamGroup, saved: Mapping[str, Any], where: str) -> dict[st
     schedule = _entry(where, saved, "schedule")
     _require_equal(f"a schedule in {where}:", schedule is not None, group.schedule is not None)
     base = _entry(where, saved, "initial_lr")
-    if base is not None:
-        at_least_0(f"initial_lr of {where}", base)
     checks = {**COMMON, **group.optimizer.checks}
     loaded = {
         name: checks[name](f"{name} of {where}", _entry(where, saved, name))
         for name in group.options
     }
+    if base is not None:
+        at_least_0(f"initial_lr of {where}", base)
     group.require_meaning(loaded, base)
     return loaded
 

@@ -337,6 +337,12 @@ class Optimizer:
         ]
         self.options_changed = True
 
+    def names_of(self, group: ParamGroup) -> list[Any] | None:
+        """Return the names of a group's parameters, if they were given as a dict."""
+        places = [self._places[key] for key in group.arrays]
+        is_named = all(isinstance(holder, dict) for holder, _ in places)
+        return [name for _, name in places] if is_named else None
+
     def _state_of(self, key: int | str) -> dict[str, Array]:
         step, saved = self._scalars[key]
         scalars = {"step": step, **({self.saved_scalar: saved} if self.saved_scalar else {})}
@@ -665,9 +671,10 @@ class Optimizer:
         """Take over what `state_dict` returned, from an optimizer of the same class and shapes.
 
         Or what that of torch.optim's class of the same name returned: its tensors become state,
-        its options options (``foreach`` and the like are left out).  Parameters correspond in their
-        order.  Options that PyTorch lacks take its formula; a schedule of this optimizer goes on,
-        from the largest ``step`` there is (PyTorch's SGD counts none).
+        its options options (``foreach`` and the like are left out).  Parameters correspond by name
+        where both sides have names (PyTorch's of ``named_parameters()``, ours of a dict), else in
+        their order.  Options that PyTorch lacks take its formula; a schedule of this optimizer goes
+        on, from the largest ``step`` there is (PyTorch's SGD counts none).
 
         Parameters
         ----------
