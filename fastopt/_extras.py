@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from fastopt._arrays import Array, computed_in, is_low_precision, own_array
+from fastopt._arrays import Array, bfloat16, computed_in, is_low_precision, own_array
 from fastopt._checks import Choice, Real, Whole, flag
 from fastopt._errors import FastoptError
 
@@ -133,11 +133,4 @@ def _state_dtype(name: str, real: np.dtype[Any], wanted: str | None) -> np.dtype
         )
     if wanted == "float32":
         return real
-    try:
-        import ml_dtypes
-    except ModuleNotFoundError:
-        raise FastoptError(
-            "state_dtype='bfloat16' needs ml_dtypes: pip install 'fastopt[bfloat16]'"
-        ) from None
-    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-    return bfloat16
+    return bfloat16("state_dtype='bfloat16'")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
-from fastopt._arrays import Array
+from fastopt._arrays import Array, as_array, is_array
 from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
 from fastopt._interrupts import Interrupts
@@ -250,7 +250,9 @@ class Tolerance:
 
 def _copied(_name: str, gradient: Any) -> Any:
     is_sparse = isinstance(gradient, RowSparse) or hasattr(gradient, "tocsr")
-    return copy.copy(gradient) if gradient is None or is_sparse else np.array(gradient)
+    if gradient is None or is_sparse:
+        return copy.copy(gradient)
+    return np.array(as_array(_name, gradient) if is_array(gradient) else gradient)
 
 
 def _saved_gradient(_name: str, gradient: Any) -> Array | None:

@@ -461,8 +461,10 @@ class Optimizer:
         ----------
         grads
             The structure of ``params``: an array, a list or a dict (with groups one flat list, in
-            order).  None in place of a gradient leaves that parameter, its state and its step
-            alone.  Without an argument the gradients given to `bind` are used.
+            order).  Of any layout and floating dtype, or anything with ``__array__`` or
+            ``__dlpack__``, PyTorch's bfloat16 included.  None in place of a gradient leaves that
+            parameter, its state and its step alone.  Without an argument the gradients given to
+            `bind` are used.
 
         Raises
         ------
@@ -558,12 +560,13 @@ class Optimizer:
         Parameters
         ----------
         grads
-            Arrays in the structure of the parameters; None where there is no gradient.
+            As for `step`, dense; None where there is no gradient.
 
         Raises
         ------
-        FastoptError
-            A gradient that could not be read where it lies (another dtype or layout).
+        FastoptError, TypeError
+            As from `step`, or a gradient of which only a copy could be read: a number, rows, or
+            what makes its array anew each time.  What was bound before remains.
         """
         self._plan.bind(grads)
 

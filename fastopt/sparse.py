@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastopt._arrays import Array, refuse_masked, require_dtype
+from fastopt._arrays import Array, as_array, is_array, refuse_masked, require_dtype
 from fastopt._errors import FastoptError
 
 __all__ = ["RowSparse"]
@@ -48,13 +48,13 @@ class RowSparse:
     def __init__(self, indices: npt.ArrayLike, values: npt.ArrayLike) -> None:
         for name, array in (("indices", indices), ("values", values)):
             refuse_masked(name, array)
-        rows = np.asarray(indices)
+        rows = as_array("indices", indices) if is_array(indices) else np.asarray(indices)
         if rows.dtype.kind not in "iu" and rows.size:
             raise TypeError(f"indices have dtype {rows.dtype}; integers are needed")
         if rows.ndim != 1:
             raise FastoptError(f"indices have shape {rows.shape}; (n,) is needed")
         self.indices: Array = rows
-        self.values: Array = np.asarray(values)
+        self.values: Array = as_array("values", values) if is_array(values) else np.asarray(values)
         require_dtype("values", self.values)
         if self.values.shape[:1] != rows.shape:
             raise FastoptError(
