@@ -505,7 +505,7 @@ class Optimizer:
         >>> w
         array([-4., -6.])
         """
-        arrays = self._plan.as_arrays(grads)
+        arrays = self.checked_gradients(grads)
         sums, pairs = dict(self._sums), []
         for (key, w), array in zip(arrays_of(self._groups).items(), arrays, strict=True):
             if array is not None:
@@ -516,6 +516,10 @@ class Optimizer:
             _core.add_all(pairs)
         finally:  # Ctrl-C is heard when all have been added
             self._sums = sums
+
+    def checked_gradients(self, grads: Grads) -> list[Array | None]:
+        """Return dense gradients as arrays, in the order of `_groups.arrays_of`."""
+        return self._plan.as_arrays(grads)
 
     def _step_of_sums(self, grads: Grads) -> None:
         grads, sums, counts = self._accumulated(grads), self._sums, self._counts
