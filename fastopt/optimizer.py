@@ -62,8 +62,9 @@ class Optimizer:
         that affinity and a container's quota leave; threadpoolctl's limits act at each step.
         Steps of fewer than FASTOPT_SERIAL_BELOW elements (2**20) are the calling thread's.
     grad_scale
-        The gradients were multiplied by it (loss scaling); the step divides by it first of all.
-        May be set later.  Default 1.
+        The gradients were multiplied by it (loss scaling); the step divides by it first of all,
+        in the precision that it computes in: float64 gradients of float32 parameters are rounded
+        to float32 before.  2**-126 to 2**126; may be set later.  Default 1.
     max_grad_norm
         Then, all gradients are multiplied by min(1, max_grad_norm / (norm + 1e-6)), where norm is
         the Euclidean norm of all of them together, as torch.nn.utils.clip_grad_norm_ does.
@@ -85,7 +86,8 @@ class Optimizer:
         keeps and updates; see `sync_master`.
     rounding
         "nearest" or "stochastic": how float16 and bfloat16 parameters are rounded. Stochastic
-        rounding goes up in proportion to what is cut off, so that small steps add up.
+        rounding goes up in proportion to what is cut off, so that small steps add up. A float16
+        between its largest, 65504, and 65536 becomes infinite in that proportion.
     seed
         Of stochastic rounding: bits drawn for each seed, step, parameter and element. Default 0.
 

@@ -216,3 +216,15 @@ def test_an_option_set_where_it_does_not_act():
         opt.param_groups.append(opt.param_groups[0])
     opt.lr, opt.grad_scale, opt.remark = 0.2, 2.0, "the user's own"
     assert (opt.lr, opt.grad_scale, opt.remark) == (0.2, 2.0, "the user's own")
+
+
+@pytest.mark.parametrize("cls", [Adagrad, RMSprop])
+def test_a_start_that_does_not_fit(cls):
+    w, low = np.ones(3, np.float32), {"state_dtype": "bfloat16"}
+    for value, options in ((1e39, {}), (3.4e38, low)):
+        with pytest.raises(
+            FastoptError, match=r"parameter 0 would start at .*e\+3[89].* to fit in"
+        ):
+            cls([w], initial_accumulator_value=value, **options)
+    cls([w], initial_accumulator_value=3.4e38)
+    cls([np.ones(3)], initial_accumulator_value=1e39)

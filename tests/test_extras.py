@@ -270,10 +270,17 @@ def test_the_scale_can_change():
     opt.grad_scale = 4.0
     opt.step(np.ones(2))
     assert w.tolist() == [-0.75, -0.75]
-    for bad in (0.0, -1.0, np.nan):
+    for bad in (0.0, -1.0, np.nan, 1e-40, 1e39, 1e-300):
         with pytest.raises(FastoptError, match="grad_scale"):
             opt.grad_scale = bad
     assert opt.grad_scale == 4.0
+
+
+@pytest.mark.parametrize("scale", [2.0**-126, 2.0**126])
+def test_the_scale_and_its_inverse_are_numbers_of_float32(scale):
+    w = np.zeros(2, np.float32)
+    fastopt.SGD(w, lr=1.0, grad_scale=scale).step(np.full(2, scale, np.float32))
+    assert w.tolist() == [-1.0, -1.0]
 
 
 def test_no_decay_is_none_at_any_rate():
@@ -289,7 +296,8 @@ def test_no_decay_is_none_at_any_rate():
 @pytest.mark.parametrize(
     "options",
     [{"max_grad_norm": 0.0}, {"max_grad_norm": -1.0}, {"max_grad_value": np.nan},
-     {"grad_scale": 0.0}, {"on_nonfinite": "ignore"}, {"zero_grads": 1}, {"ema_decay": 1.5},
+     {"grad_scale": 0.0}, {"grad_scale": 1e-40}, {"grad_scale": 1e39},
+     {"on_nonfinite": "ignore"}, {"zero_grads": 1}, {"ema_decay": 1.5},
      {"state_dtype": "float16"}, {"master": "float64"}, {"rounding": "up"}, {"seed": -1},
      {"seed": 1.5}, {"clip": 1.0}],
     ids=str,
