@@ -321,16 +321,21 @@ cdef class Plan:
 
     cdef tuple in_order(self, grads):
         """The gradients in the order of the parameters."""
+        cdef PyObject *grad
         if self.kind == "array":
             return (grads,)
         if self.kind == "dict":
             if not isinstance(grads, dict):
                 raise TypeError(f"gradients are a {type(grads).__name__}; a dict is needed")
             if len(grads) == self.n:
-                try:
-                    return tuple([grads[key] for key in self.keys])
-                except KeyError:
-                    pass
+                found = []
+                for key in self.keys:  # not by grads[key]: a defaultdict has one for any key
+                    grad = np_c.PyDict_GetItemWithError(<PyObject *>grads, <PyObject *>key)
+                    if grad == NULL:
+                        break
+                    found.append(<object>grad)
+                else:
+                    return tuple(found)
             raise FastoptError(
                 f"gradients have keys {list(grads)}; {list(self.keys)} are needed"
             )

@@ -352,7 +352,7 @@ class Optimizer:
 
     @property
     def step_count(self) -> int:
-        """The number of steps taken."""
+        """The number of steps taken, those of which no parameter had a gradient included."""
         return self._plan.step_count
 
     @property
@@ -489,7 +489,8 @@ class Optimizer:
         Parameters
         ----------
         grads
-            As for `step`, dense. The sum is float32, or float64 for a float64 parameter.
+            As for `step`, dense. The sum is float32, or float64 for a float64 parameter. None adds
+            nothing: as long as nothing has been added, ``step()`` takes the bound gradients.
 
         Raises
         ------
@@ -704,7 +705,7 @@ class Optimizer:
         """Write parameters and `state_dict` to a file, for `load`; see `fastopt.checkpoint`.
 
         A file that was there is replaced in one instant: whoever reads it, even after a crash,
-        finds the old one or the new one, whole.
+        finds the old one or the new one, whole.  Its permissions stay, as does a link to it.
 
         Parameters
         ----------

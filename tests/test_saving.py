@@ -476,3 +476,17 @@ def test_no_file_of_parameters_at_the_look_ahead_point(tmp_path):
 def test_a_copy_that_would_share_arrays_is_refused():
     with pytest.raises(TypeError, match=r"copy\.copy of Adam.*copy\.deepcopy"):
         copy.copy(Adam(arrays(3)))
+
+
+def test_numpys_numbers_as_names_and_in_a_schedule(tmp_path):
+    def made():
+        lr = ReduceOnPlateau(0.5, factor=0.5, patience=0)
+        return SGD({np.int64(3): np.ones(2), "b": np.ones(2)}, lr=lr)
+
+    opt, other = made(), made()
+    opt.param_groups[0].schedule.report(np.float32(0.3))
+    opt.param_groups[0].schedule.report(np.float32(0.4))
+    opt.save(tmp_path / "x.npz")
+    other.load(tmp_path / "x.npz")
+    assert other.lr == opt.lr == 0.25
+    assert everything(other) == everything(opt)
