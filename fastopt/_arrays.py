@@ -85,6 +85,35 @@ def may_overlap_itself(array: Array) -> bool:
     return False
 
 
+def is_array(value: object) -> bool:
+    """Say whether an object gives an array of itself."""
+    return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
+
+
+def as_array(what: str, value: Any) -> Array:
+    """Return the array that an object with ``__array__`` or ``__dlpack__`` gives, not copied."""
+    try:
+        return np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)
+    except (TypeError, RuntimeError, BufferError) as error:
+        from fastopt._dlpack import as_bfloat16  # where it is needed alone
+
+        array = as_bfloat16(what, value)
+        if array is None:
+            kind = type(value).__name__
+            raise TypeError(f"{what} can not be read from a {kind}: {error}") from error
+        return array
+
+
+def bfloat16(what: str) -> np.dtype[Any]:
+    """Return the dtype, or say what needs it."""
+    try:
+        import ml_dtypes
+    except ModuleNotFoundError:
+        raise FastoptError(f"{what} needs ml_dtypes: pip install 'fastopt[bfloat16]'") from None
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
+
+
 def as_gradient(name: str, param: Array, grad: object) -> Array:
     """Return what stands for the gradient of ``param`` as an array, not copied.
 
@@ -98,10 +127,8 @@ def as_gradient(name: str, param: Array, grad: object) -> Array:
             array = np.array(float(grad))  # type: ignore[arg-type]
         except OverflowError:
             raise FastoptError(f"{what} is {grad}; it must fit in float64") from None
-    elif hasattr(grad, "__array__"):
-        array = np.asarray(grad)
-    elif hasattr(grad, "__dlpack__"):
-        array = np.from_dlpack(grad)
+    elif is_array(grad):
+        array = as_array(what, grad)
     else:
         raise TypeError(f"{what} is a {type(grad).__name__}; an array is needed")
     require_dtype(what, array)
@@ -114,7 +141,7 @@ def require_followable(name: str, grad: object, array: Array) -> None:
     """Refuse to bind, or to clear, a gradient of which only a copy could be read."""
     if isinstance(grad, (np.generic, int, float)):
         raise TypeError(f"the gradient of {name} is the number {grad}; a 0-d array is needed")
-    if not (isinstance(grad, np.ndarray) or np.shares_memory(array, np.asarray(grad))):
+    if not (isinstance(grad, np.ndarray) or np.shares_memory(array, as_array(name, grad))):
         raise TypeError(f"the gradient of {name} is a {type(grad).__name__}; an ndarray is needed")
 
 

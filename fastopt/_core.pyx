@@ -292,9 +292,9 @@ cdef class Plan:
                 ordered = self.bound
             else:
                 raise FastoptError("step() without gradients needs bind(grads) first")
-            _alive = self.point_at(ordered)
+            alive = self.point_at(ordered)
             if self.extras.zero_grads:
-                self.require_clearable(ordered, _alive)
+                self.require_clearable(ordered, alive)
             if options is not None:
                 for i, (rule, hp, weight_decay, decay, base_lr, maximize) in enumerate(options):
                     self.set_group(i, rule, hp, weight_decay, decay, base_lr, maximize)
@@ -321,16 +321,21 @@ cdef class Plan:
 
     cdef tuple in_order(self, grads):
         """The gradients in the order of the parameters."""
+        cdef PyObject *grad
         if self.kind == "array":
             return (grads,)
         if self.kind == "dict":
             if not isinstance(grads, dict):
                 raise TypeError(f"gradients are a {type(grads).__name__}; a dict is needed")
             if len(grads) == self.n:
-                try:
-                    return tuple([grads[key] for key in self.keys])
-                except KeyError:
-                    pass
+                found = []
+                for key in self.keys:  # not by grads[key]: a defaultdict has one for any key
+                    grad = np_c.PyDict_GetItemWithError(<PyObject *>grads, <PyObject *>key)
+                    if grad == NULL:
+                        break
+                    found.append(<object>grad)
+                else:
+                    return tuple(found)
             raise FastoptError(
                 f"gradients have keys {list(grads)}; {list(self.keys)} are needed"
             )
@@ -447,10 +452,10 @@ cdef class Plan:
         self.tensors[i].grad = cnp.PyArray_DATA(values)
         self.tensors[i].layout = layout
         self.tensors[i].rows = self.rows + i
-        return indices, values, work
+        return name, values, indices, work
 
     cdef int require_clearable(self, tuple grads, list alive) except -1:
-        """Gradients that are to be cleared can be, and none is another's."""
+        """Dense gradients, which are to be cleared, can be, and none is another's nor its rows."""
         if self.lie_as_cleared(grads):
             return 0
         arrays = []
@@ -467,12 +472,18 @@ cdef class Plan:
                     "it while others are read"
                 )
             arrays.append((f"the gradient of {name}", array))
-        Spans(arrays)
+        cleared = Spans(arrays)
+        for entry in alive:
+            if isinstance(entry, tuple):  # rows, which are not cleared themselves
+                cleared.require_apart(f"the gradient of {entry[0]}", entry[1])
         self.note_cleared(grads)
         return 0
 
     cdef bint lie_as_cleared(self, tuple grads) noexcept:
-        """Whether what is to be cleared is writeable and lies where it was found to be apart."""
+        """Whether what is to be cleared is writeable and lies where it was found to be apart.
+
+        Of rows, which lie anywhere and are not cleared, nothing is known.
+        """
         cdef Py_ssize_t i
         cdef int k
         cdef PyObject *grad
@@ -480,8 +491,10 @@ cdef class Plan:
         cdef fo_rows *rows
         for i in range(self.n):
             rows = self.tensors[i].rows
-            if self.tensors[i].grad == NULL or (rows != NULL and not rows.clears):
+            if self.tensors[i].grad == NULL:
                 continue
+            if rows != NULL and not rows.clears:
+                return False
             grad = np_c.PyTuple_GetItem(grads, i)
             array = <PyArrayObject *>grad
             if (
@@ -665,9 +678,10 @@ def assign_all(list pairs):
 
 
 def add_all(list pairs):
-    """array += value, for each pair."""
-    for array, value in pairs:
-        np.add(array, value, out=array, casting="same_kind")
+    """array += value, for each pair: whatever the values, as no error may leave some out."""
+    with np.errstate(all="ignore"):
+        for array, value in pairs:
+            np.add(array, value, out=array, casting="same_kind")
 
 
 def isas():

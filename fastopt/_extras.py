@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
 
-from fastopt._arrays import Array, computed_in, is_low_precision, own_array
+from fastopt._arrays import Array, bfloat16, computed_in, is_low_precision, own_array
 from fastopt._checks import Choice, Real, Whole, flag
 from fastopt._errors import FastoptError
 
@@ -53,7 +53,7 @@ DEFAULTS: Mapping[str, Any] = {
 CHECKS: Mapping[str, Any] = {
     "max_grad_norm": _or_none(positive),
     "max_grad_value": _or_none(positive),
-    "grad_scale": positive,
+    "grad_scale": Real(2.0**-126, 2.0**126),  # it and its inverse are normal in float32
     "on_nonfinite": Choice(("propagate", "raise", "skip")),
     "zero_grads": flag,
     "ema_decay": _or_none(Real(0.0, 1.0)),
@@ -64,11 +64,12 @@ CHECKS: Mapping[str, Any] = {
 }
 
 
-def checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all extras, those not given at their defaults."""
+def checked(given: Mapping[str, Any], options: Iterable[str]) -> dict[str, Any]:
+    """Return all extras, those not given at their defaults; `options` are taken besides."""
     for name in given:
         if name not in DEFAULTS:
-            raise TypeError(f"unexpected keyword {name!r}; allowed: {', '.join(DEFAULTS)}")
+            allowed = dict.fromkeys([*options, *Extra.__annotations__])
+            raise TypeError(f"unexpected keyword {name!r}; allowed: {', '.join(allowed)}")
     return {name: CHECKS[name](name, value) for name, value in {**DEFAULTS, **given}.items()}
 
 
@@ -102,7 +103,7 @@ def new_arrays(
     """
     real = computed_in(param)
     arrays = {
-        state: own_array(param, _state_dtype(name, real, extras["state_dtype"]), value)
+        state: own_array(param, *_start(name, state, value, real, extras["state_dtype"]))
         for state, value in states.items()
         if state != by_row
     }
@@ -114,13 +115,25 @@ def new_arrays(
                 "state_dtype is 'bfloat16' with rowwise=True, whose one number a row is float32: "
                 "a sum rounded that far would stall"
             )
-        dtype = _state_dtype(name, real, extras["state_dtype"])
-        arrays[by_row] = np.full(param.shape[:1], states[by_row], dtype=dtype)
+        dtype, start = _start(name, by_row, states[by_row], real, extras["state_dtype"])
+        arrays[by_row] = np.full(param.shape[:1], start, dtype=dtype)
     if extras["master"] is not None and is_low_precision(param):
         arrays["master"] = own_array(param, np.float32, param)
     if extras["ema_decay"] is not None:
         arrays["ema"] = own_array(param, real, param)
     return arrays
+
+
+def _start(
+    name: str, state: str, value: float, real: np.dtype[Any], wanted: str | None
+) -> tuple[np.dtype[Any], Array]:
+    """Return a state's dtype, and the value that it starts with as one of these."""
+    dtype = _state_dtype(name, real, wanted)
+    with np.errstate(over="ignore"):
+        start: Array = np.array(value).astype(dtype)
+    if not np.isfinite(start):
+        raise FastoptError(f"{state} of {name} would start at {value}, which has to fit in {dtype}")
+    return dtype, start
 
 
 def _state_dtype(name: str, real: np.dtype[Any], wanted: str | None) -> np.dtype[Any]:
@@ -132,11 +145,4 @@ def _state_dtype(name: str, real: np.dtype[Any], wanted: str | None) -> np.dtype
         )
     if wanted == "float32":
         return real
-    try:
-        import ml_dtypes
-    except ModuleNotFoundError:
-        raise FastoptError(
-            "state_dtype='bfloat16' needs ml_dtypes: pip install 'fastopt[bfloat16]'"
-        ) from None
-    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-    return bfloat16
+    return bfloat16("state_dtype='bfloat16'")

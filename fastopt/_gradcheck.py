@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastopt._arrays import Array, as_gradient
+from fastopt._arrays import Array, as_gradient, refuse_masked
 from fastopt._checks import Whole
 from fastopt._errors import FastoptError
+from fastopt._fun import Fun, as_fun, loss_and_grads
+from fastopt.sparse import as_dense, is_of_rows
 
 __all__ = ["check_grad"]
 
@@ -43,7 +44,7 @@ class GradCheck:
 
 
 def check_grad(
-    fun: Callable[..., tuple[Any, Any]],
+    fun: Fun | object,
     params: Any,
     *batch: Any,
     samples: int = 50,
@@ -57,7 +58,7 @@ def check_grad(
 
     Parameters
     ----------
-    fun : callable
+    fun : callable, or a model
         ``fun(params, *batch) -> (loss, grads)``, as for `fastopt.minimize`: smooth around
         `params`, and computing in the precision of what it is given.
     params : numpy.ndarray, or list or dict of them
@@ -100,7 +101,8 @@ def check_grad(
     samples = Whole(1)("samples", samples)
     rng = np.random.default_rng(Whole(0)("seed", seed))
     x, arrays = _as_float64(params)
-    named = _gradients(arrays, fun(x, *batch)[1])
+    call = as_fun(fun)
+    named = _gradients(arrays, loss_and_grads(call(x, *batch))[1])
     worst = None
     errors = {}
     for key, gradient in named.items():
@@ -110,7 +112,7 @@ def check_grad(
         differences = np.empty(len(places))
         noise = np.empty(len(places))
         for i, place in enumerate(places):
-            differences[i], noise[i] = _difference(fun, x, batch, w, place)
+            differences[i], noise[i] = _difference(call, x, batch, w, place)
         scale = max(np.abs(found).max(initial=0.0), np.abs(differences).max(initial=0.0))
         off = np.maximum(np.abs(found - differences) - noise, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -129,7 +131,7 @@ def check_grad(
 
 
 def _difference(
-    fun: Callable[..., tuple[Any, Any]], x: Any, batch: tuple[Any, ...], w: Array, place: int
+    fun: Fun, x: Any, batch: tuple[Any, ...], w: Array, place: int
 ) -> tuple[float, float]:
     """Return the slope along an element of ``w``, which is part of ``x``, and its rounding."""
     flat = w.reshape(-1)
@@ -138,9 +140,9 @@ def _difference(
     up, down = before + step, before - step
     try:
         flat[place] = up
-        above = float(fun(x, *batch)[0])
+        above = loss_and_grads(fun(x, *batch))[0]
         flat[place] = down
-        below = float(fun(x, *batch)[0])
+        below = loss_and_grads(fun(x, *batch))[0]
     finally:
         flat[place] = before
     noise = 10 * EPS * max(abs(above), abs(below)) / (up - down)
@@ -160,7 +162,9 @@ def _as_float64(params: Any) -> tuple[Any, dict[Any, Array]]:
 
 
 def _copy(name: str, w: object) -> Array:
-    if not isinstance(w, np.ndarray) or w.dtype.kind not in "fiuV":
+    refuse_masked(name, w)
+    is_real = isinstance(w, np.ndarray) and (w.dtype.kind in "fiu" or w.dtype.name == "bfloat16")
+    if not is_real:
         found = w.dtype if isinstance(w, np.ndarray) else type(w).__name__
         raise TypeError(f"{name} is a {found}; a numpy.ndarray of real numbers is needed")
     return np.array(w, dtype=np.float64, order="C")
@@ -175,7 +179,13 @@ def _gradients(arrays: dict[Any, Array], grads: Any) -> dict[Any, Array]:
     if grads.keys() != arrays.keys():
         raise FastoptError(f"gradients have keys {list(grads)}; {list(arrays)} are needed")
     return {
-        key: np.array(as_gradient(f"parameter {key!r}", w, grads[key]), dtype=np.float64)
+        key: _gradient(f"parameter {key!r}", w, grads[key])
         for key, w in arrays.items()
         if grads[key] is not None
     }
+
+
+def _gradient(name: str, w: Array, grad: object) -> Array:
+    if is_of_rows(grad):
+        return as_dense(name, w, grad)
+    return np.array(as_gradient(name, w, grad), dtype=np.float64)

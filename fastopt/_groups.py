@@ -106,13 +106,19 @@ class ParamGroup(MutableMapping[str, Any]):
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
-        shown = {name: self[name] for name in self if name != "params"}
-        return repr({"params": [np.shape(array) for array in self.arrays.values()], **shown})
+        return repr({"params": [np.shape(w) for w in self.arrays.values()], **self.shown()})
+
+    def shown(self) -> dict[str, Any]:
+        """Return the options for a reader: a schedule itself, which may have no step to come."""
+        return {name: self._given_lr() if name == "lr" else self[name] for name in list(self)[1:]}
+
+    def _given_lr(self) -> Any:
+        return self.options["lr"] if self.schedule is None else self.schedule
 
     def saved(self) -> dict[str, Any]:
-        """Return what state_dict() keeps of the group."""
+        """Return what state_dict() keeps of the group; of a schedule its state, not its rate."""
         return {
-            **{name: self[name] for name in self if name != "params"},
+            **self.options,
             "initial_lr": self.initial_lr,
             "schedule": None
             if self.schedule is None
@@ -122,10 +128,11 @@ class ParamGroup(MutableMapping[str, Any]):
 
     def pickled(self) -> tuple[dict[int | str, Array], dict[str, Any]]:
         """Return the arguments that make a copy of the group."""
-        lr = self.options["lr"] if self.schedule is None else self.schedule
-        return self.arrays, {**self.options, "lr": lr, "initial_lr": self.initial_lr}
+        return self.arrays, {**self.options, "lr": self._given_lr(), "initial_lr": self.initial_lr}
 
 
 def arrays_of(groups: Iterable[ParamGroup]) -> dict[int | str, Array]:
-    """Return the parameters of groups by index or name, in their order."""
-    return {key: w for group in groups for key, w in group.arrays.items()}
+    """Return the parameters of groups by index, in its order, or by name, in that of groups."""
+    arrays = {key: w for group in groups for key, w in group.arrays.items()}
+    by_index: Any = range(len(arrays))  # of a group that a mask has split, not the groups' order
+    return {key: arrays[key] for key in by_index} if arrays.keys() == set(by_index) else arrays

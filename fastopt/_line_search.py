@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import line_search  # type: ignore[import-untyped]
 
-from fastopt._arrays import Array, as_gradient
+from fastopt._arrays import Array
+from fastopt._groups import arrays_of
 from fastopt.optimizer import Grads, Optimizer, Params
 
 
@@ -22,7 +23,7 @@ class LineSearch:
 
     def __init__(self, optimizer: Optimizer, x: Params) -> None:
         self.optimizer, self.x = optimizer, x
-        (self._arrays,) = (group.arrays for group in optimizer.param_groups)
+        self._arrays = arrays_of(optimizer.param_groups)
         self._before: float | None = None  # the loss a step ago, from which the first try follows
         self._seen: tuple[Array, float, Array] | None = None  # point, loss and gradient
 
@@ -61,12 +62,11 @@ class LineSearch:
         """Return loss and gradient at a point, the last one remembered."""
         if self._seen is None or not np.array_equal(self._seen[0], point):
             loss, grads = call(self._shaped(point))
-            listed = grads if isinstance(self.x, (list, dict)) else [grads]
-            if isinstance(listed, dict):
-                listed = [listed[key] for key in self._arrays]
             found = [
-                np.zeros(w.shape) if g is None else as_gradient(f"parameter {key!r}", w, g)
-                for (key, w), g in zip(self._arrays.items(), listed, strict=True)
+                np.zeros(w.shape) if g is None else g
+                for w, g in zip(
+                    self._arrays.values(), self.optimizer.checked_gradients(grads), strict=True
+                )
             ]
             self._seen = point.copy(), loss, _flat(found)
         return self._seen[1:]

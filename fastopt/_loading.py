@@ -75,7 +75,7 @@ def _sums(optimizer: Optimizer, saved: object) -> dict[int | str, Array]:
     return sums
 
 
-def _parameters(groups: list[ParamGroup], saved: object) -> list[tuple[Array, Any]]:
+def _parameters(groups: Sequence[ParamGroup], saved: object) -> list[tuple[Array, Any]]:
     """Return the parameters, each with what is to be written into it."""
     own = arrays_of(groups)
     _require_keys("parameters", saved, list(own))
@@ -116,13 +116,13 @@ def _options(group: ParamGroup, saved: Mapping[str, Any], where: str) -> dict[st
     schedule = _entry(where, saved, "schedule")
     _require_equal(f"a schedule in {where}:", schedule is not None, group.schedule is not None)
     base = _entry(where, saved, "initial_lr")
-    if base is not None:
-        at_least_0(f"initial_lr of {where}", base)
     checks = {**COMMON, **group.optimizer.checks}
     loaded = {
         name: checks[name](f"{name} of {where}", _entry(where, saved, name))
         for name in group.options
     }
+    if base is not None:
+        at_least_0(f"initial_lr of {where}", base)
     group.require_meaning(loaded, base)
     return loaded
 
@@ -142,7 +142,9 @@ def _value(what: str, saved: object, array: Array, is_scalar: bool) -> Any:
     return saved
 
 
-def _load_schedules(groups: list[ParamGroup], saved_groups: Sequence[Mapping[str, Any]]) -> None:
+def _load_schedules(
+    groups: Sequence[ParamGroup], saved_groups: Sequence[Mapping[str, Any]]
+) -> None:
     """Load the schedules that have state; if one refuses, put back those already loaded."""
     done: list[tuple[Any, Any]] = []
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ def is_pytorchs(state_dict: object) -> bool:
 
 
 def as_ours(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Return PyTorch's state dict in our layout; parameters correspond in their order.
+    """Return PyTorch's state dict in our layout; parameters correspond by name, else in order.
 
     What PyTorch does not say is filled in: an option that it lacks is as our class has it by
     default, which is PyTorch's formula; a parameter without state has that of the start, masters
@@ -40,18 +42,15 @@ def as_ours(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> dict[str, An
     if not isinstance(saved_state, Mapping):
         raise FastoptError(f"the state dict has the state {saved_state!r}; a dict is needed")
     state: dict[int | str, dict[str, Any]] = {}
+    unlisted = dict(saved_state)
     for i, (group, saved) in enumerate(zip(groups, saved_groups, strict=True)):
-        indices = saved.get("params") if isinstance(saved, Mapping) else None
-        if not isinstance(indices, Sequence) or len(indices) != len(group.arrays):
-            raise FastoptError(
-                f"the state dict has parameters of group {i}: {indices!r}; this optimizer has "
-                f"{list(group.arrays)!r}"
-            )
-        for key, index in zip(group.arrays, indices, strict=True):
-            of_one = saved_state.get(index, {})
+        for key, index in zip(group.arrays, _indices(optimizer, group, saved, i), strict=True):
+            of_one = unlisted.pop(index, {})
             if not isinstance(of_one, Mapping):
                 raise FastoptError(f"the state dict has for parameter {key!r} the state {of_one!r}")
             state[key] = _state(optimizer, group, key, of_one)
+    if unlisted:
+        raise FastoptError(f"the state dict has state of {list(unlisted)}, which no group lists")
     return {
         "rule": type(optimizer).__name__,
         "step_count": max((of_one["step"] for of_one in state.values()), default=0),
@@ -65,12 +64,34 @@ def as_ours(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> dict[str, An
     }
 
 
+def _indices(optimizer: Optimizer, group: ParamGroup, saved: object, i: int) -> list[Any]:
+    """Return PyTorch's numbers of a group's parameters, in our order."""
+    entries: Mapping[str, Any] = saved if isinstance(saved, Mapping) else {}
+    indices: Any = entries.get("params")
+    is_list = isinstance(indices, (list, tuple)) and all(
+        isinstance(index, (int, str)) for index in indices
+    )
+    if not is_list or not len(set(indices)) == len(indices) == len(group.arrays):
+        raise FastoptError(
+            f"the state dict has parameters of group {i}: {indices!r}; this optimizer has "
+            f"{list(group.arrays)!r}"
+        )
+    names, own = entries.get("param_names"), optimizer.names_of(group)
+    if names is None or own is None:
+        return list(indices)
+    if not isinstance(names, list) or sorted(names, key=repr) != sorted(own, key=repr):
+        raise FastoptError(
+            f"the state dict has in group {i} the names {names!r}; this optimizer has {own!r}"
+        )
+    return [indices[names.index(name)] for name in own]
+
+
 def _group(
     optimizer: Optimizer, group: ParamGroup, saved: Mapping[str, Any], i: int
 ) -> dict[str, Any]:
     cls: Any = type(optimizer)
     defaults = cls([]).param_groups[0].options
-    options = {name: value for name, value in saved.items() if name not in IGNORED}
+    options = {name: _plain(value) for name, value in saved.items() if name not in IGNORED}
     initial_lr = options.pop("initial_lr", None)  # of its schedulers
     for name in options:
         if name not in defaults:
@@ -78,11 +99,17 @@ def _group(
                 f"the state dict has {name!r} in group {i}; {type(optimizer).__name__} has no such "
                 "option"
             )
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name not in saved:  # PyTorch's
+            raise FastoptError(
+                f"the state dict has no {name!r} in group {i}; that of torch.optim."
+                f"{cls.__name__} has it"
+            )
     options = {**defaults, **options}
     own = group.saved()
     return {
         **options,
-        "initial_lr": _plain(options["lr"] if initial_lr is None else initial_lr),
+        "initial_lr": options["lr"] if initial_lr is None else initial_lr,
         "schedule": own["schedule"],  # ours goes on, from the step that is loaded
         "params": own["params"],
     }
@@ -120,7 +147,8 @@ def _state(
 
 def _plain(value: Any) -> Any:
     """Return a number for a tensor of one."""
-    return value.item() if hasattr(value, "item") else value
+    is_one = hasattr(value, "item") and math.prod(getattr(value, "shape", ())) == 1
+    return value.item() if is_one else value
 
 
 def _array(name: str, value: Any, own: Mapping[str, Array]) -> Array:

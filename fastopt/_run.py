@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import numbers
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -13,18 +12,18 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
-from fastopt._arrays import Array
+from fastopt._arrays import Array, as_array, is_array
 from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
+from fastopt._fun import Fun, loss_and_grads
 from fastopt._interrupts import Interrupts
 from fastopt._line_search import LineSearch, NoStepError
 from fastopt._resuming import RunFile
 from fastopt._structure import each
 from fastopt.batching import Batches
 from fastopt.optimizer import Grads, Optimizer, Params
-from fastopt.sparse import RowSparse
+from fastopt.sparse import is_of_rows
 
-Fun = Callable[..., tuple[float, Grads]]
 Callback = Callable[[OptimizeResult], object]
 
 PATIENCE = 5
@@ -153,14 +152,12 @@ class Run:
         """Return what `fun` says of x, checked."""
         result = self.interrupts.let(self.fun, x, *batch)
         self.nfev += 1
-        if not isinstance(result, (tuple, list)) or len(result) != 2:
-            raise TypeError(f"fun returned {result!r}; a pair (loss, grad) is needed")
-        loss, grad = result
-        if not (isinstance(loss, numbers.Real) or getattr(loss, "shape", None) == ()):
-            raise TypeError(f"fun returned the loss {loss!r}; a number is needed")
+        loss, grad = loss_and_grads(result)
+        if grad is None:
+            raise TypeError(f"fun returned {result!r}; gradients in the structure of x are needed")
         if grad is x:  # of x @ x / 2: the step could not write what it still reads
             grad = np.copy(x)
-        return float(loss), grad
+        return loss, grad
 
     def state(self) -> OptimizeResult:
         """Return the run so far, of live arrays."""
@@ -249,8 +246,9 @@ class Tolerance:
 
 
 def _copied(_name: str, gradient: Any) -> Any:
-    is_sparse = isinstance(gradient, RowSparse) or hasattr(gradient, "tocsr")
-    return copy.copy(gradient) if gradient is None or is_sparse else np.array(gradient)
+    if gradient is None or is_of_rows(gradient):
+        return copy.copy(gradient)
+    return np.array(as_array(_name, gradient) if is_array(gradient) else gradient)
 
 
 def _saved_gradient(_name: str, gradient: Any) -> Array | None:

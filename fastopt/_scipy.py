@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
 from fastopt._arrays import Array
+from fastopt._checks import Whole
 from fastopt._errors import FastoptError
 from fastopt.training import minimize
 
@@ -81,7 +82,7 @@ def _solve(
     if bounds is not None or (constraints is not None and np.size(constraints)):
         raise FastoptError("bounds and constraints are given; the update rules know of neither")
     given = {
-        "epochs": maxiter,
+        "epochs": None if maxiter is None else Whole(1)("maxiter", maxiter),
         "tol": tol,
         "callback": None if callback is None else _in_our_form(callback),
         "progress": True if disp else None,

@@ -43,21 +43,28 @@ def as_groups(params: Any, kind: str) -> list[Mapping[str, Any]]:
 
 
 def by_decay(
-    group: Mapping[str, Any], kind: str, mask: Callable[[str], bool] | None
-) -> list[tuple[Mapping[str, Any], list[str] | None]]:
-    """Return a group, or of a dict the part that decays and the part that does not, by names."""
-    if mask is None:
-        return [(group, None)]
-    if not callable(mask):
-        raise TypeError(f"weight_decay_mask is {mask!r}; a callable, name -> bool, is needed")
-    if kind != "dict":
+    group: Mapping[str, Any], places: Iterable[Any], mask: Callable[[str], bool] | None
+) -> list[tuple[Mapping[str, Any], list[Any]]]:
+    """Return a group with all its places, or what of it decays and what does not, by names."""
+    places = list(places)
+    if mask is None or not places or (mask is forgotten_mask and "weight_decay" in group):
+        return [(group, places)]
+    if not isinstance(group["params"], dict):
         raise FastoptError("weight_decay_mask asks for names, but params have none; give a dict")
-    decays = {name: bool(mask(name)) for name in group["params"]}
-    parts: list[tuple[Mapping[str, Any], list[str] | None]] = [
-        (group, [name for name in decays if decays[name]]),
-        ({**group, "weight_decay": 0.0}, [name for name in decays if not decays[name]]),
+    decays = {name: bool(mask(name)) for name in places}
+    parts: list[tuple[Mapping[str, Any], list[Any]]] = [
+        (group, [name for name in places if decays[name]]),
+        ({**group, "weight_decay": 0.0}, [name for name in places if not decays[name]]),
     ]
-    return [part for part in parts if part[1]] or [(group, None)]
+    return [part for part in parts if part[1]]
+
+
+def forgotten_mask(name: str) -> bool:
+    """Stand for the weight_decay_mask of an optimizer that was copied or pickled."""
+    raise FastoptError(
+        f"whether {name!r} decays is not known: a copy or pickle does not keep weight_decay_mask; "
+        "give the group its 'weight_decay'"
+    )
 
 
 def listed(params: Any) -> list[Any]:

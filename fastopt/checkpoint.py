@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import secrets
+import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,10 +30,11 @@ PathLike = str | os.PathLike[str]
 
 _PLAIN = "plain"  # the entry with all that is no array, as JSON
 _RESERVED = {_PLAIN, "file", "allow_pickle", "__metadata__"}  # numpy.savez and safetensors use them
-# What stands in the JSON for what it has not: arrays, of dtypes of others too, tuples and
-# mappings whose keys are not all text.
-_ARRAY, _BITS, _TUPLE, _ITEMS = "__array__", "__bits__", "__tuple__", "__items__"
-_MARKS = ({_ARRAY}, {_ARRAY, _BITS}, {_TUPLE}, {_ITEMS})
+# What stands in the JSON for what it has not: arrays, of dtypes of others too, NumPy's numbers,
+# tuples and mappings whose keys are not all text.
+_ARRAY, _BITS, _NUMBER = "__array__", "__bits__", "__number__"
+_TUPLE, _ITEMS = "__tuple__", "__items__"
+_MARKS = ({_ARRAY}, {_ARRAY, _BITS}, {_NUMBER}, {_TUPLE}, {_ITEMS})
 
 
 def write(path: PathLike, kind: str, content: Mapping[str, Any]) -> None:
@@ -40,11 +42,13 @@ def write(path: PathLike, kind: str, content: Mapping[str, Any]) -> None:
     arrays: dict[str, Array] = {}
     inner = _without_arrays(content, "", arrays)
     plain = json.dumps({"fastopt": VERSION, "kind": kind, "content": inner})
-    target = Path(path)
+    target = _target(path)
     save = _save_safetensors if target.suffix == ".safetensors" else _save_npz
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:
+            if target.exists():
+                shutil.copymode(target, part)
             save(file, plain, arrays)
             file.flush()
             os.fsync(file.fileno())
@@ -86,9 +90,14 @@ def read(path: PathLike, kind: str) -> dict[str, Any]:
 
 def remove_leftovers(path: PathLike) -> None:
     """Delete what processes have left that were killed in `write`."""
-    target = Path(path)
+    target = _target(path)
     for part in target.parent.glob(f"{glob.escape(target.name)}.????????.part"):
         part.unlink(missing_ok=True)
+
+
+def _target(path: PathLike) -> Path:
+    """Return the file itself, where the path is a link to it."""
+    return Path(os.path.realpath(path))
 
 
 def _save_npz(file: BinaryIO, plain: str, arrays: Mapping[str, Array]) -> None:
@@ -144,7 +153,8 @@ def _without_arrays(value: Any, name: str, arrays: dict[str, Array]) -> Any:
         if value.dtype.hasobject:
             raise TypeError(f"{name} is an array of objects; it can not be saved")
         free = name if name.isprintable() else "array"
-        while free in arrays or free in _RESERVED:
+        # numpy.load takes "x.npy" for the file that it keeps the array "x" in.
+        while free in arrays or free in _RESERVED or free.endswith(".npy"):
             free += "_"
         if value.dtype.kind != "V":
             arrays[free] = value
@@ -158,11 +168,17 @@ def _without_arrays(value: Any, name: str, arrays: dict[str, Array]) -> Any:
         }
         if all(isinstance(key, str) for key in inner) and inner.keys() not in _MARKS:
             return inner
-        return {_ITEMS: [[_without_arrays(key, "", arrays), v] for key, v in inner.items()]}
+        return {_ITEMS: [[_without_arrays(key, "key", arrays), v] for key, v in inner.items()]}
     if isinstance(value, (tuple, list)):
         inner_list = [_without_arrays(v, f"{name}.{i}", arrays) for i, v in enumerate(value)]
         return {_TUPLE: inner_list} if isinstance(value, tuple) else inner_list
-    return value
+    if isinstance(value, (np.integer, np.bool_)):
+        return value.item()  # the same number, and the same key of a mapping
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, np.generic):
+        return {_NUMBER: _without_arrays(np.asarray(value), name, arrays)}
+    raise TypeError(f"{name} is a {type(value).__name__}; it can not be saved")
 
 
 def _with_arrays(value: Any, arrays: Mapping[str, Array]) -> Any:
@@ -174,6 +190,8 @@ def _with_arrays(value: Any, arrays: Mapping[str, Array]) -> Any:
         return arrays[value[_ARRAY]]
     if value.keys() == {_ARRAY, _BITS}:
         return arrays[value[_ARRAY]].view(_named(value[_BITS]))
+    if value.keys() == {_NUMBER}:
+        return _with_arrays(value[_NUMBER], arrays)[()]
     if value.keys() == {_TUPLE}:
         return tuple(_with_arrays(inner, arrays) for inner in value[_TUPLE])
     if value.keys() == {_ITEMS}:

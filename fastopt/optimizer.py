@@ -17,7 +17,7 @@ from fastopt._checks import THREADS, Check, default_threads
 from fastopt._errors import FastoptError
 from fastopt._extras import Extra
 from fastopt._groups import COMMON, ParamGroup, Schedule, arrays_of
-from fastopt._structure import as_groups, by_decay, in_structure, kind_of, listed
+from fastopt._structure import as_groups, by_decay, forgotten_mask, in_structure, kind_of, listed
 
 Params = Any  # an array, a list of arrays, a dict name -> array, or a list of group dicts
 Grads = Any  # the structure of the parameters; None for one leaves its tensor alone
@@ -51,8 +51,10 @@ class Optimizer:
         lr/lr_base*weight_decay), where lr_base is the learning rate at construction or the
         schedule's attribute ``lr`` (Loshchilov & Hutter 2019).
     weight_decay_mask
-        For a dict of parameters: says by the name whether one decays.  Those that do not are a
-        second group, with weight_decay 0.  By default all decay.
+        For a dict of parameters, or group dicts of them: says by the name whether one decays, also
+        of groups added later.  Those that do not are a group of their own, with weight_decay 0.
+        By default all decay.  A pickle or copy does not keep it: a group added to one says its
+        weight_decay itself.
     maximize
         Whether the gradient is negated first of all.  Default False.
     n_threads
@@ -60,8 +62,9 @@ class Optimizer:
         that affinity and a container's quota leave; threadpoolctl's limits act at each step.
         Steps of fewer than FASTOPT_SERIAL_BELOW elements (2**20) are the calling thread's.
     grad_scale
-        The gradients were multiplied by it (loss scaling); the step divides by it first of all.
-        May be set later.  Default 1.
+        The gradients were multiplied by it (loss scaling); the step divides by it first of all,
+        in the precision that it computes in: float64 gradients of float32 parameters are rounded
+        to float32 before.  2**-126 to 2**126; may be set later.  Default 1.
     max_grad_norm
         Then, all gradients are multiplied by min(1, max_grad_norm / (norm + 1e-6)), where norm is
         the Euclidean norm of all of them together, as torch.nn.utils.clip_grad_norm_ does.
@@ -71,7 +74,8 @@ class Optimizer:
         What a NaN or an infinity in any gradient does: "propagate" (nothing special), "raise" an
         error that names the parameter, or "skip" the step: nothing is changed but `skipped_steps`.
     zero_grads
-        Whether the step sets the gradients to 0 when it has used them, also if it is skipped.
+        Whether the step sets the gradients to 0 when it has used them, also if it is skipped; not
+        those of some rows (`RowSparse`, ``scipy.sparse``), which are made anew for each step.
     ema_decay
         Keep an average of each parameter over steps, ema <- ema_decay * ema + (1 - ema_decay) * w;
         it starts at the parameter. See `ema`.
@@ -82,7 +86,8 @@ class Optimizer:
         keeps and updates; see `sync_master`.
     rounding
         "nearest" or "stochastic": how float16 and bfloat16 parameters are rounded. Stochastic
-        rounding goes up in proportion to what is cut off, so that small steps add up.
+        rounding goes up in proportion to what is cut off, so that small steps add up. A float16
+        between its largest, 65504, and 65536 becomes infinite in that proportion.
     seed
         Of stochastic rounding: bits drawn for each seed, step, parameter and element. Default 0.
 
@@ -94,7 +99,7 @@ class Optimizer:
         By index, or name for a dict: a mapping from PyTorch's name of a state to its array, and
         ``"step"``.  The arrays are live; the mapping can not be changed.
     param_groups
-        A list of mappings from an option's name to its value; setting one acts at the next step.
+        A tuple of mappings from an option's name to its value; setting one acts at the next step.
     step_count, lr
         See below.
 
@@ -109,7 +114,7 @@ class Optimizer:
 
     >>> import numpy as np, fastopt
     >>> params = {"weight": np.ones(2), "bias": np.ones(2)}
-    >>> opt = fastopt.AdamW(params, lr=0.1, weight_decay_mask=lambda name: name == "weight")
+    >>> opt = fastopt.AdamW(params, lr=0.1, weight_decay_mask=lambda name: name != "bias")
     >>> opt.add_param_group({"params": {"head": np.ones(2)}, "lr": 0.01})
     >>> [(list(g.arrays), g["lr"], g["weight_decay"]) for g in opt.param_groups]
     [(['weight'], 0.1, 0.01), (['bias'], 0.1, 0.0), (['head'], 0.01, 0.01)]
@@ -164,22 +169,25 @@ class Optimizer:
             "decoupled_weight_decay": decoupled_weight_decay,
             "maximize": extra.pop("maximize", False),
         }
-        mask = extra.pop("weight_decay_mask", None)
+        self._mask = extra.pop("weight_decay_mask", None)
+        if not (self._mask is None or callable(self._mask)):
+            raise TypeError(
+                f"weight_decay_mask is {self._mask!r}; a callable, name -> bool, is needed"
+            )
         n_threads = extra.pop("n_threads", None)
         self._n_threads = (
             default_threads() if n_threads is None else THREADS("n_threads", n_threads)
         )
-        self._extras = _extras.checked(extra)
+        self._extras = _extras.checked(extra, [*COMMON, *self.checks])
         self._start(params)
-        for group in as_groups(params, self._kind):
-            for given, names in by_decay(group, self._kind, mask):
-                self._append(*self._new_group(given, names))
+        for given in as_groups(params, self._kind):
+            self._append(given)
         self._build(step_count=0)
 
     def _start(self, params: Params) -> None:
         """Begin without parameters."""
         self.options_changed = True
-        self.param_groups: list[ParamGroup] = []
+        self._groups: tuple[ParamGroup, ...] = ()
         self._kind = kind_of(params)
         self._places: dict[int | str, tuple[Any, Any]] = {}
         self._arrays: dict[int | str, dict[str, Array]] = {}
@@ -189,12 +197,25 @@ class Optimizer:
         self._extrapolating = False
         self._must_look_ahead = False
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if not hasattr(type(self), name):  # a property knows for itself
+            if name in self.only_at_start or name in Extra.__annotations__.keys() - COMMON:
+                raise FastoptError(f"{name} is set at construction alone; make a new optimizer")
+            if name in COMMON or name in self.checks:
+                raise FastoptError(f"{name} is an option of groups: set param_groups[i][{name!r}]")
+        super().__setattr__(name, value)
+
     # Parameters and groups
+
+    @property
+    def param_groups(self) -> tuple[ParamGroup, ...]:
+        """The groups: mappings from an option's name to its value, which acts when it is set."""
+        return self._groups
 
     @property
     def params(self) -> Any:
         """The parameters: one array, a list or a dict, as they were given."""
-        return in_structure(self._kind, arrays_of(self.param_groups))
+        return in_structure(self._kind, arrays_of(self._groups))
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own.
@@ -215,19 +236,28 @@ class Optimizer:
         self._plan.require_idle()
         if self._kind == "array":
             raise FastoptError("this optimizer was given one array; make it with a list instead")
-        before = self.param_groups, self._places, self._arrays, self._scalars
+        before = self._groups, self._places, self._arrays, self._scalars
         try:
-            self._append(*self._new_group(group))
+            self._append(group)
             self._build(self.step_count, self.skipped_steps)
         except BaseException:
-            self.param_groups, self._places, self._arrays, self._scalars = before
+            self._groups, self._places, self._arrays, self._scalars = before
             self.options_changed = True
             raise
 
-    def _new_group(
-        self, given: Mapping[str, Any], names: list[str] | None = None
-    ) -> tuple[ParamGroup, Any]:
-        """Check a group's parameters, of a dict those with these names, and options."""
+    def _append(self, given: Mapping[str, Any]) -> None:
+        """Take in a group, or the two that a mask makes of it; nothing is changed in place."""
+        holder, keys = self._checked(given)
+        for options, places in by_decay(given, keys, self._mask):
+            arrays = {keys[place]: holder[place] for place in places}
+            group = ParamGroup(self, arrays, {**self._defaults, **options})
+            self._groups = (*self._groups, group)
+            self._add_state(group)
+        origin = None if self._kind == "array" else holder
+        self._places = {**self._places, **{key: (origin, place) for place, key in keys.items()}}
+
+    def _checked(self, given: Mapping[str, Any]) -> tuple[Any, dict[Any, int | str]]:
+        """Return what holds a group's parameters and, by the place in it, the key of each."""
         if not isinstance(given, Mapping) or "params" not in given:
             raise TypeError(f"a parameter group is a dict with 'params'; {given!r} is not")
         for name in given:
@@ -243,8 +273,6 @@ class Optimizer:
         elif not isinstance(holder, dict):
             holder = listed(holder)
         named = dict(holder) if isinstance(holder, dict) else dict(enumerate(holder))
-        if names is not None:
-            named = {name: named[name] for name in names}
         first = len(self._places)
         keys = {
             place: place if self._kind == "dict" else first + i for i, place in enumerate(named)
@@ -253,21 +281,10 @@ class Optimizer:
             if keys[place] in self._places:
                 raise FastoptError(f"parameter {place!r} is in two groups")
             require_parameter(f"parameter {keys[place]!r}", w)
-        arrays = {keys[place]: w for place, w in named.items()}
-        return ParamGroup(self, arrays, {**self._defaults, **given}), (holder, keys)
+        return holder, keys
 
-    def _append(self, group: ParamGroup, source: tuple[Any, dict[Any, int | str]]) -> None:
-        """Take a group in, with fresh state; nothing of the optimizer's is changed in place."""
-        holder, keys = source
+    def _add_state(self, group: ParamGroup) -> None:
         start = self.initial_state(group.options)
-        self.param_groups = [*self.param_groups, group]
-        self._places = {
-            **self._places,
-            **{
-                key: (None if self._kind == "array" else holder, place)
-                for place, key in keys.items()
-            },
-        }
         self._arrays = {
             **self._arrays,
             **{
@@ -288,13 +305,10 @@ class Optimizer:
 
     def _build(self, step_count: int, skipped_steps: int = 0) -> None:
         """Describe everything to C."""
-        where = {
-            key: (i, w)
-            for i, group in enumerate(self.param_groups)
-            for key, w in group.arrays.items()
-        }
+        group_of = {key: i for i, group in enumerate(self._groups) for key in group.arrays}
+        where = {key: (group_of[key], w) for key, w in arrays_of(self._groups).items()}
         own = [self._arrays[key] for key in where]
-        by_row = [self.by_row(self.param_groups[i].options) for i, _ in where.values()]
+        by_row = [self.by_row(self._groups[i].options) for i, _ in where.values()]
         self._plan = _core.Plan(
             self._kind,
             [w for _, w in where.values()],
@@ -311,7 +325,7 @@ class Optimizer:
             ],
             [self._scalars[key] for key in where],
             [i for i, _ in where.values()],
-            len(self.param_groups),
+            len(self._groups),
             self._n_threads,
         )
         self._plan.set_extras(_extras.for_c(self._extras))
@@ -321,9 +335,15 @@ class Optimizer:
             {key: MappingProxyType(self._state_of(key)) for key in where}
         )
         self._scheduled = [
-            (i, group) for i, group in enumerate(self.param_groups) if group.schedule is not None
+            (i, group) for i, group in enumerate(self._groups) if group.schedule is not None
         ]
         self.options_changed = True
+
+    def names_of(self, group: ParamGroup) -> list[Any] | None:
+        """Return the names of a group's parameters, if they were given as a dict."""
+        places = [self._places[key] for key in group.arrays]
+        is_named = all(isinstance(holder, dict) for holder, _ in places)
+        return [name for _, name in places] if is_named else None
 
     def _state_of(self, key: int | str) -> dict[str, Array]:
         step, saved = self._scalars[key]
@@ -332,7 +352,7 @@ class Optimizer:
 
     @property
     def step_count(self) -> int:
-        """The number of steps taken."""
+        """The number of steps taken, those of which no parameter had a gradient included."""
         return self._plan.step_count
 
     @property
@@ -380,20 +400,20 @@ class Optimizer:
 
     def sync_master(self) -> None:
         """Take the parameters' values over into their float32 masters, after writing to them."""
-        self._plan.require_idle()
-        for key, w in arrays_of(self.param_groups).items():
+        self._require_own_parameters()
+        for key, w in arrays_of(self._groups).items():
             if "master" in self._arrays[key]:
                 self._arrays[key]["master"][...] = w
 
     @property
     def looks_ahead(self) -> bool:
         """Whether gradients are to be taken inside `extrapolated`."""
-        return any(self.lookahead(group.options) for group in self.param_groups)
+        return any(self.lookahead(group.options) for group in self._groups)
 
     def _described(self) -> list[tuple[str, tuple[float, ...], float, str, float, bool]]:
         """Return the options of every group as C has them."""
         described = []
-        for group in self.param_groups:
+        for group in self._groups:
             values: dict[str, Any] = {
                 "lr": 0.0,  # where a schedule is followed, each step brings its rate
                 **group.options,
@@ -421,17 +441,17 @@ class Optimizer:
         FastoptError
             Read where groups differ; set where one has a schedule.
         """
-        rates = {float(group["lr"]) for group in self.param_groups}
+        rates = {float(group["lr"]) for group in self._groups}
         if len(rates) > 1:
             raise FastoptError(f"groups have learning rates {sorted(rates)}; see param_groups")
         return rates.pop() if rates else float("nan")
 
     @lr.setter
     def lr(self, value: float) -> None:
-        for group in self.param_groups:
+        for group in self._groups:
             if group.schedule is not None:
                 raise FastoptError(f"lr follows {group.schedule!r}; it can not be set")
-        for group in self.param_groups:
+        for group in self._groups:
             group["lr"] = value
 
     # Steps
@@ -443,8 +463,10 @@ class Optimizer:
         ----------
         grads
             The structure of ``params``: an array, a list or a dict (with groups one flat list, in
-            order).  None in place of a gradient leaves that parameter, its state and its step
-            alone.  Without an argument the gradients given to `bind` are used.
+            order).  Of any layout and floating dtype, or anything with ``__array__`` or
+            ``__dlpack__``, PyTorch's bfloat16 included.  None in place of a gradient leaves that
+            parameter, its state and its step alone.  Without an argument the gradients given to
+            `bind` are used.
 
         Raises
         ------
@@ -467,7 +489,8 @@ class Optimizer:
         Parameters
         ----------
         grads
-            As for `step`, dense. The sum is float32, or float64 for a float64 parameter.
+            As for `step`, dense. The sum is float32, or float64 for a float64 parameter. None adds
+            nothing: as long as nothing has been added, ``step()`` takes the bound gradients.
 
         Raises
         ------
@@ -485,9 +508,9 @@ class Optimizer:
         >>> w
         array([-4., -6.])
         """
-        arrays = self._plan.as_arrays(grads)
+        arrays = self.checked_gradients(grads)
         sums, pairs = dict(self._sums), []
-        for (key, w), array in zip(arrays_of(self.param_groups).items(), arrays, strict=True):
+        for (key, w), array in zip(arrays_of(self._groups).items(), arrays, strict=True):
             if array is not None:
                 if key not in sums:
                     sums[key] = own_array(w, computed_in(w), 0.0)
@@ -496,6 +519,10 @@ class Optimizer:
             _core.add_all(pairs)
         finally:  # Ctrl-C is heard when all have been added
             self._sums = sums
+
+    def checked_gradients(self, grads: Grads) -> list[Array | None]:
+        """Return dense gradients as arrays, in the order of `_groups.arrays_of`."""
+        return self._plan.as_arrays(grads)
 
     def _step_of_sums(self, grads: Grads) -> None:
         grads, sums, counts = self._accumulated(grads), self._sums, self._counts
@@ -516,7 +543,7 @@ class Optimizer:
             raise FastoptError(
                 "gradients have been accumulated; accumulate these too, then call step()"
             )
-        sums = {key: self._sums.get(key) for key in arrays_of(self.param_groups)}
+        sums = {key: self._sums.get(key) for key in arrays_of(self._groups)}
         return in_structure(self._kind, sums)
 
     def _step_with_new_options(self, grads: Grads) -> None:
@@ -540,12 +567,13 @@ class Optimizer:
         Parameters
         ----------
         grads
-            Arrays in the structure of the parameters; None where there is no gradient.
+            As for `step`, dense; None where there is no gradient.
 
         Raises
         ------
-        FastoptError
-            A gradient that could not be read where it lies (another dtype or layout).
+        FastoptError, TypeError
+            As from `step`, or a gradient of which only a copy could be read: a number, rows, or
+            what makes its array anew each time.  What was bound before remains.
         """
         self._plan.bind(grads)
 
@@ -596,10 +624,10 @@ class Optimizer:
         if self._extrapolating:
             raise FastoptError("extrapolated() is already in use")
         self._plan.require_idle()
-        before = [(w, w.copy()) for w in arrays_of(self.param_groups).values()]
+        before = [(w, w.copy()) for w in arrays_of(self._groups).values()]
         self._extrapolating = True
         try:
-            for group in self.param_groups:
+            for group in self._groups:
                 if (ahead := self.lookahead(group.options)) is not None:
                     name, factor = ahead
                     for key, w in group.arrays.items():
@@ -646,16 +674,17 @@ class Optimizer:
                 }
                 for key, of_one in self.state.items()
             },
-            "param_groups": [group.saved() for group in self.param_groups],
+            "param_groups": [group.saved() for group in self._groups],
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned, from an optimizer of the same class and shapes.
 
         Or what that of torch.optim's class of the same name returned: its tensors become state,
-        its options options (``foreach`` and the like are left out).  Parameters correspond in their
-        order.  Options that PyTorch lacks take its formula; a schedule of this optimizer goes on,
-        from the largest ``step`` there is (PyTorch's SGD counts none).
+        its options options (``foreach`` and the like are left out).  Parameters correspond by name
+        where both sides have names (PyTorch's of ``named_parameters()``, ours of a dict), else in
+        their order.  Options that PyTorch lacks take its formula; a schedule of this optimizer goes
+        on, from the largest ``step`` there is (PyTorch's SGD counts none).
 
         Parameters
         ----------
@@ -676,7 +705,7 @@ class Optimizer:
         """Write parameters and `state_dict` to a file, for `load`; see `fastopt.checkpoint`.
 
         A file that was there is replaced in one instant: whoever reads it, even after a crash,
-        finds the old one or the new one, whole.
+        finds the old one or the new one, whole.  Its permissions stay, as does a link to it.
 
         Parameters
         ----------
@@ -708,7 +737,7 @@ class Optimizer:
         from fastopt import checkpoint
 
         self._require_own_parameters()
-        content = {"params": arrays_of(self.param_groups), "optimizer": self.state_dict()}
+        content = {"params": arrays_of(self._groups), "optimizer": self.state_dict()}
         checkpoint.write(path, "optimizer", content)
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -755,14 +784,21 @@ class Optimizer:
             "extras": self._extras,
             "sums": self._sums,
             "kind": self._kind,
+            "has_mask": self._mask is not None,
             "counts": self._counts,
             "gradients_at": self._gradients_at,
-            "groups": [group.pickled() for group in self.param_groups],
+            "groups": [group.pickled() for group in self._groups],
             "places": self._places,
             "arrays": self._arrays,
             "scalars": self._scalars,
             "bound": self._plan.gradients,
         }
+
+    def __copy__(self) -> Optimizer:
+        raise TypeError(
+            f"copy.copy of {type(self).__name__} would share arrays but not counts; use "
+            "copy.deepcopy, of optimizer and parameters together if both are to go on"
+        )
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         self._defaults = pickled["defaults"]
@@ -770,11 +806,12 @@ class Optimizer:
         self._extras = pickled["extras"]
         self._sums = pickled["sums"]
         self._kind = pickled["kind"]
+        self._mask = forgotten_mask if pickled["has_mask"] else None
         self._gradients_at = pickled["gradients_at"]
         self._extrapolating = False
         self._places = pickled["places"]
         self._scalars = pickled["scalars"]
-        self.param_groups = [ParamGroup(self, *group) for group in pickled["groups"]]
+        self._groups = tuple(ParamGroup(self, *group) for group in pickled["groups"])
         # A pickle keeps the order in memory of some arrays only: state goes by its parameter's.
         self._arrays = {
             key: {
@@ -782,23 +819,22 @@ class Optimizer:
                 name: own_array(w, array.dtype, array) if array.shape == w.shape else array
                 for name, array in pickled["arrays"][key].items()
             }
-            for key, w in arrays_of(self.param_groups).items()
+            for key, w in arrays_of(self._groups).items()
         }
         self._build(*pickled["counts"])
         if pickled["bound"] is not None:
             self._plan.bind_in_order(pickled["bound"])
 
     def __repr__(self) -> str:
-        arrays = arrays_of(self.param_groups).values()
+        arrays = arrays_of(self._groups).values()
         size = sum(w.size for w in arrays)
         lines = [
             f"{type(self).__name__}: {len(arrays)} parameter{'s'[: len(arrays) != 1]}, "
             f"{size:,} elements, {self.step_count:,} step{'s'[: self.step_count != 1]} taken"
         ]
-        for i, group in enumerate(self.param_groups):
-            shown = {"lr": group["lr"], **{k: v for k, v in group.options.items() if k != "lr"}}
-            if group.schedule is not None:
-                shown["lr"] = group.schedule
-            head = f"  group {i}: " if len(self.param_groups) > 1 else "  "
-            lines.append(head + ", ".join(f"{name}={value!r}" for name, value in shown.items()))
+        for i, group in enumerate(self._groups):
+            head = f"  group {i}: " if len(self._groups) > 1 else "  "
+            lines.append(
+                head + ", ".join(f"{name}={value!r}" for name, value in group.shown().items())
+            )
         return "\n".join(lines)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastopt._arrays import Array, refuse_masked, require_dtype
+from fastopt._arrays import Array, as_array, is_array, refuse_masked, require_dtype
 from fastopt._errors import FastoptError
 
 __all__ = ["RowSparse"]
@@ -48,13 +48,13 @@ class RowSparse:
     def __init__(self, indices: npt.ArrayLike, values: npt.ArrayLike) -> None:
         for name, array in (("indices", indices), ("values", values)):
             refuse_masked(name, array)
-        rows = np.asarray(indices)
+        rows = as_array("indices", indices) if is_array(indices) else np.asarray(indices)
         if rows.dtype.kind not in "iu" and rows.size:
             raise TypeError(f"indices have dtype {rows.dtype}; integers are needed")
         if rows.ndim != 1:
             raise FastoptError(f"indices have shape {rows.shape}; (n,) is needed")
         self.indices: Array = rows
-        self.values: Array = np.asarray(values)
+        self.values: Array = as_array("values", values) if is_array(values) else np.asarray(values)
         require_dtype("values", self.values)
         if self.values.shape[:1] != rows.shape:
             raise FastoptError(
@@ -75,18 +75,47 @@ def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
                 f"the gradient of {name} has shape {matrix.shape}; {param.shape} is needed"
             )
         if matrix.ndim == 1:
-            grad = RowSparse(matrix.indices, matrix.data)
+            rows, values = matrix.indices, matrix.data
         else:
             rows = np.flatnonzero(np.diff(matrix.indptr))
-            grad = RowSparse(rows, matrix[rows].toarray())
+            values = matrix[rows].toarray()
     else:
-        grad = RowSparse(grad.indices, grad.values)  # they may have been replaced
+        rows, values = grad.indices, grad.values  # they may have been replaced
+    try:
+        grad = RowSparse(rows, values)
+    except (FastoptError, TypeError) as error:
+        raise type(error)(f"in the gradient of {name}, {error}") from None
     if param.ndim == 0 or grad.values.shape[1:] != param.shape[1:]:
         raise FastoptError(
             f"the gradient of {name} has rows of shape {grad.values.shape[1:]}; "
             f"{param.shape[1:]} is needed"
         )
+    if grad.indices.dtype == np.uint64:
+        _require_within(name, param, grad.indices)  # as they are: int64 has not all of them
     return (
         np.ascontiguousarray(grad.indices, dtype=np.int64),
         np.ascontiguousarray(grad.values),
     )
+
+
+def _require_within(name: str, param: Array, indices: Array) -> None:
+    """Refuse indices outside a parameter's rows, as C does."""
+    for i in np.flatnonzero((indices < 0) | (indices >= len(param)))[:1]:
+        raise FastoptError(
+            f"indices[{i}] of the gradient of {name} is {indices[i]}; allowed: 0 to "
+            f"{len(param) - 1}"
+        )
+
+
+def as_dense(name: str, param: Array, grad: Any) -> Array:
+    """Return a gradient of some rows as one of all, float64: what belongs to a row is added."""
+    indices, values = as_rows(name, param, grad)
+    _require_within(name, param, indices)
+    dense = np.zeros(param.shape)
+    np.add.at(dense, indices, values.astype(np.float64))
+    return dense
+
+
+def is_of_rows(grad: object) -> bool:
+    """Say whether a gradient is a `RowSparse` or a matrix of scipy.sparse."""
+    return isinstance(grad, RowSparse) or hasattr(grad, "tocsr")

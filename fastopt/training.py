@@ -13,6 +13,7 @@ from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 from fastopt._arrays import Array, refuse_masked, require_parameter
 from fastopt._checks import Whole, flag
 from fastopt._errors import FastoptError
+from fastopt._fun import Fun, as_fun
 from fastopt._groups import Schedule
 from fastopt._interrupts import Interrupts
 from fastopt._line_search import LineSearch
@@ -26,7 +27,6 @@ from fastopt._run import (
     USED_UP,
     Callback,
     FilterRun,
-    Fun,
     Run,
     Tolerance,
 )
@@ -133,7 +133,7 @@ def minimize(
             Ctrl-C without data, where both are those of the last step. NaN and None before the
             first step. A checkpoint keeps no `RowSparse` gradient: None until the next step.
         nit, nfev : int
-            Steps taken; evaluations of `fun`.
+            Steps taken, those that ``on_nonfinite="skip"`` skips included; evaluations of `fun`.
         status, success, message
             0: `tol` is met, a success. 1: a budget is used up, a success if there is no `tol` and
             `fun` is finite. 2: stopped by `callback`. 3: interrupted (Ctrl-C). 4: the line search
@@ -230,9 +230,9 @@ def minimize(
     (True, 50, 5)
     """
     filters = isinstance(method, str) and method.lower() == "ksgd"
-    loss_and_grad: Any = getattr(fun, "loss_and_grad", fun)
-    for name, function in (("fun", loss_and_grad), ("callback", callback), ("progress", progress)):
-        left_out = filters if name == "fun" else function is None or function is False
+    loss_and_grad: Any = getattr(fun, "loss_and_grad", fun) if filters else as_fun(fun)
+    for name, function in (("callback", callback), ("progress", progress)):
+        left_out = function is None or function is False
         if not (callable(function) or left_out or (name == "progress" and function is True)):
             raise TypeError(f"{name} is {function!r}; a callable is needed")
     if epochs is None and max_steps is None:
@@ -261,6 +261,8 @@ def minimize(
         optimizer = create(method, x, convention, **_rate(lr, schedule), **options)
     if options.get("maximize"):
         raise FastoptError("maximize=True in minimize(); let fun return -loss and -grad")
+    if options.get("zero_grads"):
+        raise FastoptError("zero_grads=True in minimize(), whose result has the last gradient")
 
     line = Line(epochs) if progress is True else None
     show = line if isinstance(progress, bool) else progress

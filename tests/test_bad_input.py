@@ -2,6 +2,7 @@
 
 import decimal
 import warnings
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -281,6 +282,15 @@ def test_gradients_of_another_structure_than_a_dict(grads, error, message):
     for call in (opt.step, opt.bind):
         with unchanged(opt), pytest.raises(error, match=message):
             call(grads)
+
+
+def test_a_dict_with_defaults_has_none_for_a_mistyped_name():
+    opt = SGD({"a": np.zeros(2), "b": np.zeros(2)})
+    grads = defaultdict(lambda: np.ones(2), a=np.ones(2), bb=np.ones(2))
+    with unchanged(opt), pytest.raises(FastoptError, match=r"keys \['a', 'bb'\]; \['a', 'b'\]"):
+        opt.step(grads)
+    assert list(grads) == ["a", "bb"]
+    opt.step(defaultdict(None, a=np.ones(2), b=None))
 
 
 def test_a_name_in_messages_is_that_of_the_dict():

@@ -1,6 +1,7 @@
 """Options: what is out of range, of the wrong type or without a meaning is refused by name."""
 
 import fractions
+import inspect
 import re
 
 import numpy as np
@@ -187,3 +188,43 @@ def test_a_change_to_options_without_a_meaning_together():
 def test_an_option_of_no_class():
     with pytest.raises(TypeError, match="betas"):
         SGD(arrays(2), betas=(0.9, 0.9))
+
+
+@pytest.mark.parametrize("cls", OPTIONS)
+def test_the_keywords_that_a_class_takes_are_all_in_its_message(cls):
+    with pytest.raises(TypeError, match="unexpected keyword 'momentun'; allowed: lr, ") as refused:
+        cls(np.zeros(3), momentun=0.9)
+    allowed = str(refused.value).rpartition("allowed: ")[2].split(", ")
+    own = set(inspect.signature(cls).parameters) - {"params", "common", "options"}
+    assert own < set(allowed)
+    assert {"decoupled_weight_decay", "n_threads", "max_grad_norm", "maximize"} < set(allowed)
+    assert len(set(allowed)) == len(allowed)
+
+
+def test_an_option_set_where_it_does_not_act():
+    opt = Adagrad(np.zeros(3), lr=0.1)
+    for name in ("weight_decay", "maximize", "eps"):
+        with pytest.raises(FastoptError, match=rf"{name} is an option of groups.*\['{name}'\]"):
+            setattr(opt, name, opt.param_groups[0][name])
+    for name in ("max_grad_norm", "zero_grads", "n_threads", "initial_accumulator_value"):
+        with pytest.raises(FastoptError, match=f"{name} is set at construction alone"):
+            setattr(opt, name, None)
+    for name in ("step_count", "ema", "param_groups"):
+        with pytest.raises(AttributeError):
+            setattr(opt, name, None)
+    with pytest.raises(AttributeError):
+        opt.param_groups.append(opt.param_groups[0])
+    opt.lr, opt.grad_scale, opt.remark = 0.2, 2.0, "the user's own"
+    assert (opt.lr, opt.grad_scale, opt.remark) == (0.2, 2.0, "the user's own")
+
+
+@pytest.mark.parametrize("cls", [Adagrad, RMSprop])
+def test_a_start_that_does_not_fit(cls):
+    w, low = np.ones(3, np.float32), {"state_dtype": "bfloat16"}
+    for value, options in ((1e39, {}), (3.4e38, low)):
+        with pytest.raises(
+            FastoptError, match=r"parameter 0 would start at .*e\+3[89].* to fit in"
+        ):
+            cls([w], initial_accumulator_value=value, **options)
+    cls([w], initial_accumulator_value=3.4e38)
+    cls([np.ones(3)], initial_accumulator_value=1e39)

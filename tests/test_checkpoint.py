@@ -1,6 +1,7 @@
 """Saved files: what is read is what was written, and nothing is ever half written."""
 
 import json
+import stat
 import sys
 
 import ml_dtypes
@@ -135,3 +136,47 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {
         "x[1].npz", "x1.npz.0123abcd.part", "x[1].npz.part",
     }  # fmt: skip
+
+
+def test_a_name_that_ends_as_a_file_of_numpys(tmp_path):
+    content = {"x": np.ones(2), "x.npy": np.full(2, 2.0), "x.npy_": np.full(2, 3.0)}
+    for suffix in ("npz", "safetensors"):
+        checkpoint.write(tmp_path / f"x.{suffix}", "test", content)
+        assert bits(checkpoint.read(tmp_path / f"x.{suffix}", "test")) == bits(content)
+
+
+def test_numbers_of_numpys_are_what_they_were(tmp_path):
+    numbers = [np.float32(0.1), np.float16(0.1), ml_dtypes.bfloat16(0.1), np.complex64(1j)]
+    content = {
+        "plain": numbers,
+        "whole": (np.int64(3), np.bool_(True), np.float64(0.1)),
+        "keys": {np.int64(7): 1.0, np.float32(0.5): None},
+    }
+    for suffix in ("npz", "safetensors"):
+        checkpoint.write(tmp_path / f"x.{suffix}", "test", content)
+        found = checkpoint.read(tmp_path / f"x.{suffix}", "test")
+        assert [type(value) for value in found["plain"]] == [type(value) for value in numbers]
+        assert found == content
+
+
+@pytest.mark.parametrize("value", [1j, {1, 2}, len])
+def test_what_no_file_can_hold_is_named(value, tmp_path):
+    with pytest.raises(TypeError, match=r"schedule\.best is a .*can not be saved"):
+        checkpoint.write(tmp_path / "x.npz", "test", {"schedule": {"best": value}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_one_and_a_file_keeps_its_mode(tmp_path):
+    (tmp_path / "big").mkdir()
+    target, link = tmp_path / "big" / "x.npz", tmp_path / "x.npz"
+    link.symlink_to(target)
+    for number in (1, 2):
+        checkpoint.write(link, "test", {"n": number})
+        assert link.is_symlink()
+        assert checkpoint.read(target, "test") == {"n": number}
+        target.chmod(0o600)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    left = target.with_name("x.npz.01234567.part")
+    left.touch()
+    checkpoint.remove_leftovers(link)
+    assert [*(tmp_path / "big").iterdir()] == [target]

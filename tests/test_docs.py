@@ -41,7 +41,10 @@ PUBLIC = {
     if inspect.isroutine(thing := getattr(door, name)) or isinstance(thing, type)
 }
 # What a rule answers and a loading calls, for those who write one: a line is enough.
-HOOKS = {"by_row", "hyperparameters", "initial_state", "kernel", "loaded", "lookahead", "require"}
+HOOKS = {
+    *("by_row", "hyperparameters", "initial_state", "kernel", "lookahead", "require"),
+    *("checked_gradients", "loaded", "names_of"),  # for other files of the package
+}
 
 
 def members():

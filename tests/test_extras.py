@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 import weakref
 
 import ml_dtypes
@@ -253,6 +254,15 @@ def test_accumulation_in_detail():
     assert (opt.step_count, opt.skipped_steps) == (1, 1)
 
 
+def test_all_or_none_is_accumulated_whatever_numpy_raises():
+    opt = fastopt.SGD([np.zeros(2), np.zeros(2)])
+    opt.accumulate([np.ones(2), np.array([np.inf, 1.0])])
+    with np.errstate(all="raise"), warnings.catch_warnings(action="error"):
+        opt.accumulate([np.ones(2), np.array([-np.inf, 1.0])])
+    assert opt.state_dict()["accumulated"][0].tolist() == [2.0, 2.0]
+    assert np.isnan(opt.state_dict()["accumulated"][1]).tolist() == [True, False]
+
+
 def test_the_scale_can_change():
     w = np.zeros(2)
     opt = fastopt.SGD(w, lr=1.0, grad_scale=2.0)
@@ -260,10 +270,17 @@ def test_the_scale_can_change():
     opt.grad_scale = 4.0
     opt.step(np.ones(2))
     assert w.tolist() == [-0.75, -0.75]
-    for bad in (0.0, -1.0, np.nan):
+    for bad in (0.0, -1.0, np.nan, 1e-40, 1e39, 1e-300):
         with pytest.raises(FastoptError, match="grad_scale"):
             opt.grad_scale = bad
     assert opt.grad_scale == 4.0
+
+
+@pytest.mark.parametrize("scale", [2.0**-126, 2.0**126])
+def test_the_scale_and_its_inverse_are_numbers_of_float32(scale):
+    w = np.zeros(2, np.float32)
+    fastopt.SGD(w, lr=1.0, grad_scale=scale).step(np.full(2, scale, np.float32))
+    assert w.tolist() == [-1.0, -1.0]
 
 
 def test_no_decay_is_none_at_any_rate():
@@ -279,7 +296,8 @@ def test_no_decay_is_none_at_any_rate():
 @pytest.mark.parametrize(
     "options",
     [{"max_grad_norm": 0.0}, {"max_grad_norm": -1.0}, {"max_grad_value": np.nan},
-     {"grad_scale": 0.0}, {"on_nonfinite": "ignore"}, {"zero_grads": 1}, {"ema_decay": 1.5},
+     {"grad_scale": 0.0}, {"grad_scale": 1e-40}, {"grad_scale": 1e39},
+     {"on_nonfinite": "ignore"}, {"zero_grads": 1}, {"ema_decay": 1.5},
      {"state_dtype": "float16"}, {"master": "float64"}, {"rounding": "up"}, {"seed": -1},
      {"seed": 1.5}, {"clip": 1.0}],
     ids=str,

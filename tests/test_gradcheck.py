@@ -1,9 +1,12 @@
 """check_grad finds every wrong gradient, and lets every right one pass."""
 
+import ml_dtypes
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
-from fastopt import FastoptError, check_grad
+from fastopt import FastoptError, RowSparse, check_grad
+from fastopt.models import GLM
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(30, 4))
@@ -89,6 +92,25 @@ def test_forms_of_parameters():
     assert frozen.error < 1e-8
 
 
+def test_gradients_of_rows():
+    def rows(x, wrong=0.0):
+        loss = (x[1] ** 2).sum() + x[3].sum()
+        return loss, RowSparse([3, 1, 1], np.array([0 * x[3] + 1, x[1], x[1] + wrong]))
+
+    x = RNG.normal(size=(5, 2))
+    assert check_grad(rows, x).error < 1e-8
+    assert check_grad(rows, x, 0.1).index[0] == 1
+    assert check_grad(lambda x: ((x[1] ** 2).sum(), csr_array(2 * x * [[0], [1], [0], [0], [0]])),
+                      x).error < 1e-8  # fmt: skip
+    assert check_grad(lambda x: ((x**2).sum(), 2 * x), x.astype(ml_dtypes.bfloat16)).error < 1e-8
+
+
+def test_a_model_is_a_function():
+    model = GLM(2)
+    X = RNG.normal(size=(9, 2))
+    assert check_grad(model, model.init(), X, X[:, 0]).error < 1e-6
+
+
 def test_a_gradient_that_is_0_and_one_that_is_not_finite():
     assert check_grad(lambda x: (5.0, np.zeros(3)), np.ones(3)).error == 0.0
     assert check_grad(lambda x: (1e9 + 0 * x.sum(), 0 * x), np.ones(3)).error == 0.0
@@ -108,6 +130,21 @@ def test_a_gradient_that_is_0_and_one_that_is_not_finite():
         (lambda x: (0.0, x), np.ones(0), {}, FastoptError, "no element"),
         (lambda x: (0.0, x), [1.0], {}, TypeError, r"params\[0\] is a float"),
         (lambda x: (0.0, x), np.ones(1, complex), {}, TypeError, "params is a complex128"),
+        (lambda x: (0.0, x), np.ones(1, "f4,f4"), {}, TypeError, r"params is a \[\('f0'"),
+        (lambda x: (0.0, x), np.ma.ones(1), {}, TypeError, "params is a masked array"),
+        (lambda x: (0.0, x), [np.ma.ones(1)], {}, TypeError, r"params\[0\] is a masked array"),
+        (5, np.ones(1), {}, TypeError, "fun is 5; a callable is needed"),
+        (lambda x: 5, np.ones(1), {}, TypeError, r"fun returned 5; a pair \(loss, grad\)"),
+        (lambda x: (1j, x), np.ones(1), {}, TypeError, "fun returned the loss 1j; a number"),
+        (lambda x: (np.complex64(1), x), np.ones(1), {}, TypeError, "fun returned the loss"),
+        (
+            lambda x: (0.0, RowSparse([3], [[1.0]])),
+            np.ones((3, 1)),
+            {},
+            FastoptError,
+            r"indices\[0\] of the gradient of parameter 0 is 3; allowed: 0 to 2",
+        ),
+        (lambda x: (0.0, RowSparse([-1], [[1.0]])), np.ones((3, 1)), {}, FastoptError, "is -1"),
         (lambda x: (0.0, x), np.ones(1), {"samples": 0}, FastoptError, "samples is 0"),
         (lambda x: (0.0, x), np.ones(1), {"seed": -1}, FastoptError, "seed is -1"),
     ],

@@ -203,3 +203,11 @@ def test_inside_the_block_there_is_no_copy_to_be_had(duplicate):
     step(opt, *arrays(3, seed=1))
     with opt.extrapolated(), pytest.raises(FastoptError, match="extrapolated"):
         duplicate(opt)
+
+
+def test_inside_the_block_the_masters_are_not_synchronized():
+    w = np.ones(3, np.float16)
+    opt = SGD([w], momentum=0.9, nesterov="lookahead", lr_in_buffer=True, master="float32")
+    step(opt, np.ones(3))
+    with unchanged(opt), opt.extrapolated(), pytest.raises(FastoptError, match="extrapolated"):
+        opt.sync_master()

@@ -1,7 +1,6 @@
 """The interface of the optimizers: parameters and gradients in every form, groups, options, lr."""
 
 import inspect
-import pickle
 
 import numpy as np
 import pytest
@@ -711,62 +710,8 @@ def test_repr_reads_well():
     assert "params" not in repr(opt).replace("parameters", "")
 
 
-# Weight decay by name
-
-
 def named_arrays():
     return dict(zip(["weight", "bias", "out.weight"], arrays((3, 4), 4, ()), strict=True))
-
-
-@pytest.mark.parametrize("decoupled", [False, True, "schedule_only"])
-def test_a_mask_of_weight_decay_is_two_groups(decoupled):
-    options = {"lr": 0.1, "weight_decay": 0.3, "decoupled_weight_decay": decoupled}
-    params, other = named_arrays(), named_arrays()
-    opt = Adam(params, **options, weight_decay_mask=lambda name: name.endswith("weight"))
-    by_hand = Adam({k: other[k] for k in ("weight", "out.weight")}, **options)
-    by_hand.add_param_group({"params": {"bias": other["bias"]}, "weight_decay": 0.0})
-    for t in range(3):
-        grads = dict(zip(params, arrays((3, 4), 4, (), seed=t), strict=True))
-        opt.step(grads)
-        by_hand.step(grads)
-    assert everything(opt) == everything(by_hand)
-    assert opt.params.keys() == params.keys()
-    assert all(opt.params[name] is w for name, w in params.items())
-    assert list(opt.state) == ["weight", "out.weight", "bias"]
-    opt.lr = 0.5
-    assert opt.lr == 0.5
-
-
-def test_a_mask_leaves_the_callers_dict_watched_and_pickles():
-    params = named_arrays()
-    opt = SGD(params, weight_decay=0.1, weight_decay_mask=lambda name: name == "bias")
-    copied = pickle.loads(pickle.dumps(opt))
-    assert everything(copied) == everything(opt)
-    params["weight"] = np.ones((3, 4))
-    grads = dict(zip(params, arrays((3, 4), 4, ()), strict=True))
-    with unchanged(opt), pytest.raises(FastoptError, match="'weight' is no longer the array"):
-        opt.step(grads)
-
-
-@pytest.mark.parametrize("decays", [True, False])
-def test_a_mask_that_says_the_same_of_all_is_one_group(decays):
-    opt = SGD(named_arrays(), weight_decay=0.1, weight_decay_mask=lambda name: decays)
-    assert [group["weight_decay"] for group in opt.param_groups] == [0.1 if decays else 0.0]
-
-
-@pytest.mark.parametrize(
-    ("params", "mask", "error", "message"),
-    [
-        (np.ones(3), lambda name: True, FastoptError, "weight_decay_mask asks for names"),
-        ([np.ones(3)], lambda name: True, FastoptError, "weight_decay_mask asks for names"),
-        ({"a": np.ones(3)}, "a", TypeError, "weight_decay_mask is 'a'; a callable"),
-    ],
-)
-def test_masks_that_are_refused(params, mask, error, message):
-    with pytest.raises(error, match=message):
-        SGD(params, weight_decay_mask=mask)
-    with pytest.raises((FastoptError, TypeError), match="weight_decay_mask"):
-        SGD([{"params": [np.ones(3)], "weight_decay_mask": mask}])
 
 
 def test_a_frozen_parameter_and_one_that_thaws():

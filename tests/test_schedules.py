@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 
+import fastopt
 from fastopt import schedules
 from fastopt._errors import FastoptError
 
@@ -417,3 +418,26 @@ def test_bad_lr(schedule):
 def test_steps_are_counted_from_one(schedule, step):
     with pytest.raises(FastoptError, match=f"step is {step}; allowed: 1"):
         schedule(step)
+
+
+def test_a_schedule_is_asked_for_steps_that_are_taken_alone(tmp_path):
+    rates = [0.1, 0.05, 0.01]
+
+    def listed(step):
+        return rates[step - 1]
+
+    opt, other = (fastopt.Adam([np.ones(3)], lr=listed) for _ in range(2))
+    for _ in rates:
+        opt.step([np.ones(3)])
+    assert "listed" in repr(opt)
+    assert "listed" in repr(opt.param_groups[0])
+    assert "lr" not in opt.state_dict()["param_groups"][0]
+    opt.save(tmp_path / "x.npz")
+    other.load(tmp_path / "x.npz")
+    assert (other.step_count, other.params[0].tolist()) == (3, opt.params[0].tolist())
+
+    def squares(x):
+        return float(x @ x), 2 * x
+
+    run = {"schedule": listed, "max_steps": 3, "checkpoint": tmp_path / "run.npz"}
+    assert fastopt.minimize(squares, np.ones(2), **run).nit == 3

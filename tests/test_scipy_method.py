@@ -85,7 +85,7 @@ def test_it_pickles():
         (scipy_method("adam"), {"bounds": [(0, 1), (0, 1)]}, FastoptError, "bounds and constr"),
         (scipy_method("adam"), {"constraints": {"type": "eq", "fun": bowl}}, FastoptError, "bound"),
         (scipy_method("adam"), {"options": {"ftol": 1}}, TypeError, "ftol"),
-        (scipy_method("adam"), {"options": {"maxiter": 0}}, FastoptError, "epochs is 0"),
+        (scipy_method("adam"), {"options": {"maxiter": 0}}, FastoptError, "maxiter is 0"),
         (scipy_method("adm"), {}, FastoptError, "'adm'"),
     ],
 )

@@ -314,3 +314,40 @@ def test_the_first_that_is_not_finite_is_named(rows):
     for first in range(3):
         with unchanged(opt), pytest.raises(FastoptError, match=f"gradient of parameter {first} "):
             opt.step([None] * first + bad[first:])
+
+
+@pytest.mark.parametrize("steps_before", [0, 1])
+def test_values_that_are_cleared_with_a_dense_gradient_are_refused(steps_before):
+    d, apart = np.ones((4, 3)), np.ones((2, 3))
+    opt = fastopt.SGD([np.zeros((4, 3)), np.zeros((4, 3)), np.zeros(3)], zero_grads=True)
+    for _ in range(steps_before):
+        opt.step([d, RowSparse([0, 1], apart), None])
+        opt.step([d, None, None])
+        d[...] = 1
+    with unchanged(opt), pytest.raises(FastoptError, match="parameter 1 shares memory with"):
+        opt.step([d, RowSparse([0, 1], d[:2]), None])
+    one_axis = scipy.sparse.csr_array(np.ones(3))
+    one_axis.data = d[0]
+    with unchanged(opt), pytest.raises(FastoptError, match="parameter 2 shares memory with"):
+        opt.step([d, None, one_axis])
+    assert (d == 1).all()
+    opt.step([RowSparse([0], apart[:1]), RowSparse([0, 1], apart), None])  # neither is cleared
+    assert (apart == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("grad", "error", "message"),
+    [
+        (scipy.sparse.csr_array(np.eye(3, dtype=int)), TypeError, "values has dtype .*int64"),
+        (scipy.sparse.csr_array(np.eye(3, dtype=complex)), TypeError, "values has dtype .*complex"),
+        (RowSparse(np.array([2**64 - 1], np.uint64), np.ones((1, 3))), FastoptError,
+         rf"indices\[0\] of the gradient of parameter 'w' is {2**64 - 1}; allowed: 0 to 2"),
+        (RowSparse(np.array([0, 3], np.uint64), np.ones((2, 3))), FastoptError,
+         r"indices\[1\] of the gradient of parameter 'w' is 3; allowed: 0 to 2"),
+    ],
+)  # fmt: skip
+def test_refusals_name_the_parameter_and_what_was_given(grad, error, message):
+    opt = fastopt.SGD({"w": np.ones((3, 3))})
+    with unchanged(opt), pytest.raises(error, match=message) as found:
+        opt.step({"w": grad})
+    assert "the gradient of parameter 'w'" in str(found.value)

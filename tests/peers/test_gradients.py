@@ -4,6 +4,7 @@ import autograd
 import autograd.numpy as anp
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -54,12 +55,38 @@ def test_autograd():
     assert_taken(g, 2 * A.T @ (A @ np.arange(6.0)))
 
 
-def test_a_tensor_that_still_needs_its_graph_is_refused_by_torch():
-    w = np.ones(6)
-    opt = fastopt.Adam([w])
-    with pytest.raises(RuntimeError, match="detach"):
-        opt.step([torch.ones(6, requires_grad=True)])
-    assert (w == 1).all()
+def test_torchs_bfloat16():
+    g = torch.arange(1, 25, dtype=torch.bfloat16).reshape(4, 6).T[:, ::2]
+    value = g.float().numpy().astype(ml_dtypes.bfloat16)
+    w, other = np.ones(g.shape), np.ones(g.shape)
+    opt, plain = (fastopt.Adam([w], zero_grads=True) for w in (w, other))
+    opt.bind([g])
+    opt.step()
+    plain.step([value.copy()])
+    assert not g.any()
+    g += 1
+    opt.step()
+    plain.step([np.ones_like(value)])
+    assert (w == other).all()
+    table = np.zeros((3, 2), np.float32)
+    rows = fastopt.RowSparse(torch.tensor([1]), torch.ones((1, 2), dtype=torch.bfloat16))
+    fastopt.SGD(table, lr=1.0).step(rows)
+    assert table.tolist() == [[0, 0], [-1, -1], [0, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_tensor_that_can_not_be_read_is_refused_by_name(dtype):
+    opt = fastopt.Adam({"w": np.ones(6)})
+    for bad, message in (
+        (torch.ones(6, dtype=dtype, requires_grad=True), "requires grad"),
+        (torch.ones(6, dtype=dtype).to_sparse(), "parse"),
+        (torch.ones(6, dtype=dtype, device="meta"), "meta"),
+    ):
+        for call in (opt.step, opt.bind, opt.accumulate):
+            with pytest.raises(TypeError, match=f"gradient of parameter 'w' can not.*{message}"):
+                call({"w": bad})
+    with pytest.raises(TypeError, match="values can not be read from a Tensor"):
+        fastopt.RowSparse([0], torch.ones((1, 2), dtype=dtype, requires_grad=True))
     assert opt.step_count == 0
 
 

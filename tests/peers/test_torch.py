@@ -164,3 +164,25 @@ def test_torchs_state_of_another_dtype_is_refused():
     with pytest.raises(fastopt.FastoptError, match=r"exp_avg.*'float32'.*'float64'"):
         opt.load_state_dict(peer.state_dict())
     assert opt.step_count == 0
+
+
+def test_torchs_names_go_before_the_order():
+    tensors = {name: torch.ones(3, requires_grad=True) for name in "ab"}
+    peer = torch.optim.Adam(tensors.items())
+    for g, w in enumerate(tensors.values(), 1):
+        w.grad = torch.full((3,), float(g))
+    peer.step()
+    opt = fastopt.Adam({name: np.ones(3, np.float32) for name in "ba"})
+    opt.load_state_dict(peer.state_dict())
+    for name, w in tensors.items():
+        assert opt.state[name]["exp_avg"].tolist() == peer.state[w]["exp_avg"].tolist()
+    other = fastopt.Adam({name: np.ones(3, np.float32) for name in "bc"})
+    with pytest.raises(fastopt.FastoptError, match=r"names \['a', 'b'\].*\['b', 'c'\]"):
+        other.load_state_dict(peer.state_dict())
+
+
+def test_the_group_of_another_of_torchs_rules_is_refused():
+    peer = torch.optim.Adamax([torch.ones(3)])
+    for cls in (fastopt.Adam, fastopt.AdamW, fastopt.NAdam):
+        with pytest.raises(fastopt.FastoptError, match=r"no '.*' in group 0"):
+            cls([np.ones(3)]).load_state_dict(peer.state_dict())
