@@ -427,6 +427,7 @@ cdef class Plan:
         """A gradient of some rows; returns the arrays that describe it."""
         cdef fo_layout *layout = self.layouts + i
         cdef cnp.ndarray indices, values
+        cdef uintptr_t begin
         cdef int64_t k, bad, n
         param, name = self.params[i], self.names[i]
         self.require_layout(i)
@@ -436,7 +437,8 @@ cdef class Plan:
             )
         indices, values = as_rows(name, param, grad)
         notice_dtype(values.dtype)
-        self.spans.require_apart(f"the gradient of {name}", values)
+        begin = <uintptr_t>cnp.PyArray_DATA(values)
+        self.require_apart(i, begin, begin + cnp.PyArray_NBYTES(values), values)
         n = cnp.PyArray_SIZE(indices)
         work = np.empty(fo_rows_work(n), dtype=np.int64)
         bad = fo_rows_group(<int64_t *>cnp.PyArray_DATA(indices), n, param.shape[0],
