@@ -57,7 +57,8 @@ typedef void fo_dither_fn(char *out, int64_t stride, const void *in, int64_t n,
                           uint64_t stream, uint32_t index, uint32_t index_stride);
 /* ema = decay * ema + (1 - decay) * w */
 typedef void fo_average_fn(void *ema, const void *w, int64_t n, double decay);
-typedef void fo_add_fn(void *sum, const void *g, int64_t n);
+/* sum = a + b; a may be sum */
+typedef void fo_add_fn(void *sum, const void *a, const void *b, int64_t n);
 
 /* Sums are kept in lanes, element i in lane i % FO_LANES, so that their order is the
  * same for vectors of any width. */

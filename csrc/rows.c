@@ -36,17 +36,14 @@ const void *fo_rows_fetch(const fo_tensor *tensor, int64_t j, const fo_tile *til
     const int64_t first = tensor->rows->start[j], end = tensor->rows->start[j + 1];
     const fo_place place = place_of_values(tensor, first, tile);
     const void *g = fo_fetch(tile, &place, tensor->dtype, room);
-    if (end - first == 1)
-        return g;
-    const int64_t n = tile->rows * tile->cols;
-    if (g != room)
-        memcpy(room, g, (size_t)(n * fo_size_of(tensor->dtype)));
     for (int64_t k = first + 1; k < end; k++) {
         const fo_place next = place_of_values(tensor, k, tile);
-        fo_kernels()->add[tensor->dtype](
-            room, fo_fetch(tile, &next, tensor->dtype, other), n);
+        fo_kernels()->add[tensor->dtype](room, g,
+                                         fo_fetch(tile, &next, tensor->dtype, other),
+                                         tile->rows * tile->cols);
+        g = room;
     }
-    return room;
+    return g;
 }
 
 int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk)

@@ -83,14 +83,13 @@ void fo_rowwise(const fo_tensor *tensor, const fo_recipe *recipe, int64_t j, voi
         const char *first = values_of(tensor, rows->start[j]);
         const void *g = fetch(layout, first, layout->grad, 1, layout->grad_dtype, real,
                               place, n, room);
-        const int64_t end = rows->start[j + 1];
-        if (end - rows->start[j] > 1 && g != room)
-            g = memcpy(room, g, (size_t)(n * size));
-        for (int64_t k = rows->start[j] + 1; k < end; k++)
-            fo_kernels()->add[real](room,
+        for (int64_t k = rows->start[j] + 1; k < rows->start[j + 1]; k++) {
+            fo_kernels()->add[real](room, g,
                                     fetch(layout, values_of(tensor, k), layout->grad, 1,
                                           layout->grad_dtype, real, place, n, other),
                                     n);
+            g = room;
+        }
         const void *w =
             tensor->master
                 ? fetch(layout, (const char *)tensor->master + at.own * size,

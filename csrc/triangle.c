@@ -48,7 +48,7 @@ void fo_triangle_times(int is_single, const void *m, int64_t p, const void *x, v
     for (int64_t i = 1; i < FO_TRIANGLE_PARTS; i++) {
         const int64_t begin = begin_of(p, i);
         const size_t from = (size_t)begin * t.size;
-        fo_kernels()->add[dtype]((char *)y + from,
+        fo_kernels()->add[dtype]((char *)y + from, (char *)y + from,
                                  t.work + (size_t)(i * p) * t.size + from, p - begin);
     }
 }

@@ -166,7 +166,15 @@ SURVIVORS = [
     (
         "A number that is not finite is one with either sign.",
         "csrc/kalman.inc",
-        ["sum -= fabs(w[i]);"],
+        [
+            "sum -= fabs(w[i]);",
+            "if (!isfinite(alpha[j] + b[j] - got.innovation))",
+        ],
+    ),
+    (
+        "Reads and writes beyond what counts, which the sanitizers notice.",
+        "csrc/staging.inc",
+        ["if (cols - c >= WIDE && rows + r >= TALL) {"],
     ),
     (
         "Column `first` has nothing above the diagonal among these rows.",
