@@ -6,7 +6,9 @@ import pickle
 
 import numpy as np
 import pytest
-from kalman_reference import bisect
+from kalman_cases import close, everything
+from kalman_reference import MODEL as MODELS
+from kalman_reference import bisect, logistic
 from support import bits, printed
 
 import fastopt
@@ -18,6 +20,10 @@ SINGLE = [[i] for i in range(P)]
 ALL = [[*range(P)]]
 KINDS = {"blocks": BLOCKS, "single": SINGLE, "all": ALL, "diag": "diag"}
 EACH = pytest.mark.parametrize("kind", KINDS)
+MODEL = {
+    family: MODELS[family, link]
+    for family, link in (("gaussian", "identity"), ("bernoulli", "logit"), ("poisson", "log"))
+}
 
 
 def mask(kind):
@@ -26,18 +32,6 @@ def mask(kind):
     for block in SINGLE if kind == "diag" else KINDS[kind]:
         kept[np.ix_(list(block), list(block))] = 1.0
     return kept
-
-
-def logistic(z):
-    return 1 / (1 + np.exp(-z))
-
-
-# Mean, slope and variance.
-MODEL = {
-    "gaussian": (lambda z: z, lambda z: 1.0, lambda m: 1.0),
-    "bernoulli": (logistic, lambda z: logistic(z) * logistic(-z), lambda m: m * (1 - m)),
-    "poisson": (np.exp, np.exp, lambda m: m),
-}
 
 
 def data(family, n=120, seed=0):
@@ -72,14 +66,6 @@ def single_rows(kind, w, M, X, y, model, explicit, weight, keep, cap=np.inf):
         step = (target - mean(z)) / S[0, 0] * J[0] if explicit else (z - eta) / g * x
         w, M = w + M @ step, absorbed(kind, M, J, S, np.array([[r]]))
     return w, M
-
-
-def close(a, b, tolerance):
-    assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b))
-
-
-def everything(k):
-    return bits(k.state_dict())
 
 
 # Rows

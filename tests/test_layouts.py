@@ -13,42 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import random16
-from support import ALL_RULES, RULES, bits, make, printed
+from support import ALL_RULES, LAYOUTS, RULES, bits, make, printed
 
 import fastopt
 from fastopt import _core
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 F16, F32, F64 = (np.dtype(name) for name in ("f2", "f4", "f8"))
-
-# What a layout makes of an array: the same values, lying otherwise.
-LAYOUTS = {
-    "C": lambda a: np.array(a, order="C"),
-    "Fortran": lambda a: np.array(a, order="F"),
-    "every other": lambda a: _inside(a, tuple(slice(1, 2 * n + 1, 2) for n in a.shape)),
-    "backwards": lambda a: np.array(a[(slice(None, None, -1),) * a.ndim])[
-        (slice(None, None, -1),) * a.ndim
-    ],
-    "columns of more": lambda a: _inside(a, (..., slice(2, 2 + a.shape[-1]))),
-    "turned": lambda a: np.moveaxis(np.array(np.moveaxis(a, 0, -1), order="C"), -1, 0),
-    "last axis backwards": lambda a: np.array(a[..., ::-1])[..., ::-1],
-    "a field": lambda a: _field(a),
-}
-
-
-def _inside(a, where):
-    big = np.full([2 * n + 3 for n in a.shape], 7, dtype=a.dtype)
-    big[where][tuple(slice(n) for n in a.shape)] = a
-    view = big[where][tuple(slice(n) for n in a.shape)]
-    assert view.shape == a.shape
-    return view
-
-
-def _field(a):
-    """Elements twelve bytes apart."""
-    record = np.zeros(a.shape, dtype=[("x", a.dtype), ("y", "V8")])
-    record["x"] = a
-    return record["x"]
 
 
 def steps(rule, params, gradients, **options):
