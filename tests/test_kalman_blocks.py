@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -366,6 +367,19 @@ def test_an_indefinite_block_is_noticed(outputs):
     with pytest.raises(FastoptError, match="positive definite"):
         k.partial_fit([row], [1.0])
     assert everything(k) == before
+
+
+@pytest.mark.parametrize(("beyond", "noticed"), [(2, False), (12, True)])
+@pytest.mark.parametrize("forgetting", [1.0, 0.1])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_how_far_below_0_is_beyond_rounding(beyond, noticed, forgetting, outputs):
+    """x'Mx < -4 eps x'x trace(M) of a block, which forgetting inflates before either is taken."""
+    off = 1 + beyond * np.finfo(float).eps
+    k = fastopt.KalmanSGD(3, covariance=[[0, 1], [2]], forgetting=forgetting)
+    k.load_state_dict({**k.state_dict(), "blocks": np.array([1.0, off, off, 1.0, 1.0])})
+    rows = [[1.0, -1.0, 1.0]] * outputs
+    with pytest.raises(FastoptError, match="positive definite") if noticed else nullcontext():
+        k.update(np.ones(outputs), np.zeros(outputs), rows)
 
 
 @pytest.mark.parametrize("covariance", [BLOCKS, "diag"], ids=["blocks", "diag"])
