@@ -72,11 +72,11 @@ C_FILES = sorted(map(str, Path("csrc").rglob("*.c")))
 HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in {".h", ".inc", ".def"})
 
 
-def extension(name: str, boundary: list[str], sources: list[str]) -> Extension:
+def extension(name: str, sources: list[str]) -> Extension:
     return Extension(
-        name,
-        sources=[boundary[0], *sources],
-        depends=[*boundary[1:], *HEADERS],
+        f"fastopt.{name}",
+        sources=[f"fastopt/{name}.pyx", *sources],
+        depends=HEADERS,  # cythonize looks after the .pxd
         include_dirs=["csrc", np.get_include()],
         define_macros=[
             *LIMITED_API,
@@ -87,16 +87,8 @@ def extension(name: str, boundary: list[str], sources: list[str]) -> Extension:
     )
 
 
-core = extension(
-    "fastopt._core",
-    ["fastopt/_core.pyx", "fastopt/_core.pxd", "fastopt/_csrc.pxd"],
-    [name for name in C_FILES if name not in KALMAN],
-)
-kalman = extension(
-    "fastopt._kalman",
-    ["fastopt/_kalman.pyx", "fastopt/_ckalman.pxd", "fastopt/_core.pxd"],
-    sorted(KALMAN),
-)
+core = extension("_core", [name for name in C_FILES if name not in KALMAN])
+kalman = extension("_kalman", sorted(KALMAN))
 
 setup(
     ext_modules=cythonize([core, kalman], build_dir="build", language_level=3),

@@ -28,6 +28,3 @@ def gpt2() -> list[Shape]:
     network: list[Shape] = [(width, 4 * width), (4 * width,), (4 * width, width), (width,)]
     layer = norm + attention + norm + network
     return [(50257, width), (1024, width), *(layer * 12), *norm]
-
-
-MODELS = {"ResNet-50": resnet50, "GPT-2 small": gpt2}

@@ -1,6 +1,7 @@
-"""Correct digits on NIST's linear problems: KalmanSGD beside statsmodels' OLS and RecursiveLS.
+"""Correct digits on NIST's linear problems, beside statsmodels: python -m bench.nist.
 
-Digits of the worst coefficient, and of the worst standard error, at most 15.
+KalmanSGD's, and those of statsmodels' OLS and RecursiveLS: digits of the worst coefficient, and of
+the worst standard error, at most 15.
 """
 
 import sys

@@ -1,5 +1,5 @@
-/* A step on some rows of a matrix as one would write it: in the order of the indices, which
- * are distinct, without asking for memory ahead. */
+/* A step on some rows of a matrix as one would write it: in the order of the indices,
+ * which are distinct, without asking for memory ahead. */
 #include <math.h>
 #include <stdint.h>
 
@@ -12,7 +12,10 @@
             const int64_t row = index[j] * length; \
             float *p = w + row; \
             states; \
-            _Pragma("GCC ivdep") for (int64_t i = 0; i < length; i++) { body } \
+            _Pragma("GCC ivdep") for (int64_t i = 0; i < length; i++) \
+            { \
+                body \
+            } \
         } \
     }
 

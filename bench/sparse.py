@@ -1,7 +1,7 @@
 """An embedding of which each step touches some rows: beside a plain C loop, and PyTorch.
 
-Sorting the rows and adding up repeated ones is part of fastopt's and PyTorch's times; the loop
-(sparse.c, one thread) is given distinct rows in order of occurrence.
+Finding the rows that are repeated, and adding these up, is part of fastopt's and PyTorch's times;
+the loop (sparse.c, one thread) is given distinct rows in order of occurrence.
 """
 
 import argparse

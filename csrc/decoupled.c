@@ -124,16 +124,18 @@ static void multiply(fo_decoupled *k, const fo_blas_f64 *blas, double a, double 
     }
 }
 
-/* Whether each block has x'Mx >= 0 but for rounding, from x and u = M x. */
-static int is_definite(const fo_decoupled *k, const double *x, const double *u)
+/* Whether each block has x'Mx >= 0 but for rounding, from x and u = a M x. */
+static int is_definite(const fo_decoupled *k, double a, const double *x,
+                       const double *u)
 {
     const double *m = k->m;
     for (int64_t b = 0; b < k->n_blocks; b++) {
         const int64_t first = k->start[b], size = k->start[b + 1] - first;
         if (fo_dot(x + first, u + first, size) < 0.0) {
             const double squares = fo_dot(x + first, x + first, size);
-            const double rounding = 4.0 * DBL_EPSILON * squares * block_trace(m, size);
-            if (fo_dot(x + first, u + first, size) < -rounding)
+            const double trace = a * block_trace(m, size);
+            if (fo_dot(x + first, u + first, size) <
+                -4.0 * DBL_EPSILON * squares * trace)
                 return 0;
         }
         m += size * size;
@@ -182,7 +184,7 @@ static fo_kalman_status row(fo_decoupled *k, const fo_blas_f64 *blas, const fo_g
     double *x = arranged(k, given, &ldx, 1), *u = k->u;
     const double inflate = inflation(k);
     multiply(k, blas, inflate, x, ldx, 1);
-    if (!is_definite(k, x, u))
+    if (!is_definite(k, inflate, x, u))
         return FO_KALMAN_INDEFINITE;
     double g = fo_dot(x, u, p);
     if (g < 0.0)
@@ -242,7 +244,7 @@ fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas_f64 *blas,
     const double inflate = inflation(k);
     multiply(k, blas, inflate, x, ldx, n);
     for (int64_t j = 0; j < n; j++)
-        if (!is_definite(k, x + j * ldx, k->u + j * p))
+        if (!is_definite(k, inflate, x + j * ldx, k->u + j * p))
             return FO_KALMAN_INDEFINITE;
 
     int ld = (int)ldx;

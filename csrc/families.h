@@ -12,8 +12,7 @@ typedef enum {
     FO_POISSON_LOG,
     FO_GAMMA_LOG,
     FO_GAMMA_INVERSE,
-    FO_NEGATIVE_BINOMIAL_LOG, /* variance m + alpha m^2 */
-    FO_N_FAMILIES
+    FO_NEGATIVE_BINOMIAL_LOG /* variance m + alpha m^2 */
 } fo_family;
 
 typedef struct {

@@ -39,8 +39,8 @@ typedef enum {
 #include "rules.def"
 #undef FO_RULE
 
-/* What weight decay does: g += wd * w, or w *= 1 - lr * wd, or w *= 1 - lr / base_lr *
- * wd. */
+/* What weight decay does:
+ *     g += wd * w,  or  w *= 1 - lr * wd,  or  w *= 1 - lr / base_lr * wd. */
 typedef enum { FO_DECAY_COUPLED, FO_DECAY_LR, FO_DECAY_SCHEDULE } fo_decay;
 
 typedef struct {
@@ -84,8 +84,7 @@ typedef struct {
     void *master;    /* or NULL: the parameter proper, of which param is a copy */
     void *ema;       /* or NULL: the average of the parameter over steps */
     int64_t *step;   /* steps taken; fo_step adds one */
-    double
-        *saved; /* the rule's scalar from step to step (NAdam's product of momenta) */
+    double *saved;   /* the rule's scalar between steps (NAdam's product of momenta) */
     fo_layout *layout; /* NULL: all arrays of dtype, in one order, without gaps */
     fo_rows *rows;     /* NULL: the gradient is dense */
 } fo_tensor;

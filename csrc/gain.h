@@ -31,8 +31,8 @@ typedef struct {
 } fo_counts;
 
 typedef struct {
-    double keep, max_trace; /* M /= keep before each row (or, changes, once) while tr M
-                               < max_trace */
+    /* M /= keep before each row (or, of changes, once) while tr M < max_trace. */
+    double keep, max_trace;
 } fo_forgetting;
 
 /* How many of the next `most` rows may inflate M whatever they hold: a row never adds

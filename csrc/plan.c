@@ -101,7 +101,6 @@ fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_grou
     if (!plan)
         return NULL;
     plan->n_tensors = n_tensors;
-    plan->n_groups = n_groups;
     plan->serial_below = serial_below;
     /* One more than needed: calloc(0) may be NULL without being a failure. */
     plan->tensors = calloc((size_t)n_tensors + 1, sizeof *plan->tensors);

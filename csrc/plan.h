@@ -28,7 +28,7 @@ typedef struct {
 } fo_part;
 
 struct fo_plan {
-    int64_t n_tensors, n_groups, n_items, serial_below;
+    int64_t n_tensors, n_items, serial_below;
     fo_tensor *tensors;
     fo_group *groups;
     fo_chunk *chunks;

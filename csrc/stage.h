@@ -25,8 +25,8 @@ typedef struct {
  * the two innermost axes; of more than one row only where the states lie without gaps.
  */
 typedef struct {
-    int n_axes,
-        fast; /* tiles follow axis `fast` first: there the gradient's lie close */
+    int n_axes;
+    int fast; /* the axis that tiles follow first: there the gradient's lie close */
     int64_t rows, cols, n_tiles;
     int is_panel; /* larger than a tile: updated in pieces of its rows */
     fo_axis axis[FO_MAX_AXES + 1]; /* one of one element before the tensor's */

@@ -134,9 +134,10 @@ static void update_items(void *context, int64_t begin, int64_t end)
         const fo_work work = fo_plan_work(s->plan, i);
         for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
             update_chunk(s, &s->plan->chunks[c], &room);
-        if (work.tensor >= 0)
-            fo_update_rows(s, work.tensor, work.rows, &room);
-        if (work.tensor >= 0 && s->extras->zero_grads)
+        if (work.tensor < 0)
+            continue;
+        fo_update_rows(s, work.tensor, work.rows, &room);
+        if (s->extras->zero_grads)
             fo_clear_rows(s->plan, work.tensor, work.rows);
     }
 }

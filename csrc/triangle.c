@@ -16,7 +16,7 @@ typedef struct {
     const char *x, *m;
     char *work;
     int64_t p;
-    size_t size; /* of a number */
+    int64_t size; /* of a number */
 } product;
 
 /* Where part i begins: left of it are i / FO_TRIANGLE_PARTS of the triangle. */
@@ -31,8 +31,8 @@ static void parts(void *context, int64_t first, int64_t last)
     const product *t = context;
     for (int64_t i = first; i < last; i++) {
         const int64_t begin = begin_of(t->p, i);
-        char *y = t->work + (size_t)(i * t->p) * t->size;
-        memset(y + (size_t)begin * t->size, 0, (size_t)(t->p - begin) * t->size);
+        char *y = t->work + i * t->p * t->size;
+        memset(y + begin * t->size, 0, (size_t)((t->p - begin) * t->size));
         t->kernel(t->m, t->p, begin, begin_of(t->p, i + 1), t->x, y);
     }
 }
@@ -44,11 +44,10 @@ void fo_triangle_times(int is_single, const void *m, int64_t p, const void *x, v
     product t = {fo_kernels()->triangle[dtype], x, m, work, p, fo_size_of(dtype)};
     fo_parallel_for(FO_TRIANGLE_PARTS, 1, parts, &t,
                     p * p < 2 * SERIAL_BELOW ? 1 : n_threads);
-    memcpy(y, work, (size_t)p * t.size);
+    memcpy(y, work, (size_t)(p * t.size));
     for (int64_t i = 1; i < FO_TRIANGLE_PARTS; i++) {
-        const int64_t begin = begin_of(p, i);
-        const size_t from = (size_t)begin * t.size;
+        const int64_t begin = begin_of(p, i), from = begin * t.size;
         fo_kernels()->add[dtype]((char *)y + from, (char *)y + from,
-                                 t.work + (size_t)(i * p) * t.size + from, p - begin);
+                                 t.work + i * p * t.size + from, p - begin);
     }
 }

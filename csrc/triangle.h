@@ -2,7 +2,7 @@
 #ifndef FO_TRIANGLE_H
 #define FO_TRIANGLE_H
 
-#include "fastopt.h"
+#include <stdint.h>
 
 enum { FO_TRIANGLE_PARTS = 8 };
 

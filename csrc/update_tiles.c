@@ -15,8 +15,7 @@ static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
     return x;
 }
 
-/* Store a tile of a tensor's array, `random`: with random bits where bits are cut off.
- */
+/* Store a tile of a tensor's array; `random`: by random bits where bits are cut off. */
 static void put(const fo_stepping *s, int64_t i, int array, const fo_tile *tile,
                 const fo_place *place, const void *from, int random)
 {
@@ -51,9 +50,9 @@ void fo_update_tile(const fo_stepping *s, int64_t i, const fo_tile *tile, const 
     recipe->update(w, g, state, n, rule, &recipe->prologue);
 
     const int random = s->extras->stochastic;
+    /* States at random whatever is asked for: to nearest, they would stall. */
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
-        put(s, i, 1 + k, tile, &place[k], state[k],
-            1); /* to nearest, they would stall */
+        put(s, i, 1 + k, tile, &place[k], state[k], 1);
     put(s, i, 0, tile, main, w, random);
     if (tensor->master)
         put(s, i, 0, tile, &param, w, random);

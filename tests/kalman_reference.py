@@ -3,11 +3,30 @@
 import numpy as np
 
 
-def explicit(w, M, X, y, mean, slope, variance, weight=None, keep=1.0):
-    """Patel 2016, eqs. (2.5)-(2.7): M may be inflated by 1/keep before each row."""
+def logistic(z):
+    return 1 / (1 + np.exp(-z))
+
+
+ALPHA = 0.5  # of the negative binomial
+# Mean, slope and variance of a family and link.
+MODEL = {
+    ("gaussian", "identity"): (lambda z: z, lambda z: 1.0, lambda m: 1.0),
+    ("bernoulli", "logit"): (logistic, lambda z: logistic(z) * logistic(-z),
+                             lambda m: m * (1 - m)),
+    ("bernoulli", "cloglog"): (lambda z: -np.expm1(-np.exp(z)), lambda z: np.exp(z - np.exp(z)),
+                               lambda m: m * (1 - m)),
+    ("poisson", "log"): (np.exp, np.exp, lambda m: m),
+    ("gamma", "log"): (np.exp, np.exp, lambda m: m**2),
+    ("gamma", "inverse"): (lambda z: 1 / z, lambda z: -1 / z**2, lambda m: m**2),
+    ("negative_binomial", "log"): (np.exp, np.exp, lambda m: m + ALPHA * m**2),
+}  # fmt: skip
+
+
+def explicit(w, M, X, y, mean, slope, variance, weight=None, keep=1.0, max_trace=np.inf):
+    """Patel 2016, eqs. (2.5)-(2.7): M / keep before each row while its trace is below a cap."""
     w, M = w.copy(), M.copy()
     for j, (x, target) in enumerate(zip(X, y, strict=True)):
-        M = M / keep
+        M = M / keep if np.trace(M) < max_trace else M
         m, p = mean(x @ w), slope(x @ w) * x
         v = M @ p
         s = variance(m) / (1.0 if weight is None else weight[j]) + p @ v

@@ -154,7 +154,7 @@ SURVIVORS = [
             "enum { FO_RANDOMS = 512 };",
             "const int64_t n = count - begin < FO_RANDOMS ? count + begin : FO_RANDOMS;",
             "const float *restrict x = (const float *)in + begin;",
-            "randoms(room, n, stream, index + (uint32_t)begin * index_stride, index_stride);",
+            "randoms(room, n, stream, index + (uint32_t)begin * index_stride,",
             "out += n * stride;",
         ],
     ),

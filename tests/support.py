@@ -1,5 +1,6 @@
-"""What the tests of the optimizers' interface share: every kernel once, bits, a fresh Python."""
+"""What the tests of the optimizers' interface share: kernels, layouts, bits, a fresh Python."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 import fastopt
+from fastopt import _core
 
 # Each kernel of csrc/rules.def (and AdamW, a class of its own), options away from the defaults.
 RULES = {
@@ -43,6 +45,36 @@ def arrays(*shapes, seed=0, dtype=np.float64):
     """Return an array of normal variates for each shape."""
     rng = np.random.default_rng(seed)
     return [np.array(rng.normal(size=shape), dtype=dtype) for shape in shapes]
+
+
+# What a layout makes of an array: the same values, lying otherwise.
+LAYOUTS = {
+    "C": lambda a: np.array(a, order="C"),
+    "Fortran": lambda a: np.array(a, order="F"),
+    "every other": lambda a: _inside(a, tuple(slice(1, 2 * n + 1, 2) for n in a.shape)),
+    "backwards": lambda a: np.array(a[(slice(None, None, -1),) * a.ndim])[
+        (slice(None, None, -1),) * a.ndim
+    ],
+    "columns of more": lambda a: _inside(a, (..., slice(2, 2 + a.shape[-1]))),
+    "turned": lambda a: np.moveaxis(np.array(np.moveaxis(a, 0, -1), order="C"), -1, 0),
+    "last axis backwards": lambda a: np.array(a[..., ::-1])[..., ::-1],
+    "a field": lambda a: _field(a),
+}
+
+
+def _inside(a, where):
+    big = np.full([2 * n + 3 for n in a.shape], 7, dtype=a.dtype)
+    big[where][tuple(slice(n) for n in a.shape)] = a
+    view = big[where][tuple(slice(n) for n in a.shape)]
+    assert view.shape == a.shape
+    return view
+
+
+def _field(a):
+    """With eight other bytes after each element."""
+    record = np.zeros(a.shape, dtype=[("x", a.dtype), ("y", "V8")])
+    record["x"] = a
+    return record["x"]
 
 
 def bits(value):
@@ -95,3 +127,14 @@ def printed(code, *arguments, **environment):
     done = python(code, *arguments, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def by_isa(file):
+    """Return what a file prints as JSON, as a program, on each instruction set of this CPU."""
+    found = {}
+    for isa in _core.isas():
+        env = {**os.environ, "FASTOPT_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)}
+        program = [sys.executable, file]
+        out = subprocess.run(program, env=env, check=True, stdout=subprocess.PIPE).stdout
+        found[isa] = json.loads(out)
+    return found

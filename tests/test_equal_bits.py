@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from functools import cache
 from hashlib import blake2b
 from itertools import product
@@ -20,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from cases import CASES, DTYPES, RATES, Case, gradients, start
+from support import by_isa
 
 from fastopt import _core
 
@@ -81,28 +80,22 @@ def compare_ways() -> dict[str, tuple[str, list[str]]]:
 
 
 @pytest.fixture(scope="module")
-def by_isa() -> dict[str, Any]:
-    found = {}
-    for isa in _core.isas():
-        env = {**os.environ, "FASTOPT_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)}
-        program = [sys.executable, __file__]
-        out = subprocess.run(program, env=env, check=True, stdout=subprocess.PIPE).stdout
-        found[isa] = json.loads(out)
-    return found
+def found() -> dict[str, Any]:
+    return by_isa(__file__)
 
 
-def test_what_is_compared(by_isa: dict[str, Any]) -> None:
+def test_what_is_compared(found: dict[str, Any]) -> None:
     """It would pass for one instruction set, or one thread, compared with itself."""
-    assert [found["isa"] for found in by_isa.values()] == _core.isas()
+    assert [of_isa["isa"] for of_isa in found.values()] == _core.isas()
     if _core.openmp_version():
-        assert [found["threads started"] for found in by_isa.values()] == [2] * len(by_isa)
+        assert [of_isa["threads started"] for of_isa in found.values()] == [2] * len(found)
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_equal_bits(by_isa: dict[str, Any], label: str) -> None:
-    differing = {isa: found["labels"][label][1] for isa, found in by_isa.items()}
-    assert differing == {isa: [] for isa in by_isa}
-    digests = {isa: found["labels"][label][0] for isa, found in by_isa.items()}
+def test_equal_bits(found: dict[str, Any], label: str) -> None:
+    differing = {isa: of_isa["labels"][label][1] for isa, of_isa in found.items()}
+    assert differing == {isa: [] for isa in found}
+    digests = {isa: of_isa["labels"][label][0] for isa, of_isa in found.items()}
     assert len(set(digests.values())) == 1, digests
 
 

@@ -7,6 +7,8 @@ import tracemalloc
 import kalman_reference
 import numpy as np
 import pytest
+from kalman_cases import LOOPED, alpha_of, close, data, everything, moderate
+from kalman_reference import MODEL
 from support import bits
 
 import fastopt
@@ -15,62 +17,7 @@ from fastopt._kalman import FAMILIES
 from fastopt._kalman_input import block_rows
 from fastopt.families import FAMILIES as FAMILY
 
-ALPHA = 0.5
 BLOCKS = [1, 7, 32, 128, 512]
-LOOPED = [family for family in FAMILIES if family[1] != "probit"]
-
-
-def logistic(z):
-    return 1 / (1 + np.exp(-z))
-
-
-# Mean, slope and variance, once more.
-MODEL = {
-    ("gaussian", "identity"): (lambda z: z, lambda z: 1.0, lambda m: 1.0),
-    ("bernoulli", "logit"): (logistic, lambda z: logistic(z) * logistic(-z),
-                             lambda m: m * (1 - m)),
-    ("bernoulli", "cloglog"): (lambda z: -np.expm1(-np.exp(z)), lambda z: np.exp(z - np.exp(z)),
-                               lambda m: m * (1 - m)),
-    ("poisson", "log"): (np.exp, np.exp, lambda m: m),
-    ("gamma", "log"): (np.exp, np.exp, lambda m: m**2),
-    ("gamma", "inverse"): (lambda z: 1 / z, lambda z: -1 / z**2, lambda m: m**2),
-    ("negative_binomial", "log"): (np.exp, np.exp, lambda m: m + ALPHA * m**2),
-}  # fmt: skip
-
-
-def data(family, n=300, p=6, seed=0):
-    """Return X, y and coefficients to start from."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, p)) / np.sqrt(p)
-    w = rng.normal(size=p)
-    if family[1] == "inverse":
-        X, w = np.abs(X) + 0.1, np.abs(w) + 1.0
-    z = X @ w
-    y = {
-        "gaussian": lambda: z + rng.normal(size=n),
-        "bernoulli": lambda: (rng.random(n) < logistic(z)).astype(float),
-        "poisson": lambda: rng.poisson(np.exp(z)).astype(float),
-        "gamma": lambda: rng.gamma(2.0, (1 / z if family[1] == "inverse" else np.exp(z)) / 2),
-        "negative_binomial": lambda: rng.negative_binomial(2, 1 / (1 + np.exp(z))).astype(float),
-    }[family[0]]()
-    return X, y, w
-
-
-def alpha_of(family):
-    return {"alpha": ALPHA} if family[0] == "negative_binomial" else {}
-
-
-def close(a, b, tolerance):
-    assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b))
-
-
-def everything(k):
-    return bits(k.state_dict())
-
-
-def moderate(family):
-    """A covariance with which explicit steps stay in range."""
-    return 0.1 if family[1] in ("log", "inverse", "cloglog") else 100.0
 
 
 # Equal to single rows
@@ -154,11 +101,9 @@ def test_the_cap_of_the_trace_is_exact(block):
     X[500:, 3:] = 0.0
     k = fastopt.KalmanSGD(w, forgetting=0.98, max_trace=50.0, m0=1.0, block=block)
     k.partial_fit(X, y)
-    u, M = w.copy(), np.eye(6)
-    for x, target in zip(X, y, strict=True):
-        M = M / 0.98 if np.trace(M) < 50.0 else M
-        v = M @ x
-        u, M = u + (target - x @ u) / (1 + x @ v) * v, M - np.outer(v, v) / (1 + x @ v)
+    u, M = kalman_reference.explicit(
+        w, np.eye(6), X, y, *MODEL["gaussian", "identity"], keep=0.98, max_trace=50.0
+    )
     close(k.coef, u, 1e-10)
     close(k.covariance(False), M, 1e-10)
     assert k.trace == pytest.approx(np.trace(M), rel=1e-10)

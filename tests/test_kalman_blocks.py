@@ -3,10 +3,13 @@
 import copy
 import itertools
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from kalman_reference import bisect
+from kalman_cases import close, everything
+from kalman_reference import MODEL as MODELS
+from kalman_reference import bisect, logistic
 from support import bits, printed
 
 import fastopt
@@ -18,6 +21,10 @@ SINGLE = [[i] for i in range(P)]
 ALL = [[*range(P)]]
 KINDS = {"blocks": BLOCKS, "single": SINGLE, "all": ALL, "diag": "diag"}
 EACH = pytest.mark.parametrize("kind", KINDS)
+MODEL = {
+    family: MODELS[family, link]
+    for family, link in (("gaussian", "identity"), ("bernoulli", "logit"), ("poisson", "log"))
+}
 
 
 def mask(kind):
@@ -26,18 +33,6 @@ def mask(kind):
     for block in SINGLE if kind == "diag" else KINDS[kind]:
         kept[np.ix_(list(block), list(block))] = 1.0
     return kept
-
-
-def logistic(z):
-    return 1 / (1 + np.exp(-z))
-
-
-# Mean, slope and variance.
-MODEL = {
-    "gaussian": (lambda z: z, lambda z: 1.0, lambda m: 1.0),
-    "bernoulli": (logistic, lambda z: logistic(z) * logistic(-z), lambda m: m * (1 - m)),
-    "poisson": (np.exp, np.exp, lambda m: m),
-}
 
 
 def data(family, n=120, seed=0):
@@ -72,14 +67,6 @@ def single_rows(kind, w, M, X, y, model, explicit, weight, keep, cap=np.inf):
         step = (target - mean(z)) / S[0, 0] * J[0] if explicit else (z - eta) / g * x
         w, M = w + M @ step, absorbed(kind, M, J, S, np.array([[r]]))
     return w, M
-
-
-def close(a, b, tolerance):
-    assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b))
-
-
-def everything(k):
-    return bits(k.state_dict())
 
 
 # Rows
@@ -380,6 +367,19 @@ def test_an_indefinite_block_is_noticed(outputs):
     with pytest.raises(FastoptError, match="positive definite"):
         k.partial_fit([row], [1.0])
     assert everything(k) == before
+
+
+@pytest.mark.parametrize(("beyond", "noticed"), [(2, False), (12, True)])
+@pytest.mark.parametrize("forgetting", [1.0, 0.1])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_how_far_below_0_is_beyond_rounding(beyond, noticed, forgetting, outputs):
+    """x'Mx < -4 eps x'x trace(M) of a block, which forgetting inflates before either is taken."""
+    off = 1 + beyond * np.finfo(float).eps
+    k = fastopt.KalmanSGD(3, covariance=[[0, 1], [2]], forgetting=forgetting)
+    k.load_state_dict({**k.state_dict(), "blocks": np.array([1.0, off, off, 1.0, 1.0])})
+    rows = [[1.0, -1.0, 1.0]] * outputs
+    with pytest.raises(FastoptError, match="positive definite") if noticed else nullcontext():
+        k.update(np.ones(outputs), np.zeros(outputs), rows)
 
 
 @pytest.mark.parametrize("covariance", [BLOCKS, "diag"], ids=["blocks", "diag"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from kalman_cases import everything
 
 from fastopt import FastoptError, KalmanSGD
 
@@ -10,30 +11,23 @@ X = RNG.normal(size=(300, 3))
 Y = X @ [1.0, 2.0, 3.0] + RNG.normal(size=300)
 
 
-def bits(k):
-    return {
-        name: value.tobytes() if isinstance(value, np.ndarray) else value
-        for name, value in k.state_dict().items()
-    }
-
-
 def test_a_restart_beyond_the_range_of_float32():
     k = KalmanSGD(3, mode="plain", dtype="float32").partial_fit(X, Y)
-    before = bits(k)
+    before = everything(k)
     with pytest.raises(FastoptError, match="range of float32"):
         k.restart(1e39)
-    assert bits(k) == before
+    assert everything(k) == before
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_scale_is_kept_only_from_rows_that_are_absorbed(dtype):
     k = KalmanSGD(3, m0="scale", mode="plain", dtype=dtype)
-    before = bits(k)
+    before = everything(k)
     with pytest.raises(FastoptError, match="range of"):
         k.partial_fit(1e-25 * X, np.full(300, 1e300))
-    assert bits(k) == before
+    assert everything(k) == before
     fresh = KalmanSGD(3, m0="scale", mode="plain", dtype=dtype)
-    assert bits(k.partial_fit(X, Y)) == bits(fresh.partial_fit(X, Y))
+    assert everything(k.partial_fit(X, Y)) == everything(fresh.partial_fit(X, Y))
 
 
 @pytest.mark.parametrize(
@@ -47,18 +41,18 @@ def test_a_scale_is_kept_only_from_rows_that_are_absorbed(dtype):
 )
 def test_a_state_dict_with_numbers_beyond_the_range(options, changed):
     k = KalmanSGD(3, **options).partial_fit(X, Y)
-    before = bits(k)
+    before = everything(k)
     with pytest.raises(FastoptError, match=next(iter(changed))):
         k.load_state_dict({**k.state_dict(), **changed})
-    assert bits(k) == before
+    assert everything(k) == before
 
 
 @pytest.mark.parametrize("m0", [100.0, np.inf])
 def test_no_rows_are_no_news(m0):
     k = KalmanSGD(3, m0=m0)
-    before = bits(k)
+    before = everything(k)
     k.partial_fit(np.empty((0, 3)), [])
-    assert bits(k) == before
+    assert everything(k) == before
 
 
 def test_rows_of_weight_0_do_not_hide_a_separation():

@@ -3,16 +3,12 @@
 import nist_nonlinear as nist
 import numpy as np
 import pytest
+from nist_linear import digits
 from scipy.optimize import least_squares
 from support import bits
 
 import fastopt
 from fastopt._errors import FastoptError
-
-
-def digits(found, certified):
-    """Return the correct digits of the worst number."""
-    return -np.log10(np.max(np.abs(found - certified) / np.abs(certified)) + 1e-16)
 
 
 @pytest.mark.parametrize("name", nist.MODELS)

@@ -5,15 +5,13 @@ This file is also the program that runs on each instruction set: it prints diges
 """
 
 import json
-import os
-import subprocess
-import sys
 from hashlib import blake2b
 
 import numpy as np
 import pytest
+from support import by_isa
 
-from fastopt import KalmanSGD, _core
+from fastopt import KalmanSGD
 from fastopt._covariance import plain
 from fastopt._kalman import Filter
 
@@ -73,12 +71,7 @@ def test_a_large_filter_against_numpy():
 
 def test_equal_bits():
     """On every instruction set, with any number of threads: what BLAS is left with is the same."""
-    found = {}
-    for isa in _core.isas():
-        env = {**os.environ, "FASTOPT_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)}
-        program = [sys.executable, __file__]
-        out = subprocess.run(program, env=env, check=True, stdout=subprocess.PIPE).stdout
-        found[isa] = json.loads(out)
+    found = by_isa(__file__)
     for dtype in ("float64", "float32"):
         bits = {f"{isa} {n}": found[isa][f"{dtype} {n}"] for isa in found for n in (1, 2, 3)}
         assert len(set(bits.values())) == 1, bits

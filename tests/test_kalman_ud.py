@@ -6,9 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
+from kalman_cases import LOOPED, alpha_of, close, data, everything, moderate
+from kalman_reference import MODEL, explicit
 from nist_linear import digits, read
 from support import bits, printed
-from test_kalman import LOOPED, MODEL, alpha_of, close, data, everything, moderate
 
 import fastopt
 from fastopt._errors import FastoptError
@@ -72,12 +73,7 @@ def test_rows_of_the_paper(family):
     X, y, w = data(family, p=70)  # columns longer than what is loaded at once
     M = 0.1 * np.eye(70) + 0.05
     k = ud(w, m0=M, glm_update="explicit").partial_fit(X, y, *family)
-    mean, slope, variance = MODEL[family]
-    for x, target in zip(X, y, strict=True):
-        p = slope(x @ w) * x
-        v, miss = M @ p, target - mean(x @ w)
-        s = variance(mean(x @ w)) + p @ v
-        w, M = w + miss / s * v, M - np.outer(v, v) / s
+    w, M = explicit(w, M, X, y, *MODEL[family])
     close(k.coef, w, 1e-11)
     close(k.covariance(False), M, 1e-11)
 
@@ -158,11 +154,8 @@ def test_the_cap_of_the_trace_is_exact(block, dtype):
     X[500:, 3:] = 0.0
     k = ud(w, forgetting=0.98, max_trace=50.0, m0=1.0, block=block, dtype=dtype)
     k.partial_fit(X, y)
-    u, M = w.copy(), np.eye(6)
-    for x, target in zip(X, y, strict=True):
-        M = M / 0.98 if np.trace(M) < 50.0 else M
-        v = M @ x
-        u, M = u + (target - x @ u) / (1 + x @ v) * v, M - np.outer(v, v) / (1 + x @ v)
+    model = MODEL["gaussian", "identity"]
+    u, M = explicit(w, np.eye(6), X, y, *model, keep=0.98, max_trace=50.0)
     close(k.coef, u, 1e-10 if dtype == "float64" else 1e-5)
     close(k.covariance(False), M, 1e-10 if dtype == "float64" else 1e-5)
 

@@ -10,45 +10,16 @@ import warnings
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import random16
-from support import ALL_RULES, RULES, bits, make, printed
+from support import ALL_RULES, LAYOUTS, RULES, bits, make, printed
 
 import fastopt
 from fastopt import _core
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 F16, F32, F64 = (np.dtype(name) for name in ("f2", "f4", "f8"))
-
-# What a layout makes of an array: the same values, lying otherwise.
-LAYOUTS = {
-    "C": lambda a: np.array(a, order="C"),
-    "Fortran": lambda a: np.array(a, order="F"),
-    "every other": lambda a: _inside(a, tuple(slice(1, 2 * n + 1, 2) for n in a.shape)),
-    "backwards": lambda a: np.array(a[(slice(None, None, -1),) * a.ndim])[
-        (slice(None, None, -1),) * a.ndim
-    ],
-    "columns of more": lambda a: _inside(a, (..., slice(2, 2 + a.shape[-1]))),
-    "turned": lambda a: np.moveaxis(np.array(np.moveaxis(a, 0, -1), order="C"), -1, 0),
-    "last axis backwards": lambda a: np.array(a[..., ::-1])[..., ::-1],
-    "a field": lambda a: _field(a),
-}
-
-
-def _inside(a, where):
-    big = np.full([2 * n + 3 for n in a.shape], 7, dtype=a.dtype)
-    big[where][tuple(slice(n) for n in a.shape)] = a
-    view = big[where][tuple(slice(n) for n in a.shape)]
-    assert view.shape == a.shape
-    return view
-
-
-def _field(a):
-    """Elements twelve bytes apart."""
-    record = np.zeros(a.shape, dtype=[("x", a.dtype), ("y", "V8")])
-    record["x"] = a
-    return record["x"]
 
 
 def steps(rule, params, gradients, **options):
@@ -352,13 +323,19 @@ def reference_step(rule, w, g, options):
         },
     ),
 )
+@example(
+    rule="adadelta", shape=(2, 3, 5), param=F64, grad=F32, layouts=("C", "Fortran"), seed=109,
+    rule_options={"weight_decay": 0.0, "maximize": False},
+    extras={"grad_scale": 1.0, "max_grad_norm": 0.25},
+)  # fmt: skip
 def test_the_plain_float64_result_within_rounding(
     rule, shape, param, grad, layouts, seed, rule_options, extras
 ):
     w, g = normal(shape, param, seed), normal(shape, grad, seed + 1)
     seen = g.astype(F64) / extras["grad_scale"]
     norm = np.sqrt((seen**2).sum())
-    seen *= min(1.0, extras.get("max_grad_norm", np.inf) / (norm + 1e-6))
+    clip = min(1.0, extras.get("max_grad_norm", np.inf) / (norm + 1e-6))
+    seen *= clip
     limit = extras.get("max_grad_value", np.inf)
     expected = reference_step(rule, w, np.clip(seen, -limit, limit), rule_options)
 
@@ -374,15 +351,17 @@ def test_the_plain_float64_result_within_rounding(
             averages.append(opt.ema[0])
             between = 0.75 * w.astype(F64) + 0.25 * updated.astype(F64)
             np.testing.assert_allclose(averages[-1], between, rtol=1e-5, atol=1e-6)
-    assert bits(staged) == bits(direct)
-    assert len({np.ascontiguousarray(average).tobytes() for average in averages}) <= 1
+    if clip == 1.0:  # a norm is summed as the gradient lies: its last digits may be others
+        assert bits(staged) == bits(direct)
+        assert len({np.ascontiguousarray(average).tobytes() for average in averages}) <= 1
 
     eps = {F16: 2**-11, BF16: 2**-8, F32: 2**-20, F64: 2**-48}[param]
     moved = np.abs(expected - w.astype(F64))
     bound = eps * (np.abs(expected) + 64 * moved) + (2**-24 if param == F16 else 0)
     if rule == "rmsprop_centered" or "centered" in rule:
         bound = bound + 1e-3 * moved  # v - m^2 cancels on the first step
-    assert (np.abs(direct.astype(F64) - expected) <= bound).all()
+    for updated in (direct, staged):
+        assert (np.abs(updated.astype(F64) - expected) <= bound).all()
 
 
 # Memory

@@ -5,8 +5,7 @@ import pickle
 import ml_dtypes
 import numpy as np
 import pytest
-from support import bits, everything, printed, unchanged
-from test_layouts import LAYOUTS
+from support import LAYOUTS, bits, everything, printed, unchanged
 
 import fastopt
 from fastopt import FastoptError, RowSparse

@@ -6,8 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import scipy.sparse
-from support import ALL_RULES, bits, everything, make, unchanged
-from test_layouts import LAYOUTS
+from support import ALL_RULES, LAYOUTS, bits, everything, make, unchanged
 
 import fastopt
 from fastopt import FastoptError, RowSparse, _core

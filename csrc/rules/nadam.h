@@ -1,9 +1,13 @@
-/* NAdam, Dozat 2016, Algorithm 2, and what four libraries made of it.  States: m, v;
+/* NAdam, Dozat 2016, Algorithm 2, and what five libraries made of it.  States: m, v;
  * saved: the product of the momenta mu_i so far, mu_t = beta1 * (1 - decay_base^t / 2),
- * decay_base = .96^decay. schedule 0 PyTorch, Keras: Dozat's momenta in the step, beta1
- * in m 1 optax: constant momentum, its correction one step ahead 2 river: constant
- * momentum, both terms corrected alike 3 DL4J: as 2, v not corrected 4 Dozat's paper:
- * as 0, mu_t in m too, v scaled by beta2 */
+ * decay_base = .96^decay.  By schedule:
+ *
+ *     0  PyTorch, Keras: Dozat's momenta in the step, beta1 in m
+ *     1  optax: constant momentum, its correction one step ahead
+ *     2  river: constant momentum, both terms corrected alike
+ *     3  DL4J: as 2, v not corrected
+ *     4  Dozat's paper: as 0, mu_t in m too, v scaled by beta2
+ */
 typedef struct {
     real m_decay, m_gain, beta2, one_minus_beta2, m_step, g_step, v_scale, eps,
         eps_root;

@@ -149,8 +149,7 @@ static double random_value(uint64_t *seed, int64_t one_in, int any_bits)
     if (one_in && random64(seed) % (uint64_t)one_in == 0) {
         double y;
         memcpy(&y, &x, sizeof y);
-        return any_bits ? y
-                        : special[x % 12]; /* of which the last four are not finite */
+        return any_bits ? y : special[x % (sizeof special / sizeof *special)];
     }
     return (double)(int64_t)(x >> 11) * 0x1p-51 - 2.0;
 }

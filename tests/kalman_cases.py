@@ -1,0 +1,46 @@
+"""What the tests of KalmanSGD are run on, and how they compare."""
+
+import numpy as np
+from kalman_reference import ALPHA, logistic
+from support import bits
+
+from fastopt._kalman import FAMILIES
+
+# Those in kalman_reference.MODEL: NumPy has no normal distribution for probit.
+LOOPED = [family for family in FAMILIES if family[1] != "probit"]
+
+
+def data(family, n=300, p=6, seed=0):
+    """Return X, y and coefficients to start from."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) / np.sqrt(p)
+    w = rng.normal(size=p)
+    if family[1] == "inverse":
+        X, w = np.abs(X) + 0.1, np.abs(w) + 1.0
+    z = X @ w
+    y = {
+        "gaussian": lambda: z + rng.normal(size=n),
+        "bernoulli": lambda: (rng.random(n) < logistic(z)).astype(float),
+        "poisson": lambda: rng.poisson(np.exp(z)).astype(float),
+        "gamma": lambda: rng.gamma(2.0, (1 / z if family[1] == "inverse" else np.exp(z)) / 2),
+        "negative_binomial": lambda: rng.negative_binomial(2, 1 / (1 + np.exp(z))).astype(float),
+    }[family[0]]()
+    return X, y, w
+
+
+def alpha_of(family):
+    return {"alpha": ALPHA} if family[0] == "negative_binomial" else {}
+
+
+def close(a, b, tolerance):
+    assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b))
+
+
+def everything(k):
+    """Return the bits of a filter."""
+    return bits(k.state_dict())
+
+
+def moderate(family):
+    """A covariance with which explicit steps stay in range."""
+    return 0.1 if family[1] in ("log", "inverse", "cloglog") else 100.0
