@@ -8,7 +8,6 @@
     python -m bench.layouts     gradients that lie otherwise than the parameter; bfloat16 moments
     python -m bench.blas        a matrix product alone, a step alone, the two alternated
     python -m bench.kalman      KalmanSGD beside NumPy, BLAS, the rate of dgemm and other packages
-    python -m bench.sparse      gradients of some rows beside a plain loop and PyTorch
     python -m bench.accuracy    KalmanSGD against ridge regression, posteriors, replications
     python -m bench.nist        correct digits on NIST's linear problems, beside statsmodels
     python -m bench.gaps        one thread against two after idle times: the serial threshold

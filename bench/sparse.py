@@ -4,18 +4,14 @@ Finding the rows that are repeated, and adding these up, is part of fastopt's an
 the loop (sparse.c, one thread) is given distinct rows in order of occurrence.
 """
 
-import argparse
 import ctypes
 import itertools
-import statistics
 from collections.abc import Callable
 
 import numpy as np
 
 import fastopt
-import fastopt._core as core
 from bench.compiled import library
-from fastopt.cli.steps import seconds
 
 RULES = {
     "sgd": (fastopt.SGD, "SGD"),
@@ -73,47 +69,3 @@ def drawn(
             index[: touched // 10] = index[touched // 10 : 2 * (touched // 10)]
             rng.shuffle(index)
     return (rows, columns), indices, values
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--columns", type=int, default=64)
-    parser.add_argument("--touched", type=int, default=4096)
-    parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
-    sizes = options.rows, options.columns, options.touched
-    repeated, distinct = drawn(*sizes), drawn(*sizes, distinct=True)
-    shape = repeated[0]
-    print(f"{options.touched} rows of {shape}, float32, {core.isa()}; medians, microseconds")
-    print(f"{'rule':10}{'threads':>8}{'fastopt':>10}{'C loop':>10}{'PyTorch':>10}{'/ loop':>8}"
-          f"{'PyTorch /':>11}")  # fmt: skip
-    for rule in RULES:
-        for threads in map(int, options.threads.split(",")):
-            calls = [ours(rule, *repeated, threads),
-                     plain(rule, *distinct)]  # fmt: skip
-            try:
-                import torch
-
-                torch.set_num_threads(threads)
-                calls.append(theirs(rule, *repeated))
-            except ModuleNotFoundError:
-                pass
-            for call in calls:
-                seconds(call, 16)
-            rounds = [[seconds(call, 16) for call in calls] for _ in range(options.rounds)]
-            found = [1e6 * statistics.median(column) for column in zip(*rounds, strict=True)]
-            over = statistics.median(one[0] / one[1] for one in rounds)
-            torch_cell = f"{found[2]:10.0f}" if len(found) > 2 else f"{'-':>10}"
-            torch_over = (
-                f"{statistics.median(one[2] / one[0] for one in rounds):11.1f}"
-                if len(found) > 2
-                else f"{'-':>11}"
-            )
-            print(f"{rule:10}{threads:8}{found[0]:10.0f}{found[1]:10.0f}{torch_cell}{over:8.2f}"
-                  f"{torch_over}", flush=True)  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()
