@@ -22,13 +22,4 @@ const void *fo_rows_fetch(const fo_tensor *tensor, int64_t j, const fo_tile *til
  * that begin at these offsets. */
 int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk);
 
-enum { CACHE_LINE = 64, MOST_LINES = 16 };
-
-/* Ask for memory that will be wanted soon. */
-static FO_INLINE void fo_prefetch(const void *from, int64_t bytes)
-{
-    for (int64_t at = 0; at < bytes && at < MOST_LINES * CACHE_LINE; at += CACHE_LINE)
-        FO_PREFETCH((const char *)from + at);
-}
-
 #endif

@@ -12,16 +12,24 @@ typedef struct {
     int64_t size, length;                     /* bytes of an element; elements */
 } direct;
 
+enum { CACHE_LINE = 64, MOST_LINES = 16 };
+
+static FO_INLINE void ask_for(const void *from, int64_t bytes)
+{
+    for (int64_t at = 0; at < bytes && at < MOST_LINES * CACHE_LINE; at += CACHE_LINE)
+        FO_PREFETCH((const char *)from + at);
+}
+
 /* Ask for what row j's update will read, but for values that lie one after the other:
  * the hardware asks for those. */
 static FO_INLINE void ask_for_row(const direct *d, int64_t j)
 {
     const int64_t row = d->touched->row[j], bytes = d->length * d->size;
-    fo_prefetch(d->param + row * d->param_row, bytes);
+    ask_for(d->param + row * d->param_row, bytes);
     for (int k = 0; k < FO_MAX_STATES && d->state[k]; k++)
-        fo_prefetch(d->state[k] + row * d->state_row, bytes);
+        ask_for(d->state[k] + row * d->state_row, bytes);
     for (int64_t k = d->touched->start[j] + 1; k < d->touched->start[j + 1]; k++)
-        fo_prefetch(d->values + d->touched->order[k] * d->values_row, bytes);
+        ask_for(d->values + d->touched->order[k] * d->values_row, bytes);
 }
 
 /* More would be asked for than one core can wait for at a time. */
