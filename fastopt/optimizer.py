@@ -17,6 +17,7 @@ from fastopt._checks import THREADS, Check, default_threads
 from fastopt._errors import FastoptError
 from fastopt._extras import Extra
 from fastopt._groups import COMMON, ParamGroup, Schedule, arrays_of
+from fastopt._lookahead import LookAhead, point
 from fastopt._structure import as_groups, by_decay, forgotten_mask, in_structure, kind_of, listed
 
 Params = Any  # an array, a list of arrays, a dict name -> array, or a list of group dicts
@@ -193,8 +194,7 @@ class Optimizer:
         self._arrays: dict[int | str, dict[str, Array]] = {}
         self._scalars: dict[int | str, tuple[Array, Array]] = {}  # step, and what rules.def saves
         self._sums: dict[int | str, Array] = {}  # of the gradients given to `accumulate`
-        self._gradients_at: int | None = None
-        self._extrapolating = False
+        self._ahead = LookAhead()
         self._must_look_ahead = False
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -480,7 +480,7 @@ class Optimizer:
             self._step_with_new_options(grads)
         else:
             if self._must_look_ahead:
-                self._require_lookahead()
+                self._ahead.require_taken(self.step_count)
             self._plan.step(grads, None, self._rates() if self._scheduled else None)
 
     def accumulate(self, grads: Grads) -> None:
@@ -549,7 +549,7 @@ class Optimizer:
     def _step_with_new_options(self, grads: Grads) -> None:
         self._must_look_ahead = self.looks_ahead
         if self._must_look_ahead:
-            self._require_lookahead()
+            self._ahead.require_taken(self.step_count)
         self.options_changed = False  # here, so that one set during the step is not lost
         try:
             self._plan.step(grads, self._described(), self._rates())
@@ -621,34 +621,16 @@ class Optimizer:
                 f"{type(self).__name__} takes gradients at the parameters themselves; "
                 "extrapolated() is for SGD(nesterov='lookahead')"
             )
-        if self._extrapolating:
-            raise FastoptError("extrapolated() is already in use")
         self._plan.require_idle()
-        before = [(w, w.copy()) for w in arrays_of(self._groups).values()]
-        self._extrapolating = True
-        try:
-            for group in self._groups:
-                if (ahead := self.lookahead(group.options)) is not None:
-                    name, factor = ahead
-                    for key, w in group.arrays.items():
-                        own, real = self._arrays[key], computed_in(w)
-                        w[...] = own.get("master", w) - real.type(factor) * own[name].astype(real)
+        points = (
+            (w, point(w, self._arrays[key], *ahead))
+            for group in self._groups
+            if (ahead := self.lookahead(group.options)) is not None
+            for key, w in group.arrays.items()
+        )
+        with self._ahead.visit(arrays_of(self._groups).values(), points):
             yield
-            self._gradients_at = self.step_count
-        finally:
-            self._extrapolating = False
-            _core.assign_all(before)
-
-    def _require_lookahead(self) -> None:
-        if self._extrapolating or self._gradients_at != self.step_count:
-            where = "inside" if self._extrapolating else "without"
-            raise FastoptError(
-                f"step() {where} extrapolated(): this rule takes gradients at the look-ahead "
-                "point and steps from the parameters:\n"
-                "    with opt.extrapolated():\n"
-                "        grads = gradient(opt.params)\n"
-                "    opt.step(grads)"
-            )
+            self._ahead.taken_at = self.step_count
 
     # Saving
 
@@ -766,14 +748,13 @@ class Optimizer:
 
     def _require_own_parameters(self) -> None:
         self._plan.require_idle()
-        if self._extrapolating:
-            raise FastoptError("inside extrapolated() the parameters are not the optimizer's own")
+        self._ahead.require_back()
 
     def loaded(self, step_count: int, skipped_steps: int, sums: dict[int | str, Array]) -> None:
         """Go on from what has been loaded; gradients taken before are of other parameters."""
         self._plan.step_count, self._plan.skipped_steps = step_count, skipped_steps
         self._sums = sums
-        self._gradients_at = None
+        self._ahead.taken_at = None
         self.options_changed = True
 
     def __getstate__(self) -> dict[str, Any]:
@@ -786,7 +767,7 @@ class Optimizer:
             "kind": self._kind,
             "has_mask": self._mask is not None,
             "counts": self._counts,
-            "gradients_at": self._gradients_at,
+            "gradients_at": self._ahead.taken_at,
             "groups": [group.pickled() for group in self._groups],
             "places": self._places,
             "arrays": self._arrays,
@@ -807,8 +788,7 @@ class Optimizer:
         self._sums = pickled["sums"]
         self._kind = pickled["kind"]
         self._mask = forgotten_mask if pickled["has_mask"] else None
-        self._gradients_at = pickled["gradients_at"]
-        self._extrapolating = False
+        self._ahead = LookAhead(pickled["gradients_at"])
         self._places = pickled["places"]
         self._scalars = pickled["scalars"]
         self._groups = tuple(ParamGroup(self, *group) for group in pickled["groups"])
