@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 import fastopt._core as _core
-from fastopt import _extras
+from fastopt import _extras, _state_arrays
 from fastopt._arrays import Array, computed_in, own_array, require_parameter
 from fastopt._checks import THREADS, Check, default_threads
 from fastopt._errors import FastoptError
@@ -23,7 +23,6 @@ from fastopt._structure import as_groups, by_decay, forgotten_mask, in_structure
 Params = Any  # an array, a list of arrays, a dict name -> array, or a list of group dicts
 Grads = Any  # the structure of the parameters; None for one leaves its tensor alone
 Lr = float | Schedule
-ADDED = ("master", "ema")  # arrays beside the rule's own state
 
 
 class Common(Extra, total=False):
@@ -288,7 +287,7 @@ class Optimizer:
         self._arrays = {
             **self._arrays,
             **{
-                key: _extras.new_arrays(
+                key: _state_arrays.new_arrays(
                     f"parameter {key!r}",
                     w,
                     {name: start.get(name, 0.0) for name in group.state_names},
@@ -307,22 +306,18 @@ class Optimizer:
         """Describe everything to C."""
         group_of = {key: i for i, group in enumerate(self._groups) for key in group.arrays}
         where = {key: (group_of[key], w) for key, w in arrays_of(self._groups).items()}
-        own = [self._arrays[key] for key in where]
-        by_row = [self.by_row(self._groups[i].options) for i, _ in where.values()]
+        arrays = [
+            _state_arrays.for_c(self._arrays[key], self.by_row(self._groups[i].options))
+            for key, (i, _) in where.items()
+        ]
         self._plan = _core.Plan(
             self._kind,
             [w for _, w in where.values()],
             [f"parameter {key!r}" for key in where],
             [self._places[key][0] for key in where],
             [self._places[key][1] for key in where],
-            [
-                tuple(w for name, w in arrays.items() if name not in (*ADDED, rows))
-                for arrays, rows in zip(own, by_row, strict=True)
-            ],
-            [
-                (*(arrays.get(name) for name in ADDED), arrays[rows] if rows else None)
-                for arrays, rows in zip(own, by_row, strict=True)
-            ],
+            [own for own, _ in arrays],
+            [added for _, added in arrays],
             [self._scalars[key] for key in where],
             [i for i, _ in where.values()],
             len(self._groups),
@@ -792,13 +787,8 @@ class Optimizer:
         self._places = pickled["places"]
         self._scalars = pickled["scalars"]
         self._groups = tuple(ParamGroup(self, *group) for group in pickled["groups"])
-        # A pickle keeps the order in memory of some arrays only: state goes by its parameter's.
         self._arrays = {
-            key: {
-                # A number for each row does not lie as its parameter.
-                name: own_array(w, array.dtype, array) if array.shape == w.shape else array
-                for name, array in pickled["arrays"][key].items()
-            }
+            key: _state_arrays.as_before(w, pickled["arrays"][key])
             for key, w in arrays_of(self._groups).items()
         }
         self._build(*pickled["counts"])
