@@ -12,13 +12,13 @@ import numpy as np
 
 import fastopt._core as _core
 from fastopt import _extras, _state_arrays
-from fastopt._arrays import Array, computed_in, own_array, require_parameter
+from fastopt._arrays import Array, computed_in, own_array
 from fastopt._checks import THREADS, Check, default_threads
 from fastopt._errors import FastoptError
 from fastopt._extras import Extra
 from fastopt._groups import COMMON, ParamGroup, Schedule, arrays_of
 from fastopt._lookahead import LookAhead, point
-from fastopt._structure import as_groups, by_decay, forgotten_mask, in_structure, kind_of, listed
+from fastopt._structure import as_groups, by_decay, forgotten_mask, in_structure, kind_of, placed
 
 Params = Any  # an array, a list of arrays, a dict name -> array, or a list of group dicts
 Grads = Any  # the structure of the parameters; None for one leaves its tensor alone
@@ -246,7 +246,7 @@ class Optimizer:
 
     def _append(self, given: Mapping[str, Any]) -> None:
         """Take in a group, or the two that a mask makes of it; nothing is changed in place."""
-        holder, keys = self._checked(given)
+        holder, keys = placed(given, self._kind, self._places, [*COMMON, *self.checks])
         for options, places in by_decay(given, keys, self._mask):
             arrays = {keys[place]: holder[place] for place in places}
             group = ParamGroup(self, arrays, {**self._defaults, **options})
@@ -254,33 +254,6 @@ class Optimizer:
             self._add_state(group)
         origin = None if self._kind == "array" else holder
         self._places = {**self._places, **{key: (origin, place) for place, key in keys.items()}}
-
-    def _checked(self, given: Mapping[str, Any]) -> tuple[Any, dict[Any, int | str]]:
-        """Return what holds a group's parameters and, by the place in it, the key of each."""
-        if not isinstance(given, Mapping) or "params" not in given:
-            raise TypeError(f"a parameter group is a dict with 'params'; {given!r} is not")
-        for name in given:
-            if name != "params" and name not in COMMON and name not in self.checks:
-                raise FastoptError(
-                    f"{name!r} can not differ by group; allowed: {[*COMMON, *self.checks]}"
-                )
-        holder = given["params"]
-        if self._kind == "dict" and not isinstance(holder, dict):
-            raise TypeError(f"params is a {type(holder).__name__}; a dict is needed")
-        if isinstance(holder, np.ndarray):
-            holder = [holder]
-        elif not isinstance(holder, dict):
-            holder = listed(holder)
-        named = dict(holder) if isinstance(holder, dict) else dict(enumerate(holder))
-        first = len(self._places)
-        keys = {
-            place: place if self._kind == "dict" else first + i for i, place in enumerate(named)
-        }
-        for place, w in named.items():
-            if keys[place] in self._places:
-                raise FastoptError(f"parameter {place!r} is in two groups")
-            require_parameter(f"parameter {keys[place]!r}", w)
-        return holder, keys
 
     def _add_state(self, group: ParamGroup) -> None:
         start = self.initial_state(group.options)
