@@ -378,28 +378,6 @@ class Optimizer:
         """Whether gradients are to be taken inside `extrapolated`."""
         return any(self.lookahead(group.options) for group in self._groups)
 
-    def _described(self) -> list[tuple[str, tuple[float, ...], float, str, float, bool]]:
-        """Return the options of every group as C has them."""
-        described = []
-        for group in self._groups:
-            values: dict[str, Any] = {
-                "lr": 0.0,  # where a schedule is followed, each step brings its rate
-                **group.options,
-                **self.hyperparameters(group.options),
-            }
-            decay = group["decoupled_weight_decay"]
-            described.append(
-                (
-                    group.rule,
-                    tuple(float(values[name]) for name in _core.RULES[group.rule][2]),
-                    group["weight_decay"],
-                    "coupled" if decay is False else "lr" if decay is True else decay,
-                    group.initial_lr or 0.0,
-                    group["maximize"],
-                )
-            )
-        return described
-
     @property
     def lr(self) -> float:
         """The learning rate of the step about to be taken; setting it sets every group's.
@@ -520,7 +498,7 @@ class Optimizer:
             self._ahead.require_taken(self.step_count)
         self.options_changed = False  # here, so that one set during the step is not lost
         try:
-            self._plan.step(grads, self._described(), self._rates())
+            self._plan.step(grads, [group.for_c() for group in self._groups], self._rates())
         except BaseException:
             self.options_changed = True
             raise
