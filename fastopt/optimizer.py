@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 import fastopt._core as _core
-from fastopt import _extras, _state_arrays
+from fastopt import _extras, _state_arrays, _state_dict
 from fastopt._arrays import Array, computed_in, own_array
 from fastopt._checks import THREADS, Check, default_threads
 from fastopt._errors import FastoptError
@@ -590,20 +590,7 @@ class Optimizer:
         dict
         """
         self._plan.require_idle()
-        return {
-            "rule": type(self).__name__,
-            "step_count": self.step_count,
-            "skipped_steps": self.skipped_steps,
-            "accumulated": {key: value.copy() for key, value in self._sums.items()},
-            "state": {
-                key: {
-                    name: value.copy() if name in self._arrays[key] else value.item()
-                    for name, value in of_one.items()
-                }
-                for key, of_one in self.state.items()
-            },
-            "param_groups": [group.saved() for group in self._groups],
-        }
+        return _state_dict.of(self, self._sums)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned, from an optimizer of the same class and shapes.
@@ -624,10 +611,8 @@ class Optimizer:
             Another rule, other groups, parameters, shapes, dtypes or options.  The optimizer is
             unchanged then.
         """
-        from fastopt._loading import load
-
         self._plan.require_idle()
-        load(self, state_dict)
+        _state_dict.load(self, state_dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters and `state_dict` to a file, for `load`; see `fastopt.checkpoint`.
@@ -686,11 +671,10 @@ class Optimizer:
             unchanged then.
         """
         from fastopt import checkpoint
-        from fastopt._loading import load
 
         self._require_own_parameters()
         saved = checkpoint.read(path, "optimizer")
-        load(self, saved["optimizer"], saved["params"])
+        _state_dict.load(self, saved["optimizer"], saved["params"])
 
     def _require_own_parameters(self) -> None:
         self._plan.require_idle()
