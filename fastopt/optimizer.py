@@ -1,4 +1,4 @@
-"""Optimizer: parameters, groups, state and the step counter of every rule."""
+"""Optimizer: what a step is, whatever its rule, and the doors to all that surrounds it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar, Unpack
 
-import numpy as np
-
 import fastopt._core as _core
 from fastopt import _extras, _state_arrays, _state_dict
 from fastopt._arrays import Array, computed_in, own_array
@@ -18,7 +16,8 @@ from fastopt._errors import FastoptError
 from fastopt._extras import Extra
 from fastopt._groups import COMMON, ParamGroup, Schedule, arrays_of
 from fastopt._lookahead import LookAhead, point
-from fastopt._structure import as_groups, by_decay, forgotten_mask, in_structure, kind_of, placed
+from fastopt._parameters import Parameters
+from fastopt._structure import as_groups, forgotten_mask, kind_of
 
 Params = Any  # an array, a list of arrays, a dict name -> array, or a list of group dicts
 Grads = Any  # the structure of the parameters; None for one leaves its tensor alone
@@ -179,22 +178,13 @@ class Optimizer:
             default_threads() if n_threads is None else THREADS("n_threads", n_threads)
         )
         self._extras = _extras.checked(extra, [*COMMON, *self.checks])
-        self._start(params)
-        for given in as_groups(params, self._kind):
-            self._append(given)
-        self._build(step_count=0)
-
-    def _start(self, params: Params) -> None:
-        """Begin without parameters."""
-        self.options_changed = True
-        self._groups: tuple[ParamGroup, ...] = ()
-        self._kind = kind_of(params)
-        self._places: dict[int | str, tuple[Any, Any]] = {}
-        self._arrays: dict[int | str, dict[str, Array]] = {}
-        self._scalars: dict[int | str, tuple[Array, Array]] = {}  # step, and what rules.def saves
+        self._parameters = Parameters(kind_of(params))
         self._sums: dict[int | str, Array] = {}  # of the gradients given to `accumulate`
         self._ahead = LookAhead()
         self._must_look_ahead = False
+        for group in as_groups(params, self._parameters.kind):
+            self._append(group)
+        self._build(step_count=0)
 
     def __setattr__(self, name: str, value: object) -> None:
         if not hasattr(type(self), name):  # a property knows for itself
@@ -209,12 +199,12 @@ class Optimizer:
     @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
         """The groups: mappings from an option's name to its value, which acts when it is set."""
-        return self._groups
+        return self._parameters.groups
 
     @property
     def params(self) -> Any:
         """The parameters: one array, a list or a dict, as they were given."""
-        return in_structure(self._kind, arrays_of(self._groups))
+        return self._parameters.in_structure(self._parameters.by_key())
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own.
@@ -233,90 +223,51 @@ class Optimizer:
             It is unchanged then.
         """
         self._plan.require_idle()
-        if self._kind == "array":
+        if self._parameters.kind == "array":
             raise FastoptError("this optimizer was given one array; make it with a list instead")
-        before = self._groups, self._places, self._arrays, self._scalars
+        before = self._parameters
         try:
             self._append(group)
             self._build(self.step_count, self.skipped_steps)
         except BaseException:
-            self._groups, self._places, self._arrays, self._scalars = before
+            self._parameters = before
             self.options_changed = True
             raise
 
-    def _append(self, given: Mapping[str, Any]) -> None:
-        """Take in a group, or the two that a mask makes of it; nothing is changed in place."""
-        holder, keys = placed(given, self._kind, self._places, [*COMMON, *self.checks])
-        for options, places in by_decay(given, keys, self._mask):
-            arrays = {keys[place]: holder[place] for place in places}
-            group = ParamGroup(self, arrays, {**self._defaults, **options})
-            self._groups = (*self._groups, group)
-            self._add_state(group)
-        origin = None if self._kind == "array" else holder
-        self._places = {**self._places, **{key: (origin, place) for place, key in keys.items()}}
-
-    def _add_state(self, group: ParamGroup) -> None:
-        start = self.initial_state(group.options)
-        self._arrays = {
-            **self._arrays,
-            **{
-                key: _state_arrays.new_arrays(
-                    f"parameter {key!r}",
-                    w,
-                    {name: start.get(name, 0.0) for name in group.state_names},
-                    self._extras,
-                    self.by_row(group.options),
-                )
-                for key, w in group.arrays.items()
-            },
-        }
-        self._scalars = {
-            **self._scalars,
-            **{key: (np.zeros((), dtype=np.int64), np.ones(())) for key in group.arrays},
-        }
+    def _append(self, group: Mapping[str, Any]) -> None:
+        self._parameters = self._parameters.with_group(self, group, self._defaults, self._mask)
 
     def _build(self, step_count: int, skipped_steps: int = 0) -> None:
         """Describe everything to C."""
-        group_of = {key: i for i, group in enumerate(self._groups) for key in group.arrays}
-        where = {key: (group_of[key], w) for key, w in arrays_of(self._groups).items()}
-        arrays = [
-            _state_arrays.for_c(self._arrays[key], self.by_row(self._groups[i].options))
-            for key, (i, _) in where.items()
-        ]
+        own = self._parameters
+        params = own.by_key()
+        group_of = {key: i for i, group in enumerate(own.groups) for key in group.arrays}
+        by_row = [self.by_row(group.options) for group in own.groups]
+        arrays = [_state_arrays.for_c(own.arrays[key], by_row[group_of[key]]) for key in params]
         self._plan = _core.Plan(
-            self._kind,
-            [w for _, w in where.values()],
-            [f"parameter {key!r}" for key in where],
-            [self._places[key][0] for key in where],
-            [self._places[key][1] for key in where],
-            [own for own, _ in arrays],
+            own.kind,
+            list(params.values()),
+            [f"parameter {key!r}" for key in params],
+            [own.places[key][0] for key in params],
+            [own.places[key][1] for key in params],
+            [states for states, _ in arrays],
             [added for _, added in arrays],
-            [self._scalars[key] for key in where],
-            [i for i, _ in where.values()],
-            len(self._groups),
+            [own.scalars[key] for key in params],
+            [group_of[key] for key in params],
+            len(own.groups),
             self._n_threads,
         )
         self._plan.set_extras(_extras.for_c(self._extras))
         self._plan.step_count, self._plan.skipped_steps = step_count, skipped_steps
-        # Views, so that nobody can resize what C points at.
-        self.state: Mapping[int | str, Mapping[str, Array]] = MappingProxyType(
-            {key: MappingProxyType(self._state_of(key)) for key in where}
-        )
+        self.state: Mapping[int | str, Mapping[str, Array]] = own.views(self.saved_scalar)
         self._scheduled = [
-            (i, group) for i, group in enumerate(self._groups) if group.schedule is not None
+            (i, group) for i, group in enumerate(own.groups) if group.schedule is not None
         ]
         self.options_changed = True
 
     def names_of(self, group: ParamGroup) -> list[Any] | None:
         """Return the names of a group's parameters, if they were given as a dict."""
-        places = [self._places[key] for key in group.arrays]
-        is_named = all(isinstance(holder, dict) for holder, _ in places)
-        return [name for _, name in places] if is_named else None
-
-    def _state_of(self, key: int | str) -> dict[str, Array]:
-        step, saved = self._scalars[key]
-        scalars = {"step": step, **({self.saved_scalar: saved} if self.saved_scalar else {})}
-        return {name: array[...] for name, array in {**scalars, **self._arrays[key]}.items()}
+        return self._parameters.names_of(group)
 
     @property
     def step_count(self) -> int:
@@ -363,20 +314,20 @@ class Optimizer:
         """
         if self._extras["ema_decay"] is None:
             raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")
-        averages = {key: arrays["ema"][...] for key, arrays in self._arrays.items()}
-        return in_structure(self._kind, averages)
+        averages = {key: arrays["ema"][...] for key, arrays in self._parameters.arrays.items()}
+        return self._parameters.in_structure(averages)
 
     def sync_master(self) -> None:
         """Take the parameters' values over into their float32 masters, after writing to them."""
         self._require_own_parameters()
-        for key, w in arrays_of(self._groups).items():
-            if "master" in self._arrays[key]:
-                self._arrays[key]["master"][...] = w
+        for key, w in self._parameters.by_key().items():
+            if "master" in self._parameters.arrays[key]:
+                self._parameters.arrays[key]["master"][...] = w
 
     @property
     def looks_ahead(self) -> bool:
         """Whether gradients are to be taken inside `extrapolated`."""
-        return any(self.lookahead(group.options) for group in self._groups)
+        return any(self.lookahead(group.options) for group in self.param_groups)
 
     @property
     def lr(self) -> float:
@@ -387,17 +338,17 @@ class Optimizer:
         FastoptError
             Read where groups differ; set where one has a schedule.
         """
-        rates = {float(group["lr"]) for group in self._groups}
+        rates = {float(group["lr"]) for group in self.param_groups}
         if len(rates) > 1:
             raise FastoptError(f"groups have learning rates {sorted(rates)}; see param_groups")
         return rates.pop() if rates else float("nan")
 
     @lr.setter
     def lr(self, value: float) -> None:
-        for group in self._groups:
+        for group in self.param_groups:
             if group.schedule is not None:
                 raise FastoptError(f"lr follows {group.schedule!r}; it can not be set")
-        for group in self._groups:
+        for group in self.param_groups:
             group["lr"] = value
 
     # Steps
@@ -456,7 +407,7 @@ class Optimizer:
         """
         arrays = self.checked_gradients(grads)
         sums, pairs = dict(self._sums), []
-        for (key, w), array in zip(arrays_of(self._groups).items(), arrays, strict=True):
+        for (key, w), array in zip(self._parameters.by_key().items(), arrays, strict=True):
             if array is not None:
                 if key not in sums:
                     sums[key] = own_array(w, computed_in(w), 0.0)
@@ -489,8 +440,8 @@ class Optimizer:
             raise FastoptError(
                 "gradients have been accumulated; accumulate these too, then call step()"
             )
-        sums = {key: self._sums.get(key) for key in arrays_of(self._groups)}
-        return in_structure(self._kind, sums)
+        sums = {key: self._sums.get(key) for key in self._parameters.by_key()}
+        return self._parameters.in_structure(sums)
 
     def _step_with_new_options(self, grads: Grads) -> None:
         self._must_look_ahead = self.looks_ahead
@@ -498,7 +449,7 @@ class Optimizer:
             self._ahead.require_taken(self.step_count)
         self.options_changed = False  # here, so that one set during the step is not lost
         try:
-            self._plan.step(grads, [group.for_c() for group in self._groups], self._rates())
+            self._plan.step(grads, [group.for_c() for group in self.param_groups], self._rates())
         except BaseException:
             self.options_changed = True
             raise
@@ -569,12 +520,12 @@ class Optimizer:
             )
         self._plan.require_idle()
         points = (
-            (w, point(w, self._arrays[key], *ahead))
-            for group in self._groups
+            (w, point(w, self._parameters.arrays[key], *ahead))
+            for group in self.param_groups
             if (ahead := self.lookahead(group.options)) is not None
             for key, w in group.arrays.items()
         )
-        with self._ahead.visit(arrays_of(self._groups).values(), points):
+        with self._ahead.visit(self._parameters.by_key().values(), points):
             yield
             self._ahead.taken_at = self.step_count
 
@@ -650,7 +601,7 @@ class Optimizer:
         from fastopt import checkpoint
 
         self._require_own_parameters()
-        content = {"params": arrays_of(self._groups), "optimizer": self.state_dict()}
+        content = {"params": self._parameters.by_key(), "optimizer": self.state_dict()}
         checkpoint.write(path, "optimizer", content)
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -694,14 +645,14 @@ class Optimizer:
             "n_threads": self._n_threads,
             "extras": self._extras,
             "sums": self._sums,
-            "kind": self._kind,
+            "kind": self._parameters.kind,
             "has_mask": self._mask is not None,
             "counts": self._counts,
             "gradients_at": self._ahead.taken_at,
-            "groups": [group.pickled() for group in self._groups],
-            "places": self._places,
-            "arrays": self._arrays,
-            "scalars": self._scalars,
+            "groups": [group.pickled() for group in self.param_groups],
+            "places": self._parameters.places,
+            "arrays": self._parameters.arrays,
+            "scalars": self._parameters.scalars,
             "bound": self._plan.gradients,
         }
 
@@ -716,29 +667,29 @@ class Optimizer:
         self._n_threads = pickled["n_threads"]
         self._extras = pickled["extras"]
         self._sums = pickled["sums"]
-        self._kind = pickled["kind"]
         self._mask = forgotten_mask if pickled["has_mask"] else None
         self._ahead = LookAhead(pickled["gradients_at"])
-        self._places = pickled["places"]
-        self._scalars = pickled["scalars"]
-        self._groups = tuple(ParamGroup(self, *group) for group in pickled["groups"])
-        self._arrays = {
+        groups = tuple(ParamGroup(self, *group) for group in pickled["groups"])
+        arrays = {
             key: _state_arrays.as_before(w, pickled["arrays"][key])
-            for key, w in arrays_of(self._groups).items()
+            for key, w in arrays_of(groups).items()
         }
+        self._parameters = Parameters(
+            pickled["kind"], groups, pickled["places"], arrays, pickled["scalars"]
+        )
         self._build(*pickled["counts"])
         if pickled["bound"] is not None:
             self._plan.bind_in_order(pickled["bound"])
 
     def __repr__(self) -> str:
-        arrays = arrays_of(self._groups).values()
+        arrays = self._parameters.by_key().values()
         size = sum(w.size for w in arrays)
         lines = [
             f"{type(self).__name__}: {len(arrays)} parameter{'s'[: len(arrays) != 1]}, "
             f"{size:,} elements, {self.step_count:,} step{'s'[: self.step_count != 1]} taken"
         ]
-        for i, group in enumerate(self._groups):
-            head = f"  group {i}: " if len(self._groups) > 1 else "  "
+        for i, group in enumerate(self.param_groups):
+            head = f"  group {i}: " if len(self.param_groups) > 1 else "  "
             lines.append(
                 head + ", ".join(f"{name}={value!r}" for name, value in group.shown().items())
             )
