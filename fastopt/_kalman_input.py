@@ -66,8 +66,11 @@ def blocks(covariance: object, p: int) -> list[Wholes] | None:
     return found
 
 
-def covariance(m0: object, p: int) -> Floats | None:
-    """Return a diagonal or a matrix to start from, or None where it waits for the data's scale."""
+def covariance(m0: object, p: int, kept: str) -> Floats | None:
+    """Return a diagonal or a matrix to start from, or None where it waits for the data's scale.
+
+    kept: of the covariance; "full", or "diag" or "blocks", which have no place for a matrix.
+    """
     if isinstance(m0, str):
         if m0 != "scale":
             raise FastoptError(f"m0 is {m0!r}; allowed: a number, a vector, a matrix or 'scale'")
@@ -85,6 +88,11 @@ def covariance(m0: object, p: int) -> Floats | None:
         np.linalg.cholesky(value)
     except np.linalg.LinAlgError:
         raise FastoptError("m0 is not positive definite") from None
+    if kept != "full":
+        raise FastoptError(
+            f"m0 is a matrix; covariance {kept!r} needs a number or a vector, as "
+            "covariances between blocks would be lost"
+        )
     return value
 
 
