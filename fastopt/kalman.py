@@ -305,7 +305,8 @@ class KalmanSGD:
             if bad >= 0:
                 raise FastoptError(f"X[{first + bad}] has a NaN or an infinity; nothing was done")
         waits = self._waits
-        self._settle_scale(rows)
+        if waits:
+            self._start(self.coef, given.scale(rows))
 
         glm = Glm((kind.name, link), shape, self.glm_update == "explicit", *self.gamma)
         before = self.n_obs
@@ -573,27 +574,6 @@ class KalmanSGD:
         if failure:
             raise FastoptError(f"{FAILURES[failure]}; nothing was done, n_obs is {self.n_obs}")
 
-    def _settle_scale(self, rows: npt.NDArray[Any]) -> None:
-        """Take m0="scale" from the first rows."""
-        if not self._waits:
-            return
-        least = max(256, 2 * self.n_params)
-        if len(rows) < least:
-            raise FastoptError(
-                f"X has {len(rows)} rows; m0='scale' needs {least} in the first call"
-            )
-        total = np.zeros(self.n_params)
-        for _, part in given.parts(rows):
-            total += np.einsum("ij,ij->j", part, part)
-        variance = 100.0 * len(rows) / np.where(total > 0, total, np.nan)
-        if not np.isfinite(variance).all():
-            bad = int(np.argmin(np.isfinite(variance)))
-            raise FastoptError(
-                f"the mean square of column {bad} of X is {total[bad] / len(rows)}, which gives "
-                "m0='scale' no finite start"
-            )
-        self._start(self.coef, variance)
-
     def restart(self, m0: float | npt.ArrayLike | str | None = None) -> None:
         """Start over from the coefficients reached; ``m0=None`` is the one at construction.
 
@@ -834,37 +814,15 @@ class KalmanSGD:
         FastoptError, TypeError
             A damaged one, or one of another filter.
         """
-        own = self.state_dict()
-        if not isinstance(state_dict, Mapping) or set(state_dict) != set(own):
-            found = list(state_dict) if isinstance(state_dict, Mapping) else state_dict
-            raise FastoptError(f"the state dict has {found!r}; {list(own)} are needed")
-        saved = state_dict
-        if np.ndim(saved["origin_covariance"]) == 2:  # a diagonal or a matrix
-            own["origin_covariance"] = np.empty((self.n_params,) * 2)
-        arrays = {
-            name: given.saved(name, saved[name], value.shape)
-            for name, value in own.items()
-            if isinstance(value, np.ndarray)
-        }
-        n_obs, n_clipped, n_passes = (
-            Whole(0, given.MOST_ROWS)(name, saved[name])
-            for name in ("n_obs", "n_clipped", "n_passes")
-        )
-        innovations = at_least_0("innovations", saved["innovations"])
-        flags = [
-            flag(name, saved[name])
-            for name in ("estimates_dispersion", "waits", "is_linear", "separable")
-        ]
-        reached_at = saved.get("stop_reached_at")
-        if reached_at is not None:
-            Whole(0)("stop_reached_at", reached_at)
-        self._form.restore(arrays)
-        self._form.counts = (n_obs, n_clipped, innovations)
-        self._unknown, self._waits, self._is_linear, self._separable = flags
-        self.n_passes = n_passes
-        self._origin = arrays["origin_coef"], arrays["origin_covariance"]
+        saved = given.state(state_dict, self.state_dict())
+        self._form.restore(saved)
+        self._form.counts = saved["n_obs"], saved["n_clipped"], saved["innovations"]
+        self._unknown, self._waits = saved["estimates_dispersion"], saved["waits"]
+        self._is_linear, self._separable = saved["is_linear"], saved["separable"]
+        self.n_passes = saved["n_passes"]
+        self._origin = saved["origin_coef"], saved["origin_covariance"]
         if self._stop is not None:
-            self._stop.restore({**arrays, "stop_reached_at": reached_at})
+            self._stop.restore(saved)
 
     def _options(self) -> dict[str, Any]:
         return {
