@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
-from fastopt import _damped as damped
 from fastopt import _kalman_input as given
 from fastopt import checkpoint
 from fastopt._checks import (
@@ -30,6 +29,7 @@ from fastopt._covariance.plain import Plain
 from fastopt._covariance.qr import Information
 from fastopt._covariance.refining import Rows, rows_at_a_time
 from fastopt._covariance.ud import UD
+from fastopt._damped import solve
 from fastopt._errors import FastoptError
 from fastopt._kalman import nonfinite_row
 from fastopt._kalman_model import Fun, RowsModel
@@ -545,30 +545,15 @@ class KalmanSGD:
 
         before = form.information()
         model = RowsModel(fun, rows, target, weights, per_call, before)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # no step to there
-            start = model.at(self._reached())
-            if start is None:
-                raise FastoptError(
-                    "y, or what fun returns where the coefficients start, has a NaN, an infinity "
-                    "or too large a number; nothing was done"
-                )
-            end, nit, status = damped.fit(model, start, accuracy, limit)
-        if status == damped.CONVERGED:
+        end, result = solve(model, self._reached(), accuracy, limit)
+        if result.success:
             self._require_done(form.fitted(end.w, end.root, self.n_obs + n))
             self._unknown, self._is_linear, self._separable = True, False, False
             self.n_passes = max(1, self.n_passes)
             if self._stop is not None and self.n_passes == 1:
                 self._stop.see_squares(np.sum(end.root**2 - before**2, axis=0)[:-1], target)
                 self._stop.look(self._form, self.dispersion, has_identity_link=False)
-        return OptimizeResult(
-            x=end.w,
-            fun=end.cost,
-            nit=nit,
-            nfev=model.nfev,
-            status=status,
-            success=status == damped.CONVERGED,
-            message=damped.MESSAGES[status],
-        )
+        return result
 
     def _require_done(self, failure: str) -> None:
         if failure:
