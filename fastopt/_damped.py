@@ -20,9 +20,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg.lapack import dtrtrs  # type: ignore[import-untyped]
+from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
 from fastopt._covariance import Floats
 from fastopt._covariance.qr import with_triangle
+from fastopt._errors import FastoptError
 
 FIRST_DAMPING = 1e-3
 LEAST_GAIN = 1e-4  # of what was predicted, or a step is not taken
@@ -55,11 +57,34 @@ class Point(NamedTuple):
 
 
 class Model(Protocol):
+    nfev: int  # evaluations of the mean
+
     def at(self, w: Floats) -> Point | None:
         """Return the linear model at w; None where a number of it is not finite."""
 
     def curvature(self, point: Point, step: Floats, part: float) -> Floats | None:
         """Return J'f'' from means at w and w + part * step; None as for `at`."""
+
+
+def solve(model: Model, w: Floats, tol: float, max_iter: int) -> tuple[Point, OptimizeResult]:
+    """Return the last point from w on, and what is said of it."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # no step to there
+        start = model.at(w)
+        if start is None:
+            raise FastoptError(
+                "y, or what fun returns where the coefficients start, has a NaN, an infinity "
+                "or too large a number; nothing was done"
+            )
+        end, tried, status = fit(model, start, tol, max_iter)
+    return end, OptimizeResult(
+        x=end.w,
+        fun=end.cost,
+        nit=tried,
+        nfev=model.nfev,
+        status=status,
+        success=status == CONVERGED,
+        message=MESSAGES[status],
+    )
 
 
 def fit(model: Model, point: Point, tol: float, max_iter: int) -> tuple[Point, int, int]:

@@ -8,9 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from fastopt._arrays import Array, bfloat16, computed_in, is_low_precision, own_array
 from fastopt._checks import Choice, Real, Whole, flag
-from fastopt._errors import FastoptError
 
 TINY = float(np.finfo(np.float64).tiny)
 positive = Real(low=TINY)
@@ -88,61 +86,3 @@ def for_c(extras: Mapping[str, Any]) -> dict[str, Any]:
         "ema_decay": extras["ema_decay"] or 0.0,
         "seed": extras["seed"],
     }
-
-
-def new_arrays(
-    name: str,
-    param: Array,
-    states: Mapping[str, float],
-    extras: Mapping[str, Any],
-    by_row: str | None = None,
-) -> dict[str, Array]:
-    """Return a parameter's state arrays filled with their values, its master and its average.
-
-    by_row: the name of the state that has one number for each row.
-    """
-    real = computed_in(param)
-    arrays = {
-        state: own_array(param, *_start(name, state, value, real, extras["state_dtype"]))
-        for state, value in states.items()
-        if state != by_row
-    }
-    if by_row is not None:
-        if param.ndim == 0:
-            raise FastoptError(f"{name} has shape (); rowwise=True needs rows, an axis at least")
-        if extras["state_dtype"] == "bfloat16":
-            raise FastoptError(
-                "state_dtype is 'bfloat16' with rowwise=True, whose one number a row is float32: "
-                "a sum rounded that far would stall"
-            )
-        dtype, start = _start(name, by_row, states[by_row], real, extras["state_dtype"])
-        arrays[by_row] = np.full(param.shape[:1], start, dtype=dtype)
-    if extras["master"] is not None and is_low_precision(param):
-        arrays["master"] = own_array(param, np.float32, param)
-    if extras["ema_decay"] is not None:
-        arrays["ema"] = own_array(param, real, param)
-    return arrays
-
-
-def _start(
-    name: str, state: str, value: float, real: np.dtype[Any], wanted: str | None
-) -> tuple[np.dtype[Any], Array]:
-    """Return a state's dtype, and the value that it starts with as one of these."""
-    dtype = _state_dtype(name, real, wanted)
-    with np.errstate(over="ignore"):
-        start: Array = np.array(value).astype(dtype)
-    if not np.isfinite(start):
-        raise FastoptError(f"{state} of {name} would start at {value}, which has to fit in {dtype}")
-    return dtype, start
-
-
-def _state_dtype(name: str, real: np.dtype[Any], wanted: str | None) -> np.dtype[Any]:
-    if wanted is None:
-        return real
-    if real == np.float64:
-        raise FastoptError(
-            f"state_dtype is {wanted!r}, but {name} is float64, as its state must be"
-        )
-    if wanted == "float32":
-        return real
-    return bfloat16("state_dtype='bfloat16'")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastopt._checks import Check, Choice, at_least_0, flag
+from fastopt._core import RULES
 from fastopt._errors import FastoptError
 
 if TYPE_CHECKING:
@@ -107,6 +108,23 @@ class ParamGroup(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr({"params": [np.shape(w) for w in self.arrays.values()], **self.shown()})
+
+    def for_c(self) -> tuple[str, tuple[float, ...], float, str, float, bool]:
+        """Return the options as C has them."""
+        values: dict[str, Any] = {
+            "lr": 0.0,  # where a schedule is followed, each step brings its rate
+            **self.options,
+            **self.optimizer.hyperparameters(self.options),
+        }
+        decay = self["decoupled_weight_decay"]
+        return (
+            self.rule,
+            tuple(float(values[name]) for name in RULES[self.rule][2]),
+            self["weight_decay"],
+            "coupled" if decay is False else "lr" if decay is True else decay,
+            self.initial_lr or 0.0,
+            self["maximize"],
+        )
 
     def shown(self) -> dict[str, Any]:
         """Return the options for a reader: a schedule itself, which may have no step to come."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastopt._arrays import refuse_masked
-from fastopt._checks import Choice, Real, Whole, at_least_0
+from fastopt._checks import Choice, Real, Whole, at_least_0, flag
 from fastopt._covariance import Floats, Wholes
 from fastopt._errors import FastoptError
 from fastopt._kalman import nonfinite_row
@@ -66,8 +66,11 @@ def blocks(covariance: object, p: int) -> list[Wholes] | None:
     return found
 
 
-def covariance(m0: object, p: int) -> Floats | None:
-    """Return a diagonal or a matrix to start from, or None where it waits for the data's scale."""
+def covariance(m0: object, p: int, kept: str) -> Floats | None:
+    """Return a diagonal or a matrix to start from, or None where it waits for the data's scale.
+
+    kept: of the covariance; "full", or "diag" or "blocks", which have no place for a matrix.
+    """
     if isinstance(m0, str):
         if m0 != "scale":
             raise FastoptError(f"m0 is {m0!r}; allowed: a number, a vector, a matrix or 'scale'")
@@ -85,6 +88,11 @@ def covariance(m0: object, p: int) -> Floats | None:
         np.linalg.cholesky(value)
     except np.linalg.LinAlgError:
         raise FastoptError("m0 is not positive definite") from None
+    if kept != "full":
+        raise FastoptError(
+            f"m0 is a matrix; covariance {kept!r} needs a number or a vector, as "
+            "covariances between blocks would be lost"
+        )
     return value
 
 
@@ -140,6 +148,25 @@ def vector(name: str, value: object, n: int) -> Floats:
     if vector.shape != (n,):
         raise FastoptError(f"{name} has shape {vector.shape}; ({n},) is needed")
     return np.require(vector, np.float64, ["C", "A"])
+
+
+def scale(rows: npt.NDArray[Any]) -> Floats:
+    """Return m0="scale", the diagonal that the first rows give."""
+    n, p = rows.shape
+    least = max(256, 2 * p)
+    if n < least:
+        raise FastoptError(f"X has {n} rows; m0='scale' needs {least} in the first call")
+    total = np.zeros(p)
+    for _, part in parts(rows):
+        total += np.einsum("ij,ij->j", part, part)
+    variance: Floats = 100.0 * n / np.where(total > 0, total, np.nan)
+    if not np.isfinite(variance).all():
+        bad = int(np.argmin(np.isfinite(variance)))
+        raise FastoptError(
+            f"the mean square of column {bad} of X is {total[bad] / n}, which gives "
+            "m0='scale' no finite start"
+        )
+    return variance
 
 
 def weights(weight: object, n: int) -> Floats | None:
@@ -256,8 +283,29 @@ def whitened_classes(y: Floats, mean: Floats, jac: Floats) -> tuple[Floats, Floa
     return ((y - share) / root).ravel(), rows.reshape(y.size, -1)
 
 
-def saved(name: str, value: object, shape: tuple[int, ...]) -> Floats:
-    """Return an array of a state dict."""
+def state(saved: object, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state dict, checked; the filter's own has the names and shapes that are needed."""
+    if not isinstance(saved, Mapping) or set(saved) != set(own):
+        found = list(saved) if isinstance(saved, Mapping) else saved
+        raise FastoptError(f"the state dict has {found!r}; {list(own)} are needed")
+    shapes = {name: value.shape for name, value in own.items() if isinstance(value, np.ndarray)}
+    if np.ndim(saved["origin_covariance"]) == 2:  # a diagonal or a matrix
+        shapes["origin_covariance"] = shapes["origin_coef"] * 2
+    checked: dict[str, Any] = {
+        name: _saved_array(name, saved[name], shape) for name, shape in shapes.items()
+    }
+    for name in ("n_obs", "n_clipped", "n_passes"):
+        checked[name] = Whole(0, MOST_ROWS)(name, saved[name])
+    checked["innovations"] = at_least_0("innovations", saved["innovations"])
+    for name in ("estimates_dispersion", "waits", "is_linear", "separable"):
+        checked[name] = flag(name, saved[name])
+    checked["stop_reached_at"] = saved.get("stop_reached_at")
+    if checked["stop_reached_at"] is not None:
+        Whole(0)("stop_reached_at", checked["stop_reached_at"])
+    return checked
+
+
+def _saved_array(name: str, value: object, shape: tuple[int, ...]) -> Floats:
     array = np.array(numbers(name, value), dtype=np.float64, order="F")
     if array.shape != shape or not np.isfinite(array).all():
         raise FastoptError(f"{name} of the state dict is not {shape} of finite numbers")

@@ -12,7 +12,7 @@ import numpy as np
 from fastopt._arrays import Array
 from fastopt._errors import FastoptError
 from fastopt._groups import ParamGroup
-from fastopt.optimizer import ADDED
+from fastopt._state_arrays import ADDED
 
 if TYPE_CHECKING:
     from fastopt.optimizer import Optimizer

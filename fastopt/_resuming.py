@@ -12,7 +12,7 @@ from fastopt import checkpoint
 from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
 from fastopt._groups import arrays_of
-from fastopt._loading import load
+from fastopt._state_dict import load
 
 if TYPE_CHECKING:
     from fastopt._run import Run

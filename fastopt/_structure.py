@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from fastopt._arrays import require_parameter
 from fastopt._errors import FastoptError
 
 
@@ -40,6 +41,35 @@ def as_groups(params: Any, kind: str) -> list[Mapping[str, Any]]:
     params = listed(params)
     is_groups = any(isinstance(entry, dict) for entry in params)
     return list(params) if is_groups else [{"params": params}]
+
+
+def placed(
+    given: object, kind: str, taken: Collection[int | str], options: Collection[str]
+) -> tuple[Any, dict[Any, int | str]]:
+    """Return what holds a group's parameters and, by the place in it, the key of each; checked.
+
+    taken: the keys of the parameters that there are; options: the names that a group may have.
+    """
+    if not isinstance(given, Mapping) or "params" not in given:
+        raise TypeError(f"a parameter group is a dict with 'params'; {given!r} is not")
+    for name in given:
+        if name != "params" and name not in options:
+            raise FastoptError(f"{name!r} can not differ by group; allowed: {options}")
+    holder = given["params"]
+    if kind == "dict" and not isinstance(holder, dict):
+        raise TypeError(f"params is a {type(holder).__name__}; a dict is needed")
+    if isinstance(holder, np.ndarray):
+        holder = [holder]
+    elif not isinstance(holder, dict):
+        holder = listed(holder)
+    named = dict(holder) if isinstance(holder, dict) else dict(enumerate(holder))
+    first = len(taken)
+    keys = {place: place if kind == "dict" else first + i for i, place in enumerate(named)}
+    for place, w in named.items():
+        if keys[place] in taken:
+            raise FastoptError(f"parameter {place!r} is in two groups")
+        require_parameter(f"parameter {keys[place]!r}", w)
+    return holder, keys
 
 
 def by_decay(

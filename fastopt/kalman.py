@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
-from fastopt import _damped as damped
 from fastopt import _kalman_input as given
 from fastopt import checkpoint
 from fastopt._checks import (
@@ -21,16 +20,16 @@ from fastopt._checks import (
     Real,
     Whole,
     at_least_0,
-    default_threads,
     flag,
 )
 from fastopt._covariance import FAILURES, Floats, Form, Glm
-from fastopt._covariance.decoupled import Decoupled
+from fastopt._covariance.choosing import Kind, mode_and_dtype, usual_rows
 from fastopt._covariance.merging import merged
 from fastopt._covariance.plain import Plain
 from fastopt._covariance.qr import Information
 from fastopt._covariance.refining import Rows, rows_at_a_time
-from fastopt._covariance.ud import ROWS, UD
+from fastopt._covariance.ud import UD
+from fastopt._damped import solve
 from fastopt._errors import FastoptError
 from fastopt._kalman import nonfinite_row
 from fastopt._kalman_model import Fun, RowsModel
@@ -39,7 +38,6 @@ from fastopt.families import family_of
 
 __all__ = ["KalmanSGD"]
 
-FORMS: dict[str, type[Plain | UD | Information]] = {"plain": Plain, "ud": UD, "qr": Information}
 keep_rate = Real(low=given.TINY, high=1.0)
 
 
@@ -193,34 +191,14 @@ class KalmanSGD:
     ) -> None:
         w0 = given.start(n_params_or_w0)
         self.n_params = w0.size
-        self._blocks = given.blocks(covariance, self.n_params)
-        self._kept = covariance if isinstance(covariance, str) else "blocks"
+        blocks = given.blocks(covariance, self.n_params)
+        kept = covariance if isinstance(covariance, str) else "blocks"
         if m0 is None and mode == "qr":
             m0 = math.inf
         if m0 is not None and not isinstance(m0, str):
             start = given.numbers("m0", m0, "fiu").astype(np.float64)
             m0 = start if start.ndim else float(start)
-        infinite = m0 == math.inf if isinstance(m0, float) else False
-        wanted = Choice(("auto", "plain", "ud", "qr"))("mode", mode)
-        if (wanted == "qr") != infinite and wanted != "auto":
-            raise FastoptError(
-                f"m0 is {m0!r} and mode is {mode!r}; 'qr' needs an infinite m0, all others a "
-                "finite one"
-            )
-        if self._kept != "full" and (wanted != "auto" or infinite or block != "auto"):
-            raise FastoptError(
-                f"m0 is {m0!r}, mode {mode!r}, block {block!r}; covariance 'diag' and blocks "
-                "need a finite m0 and 'auto' for mode and block"
-            )
-        self.dtype = str(Choice(("float64", "float32"))("dtype", dtype))
-        usual = "qr" if infinite else "ud" if self.dtype == "float32" else "plain"
-        self.mode = str(usual if wanted == "auto" else wanted)
-        if self._kept != "full":
-            self.mode = "auto"
-        if self.mode in ("auto", "qr") and self.dtype != "float64":
-            raise FastoptError(
-                f"dtype is {dtype!r}; mode 'qr', a diagonal and blocks allow 'float64'"
-            )
+        self.mode, self.dtype = mode_and_dtype(mode, m0, kept, block, dtype)
         self.glm_update = Choice(("implicit", "explicit"))("glm_update", glm_update)
         self.gamma = given.variance_bounds(gamma)
         if self.gamma != (0.0, math.inf) and self.glm_update == "implicit":
@@ -228,7 +206,7 @@ class KalmanSGD:
         self.forgetting = keep_rate("forgetting", forgetting)
         self.max_trace = None if max_trace is None else given.positive("max_trace", max_trace)
         self.estimates = Choice((None, "estimate"))("dispersion", dispersion) is not None
-        if infinite and (self.forgetting < 1.0 or self.glm_update == "explicit"):
+        if self.mode == "qr" and (self.forgetting < 1.0 or self.glm_update == "explicit"):
             raise FastoptError("mode 'qr' has no forgetting and no explicit form")
         self.stop = given.stop_condition(stop)
         if self.stop and self.forgetting < 1.0:
@@ -236,42 +214,16 @@ class KalmanSGD:
         self.block = block if block == "auto" else Whole(1, 4096)("block", block)
         self.max_bytes = None if max_bytes is None else Whole(0)("max_bytes", max_bytes)
         self.n_threads = None if n_threads is None else THREADS("n_threads", n_threads)
-        usual_rows = ROWS if self.mode == "ud" else given.block_rows(self.n_params)
-        rows = usual_rows if self.block == "auto" else int(self.block)
-        self._require_bytes(rows)
-        self.m0, self._rows = m0, rows
-        self._start(w0, None if infinite else self._first_covariance(self.m0))
-
-    def _require_bytes(self, rows: int) -> None:
-        p = self.n_params
-        if self._kept != "full":
-            kept = p if self._blocks is None else sum(len(block) ** 2 for block in self._blocks)
-            needed = 8 * (kept + 7 * p)  # coefficients, start, order, work
-        else:
-            needed = FORMS[self.mode].bytes_needed(p, rows, np.dtype(self.dtype).itemsize)
-        if self._kept == "full" and p > given.MOST_DENSE:
-            raise FastoptError(
-                f"a full covariance is of at most {given.MOST_DENSE} coefficients, these are {p}; "
-                "covariance='diag' or blocks allow more"
-            )
-        if self.max_bytes is not None and needed > self.max_bytes:
-            other = "smaller blocks"
-            if self._kept == "full":
-                other = "mode='ud', dtype='float32', covariance='diag' or blocks"
-            raise FastoptError(
-                f"a covariance of {p} coefficients, {self._kept!r}, takes {needed} bytes and "
-                f"max_bytes is {self.max_bytes}; raise it, or use {other} or fewer coefficients"
-            )
+        usual = usual_rows(self.mode, self.n_params)
+        rows = usual if self.block == "auto" else int(self.block)
+        self._kind = Kind(self.n_params, self.mode, self.dtype, kept, blocks, rows)
+        self._kind.require_bytes(self.max_bytes)
+        self.m0 = m0
+        self._start(w0, None if self.mode == "qr" else self._first_covariance(m0))
 
     def _first_covariance(self, m0: object) -> Floats | None:
         """Return the diagonal or the matrix to start from; None where it waits for data."""
-        start = given.covariance(m0, self.n_params)
-        if start is not None and start.ndim == 2 and self._kept != "full":
-            raise FastoptError(
-                f"m0 is a matrix; covariance {self._kept!r} needs a number or a vector, as "
-                "covariances between blocks would be lost"
-            )
-        return start
+        return given.covariance(m0, self.n_params, self._kind.kept)
 
     def _start(self, w: Floats, start: Floats | None) -> None:
         """Forget all data; begin from coefficients and a diagonal or matrix, None if open."""
@@ -287,14 +239,7 @@ class KalmanSGD:
 
     def _make(self, w: Floats, start: Floats) -> Form:
         """Return the form of covariance that the options ask for."""
-        if self.mode == "qr":
-            return Information(self.n_params)
-        if self._kept != "full":
-            return Decoupled(w, start, self._blocks, self.forgetting, self.max_trace)
-        n_threads = default_threads() if self.n_threads is None else self.n_threads
-        if self.mode == "ud":
-            return UD(w, start, self._rows, self.forgetting, self.max_trace, self.dtype, n_threads)
-        return Plain(w, start, self._rows, self.forgetting, self.max_trace, self.dtype, n_threads)
+        return self._kind.make(w, start, self.forgetting, self.max_trace, self.n_threads)
 
     def partial_fit(
         self,
@@ -360,7 +305,8 @@ class KalmanSGD:
             if bad >= 0:
                 raise FastoptError(f"X[{first + bad}] has a NaN or an infinity; nothing was done")
         waits = self._waits
-        self._settle_scale(rows)
+        if waits:
+            self._start(self.coef, given.scale(rows))
 
         glm = Glm((kind.name, link), shape, self.glm_update == "explicit", *self.gamma)
         before = self.n_obs
@@ -370,7 +316,7 @@ class KalmanSGD:
             self._unknown |= not kind.known_dispersion
             self._is_linear &= kind.name == "gaussian"
             self._separable = (self._separable or new_pass) and kind.name == "bernoulli"
-            most = self._rows if self._stop else None
+            most = self._kind.rows if self._stop else None
             for block in _blocks(rows, target, weights, most, self._form.reads):
                 failure = self._form.rows(glm, *block)
                 if failure:
@@ -599,55 +545,19 @@ class KalmanSGD:
 
         before = form.information()
         model = RowsModel(fun, rows, target, weights, per_call, before)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # no step to there
-            start = model.at(self._reached())
-            if start is None:
-                raise FastoptError(
-                    "y, or what fun returns where the coefficients start, has a NaN, an infinity "
-                    "or too large a number; nothing was done"
-                )
-            end, nit, status = damped.fit(model, start, accuracy, limit)
-        if status == damped.CONVERGED:
+        end, result = solve(model, self._reached(), accuracy, limit)
+        if result.success:
             self._require_done(form.fitted(end.w, end.root, self.n_obs + n))
             self._unknown, self._is_linear, self._separable = True, False, False
             self.n_passes = max(1, self.n_passes)
             if self._stop is not None and self.n_passes == 1:
                 self._stop.see_squares(np.sum(end.root**2 - before**2, axis=0)[:-1], target)
                 self._stop.look(self._form, self.dispersion, has_identity_link=False)
-        return OptimizeResult(
-            x=end.w,
-            fun=end.cost,
-            nit=nit,
-            nfev=model.nfev,
-            status=status,
-            success=status == damped.CONVERGED,
-            message=damped.MESSAGES[status],
-        )
+        return result
 
     def _require_done(self, failure: str) -> None:
         if failure:
             raise FastoptError(f"{FAILURES[failure]}; nothing was done, n_obs is {self.n_obs}")
-
-    def _settle_scale(self, rows: npt.NDArray[Any]) -> None:
-        """Take m0="scale" from the first rows."""
-        if not self._waits:
-            return
-        least = max(256, 2 * self.n_params)
-        if len(rows) < least:
-            raise FastoptError(
-                f"X has {len(rows)} rows; m0='scale' needs {least} in the first call"
-            )
-        total = np.zeros(self.n_params)
-        for _, part in given.parts(rows):
-            total += np.einsum("ij,ij->j", part, part)
-        variance = 100.0 * len(rows) / np.where(total > 0, total, np.nan)
-        if not np.isfinite(variance).all():
-            bad = int(np.argmin(np.isfinite(variance)))
-            raise FastoptError(
-                f"the mean square of column {bad} of X is {total[bad] / len(rows)}, which gives "
-                "m0='scale' no finite start"
-            )
-        self._start(self.coef, variance)
 
     def restart(self, m0: float | npt.ArrayLike | str | None = None) -> None:
         """Start over from the coefficients reached; ``m0=None`` is the one at construction.
@@ -705,9 +615,10 @@ class KalmanSGD:
             raise FastoptError(f"other has {other.n_params} coefficients, this {self.n_params}")
         if self.mode != other.mode or self.gamma != other.gamma:
             raise FastoptError("filters of different mode or gamma cannot be merged")
-        if self._kept != "full" or other._kept != "full":
+        kept, others_kept = self._kind.kept, other._kind.kept
+        if kept != "full" or others_kept != "full":
             raise FastoptError(
-                f"covariances are {self._kept!r} and {other._kept!r}; merging is exact for 'full'"
+                f"covariances are {kept!r} and {others_kept!r}; merging is exact for 'full'"
             )
         if not (self._is_linear and other._is_linear):
             raise FastoptError(
@@ -888,37 +799,15 @@ class KalmanSGD:
         FastoptError, TypeError
             A damaged one, or one of another filter.
         """
-        own = self.state_dict()
-        if not isinstance(state_dict, Mapping) or set(state_dict) != set(own):
-            found = list(state_dict) if isinstance(state_dict, Mapping) else state_dict
-            raise FastoptError(f"the state dict has {found!r}; {list(own)} are needed")
-        saved = state_dict
-        if np.ndim(saved["origin_covariance"]) == 2:  # a diagonal or a matrix
-            own["origin_covariance"] = np.empty((self.n_params,) * 2)
-        arrays = {
-            name: given.saved(name, saved[name], value.shape)
-            for name, value in own.items()
-            if isinstance(value, np.ndarray)
-        }
-        n_obs, n_clipped, n_passes = (
-            Whole(0, given.MOST_ROWS)(name, saved[name])
-            for name in ("n_obs", "n_clipped", "n_passes")
-        )
-        innovations = at_least_0("innovations", saved["innovations"])
-        flags = [
-            flag(name, saved[name])
-            for name in ("estimates_dispersion", "waits", "is_linear", "separable")
-        ]
-        reached_at = saved.get("stop_reached_at")
-        if reached_at is not None:
-            Whole(0)("stop_reached_at", reached_at)
-        self._form.restore(arrays)
-        self._form.counts = (n_obs, n_clipped, innovations)
-        self._unknown, self._waits, self._is_linear, self._separable = flags
-        self.n_passes = n_passes
-        self._origin = arrays["origin_coef"], arrays["origin_covariance"]
+        saved = given.state(state_dict, self.state_dict())
+        self._form.restore(saved)
+        self._form.counts = saved["n_obs"], saved["n_clipped"], saved["innovations"]
+        self._unknown, self._waits = saved["estimates_dispersion"], saved["waits"]
+        self._is_linear, self._separable = saved["is_linear"], saved["separable"]
+        self.n_passes = saved["n_passes"]
+        self._origin = saved["origin_coef"], saved["origin_covariance"]
         if self._stop is not None:
-            self._stop.restore({**arrays, "stop_reached_at": reached_at})
+            self._stop.restore(saved)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -927,7 +816,7 @@ class KalmanSGD:
             "gamma": tuple(None if bound in (0.0, math.inf) else bound for bound in self.gamma),
             "glm_update": self.glm_update,
             "mode": self.mode,
-            "covariance": self._kept if self._blocks is None else self._blocks,
+            "covariance": self._kind.kept if self._kind.blocks is None else self._kind.blocks,
             "block": self.block,
             "forgetting": self.forgetting,
             "max_trace": self.max_trace,
@@ -997,7 +886,7 @@ class KalmanSGD:
         options = {
             "n_params": self.n_params,
             "mode": self.mode,
-            "covariance": self._kept,
+            "covariance": self._kind.kept,
             "glm_update": self.glm_update,
             "n_obs": self.n_obs,
         }

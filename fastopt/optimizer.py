@@ -1,4 +1,4 @@
-"""Optimizer: parameters, groups, state and the step counter of every rule."""
+"""Optimizer: what a step is, whatever its rule, and the doors to all that surrounds it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar, Unpack
 
-import numpy as np
-
 import fastopt._core as _core
-from fastopt import _extras
-from fastopt._arrays import Array, computed_in, own_array, require_parameter
+from fastopt import _extras, _state_arrays, _state_dict
+from fastopt._arrays import Array, computed_in, own_array
 from fastopt._checks import THREADS, Check, default_threads
 from fastopt._errors import FastoptError
 from fastopt._extras import Extra
 from fastopt._groups import COMMON, ParamGroup, Schedule, arrays_of
-from fastopt._structure import as_groups, by_decay, forgotten_mask, in_structure, kind_of, listed
+from fastopt._lookahead import LookAhead, point
+from fastopt._parameters import Parameters
+from fastopt._structure import as_groups, forgotten_mask, kind_of
 
 Params = Any  # an array, a list of arrays, a dict name -> array, or a list of group dicts
 Grads = Any  # the structure of the parameters; None for one leaves its tensor alone
 Lr = float | Schedule
-ADDED = ("master", "ema")  # arrays beside the rule's own state
 
 
 class Common(Extra, total=False):
@@ -179,23 +178,13 @@ class Optimizer:
             default_threads() if n_threads is None else THREADS("n_threads", n_threads)
         )
         self._extras = _extras.checked(extra, [*COMMON, *self.checks])
-        self._start(params)
-        for given in as_groups(params, self._kind):
-            self._append(given)
-        self._build(step_count=0)
-
-    def _start(self, params: Params) -> None:
-        """Begin without parameters."""
-        self.options_changed = True
-        self._groups: tuple[ParamGroup, ...] = ()
-        self._kind = kind_of(params)
-        self._places: dict[int | str, tuple[Any, Any]] = {}
-        self._arrays: dict[int | str, dict[str, Array]] = {}
-        self._scalars: dict[int | str, tuple[Array, Array]] = {}  # step, and what rules.def saves
+        self._parameters = Parameters(kind_of(params))
         self._sums: dict[int | str, Array] = {}  # of the gradients given to `accumulate`
-        self._gradients_at: int | None = None
-        self._extrapolating = False
+        self._ahead = LookAhead()
         self._must_look_ahead = False
+        for group in as_groups(params, self._parameters.kind):
+            self._append(group)
+        self._build(step_count=0)
 
     def __setattr__(self, name: str, value: object) -> None:
         if not hasattr(type(self), name):  # a property knows for itself
@@ -210,12 +199,12 @@ class Optimizer:
     @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
         """The groups: mappings from an option's name to its value, which acts when it is set."""
-        return self._groups
+        return self._parameters.groups
 
     @property
     def params(self) -> Any:
         """The parameters: one array, a list or a dict, as they were given."""
-        return in_structure(self._kind, arrays_of(self._groups))
+        return self._parameters.in_structure(self._parameters.by_key())
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own.
@@ -234,121 +223,51 @@ class Optimizer:
             It is unchanged then.
         """
         self._plan.require_idle()
-        if self._kind == "array":
+        if self._parameters.kind == "array":
             raise FastoptError("this optimizer was given one array; make it with a list instead")
-        before = self._groups, self._places, self._arrays, self._scalars
+        before = self._parameters
         try:
             self._append(group)
             self._build(self.step_count, self.skipped_steps)
         except BaseException:
-            self._groups, self._places, self._arrays, self._scalars = before
+            self._parameters = before
             self.options_changed = True
             raise
 
-    def _append(self, given: Mapping[str, Any]) -> None:
-        """Take in a group, or the two that a mask makes of it; nothing is changed in place."""
-        holder, keys = self._checked(given)
-        for options, places in by_decay(given, keys, self._mask):
-            arrays = {keys[place]: holder[place] for place in places}
-            group = ParamGroup(self, arrays, {**self._defaults, **options})
-            self._groups = (*self._groups, group)
-            self._add_state(group)
-        origin = None if self._kind == "array" else holder
-        self._places = {**self._places, **{key: (origin, place) for place, key in keys.items()}}
-
-    def _checked(self, given: Mapping[str, Any]) -> tuple[Any, dict[Any, int | str]]:
-        """Return what holds a group's parameters and, by the place in it, the key of each."""
-        if not isinstance(given, Mapping) or "params" not in given:
-            raise TypeError(f"a parameter group is a dict with 'params'; {given!r} is not")
-        for name in given:
-            if name != "params" and name not in COMMON and name not in self.checks:
-                raise FastoptError(
-                    f"{name!r} can not differ by group; allowed: {[*COMMON, *self.checks]}"
-                )
-        holder = given["params"]
-        if self._kind == "dict" and not isinstance(holder, dict):
-            raise TypeError(f"params is a {type(holder).__name__}; a dict is needed")
-        if isinstance(holder, np.ndarray):
-            holder = [holder]
-        elif not isinstance(holder, dict):
-            holder = listed(holder)
-        named = dict(holder) if isinstance(holder, dict) else dict(enumerate(holder))
-        first = len(self._places)
-        keys = {
-            place: place if self._kind == "dict" else first + i for i, place in enumerate(named)
-        }
-        for place, w in named.items():
-            if keys[place] in self._places:
-                raise FastoptError(f"parameter {place!r} is in two groups")
-            require_parameter(f"parameter {keys[place]!r}", w)
-        return holder, keys
-
-    def _add_state(self, group: ParamGroup) -> None:
-        start = self.initial_state(group.options)
-        self._arrays = {
-            **self._arrays,
-            **{
-                key: _extras.new_arrays(
-                    f"parameter {key!r}",
-                    w,
-                    {name: start.get(name, 0.0) for name in group.state_names},
-                    self._extras,
-                    self.by_row(group.options),
-                )
-                for key, w in group.arrays.items()
-            },
-        }
-        self._scalars = {
-            **self._scalars,
-            **{key: (np.zeros((), dtype=np.int64), np.ones(())) for key in group.arrays},
-        }
+    def _append(self, group: Mapping[str, Any]) -> None:
+        self._parameters = self._parameters.with_group(self, group, self._defaults, self._mask)
 
     def _build(self, step_count: int, skipped_steps: int = 0) -> None:
         """Describe everything to C."""
-        group_of = {key: i for i, group in enumerate(self._groups) for key in group.arrays}
-        where = {key: (group_of[key], w) for key, w in arrays_of(self._groups).items()}
-        own = [self._arrays[key] for key in where]
-        by_row = [self.by_row(self._groups[i].options) for i, _ in where.values()]
+        own = self._parameters
+        params = own.by_key()
+        group_of = {key: i for i, group in enumerate(own.groups) for key in group.arrays}
+        by_row = [self.by_row(group.options) for group in own.groups]
+        arrays = [_state_arrays.for_c(own.arrays[key], by_row[group_of[key]]) for key in params]
         self._plan = _core.Plan(
-            self._kind,
-            [w for _, w in where.values()],
-            [f"parameter {key!r}" for key in where],
-            [self._places[key][0] for key in where],
-            [self._places[key][1] for key in where],
-            [
-                tuple(w for name, w in arrays.items() if name not in (*ADDED, rows))
-                for arrays, rows in zip(own, by_row, strict=True)
-            ],
-            [
-                (*(arrays.get(name) for name in ADDED), arrays[rows] if rows else None)
-                for arrays, rows in zip(own, by_row, strict=True)
-            ],
-            [self._scalars[key] for key in where],
-            [i for i, _ in where.values()],
-            len(self._groups),
+            own.kind,
+            list(params.values()),
+            [f"parameter {key!r}" for key in params],
+            [own.places[key][0] for key in params],
+            [own.places[key][1] for key in params],
+            [states for states, _ in arrays],
+            [added for _, added in arrays],
+            [own.scalars[key] for key in params],
+            [group_of[key] for key in params],
+            len(own.groups),
             self._n_threads,
         )
         self._plan.set_extras(_extras.for_c(self._extras))
         self._plan.step_count, self._plan.skipped_steps = step_count, skipped_steps
-        # Views, so that nobody can resize what C points at.
-        self.state: Mapping[int | str, Mapping[str, Array]] = MappingProxyType(
-            {key: MappingProxyType(self._state_of(key)) for key in where}
-        )
+        self.state: Mapping[int | str, Mapping[str, Array]] = own.views(self.saved_scalar)
         self._scheduled = [
-            (i, group) for i, group in enumerate(self._groups) if group.schedule is not None
+            (i, group) for i, group in enumerate(own.groups) if group.schedule is not None
         ]
         self.options_changed = True
 
     def names_of(self, group: ParamGroup) -> list[Any] | None:
         """Return the names of a group's parameters, if they were given as a dict."""
-        places = [self._places[key] for key in group.arrays]
-        is_named = all(isinstance(holder, dict) for holder, _ in places)
-        return [name for _, name in places] if is_named else None
-
-    def _state_of(self, key: int | str) -> dict[str, Array]:
-        step, saved = self._scalars[key]
-        scalars = {"step": step, **({self.saved_scalar: saved} if self.saved_scalar else {})}
-        return {name: array[...] for name, array in {**scalars, **self._arrays[key]}.items()}
+        return self._parameters.names_of(group)
 
     @property
     def step_count(self) -> int:
@@ -395,42 +314,20 @@ class Optimizer:
         """
         if self._extras["ema_decay"] is None:
             raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")
-        averages = {key: arrays["ema"][...] for key, arrays in self._arrays.items()}
-        return in_structure(self._kind, averages)
+        averages = {key: arrays["ema"][...] for key, arrays in self._parameters.arrays.items()}
+        return self._parameters.in_structure(averages)
 
     def sync_master(self) -> None:
         """Take the parameters' values over into their float32 masters, after writing to them."""
         self._require_own_parameters()
-        for key, w in arrays_of(self._groups).items():
-            if "master" in self._arrays[key]:
-                self._arrays[key]["master"][...] = w
+        for key, w in self._parameters.by_key().items():
+            if "master" in self._parameters.arrays[key]:
+                self._parameters.arrays[key]["master"][...] = w
 
     @property
     def looks_ahead(self) -> bool:
         """Whether gradients are to be taken inside `extrapolated`."""
-        return any(self.lookahead(group.options) for group in self._groups)
-
-    def _described(self) -> list[tuple[str, tuple[float, ...], float, str, float, bool]]:
-        """Return the options of every group as C has them."""
-        described = []
-        for group in self._groups:
-            values: dict[str, Any] = {
-                "lr": 0.0,  # where a schedule is followed, each step brings its rate
-                **group.options,
-                **self.hyperparameters(group.options),
-            }
-            decay = group["decoupled_weight_decay"]
-            described.append(
-                (
-                    group.rule,
-                    tuple(float(values[name]) for name in _core.RULES[group.rule][2]),
-                    group["weight_decay"],
-                    "coupled" if decay is False else "lr" if decay is True else decay,
-                    group.initial_lr or 0.0,
-                    group["maximize"],
-                )
-            )
-        return described
+        return any(self.lookahead(group.options) for group in self.param_groups)
 
     @property
     def lr(self) -> float:
@@ -441,17 +338,17 @@ class Optimizer:
         FastoptError
             Read where groups differ; set where one has a schedule.
         """
-        rates = {float(group["lr"]) for group in self._groups}
+        rates = {float(group["lr"]) for group in self.param_groups}
         if len(rates) > 1:
             raise FastoptError(f"groups have learning rates {sorted(rates)}; see param_groups")
         return rates.pop() if rates else float("nan")
 
     @lr.setter
     def lr(self, value: float) -> None:
-        for group in self._groups:
+        for group in self.param_groups:
             if group.schedule is not None:
                 raise FastoptError(f"lr follows {group.schedule!r}; it can not be set")
-        for group in self._groups:
+        for group in self.param_groups:
             group["lr"] = value
 
     # Steps
@@ -480,7 +377,7 @@ class Optimizer:
             self._step_with_new_options(grads)
         else:
             if self._must_look_ahead:
-                self._require_lookahead()
+                self._ahead.require_taken(self.step_count)
             self._plan.step(grads, None, self._rates() if self._scheduled else None)
 
     def accumulate(self, grads: Grads) -> None:
@@ -510,7 +407,7 @@ class Optimizer:
         """
         arrays = self.checked_gradients(grads)
         sums, pairs = dict(self._sums), []
-        for (key, w), array in zip(arrays_of(self._groups).items(), arrays, strict=True):
+        for (key, w), array in zip(self._parameters.by_key().items(), arrays, strict=True):
             if array is not None:
                 if key not in sums:
                     sums[key] = own_array(w, computed_in(w), 0.0)
@@ -543,16 +440,16 @@ class Optimizer:
             raise FastoptError(
                 "gradients have been accumulated; accumulate these too, then call step()"
             )
-        sums = {key: self._sums.get(key) for key in arrays_of(self._groups)}
-        return in_structure(self._kind, sums)
+        sums = {key: self._sums.get(key) for key in self._parameters.by_key()}
+        return self._parameters.in_structure(sums)
 
     def _step_with_new_options(self, grads: Grads) -> None:
         self._must_look_ahead = self.looks_ahead
         if self._must_look_ahead:
-            self._require_lookahead()
+            self._ahead.require_taken(self.step_count)
         self.options_changed = False  # here, so that one set during the step is not lost
         try:
-            self._plan.step(grads, self._described(), self._rates())
+            self._plan.step(grads, [group.for_c() for group in self.param_groups], self._rates())
         except BaseException:
             self.options_changed = True
             raise
@@ -621,34 +518,16 @@ class Optimizer:
                 f"{type(self).__name__} takes gradients at the parameters themselves; "
                 "extrapolated() is for SGD(nesterov='lookahead')"
             )
-        if self._extrapolating:
-            raise FastoptError("extrapolated() is already in use")
         self._plan.require_idle()
-        before = [(w, w.copy()) for w in arrays_of(self._groups).values()]
-        self._extrapolating = True
-        try:
-            for group in self._groups:
-                if (ahead := self.lookahead(group.options)) is not None:
-                    name, factor = ahead
-                    for key, w in group.arrays.items():
-                        own, real = self._arrays[key], computed_in(w)
-                        w[...] = own.get("master", w) - real.type(factor) * own[name].astype(real)
+        points = (
+            (w, point(w, self._parameters.arrays[key], *ahead))
+            for group in self.param_groups
+            if (ahead := self.lookahead(group.options)) is not None
+            for key, w in group.arrays.items()
+        )
+        with self._ahead.visit(self._parameters.by_key().values(), points):
             yield
-            self._gradients_at = self.step_count
-        finally:
-            self._extrapolating = False
-            _core.assign_all(before)
-
-    def _require_lookahead(self) -> None:
-        if self._extrapolating or self._gradients_at != self.step_count:
-            where = "inside" if self._extrapolating else "without"
-            raise FastoptError(
-                f"step() {where} extrapolated(): this rule takes gradients at the look-ahead "
-                "point and steps from the parameters:\n"
-                "    with opt.extrapolated():\n"
-                "        grads = gradient(opt.params)\n"
-                "    opt.step(grads)"
-            )
+            self._ahead.taken_at = self.step_count
 
     # Saving
 
@@ -662,20 +541,7 @@ class Optimizer:
         dict
         """
         self._plan.require_idle()
-        return {
-            "rule": type(self).__name__,
-            "step_count": self.step_count,
-            "skipped_steps": self.skipped_steps,
-            "accumulated": {key: value.copy() for key, value in self._sums.items()},
-            "state": {
-                key: {
-                    name: value.copy() if name in self._arrays[key] else value.item()
-                    for name, value in of_one.items()
-                }
-                for key, of_one in self.state.items()
-            },
-            "param_groups": [group.saved() for group in self._groups],
-        }
+        return _state_dict.of(self, self._sums)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned, from an optimizer of the same class and shapes.
@@ -696,10 +562,8 @@ class Optimizer:
             Another rule, other groups, parameters, shapes, dtypes or options.  The optimizer is
             unchanged then.
         """
-        from fastopt._loading import load
-
         self._plan.require_idle()
-        load(self, state_dict)
+        _state_dict.load(self, state_dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters and `state_dict` to a file, for `load`; see `fastopt.checkpoint`.
@@ -737,7 +601,7 @@ class Optimizer:
         from fastopt import checkpoint
 
         self._require_own_parameters()
-        content = {"params": arrays_of(self._groups), "optimizer": self.state_dict()}
+        content = {"params": self._parameters.by_key(), "optimizer": self.state_dict()}
         checkpoint.write(path, "optimizer", content)
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -758,22 +622,20 @@ class Optimizer:
             unchanged then.
         """
         from fastopt import checkpoint
-        from fastopt._loading import load
 
         self._require_own_parameters()
         saved = checkpoint.read(path, "optimizer")
-        load(self, saved["optimizer"], saved["params"])
+        _state_dict.load(self, saved["optimizer"], saved["params"])
 
     def _require_own_parameters(self) -> None:
         self._plan.require_idle()
-        if self._extrapolating:
-            raise FastoptError("inside extrapolated() the parameters are not the optimizer's own")
+        self._ahead.require_back()
 
     def loaded(self, step_count: int, skipped_steps: int, sums: dict[int | str, Array]) -> None:
         """Go on from what has been loaded; gradients taken before are of other parameters."""
         self._plan.step_count, self._plan.skipped_steps = step_count, skipped_steps
         self._sums = sums
-        self._gradients_at = None
+        self._ahead.taken_at = None
         self.options_changed = True
 
     def __getstate__(self) -> dict[str, Any]:
@@ -783,14 +645,14 @@ class Optimizer:
             "n_threads": self._n_threads,
             "extras": self._extras,
             "sums": self._sums,
-            "kind": self._kind,
+            "kind": self._parameters.kind,
             "has_mask": self._mask is not None,
             "counts": self._counts,
-            "gradients_at": self._gradients_at,
-            "groups": [group.pickled() for group in self._groups],
-            "places": self._places,
-            "arrays": self._arrays,
-            "scalars": self._scalars,
+            "gradients_at": self._ahead.taken_at,
+            "groups": [group.pickled() for group in self.param_groups],
+            "places": self._parameters.places,
+            "arrays": self._parameters.arrays,
+            "scalars": self._parameters.scalars,
             "bound": self._plan.gradients,
         }
 
@@ -805,35 +667,29 @@ class Optimizer:
         self._n_threads = pickled["n_threads"]
         self._extras = pickled["extras"]
         self._sums = pickled["sums"]
-        self._kind = pickled["kind"]
         self._mask = forgotten_mask if pickled["has_mask"] else None
-        self._gradients_at = pickled["gradients_at"]
-        self._extrapolating = False
-        self._places = pickled["places"]
-        self._scalars = pickled["scalars"]
-        self._groups = tuple(ParamGroup(self, *group) for group in pickled["groups"])
-        # A pickle keeps the order in memory of some arrays only: state goes by its parameter's.
-        self._arrays = {
-            key: {
-                # A number for each row does not lie as its parameter.
-                name: own_array(w, array.dtype, array) if array.shape == w.shape else array
-                for name, array in pickled["arrays"][key].items()
-            }
-            for key, w in arrays_of(self._groups).items()
+        self._ahead = LookAhead(pickled["gradients_at"])
+        groups = tuple(ParamGroup(self, *group) for group in pickled["groups"])
+        arrays = {
+            key: _state_arrays.as_before(w, pickled["arrays"][key])
+            for key, w in arrays_of(groups).items()
         }
+        self._parameters = Parameters(
+            pickled["kind"], groups, pickled["places"], arrays, pickled["scalars"]
+        )
         self._build(*pickled["counts"])
         if pickled["bound"] is not None:
             self._plan.bind_in_order(pickled["bound"])
 
     def __repr__(self) -> str:
-        arrays = arrays_of(self._groups).values()
+        arrays = self._parameters.by_key().values()
         size = sum(w.size for w in arrays)
         lines = [
             f"{type(self).__name__}: {len(arrays)} parameter{'s'[: len(arrays) != 1]}, "
             f"{size:,} elements, {self.step_count:,} step{'s'[: self.step_count != 1]} taken"
         ]
-        for i, group in enumerate(self._groups):
-            head = f"  group {i}: " if len(self._groups) > 1 else "  "
+        for i, group in enumerate(self.param_groups):
+            head = f"  group {i}: " if len(self.param_groups) > 1 else "  "
             lines.append(
                 head + ", ".join(f"{name}={value!r}" for name, value in group.shown().items())
             )

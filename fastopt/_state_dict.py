@@ -1,4 +1,4 @@
-"""Taking over a state dict: everything is checked before anything is written."""
+"""What a state dict has; one that is loaded is checked before anything is written."""
 
 from __future__ import annotations
 
@@ -17,6 +17,24 @@ from fastopt._pytorch import as_ours, is_pytorchs
 
 if TYPE_CHECKING:
     from fastopt.optimizer import Optimizer
+
+
+def of(optimizer: Optimizer, sums: Mapping[int | str, Array]) -> dict[str, Any]:
+    """Return copies of all that `load` takes; sums: the gradients accumulated, by key."""
+    return {
+        "rule": type(optimizer).__name__,
+        "step_count": optimizer.step_count,
+        "skipped_steps": optimizer.skipped_steps,
+        "accumulated": {key: value.copy() for key, value in sums.items()},
+        "state": {
+            key: {
+                name: value.item() if name in ("step", optimizer.saved_scalar) else value.copy()
+                for name, value in of_one.items()
+            }
+            for key, of_one in optimizer.state.items()
+        },
+        "param_groups": [group.saved() for group in optimizer.param_groups],
+    }
 
 
 def load(optimizer: Optimizer, state_dict: object, params: object = None) -> None:
