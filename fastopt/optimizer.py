@@ -283,7 +283,8 @@ class Optimizer:
     def grad_norm(self) -> float:
         """The norm of the last step's gradients, before clipping; NaN if none was taken.
 
-        It is taken for `max_grad_norm`, and for `on_nonfinite` other than "propagate".
+        It is taken for `max_grad_norm`, and for `on_nonfinite` other than "propagate". Its bits are
+        those of the gradients' shapes and strides: laid out otherwise, the last digits may differ.
         """
         return self._plan.grad_norm
 
