@@ -96,6 +96,7 @@ SURVIVORS = [
         "csrc/ud.c",
         [
             "least = d[j] <= least ? d[j] : least;",
+            "most = done <= rows ? done : most < k->block / 2 ? 2 * most : k->block;",
             "most = done < rows == 0 ? done : most < k->block / 2 ? 2 * most : k->block;",
         ],
     ),
@@ -121,7 +122,10 @@ SURVIVORS = [
     (
         "A bound with a margin.",
         "csrc/ud.c",
-        ["const double most = (k->is_single ? FLT_MAX : DBL_MAX) / 4.0000004;"],
+        [
+            "double *eta = k->scalars, *sums = eta + k->block, inflated = 1.0, way = 1.0;",
+            "const double most = (k->is_single ? FLT_MAX : DBL_MAX) / 4.0000004;",
+        ],
     ),
     (
         "Rows that could be updated where they lie are staged, with one result; or those may not "
@@ -160,6 +164,11 @@ SURVIVORS = [
             "randoms(room, n, stream, index + (uint32_t)begin * index_stride,",
             "out += n * stride;",
         ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/kalman.inc",
+        ["if (4 * n > k->block || a >= FO_MOST_INFLATION)"],
     ),
     (
         "BLAS multiplies a row by M as well, rounding otherwise.",

@@ -110,6 +110,13 @@ def test_the_cap_of_the_trace_is_exact(block):
     assert k.trace < 51.1
 
 
+@pytest.mark.parametrize("mode", ["plain", "ud"])
+def test_a_trace_at_its_cap_does_not_grow(mode):
+    silent = np.zeros((3, 2)), np.zeros(3)
+    k = fastopt.KalmanSGD(2, m0=1.0, mode=mode, forgetting=0.5, max_trace=4.0)
+    assert k.partial_fit(*silent).trace == 4.0  # 2, then 4
+
+
 # Any model
 
 
