@@ -168,7 +168,7 @@ SURVIVORS = [
     (
         ONE_RESULT,
         "csrc/kalman.inc",
-        ["if (4 * n > k->block || a >= FO_MOST_INFLATION)"],
+        ["if (4 * n > k->block || a >= FO_MOST_INFLATION)", "if (n > 0)"],
     ),
     (
         "BLAS multiplies a row by M as well, rounding otherwise.",
