@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import fastopt._core as _core
 from fastopt import _extras, _state_arrays, _state_dict
@@ -18,6 +19,9 @@ from fastopt._groups import COMMON, ParamGroup, Schedule, arrays_of
 from fastopt._lookahead import LookAhead, point
 from fastopt._parameters import Parameters
 from fastopt._structure import as_groups, forgotten_mask, kind_of
+
+if TYPE_CHECKING:
+    from fastopt.batching import Batches
 
 Params = Any  # an array, a list of arrays, a dict name -> array, or a list of group dicts
 Grads = Any  # the structure of the parameters; None for one leaves its tensor alone
@@ -566,7 +570,7 @@ class Optimizer:
         self._plan.require_idle()
         _state_dict.load(self, state_dict)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, batches: Batches | None = None) -> None:
         """Write parameters and `state_dict` to a file, for `load`; see `fastopt.checkpoint`.
 
         A file that was there is replaced in one instant: whoever reads it, even after a crash,
@@ -577,6 +581,8 @@ class Optimizer:
         path
             Written as .safetensors if that is how it ends (``pip install 'fastopt[checkpoint]'``),
             else as NumPy's .npz.  Nothing in it is a pickle.
+        batches
+            The place in their epoch is kept in the same file, in the same instant.
 
         Raises
         ------
@@ -602,10 +608,14 @@ class Optimizer:
         from fastopt import checkpoint
 
         self._require_own_parameters()
-        content = {"params": self._parameters.by_key(), "optimizer": self.state_dict()}
+        content = {
+            "params": self._parameters.by_key(),
+            "optimizer": self.state_dict(),
+            "batches": None if batches is None else batches.state_dict(),
+        }
         checkpoint.write(path, "optimizer", content)
 
-    def load(self, path: str | os.PathLike[str]) -> None:
+    def load(self, path: str | os.PathLike[str], *, batches: Batches | None = None) -> None:
         """Take over what `save` wrote: parameters, in place, state, options and steps, to the bit.
 
         The optimizer must be of the same class, with parameters of the same shapes and dtypes in
@@ -615,18 +625,27 @@ class Optimizer:
         Parameters
         ----------
         path : str or path
+        batches
+            Go on at the place that was saved; of the same rows and options.
 
         Raises
         ------
         FastoptError, OSError
-            A damaged or foreign file, or one of another optimizer.  Parameters and optimizer are
-            unchanged then.
+            A damaged or foreign file, or one of another optimizer or other batches, or without
+            batches.  Parameters, optimizer and batches are unchanged then.
         """
         from fastopt import checkpoint
 
         self._require_own_parameters()
         saved = checkpoint.read(path, "optimizer")
+        place = saved["batches"]
+        if batches is not None:
+            if place is None:
+                raise FastoptError(f"{os.fspath(path)} was saved without batches")
+            copy.copy(batches).load_state_dict(place)  # refused before anything is loaded
         _state_dict.load(self, saved["optimizer"], saved["params"])
+        if batches is not None:
+            batches.load_state_dict(place)
 
     def _require_own_parameters(self) -> None:
         self._plan.require_idle()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import RULES, arrays, bits, everything, make, unchanged
 
-from fastopt import SGD, Adam, AdamW, FastoptError, KalmanSGD, NAdam, RMSprop
+from fastopt import SGD, Adam, AdamW, Batches, FastoptError, KalmanSGD, NAdam, RMSprop
 from fastopt.schedules import ReduceOnPlateau, cosine, exponential
 
 SHAPES = {"a": (2, 3), "b": (), "c": (4,), "d": (0, 2)}
@@ -462,6 +462,42 @@ def test_files_that_can_not_be_loaded_change_nothing(tmp_path):
     opt.param_groups[1]["params"][0].flags.writeable = False
     with unchanged(opt), pytest.raises(FastoptError, match="parameter 2 is read-only"):
         opt.load(path)
+
+
+def test_the_place_in_an_epoch_is_in_the_file(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((10, 3))
+
+    def run(opt, batches, epochs=1):
+        for _ in range(epochs):
+            for (batch,) in batches:
+                opt.step(opt.params - batch.mean(axis=0))
+                yield
+
+    def pair(**options):
+        return Adam(np.ones(3), lr=0.1), Batches(rows, batch_size=4, **options)
+
+    opt, batches = pair()
+    steps = run(opt, batches, epochs=3)
+    for _ in range(5):
+        next(steps)
+    opt.save(tmp_path / "run.npz", batches=batches)
+    other, others = pair()
+    other.load(tmp_path / "run.npz", batches=others)
+    list(steps)
+    list(run(other, others, epochs=2))
+    assert everything(other) == everything(opt)
+    assert others.state_dict() == batches.state_dict()
+
+    opt.save(tmp_path / "alone.npz")
+    for name, (other, others), message in (
+        ("alone.npz", pair(), "was saved without batches"),
+        ("run.npz", pair(drop_last=True), "drop_last"),
+        ("run.npz", (SGD(np.ones(3)), pair()[1]), "rule"),
+    ):
+        before = others.state_dict()
+        with unchanged(other), pytest.raises(FastoptError, match=message):
+            other.load(tmp_path / name, batches=others)
+        assert others.state_dict() == before
 
 
 def test_no_file_of_parameters_at_the_look_ahead_point(tmp_path):

@@ -32,7 +32,8 @@ class Adadelta(Optimizer):
     weight_decay
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
+        ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
+        and all else that `fastopt.optimizer.Optimizer` takes.
 
     Raises
     ------

@@ -41,7 +41,8 @@ class Adagrad(Optimizer):
         by the length of a row.  For parameters with an axis at least, dense or `RowSparse`
         gradients; not with ``state_dtype="bfloat16"``.  Default False.
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
+        ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
+        and all else that `fastopt.optimizer.Optimizer` takes.
 
     Raises
     ------

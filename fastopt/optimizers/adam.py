@@ -42,7 +42,8 @@ class Adam(Optimizer):
     bias_correction
         Whether m and v are corrected; where False, c1 or c2 is 1.  Default (True, True).
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
+        ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
+        and all else that `fastopt.optimizer.Optimizer` takes.
 
     Raises
     ------

@@ -35,7 +35,8 @@ class Adamax(Optimizer):
         Where eps is added: "max" to |g|; "outside" to u where it divides (Keras); "state" to the
         u that is stored (DL4J).
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
+        ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
+        and all else that `fastopt.optimizer.Optimizer` takes.
 
     Raises
     ------

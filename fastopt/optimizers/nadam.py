@@ -47,7 +47,8 @@ class NAdam(Optimizer):
         lr*(1 - beta1)/c1 for "river"; these with v/c2 replaced by v for "uncorrected" (DL4J).
         "paper": as "dozat" with mu_t for beta1 in m and v*beta2/c2 for v/c2.
     **common
-        ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
+        ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads`` and all else that
+        `fastopt.optimizer.Optimizer` takes.
 
     Raises
     ------

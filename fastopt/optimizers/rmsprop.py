@@ -48,7 +48,8 @@ class RMSprop(Optimizer):
     bias_correction
         Whether s and m are divided by 1 - alpha^t where they are used.  Default False.
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
+        ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
+        and all else that `fastopt.optimizer.Optimizer` takes.
 
     Raises
     ------

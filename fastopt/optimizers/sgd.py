@@ -46,7 +46,8 @@ class SGD(Optimizer):
     first_step
         "copy" (PyTorch: the first gradient enters undamped) or "accumulate".
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``n_threads``: see `fastopt.optimizer.Optimizer`.
+        ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
+        and all else that `fastopt.optimizer.Optimizer` takes.
 
     Raises
     ------
