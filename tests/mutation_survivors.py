@@ -134,8 +134,14 @@ SURVIVORS = [
         [
             "layout->grad_dtype != real && layout->state_dtype == real &&",
             "layout->grad[layout->row_axis] % fo_size_of(real) == 0 && inner->own != 1 &&",
+            "layout->grad[layout->row_axis] % fo_size_of(real) == 1 && inner->own == 1 &&",
             "tensor->master && !tensor->ema &&",
         ],
+    ),
+    (
+        "Of no rows there is no hash.",
+        "csrc/rows.c",
+        ["int bits = 0;"],
     ),
     (
         "An array of one element has no second to be found by a stride.",
@@ -182,6 +188,11 @@ SURVIVORS = [
             "sum -= fabs(w[i]);",
             "if (!isfinite(alpha[j] + b[j] - got.innovation))",
         ],
+    ),
+    (
+        "A number that is not finite is one with either sign.",
+        "csrc/ud.c",
+        ["turned -= fabs(lambda[j]) + d[j];"],
     ),
     (
         "Reads and writes beyond what counts, which the sanitizers notice.",
