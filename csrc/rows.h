@@ -18,8 +18,7 @@ fo_offsets fo_rows_offsets(const fo_tensor *tensor, int64_t j);
 const void *fo_rows_fetch(const fo_tensor *tensor, int64_t j, const fo_tile *tile,
                           void *room, void *other);
 
-/* Whether a row of every array is as the kernel takes it: then it is `length` reals
- * that begin at these offsets. */
+/* Whether a row of every array is reals one after the other, as the kernel takes it. */
 int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk);
 
 #endif

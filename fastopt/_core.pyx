@@ -13,6 +13,7 @@ from fastopt.sparse import RowSparse, as_rows
 import numpy as np
 
 cimport numpy as cnp
+from cpython.object cimport PyObject_GenericSetAttr
 from cpython.ref cimport PyObject
 from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t, uintptr_t
@@ -673,17 +674,18 @@ def move(cnp.ndarray source, list arrays, int n_threads=0):
 # Loops here and not in Python, which would hear Ctrl-C in their midst and leave a part undone.
 
 
-def assign_all(list pairs):
-    """array[...] = value, for each pair."""
+def assign_all(list pairs, list attributes=[]):
+    """array[...] = value, for each pair; holder.name = value, for each three."""
     for array, value in pairs:
         array[...] = value
+    for holder, name, value in attributes:
+        PyObject_GenericSetAttr(holder, name, value)  # not one of the holder's own, in Python
 
 
 def add_all(list pairs):
-    """array += value, for each pair: whatever the values, as no error may leave some out."""
-    with np.errstate(all="ignore"):
-        for array, value in pairs:
-            np.add(array, value, out=array, casting="same_kind")
+    """array += value, for each pair."""
+    for array, value in pairs:
+        np.add(array, value, out=array, casting="same_kind")
 
 
 def isas():

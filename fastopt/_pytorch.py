@@ -135,6 +135,8 @@ def _state(
         else _array(name, value, own)
         for name, value in saved.items()
     }
+    if "step" not in found and type(optimizer).__name__ != "SGD":  # PyTorch's counts none
+        raise FastoptError(f"the state dict has no step of parameter {key!r}")
     step = found.pop("step", 1)
     if isinstance(step, float) and step.is_integer():
         step = int(step)

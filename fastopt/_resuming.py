@@ -12,7 +12,7 @@ from fastopt import checkpoint
 from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
 from fastopt._groups import arrays_of
-from fastopt._state_dict import load
+from fastopt._state_dict import load_all
 
 if TYPE_CHECKING:
     from fastopt._run import Run
@@ -83,14 +83,9 @@ class RunFile:
                     f"{saved['asked'].get(name)!r}; here it is {own!r}. Ask for the same, or give "
                     "another path"
                 )
-        before = None if run.batches is None else run.batches.state_dict()
         try:
-            if run.batches is not None:
-                run.batches.load_state_dict(saved["batches"])
-            load(run.optimizer, saved["optimizer"], saved["params"])
+            load_all(run.optimizer, saved, run.batches)
         except FastoptError as error:
-            if run.batches is not None and before is not None:
-                run.batches.load_state_dict(before)
             raise FastoptError(f"checkpoint {os.fspath(self.path)!r}: {error}") from error
         run.restore(saved["run"])
         self._saved_at = run.nit, run.n_epochs

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastopt._groups import COMMON, ParamGroup, arrays_of
 from fastopt._pytorch import as_ours, is_pytorchs
 
 if TYPE_CHECKING:
+    from fastopt.batching import Batches
     from fastopt.optimizer import Optimizer
 
 
@@ -37,10 +39,23 @@ def of(optimizer: Optimizer, sums: Mapping[int | str, Array]) -> dict[str, Any]:
     }
 
 
-def load(optimizer: Optimizer, state_dict: object, params: object = None) -> None:
+def load_all(optimizer: Optimizer, saved: Mapping[str, Any], batches: Batches | None) -> None:
+    """Load what a file has: "optimizer", "params" and, where there are `batches`, "batches"."""
+    state_dict, params = (_entry("", saved, name) for name in ("optimizer", "params"))
+    place = [] if batches is None else batches.attributes_at(_entry("", saved, "batches"))
+    load(optimizer, state_dict, params, place)
+
+
+def load(
+    optimizer: Optimizer,
+    state_dict: object,
+    params: object = None,
+    also: Sequence[tuple[object, str, Any]] = (),
+) -> None:
     """Load ``state_dict`` into ``optimizer``, or raise and leave it as it is.
 
-    params: values of the parameters by their keys, or None to leave them alone.
+    params: values of the parameters by their keys, or None to leave them alone; also: (holder,
+    name, value) of attributes to be set in the same moment.
     """
     if is_pytorchs(state_dict):
         state_dict = as_ours(optimizer, cast(Mapping[str, Any], state_dict))
@@ -70,14 +85,11 @@ def load(optimizer: Optimizer, state_dict: object, params: object = None) -> Non
     if params is not None:
         writes += _parameters(groups, params)
 
-    _load_schedules(groups, saved_groups)
-    try:
-        assign_all(writes)
-    finally:  # Ctrl-C is heard when all is written
-        for group, loaded, saved in zip(groups, options, saved_groups, strict=True):
-            group.options = loaded
-            group.initial_lr = saved["initial_lr"]
-        optimizer.loaded(step_count, skipped_steps, sums)
+    attributes = [*also, *optimizer.attributes_after(step_count, skipped_steps, sums)]
+    for group, loaded, saved in zip(groups, options, saved_groups, strict=True):
+        attributes += [(group, "options", loaded), (group, "initial_lr", saved["initial_lr"])]
+    with _schedules_loaded(groups, saved_groups) as end:
+        assign_all(writes, [*attributes, (end, "reached", True)])  # no Ctrl-C in between
 
 
 def _sums(optimizer: Optimizer, saved: object) -> dict[int | str, Array]:
@@ -160,18 +172,27 @@ def _value(what: str, saved: object, array: Array, is_scalar: bool) -> Any:
     return saved
 
 
-def _load_schedules(
+class _End:
+    """Whether all has been loaded."""
+
+    reached = False
+
+
+@contextmanager
+def _schedules_loaded(
     groups: Sequence[ParamGroup], saved_groups: Sequence[Mapping[str, Any]]
-) -> None:
-    """Load the schedules that have state; if one refuses, put back those already loaded."""
+) -> Iterator[_End]:
+    """Load the schedules that have state; put them back unless the end is reached."""
     done: list[tuple[Any, Any]] = []
+    end = _End()
     try:
         for group, saved in zip(groups, saved_groups, strict=True):
             schedule: Any = group.schedule
             if hasattr(schedule, "load_state_dict"):
                 done.append((schedule, schedule.state_dict()))
                 schedule.load_state_dict(saved["schedule"])
+        yield end
     except BaseException:
-        for schedule, before in done:
+        for schedule, before in done if not end.reached else ():
             schedule.load_state_dict(before)
         raise

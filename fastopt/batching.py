@@ -231,6 +231,10 @@ class Batches:
         >>> [rows.tolist() for (rows,) in resumed] == [rows.tolist() for (rows,) in epoch]
         True
         """
+        _core.assign_all([], self.attributes_at(state_dict))
+
+    def attributes_at(self, state_dict: object) -> list[tuple[object, str, Any]]:
+        """Return (self, name, value) of what has to be set to go on there, checked."""
         own = self.state_dict()
         if not isinstance(state_dict, Mapping) or state_dict.keys() != own.keys():
             raise FastoptError(f"the state dict is {state_dict!r}; keys needed: {list(own)}")
@@ -248,7 +252,7 @@ class Batches:
             raise FastoptError(
                 f"the state dict's position is {position}; allowed: 0 to {len(self) - 1}"
             )
-        self.seed, self.epoch, self.position = seed, epoch, position
+        return [(self, "seed", seed), (self, "epoch", epoch), (self, "position", position)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_buffers": None}

@@ -43,7 +43,7 @@ def write(path: PathLike, kind: str, content: Mapping[str, Any]) -> None:
     inner = _without_arrays(content, "", arrays)
     plain = json.dumps({"fastopt": VERSION, "kind": kind, "content": inner})
     target = _target(path)
-    save = _save_safetensors if target.suffix == ".safetensors" else _save_npz
+    save = _save_safetensors if Path(path).suffix == ".safetensors" else _save_npz
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:

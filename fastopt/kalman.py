@@ -800,6 +800,11 @@ class KalmanSGD:
             A damaged one, or one of another filter.
         """
         saved = given.state(state_dict, self.state_dict())
+        other = KalmanSGD(**self._options())
+        other._restore(saved)
+        self.__dict__.update(other.__dict__)  # all at once, whenever Ctrl-C comes
+
+    def _restore(self, saved: dict[str, Any]) -> None:
         self._form.restore(saved)
         self._form.counts = saved["n_obs"], saved["n_clipped"], saved["innovations"]
         self._unknown, self._waits = saved["estimates_dispersion"], saved["waits"]
@@ -832,7 +837,7 @@ class KalmanSGD:
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(**saved["options"])  # type: ignore[misc]
-        self.load_state_dict(saved["state"])
+        self._restore(given.state(saved["state"], self.state_dict()))
 
     def copy(self) -> KalmanSGD:
         """Return a filter of its own that goes on as this one would.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+
+import numpy as np
 
 import fastopt._core as _core
 from fastopt import _extras, _state_arrays, _state_dict
@@ -229,13 +230,12 @@ class Optimizer:
         self._plan.require_idle()
         if self._parameters.kind == "array":
             raise FastoptError("this optimizer was given one array; make it with a list instead")
-        before = self._parameters
+        before = dict(self.__dict__)
         try:
             self._append(group)
             self._build(self.step_count, self.skipped_steps)
         except BaseException:
-            self._parameters = before
-            self.options_changed = True
+            self.__dict__.update({**before, "options_changed": True})
             raise
 
     def _append(self, group: Mapping[str, Any]) -> None:
@@ -417,10 +417,11 @@ class Optimizer:
                 if key not in sums:
                     sums[key] = own_array(w, computed_in(w), 0.0)
                 pairs.append((sums[key], array))
-        try:
-            _core.add_all(pairs)
-        finally:  # Ctrl-C is heard when all have been added
-            self._sums = sums
+        with np.errstate(all="ignore"):  # no error may leave some out
+            try:
+                _core.add_all(pairs)
+            finally:  # Ctrl-C is heard when all have been added
+                self._sums = sums
 
     def checked_gradients(self, grads: Grads) -> list[Array | None]:
         """Return dense gradients as arrays, in the order of `_groups.arrays_of`."""
@@ -626,7 +627,8 @@ class Optimizer:
         ----------
         path : str or path
         batches
-            Go on at the place that was saved; of the same rows and options.
+            Go on at the place that was saved; of the same rows and options.  Without, a place that
+            is in the file is left aside.
 
         Raises
         ------
@@ -638,25 +640,28 @@ class Optimizer:
 
         self._require_own_parameters()
         saved = checkpoint.read(path, "optimizer")
-        place = saved["batches"]
-        if batches is not None:
-            if place is None:
-                raise FastoptError(f"{os.fspath(path)} was saved without batches")
-            copy.copy(batches).load_state_dict(place)  # refused before anything is loaded
-        _state_dict.load(self, saved["optimizer"], saved["params"])
-        if batches is not None:
-            batches.load_state_dict(place)
+        if batches is not None and saved.get("batches") is None:
+            raise FastoptError(f"{os.fspath(path)} was saved without batches")
+        _state_dict.load_all(self, saved, batches)
 
     def _require_own_parameters(self) -> None:
         self._plan.require_idle()
         self._ahead.require_back()
 
-    def loaded(self, step_count: int, skipped_steps: int, sums: dict[int | str, Array]) -> None:
-        """Go on from what has been loaded; gradients taken before are of other parameters."""
-        self._plan.step_count, self._plan.skipped_steps = step_count, skipped_steps
-        self._sums = sums
-        self._ahead.taken_at = None
-        self.options_changed = True
+    def attributes_after(
+        self, step_count: int, skipped_steps: int, sums: dict[int | str, Array]
+    ) -> list[tuple[object, str, Any]]:
+        """Return (holder, name, value) of all that has to be set to go on from what is loaded.
+
+        Gradients taken before are of other parameters.
+        """
+        return [
+            (self._plan, "step_count", step_count),
+            (self._plan, "skipped_steps", skipped_steps),
+            (self, "_sums", sums),
+            (self._ahead, "taken_at", None),
+            (self, "options_changed", True),
+        ]
 
     def __getstate__(self) -> dict[str, Any]:
         self._require_own_parameters()

@@ -43,7 +43,7 @@ PUBLIC = {
 # What a rule answers and a loading calls, for those who write one: a line is enough.
 HOOKS = {
     *("by_row", "hyperparameters", "initial_state", "kernel", "lookahead", "require"),
-    *("checked_gradients", "loaded", "names_of"),  # for other files of the package
+    *("attributes_after", "attributes_at", "checked_gradients", "names_of"),  # for other files
 }
 
 

@@ -41,7 +41,8 @@ def interrupt_once(call, after):
     def call_and_wait():
         signal.setitimer(signal.ITIMER_REAL, after)
         call()
-        time.sleep(60)  # a busy machine may be late
+        for _ in range(6000):  # a busy machine may be late
+            time.sleep(0.01)  # short: of what comes just before it, it is not woken
 
     with pytest.raises(KeyboardInterrupt):
         call_and_wait()
@@ -75,6 +76,7 @@ def test_accumulated_gradients_are_added_and_used_as_a_whole():
         sums = opt.state_dict()["accumulated"]
         assert len(sums) in (0, 3)
         assert len(ends(sums.values())) <= 1
+        assert 0.0 not in ends(sums.values())
         steps = opt.step_count
         interrupt(opt.step, after / 5)
         was_taken = opt.step_count > steps
@@ -112,6 +114,38 @@ def test_what_is_loaded_is_loaded_as_a_whole():
         opt.load_state_dict(states[i % 2])
         interrupt_once(lambda other=states[1 - i % 2]: opt.load_state_dict(other), after)
         assert bits(opt.state_dict()) in whole
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+def test_a_file_is_loaded_as_a_whole(tmp_path):
+    """With the place in the epoch, and many groups."""
+    pair = (
+        Adam([{"params": arrays(20_000)} for _ in range(20)]),
+        Batches(np.arange(9), seed=0, batch_size=2),
+    )
+    opt, batches = pair
+    files, whole = [tmp_path / "0.npz", tmp_path / "1.npz"], []
+    for path in files:
+        opt.save(path, batches=batches)
+        whole.append((everything(opt), batches.state_dict()))
+        for group in opt.param_groups:
+            group["lr"] = 0.5
+        opt.step([w * 0 + 1 for w in opt.params])
+        next(iter(batches))
+    for i, after in enumerate(delays(0.03, 60)):
+        opt.load(files[i % 2], batches=batches)
+        interrupt_once(lambda path=files[1 - i % 2]: opt.load(path, batches=batches), after)
+        assert (everything(opt), batches.state_dict()) in whole
+
+
+def test_a_group_is_added_or_not():
+    opt = Adam(arrays(10), lr=0.1)
+    for after in delays(0.0005, 200):
+        interrupt_once(lambda: opt.add_param_group({"params": arrays(10)}), after)
+        count = opt.step_count
+        opt.step([w * 0 + 1 for w in opt.params])
+        assert opt.step_count == count + 1
+        assert len(opt.state) == len(opt.params) == len(opt.param_groups)
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3])
@@ -152,6 +186,28 @@ def test_rows_are_absorbed_or_not(form):
             same = KalmanSGD(20, **FILTERS[form]).partial_fit(X[: k.n_obs], y[: k.n_obs])
             np.testing.assert_allclose(k.coef, same.coef, rtol=1e-9)
             np.testing.assert_allclose(k.stderr, same.stderr, rtol=1e-6, atol=1e-12)
+
+
+def test_a_filter_is_loaded_as_a_whole():
+    X = np.random.default_rng(0).standard_normal((400, 20))
+    k = KalmanSGD(20, m0=1.0)
+    states = [k.state_dict(), k.partial_fit(X, X[:, 0]).state_dict()]
+    whole = [bits(state) for state in states]
+    for i, after in enumerate(delays(0.001, 200)):
+        k.load_state_dict(states[i % 2])
+        interrupt_once(lambda state=states[1 - i % 2]: k.load_state_dict(state), after)
+        assert bits(k.state_dict()) in whole
+
+
+def test_a_correction_goes_with_the_rows_that_it_is_of():
+    X = np.vander(np.linspace(0, 1, 300), 9)
+    y = X.sum(axis=1) + np.resize([1.0, -1.0], 300)
+    first = KalmanSGD(9, mode="qr").partial_fit(X, y)
+    assert first.state_dict()["correction"].any()
+    for after in delays(0.0005, 300):
+        k = first.copy()
+        interrupt_once(lambda k=k: k.partial_fit(X[:3], y[:3]), after)
+        assert k.state_dict()["correction"].any() == (k.n_obs == 300)
 
 
 # Heard within a second

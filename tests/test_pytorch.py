@@ -49,7 +49,11 @@ def test_pytorchs_state_dict_beside_a_master_and_an_average():
         ({"state": None}, "the state None; a dict"),
         ({"state": {0: 5}}, "for parameter 0 the state 5"),
         ({"state": {0: {"step": 1.0, "sum": np.zeros(3)}}}, "for parameter 0.*'sum'.*'exp_avg'"),
-        ({"state": {0: {"exp_avg": np.zeros(3), "exp_avg_sq": np.zeros(4)}}}, r"shape \(4,\)"),
+        (
+            {"state": {0: {"step": 1.0, "exp_avg": np.zeros(3), "exp_avg_sq": np.zeros(4)}}},
+            r"shape \(4,\)",
+        ),
+        ({"state": {0: {"exp_avg": np.zeros(3)}}}, "no step of parameter 0"),
         ({"state": {0: {"step": 1.5, "exp_avg": np.zeros(3)}}}, r"step of parameter 0 is 1\.5"),
         ({"param_groups": []}, "groups: 0; this optimizer has 1"),
         ({"param_groups": 3}, "groups: 3"),

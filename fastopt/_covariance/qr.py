@@ -56,7 +56,7 @@ class Information:
 
     @staticmethod
     def bytes_needed(p: int, _rows: int, itemsize: int) -> int:
-        return itemsize * (p + 1) * (p + 1 + ROWS)
+        return itemsize * (p + 1) * (3 * (p + 1) + ROWS)  # the triangle is copied, and scaled
 
     @property
     def counts(self) -> tuple[int, int, float]:
@@ -136,8 +136,8 @@ class Information:
             self.correction = correction(self.root, rows)
 
     def _take(self, root: Floats, n_obs: int) -> None:
-        self.root, self.n_obs = root, n_obs
-        self.correction = np.zeros(self.n_params)
+        none = np.zeros(self.n_params)  # before: Ctrl-C is heard after a call
+        self.root, self.n_obs, self.correction = root, n_obs, none
 
     def outputs(self, _x: Floats, _residual: Floats) -> str:
         raise FastoptError("mode 'qr' has partial_fit alone; update() needs a finite m0")
