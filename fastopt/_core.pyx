@@ -674,7 +674,7 @@ def move(cnp.ndarray source, list arrays, int n_threads=0):
 # Loops here and not in Python, which would hear Ctrl-C in their midst and leave a part undone.
 
 
-def assign_all(list pairs, list attributes=[]):
+def assign_all(list pairs, attributes=()):
     """array[...] = value, for each pair; holder.name = value, for each three."""
     for array, value in pairs:
         array[...] = value
