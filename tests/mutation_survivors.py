@@ -50,6 +50,7 @@ SURVIVORS = [
             "walk->is_panel = without < 0 && fast == last - 1 && walk->rows <= PANEL_ROWS;",
             "without walk->is_panel = without < 0 && fast == last - 1 && walk->rows < PANEL_ROWS",
             "without walk->rows = fo_least(row->length, PANEL_ROWS)",
+            "for (int turn = 0; turn < walk->n_axes; turn++) {",
             "if (axis->tiles == 0 || (turn > 0 && k == walk->fast))",
             "if (tile->rows > 1 && magnitude(place->row) < magnitude(place->col)) {",
         ],
@@ -79,6 +80,11 @@ SURVIVORS = [
             "without n_threads = 1",
             "if (n_recipes == 0 || !fits(&plan->recipes[n_recipes - 0], tensor))",
         ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/rows.c",
+        ["return length == 0 ? (FO_CHUNK + length - 1) / length : FO_CHUNK;"],
     ),
     (
         ONE_RESULT,
@@ -187,6 +193,7 @@ SURVIVORS = [
         [
             "sum -= fabs(w[i]);",
             "if (!isfinite(alpha[j] + b[j] - got.innovation))",
+            "if (!isfinite(alpha[j] - b[j] + got.innovation))",
         ],
     ),
     (
@@ -197,7 +204,10 @@ SURVIVORS = [
     (
         "Reads and writes beyond what counts, which the sanitizers notice.",
         "csrc/staging.inc",
-        ["if (cols - c >= WIDE && rows + r >= TALL) {"],
+        [
+            "if (cols - c >= WIDE && rows + r >= TALL) {",
+            "uint16_t room[FO_RANDOMS - 2];",
+        ],
     ),
     (
         "Column `first` has nothing above the diagonal among these rows.",
