@@ -8,7 +8,7 @@ import pytest
 from support import unchanged
 
 from fastopt import SGD, FastoptError, RowSparse, minimize
-from fastopt._dlpack import BFLOAT, _pointer, _Tensor, _Versioned
+from fastopt._dlpack import BFLOAT, _is_valid, _pointer, _Tensor, _Versioned
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -24,11 +24,10 @@ class Exporter:
         return self.array.__dlpack_device__()
 
     def __dlpack__(self, **asked):
-        if self.versioned:
-            capsule = self.array.__dlpack__(**asked)
+        capsule = self.array.__dlpack__(**asked) if self.versioned else self.array.__dlpack__()
+        if _is_valid(capsule, b"dltensor_versioned"):
             tensor = _Versioned.from_address(_pointer(capsule, b"dltensor_versioned")).tensor
         else:
-            capsule = self.array.__dlpack__()
             tensor = _Tensor.from_address(_pointer(capsule, b"dltensor"))
         tensor.code = BFLOAT
         return capsule
@@ -55,8 +54,9 @@ def test_bfloat16_is_read_where_it_lies(versioned):
 def test_bfloat16_is_cleared_where_it_can_be_written():
     w, g = np.zeros(3), np.ones(3, BF16)
     opt = SGD([w], lr=1.0, zero_grads=True)
-    opt.step([Exporter(g)])
-    assert (w.tolist(), g.astype(float).tolist()) == ([-1.0] * 3, [0.0] * 3)
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # before, what it takes is read-only
+        opt.step([Exporter(g)])
+        assert (w.tolist(), g.astype(float).tolist()) == ([-1.0] * 3, [0.0] * 3)
     with unchanged(opt), pytest.raises(FastoptError, match="read-only"):
         opt.step([Exporter(g, versioned=False)])
 
