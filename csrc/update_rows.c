@@ -3,6 +3,16 @@
 #include "rowwise.h"
 #include "update.h"
 
+/* What row j's elements need: `own` where the row has coefficients of its own. */
+static const fo_coef *rule_of_row(const fo_tensor *tensor, const fo_recipe *recipe,
+                                  int64_t j, fo_scratch *room, fo_coef *own)
+{
+    if (!tensor->row_state)
+        return &recipe->rule;
+    fo_rowwise(tensor, recipe, j, room->tile[2], room->tile[1], room->tile[0], own);
+    return own;
+}
+
 /* Rows of one tensor that need no staging. */
 typedef struct {
     const fo_rows *touched;
@@ -65,17 +75,13 @@ static void update_direct_rows(const fo_stepping *s, int64_t i, fo_range rows,
         const int is_sum = d.touched->start[j + 1] - first > 1;
         const char *values = d.values + d.touched->order[first] * d.values_row;
         char *param = d.param + row * d.param_row;
-        const fo_coef *rule = &recipe->rule;
         fo_coef of_row;
-        if (tensor->row_state) {
-            char *state = (char *)tensor->row_state + row * size;
-            if (is_sum)
-                fo_rowwise(tensor, recipe, j, room->tile[2], room->tile[1],
-                           room->tile[0], &of_row);
-            else
-                fo_rowwise_direct(recipe, param, values, d.length, state, &of_row);
-            rule = &of_row;
-        }
+        const fo_coef *rule = &of_row;
+        if (tensor->row_state && !is_sum)
+            fo_rowwise_direct(recipe, param, values, d.length,
+                              (char *)tensor->row_state + row * size, &of_row);
+        else
+            rule = rule_of_row(tensor, recipe, j, room, &of_row);
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const int64_t at = t * FO_TILE, n = fo_least(d.length - at, FO_TILE);
             const void *g = values + at * size;
@@ -102,13 +108,8 @@ void fo_update_rows(const fo_stepping *s, int64_t i, fo_range rows, fo_scratch *
     }
     const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
     for (int64_t j = rows.begin; j < rows.end; j++) {
-        const fo_coef *rule = &recipe->rule;
         fo_coef of_row;
-        if (tensor->row_state) {
-            fo_rowwise(tensor, recipe, j, room->tile[2], room->tile[1], room->tile[0],
-                       &of_row);
-            rule = &of_row;
-        }
+        const fo_coef *rule = rule_of_row(tensor, recipe, j, room, &of_row);
         const fo_offsets first = fo_rows_offsets(tensor, j);
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, &first);

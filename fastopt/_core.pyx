@@ -8,7 +8,7 @@ from fastopt._arrays import (
 from fastopt._checks import Whole, from_environment
 from fastopt._cpus import cpu_quota
 from fastopt._errors import FastoptError
-from fastopt.sparse import RowSparse, as_rows
+from fastopt.sparse import RowSparse, as_rows, require_within
 
 import numpy as np
 
@@ -445,10 +445,7 @@ cdef class Plan:
         bad = fo_rows_group(<int64_t *>cnp.PyArray_DATA(indices), n, param.shape[0],
                             <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>work), self.rows + i)
         if bad >= 0:
-            raise FastoptError(
-                f"indices[{bad}] of the gradient of {name} is {indices[bad]}; allowed: 0 to "
-                f"{param.shape[0] - 1}"
-            )
+            require_within(name, param, indices)
         layout.grad_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(values))
         for k in range(layout.n_axes):
             layout.grad[k] = values.strides[self.axes[i].of[k]]

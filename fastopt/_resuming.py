@@ -12,7 +12,7 @@ from fastopt import checkpoint
 from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
 from fastopt._groups import arrays_of
-from fastopt._state_dict import load_all
+from fastopt._state_dict import all_of, load_all
 
 if TYPE_CHECKING:
     from fastopt._run import Run
@@ -60,14 +60,8 @@ class RunFile:
         """Replace the file, unless nothing has happened since."""
         run = self.run
         if (now := (run.nit, run.n_epochs)) != self._saved_at:
-            optimizer, batches = run.optimizer, run.batches
-            content = {
-                "asked": self.asked,
-                "params": arrays_of(optimizer.param_groups),
-                "optimizer": optimizer.state_dict(),
-                "batches": None if batches is None else batches.state_dict(),
-                "run": run.saved(),
-            }
+            whole = all_of(run.optimizer, run.batches)
+            content = {"asked": self.asked, **whole, "run": run.saved()}
             checkpoint.write(self.path, "minimize", content)
             self._saved_at = now
         if self.every is not None:

@@ -39,8 +39,17 @@ def of(optimizer: Optimizer, sums: Mapping[int | str, Array]) -> dict[str, Any]:
     }
 
 
+def all_of(optimizer: Optimizer, batches: Batches | None) -> dict[str, Any]:
+    """Return what `load_all` takes, of the parameters themselves."""
+    return {
+        "params": arrays_of(optimizer.param_groups),
+        "optimizer": optimizer.state_dict(),
+        "batches": None if batches is None else batches.state_dict(),
+    }
+
+
 def load_all(optimizer: Optimizer, saved: Mapping[str, Any], batches: Batches | None) -> None:
-    """Load what a file has: "optimizer", "params" and, where there are `batches`, "batches"."""
+    """Load what `all_of` returned, the place in the epoch where there are `batches`."""
     state_dict, params = (_entry("", saved, name) for name in ("optimizer", "params"))
     place = [] if batches is None else batches.attributes_at(_entry("", saved, "batches"))
     load(optimizer, state_dict, params, place)

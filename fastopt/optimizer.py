@@ -609,12 +609,7 @@ class Optimizer:
         from fastopt import checkpoint
 
         self._require_own_parameters()
-        content = {
-            "params": self._parameters.by_key(),
-            "optimizer": self.state_dict(),
-            "batches": None if batches is None else batches.state_dict(),
-        }
-        checkpoint.write(path, "optimizer", content)
+        checkpoint.write(path, "optimizer", _state_dict.all_of(self, batches))
 
     def load(self, path: str | os.PathLike[str], *, batches: Batches | None = None) -> None:
         """Take over what `save` wrote: parameters, in place, state, options and steps, to the bit.

@@ -91,14 +91,14 @@ def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
             f"{param.shape[1:]} is needed"
         )
     if grad.indices.dtype == np.uint64:
-        _require_within(name, param, grad.indices)  # as they are: int64 has not all of them
+        require_within(name, param, grad.indices)  # as they are: int64 has not all of them
     return (
         np.ascontiguousarray(grad.indices, dtype=np.int64),
         np.ascontiguousarray(grad.values),
     )
 
 
-def _require_within(name: str, param: Array, indices: Array) -> None:
+def require_within(name: str, param: Array, indices: Array) -> None:
     """Refuse indices outside a parameter's rows, as C does."""
     for i in np.flatnonzero((indices < 0) | (indices >= len(param)))[:1]:
         raise FastoptError(
@@ -110,7 +110,7 @@ def _require_within(name: str, param: Array, indices: Array) -> None:
 def as_dense(name: str, param: Array, grad: Any) -> Array:
     """Return a gradient of some rows as one of all, float64: what belongs to a row is added."""
     indices, values = as_rows(name, param, grad)
-    _require_within(name, param, indices)
+    require_within(name, param, indices)
     dense = np.zeros(param.shape)
     np.add.at(dense, indices, values.astype(np.float64))
     return dense
