@@ -1,6 +1,6 @@
 """Builds the C of csrc/ and its Cython boundaries, against the limited API.
 
-fastopt._core has all of it but the Kalman filter, whose fastopt._kalman needs SciPy's BLAS.
+fastopt._core has all of it but the Kalman filter, whose fastopt.kalman._kalman needs SciPy's BLAS.
 
 FASTOPT_OPENMP=0 builds without threads, as does a compiler that has no OpenMP.  Under MSVC the
 baseline is the only instruction set.  FASTOPT_INSTRUMENT="-fsanitize=address,undefined", or other
@@ -67,15 +67,15 @@ class BuildExt(build_ext):
         return True
 
 
-KALMAN = {f"csrc/{name}.c" for name in ("decoupled", "families", "gain", "kalman", "ud")}
-C_FILES = sorted(map(str, Path("csrc").rglob("*.c")))
+KALMAN = sorted(map(str, Path("csrc/kalman").glob("*.c")))
+CORE = sorted(str(p) for p in Path("csrc").rglob("*.c") if str(p) not in KALMAN)
 HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in {".h", ".inc", ".def"})
 
 
 def extension(name: str, sources: list[str]) -> Extension:
     return Extension(
         f"fastopt.{name}",
-        sources=[f"fastopt/{name}.pyx", *sources],
+        sources=[f"fastopt/{name.replace('.', '/')}.pyx", *sources],
         depends=HEADERS,  # cythonize looks after the .pxd
         include_dirs=["csrc", np.get_include()],
         define_macros=[
@@ -87,8 +87,8 @@ def extension(name: str, sources: list[str]) -> Extension:
     )
 
 
-core = extension("_core", [name for name in C_FILES if name not in KALMAN])
-kalman = extension("_kalman", sorted(KALMAN))
+core = extension("_core", CORE)
+kalman = extension("kalman._kalman", KALMAN)
 
 setup(
     ext_modules=cythonize([core, kalman], build_dir="build", language_level=3),

@@ -1,6 +1,6 @@
 /* Which table of kernels is used: the widest that the CPU has, unless one is asked for.
  */
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 static const struct {
     const char *name;

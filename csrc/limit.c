@@ -1,7 +1,7 @@
 /* See limit.h.  The chunks are a step's, and so is what hands them to threads. */
 #include "limit.h"
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 #include "parallel.h"
 
 typedef struct {

@@ -5,9 +5,9 @@
  * order. */
 #include "triangle.h"
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 #include "parallel.h"
-#include "stage.h"
+#include "step/stage.h"
 
 #define SERIAL_BELOW 500000 /* numbers of M, not worth waking threads for */
 

@@ -26,17 +26,17 @@ finally:
         del _os.environ["GOMP_SPINCOUNT"]
 
 from fastopt._errors import FastoptError
+from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
-from fastopt.sparse import RowSparse
 
 if _TYPE_CHECKING:
     from fastopt import models, schedules
-    from fastopt._gradcheck import check_grad
-    from fastopt._scipy import scipy_method
     from fastopt.batching import Batches
-    from fastopt.conventions import create
     from fastopt.kalman import KalmanSGD
-    from fastopt.training import minimize
+    from fastopt.optimizers.conventions import create
+    from fastopt.training.gradcheck import check_grad
+    from fastopt.training.minimize import minimize
+    from fastopt.training.scipy_method import scipy_method
 
 __version__ = "0.1.0"
 
@@ -65,12 +65,12 @@ __all__ = [
 _LAZY = {
     "Batches": "fastopt.batching",
     "KalmanSGD": "fastopt.kalman",
-    "check_grad": "fastopt._gradcheck",
-    "create": "fastopt.conventions",
-    "minimize": "fastopt.training",
+    "check_grad": "fastopt.training.gradcheck",
+    "create": "fastopt.optimizers.conventions",
+    "minimize": "fastopt.training.minimize",
     "models": "fastopt.models",
     "schedules": "fastopt.schedules",
-    "scipy_method": "fastopt._scipy",
+    "scipy_method": "fastopt.training.scipy_method",
 }
 
 

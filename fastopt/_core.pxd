@@ -1,4 +1,4 @@
-# What fastopt._kalman needs of the other extension: its threads, which only one may have, and
+# What fastopt.kalman._kalman needs of the other extension: its threads, which only one may have, and
 # what is compiled for each instruction set.
 from libc.stdint cimport int64_t
 

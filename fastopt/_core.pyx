@@ -2,13 +2,13 @@
 
 import os
 
-from fastopt._arrays import (
+from fastopt.arrays.accepted import (
     Spans, as_gradient, may_overlap_itself, require_followable, require_parameter, work_order
 )
 from fastopt._checks import Whole, from_environment
 from fastopt._cpus import cpu_quota
 from fastopt._errors import FastoptError
-from fastopt.sparse import RowSparse, as_rows, require_within
+from fastopt.arrays.sparse import RowSparse, as_rows, require_within
 
 import numpy as np
 

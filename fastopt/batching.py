@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 import fastopt._core as _core
-from fastopt._arrays import Array, refuse_masked
 from fastopt._checks import Whole, default_threads, flag
 from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import Array, refuse_masked
 
 __all__ = ["Batches"]
 

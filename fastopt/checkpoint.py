@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fastopt._arrays import Array
 from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import Array
 
 VERSION = 1  # of the layout; a file of a later one is refused
 

@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastopt._arrays import Array
 from fastopt._checks import Choice
 from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import Array
 
 __all__ = ["GLM", "MLP"]
 

@@ -16,7 +16,8 @@ import scipy.sparse
 from support import ALL_RULES, arrays, bits, everything, make
 
 import fastopt
-from fastopt import Batches, KalmanSGD, RowSparse, _core, _kalman
+from fastopt import Batches, KalmanSGD, RowSparse, _core
+from fastopt.kalman import _kalman
 
 C = ctypes.CDLL(None)
 AT = ctypes.c_long.in_dll(C, "failing_at")

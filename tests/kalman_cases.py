@@ -4,7 +4,7 @@ import numpy as np
 from kalman_reference import ALPHA, logistic
 from support import bits
 
-from fastopt._kalman import FAMILIES
+from fastopt.kalman._kalman import FAMILIES
 
 # Those in kalman_reference.MODEL: NumPy has no normal distribution for probit.
 LOOPED = [family for family in FAMILIES if family[1] != "probit"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastopt._arrays import Array
-from fastopt.conventions import create
+from fastopt.arrays.accepted import Array
 from fastopt.kalman import KalmanSGD
+from fastopt.optimizers.conventions import create
 
 FILTERS = {"ksgd": "auto", "ksgd qr": "qr"}  # and their modes
 RULES = ("sgd", "nesterov", "adagrad", "rmsprop", "adam")

@@ -13,8 +13,8 @@ from typing import TextIO
 
 import numpy as np
 
-from fastopt._arrays import Array
 from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import Array
 
 _MISSING = {"", "?", "na", "n/a", "nan", "null"}
 _DENSE_LIMIT = 2**31  # bytes; a sparse file may describe far more than fits into memory

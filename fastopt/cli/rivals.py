@@ -9,12 +9,12 @@ from time import perf_counter
 
 import numpy as np
 
-from fastopt._arrays import Array
 from fastopt._errors import FastoptError
-from fastopt._model_filter import ModelFilter
+from fastopt.arrays.accepted import Array
 from fastopt.batching import Batches
 from fastopt.cli.problem import Problem
-from fastopt.conventions import create
+from fastopt.optimizers.conventions import create
+from fastopt.training.model_filter import ModelFilter
 
 # How far these move is proportional to the gradient, so their rates are in units of 1/curvature:
 # gradient descent on a linear model of squared loss converges below 2. Batches are noisy, hence

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastopt import _core, optimizers
-from fastopt._arrays import Array
-from fastopt.optimizer import Optimizer
+from fastopt.arrays.accepted import Array
+from fastopt.optimizers.base.optimizer import Optimizer
 
 Call = Callable[[], object]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from fastopt._checks import at_least_0, fraction
-from fastopt.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
 
 
 class Adadelta(Optimizer):
@@ -33,7 +33,7 @@ class Adadelta(Optimizer):
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizer.Optimizer` takes.
+        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
 
     Raises
     ------

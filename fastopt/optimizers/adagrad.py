@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from fastopt._checks import at_least_0, flag
-from fastopt.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
 
 
 class Adagrad(Optimizer):
@@ -42,7 +42,7 @@ class Adagrad(Optimizer):
         gradients; not with ``state_dtype="bfloat16"``.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizer.Optimizer` takes.
+        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag
 from fastopt._errors import FastoptError
-from fastopt.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
 
 
 class Adam(Optimizer):
@@ -43,7 +43,7 @@ class Adam(Optimizer):
         Whether m and v are corrected; where False, c1 or c2 is 1.  Default (True, True).
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizer.Optimizer` takes.
+        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
 
     Raises
     ------

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate
-from fastopt.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
 
 
 class Adamax(Optimizer):
@@ -36,7 +36,7 @@ class Adamax(Optimizer):
         u that is stored (DL4J).
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizer.Optimizer` takes.
+        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
 
     Raises
     ------

@@ -7,8 +7,8 @@ from decimal import Context, Decimal
 from typing import Any, Unpack
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate
-from fastopt._extras import Extra
-from fastopt.optimizer import Lr, Optimizer, Params
+from fastopt.optimizers.base.extras import Extra
+from fastopt.optimizers.base.optimizer import Lr, Optimizer, Params
 
 SCHEDULES = ("dozat", "none", "river", "uncorrected", "paper")  # the order of rules/nadam.h
 DECIMAL = Context(prec=28)
@@ -48,7 +48,7 @@ class NAdam(Optimizer):
         "paper": as "dozat" with mu_t for beta1 in m and v*beta2/c2 for v/c2.
     **common
         ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads`` and all else that
-        `fastopt.optimizer.Optimizer` takes.
+        `fastopt.optimizers.base.optimizer.Optimizer` takes.
 
     Raises
     ------

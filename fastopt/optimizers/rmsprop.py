@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from fastopt._checks import at_least_0, decay_rate, flag
 from fastopt._errors import FastoptError
-from fastopt.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
 
 
 class RMSprop(Optimizer):
@@ -49,7 +49,7 @@ class RMSprop(Optimizer):
         Whether s and m are divided by 1 - alpha^t where they are used.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizer.Optimizer` takes.
+        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
 
     Raises
     ------

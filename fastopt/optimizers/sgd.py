@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from fastopt._checks import Choice, Real, at_least_0, flag
 from fastopt._errors import FastoptError
-from fastopt.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
 
 
 class SGD(Optimizer):
@@ -47,7 +47,7 @@ class SGD(Optimizer):
         "copy" (PyTorch: the first gradient enters undamped) or "accumulate".
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizer.Optimizer` takes.
+        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
 
     Raises
     ------

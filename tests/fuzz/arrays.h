@@ -3,7 +3,7 @@
 #ifndef FUZZ_ARRAYS_H
 #define FUZZ_ARRAYS_H
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 /* What the fuzzer decides: its bytes, then zeros. */
 typedef struct {

@@ -3,7 +3,7 @@
 
 #define FO_TABLE simple_kernels
 #define FO_VECTOR 16
-#include "kernels.inc"
+#include "kernels/kernels.inc"
 #undef real
 
 typedef void element_fn(double *w, double g, double *state, const fo_coef *rule,

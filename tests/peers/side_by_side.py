@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastopt.optimizer import Optimizer
+from fastopt.optimizers.base.optimizer import Optimizer
 
 Array = npt.NDArray[np.float64]
 

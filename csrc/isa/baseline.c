@@ -1,6 +1,0 @@
-/* Every CPU that the compiler's default target allows. */
-#include "../kernels.h"
-
-#define FO_TABLE fo_kernels_baseline
-#define FO_VECTOR 16
-#include "../kernels.inc"

@@ -1,0 +1,77 @@
+"""bfloat16 by DLPack, which NumPy does not read: as bits that it does."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from fastopt.arrays.accepted import Array, bfloat16
+
+UINT, BFLOAT = 1, 4  # codes of DLPack's
+
+
+class _Tensor(ctypes.Structure):
+    """The head of DLTensor, dlpack.h."""
+
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+    ]
+
+
+class _Versioned(ctypes.Structure):
+    """The head of DLManagedTensorVersioned; DLManagedTensor begins with its tensor."""
+
+    _fields_ = [
+        ("version", ctypes.c_uint32 * 2),
+        ("manager_ctx", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    ]
+
+
+_is_valid = ctypes.pythonapi.PyCapsule_IsValid
+_is_valid.argtypes = [ctypes.py_object, ctypes.c_char_p]
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+_pointer.restype = ctypes.c_void_p
+
+
+class _AsBits:
+    """What exports bfloat16, exporting uint16: a capsule, with its description, is its taker's."""
+
+    def __init__(self, exporter: Any) -> None:
+        self.exporter = exporter
+        self.found = False
+
+    def __dlpack_device__(self) -> Any:
+        return self.exporter.__dlpack_device__()
+
+    def __dlpack__(self, **asked: Any) -> Any:
+        capsule = self.exporter.__dlpack__(**asked)
+        if _is_valid(capsule, b"dltensor_versioned"):
+            tensor = _Versioned.from_address(_pointer(capsule, b"dltensor_versioned")).tensor
+        else:
+            tensor = _Tensor.from_address(_pointer(capsule, b"dltensor"))
+        self.found = (tensor.code, tensor.bits, tensor.lanes) == (BFLOAT, 16, 1)
+        if self.found:
+            tensor.code = UINT
+        return capsule
+
+
+def as_bfloat16(what: str, value: object) -> Array | None:
+    """Return an array of bfloat16 that `value` exports, not copied; None if it is none."""
+    exporter = _AsBits(value)
+    try:
+        array = np.from_dlpack(exporter)
+    except (AttributeError, TypeError, ValueError, RuntimeError, BufferError):
+        return None
+    return array.view(bfloat16(f"{what}, of bfloat16,")) if exporter.found else None

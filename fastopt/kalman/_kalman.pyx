@@ -1,0 +1,341 @@
+"""The boundary of csrc/kalman/kalman.c, ud.c and decoupled.c: BLAS as pointers, rows without the lock."""
+
+import numpy as np
+
+from fastopt._core import max_threads
+from fastopt._errors import FastoptError
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t
+from scipy.linalg.cython_blas cimport (
+    dgemm, dgemv, dsymm, dsymv, dsyrk, dtrsm, sgemm, sgemv, ssymm, ssymv, ssyrk, strsm
+)
+from scipy.linalg.cython_lapack cimport dpotrf, spotrf
+
+from fastopt.kalman._ckalman cimport *
+from fastopt._core cimport parallel_for, triangle_times
+
+cnp.import_array()
+
+cdef fo_blas BLAS
+BLAS.f64.symm, BLAS.f64.gemm, BLAS.f64.gemv = dsymm, dgemm, dgemv
+BLAS.f64.symv, BLAS.f64.trsm, BLAS.f64.syrk, BLAS.f64.potrf = dsymv, dtrsm, dsyrk, dpotrf
+BLAS.f32.symm, BLAS.f32.gemm, BLAS.f32.gemv = ssymm, sgemm, sgemv
+BLAS.f32.symv, BLAS.f32.trsm, BLAS.f32.syrk, BLAS.f32.potrf = ssymv, strsm, ssyrk, spotrf
+
+FAMILIES = {
+    ("gaussian", "identity"): FO_GAUSSIAN_IDENTITY,
+    ("bernoulli", "logit"): FO_BERNOULLI_LOGIT,
+    ("bernoulli", "probit"): FO_BERNOULLI_PROBIT,
+    ("bernoulli", "cloglog"): FO_BERNOULLI_CLOGLOG,
+    ("poisson", "log"): FO_POISSON_LOG,
+    ("gamma", "log"): FO_GAMMA_LOG,
+    ("gamma", "inverse"): FO_GAMMA_INVERSE,
+    ("negative_binomial", "log"): FO_NEGATIVE_BINOMIAL_LOG,
+}
+
+
+STATUS = {
+    FO_KALMAN_OK: "",
+    FO_KALMAN_INDEFINITE: "indefinite",
+    FO_KALMAN_NONFINITE: "nonfinite",
+}
+
+
+cdef class Rows:
+    """What absorbs rows: how each form in C is called and answers."""
+    cdef int64_t p
+    cdef bint is_single  # the rows are of float32
+    cdef fo_counts *counted
+    cdef int n_threads  # 0: what OpenMP would use
+    cdef int *threads  # where C reads their number, or NULL
+    cdef tuple arrays
+    cdef bint busy
+
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
+                                 const double *weight, int64_t n) noexcept nogil:
+        return FO_KALMAN_NONFINITE
+
+    @property
+    def counts(self):
+        """(n_obs, n_clipped, innovations), to read and to set."""
+        return self.counted.n_obs, self.counted.n_clipped, self.counted.innovations
+
+    @counts.setter
+    def counts(self, tuple values):
+        self.counted.n_obs, self.counted.n_clipped, self.counted.innovations = values
+
+    def require_idle(self):
+        """Raise if a call is running."""
+        if self.busy:
+            raise FastoptError("a call of this filter is running, maybe in another thread")
+
+    def change(self, cnp.ndarray x, cnp.ndarray y):
+        """Absorb at most a block of rows, of unit variance, where y is y - x'w."""
+        cdef fo_glm glm
+        glm.family, glm.shape, glm.is_change, glm.is_explicit = FO_GAUSSIAN_IDENTITY, 0, 1, 0
+        return self.run(&glm, x, y, None, len(y))
+
+    def rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
+             double gamma_max, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
+             int64_t at_once):
+        """Absorb rows in runs of `at_once`, between which signals are answered.
+
+        Returns "" or what failed; the state is then that before the failing block.
+        """
+        cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
+        return self.run(&glm, x, y, weight, at_once)
+
+    cdef run(self, const fo_glm *glm, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
+             int64_t at_once):
+        cdef fo_kalman_status status
+        cdef int64_t i = 0, now, ldx, n = cnp.PyArray_SIZE(y)
+        require_rows(x, self.p, self.is_single)
+        ldx = row_stride(x)
+        require_targets(len(x), y, weight)
+        self.require_idle()
+        self.busy = True
+        try:
+            if self.threads != NULL:
+                self.threads[0] = self.n_threads if self.n_threads else max_threads()
+            while i < n:
+                now = min(n - i, at_once)
+                with nogil:
+                    status = self.absorb(
+                        glm,
+                        <char *>cnp.PyArray_DATA(x) + i * ldx * cnp.PyArray_ITEMSIZE(x),
+                        ldx,
+                        <double *>cnp.PyArray_DATA(y) + i,
+                        <double *>cnp.PyArray_DATA(weight) + i if weight is not None else NULL,
+                        now,
+                    )
+                if status != FO_KALMAN_OK:
+                    return STATUS[status]
+                i += now
+                PyErr_CheckSignals()
+            return ""
+        finally:
+            self.busy = False
+
+
+cdef class Filter(Rows):
+    """Coefficients w, covariance m: the lower triangle, Fortran order, float32 or float64.
+
+    Rows are of the covariance's dtype. A single row is multiplied by `n_threads` threads, 0 for
+    what OpenMP would use, or if `by_blas` by BLAS.
+    """
+    cdef fo_kalman c
+
+    def __cinit__(self, cnp.ndarray w, cnp.ndarray m, int block, double keep,
+                  double max_trace, int n_threads, bint by_blas):
+        cdef int64_t p = cnp.PyArray_SIZE(w)
+        require_state(w, p, "d")
+        self.is_single = self.c.is_single = m.dtype.char == "f"
+        require_state(m, p * p, "f" if self.is_single else "d")
+        cdef cnp.ndarray pending = np.empty((block, p), m.dtype)
+        cdef cnp.ndarray u = np.empty((block, p), m.dtype), c = np.empty((block, block), m.dtype)
+        cdef cnp.ndarray scalars = np.empty(3 * block + p)
+        cdef cnp.ndarray parts = np.empty((0 if by_blas else FO_TRIANGLE_PARTS, p), m.dtype)
+        self.arrays = w, m, pending, u, c, scalars, parts
+        self.p, self.counted = p, &self.c.counts
+        self.c.p, self.c.block = p, block
+        self.c.w = <double *>cnp.PyArray_DATA(w)
+        self.c.m = cnp.PyArray_DATA(m)
+        self.c.pending = cnp.PyArray_DATA(pending)
+        self.c.u = cnp.PyArray_DATA(u)
+        self.c.c = cnp.PyArray_DATA(c)
+        self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
+        self.c.parts = NULL if by_blas else cnp.PyArray_DATA(parts)
+        self.c.times = triangle_times
+        self.n_threads, self.threads = n_threads, &self.c.n_threads
+        self.c.scale = 1
+        self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
+
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
+                                 const double *weight, int64_t n) noexcept nogil:
+        return fo_kalman_rows(&self.c, &BLAS, glm, x, ldx, y, weight, n)
+
+    def settle(self):
+        """Write all that is pending into the covariance."""
+        self.require_idle()
+        fo_kalman_settle(&self.c, &BLAS)
+
+    def trace(self):
+        self.require_idle()
+        return fo_kalman_trace(&self.c)
+
+    def variances(self):
+        """The diagonal of the covariance."""
+        cdef cnp.ndarray variances = np.empty(self.p)
+        self.require_idle()
+        fo_kalman_variances(&self.c, <double *>cnp.PyArray_DATA(variances))
+        return variances
+
+
+cdef class Factors(Rows):
+    """Coefficients w, covariance U D U': u of float32 or float64, above U's diagonal by columns."""
+    cdef fo_ud c
+
+    def __cinit__(self, cnp.ndarray w, cnp.ndarray u, cnp.ndarray d, int block, double keep,
+                  double max_trace, int n_threads):
+        cdef int64_t p = cnp.PyArray_SIZE(w)
+        self.c.is_single = u.dtype.char == "f"
+        require_state(w, p, "d")
+        require_state(d, p, "d")
+        require_state(u, p * (p - 1) // 2, "f" if self.c.is_single else "d")
+        cdef cnp.ndarray work = np.empty(p * (4 * block + 1)), scalars = np.empty(3 * block)
+        self.arrays = w, u, d, work, scalars
+        self.p, self.counted = p, &self.c.counts
+        self.n_threads, self.threads = n_threads, &self.c.n_threads
+        self.c.p, self.c.block = p, block
+        self.c.w = <double *>cnp.PyArray_DATA(w)
+        self.c.u = cnp.PyArray_DATA(u)
+        self.c.d = <double *>cnp.PyArray_DATA(d)
+        self.c.work = <double *>cnp.PyArray_DATA(work)
+        self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
+        self.c.largest = np.inf
+        self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
+        self.c.loop = parallel_for
+
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
+                                 const double *weight, int64_t n) noexcept nogil:
+        return fo_ud_rows(&self.c, glm, <double *>x, ldx, y, weight, n)
+
+    def trace(self):
+        self.require_idle()
+        return fo_ud_trace(&self.c)
+
+    def variances(self):
+        """The diagonal of the covariance."""
+        cdef cnp.ndarray variances = np.empty(self.p)
+        self.require_idle()
+        fo_ud_variances(&self.c, <double *>cnp.PyArray_DATA(variances))
+        return variances
+
+
+cdef class DecoupledFilter(Rows):
+    """Coefficients w, block after block; their blocks m, one square after the other.
+
+    `start` is where each block begins, or None, and m a diagonal; `order` the number of each
+    coefficient in the rows, or None.
+    """
+    cdef fo_decoupled c
+    cdef tuple work
+
+    def __cinit__(self, cnp.ndarray w, cnp.ndarray m, cnp.ndarray start, cnp.ndarray order,
+                  double keep, double max_trace):
+        self.arrays = w, m, start, order
+        if not (is_plain(w) and is_plain(m) and is_whole(start) and is_whole(order)):
+            raise FastoptError("DecoupledFilter: an array is not of the form needed")
+        self.c.p = cnp.PyArray_SIZE(w)
+        self.c.w, self.c.m = <double *>cnp.PyArray_DATA(w), <double *>cnp.PyArray_DATA(m)
+        if start is not None:
+            self.c.n_blocks = cnp.PyArray_SIZE(start) - 1
+            self.c.start = <int64_t *>cnp.PyArray_DATA(start)
+        if order is not None:
+            self.c.order = <int64_t *>cnp.PyArray_DATA(order)
+        self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
+        self.p, self.counted = self.c.p, &self.c.counts
+        self.make_room(1)
+
+    cdef make_room(self, int n):
+        if n <= self.c.capacity:
+            return
+        cdef int64_t p = self.c.p
+        cdef cnp.ndarray x = np.empty(n * p if self.c.order != NULL else 0)
+        cdef cnp.ndarray u = np.empty(n * p), s = np.empty(n * (n + 1)), next = np.empty(p)
+        self.work = x, u, s, next
+        self.c.x, self.c.u = <double *>cnp.PyArray_DATA(x), <double *>cnp.PyArray_DATA(u)
+        self.c.s = <double *>cnp.PyArray_DATA(s)
+        self.c.next = <double *>cnp.PyArray_DATA(next)
+        self.c.capacity = n
+
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
+                                 const double *weight, int64_t n) noexcept nogil:
+        return fo_decoupled_rows(&self.c, &BLAS.f64, glm, <double *>x, ldx, y, weight, n)
+
+    def trace(self):
+        return fo_decoupled_trace(&self.c)
+
+    def outputs(self, cnp.ndarray x, cnp.ndarray residual):
+        """Absorb one observation, whitened; returns "" or what failed."""
+        cdef int n = len(x)
+        cdef fo_kalman_status status
+        require_rows(x, self.p, False)
+        require_targets(n, residual, None)
+        cdef int64_t ldx = row_stride(x)
+        self.require_idle()
+        self.busy = True
+        try:
+            self.make_room(n)
+            with nogil:
+                status = fo_decoupled_outputs(
+                    &self.c, &BLAS.f64, <double *>cnp.PyArray_DATA(x), ldx,
+                    <double *>cnp.PyArray_DATA(residual), n)
+            return STATUS[status]
+        finally:
+            self.busy = False
+
+
+def nonfinite_row(cnp.ndarray x):
+    """The first row of a matrix with a NaN or an infinity, or -1."""
+    cdef int64_t row, n = x.shape[0], p = x.shape[1]
+    cdef bint is_single = x.dtype.char == "f"
+    require_rows(x, p, is_single)
+    cdef int64_t ldx = row_stride(x)
+    with nogil:
+        row = fo_nonfinite_row(cnp.PyArray_DATA(x), is_single, ldx, n, p)
+    return row
+
+
+def observe(tuple family, double shape, double y, double z):
+    """The mean at linear predictor z, its slope, the variance, the score, the weight."""
+    cdef fo_observation at = fo_observe(FAMILIES[family], shape, y, z)
+    return at.mean, at.slope, at.variance, at.score, at.weight, at.fall
+
+
+def implicit(tuple family, double shape, double y, double prior, double eta, double g):
+    """The linear predictor after an implicit update."""
+    return fo_implicit(FAMILIES[family], shape, y, prior, eta, g)
+
+
+cdef require_state(cnp.ndarray array, int64_t size, str char):
+    if not (array.dtype.char == char and cnp.PyArray_SIZE(array) == size
+            and array.flags.forc and array.flags.writeable and array.flags.aligned):
+        raise FastoptError("Rows: an array of the state is not of the form needed")
+
+
+cdef bint is_plain(cnp.ndarray array):
+    return array.dtype.char == "d" and cnp.PyArray_ISCARRAY_RO(array)
+
+
+cdef bint is_whole(cnp.ndarray array):
+    return array is None or array.dtype == np.int64 and cnp.PyArray_ISCARRAY_RO(array)
+
+
+cdef fo_glm glm_of(tuple family, double shape, bint is_explicit, double gamma_min,
+                   double gamma_max):
+    cdef fo_glm glm
+    glm.is_change = 0
+    glm.family, glm.shape, glm.is_explicit = FAMILIES[family], shape, is_explicit
+    glm.gamma_min, glm.gamma_max = gamma_min, gamma_max
+    return glm
+
+
+cdef require_targets(int64_t n, cnp.ndarray y, cnp.ndarray weight):
+    for array in (y,) if weight is None else (y, weight):
+        if not is_plain(array) or array.size != n:
+            raise FastoptError("Rows: y or weight is not of the form needed")
+
+
+cdef int64_t row_stride(cnp.ndarray x):
+    return x.strides[0] // x.itemsize if x.shape[0] > 1 else x.shape[1]
+
+
+cdef require_rows(cnp.ndarray x, int64_t p, bint is_single):
+    if (x.ndim != 2 or x.shape[1] != p or x.dtype.char != ("f" if is_single else "d")
+            or not x.flags.aligned
+            or (p > 1 and x.strides[1] != x.itemsize) or x.strides[0] % x.itemsize
+            or (x.shape[0] > 1 and x.strides[0] < p * x.itemsize)):
+        raise FastoptError("Rows: they are not of the form needed")

@@ -1,0 +1,95 @@
+"""Which form a covariance is kept in, as the options ask for it and the memory allows."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fastopt._checks import Choice, default_threads
+from fastopt._errors import FastoptError
+from fastopt.kalman import input as given
+from fastopt.kalman.covariance import Floats, Form, Wholes
+from fastopt.kalman.covariance.decoupled import Decoupled
+from fastopt.kalman.covariance.plain import Plain
+from fastopt.kalman.covariance.qr import Information
+from fastopt.kalman.covariance.ud import ROWS, UD
+
+FORMS: dict[str, type[Plain | UD | Information]] = {"plain": Plain, "ud": UD, "qr": Information}
+
+
+def mode_and_dtype(mode: str, m0: object, kept: str, block: object, dtype: str) -> tuple[str, str]:
+    """Return the form's name, "auto" where not all is kept, and the dtype; checked together."""
+    infinite = m0 == math.inf if isinstance(m0, float) else False
+    wanted = Choice(("auto", "plain", "ud", "qr"))("mode", mode)
+    if (wanted == "qr") != infinite and wanted != "auto":
+        raise FastoptError(
+            f"m0 is {m0!r} and mode is {mode!r}; 'qr' needs an infinite m0, all others a finite one"
+        )
+    if kept != "full" and (wanted != "auto" or infinite or block != "auto"):
+        raise FastoptError(
+            f"m0 is {m0!r}, mode {mode!r}, block {block!r}; covariance 'diag' and blocks "
+            "need a finite m0 and 'auto' for mode and block"
+        )
+    own = str(Choice(("float64", "float32"))("dtype", dtype))
+    usual = "qr" if infinite else "ud" if own == "float32" else "plain"
+    form = "auto" if kept != "full" else str(usual if wanted == "auto" else wanted)
+    if form in ("auto", "qr") and own != "float64":
+        raise FastoptError(f"dtype is {dtype!r}; mode 'qr', a diagonal and blocks allow 'float64'")
+    return form, own
+
+
+def usual_rows(mode: str, p: int) -> int:
+    """Return the rows that are absorbed together unless a caller says."""
+    return ROWS if mode == "ud" else given.block_rows(p)
+
+
+class Kind(NamedTuple):
+    """What is kept of the covariance of p coefficients, and how."""
+
+    p: int
+    mode: str
+    dtype: str
+    kept: str  # "full", "diag" or "blocks"
+    blocks: list[Wholes] | None
+    rows: int  # absorbed together
+
+    def require_bytes(self, max_bytes: int | None) -> None:
+        """Refuse more coefficients than BLAS counts, or more memory than a caller grants."""
+        p = self.p
+        if self.kept != "full":
+            kept = p if self.blocks is None else sum(len(block) ** 2 for block in self.blocks)
+            needed = 8 * (kept + 7 * p)  # coefficients, start, order, work
+        else:
+            needed = FORMS[self.mode].bytes_needed(p, self.rows, np.dtype(self.dtype).itemsize)
+        if self.kept == "full" and p > given.MOST_DENSE:
+            raise FastoptError(
+                f"a full covariance is of at most {given.MOST_DENSE} coefficients, these are {p}; "
+                "covariance='diag' or blocks allow more"
+            )
+        if max_bytes is not None and needed > max_bytes:
+            other = "smaller blocks"
+            if self.kept == "full":
+                other = "mode='ud', dtype='float32', covariance='diag' or blocks"
+            raise FastoptError(
+                f"a covariance of {p} coefficients, {self.kept!r}, takes {needed} bytes and "
+                f"max_bytes is {max_bytes}; raise it, or use {other} or fewer coefficients"
+            )
+
+    def make(
+        self,
+        w: Floats,
+        start: Floats,
+        forgetting: float,
+        max_trace: float | None,
+        n_threads: int | None,
+    ) -> Form:
+        """Return the form, from coefficients and a diagonal or matrix."""
+        if self.mode == "qr":
+            return Information(self.p)
+        if self.kept != "full":
+            return Decoupled(w, start, self.blocks, forgetting, max_trace)
+        form = UD if self.mode == "ud" else Plain
+        threads = default_threads() if n_threads is None else n_threads
+        return form(w, start, self.rows, forgetting, max_trace, self.dtype, threads)

@@ -1,0 +1,100 @@
+"""One triangle of M: blocks of rows by matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.linalg.lapack import dtrtri  # type: ignore[import-untyped]
+
+from fastopt._errors import FastoptError
+from fastopt.kalman._kalman import Filter
+from fastopt.kalman.covariance import FAILURES, Floats, triangle
+from fastopt.kalman.covariance.blockwise import Blockwise
+
+BLAS_BELOW = 2000  # coefficients; from there on a row meets M in a product of our own
+
+
+class Plain(Blockwise):
+    """The form of mode "plain"."""
+
+    _filter: Filter
+
+    run_flops = 5e8
+
+    def __init__(
+        self,
+        w: Floats,
+        start: Floats,
+        rows: int,
+        keep: float,
+        max_trace: float | None,
+        dtype: str,
+        n_threads: int,
+    ) -> None:
+        """Begin from coefficients and a diagonal or a matrix; `rows` make a block."""
+        p = w.size
+        super().__init__(w, rows, keep, max_trace, n_threads)
+        self.reads = dtype
+        self._m: np.ndarray[Any, np.dtype[Any]] = np.zeros((p, p), dtype, order="F")
+        with np.errstate(over="ignore", under="ignore"):
+            if start.ndim == 2:
+                self._m[...] = start
+            else:
+                np.fill_diagonal(self._m, start)
+        if not (np.isfinite(self._m).all() and (np.diagonal(self._m) > 0).all()):
+            raise FastoptError(f"m0 has numbers beyond the range of {dtype}")
+        self._filter = self._work(rows)
+
+    @staticmethod
+    def bytes_needed(p: int, rows: int, itemsize: int) -> int:
+        return itemsize * p * (p + 2 * rows + (0 if p < BLAS_BELOW else 8))
+
+    def _work(self, rows: int) -> Filter:
+        by_blas = self._w.size < BLAS_BELOW
+        return Filter(self._w, self._m, rows, *self._forgetting, self._n_threads, by_blas)
+
+    def _settle(self) -> None:
+        self._filter.settle()
+
+    def information(self) -> Floats:
+        """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
+        try:
+            factor = np.linalg.cholesky(self.covariance())
+        except np.linalg.LinAlgError:
+            raise FastoptError(FAILURES["indefinite"]) from None
+        r = np.asarray(np.linalg.qr(dtrtri(factor, lower=1)[0], mode="r"))
+        return triangle(r, self._w, self.counts[2])
+
+    def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
+        """Take coefficients, R and r of such a triangle, and n_obs; or fail and change nothing."""
+        inverse, singular = dtrtri(root[:-1, :-1])
+        with np.errstate(over="ignore"):
+            covariance = (inverse @ inverse.T).astype(self.reads)
+        if singular or not np.isfinite(covariance).all():
+            return "nonfinite"
+        self._filter.settle()
+        self._w[...], self._m[...] = w, covariance
+        self.counts = n_obs, self.counts[1], float(root[-1, -1] ** 2)
+        return ""
+
+    def covariance(self) -> Floats:
+        self._filter.settle()
+        lower = np.tril(self._m).astype(np.float64)
+        full: Floats = lower + np.tril(lower, -1).T
+        return full
+
+    def arrays(self) -> dict[str, Floats]:
+        return {"coef": self.coef(), "covariance": self.covariance()}
+
+    def restore(self, arrays: Mapping[str, Floats]) -> None:
+        covariance = arrays["covariance"]
+        if not (covariance == covariance.T).all():
+            raise FastoptError("covariance of the state dict is not symmetric")
+        with np.errstate(over="ignore"):
+            m = covariance.astype(self.reads)
+        if not np.isfinite(m).all():
+            raise FastoptError(f"covariance of the state dict is beyond the range of {self.reads}")
+        self._filter.settle()
+        self._w[...], self._m[...] = arrays["coef"], m

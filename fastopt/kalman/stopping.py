@@ -1,0 +1,79 @@
+"""When the coefficients are known well enough, judged from one pass over the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastopt._errors import FastoptError
+from fastopt.kalman.covariance import Floats, Form
+
+
+class Stop:
+    """A stop condition, and the row after which it first held."""
+
+    def __init__(self, kind: str, tolerance: float, n_params: int) -> None:
+        self.kind, self.tolerance = kind, tolerance
+        self.reached_at: int | None = None
+        self._least = 2 * n_params + 10  # rows, for a dispersion that means something
+        # Of the rows seen: their number, mean and squared deviations of y, squares of columns.
+        self._n, self._mean, self._deviations = 0, 0.0, 0.0
+        self._squares: Floats = np.zeros(n_params)
+
+    def see(self, x: Floats, y: Floats) -> None:
+        """Take note of rows that have been absorbed."""
+        if self.kind == "se" and len(y):
+            self.see_squares(np.einsum("ij,ij->j", x, x), y)
+
+    def see_squares(self, squares: Floats, y: Floats) -> None:
+        """Take note of rows by the sum of squares of each of their columns."""
+        mean = float(np.mean(y))
+        self._add(len(y), mean, float(np.sum((y - mean) ** 2)), squares)
+
+    def _add(self, n: int, mean: float, deviations: float, squares: Floats) -> None:
+        share, apart = n / (self._n + n), mean - self._mean
+        self._deviations += deviations + apart**2 * self._n * share
+        self._mean += apart * share
+        self._n += n
+        self._squares += squares
+
+    def look(self, form: Form, dispersion: float, has_identity_link: bool) -> None:
+        """Judge once more, unless the condition has held before."""
+        n_obs = form.counts[0]
+        if self.reached_at is not None or n_obs < self._least or not math.isfinite(dispersion):
+            return
+        try:
+            variances = dispersion * form.variances()
+        except FastoptError:  # the rows so far leave a coefficient open
+            return
+        if self.kind == "trace":
+            met = variances.sum() <= self.tolerance
+        else:
+            spread = math.sqrt(self._deviations / self._n) if has_identity_link else 1.0
+            errors = np.sqrt(variances * self._squares / self._n)
+            met = errors.max() <= self.tolerance * spread
+        if met:
+            self.reached_at = n_obs
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes."""
+        return {
+            "stop_reached_at": self.reached_at,
+            "stop_y": np.array([self._n, self._mean, self._deviations]),
+            "stop_squares": self._squares.copy(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.reached_at = state["stop_reached_at"]
+        n, self._mean, self._deviations = (float(value) for value in state["stop_y"])
+        self._n, self._squares = int(n), np.array(state["stop_squares"])
+
+    def merge(self, other: Stop) -> None:
+        """Add what another has seen; where the condition was met is open again."""
+        self.reached_at = None
+        if other._n:
+            self._add(other._n, other._mean, other._deviations, other._squares)

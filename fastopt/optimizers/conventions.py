@@ -1,0 +1,366 @@
+"""Whose formula and whose defaults: one table, and `create`, which looks a rule up in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastopt._errors import FastoptError
+from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
+from fastopt.optimizers.base.optimizer import Optimizer, Params
+
+__all__ = ["create"]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A rule as one library has it: our class, and what to set where it differs from it."""
+
+    cls: type[Optimizer]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    eps_fills: tuple[str, ...] = ("eps",)  # where that library's epsilon stands
+    required: tuple[str, ...] = ()  # options that it has no default for
+    refused: Mapping[str, str] = field(default_factory=dict)  # option -> why
+
+
+_IN_ROOT = ("eps_root",)
+_NO_LR = {"lr": "this rule has no learning rate"}
+_NO_EPS = {"eps": "this AdaMax has no epsilon to set"}
+_NO_MOMENTUM = {
+    "momentum": "its SGD has none; see the rule nesterovs",
+    "nesterov": "that is the rule nesterovs",
+}
+_NO_AMSGRAD = {"amsgrad": "its AMSGrad has a formula of its own: the rule amsgrad"}
+
+_NONE = _Rule(
+    SGD,
+    {"lr": 1.0},
+    refused=dict.fromkeys(
+        ("lr", "momentum", "nesterov", "weight_decay"), "its update is the raw gradient"
+    ),
+)
+
+# Our classes have PyTorch's formulas and defaults, so its column says next to nothing.
+_TORCH = {
+    "sgd": _Rule(SGD),
+    "momentum": _Rule(SGD, {"momentum": 0.9}),
+    "nesterov": _Rule(SGD, {"momentum": 0.9, "nesterov": True}),
+    "adagrad": _Rule(Adagrad),
+    "adadelta": _Rule(Adadelta),
+    "rmsprop": _Rule(RMSprop),
+    "adam": _Rule(Adam),
+    "amsgrad": _Rule(Adam, {"amsgrad": "raw"}),
+    "adamw": _Rule(AdamW),
+    "adamax": _Rule(Adamax),
+    "nadam": _Rule(NAdam),
+    "none": _NONE,
+}
+
+_KERAS_SGD = {"lr": 0.01, "lr_in_buffer": True, "decoupled_weight_decay": "lr"}
+_KERAS_ALL = {"lr": 1e-3, "eps": 1e-7, "decoupled_weight_decay": "lr"}
+_KERAS_IN_ROOT = {**_KERAS_ALL, "eps": 0.0, "eps_root": 1e-7}
+_KERAS_ADAM = {**_KERAS_ALL, "eps_mode": "hat"}
+_KERAS = {
+    "sgd": _Rule(SGD, _KERAS_SGD),
+    "momentum": _Rule(SGD, {**_KERAS_SGD, "momentum": 0.9}),
+    "nesterov": _Rule(SGD, {**_KERAS_SGD, "momentum": 0.9, "nesterov": True}),
+    "adagrad": _Rule(Adagrad, {**_KERAS_IN_ROOT, "initial_accumulator_value": 0.1}, _IN_ROOT),
+    "adadelta": _Rule(Adadelta, {**_KERAS_ALL, "rho": 0.95}),
+    "rmsprop": _Rule(RMSprop, {**_KERAS_IN_ROOT, "alpha": 0.9, "lr_in_buffer": True}, _IN_ROOT),
+    "adam": _Rule(Adam, _KERAS_ADAM),
+    "amsgrad": _Rule(Adam, {**_KERAS_ADAM, "amsgrad": "raw"}),
+    "adamw": _Rule(AdamW, {**_KERAS_ADAM, "weight_decay": 0.004}),
+    "adamax": _Rule(Adamax, {**_KERAS_ALL, "eps_mode": "outside"}),
+    "nadam": _Rule(NAdam, {**_KERAS_ALL, "momentum_decay": 1.0}),
+    "none": _NONE,
+}
+
+_LR = ("lr",)  # the aliases of optax have no default learning rate
+_OPTAX = {
+    "sgd": _Rule(SGD, required=_LR),
+    "momentum": _Rule(SGD, {"momentum": 0.9}, required=_LR),
+    "nesterov": _Rule(SGD, {"momentum": 0.9, "nesterov": True}, required=_LR),
+    "adagrad": _Rule(
+        Adagrad,
+        {"initial_accumulator_value": 0.1, "eps": 0.0, "eps_root": 1e-7},
+        _IN_ROOT,
+        required=_LR,
+    ),
+    "adadelta": _Rule(Adadelta, {"decoupled_weight_decay": False}),
+    "rmsprop": _Rule(
+        RMSprop,
+        {"alpha": 0.9, "eps": 0.0, "eps_root": 1e-8, "lr_in_buffer": True},
+        _IN_ROOT,
+        required=_LR,
+    ),
+    "adam": _Rule(Adam, required=_LR, refused=_NO_AMSGRAD),
+    "amsgrad": _Rule(Adam, {"amsgrad": "corrected"}, required=_LR),
+    "adamw": _Rule(
+        AdamW,
+        {"weight_decay": 1e-4, "decoupled_weight_decay": "lr"},
+        required=_LR,
+        refused=_NO_AMSGRAD,
+    ),
+    "adamax": _Rule(Adamax, required=_LR),
+    "nadam": _Rule(NAdam, {"nadam_schedule": "none"}, required=_LR),
+    "none": _NONE,
+}
+
+_DL4J = {
+    "sgd": _Rule(SGD, {"lr": 1e-3}, refused=_NO_MOMENTUM),
+    "nesterov": _Rule(SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "lr_in_buffer": True}),
+    # AdaGradUpdater starts its sum at a constant of the class, not at the user's epsilon ...
+    "adagrad": _Rule(Adagrad, {"lr": 0.1, "eps": 1e-6, "initial_accumulator_value": 1e-6}),
+    "adadelta": _Rule(Adadelta, {"lr": 1.0, "rho": 0.95, "eps": 1e-6}, refused=_NO_LR),
+    # ... and RmsPropUpdater at the user's.
+    "rmsprop": _Rule(
+        RMSprop,
+        {"lr": 0.1, "alpha": 0.95, "eps": 1e-8, "initial_accumulator_value": 1e-8},
+        ("eps", "initial_accumulator_value"),
+    ),
+    "adam": _Rule(Adam, {"eps_mode": "hat"}),
+    "amsgrad": _Rule(Adam, {"eps_mode": "hat", "amsgrad": "raw"}),
+    "adamax": _Rule(Adamax, {"lr": 1e-3, "eps": 1e-32, "eps_mode": "state"}, refused=_NO_EPS),
+    "nadam": _Rule(NAdam, {"lr": 1e-3, "nadam_schedule": "uncorrected"}),
+    "none": _NONE,
+}
+
+_BOOK_SGD = {"lr": 0.01, "lr_in_buffer": True}
+_BOOK_ADAM = {"eps": 0.0, "eps_root": 1e-8}
+_TEXTBOOK = {
+    "sgd": _Rule(SGD, _BOOK_SGD, refused={"nesterov": "that is the rule nesterov"}),
+    "momentum": _Rule(SGD, {**_BOOK_SGD, "momentum": 0.9}),
+    "nesterov": _Rule(SGD, {**_BOOK_SGD, "momentum": 0.9, "nesterov": "lookahead"}),
+    "adagrad": _Rule(Adagrad, {"lr": 0.01, "eps": 0.0, "eps_root": 1e-8}, _IN_ROOT),
+    "adadelta": _Rule(Adadelta, {"lr": 1.0, "rho": 0.95, "eps": 1e-8}, refused=_NO_LR),
+    "rmsprop": _Rule(
+        RMSprop,
+        {"lr": 1e-3, "alpha": 0.9, "eps": 0.0, "eps_root": 1e-8, "lr_in_buffer": True},
+        _IN_ROOT,
+    ),
+    "adam": _Rule(Adam, _BOOK_ADAM, _IN_ROOT, refused=_NO_AMSGRAD),
+    "amsgrad": _Rule(
+        Adam, {**_BOOK_ADAM, "amsgrad": "raw", "bias_correction": (False, False)}, _IN_ROOT
+    ),
+    "adamw": _Rule(
+        AdamW,
+        {**_BOOK_ADAM, "decoupled_weight_decay": "schedule_only"},
+        _IN_ROOT,
+        required=("weight_decay",),
+        refused=_NO_AMSGRAD,
+    ),
+    "adamax": _Rule(Adamax, {"eps": 0.0}, refused=_NO_EPS),
+    "nadam": _Rule(NAdam, {"nadam_schedule": "paper"}),
+    "none": _NONE,
+}
+
+_CONVENTIONS: dict[str, dict[str, _Rule]] = {
+    "torch": _TORCH,
+    "keras": _KERAS,
+    "optax": _OPTAX,
+    "dl4j": _DL4J,
+    "textbook": _TEXTBOOK,
+}
+_ALIASES = {"gd": "sgd", "nesterovs": "nesterov"}
+
+# Where a library leaves the kind of weight decay to the user, so do we.
+_UNDECIDED_DECAY = {
+    "optax": "optax has it as a transformation of its own, placed before or after the rule",
+    "dl4j": "DL4J has L2Regularization (coupled) and WeightDecay (decoupled)",
+    "textbook": "among the textbook's rules only AdamW says which it is",
+}
+
+
+def create(name: str, params: Params, convention: str = "torch", **options: Any) -> Optimizer:
+    """Make the optimizer that a library calls `name`, with its formula and its defaults.
+
+    Parameters
+    ----------
+    name : str
+        In any case: ``"sgd"`` (or ``"gd"``), ``"momentum"``, ``"nesterov"`` (or DL4J's
+        ``"NESTEROVS"``), ``"adagrad"``, ``"adadelta"``, ``"rmsprop"``, ``"adam"``,
+        ``"amsgrad"``, ``"adamw"``, ``"adamax"``, ``"nadam"``, and DL4J's ``"NONE"``, which
+        subtracts the raw gradient. DL4J has neither ``"momentum"`` nor ``"adamw"``.
+    params : array, list, dict or list of group dicts
+        As for every class. Options inside group dicts, and later in ``param_groups``, are the
+        class's own.
+    convention : {"torch", "keras", "optax", "dl4j", "textbook"}
+        Whose formula and defaults.
+    **options
+        Override the defaults below. ``eps`` is that library's epsilon, wherever it stands;
+        given together with ``eps_root``, both are the class's own. All others have the names
+        and meanings that the class gives them, also where the library lacks them.
+
+    Returns
+    -------
+    Optimizer
+        An instance of `SGD`, `Adagrad`, `Adadelta`, `RMSprop`, `Adam`, `AdamW`, `Adamax` or
+        `NAdam`.
+
+    Raises
+    ------
+    FastoptError
+        For a name or convention that is not listed here, for an option that the convention
+        leaves no room for, for a missing one that it has no default for, and for whatever the
+        class refuses.
+    TypeError
+        For an option that the class does not have.
+
+    Notes
+    -----
+    g is the gradient, w the parameter, t counts from 1, c_i = 1 - beta_i^t.
+
+    **Momentum** (momentum .9 by the names momentum and nesterov, else 0)
+
+    ===============  =========================================================================
+    torch, optax     b = mu b + g; w -= lr b.            Nesterov: w -= lr (g + mu b)
+    keras            b = mu b + lr g; w -= b.            Nesterov: w -= mu b + lr g
+    dl4j             no plain momentum.                  Nesterov: as keras
+    textbook         b = mu b + lr g; w -= b.            Nesterov: the same, but g is taken at
+                     w - mu b: inside ``with opt.extrapolated():``
+    ===============  =========================================================================
+
+    lr: torch .001, keras .01, dl4j .001 (nesterovs .1), textbook .01 (the books give none).
+
+    **AdaGrad** s += g^2
+
+    ===============  =========================================================================
+    torch            w -= lr g/(sqrt(s) + eps); lr .01, eps 1e-10, s starts at 0; lr_decay
+    keras, optax     w -= lr g/sqrt(s + eps); lr .001 (keras), eps 1e-7, s starts at .1
+    dl4j             w -= lr g/(sqrt(s) + eps); lr .1, eps 1e-6, s starts at 1e-6, whatever eps
+    textbook         w -= lr g/sqrt(s + eps); lr .01, eps 1e-8, s starts at 0
+    ===============  =========================================================================
+
+    **AdaDelta** s = rho s + (1-rho) g^2, d = g sqrt(u + eps)/sqrt(s + eps),
+    u = rho u + (1-rho) d^2, w -= lr d, everywhere
+
+    ===============  =========================================================================
+    torch, optax     lr 1, rho .9, eps 1e-6
+    keras            lr .001, rho .95, eps 1e-7
+    dl4j, textbook   no lr, rho .95, eps 1e-6 (textbook 1e-8)
+    ===============  =========================================================================
+
+    **RMSprop** s = alpha s + (1-alpha) g^2; centered: s - (mean g)^2 in the place of s
+
+    ===============  =========================================================================
+    torch            x = g/(sqrt(s) + eps); lr .01, alpha .99, eps 1e-8
+    keras, optax     x = g/sqrt(s + eps); lr .001 (keras), alpha .9, eps 1e-7 (optax 1e-8)
+    dl4j             x = g/(sqrt(s) + eps); lr .1, alpha .95, eps 1e-8; s starts at eps
+    textbook         x = g/sqrt(s + eps); lr .001, alpha .9, eps 1e-8
+    ===============  =========================================================================
+
+    With momentum: torch and dl4j b = mu b + x, w -= lr b; the others b = mu b + lr x, w -= b.
+    The ``eps_in_sqrt=False`` of optax is ``eps=..., eps_root=0.0``, and its ``initial_scale``
+    is ``initial_accumulator_value``.
+
+    **Adam** m = beta1 m + (1-beta1) g, v = beta2 v + (1-beta2) g^2; lr .001,
+    betas (.9, .999), eps 1e-8 (keras 1e-7)
+
+    ===============  =========================================================================
+    torch, optax     w -= lr/c1 m/(sqrt(v/c2) + eps); in optax ``eps_root`` joins v/c2
+    keras, dl4j      w -= lr sqrt(c2)/c1 m/(sqrt(v) + eps)
+    textbook         w -= lr/c1 m/sqrt(v/c2 + eps)
+    amsgrad          torch, keras, dl4j: the largest v so far in the place of v; optax: the
+                     largest v/c2 in the place of v/c2; textbook: the largest v, c1 = c2 = 1
+    adamw            w *= 1 - lr weight_decay first; weight_decay torch .01, keras .004,
+                     optax 1e-4; textbook: w *= 1 - lr/(initial lr) weight_decay, no default
+    ===============  =========================================================================
+
+    **AdaMax** w -= lr/c1 m/u
+
+    ===============  =========================================================================
+    torch, optax     u = max(beta2 u, abs(g) + eps); lr .002 (torch), eps 1e-8
+    keras            u = max(beta2 u, abs(g)), divides by u + eps; lr .001, eps 1e-7
+    dl4j             u = max(beta2 u, abs(g)) + 1e-32; lr .001
+    textbook         u = max(beta2 u, abs(g)); lr .002. A parameter whose gradient was 0 at
+                     every step so far gets 0/0 = NaN
+    ===============  =========================================================================
+
+    **NAdam** mu_t = beta1 (1 - .96^(t momentum_decay)/2), P_t = mu_1 ... mu_t
+
+    ===============  =========================================================================
+    torch, keras     w -= lr (mu_{t+1} m/(1-P_{t+1}) + (1-mu_t) g/(1-P_t))/(sqrt(v/c2) + eps);
+                     torch: lr .002, momentum_decay .004, eps 1e-8; keras: .001, 1, 1e-7
+    optax            w -= lr (beta1 m/(1-beta1^(t+1)) + (1-beta1) g/c1)/(sqrt(v/c2) + eps)
+    dl4j             w -= lr (beta1 m + (1-beta1) g)/c1/(sqrt(v) + eps); lr .001, eps 1e-8
+    textbook         as torch, but m = mu_t m + (1-mu_t) g and beta2 v/c2 for v/c2
+    ===============  =========================================================================
+
+    **Learning rate.** In optax it must be given, except for adadelta.
+
+    **Weight decay.** torch adds it to the gradient (AdamW: decoupled). keras takes
+    lr weight_decay w off the parameter for every rule. In optax adamw is decoupled and
+    adadelta coupled. For the other rules of optax, dl4j and textbook say which you mean with
+    ``decoupled_weight_decay``.
+
+    **Not imitated.** DL4J computes with 1e-7 where epsilon is 0 and with epsilon where the
+    step size is 0; ``optax.adagrad`` gives 0 for 0/0; ``optax.adadelta()`` without a learning
+    rate climbs, as it leaves out the minus sign. `RMSprop` says what it does where rounding
+    makes a centered variance negative.
+
+    References
+    ----------
+    PyTorch 2.13, Keras 3.15, optax 0.2.8 and deeplearning4j, their sources. Textbook: Polyak
+    1964; Nesterov 1983 as in Sutskever et al. 2013; Duchi et al. 2011; Zeiler 2012; Tieleman
+    and Hinton 2012; Kingma and Ba 2015 (Adam, AdaMax); Reddi et al. 2018, Algorithm 2;
+    Loshchilov and Hutter 2019, Algorithm 2; Dozat 2016, Algorithm 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastopt
+    >>> w = np.zeros(2)
+    >>> opt = fastopt.create("RMSProp", w, convention="keras", eps=0.01)
+    >>> opt.step(np.array([1.0, -0.1]))
+    >>> print(w)  # 0.001/sqrt(0.1 + 0.01) and 0.0001/sqrt(0.001 + 0.01)
+    [-0.00301511  0.00095346]
+    >>> try:
+    ...     fastopt.create("AdaDelta", w, convention="dl4j", lr=0.1)
+    ... except fastopt.FastoptError as error:
+    ...     print(error)
+    lr is 0.1 for 'AdaDelta' of convention 'dl4j': this rule has no learning rate
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name is {name!r}; a string is needed")
+    if convention not in _CONVENTIONS:
+        raise FastoptError(
+            f"convention is {convention!r}; allowed: {', '.join(map(repr, _CONVENTIONS))}"
+        )
+    rules = _CONVENTIONS[convention]
+    key = _ALIASES.get(name.lower(), name.lower())
+    if key == "custom":
+        raise FastoptError(
+            f"name is {name!r}, DL4J's word for an updater class of the user's own: "
+            "there is no formula behind it"
+        )
+    if key not in rules:
+        allowed = sorted([*rules, *_ALIASES])
+        raise FastoptError(
+            f"name is {name!r}; allowed with convention {convention!r}, in any case: "
+            f"{', '.join(allowed)}"
+        )
+    rule = rules[key]
+    which = f"{name!r} of convention {convention!r}"
+    for option, reason in rule.refused.items():
+        if option in options:
+            raise FastoptError(f"{option} is {options[option]!r} for {which}: {reason}")
+    for option in rule.required:
+        if option not in options:
+            raise FastoptError(f"{option} must be given: {which} has no default for it")
+
+    if "eps" in options and "eps_root" not in options:
+        eps = options.pop("eps")
+        options = {"eps": 0.0, **dict.fromkeys(rule.eps_fills, eps), **options}
+    values = {**rule.options, **options}
+    if (
+        convention in _UNDECIDED_DECAY
+        and options.get("weight_decay", 0.0) != 0.0
+        and "decoupled_weight_decay" not in values
+    ):
+        raise FastoptError(
+            f"weight_decay is {options['weight_decay']!r} for {which}, which does not say of "
+            f"which kind ({_UNDECIDED_DECAY[convention]}): give decoupled_weight_decay too, "
+            "False or True"
+        )
+    return rule.cls(params, **values)

@@ -1,0 +1,57 @@
+"""A KalmanSGD of a model's parameters, which are written in place as it learns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import Array
+from fastopt.kalman import KalmanSGD
+from fastopt.optimizers.base.optimizer import Params
+
+
+class ModelFilter:
+    """What `minimize` and the race need of a model, and of the filter of its parameters.
+
+    A model has ``mean_and_jacobian(params, X)``, and may have ``variance(mean)``, by default 1.
+    """
+
+    lr = math.nan  # it has none
+
+    def __init__(self, model: Any, params: Params, **options: Any) -> None:
+        self.model = model
+        self._arrays = _in_order(model, params)
+        self.kalman = KalmanSGD(np.concatenate([a.ravel() for a in self._arrays]), **options)
+
+    def absorb(self, y: Array, mean: Array, jac: Array) -> float:
+        """Learn from rows whose mean and Jacobian were taken at the parameters as they are.
+
+        Return half the sum of squared residuals of a row.
+        """
+        variance = self.model.variance(mean) if hasattr(self.model, "variance") else 1.0
+        if isinstance(variance, str) and variance == "multinomial":
+            y = np.eye(mean.shape[-1])[y]
+        if y.size == mean.size:  # y may be (n,) where the mean is (n, 1)
+            y = y.reshape(mean.shape)
+        self.kalman.update(y, mean, jac, variance)
+        coef, end = self.kalman.coef, 0
+        for array in self._arrays:
+            start, end = end, end + array.size
+            array[...] = coef[start:end].reshape(array.shape)
+        return float(np.square(y - mean).sum()) / (2 * len(y))
+
+
+def _in_order(model: Any, params: Params) -> list[Array]:
+    """Return the arrays in the order that the Jacobian has them in."""
+    if not callable(getattr(model, "mean_and_jacobian", None)):
+        raise FastoptError(
+            f"fun is {model!r}; method='ksgd' needs more than a loss and its gradient: a model "
+            "with mean_and_jacobian(params, X), such as fastopt.models.MLP has, as in "
+            "minimize(model, model.init(), (X, y), method='ksgd')"
+        )
+    if isinstance(params, dict):
+        return [params[name] for name in getattr(model, "shapes", params)]
+    return list(params) if isinstance(params, (list, tuple)) else [params]

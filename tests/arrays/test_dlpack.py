@@ -1,0 +1,83 @@
+"""Gradients of bfloat16 by DLPack alone, which NumPy does not read; tests/peers has torch's."""
+
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+from support import unchanged
+
+from fastopt import SGD, FastoptError, RowSparse, minimize
+from fastopt.arrays.dlpack import BFLOAT, _is_valid, _pointer, _Tensor, _Versioned
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
+
+
+class Exporter:
+    """Exports an array of bfloat16, or of another dtype as if it were."""
+
+    def __init__(self, array, versioned=True):
+        self.array = array.view(np.uint16) if array.dtype == BF16 else array
+        self.versioned = versioned
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+    def __dlpack__(self, **asked):
+        capsule = self.array.__dlpack__(**asked) if self.versioned else self.array.__dlpack__()
+        if _is_valid(capsule, b"dltensor_versioned"):
+            tensor = _Versioned.from_address(_pointer(capsule, b"dltensor_versioned")).tensor
+        else:
+            tensor = _Tensor.from_address(_pointer(capsule, b"dltensor"))
+        tensor.code = BFLOAT
+        return capsule
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_bfloat16_is_read_where_it_lies(versioned):
+    g = np.arange(24.0).astype(BF16).reshape(4, 6).T[:, ::2]
+    w, other = np.zeros((6, 2)), np.zeros((6, 2))
+    opt = SGD([w], lr=1.0)
+    opt.step([Exporter(g, versioned)])
+    SGD([other], lr=1.0).step([g])
+    assert (w == other).all()
+    assert w.any()
+    opt.bind([Exporter(g, versioned)])
+    g[...] = 1.0
+    opt.step()
+    assert (w == other - 1).all()
+    opt.accumulate([Exporter(g, versioned)])
+    opt.step()
+    assert (w == other - 2).all()
+
+
+def test_bfloat16_is_cleared_where_it_can_be_written():
+    w, g = np.zeros(3), np.ones(3, BF16)
+    opt = SGD([w], lr=1.0, zero_grads=True)
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # before, what it takes is read-only
+        opt.step([Exporter(g)])
+        assert (w.tolist(), g.astype(float).tolist()) == ([-1.0] * 3, [0.0] * 3)
+    with unchanged(opt), pytest.raises(FastoptError, match="read-only"):
+        opt.step([Exporter(g, versioned=False)])
+
+
+def test_rows_and_results_of_bfloat16():
+    w = np.zeros((3, 2))
+    SGD([w], lr=1.0).step([RowSparse([2], Exporter(np.full((1, 2), 3.0, BF16)))])
+    assert w[2].tolist() == [-3.0, -3.0]
+    result = minimize(lambda x: (0.0, Exporter(np.ones(2, BF16))), np.zeros(2), epochs=1)
+    assert result.jac.astype(float).tolist() == [1.0, 1.0]
+
+
+def test_what_says_bfloat16_of_other_bits_is_refused():
+    opt = SGD([np.zeros(2)])
+    for wrong in (np.ones(2, np.uint8), np.ones(2, np.uint32)):
+        with unchanged(opt), pytest.raises(TypeError, match="gradient of parameter 0 can not be"):
+            opt.step([Exporter(wrong)])
+
+
+def test_without_ml_dtypes_the_extra_is_named(monkeypatch):
+    opt = SGD([np.zeros(2)])
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with unchanged(opt), pytest.raises(FastoptError, match=r"of parameter 0.*fastopt\[bfloat16\]"):
+        opt.step([Exporter(np.ones(2, BF16))])

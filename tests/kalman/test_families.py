@@ -1,0 +1,132 @@
+"""Families: scores against log-likelihoods, and the equation of the implicit update."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fastopt._errors import FastoptError
+from fastopt.families import family_of
+from fastopt.kalman._kalman import FAMILIES, implicit, observe
+
+ALPHA = 0.7
+
+
+def normal_cdf(z):
+    return 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+def binary(y, m):
+    return y * math.log(m) + (1 - y) * math.log1p(-m)
+
+
+# Quasi-log-likelihoods as functions of y and the linear predictor.
+LIKELIHOOD = {
+    ("gaussian", "identity"): lambda y, z: -((y - z) ** 2) / 2,
+    ("bernoulli", "logit"): lambda y, z: binary(y, 1 / (1 + math.exp(-z))),
+    ("bernoulli", "probit"): lambda y, z: binary(y, normal_cdf(z)),
+    ("bernoulli", "cloglog"): lambda y, z: binary(y, -math.expm1(-math.exp(z))),
+    ("poisson", "log"): lambda y, z: y * z - math.exp(z),
+    ("gamma", "log"): lambda y, z: -y / math.exp(z) - z,
+    ("gamma", "inverse"): lambda y, z: -y * z + math.log(z),
+    ("negative_binomial", "log"): lambda y, z: (
+        y * z - (y + 1 / ALPHA) * math.log1p(ALPHA * math.exp(z))
+    ),
+}
+VALUES = {
+    "gaussian": (-1.5, 2.0),
+    "bernoulli": (0.0, 0.25, 1.0),
+    "poisson": (0.0, 1.0, 7.0),
+    "gamma": (0.2, 3.0),
+    "negative_binomial": (0.0, 1.0, 7.0),
+}
+CASES = [(family, y) for family in FAMILIES for y in VALUES[family[0]]]
+
+
+def points(family):
+    return (0.3, 1.0, 2.5) if family[1] == "inverse" else (-2.5, -0.4, 0.0, 0.7, 1.6)
+
+
+@pytest.mark.parametrize(("family", "y"), CASES)
+def test_scores_are_slopes_of_the_likelihood(family, y):
+    likelihood = LIKELIHOOD[family]
+    for z in points(family):
+        m, h, v, score, weight, fall = observe(family, ALPHA, y, z)
+        d = 1e-5
+        slope = (likelihood(y, z + d) - likelihood(y, z - d)) / (2 * d)
+        assert score == pytest.approx(slope, rel=1e-7, abs=1e-8)
+        assert score == pytest.approx((y - m) * h / v, rel=1e-12, abs=1e-12)
+        assert weight == pytest.approx(h * h / v, rel=1e-12)
+        above, below = (observe(family, ALPHA, y, z + s)[3] for s in (d, -d))
+        assert fall == pytest.approx((below - above) / (2 * d), rel=1e-6, abs=1e-8)
+        above, below = (observe(family, ALPHA, y, z + s)[0] for s in (d, -d))
+        assert h == pytest.approx((above - below) / (2 * d), rel=1e-7)
+
+
+@pytest.mark.parametrize(("family", "y"), CASES)
+@pytest.mark.parametrize("prior", [1.0, 0.3])
+def test_the_implicit_equation_holds(family, y, prior):
+    """The sign of z - eta - g score(z) changes at the root, within a few last digits."""
+    etas = (0.3, 2.0, 60.0) if family[1] == "inverse" else (-900.0, -60.0, -3.0, 0.0, 2.0, 60.0)
+    for eta in (*etas, 900.0):
+        for g in (1e-8, 0.1, 1.0, 50.0, 1e4, 1e9):
+            z = implicit(family, ALPHA, y, prior, eta, g)
+            assert math.isfinite(z)
+            wide = 1e-14 * (abs(z) + abs(eta)) + 1e-300
+            if family[1] == "inverse":
+                wide = 1e-14 * z
+            low, high = (
+                t - eta - g * prior * observe(family, ALPHA, y, t)[3] for t in (z - wide, z + wide)
+            )
+            assert low <= 0 <= high, (eta, g, z)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_moves_without_information(family):
+    assert implicit(family, ALPHA, 1.0, 1.0, 0.5, 0.0) == 0.5
+    assert implicit(family, ALPHA, 1.0, 0.0, 0.5, 3.0) == 0.5
+
+
+def test_saturated_predictors_stay_finite():
+    for family in FAMILIES:
+        for y in VALUES[family[0]]:
+            for z in (-1e4, -800.0, -40.0, 40.0, 800.0, 1e4):
+                if family[1] == "inverse" and z < 0:
+                    continue
+                score, weight = observe(family, ALPHA, y, z)[3:5]
+                assert math.isfinite(score), (family, y, z)
+                assert math.isfinite(weight), (family, y, z)
+
+
+def test_a_saturated_logit_keeps_its_digits():
+    score, weight = observe(("bernoulli", "logit"), 0.0, 1.0, 50.0)[3:5]
+    assert score == pytest.approx(math.exp(-50), rel=1e-14)
+    assert weight == pytest.approx(math.exp(-50), rel=1e-14)
+
+
+def test_the_tail_of_the_probit():
+    """phi/Phi at -40 by its asymptotic series x + 1/x - 2/x^3 + 10/x^5."""
+    score = observe(("bernoulli", "probit"), 0.0, 1.0, -40.0)[3]
+    assert score == pytest.approx(40 + 1 / 40 - 2 / 40**3 + 10 / 40**5, rel=1e-10)
+
+
+def test_gamma_inverse_needs_a_positive_predictor():
+    assert math.isnan(observe(("gamma", "inverse"), 0.0, 1.0, -1.0)[0])
+
+
+@pytest.mark.parametrize(
+    ("family", "bad"),
+    [("bernoulli", 1.01), ("bernoulli", -0.1), ("poisson", -1.0), ("gamma", 0.0),
+     ("negative_binomial", -1.0), ("gaussian", np.inf), ("gaussian", np.nan)],
+)  # fmt: skip
+def test_observations_outside_the_range_are_named(family, bad):
+    y = np.array([0.5, bad])
+    with pytest.raises(FastoptError, match=rf"y\[1\] is {bad}.*{family}"):
+        family_of(family).require_domain(y)
+
+
+def test_unknown_families_and_links():
+    with pytest.raises(FastoptError, match=r"'binomial'.*'bernoulli'"):
+        family_of("binomial")
+    with pytest.raises(FastoptError, match=r"'log'.*'identity'"):
+        family_of("gaussian").link("log")

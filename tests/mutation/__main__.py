@@ -1,0 +1,229 @@
+"""Whether the tests notice a changed kernel: `python -m tests.mutation`.
+
+One operator, constant or statement of csrc/ is changed at a time, in a copy of the tree; of the
+tests of that file one must fail, crash or not end.  A change that gives the same object code, or
+none, is not counted.  What survives for a reason is in survivors.py, and an entry there
+that fits no change is an error.
+"""
+
+import argparse
+import fnmatch
+import math
+import os
+import random
+import re
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import ml_dtypes  # noqa: F401  once, not in each of thousands of processes
+import pytest
+import scipy.sparse  # noqa: F401
+
+from tests.mutation.mutants import ROOT, mutants_of
+from tests.mutation.survivors import SURVIVORS
+
+MOST_ALIVE = 0.05
+# Quick to build; an index beyond an array is a crash.
+FLAGS = '"-O1", "-g0", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"'
+
+# Which tests are of a file, the likely killers first.
+TESTS = {
+    "csrc/rules/adagrad_rowwise.h": "rowwise rules",
+    "csrc/rules/*.h": "rules extras optimizer",
+    "csrc/kernels/prologue.h": "extras rules optimizer",
+    "csrc/kernels/staging.inc": "layouts extras sparse rowwise parallel",
+    "csrc/step/stage.c": "layouts extras sparse rowwise",
+    "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer",
+    "csrc/step/update_*.c": "sparse layouts extras rowwise",
+    "csrc/step/reduce.c": "extras sparse layouts rowwise parallel",
+    "csrc/step/rows.c": "sparse rowwise extras",
+    "csrc/kalman/kalman.[ci]*": "filter ud failed_calls triangle nist nonlinear",
+    "csrc/kalman/gain.c": "filter families blocks ud failed_calls nist",
+    "csrc/kalman/ud.c": "ud failed_calls nist nonlinear filter",
+}
+
+
+def output_of(command, folder):
+    """Run it there; returns its exit code and what it printed."""
+    done = subprocess.run(
+        command, cwd=folder, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+class Tree:
+    """A copy of the sources that is built, and the commands that built it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("csrc", "fastopt", "tests"):
+            unwanted = shutil.ignore_patterns("*.so", "__pycache__", "peers")
+            shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
+        for name in ("pyproject.toml", "README.md"):
+            shutil.copy(ROOT / name, folder)
+        setup = (ROOT / "setup.py").read_text()
+        (folder / "setup.py").write_text(setup.replace('"-O3"', FLAGS))
+        # One instruction set: others without the change would give it away.
+        for path in (folder / "csrc").rglob("*.c"):
+            path.write_text(path.read_text().replace("defined(__x86_64__)", "0"))
+        code, output = output_of([sys.executable, "setup.py", "build_ext", "--inplace"], folder)
+        if code:
+            sys.exit(output)
+        self.compile, self.link = {}, {}
+        for line in output.splitlines():
+            words = shlex.split(line) if " -o " in line else []
+            if "-shared" in words:
+                out = words.index("-o") + 1
+                words[out] = words[out][words[out].index("fastopt/") :]
+                self.link[words[out]] = words
+            elif "-c" in words and "csrc/" in words[words.index("-c") + 1]:
+                self.compile[words[words.index("-o") + 1]] = words
+        self.reads = {}
+        for made, words in self.compile.items():
+            _, output = output_of([*words[: words.index("-o")], "-MM"], folder)
+            self.reads[made] = {os.path.normpath(path) for path in output.split()}
+
+    def reached_by(self, file):
+        """Return the objects that a source is part of, and the extensions they are part of."""
+        objects = [made for made, paths in self.reads.items() if file in paths]
+        return objects, [so for so, words in self.link.items() if {*words} & {*objects}]
+
+    def build(self, mutant):
+        """Return whether the code has become another one, and compiles."""
+        objects, extensions = self.reached_by(mutant.file)
+        (self.folder / mutant.file).write_text(mutant.source)
+        before = [(self.folder / made).read_bytes() for made in objects]
+        for made in objects:
+            if output_of(self.compile[made], self.folder)[0]:
+                return False
+        if before == [(self.folder / made).read_bytes() for made in objects]:
+            return False
+        return not any(output_of(self.link[so], self.folder)[0] for so in extensions)
+
+    def saved(self, file):
+        objects, extensions = self.reached_by(file)
+        return {name: (self.folder / name).read_bytes() for name in [file, *objects, *extensions]}
+
+    def restore(self, saved):
+        for name, content in saved.items():
+            (self.folder / name).write_bytes(content)
+
+    def killer(self, tests, seconds):
+        """Return the test that fails, or how all of them ended; None if they pass."""
+        child = os.fork()  # with what takes long to import
+        if child == 0:
+            self.run_tests(tests)
+        status, end = None, time.monotonic() + seconds
+        try:
+            while status is None and time.monotonic() < end:
+                time.sleep(0.02)
+                ended, code = os.waitpid(child, os.WNOHANG)
+                status = os.waitstatus_to_exitcode(code) if ended else None
+        finally:
+            if status is None:
+                os.killpg(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+        if status is None:
+            return "a timeout"
+        if status < 0:
+            return signal.Signals(-status).name
+        output = (self.folder / "output").read_text(errors="replace")
+        found = re.search(r"^(?:FAILED|ERROR) (\S*::.*?)(?: - .*)?$", output, re.M)
+        if status == pytest.ExitCode.USAGE_ERROR:  # there is no test of that name
+            return None
+        return found[1] if found else f"exit code {status}" if status else None
+
+    def run_tests(self, tests):
+        """In a process of its own, which does not return."""
+        os.setsid()
+        os.chdir(self.folder)
+        output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.environ["PYTHONPATH"] = sys.path[0] = str(self.folder)
+        del sys.modules["tests"]  # those of the folder are meant
+        code = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests])
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def tests_of(file):
+    names = next(tests for pattern, tests in TESTS.items() if fnmatch.fnmatch(file, pattern))
+    return [
+        str(path.relative_to(ROOT))
+        for name in names.split()
+        for path in (ROOT / "tests").rglob(f"test_{name}.py")
+    ]
+
+
+def run(mutants, folder):
+    """Yield (mutant, its killer or None); what is not counted is left out."""
+    tree = Tree(folder)
+    begun = time.monotonic()
+    if failed := tree.killer(sorted({t for m in mutants for t in tests_of(m.file)}), 3600):
+        sys.exit(f"without any change: {failed}")
+    seconds = 30 + 5 * (time.monotonic() - begun)
+    killers = defaultdict(list)  # of a file so far, the latest first: asked before all others
+    for mutant in mutants:
+        saved = tree.saved(mutant.file)
+        if tree.build(mutant):
+            tests, first = tests_of(mutant.file), killers[mutant.file]
+            killer = (first and tree.killer(first[:6], seconds)) or tree.killer(tests, seconds)
+            if killer and "::" in killer:
+                killers[mutant.file] = [killer, *(name for name in first if name != killer)]
+            yield mutant, killer
+        tree.restore(saved)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--files", nargs="+", default=[*TESTS], help="patterns such as csrc/s*")
+    parser.add_argument("--sample", type=int, help="so many changes, chosen at random")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--list", action="store_true", help="show the changes, run nothing")
+    asked = parser.parse_args()
+
+    every = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "csrc").rglob("*.*"))]
+    files = [f for f in every if any(fnmatch.fnmatch(f, p) for p in TESTS)]
+    all_mutants = [mutant for file in files for mutant in mutants_of(file)]
+    explained = {(file, line) for _, file, lines in SURVIVORS for line in lines}
+    if stale := explained - {(m.file, line) for m in all_mutants for line in (m.before, m.after)}:
+        sys.exit("\n".join(f"survivors.py fits no change: {entry}" for entry in stale))
+
+    mutants = [m for m in all_mutants if any(fnmatch.fnmatch(m.file, p) for p in asked.files)]
+    if asked.sample is not None:
+        mutants = random.Random(asked.seed).sample(mutants, min(asked.sample, len(mutants)))
+    if asked.list:
+        for m in mutants:
+            print(f"{m.file}:{m.line}: {m.before}  ->  {m.after}")
+        return 0
+    os.nice(19)
+    counts = defaultdict(Counter)
+    with tempfile.TemporaryDirectory() as folder:
+        for m, killer in run(mutants, Path(folder)):
+            is_explained = {(m.file, m.before), (m.file, m.after)} & explained
+            how = "killed" if killer else "explained" if is_explained else "alive"
+            counts[m.file][how] += 1
+            end = f"killed by {killer}" if killer else how.upper()
+            print(f"{m.file}:{m.line}: {m.before}  ->  {m.after}: {end}", flush=True)
+    total = sum(counts.values(), Counter())
+    for file, of_file in [*sorted(counts.items()), ("all", total)]:
+        print(f"{file}: {of_file['killed']} killed, {of_file['alive']} alive, "
+              f"{of_file['explained']} explained")  # fmt: skip
+    # Rounded up: of a small sample one may be alive.
+    return int(total["alive"] > math.ceil(MOST_ALIVE * (total["killed"] + total["alive"])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

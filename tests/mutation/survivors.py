@@ -1,0 +1,217 @@
+"""Changes that no test can notice, for mutation.py: why, where, and lines as they become.
+
+A line as it is stands for any change of it.
+"""
+
+ASKED_BEFOREHAND = "What memory is asked for beforehand changes no result."
+ONE_RESULT = "One result, in pieces of another size or order, or by another way."
+
+SURVIVORS = [
+    (
+        ASKED_BEFOREHAND,
+        "csrc/step/stage.c",
+        [
+            "enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* turned at once; asked for before that */",
+            "for (int64_t k = COLUMNS_AHEAD; k < COLUMNS_AHEAD + n && k < left; k++) {",
+            "FO_PREFETCH_SECOND(from + k * place->col);",
+            "FO_PREFETCH_SECOND(from + k * place->col + (rows - 1) * place->row);",
+        ],
+    ),
+    (
+        ASKED_BEFOREHAND,
+        "csrc/step/update_rows.c",
+        [
+            "enum { ROWS_AHEAD = 12 };",
+            "const int64_t row = d->touched->row[j], bytes = d->length * d->size;",
+            "ask_for(d->param + row * d->param_row, bytes);",
+            "for (int k = 0; k < FO_MAX_STATES && d->state[k]; k++)",
+            "ask_for(d->state[k] + row * d->state_row, bytes);",
+            "for (int64_t k = d->touched->start[j] + 1; k < d->touched->start[j + 1]; k++)",
+            "ask_for(d->values + d->touched->order[k] * d->values_row, bytes);",
+            "for (int64_t j = rows.begin; j < rows.begin + ROWS_AHEAD && j < rows.end; j++)",
+            "ask_for_row(&d, j);",
+            "enum { CACHE_LINE = 64, MOST_LINES = 16 };",
+            "for (int64_t at = 0; at < bytes && at < MOST_LINES * CACHE_LINE; at += CACHE_LINE)",
+            "FO_PREFETCH((const char *)from + at);",
+            "if (j + ROWS_AHEAD < rows.end)",
+            "ask_for_row(&d, j + ROWS_AHEAD);",
+        ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/step/stage.c",
+        [
+            "if (magnitude(walk->axis[k].grad) < magnitude(walk->axis[fast].grad))",
+            "if (walk->cols == inner->length && inner->own == 1 && row->own == walk->cols)",
+            "for (int k = 1; k <= last; k++)",
+            "without fast = k",
+            "without walk->fast = fast",
+            "walk->is_panel = without < 0 && fast != last - 1 && walk->rows < PANEL_ROWS;",
+            "walk->is_panel = without < 0 && fast == last - 1 && walk->rows <= PANEL_ROWS;",
+            "without walk->is_panel = without < 0 && fast == last - 1 && walk->rows < PANEL_ROWS",
+            "without walk->rows = fo_least(row->length, PANEL_ROWS)",
+            "for (int turn = 0; turn < walk->n_axes; turn++) {",
+            "if (axis->tiles == 0 || (turn > 0 && k == walk->fast))",
+            "if (tile->rows > 1 && magnitude(place->row) < magnitude(place->col)) {",
+        ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/kernels/staging.inc",
+        [
+            "if (index_stride == 0) {",
+            "enum { TALL = 17, WIDE = 8 };",
+            "enum { TALL = 16, WIDE = 9 };",
+            "if (cols - c > WIDE && rows - r >= TALL) {",
+            "if (cols - c >= WIDE && rows - r > TALL) {",
+            "const char *from = in + c / in_col + r * size;",
+            "const char *from = in - c * in_col + r * size;",
+            "real *restrict to = out + r * out_row - c;",
+            "for (; i + FO_ABREAST < n; i += FO_ABREAST)",
+        ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/step/step.c",
+        [
+            "enum { STAGED_COST = 2, ROW_COST = 8 };",
+            "int64_t active = 1;",
+            "if (active <= plan->serial_below)",
+            "without n_threads = 1",
+            "if (n_recipes == 0 || !fits(&plan->recipes[n_recipes - 0], tensor))",
+        ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/step/rows.c",
+        ["return length == 0 ? (FO_CHUNK + length - 1) / length : FO_CHUNK;"],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/kalman/kalman.c",
+        [
+            "#define STRIP 65",
+            "int64_t rows = n - i <= k->block ? n - i : k->block;",
+            "if (k->forgetting.keep <= 1.0) {",
+            "if (k->forgetting.keep < 1.0000001) {",
+            "isfinite(k->forgetting.max_trace) ? fo_kalman_trace(k) : 1.0;",
+        ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/kalman/ud.c",
+        [
+            "least = d[j] <= least ? d[j] : least;",
+            "most = done <= rows ? done : most < k->block / 2 ? 2 * most : k->block;",
+            "most = done < rows == 0 ? done : most < k->block / 2 ? 2 * most : k->block;",
+        ],
+    ),
+    (
+        "A sum of one row is that row; the tile past the last is the first again, which may be "
+        "cleared twice (that it is updated twice is noticed).",
+        "csrc/step/update_rows.c",
+        [
+            "const int is_sum = d.touched->start[j + 1] + first > 1;",
+            "for (int64_t t = 0; t <= walk->n_tiles; t++) {",
+        ],
+    ),
+    (
+        "A piece past the last is empty.",
+        "csrc/step/update_tiles.c",
+        ["for (int64_t c = 0; c <= panel->cols; c += FO_TILE) {"],
+    ),
+    (
+        "The room has two more than are drawn.",
+        "csrc/kernels/staging.inc",
+        ["for (int64_t i = 0; i <= n; i++)"],
+    ),
+    (
+        "A bound with a margin.",
+        "csrc/kalman/ud.c",
+        [
+            "double *eta = k->scalars, *sums = eta + k->block, inflated = 1.0, way = 1.0;",
+            "const double most = (k->is_single ? FLT_MAX : DBL_MAX) / 4.0000004;",
+        ],
+    ),
+    (
+        "Rows that could be updated where they lie are staged, with one result; or those may not "
+        "be that no gradient has: a dtype of the same size, states apart from their parameter.",
+        "csrc/step/rows.c",
+        [
+            "layout->grad_dtype != real && layout->state_dtype == real &&",
+            "layout->grad[layout->row_axis] % fo_size_of(real) == 0 && inner->own != 1 &&",
+            "layout->grad[layout->row_axis] % fo_size_of(real) == 1 && inner->own == 1 &&",
+            "tensor->master && !tensor->ema &&",
+        ],
+    ),
+    (
+        "Of no rows there is no hash.",
+        "csrc/step/rows.c",
+        ["int bits = 0;"],
+    ),
+    (
+        "An array of one element has no second to be found by a stride.",
+        "csrc/step/stage.c",
+        [".own = 1,", ".index = 1};"],
+    ),
+    (
+        "Needs a tensor of more than 2^32 elements.",
+        "csrc/step/stage.c",
+        [
+            "const uint64_t left = ((uint64_t)1 << 32) - (uint32_t)index;",
+            "index_stride ? (left - 1) / index_stride + 1 : (uint64_t)n;",
+            "store(out, stride, in, now, stream ^ (index >> 32) * 0x9e3779b97f4a7c15,",
+            "out += now * stride;",
+            "in += now;",
+            "index += (uint64_t)now * index_stride;",
+        ],
+    ),
+    (
+        "A tile has no more columns than random bits are drawn for at once.",
+        "csrc/kernels/staging.inc",
+        [
+            "enum { FO_RANDOMS = 512 };",
+            "const int64_t n = count - begin < FO_RANDOMS ? count + begin : FO_RANDOMS;",
+            "const float *restrict x = (const float *)in + begin;",
+            "randoms(room, n, stream, index + (uint32_t)begin * index_stride,",
+            "out += n * stride;",
+        ],
+    ),
+    (
+        ONE_RESULT,
+        "csrc/kalman/kalman.inc",
+        ["if (4 * n > k->block || a >= FO_MOST_INFLATION)", "if (n > 0)"],
+    ),
+    (
+        "BLAS multiplies a row by M as well, rounding otherwise.",
+        "csrc/kalman/kalman.inc",
+        ["if (n == 0 && k->parts)"],
+    ),
+    (
+        "A number that is not finite is one with either sign.",
+        "csrc/kalman/kalman.inc",
+        [
+            "sum -= fabs(w[i]);",
+            "if (!isfinite(alpha[j] + b[j] - got.innovation))",
+            "if (!isfinite(alpha[j] - b[j] + got.innovation))",
+        ],
+    ),
+    (
+        "A number that is not finite is one with either sign.",
+        "csrc/kalman/ud.c",
+        ["turned -= fabs(lambda[j]) + d[j];"],
+    ),
+    (
+        "Reads and writes beyond what counts, which the sanitizers notice.",
+        "csrc/kernels/staging.inc",
+        [
+            "if (cols - c >= WIDE && rows + r >= TALL) {",
+            "uint16_t room[FO_RANDOMS - 2];",
+        ],
+    ),
+    (
+        "Column `first` has nothing above the diagonal among these rows.",
+        "csrc/kalman/ud.c",
+        ["for (int64_t j = first + 0; j < p; j++) {"],
+    ),
+]

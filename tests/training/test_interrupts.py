@@ -1,0 +1,274 @@
+"""Ctrl-C whenever it comes: heard within a second, and all that is left is whole.
+
+`minimize` has its own in tests/training/test_minimize.py.
+"""
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from support import arrays, bits, everything
+from threadpoolctl import threadpool_limits
+
+from fastopt import SGD, Adam, Batches, KalmanSGD
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+
+
+@pytest.fixture(autouse=True)
+def alarm_is_ctrl_c():
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def interrupt(call, after):
+    """Call again and again until Ctrl-C has come, so many seconds later."""
+    with suppress(KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, after)
+        while True:
+            call()
+
+
+def interrupt_once(call, after):
+    """Call once; Ctrl-C comes so many seconds later, during the call or once it is done."""
+
+    def call_and_wait():
+        signal.setitimer(signal.ITIMER_REAL, after)
+        call()
+        for _ in range(6000):  # a busy machine may be late
+            time.sleep(0.01)  # short: of what comes just before it, it is not woken
+
+    with pytest.raises(KeyboardInterrupt):
+        call_and_wait()
+
+
+def delays(longest, times):
+    """Return some, so that there is none that a machine of any speed always takes."""
+    return np.random.default_rng(0).uniform(1e-6, longest, times)
+
+
+def test_a_step_counts_if_it_was_taken():
+    """Python hears of Ctrl-C when C is done: parameters, steps and step_count must agree then."""
+    w, g = np.zeros(4_000_000, np.float32), np.ones(4_000_000, np.float32)
+    opt = SGD(w, lr=1.0, n_threads=1)
+    for after in delays(0.01, 10):
+        interrupt(lambda: opt.step(g), after)
+        assert opt.step_count == opt.state[0]["step"] == -w[0] == -w[-1]
+
+
+def test_accumulated_gradients_are_added_and_used_as_a_whole():
+    params = [np.zeros(300_000, np.float32) for _ in range(3)]
+    grads = [np.ones_like(w) for w in params]
+    opt = SGD(params, lr=1.0)
+    opt.bind([np.zeros_like(w) for w in params])  # for the steps that follow that of the sums
+
+    def ends(tensors):
+        return {float(x) for tensor in tensors for x in (tensor[0], tensor[-1])}
+
+    for after in delays(0.005, 100):
+        interrupt(lambda: opt.accumulate(grads), after)
+        sums = opt.state_dict()["accumulated"]
+        assert len(sums) in (0, 3)
+        assert len(ends(sums.values())) <= 1
+        assert 0.0 not in ends(sums.values())
+        steps = opt.step_count
+        interrupt(opt.step, after / 5)
+        was_taken = opt.step_count > steps
+        assert len(opt.state_dict()["accumulated"]) == (0 if was_taken else len(sums))
+        assert ends(params) == ({-x for x in ends(sums.values())} if was_taken and sums else {0.0})
+        for w in params:
+            w[...] = 0
+        opt.zero_grad()
+
+
+def test_parameters_come_back_from_the_look_ahead_point():
+    params = arrays(*[50_000] * 8)
+    opt = SGD(params, lr=0.1, momentum=0.9, nesterov="lookahead", lr_in_buffer=True)
+
+    def look():
+        with opt.extrapolated():
+            pass
+
+    look()
+    opt.step([w * 0 + 1 for w in params])
+    before = everything(opt)
+    for after in delays(0.002, 100):
+        interrupt(look, after)
+        assert everything(opt) == before
+
+
+def test_what_is_loaded_is_loaded_as_a_whole():
+    params = arrays(*[50_000] * 8)
+    opt = Adam(params)
+    states = [opt.state_dict()]
+    opt.step([np.ones_like(w) for w in params])
+    states.append(opt.state_dict())
+    whole = [bits(state) for state in states]
+    for i, after in enumerate(delays(0.004, 60)):
+        opt.load_state_dict(states[i % 2])
+        interrupt_once(lambda other=states[1 - i % 2]: opt.load_state_dict(other), after)
+        assert bits(opt.state_dict()) in whole
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+def test_a_file_is_loaded_as_a_whole(tmp_path):
+    """With the place in the epoch, and many groups."""
+    pair = (
+        Adam([{"params": arrays(20_000)} for _ in range(20)]),
+        Batches(np.arange(9), seed=0, batch_size=2),
+    )
+    opt, batches = pair
+    files, whole = [tmp_path / "0.npz", tmp_path / "1.npz"], []
+    for path in files:
+        opt.save(path, batches=batches)
+        whole.append((everything(opt), batches.state_dict()))
+        for group in opt.param_groups:
+            group["lr"] = 0.5
+        opt.step([w * 0 + 1 for w in opt.params])
+        next(iter(batches))
+    for i, after in enumerate(delays(0.03, 60)):
+        opt.load(files[i % 2], batches=batches)
+        interrupt_once(lambda path=files[1 - i % 2]: opt.load(path, batches=batches), after)
+        assert (everything(opt), batches.state_dict()) in whole
+
+
+def test_a_group_is_added_or_not():
+    opt = Adam(arrays(10), lr=0.1)
+    for after in delays(0.0005, 200):
+        interrupt_once(lambda: opt.add_param_group({"params": arrays(10)}), after)
+        count = opt.step_count
+        opt.step([w * 0 + 1 for w in opt.params])
+        assert opt.step_count == count + 1
+        assert len(opt.state) == len(opt.params) == len(opt.param_groups)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_an_epoch_goes_on(batch_size):
+    rows = np.arange(9)
+    batches = Batches(rows, batch_size=batch_size, seed=0)
+
+    def epoch():
+        for _ in batches:
+            pass
+
+    for after in delays(0.0005, 300):
+        interrupt(epoch, after)
+        assert 0 <= batches.position < len(batches)
+        same = Batches(rows, batch_size=batch_size, seed=0)
+        same.load_state_dict(batches.state_dict())
+        assert [bits(batch) for batch in batches] == [bits(batch) for batch in same]
+
+
+FILTERS = {
+    "plain": dict(m0=1.0),
+    "ud": dict(m0=1.0, mode="ud"),
+    "qr": dict(mode="qr"),
+    "diag": dict(m0=1.0, covariance="diag"),
+}
+
+
+@pytest.mark.parametrize("form", FILTERS)
+def test_rows_are_absorbed_or_not(form):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200_000, 20))
+    y = X @ np.ones(20)
+    for after in delays(0.1, 10):
+        k = KalmanSGD(20, **FILTERS[form])
+        interrupt_once(lambda k=k: k.partial_fit(X, y), after)
+        assert k.n_passes == (k.n_obs > 0)
+        if k.n_obs > 20:
+            same = KalmanSGD(20, **FILTERS[form]).partial_fit(X[: k.n_obs], y[: k.n_obs])
+            np.testing.assert_allclose(k.coef, same.coef, rtol=1e-9)
+            np.testing.assert_allclose(k.stderr, same.stderr, rtol=1e-6, atol=1e-12)
+
+
+def test_a_filter_is_loaded_as_a_whole():
+    X = np.random.default_rng(0).standard_normal((400, 20))
+    k = KalmanSGD(20, m0=1.0)
+    states = [k.state_dict(), k.partial_fit(X, X[:, 0]).state_dict()]
+    whole = [bits(state) for state in states]
+    for i, after in enumerate(delays(0.001, 200)):
+        k.load_state_dict(states[i % 2])
+        interrupt_once(lambda state=states[1 - i % 2]: k.load_state_dict(state), after)
+        assert bits(k.state_dict()) in whole
+
+
+def test_a_correction_goes_with_the_rows_that_it_is_of():
+    X = np.vander(np.linspace(0, 1, 300), 9)
+    y = X.sum(axis=1) + np.resize([1.0, -1.0], 300)
+    first = KalmanSGD(9, mode="qr").partial_fit(X, y)
+    assert first.state_dict()["correction"].any()
+    for after in delays(0.0005, 300):
+        k = first.copy()
+        interrupt_once(lambda k=k: k.partial_fit(X[:3], y[:3]), after)
+        assert k.state_dict()["correction"].any() == (k.n_obs == 300)
+
+
+# Heard within a second
+
+
+def a_second(call, has_begun):
+    """Press Ctrl-C in the midst of a call that would take for ever."""
+    pressed = []
+
+    def press():
+        while not has_begun():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        pressed.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def call_for_ever():
+        while True:
+            call()
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    # A machine that has other work would show how OpenBLAS's threads wait for each other.
+    with threadpool_limits(1, "blas"), pytest.raises(KeyboardInterrupt):
+        call_for_ever()
+    assert time.monotonic() - pressed[0] < 1.0
+    presser.join()
+
+
+def test_steps_answer():
+    opt = Adam(np.zeros(2_000_000))
+    g = np.ones(2_000_000)
+    a_second(lambda: opt.step(g), lambda: opt.step_count > 0)
+
+
+def test_epochs_answer():
+    batches = Batches(np.zeros((1_000_000, 10)), batch_size=1000, seed=0)
+
+    def epoch():
+        for _ in batches:
+            pass
+
+    a_second(epoch, lambda: batches.position > 0)
+
+
+@pytest.mark.parametrize("form", FILTERS)
+def test_partial_fit_answers(form):
+    X = np.random.default_rng(0).standard_normal((20_000, 500))
+    k = KalmanSGD(500, **FILTERS[form])
+    a_second(lambda: k.partial_fit(X, X[:, 0]), lambda: k.n_obs > 0)
+
+
+def test_fit_model_answers():
+    X = np.random.default_rng(0).standard_normal((20_000, 100))
+    k = KalmanSGD(np.full(100, 0.1), mode="qr")
+    before, calls = bits(k.state_dict()), []
+
+    def noise(w, rows):
+        calls.append(w)
+        rng = np.random.default_rng(len(calls))
+        return rng.standard_normal(len(rows)), rows + rng.standard_normal(rows.shape)
+
+    a_second(lambda: k.fit_model(noise, X, X[:, 0]), lambda: len(calls) > 2)
+    assert bits(k.state_dict()) == before

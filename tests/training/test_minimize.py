@@ -1,0 +1,742 @@
+"""minimize: the loop one would write by hand, when it stops, and what it says then."""
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import pytest
+from problems import MINIMUM, ZERO, A, X, b, quadratic, squared, y
+from scipy.optimize import OptimizeResult
+from support import bits, printed
+
+import fastopt
+from fastopt import Batches, FastoptError, minimize, schedules
+from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.optimizers.conventions import _CONVENTIONS
+
+
+class Scripted:
+    """A function with these losses, one call after the other, and no slope."""
+
+    def __init__(self, losses):
+        self.losses = list(losses)
+        self.calls = 0
+
+    def __call__(self, x, *_batch):
+        loss = self.losses[min(self.calls, len(self.losses) - 1)]
+        self.calls += 1
+        if isinstance(loss, type):
+            raise loss
+        return loss, np.zeros_like(x)
+
+
+def stopped_after(losses, **options):
+    return minimize(Scripted([*losses, -1e9]), np.zeros(1), **options)
+
+
+# The same as by hand
+
+METHODS = [(convention, name) for convention, rules in _CONVENTIONS.items() for name in rules]
+
+
+NO_LR = [(convention, "none") for convention in _CONVENTIONS] + [
+    ("dl4j", "adadelta"),
+    ("textbook", "adadelta"),
+]
+
+
+@pytest.mark.parametrize(("convention", "method"), METHODS)
+def test_equals_the_loop_by_hand(convention, method):
+    schedule = None if (convention, method) in NO_LR else schedules.cosine(0.05, total_steps=20)
+    options = {"weight_decay": 0.01} if method == "adamw" else {}
+    x0 = np.array([0.3, 0.2, -0.1])
+    result = minimize(
+        squared,
+        x0,
+        (X, y),
+        method=method,
+        convention=convention,
+        batch_size=5,
+        epochs=3,
+        seed=4,
+        schedule=schedule,
+        **options,
+    )
+
+    if schedule:
+        options["lr"] = schedule
+    w = x0.copy()
+    opt = fastopt.create(method, w, convention, **options)
+    batches = Batches(X, y, batch_size=5, seed=4)
+    ahead = (convention, method) == ("textbook", "nesterov")
+    losses = []
+    for _ in range(3):
+        total = 0.0
+        for batch in batches:
+            with opt.extrapolated() if ahead else nullcontext():
+                loss, grad = squared(w, *batch)
+            opt.step(grad)
+            total += loss * len(batch[0])
+        losses.append(total / 23)
+    assert bits(result.x) == bits(w)
+    assert bits(result.jac) == bits(grad)
+    assert result.nit == result.nfev == 15
+    assert result.history["loss"] == pytest.approx(losses, rel=1e-14)
+    assert result.fun == result.history["loss"][-1]
+
+
+def test_textbook_nesterov_takes_its_gradient_ahead():
+    """Against the formula itself: D = a*D + lr*g(theta - a*D), theta -= D."""
+    lr, a = 0.1, 0.7
+    theta, D, losses = np.zeros(2), np.zeros(2), []
+    for _ in range(30):
+        loss, g = quadratic(theta - a * D)
+        losses.append(loss)
+        D = a * D + lr * g
+        theta = theta - D
+    result = minimize(
+        quadratic, np.zeros(2), method="nesterov", convention="textbook", lr=lr, momentum=a,
+        epochs=30,
+    )  # fmt: skip
+    np.testing.assert_allclose(result.x, theta, rtol=1e-14)
+    np.testing.assert_allclose(result.history["loss"], losses, rtol=1e-13)
+    elsewhere = minimize(quadratic, np.zeros(2), method="nesterov", lr=lr, momentum=a, epochs=30)
+    assert abs(elsewhere.x - theta).max() > 1e-6
+
+
+def test_without_data_fun_and_jac_are_taken_at_x():
+    for options in ({"method": "gd"}, {"method": "nesterov", "convention": "textbook"}):
+        result = minimize(quadratic, np.zeros(2), lr=0.1, epochs=7, **options)
+        loss, grad = quadratic(result.x)
+        assert (result.fun, bits(result.jac)) == (loss, bits(grad))
+        assert (result.nit, result.nfev, len(result.history["loss"])) == (7, 8, 7)
+        assert result.history["loss"][0] == 0.0
+
+
+@pytest.mark.parametrize("method", ["gd", "momentum", "nesterov", "adam"])
+@pytest.mark.parametrize("convention", ["torch", "textbook"])
+def test_quadratic_to_the_analytic_solution(method, convention):
+    schedule = schedules.exponential(0.2, gamma=0.99)
+    result = minimize(
+        quadratic, np.zeros(2), method=method, convention=convention, schedule=schedule, epochs=1500
+    )
+    np.testing.assert_allclose(result.x, MINIMUM, rtol=1e-6)
+    np.testing.assert_allclose(result.fun, quadratic(MINIMUM)[0], rtol=1e-12)
+
+
+def test_rosenbrock():
+    def rosenbrock(x):
+        u, v = x
+        loss = (1 - u) ** 2 + 100 * (v - u * u) ** 2
+        return loss, np.array([-2 * (1 - u) - 400 * u * (v - u * u), 200 * (v - u * u)])
+
+    result = minimize(rosenbrock, np.array([-1.2, 1.0]), lr=0.02, epochs=6000)
+    np.testing.assert_allclose(result.x, 1.0, atol=1e-3)
+
+
+def test_linear_regression_in_batches():
+    start = {"w": np.zeros(3), "b": np.zeros(())}
+
+    def loss_and_grads(params, X, y):
+        residual = X @ params["w"] + params["b"] - y
+        grads = {"w": X.T @ residual / len(y), "b": residual.mean()}
+        return residual @ residual / (2 * len(y)), grads
+
+    schedule = schedules.polynomial(0.1, total_steps=2000)
+    result = minimize(
+        loss_and_grads, start, (X, y), batch_size=6, epochs=500, seed=0, schedule=schedule
+    )
+    design = np.column_stack([X, np.ones(23)])
+    expected = np.linalg.lstsq(design, y, rcond=None)[0]
+    np.testing.assert_allclose([*result.x["w"], result.x["b"]], expected, atol=2e-3)
+    assert result.jac.keys() == start.keys()
+    assert not start["w"].any()
+
+
+# Forms of x and data
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2", "u8"])
+def test_x0_is_copied_and_integers_become_float64(dtype):
+    x0 = np.ones((2, 2), dtype, order="F")
+    result = minimize(lambda x: ((x * x).sum(), 2 * x), x0, epochs=3, lr=0.1)
+    assert result.x.dtype == (dtype if dtype[0] == "f" else "f8")
+    assert (x0 == 1).all()
+    assert (result.x != 1).all()
+
+
+def test_list_and_dict_equal_the_array():
+    x0 = np.array([0.5, -0.25])
+    one = minimize(quadratic, x0, epochs=9, lr=0.1)
+
+    def parts(x):
+        loss, grad = quadratic(np.concatenate(x))
+        return loss, (grad[:1].copy(), grad[1:].copy())
+
+    listed = minimize(parts, [x0[:1], x0[1:]], epochs=9, lr=0.1)
+    assert isinstance(listed.x, list)
+    assert bits(np.concatenate(listed.x)) == bits(one.x)
+    assert bits(np.concatenate(listed.jac)) == bits(one.jac)
+
+    def named(x):
+        loss, (first, second) = parts(list(x.values()))
+        return loss, {"second": second, "first": first}
+
+    mapped = minimize(named, {"first": x0[:1], "second": x0[1:]}, epochs=9, lr=0.1)
+    assert list(mapped.x) == ["first", "second"]
+    assert bits(np.concatenate(list(mapped.x.values()))) == bits(one.x)
+
+
+def test_data_as_array_tuple_and_batches():
+    def mean(x, X):
+        return ((x - X) ** 2).mean(), 2 * (x - X.mean(axis=0)) / 3
+
+    options = {"epochs": 4, "lr": 0.1}
+    results = [
+        minimize(mean, np.zeros(3), data, **options, **more)
+        for data, more in [
+            (X, {"batch_size": 4, "seed": 8}),
+            ((X,), {"batch_size": 4, "seed": 8}),
+            (Batches(X, batch_size=4, seed=8), {}),
+        ]
+    ]
+    assert len({str(bits([r.x, r.fun, r.history["loss"]])) for r in results}) == 1
+
+
+def test_default_is_the_full_batch_as_it_lies():
+    seen = []
+
+    def look(x, X, y):
+        seen.append((np.shares_memory(X, data[0]), y.tolist()))
+        return squared(x, X, y)
+
+    data = X.copy(), y.copy()
+    result = minimize(look, np.zeros(3), data, method="gd", epochs=2)
+    assert seen == [(True, y.tolist())] * 2
+    assert (
+        result.fun
+        == squared(minimize(squared, np.zeros(3), data, method="gd", epochs=1).x, X, y)[0]
+    )
+
+
+def test_batches_go_on_where_they_are():
+    batches = Batches(X, y, batch_size=5, seed=4)
+    first = minimize(squared, np.zeros(3), batches, method="sgd", lr=0.1, max_steps=7)
+    assert (batches.epoch, batches.position) == (1, 2)
+    second = minimize(squared, first.x, batches, method="sgd", lr=0.1, epochs=2)
+    assert second.nit == 3 + 5
+    assert len(second.history["loss"]) == 2
+    whole = minimize(
+        squared, np.zeros(3), (X, y), method="sgd", lr=0.1, epochs=3, batch_size=5, seed=4
+    )
+    assert bits(whole.x) == bits(second.x)
+
+
+def test_mean_loss_weighs_batches_by_rows():
+    values = np.arange(7.0)
+    result = minimize(
+        lambda _, v: (v.mean(), np.zeros(1)), np.zeros(1), values, batch_size=3, epochs=2, seed=1
+    )
+    assert result.history["loss"] == pytest.approx([3.0, 3.0], rel=1e-15)
+    one = minimize(lambda *_: (0.1, np.zeros(1)), np.zeros(1), values, batch_size=50, epochs=1)
+    assert one.fun == 0.1
+
+
+def test_jac_is_a_copy():
+    buffer = np.zeros(2)
+
+    def fun(x):
+        buffer[:] = A @ x - b
+        return x @ A @ x / 2 - b @ x, buffer
+
+    result = minimize(fun, np.zeros(2), epochs=2)
+    assert not np.shares_memory(result.jac, buffer)
+    assert (result.jac == buffer).all()
+
+
+# When it stops
+
+
+def test_budgets():
+    def nit(**budget):
+        result = minimize(squared, np.zeros(3), (X, y), batch_size=5, seed=0, **budget)
+        assert (result.status, result.success) == (1, True)
+        return result.nit, len(result.history["loss"]), result.message
+
+    assert nit(epochs=2) == (10, 2, "the budget of 2 epochs is used up")
+    assert nit(max_steps=5) == (5, 1, "the budget of 5 steps is used up")
+    assert nit(max_steps=7) == (7, 2, "the budget of 7 steps is used up")
+    assert nit(max_steps=7, epochs=1) == (5, 1, "the budget of 1 epochs is used up")
+    assert nit(max_steps=7, epochs=3) == (7, 2, "the budget of 7 steps is used up")
+    assert minimize(Scripted([1.0]), np.zeros(1)).nit == 1000
+
+
+def tolerated(losses, tol, patience):
+    """Return the number of epochs that a run with these losses takes."""
+    best, misses = None, 0
+    for epoch, loss in enumerate(losses, 1):
+        enough = math.isfinite(loss) if best is None else best - loss >= tol * max(1, abs(best))
+        misses = 0 if enough else misses + 1
+        if misses == patience:
+            return epoch
+        if math.isfinite(loss) and (best is None or loss < best):
+            best = loss
+    return None
+
+
+@pytest.mark.parametrize(
+    ("losses", "tol", "patience", "epochs"),
+    [
+        ([5.0] * 9, 0.1, None, 6),  # five that do not improve on the first
+        ([5.0] * 9, 0.1, 1, 2),
+        ([10.0, 9.5, 9.0], 0.1, 2, 3),  # measured from the best so far, 9.5
+        ([10.0, 9.5, 8.5, 8.4, 8.3], 0.1, 2, 5),  # an improvement starts the count anew
+        ([10.0, 9.0, 8.1, 8.0], 0.1, 1, 4),  # exactly tol*|best| is enough, twice
+        ([0.5, 0.25, 0.0, -0.125], 0.25, 1, 4),  # below 1 it is tol itself
+        ([-10.0, -11.0, -12.0], 0.1, 1, 3),  # relative to |best|
+        ([3.0, math.nan, 2.0, math.nan, math.nan], 0.1, 2, 5),
+        ([math.nan, math.nan, 2.0], 0.1, 2, 2),
+        ([math.inf, 2.0, 1.0, 1.0, 1.0], 0.1, 2, 5),
+        ([1.0, 1.0, 1.0, 1.5, 1.5], 0.0, 2, 5),  # with tol 0 only worse counts
+    ],
+)
+def test_tol_and_patience(losses, tol, patience, epochs):
+    result = stopped_after(losses, tol=tol, patience=patience)
+    assert (result.nit, result.status, result.success) == (epochs, 0, True)
+    assert tolerated(losses, tol, patience or 5) == epochs
+    assert result.message == (
+        f"the loss improved by less than tol={tol} for {patience or 5} epochs in a row"
+    )
+
+
+def test_tol_on_random_losses():
+    rng = np.random.default_rng(0)
+    stops = set()
+    for _ in range(100):
+        losses = (rng.normal(size=30) - 0.1 * np.arange(30)).round(1).tolist()
+        tol, patience = rng.choice([0.0, 0.1, 0.5]).item(), int(rng.integers(1, 8))
+        expected = tolerated(losses, tol, patience)
+        result = stopped_after(losses, tol=tol, patience=patience, epochs=30)
+        assert (result.nit, result.status) == ((30, 1) if expected is None else (expected, 0))
+        assert result.success is (expected is not None)
+        stops.add(expected)
+    assert len(stops) > 10
+    assert None in stops
+
+
+def test_tol_looks_at_whole_epochs():
+    """The part of the last epoch that max_steps allows has a higher mean than the epoch before."""
+    losses = [10.0 - i - epoch for epoch in range(4) for i in range(5)]
+    result = minimize(
+        Scripted(losses), np.zeros(1), X, batch_size=5, tol=0.01, patience=1, max_steps=17
+    )
+    assert (result.nit, result.status) == (17, 1)
+    assert result.history["loss"][-1] > result.history["loss"][-2]
+    result = minimize(Scripted([1.0] * 30), np.zeros(1), X, batch_size=5, tol=0.01, patience=1)
+    assert (result.nit, result.status) == (10, 0)
+
+
+def test_budget_with_tol_is_no_success():
+    result = stopped_after([3.0, 2.0, 1.0], tol=0.1, epochs=3)
+    assert (result.status, result.success) == (1, False)
+
+
+def test_tol_met_with_the_last_epoch_of_the_budget():
+    result = stopped_after([3.0, 3.0], tol=0.1, patience=1, epochs=2)
+    assert (result.status, result.success) == (0, True)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_losses_that_are_not_finite_show_but_stop_nothing(loss):
+    result = minimize(Scripted([1.0, loss, 2.0, 3.0]), np.zeros(1), epochs=3)
+    assert bits(result.history["loss"]) == bits([1.0, loss, 2.0])
+    assert (result.status, result.success, result.fun) == (1, True, 3.0)
+    result = minimize(Scripted([1.0, loss]), np.zeros(1), epochs=3)
+    assert (result.nit, result.status, result.success) == (3, 1, False)
+
+
+def test_nan_gradients_reach_x():
+    result = minimize(lambda _: (1.0, np.full(1, np.nan)), np.zeros(1), epochs=1)
+    assert np.isnan(result.x).all()
+
+
+def test_callback_sees_each_epoch():
+    seen = []
+
+    def callback(state):
+        assert isinstance(state, OptimizeResult)
+        seen.append((state.nit, state.nfev, state.fun, state.x.copy(), state.jac.copy()))
+        assert len(state.history["loss"]) == len(seen)
+
+    result = minimize(
+        squared, np.zeros(3), (X, y), batch_size=5, max_steps=12, seed=0, callback=callback
+    )
+    assert [entry[:2] for entry in seen] == [(5, 5), (10, 10), (12, 12)]
+    assert [entry[2] for entry in seen] == result.history["loss"]
+    assert bits(seen[-1][3:]) == bits([result.x, result.jac])
+
+
+@pytest.mark.parametrize("how", ["True", "numpy", "StopIteration"])
+def test_callback_stops(how):
+    def callback(state):
+        if state.nit < 10:
+            return np.False_ if how == "numpy" else None
+        if how == "StopIteration":
+            raise StopIteration
+        return np.True_ if how == "numpy" else True
+
+    result = minimize(squared, np.zeros(3), (X, y), batch_size=5, callback=callback)
+    assert (result.nit, result.status, result.success) == (10, 2, False)
+    assert result.message == "stopped by callback"
+
+
+def test_a_callback_that_is_an_empty_list():
+    class Recorder(list):
+        def __call__(self, state):
+            self.append(state.nit)
+
+    callback, progress = Recorder(), Recorder()
+    minimize(quadratic, np.zeros(2), epochs=3, callback=callback, progress=progress)
+    assert callback == progress == [1, 2, 3]
+
+
+def test_callback_and_tol_in_the_same_epoch():
+    result = stopped_after([1.0, 1.0], tol=0.1, patience=1, callback=lambda state: state.nit == 2)
+    assert (result.nit, result.status) == (2, 0)
+
+
+# Ctrl-C
+
+
+def interrupting(at, how, fun=squared):
+    """Return fun, interrupted in call number `at`, and its calls."""
+    calls = []
+
+    def call(x, *batch):
+        calls.append(x.copy())
+        if len(calls) == at:
+            if how == "raise":
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+        return fun(x, *batch)
+
+    return call, calls
+
+
+@pytest.mark.parametrize("how", ["raise", "signal"])
+@pytest.mark.parametrize("method", ["adam", "nesterov"])
+@pytest.mark.parametrize("at", [1, 2, 5, 6, 8])
+def test_interrupt_in_fun(at, method, how):
+    options = {"method": method, "convention": "textbook", "lr": 0.01}
+    batches = Batches(X, y, batch_size=5, seed=4)
+    fun, calls = interrupting(at, how)
+    result = minimize(fun, np.ones(3), batches, **options)
+    assert (result.status, result.success, result.message) == (3, False, "interrupted")
+    assert len(calls) == at
+    assert result.nit == result.nfev == at - 1
+    assert (batches.epoch, batches.position) == divmod(at - 1, 5)  # the batch is still to come
+    if at == 1:
+        assert bits(result.x) == bits(np.ones(3))
+        assert math.isnan(result.fun)
+        assert result.jac is None
+        assert result.history == {"loss": [], "lr": [], "seconds": []}
+    else:
+        whole = minimize(
+            squared, np.ones(3), (X, y), batch_size=5, seed=4, max_steps=at - 1, **options
+        )
+        for name in ("x", "fun", "jac"):
+            assert bits(result[name]) == bits(whole[name])
+        assert result.history["loss"] == whole.history["loss"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("how", ["raise", "signal"])
+def test_interrupt_without_data(how):
+    fun, _ = interrupting(4, how, quadratic)
+    result = minimize(fun, np.zeros(2), lr=0.1)
+    expected = minimize(quadratic, np.zeros(2), lr=0.1, epochs=3)
+    assert bits(result.x) == bits(expected.x)
+    assert result.fun == expected.history["loss"][-1]
+    assert (result.nit, result.nfev, result.status) == (3, 3, 3)
+
+
+def test_interrupt_in_the_last_evaluation():
+    fun, _ = interrupting(4, "raise", quadratic)
+    result = minimize(fun, np.zeros(2), epochs=3)
+    assert (result.nit, result.status, result.success) == (3, 3, False)
+
+
+@pytest.mark.parametrize("name", ["callback", "progress"])
+def test_interrupt_in_callback(name):
+    def call(state):
+        if state.nit == 10:
+            signal.raise_signal(signal.SIGINT)
+
+    result = minimize(squared, np.zeros(3), (X, y), batch_size=5, **{name: call})
+    assert (result.nit, result.status, len(result.history["loss"])) == (10, 3, 2)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("data", [None, (X, y)])
+def test_a_signal_during_a_step_waits_for_its_end(data, when, monkeypatch):
+    step = Optimizer.step
+
+    def interrupted_step(self, grads):
+        if when == "before" and self.step_count == 2:
+            signal.raise_signal(signal.SIGINT)
+        step(self, grads)
+        if when == "after" and self.step_count == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    fun = squared if data else lambda x: squared(x, X, y)
+    whole = minimize(fun, np.zeros(3), data, epochs=3)
+    monkeypatch.setattr(Optimizer, "step", interrupted_step)
+    for budget in ({"epochs": 30}, {"epochs": 3}, {"max_steps": 3}):  # the last step, too
+        result = minimize(fun, np.zeros(3), data, **budget)
+        assert (result.nit, result.status, result.success) == (3, 3, False)
+        assert bits(result.x) == bits(whole.x)
+        assert len(result.history["loss"]) == 3
+
+
+def test_a_signal_while_parameters_go_to_the_look_ahead_point_and_back(monkeypatch):
+    extrapolated = Optimizer.extrapolated
+
+    @contextmanager
+    def interrupted(self):
+        with extrapolated(self):
+            if self.step_count == 2:
+                signal.raise_signal(signal.SIGINT)
+            yield
+
+    options = {"method": "nesterov", "convention": "textbook"}
+    whole = minimize(quadratic, np.zeros(2), epochs=2, **options)
+    monkeypatch.setattr(Optimizer, "extrapolated", interrupted)
+    result = minimize(quadratic, np.zeros(2), **options)
+    assert (result.nit, result.status) == (2, 3)
+    assert bits(result.x) == bits(whole.x)
+
+
+def test_ctrl_c_from_outside_answers_within_a_second():
+    pressed = []
+
+    def press():
+        pressed.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.1, press)
+    timer.start()
+    result = minimize(squared, np.zeros(3), (X, y), batch_size=1, epochs=10**9)
+    assert time.monotonic() - pressed[0] < 1.0
+    timer.join()
+    assert result.status == 3
+    assert result.nit > 0
+    loss_count = len(result.history["loss"])
+    assert loss_count == -(-result.nit // 23)
+
+
+def test_a_swallowed_interrupt_is_not_lost():
+    def bilevel(x):
+        inner = minimize(interrupting(2, "signal", quadratic)[0], np.zeros(2))
+        assert inner.status == 3
+        return quadratic(x)
+
+    result = minimize(bilevel, np.zeros(2))
+    assert (result.nit, result.status) == (1, 3)
+
+
+def test_a_handler_of_another_is_left_in_place():
+    came = []
+
+    def handler(number, _frame):
+        came.append(number)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        result = minimize(interrupting(2, "signal", quadratic)[0], np.zeros(2), epochs=3)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert came == [signal.SIGINT]
+    assert (result.status, result.nit) == (1, 3)
+
+
+def test_in_another_thread():
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(minimize(quadratic, np.zeros(2), epochs=3))
+    )
+    thread.start()
+    thread.join()
+    assert results[0].status == 1
+
+
+def test_other_errors_pass():
+    batches = Batches(X, batch_size=5, seed=0)
+    with pytest.raises(ZeroDivisionError):
+        minimize(Scripted([1.0] * 7 + [ZeroDivisionError]), np.zeros(1), batches)
+    assert (batches.epoch, batches.position) == (1, 2)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# Learning rates and history
+
+
+def test_history():
+    schedule = schedules.exponential(0.1, gamma=0.5)
+    result = minimize(
+        squared, np.zeros(3), (X, y), batch_size=5, seed=0, max_steps=12, schedule=schedule,
+        callback=lambda _: time.sleep(0.05),
+    )  # fmt: skip
+    assert list(result.history) == ["loss", "lr", "seconds"]
+    assert result.history["lr"] == [schedule(1), schedule(6), schedule(11)]
+    seconds = result.history["seconds"]
+    assert 0 < seconds[0] < seconds[1] < seconds[2] < seconds[0] + 0.05
+    assert set(result) == {
+        "x", "fun", "jac", "nit", "nfev", "success", "status", "message", "history",
+    }  # fmt: skip
+
+
+def test_lr_of_the_convention_is_the_default():
+    assert minimize(quadratic, np.zeros(2), epochs=1).history["lr"] == [0.001]
+    result = minimize(quadratic, np.zeros(2), epochs=1, method="NESTEROVS", convention="dl4j")
+    assert result.history["lr"] == [0.1]
+
+
+def test_plateau_hears_the_mean_loss_of_each_epoch():
+    losses = [4.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0]
+    expected, alone = [], schedules.ReduceOnPlateau(0.1, patience=1)
+    for loss in losses:
+        expected.append(alone(1))
+        alone.report(loss)
+    assert len(set(expected)) == 3
+
+    schedule = schedules.ReduceOnPlateau(0.1, patience=1)
+    by_batch = [loss + up for loss in losses for up in (-1.0, 0.0, 1.0)]
+    result = minimize(
+        Scripted(by_batch), np.zeros(1), np.zeros(9), batch_size=3, epochs=8, schedule=schedule
+    )
+    assert result.history["loss"] == losses
+    assert result.history["lr"] == expected
+    assert schedule.state_dict() == alone.state_dict()
+
+
+def test_plateau_does_not_hear_an_epoch_cut_short():
+    heard = []
+
+    class Listener(schedules.ReduceOnPlateau):
+        def report(self, metric):
+            heard.append(metric)
+
+    minimize(
+        Scripted([1.0]), np.zeros(1), np.zeros(9), batch_size=3, max_steps=8, schedule=Listener(0.1)
+    )
+    assert heard == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_line(terminal, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    result = minimize(quadratic, np.zeros(2), epochs=50, lr=0.1, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, *between, last = err.split("\r")[1:] if terminal else err.splitlines()
+    assert first.startswith("epoch 1/50  loss 0  lr 0.1  0.0 s")
+    assert last.startswith(f"epoch 50/50  loss {result.history['loss'][-1]:.6g}  lr 0.1")
+    assert len(between) < 40
+    assert err.endswith("\n")
+
+
+def test_progress_off(capsys):
+    minimize(quadratic, np.zeros(2), epochs=2, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"fun": None}, TypeError, "fun is None; a callable"),
+        ({"callback": 1}, TypeError, "callback is 1; a callable"),
+        ({"progress": "yes"}, TypeError, "progress is 'yes'"),
+        ({"x0": 1.0}, TypeError, "x0 is a float; a numpy.ndarray"),
+        ({"x0": [1.0, 2.0]}, TypeError, r"x0\[0\] is a float; a numpy.ndarray"),
+        ({"x0": [{"params": ZERO}]}, TypeError, r"x0\[0\] is a dict"),
+        ({"x0": {"w": None}}, TypeError, r"x0\['w'\] is a NoneType"),
+        ({"x0": np.ma.array(ZERO)}, TypeError, "x0 is a masked array"),
+        ({"x0": ZERO.astype(complex)}, TypeError, "x0 has dtype .*complex128"),
+        ({"x0": ZERO.astype(bool)}, TypeError, "x0 has dtype .*bool"),
+        ({"x0": ZERO.astype(">f8")}, TypeError, "x0 has dtype >f8"),
+        ({"data": [1, 2]}, TypeError, "data is a list; an array, a tuple of arrays or a Batches"),
+        ({"data": (X, y[:3])}, FastoptError, r"arrays\[1\] has 3 rows"),
+        ({"data": ()}, FastoptError, "at least one array"),
+        ({"batch_size": 3}, FastoptError, "batch_size is 3 without data"),
+        ({"seed": 3}, FastoptError, "seed is 3 without data"),
+        ({"data": Batches(X), "batch_size": 3}, FastoptError, "batch_size is 3 beside a Batches"),
+        ({"data": Batches(X), "seed": 3}, FastoptError, "seed is 3 beside a Batches"),
+        ({"epochs": 0}, FastoptError, "epochs is 0; allowed: 1 or more"),
+        ({"epochs": 2.5}, TypeError, r"epochs is 2\.5"),
+        ({"max_steps": True}, TypeError, "max_steps is True"),
+        ({"lr": 0.1, "schedule": schedules.constant(1.0)}, FastoptError, "lr is 0.1 beside a"),
+        ({"schedule": 0.1}, TypeError, r"schedule is 0\.1; a callable"),
+        ({"lr": -1.0}, FastoptError, r"lr is -1\.0"),
+        ({"tol": -1.0}, FastoptError, r"tol is -1\.0"),
+        ({"tol": math.nan}, FastoptError, "tol is nan"),
+        ({"tol": 0.1, "patience": 0}, FastoptError, "patience is 0; allowed: 1 or more"),
+        ({"patience": 3}, FastoptError, "patience is 3 without tol"),
+        ({"method": "adm"}, FastoptError, "'adm'"),
+        ({"convention": "jax"}, FastoptError, "convention is 'jax'"),
+        ({"beta": 0.9}, TypeError, "beta"),
+        ({"maximize": True}, FastoptError, "maximize=True in minimize"),
+        ({"zero_grads": True}, FastoptError, "zero_grads=True in minimize"),
+    ],
+)
+def test_refused(change, error, message):
+    arguments = {"fun": quadratic, "x0": ZERO, "epochs": 1, **change}
+    with pytest.raises(error, match=message):
+        minimize(
+            arguments.pop("fun"), arguments.pop("x0"), arguments.pop("data", None), **arguments
+        )
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        (None, TypeError, r"fun returned None; a pair \(loss, grad\)"),
+        (1.0, TypeError, r"fun returned 1\.0; a pair"),
+        ((1.0, ZERO, 3), TypeError, r"fun returned \(1\.0, .* 3\); a pair"),
+        ((ZERO, 1.0), TypeError, r"fun returned the loss array.* a number"),
+        ((np.ones(1), ZERO), TypeError, "fun returned the loss array"),
+        ((None, ZERO), TypeError, "fun returned the loss None"),
+        (("1", ZERO), TypeError, "fun returned the loss '1'"),
+        ((1j, ZERO), TypeError, "fun returned the loss 1j"),
+        ((np.complex64(1), ZERO), TypeError, r"fun returned the loss np\.complex64.* a number"),
+        ((np.array("1"), ZERO), TypeError, "fun returned the loss array"),
+        ((10**400, ZERO), FastoptError, "fun returned the loss 1000.*float64"),
+        ((1.0, None), TypeError, r"fun returned \(1\.0, None\); gradients in the structure of x"),
+        ((1.0, np.zeros(3)), FastoptError, r"has shape \(3,\); \(2,\) is needed"),
+        ((1.0, [0.0, 0.0]), TypeError, "gradient of parameter 0 is a list"),
+        ((1.0, ZERO.astype(int)), TypeError, "int64"),
+    ],
+)
+def test_what_fun_returns_is_refused(returned, error, message):
+    with pytest.raises(error, match=message):
+        minimize(lambda _: returned, np.ones(2))
+
+
+@pytest.mark.parametrize("loss", [1, True, np.float32(1.0), np.array(1.0), np.int8(1)])
+def test_losses_that_are_numbers(loss):
+    result = minimize(lambda _: [loss, np.zeros(1)], np.zeros(1), epochs=1)
+    assert result.fun == 1.0
+    assert type(result.fun) is float
+
+
+def test_import_is_light():
+    code = "import sys, fastopt; print('scipy' in sys.modules)"
+    assert printed(code) == "False"

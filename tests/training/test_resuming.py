@@ -1,0 +1,359 @@
+"""minimize(checkpoint=...): whatever ends a run, the next one goes on to the same bits."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from support import bits
+from training_to_kill import train
+
+from fastopt import Batches, FastoptError, KalmanSGD, RowSparse, minimize, schedules
+from fastopt.optimizers.base.optimizer import Optimizer
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(23, 3))
+Y = X @ [1.0, -2.0, 0.5] + 0.1 * RNG.normal(size=23)
+
+
+def squared(params, X, y):
+    w, b = params["w"], params["b"]
+    residual = X @ w + b - y
+    return residual @ residual / len(y), {"w": 2 * X.T @ residual / len(y), "b": residual.mean()}
+
+
+def bowl(x):
+    return x @ x / 2 + np.cos(x).sum(), x - np.sin(x)
+
+
+START = {"w": np.zeros(3), "b": np.zeros(())}
+# fun, x0 and what is asked for: made anew for each call, since data and schedules go forward.
+RUNS = {
+    "adam": lambda: (squared, START, (X, Y), {"batch_size": 5, "seed": 3, "epochs": 6}),
+    "textbook nesterov": lambda: (
+        squared, START, Batches(X, Y, batch_size=4, seed=1, drop_last=True),
+        {"method": "nesterov", "convention": "textbook", "lr": 0.02, "max_steps": 23},
+    ),
+    "nadam, float32": lambda: (
+        lambda x, X: (((x[0] - X) ** 2).mean(), [x[0] - X.mean(axis=0)]),
+        [np.ones(3, np.float32)], X.astype(np.float32),
+        {"method": "nadam", "batch_size": 7, "seed": 0, "epochs": 5},
+    ),
+    "full batch, no tolerance left": lambda: (
+        squared, START, (X, Y), {"method": "adagrad", "lr": 0.5, "tol": 1e-3, "patience": 3},
+    ),
+    "plateau": lambda: (
+        squared, START, (X, Y),
+        {"batch_size": 5, "seed": 3, "epochs": 12, "tol": 1e-12, "method": "momentum",
+         "schedule": schedules.ReduceOnPlateau(0.2, factor=0.5, patience=0)},
+    ),
+    "without data": lambda: (
+        bowl, np.ones(4), None,
+        {"method": "amsgrad", "schedule": schedules.cosine(0.3, 30), "epochs": 25},
+    ),
+}  # fmt: skip
+
+
+def run(name, checkpoint=None, fun=None, **changes):
+    own, x0, data, options = RUNS[name]()
+    return minimize(fun or own, x0, data, checkpoint=checkpoint, **{**options, **changes})
+
+
+def outcome(result):
+    """Return all of a result that must be the same, bit for bit."""
+    history = {name: values for name, values in result.history.items() if name != "seconds"}
+    seconds = result.history["seconds"]
+    assert len(seconds) == len(history["loss"])
+    assert seconds == sorted(seconds)
+    return bits({**result, "history": history})
+
+
+@pytest.fixture(params=["npz", "safetensors"])
+def path(request, tmp_path):
+    return tmp_path / f"run.{request.param}"
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("every", [None, 0.0, 1e9])
+def test_writing_changes_nothing_and_the_same_call_returns_at_once(name, every, path):
+    whole = run(name)
+    spec = path if every is None else (str(path), every)
+    calls = []
+
+    def counted(*arguments):
+        calls.append(1)
+        return RUNS[name]()[0](*arguments)
+
+    assert outcome(run(name, spec)) == outcome(whole)
+    assert outcome(run(name, spec, counted)) == outcome(whole)
+    assert len(calls) == (name == "without data")  # fun and jac are taken at x
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("every", [None, 0.0])
+def test_from_every_file_that_there_was(name, every, tmp_path):
+    """As it is after a kill before each evaluation."""
+    path, files = tmp_path / "run.npz", []
+
+    def noting(*arguments):
+        files.append(path.read_bytes())
+        return RUNS[name]()[0](*arguments)
+
+    spec = path if every is None else (path, every)
+    whole = outcome(run(name, spec, noting))
+    different = list(dict.fromkeys(files))
+    if every is None:
+        assert len(different) >= 5
+    else:
+        assert len(different) >= len(files) - 1
+    for content in different:
+        path.write_bytes(content)
+        assert outcome(run(name, (path, 1e9))) == whole
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_step_by_step(name, path):
+    """Each call with one step more in its budget ends as a run of that budget does."""
+    whole = run(name)
+    for steps in range(1, whole.nit + 1):
+        part = run(name, path, max_steps=steps)
+        if steps % 4 == 0:
+            assert outcome(part) == outcome(run(name, max_steps=steps))
+        assert part.nit == steps
+    assert outcome(run(name, path)) == outcome(whole)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_after_ctrl_c_and_after_errors(name, path):
+    """In an evaluation; the last evaluation of an epoch is among them."""
+    whole = run(name)
+    for at in range(2, 8):
+        for how in (KeyboardInterrupt, ZeroDivisionError):
+            calls = []
+
+            def stopped(*arguments, calls=calls, at=at, how=how):
+                calls.append(1)
+                if len(calls) == at:
+                    raise how
+                return RUNS[name]()[0](*arguments)
+
+            if how is KeyboardInterrupt:
+                assert run(name, (path, 1e9), stopped).status == 3
+            else:
+                with pytest.raises(ZeroDivisionError):
+                    run(name, (path, 1e9), stopped)
+            assert outcome(run(name, (path, 1e9))) == outcome(whole)
+            path.unlink()
+
+
+def test_a_signal_between_an_epochs_last_step_and_its_end(path, monkeypatch):
+    whole = run("plateau")
+    step = Optimizer.step
+
+    def interrupted(self, grads):
+        step(self, grads)
+        if self.step_count == 10:  # of 5 an epoch
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Optimizer, "step", interrupted)
+    assert run("plateau", path).status == 3
+    monkeypatch.undo()
+    assert outcome(run("plateau", path)) == outcome(whole)
+
+
+def test_a_callback_that_stops(path):
+    whole = run("adam")
+    stopped = run("adam", path, callback=lambda state: state.nit == 10)
+    assert (stopped.status, stopped.nit) == (2, 10)
+    heard = []
+    resumed = run("adam", path, callback=lambda state: heard.append(state.nit))
+    assert heard == [15, 20, 25, 30]
+    assert outcome(resumed) == outcome(whole)
+
+
+def test_a_smaller_budget_returns_what_there_is(path):
+    whole = run("adam", path, epochs=4)
+    less = run("adam", path, epochs=2)
+    assert (less.nit, less.status) == (20, 1)
+    assert bits(less.x) == bits(whole.x)
+    cut = run("adam", path, max_steps=22)
+    assert bits(run("adam", path, epochs=2).x) == bits(cut.x)
+
+
+def test_a_seed_that_was_drawn_is_kept(path):
+    first = run("adam", path, seed=None, epochs=2)
+    batches = Batches(X, Y, batch_size=5)
+    minimize(squared, START, batches, epochs=6, checkpoint=path)
+    whole = run("adam", seed=batches.seed)
+    assert batches.epoch == 6
+    assert outcome(run("adam", path, seed=None)) == outcome(whole)
+    assert first.history["loss"] == whole.history["loss"][:2]
+
+
+def test_a_batches_goes_to_where_the_file_is(path):
+    batches = Batches(X, Y, batch_size=5, seed=3)
+    minimize(squared, START, batches, max_steps=7, checkpoint=path)
+    again = Batches(X, Y, batch_size=5, seed=3)
+    minimize(squared, START, again, max_steps=7, checkpoint=path)
+    assert again.state_dict() == batches.state_dict()
+    assert (again.epoch, again.position) == (1, 2)
+
+
+def test_rows_and_low_precision(path):
+    """Of gradients that are rows the file keeps none: jac is None where no step is taken."""
+    indices = RNG.integers(0, 50, size=(40, 6))
+    table = RNG.normal(size=(50, 4)).astype(ml_dtypes.bfloat16)
+
+    def pull(x, indices):
+        rows = indices.ravel()
+        return float((x[0][rows] ** 2).sum()), [RowSparse(rows, 2 * x[0][rows])]
+
+    def ask(checkpoint, epochs):
+        return minimize(
+            pull, [table], indices, method="adagrad", lr=0.1, batch_size=8, seed=0, epochs=epochs,
+            rounding="stochastic", master="float32", checkpoint=checkpoint,
+        )  # fmt: skip
+
+    whole = ask(None, 6)
+    assert ask(path, 3).nit == 15
+    resumed = ask(path, 6)
+    assert bits(resumed.x) == bits(whole.x)
+    assert resumed.history["loss"] == whole.history["loss"]
+    assert bits(resumed.jac[0].values) == bits(whole.jac[0].values)
+    again = ask(path, 6)
+    assert again.jac == [None]
+    assert bits(again.x) == bits(whole.x)
+
+
+def test_a_mask_of_weight_decay_is_asked_for_again(path):
+    def ask(*decaying, **changes):
+        options = {"weight_decay": 0.3, "weight_decay_mask": lambda name: name in decaying}
+        return run("plateau", path, **{**options, **changes})
+
+    ask("w", epochs=5)
+    resumed = ask("w")
+    path.unlink()
+    assert outcome(ask("w")) == outcome(resumed)
+    for other in (("b",), (), ("w", "b")):
+        with pytest.raises(FastoptError, match="is of a run with"):
+            ask(*other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "sgd"}, "method 'Adam'; here it is 'SGD'"),
+        ({"lr": 0.5}, r"options .*'lr': 0.001.*; here it is .*'lr': 0.5"),
+        ({"convention": "keras"}, "options .*'eps_mode': 'hat'"),
+        ({"schedule": schedules.constant(0.001)}, "options "),
+        ({"tol": 0.1}, "tol None; here it is 0.1"),
+        ({"batch_size": 6}, "checkpoint .*: the state dict has batch_size 5; here it is 6"),
+        ({"seed": 4}, "checkpoint .*: the state dict has seed 3; here it is 4"),
+    ],
+)
+def test_another_run_is_refused(changes, message, path):
+    run("adam", path, epochs=2)
+    before = path.read_bytes()
+    with pytest.raises(FastoptError, match=message):
+        run("adam", path, **changes)
+    assert path.read_bytes() == before
+
+
+def test_other_structures_and_schedules_are_refused(path):
+    def ask(x0, data=None, schedule=None):
+        minimize(
+            lambda x, *_: (0.0, [np.zeros_like(w) for w in x]), x0, data, epochs=1,
+            checkpoint=path, schedule=schedule,
+        )  # fmt: skip
+
+    plateau = schedules.ReduceOnPlateau(0.5)
+    plateau.report(1.0)
+    ask([np.zeros(2)], (np.zeros((4, 2)),), plateau)
+    other = Batches(np.zeros((4, 2)))
+    before = plateau.state_dict(), other.state_dict()
+    for x0, data, schedule, message in (
+        ([np.zeros(3)], other, plateau, "x0 .*2.*; here it is .*3"),
+        ([np.zeros(2, np.float32)], other, plateau, "x0 .*float64.*; here it is .*float32"),
+        ([np.zeros(2), np.zeros(2)], other, plateau, "x0 "),
+        ([np.zeros(2)], None, plateau, "data .*; here it is None"),
+        ([np.zeros(2)], np.zeros((4, 3)), plateau, "data "),
+        ([np.zeros(2)], np.zeros((5, 2)), plateau, "n_rows 4; here it is 5"),
+        ([np.zeros(2)], other, schedules.ReduceOnPlateau(0.6), r"schedule .*0\.5.*0\.6"),
+        ([np.zeros(2)], other, lambda _: 0.5, "schedule "),
+    ):
+        with pytest.raises(FastoptError, match=message):
+            ask(x0, data, schedule)
+    assert (plateau.state_dict(), other.state_dict()) == before
+
+
+def test_a_function_as_schedule_has_no_address(path):
+    def asked():
+        return run("adam", path, schedule=lambda _: 0.1)
+
+    assert outcome(asked()) == outcome(asked())
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        (3, TypeError, "checkpoint is 3; a path or"),
+        ((1, 2, 3), TypeError, r"checkpoint is \(1, 2, 3\)"),
+        (("x", -1.0), FastoptError, r"checkpoint\[1\] is -1\.0"),
+        (("x", None, 2), TypeError, "checkpoint is"),
+        ("absent/x.npz", FileNotFoundError, "absent"),
+    ],
+)
+def test_a_checkpoint_that_can_not_be_is_refused_before_the_first_step(
+    spec, error, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        run("adam", spec, lambda *_: 1 / 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_and_foreign_files_are_refused(path):
+    run("adam", path)
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:-9]):
+        path.write_bytes(damaged)
+        with pytest.raises(FastoptError, match="damaged"):
+            run("adam", path)
+        assert path.read_bytes() == damaged
+    KalmanSGD(2).save(path)
+    with pytest.raises(FastoptError, match="holds 'KalmanSGD'"):
+        run("adam", path)
+
+
+# kill -9; FASTOPT_KILLS=20 for the long run
+
+KILLS = int(os.environ.get("FASTOPT_KILLS", "3"))
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("run.npz", 0.0), ("run.safetensors", None)])
+def test_kill_9(name, seconds, tmp_path):
+    """At random moments of a training that takes about as long as all its kills."""
+    path, steps = tmp_path / name, 50 * (KILLS + 2)
+    arguments = [sys.executable, "-P", str(Path(__file__).parents[1] / "training_to_kill.py")]
+    while_writing = 0
+    for _ in range(KILLS):
+        with subprocess.Popen(
+            [*arguments, str(steps), str(path), str(seconds)], stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout.readline() == "started\n"
+            time.sleep(random.uniform(0.0, 0.15))
+            child.kill()
+        assert child.returncode == -signal.SIGKILL, "it ended before it was killed"
+        while_writing += any(file != path for file in tmp_path.iterdir())
+    print(f"{name}, {seconds}: {KILLS} kills, {while_writing} while the file was written")
+    resumed, whole = train(steps, (path, 1e9)), train(steps)
+    assert resumed.nit == steps
+    assert outcome(resumed) == outcome(whole)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
