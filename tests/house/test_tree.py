@@ -1,5 +1,6 @@
-"""The tree is the one that CONTRIBUTING.md shows, and its prose is wrapped."""
+"""The tree is the one that CONTRIBUTING.md and the packages' docstrings show; prose is wrapped."""
 
+import ast
 import fnmatch
 import re
 from pathlib import Path
@@ -8,27 +9,34 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOP = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md", "bench", "csrc",
-       "fastopt", "pyproject.toml", "setup.py", "tests", "PKG-INFO", "setup.cfg"}  # fmt: skip
-KINDS = {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".inc", ".def"}
-FILES = [
-    path.relative_to(ROOT).as_posix()
-    for folder in ("csrc", "fastopt", "bench", "tests")
-    for path in sorted((ROOT / folder).rglob("*"))
-    if path.suffix in KINDS
-]
+       "docs", "fastopt", "pyproject.toml", "setup.py", "tests", "PKG-INFO", "setup.cfg"}  # fmt: skip
+CODE = {".py", ".pyx", ".c", ".h", ".inc", ".def"}
 HOUSE = (ROOT / "CONTRIBUTING.md").read_text()
-# A place is a path, or the end of one: `_groups.py` follows `fastopt/optimizer.py`.
-PLACES = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|[^|]*", HOUSE, re.M)))
-PLACES.remove("csrc/**")  # whose row forbids and answers nothing
 
 
-def is_at(file, place):
-    """Return whether a place is that of a file; what declares another file goes with it."""
-    same = {".h": ".c", ".pxd": ".pyx", ".pyi": ".pyx"}
-    stem, suffix = file.rsplit(".", 1)
-    names = {file, stem + same.get(f".{suffix}", f".{suffix}")}
-    place = f"{place}*" if place.endswith("/") else place
-    return any(fnmatch.fnmatch(name, end) for name in names for end in (place, f"*/{place}"))
+def first_column(text):
+    """Return what stands in backticks in the first column of the tables of a text."""
+    return re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|[^|]*", text, re.M)))
+
+
+PLACES = first_column(HOUSE)
+FOLDERS = sorted(
+    {
+        f"{path.parent.relative_to(ROOT).as_posix()}/"
+        for top in ("csrc", "fastopt", "bench", "tests")
+        for path in (ROOT / top).rglob("*")
+        if path.suffix in CODE
+    }
+)
+PACKAGES = sorted((ROOT / "fastopt").rglob("*/__init__.py"))
+
+
+def modules_of(package):
+    """Return the names of a package's modules and subpackages that a table has to list."""
+    folder = package.parent
+    files = {path.stem for path in folder.glob("*.py*") if path.suffix in {".py", ".pyx"}}
+    packages = {path.parent.name for path in folder.glob("*/__init__.py")}
+    return (files | packages) - {"__init__"}
 
 
 def test_the_top_level_has_nothing_else():
@@ -41,19 +49,44 @@ def test_the_top_level_has_nothing_else():
     assert entries <= TOP
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_what_the_table_names_is_there(place):
-    assert any(is_at(file, place) for file in FILES)
+@pytest.mark.parametrize("place", [place for place in PLACES if "/" in place or "." in place])
+def test_each_place_in_the_table_exists(place):
+    assert list(ROOT.glob(place)), f"CONTRIBUTING.md names {place}"
 
 
-def test_every_file_is_in_the_table():
-    assert len(FILES) > 150
-    assert not any(is_at("fastopt/new.py", place) for place in PLACES)
-    assert [file for file in FILES if not any(is_at(file, place) for place in PLACES)] == []
+def test_each_folder_is_in_the_table():
+    assert len(FOLDERS) > 15
+    covered = {place for place in PLACES if place.endswith("/")}
+    above = [folder for folder in FOLDERS if folder not in covered]
+    # A folder inside a wing is in the wing's own table.
+    assert [
+        folder for folder in above if not any(folder.startswith(place) for place in covered)
+    ] == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "package", PACKAGES, ids=[p.parent.relative_to(ROOT).as_posix() for p in PACKAGES]
+)
+def test_each_package_lists_its_modules(package):
+    doc = ast.get_docstring(ast.parse(package.read_text())) or ""
+    listed = {re.sub(r"\W.*", "", name.split(".")[-1]) for name in first_column(doc)}
+    assert listed == modules_of(package)
+
+
+def test_csrc_lists_its_files():
+    readme = (ROOT / "csrc/README.md").read_text()
+    listed = re.findall(r"`([\w./*]+)`", "".join(re.findall(r"^\|[^|]*", readme, re.M)))
+    files = [
+        path.relative_to(ROOT / "csrc").as_posix()
+        for path in sorted((ROOT / "csrc").rglob("*"))
+        if path.suffix in CODE
+    ]
+    assert [f for f in files if not any(fnmatch.fnmatch(f, pattern) for pattern in listed)] == []
+    assert [p for p in listed if "." in p and not any(fnmatch.fnmatch(f, p) for f in files)] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "csrc/README.md"])
 def test_prose_is_wrapped(name):
-    """Rows of tables apart, which can not be."""
+    """Rows of tables apart, which cannot be."""
     lines = (ROOT / name).read_text().splitlines()
     assert [line for line in lines if len(line) > 100 and not line.startswith("|")] == []
