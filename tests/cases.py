@@ -38,9 +38,9 @@ class Case(NamedTuple):
     def __str__(self) -> str:
         return ",".join([self.rule.name, *(f"{k}={v}" for k, v in self.options.items())])
 
-    def make(self, params: Any, **others: Any) -> fastopt.optimizers.base.optimizer.Optimizer:
+    def make(self, params: Any, **others: Any) -> fastopt.Optimizer:
         """Return the optimizer, with the default learning rate unless ``others`` has one."""
-        cls: type[fastopt.optimizers.base.optimizer.Optimizer] = getattr(fastopt, self.rule.name)
+        cls: type[fastopt.Optimizer] = getattr(fastopt, self.rule.name)
         return cls(params, **self.options, **others)
 
     def follow(self, w: Array, grads: Any, lrs: Sequence[float]) -> reference.Path:
@@ -55,7 +55,7 @@ class Case(NamedTuple):
         """The options for the reference."""
         return {**self.rule.defaults, **self.options}
 
-    def step(self, opt: fastopt.optimizers.base.optimizer.Optimizer, grads: Any = None) -> None:
+    def step(self, opt: fastopt.Optimizer, grads: Any = None) -> None:
         """Step with gradients that do not depend on where they are taken."""
         looks_ahead = self.options.get("nesterov") == "lookahead"
         with opt.extrapolated() if looks_ahead else nullcontext():

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from fastopt._checks import at_least_0, fraction
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class Adadelta(Optimizer):
@@ -33,7 +34,7 @@ class Adadelta(Optimizer):
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all else that `fastopt.Optimizer` takes.
 
     Raises
     ------
@@ -57,7 +58,7 @@ class Adadelta(Optimizer):
     array([-0.707107])
     """
 
-    checks = {"rho": fraction, "eps": at_least_0}
+    _checks = {"rho": fraction, "eps": at_least_0}
 
     def __init__(
         self,
@@ -72,5 +73,5 @@ class Adadelta(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "adadelta", ("square_avg", "acc_delta")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from fastopt._checks import at_least_0, flag
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class Adagrad(Optimizer):
@@ -42,7 +43,7 @@ class Adagrad(Optimizer):
         gradients; not with ``state_dtype="bfloat16"``.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all else that `fastopt.Optimizer` takes.
 
     Raises
     ------
@@ -67,14 +68,14 @@ class Adagrad(Optimizer):
     array([-0.5,  0.5])
     """
 
-    checks = {
+    _checks = {
         "lr_decay": at_least_0,
         "initial_accumulator_value": at_least_0,
         "eps": at_least_0,
         "eps_root": at_least_0,
         "rowwise": flag,
     }
-    only_at_start = frozenset({"initial_accumulator_value"})
+    _only_at_start = frozenset({"initial_accumulator_value"})
 
     def __init__(
         self,
@@ -101,13 +102,13 @@ class Adagrad(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "adagrad_rowwise" if options["rowwise"] else "adagrad", ("sum",)
 
     @staticmethod
-    def by_row(options: Mapping[str, Any]) -> str | None:
+    def _by_row(options: Mapping[str, Any]) -> str | None:
         return "sum" if options["rowwise"] else None
 
     @staticmethod
-    def initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float]:
         return {"sum": options["initial_accumulator_value"]}

@@ -7,7 +7,8 @@ from typing import Any, Unpack
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class Adam(Optimizer):
@@ -43,7 +44,7 @@ class Adam(Optimizer):
         Whether m and v are corrected; where False, c1 or c2 is 1.  Default (True, True).
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all else that `fastopt.Optimizer` takes.
 
     Raises
     ------
@@ -69,7 +70,7 @@ class Adam(Optimizer):
     array([-0.1,  0.1])
     """
 
-    checks = {
+    _checks = {
         "betas": Pair(decay_rate),
         "eps": at_least_0,
         "amsgrad": Choice((False, True, "raw", "corrected")),
@@ -105,13 +106,13 @@ class Adam(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         if options["amsgrad"]:
             return "adam_amsgrad", ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
         return "adam", ("exp_avg", "exp_avg_sq")
 
     @staticmethod
-    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+    def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
         beta1, beta2 = options["betas"]
         correct_m, correct_v = options["bias_correction"]
         return {
@@ -124,7 +125,7 @@ class Adam(Optimizer):
         }
 
     @staticmethod
-    def require(options: Mapping[str, Any]) -> None:
+    def _require(options: Mapping[str, Any]) -> None:
         if options["amsgrad"] == "corrected" and options["eps_mode"] == "hat":
             raise FastoptError(
                 "amsgrad='corrected' keeps v/c2, eps_mode='hat' does not divide by c2; "

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class Adamax(Optimizer):
@@ -36,7 +37,7 @@ class Adamax(Optimizer):
         u that is stored (DL4J).
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all else that `fastopt.Optimizer` takes.
 
     Raises
     ------
@@ -60,7 +61,7 @@ class Adamax(Optimizer):
     array([-0.1,  0.1])
     """
 
-    checks = {
+    _checks = {
         "betas": Pair(decay_rate),
         "eps": at_least_0,
         "eps_mode": Choice(("max", "outside", "state")),
@@ -81,11 +82,11 @@ class Adamax(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "adamax", ("exp_avg", "exp_inf")
 
     @staticmethod
-    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+    def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
         beta1, beta2 = options["betas"]
         mode, eps = options["eps_mode"], options["eps"]
         return {

@@ -8,7 +8,8 @@ from typing import Any
 
 from fastopt._errors import FastoptError
 from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
-from fastopt.optimizers.base.optimizer import Optimizer, Params
+from fastopt.optimizers.base.arguments import Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 __all__ = ["create"]
 

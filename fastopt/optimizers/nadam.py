@@ -7,8 +7,8 @@ from decimal import Context, Decimal
 from typing import Any, Unpack
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate
-from fastopt.optimizers.base.extras import Extra
-from fastopt.optimizers.base.optimizer import Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Extra, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 SCHEDULES = ("dozat", "none", "river", "uncorrected", "paper")  # the order of rules/nadam.h
 DECIMAL = Context(prec=28)
@@ -48,7 +48,7 @@ class NAdam(Optimizer):
         "paper": as "dozat" with mu_t for beta1 in m and v*beta2/c2 for v/c2.
     **common
         ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads`` and all else that
-        `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        `fastopt.Optimizer` takes.
 
     Raises
     ------
@@ -73,14 +73,14 @@ class NAdam(Optimizer):
     array([-0.19])
     """
 
-    checks = {
+    _checks = {
         "betas": Pair(decay_rate),
         "eps": at_least_0,
         "momentum_decay": at_least_0,
         "eps_root": at_least_0,
         "nadam_schedule": Choice(SCHEDULES),
     }
-    saved_scalar = "mu_product"
+    _saved_scalar = "mu_product"
 
     def __init__(
         self,
@@ -113,11 +113,11 @@ class NAdam(Optimizer):
         )
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "nadam", ("exp_avg", "exp_avg_sq")
 
     @staticmethod
-    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+    def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
         beta1, beta2 = options["betas"]
         return {
             "beta1": beta1,

@@ -7,7 +7,8 @@ from typing import Any, Unpack
 
 from fastopt._checks import at_least_0, decay_rate, flag
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class RMSprop(Optimizer):
@@ -49,7 +50,7 @@ class RMSprop(Optimizer):
         Whether s and m are divided by 1 - alpha^t where they are used.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all else that `fastopt.Optimizer` takes.
 
     Raises
     ------
@@ -76,7 +77,7 @@ class RMSprop(Optimizer):
     array([-0.02,  0.02])
     """
 
-    checks = {
+    _checks = {
         "alpha": decay_rate,
         "eps": at_least_0,
         "momentum": at_least_0,
@@ -87,7 +88,7 @@ class RMSprop(Optimizer):
         "initial_accumulator_value": at_least_0,
         "bias_correction": flag,
     }
-    only_at_start = frozenset({"initial_accumulator_value"})
+    _only_at_start = frozenset({"initial_accumulator_value"})
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class RMSprop(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         rule, states = "rmsprop", ["square_avg"]
         if options["centered"]:
             rule += "_centered"
@@ -133,10 +134,10 @@ class RMSprop(Optimizer):
         return rule, tuple(states)
 
     @staticmethod
-    def require(options: Mapping[str, Any]) -> None:
+    def _require(options: Mapping[str, Any]) -> None:
         if options["nesterov"] and options["momentum"] == 0:
             raise FastoptError("nesterov=True needs momentum > 0, not momentum=0.0")
 
     @staticmethod
-    def initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float]:
         return {"square_avg": options["initial_accumulator_value"]}

@@ -7,7 +7,8 @@ from typing import Any, Unpack
 
 from fastopt._checks import Choice, Real, at_least_0, flag
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class SGD(Optimizer):
@@ -47,7 +48,7 @@ class SGD(Optimizer):
         "copy" (PyTorch: the first gradient enters undamped) or "accumulate".
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all else that `fastopt.Optimizer` takes.
 
     Raises
     ------
@@ -73,7 +74,7 @@ class SGD(Optimizer):
     array([0.5, 2.5])
     """
 
-    checks = {
+    _checks = {
         "momentum": at_least_0,
         "dampening": Real(),
         "nesterov": Choice((False, True, "lookahead")),
@@ -106,18 +107,18 @@ class SGD(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return ("momentum", ("momentum_buffer",)) if options["momentum"] > 0 else ("sgd", ())
 
     @staticmethod
-    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+    def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
         return {
             "nesterov": options["nesterov"] is True,
             "copy_first": options["first_step"] == "copy",
         }
 
     @staticmethod
-    def require(options: Mapping[str, Any]) -> None:
+    def _require(options: Mapping[str, Any]) -> None:
         if options["nesterov"] and not (options["momentum"] > 0 and options["dampening"] == 0):
             raise FastoptError(
                 f"nesterov={options['nesterov']!r} needs momentum > 0 and dampening 0, not "
@@ -135,7 +136,7 @@ class SGD(Optimizer):
             )
 
     @staticmethod
-    def lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:
+    def _lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:
         if options["nesterov"] == "lookahead":
             return "momentum_buffer", options["momentum"]
         return None

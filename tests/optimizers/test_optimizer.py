@@ -408,7 +408,7 @@ def test_a_group_refuses_to_set_what_is_not_its_option(name):
     opt = SGD(np.zeros(2), lr=0.5)
     with unchanged(opt), pytest.raises(FastoptError, match=f"'{name}'.*allowed.*momentum"):
         opt.param_groups[0][name] = 1
-    with unchanged(opt), pytest.raises(FastoptError, match="'lr' can not be removed"):
+    with unchanged(opt), pytest.raises(FastoptError, match="'lr' cannot be removed"):
         del opt.param_groups[0]["lr"]
 
 

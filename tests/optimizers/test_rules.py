@@ -122,7 +122,7 @@ def test_every_kernel_is_tested_with_and_without_decay_or_sign() -> None:
     reached = set()
     for case in CASES:
         group = case.make(np.zeros(1)).param_groups[0]
-        reached.add((group.rule, bool(group["maximize"] or group["weight_decay"])))
+        reached.add((group.kernel, bool(group["maximize"] or group["weight_decay"])))
     assert reached == {(name, which) for name in _core.RULES for which in (False, True)}
 
 

@@ -53,8 +53,8 @@ def test_a_mask_that_says_the_same_of_all_is_one_group(decays):
 @pytest.mark.parametrize(
     ("params", "mask", "error", "message"),
     [
-        (np.ones(3), lambda name: True, FastoptError, "weight_decay_mask asks for names"),
-        ([np.ones(3)], lambda name: True, FastoptError, "weight_decay_mask asks for names"),
+        (np.ones(3), lambda name: True, FastoptError, "weight_decay_mask takes names"),
+        ([np.ones(3)], lambda name: True, FastoptError, "weight_decay_mask takes names"),
         ({"a": np.ones(3)}, "a", TypeError, "weight_decay_mask is 'a'; a callable"),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_mask_speaks_of_groups_that_are_added():
     assert found == [(["b"], 0.5, 0.1), (["b.bias"], 0.5, 0.0)]
     opt = SGD([], weight_decay=0.1, weight_decay_mask=lambda name: "bias" not in name)
     opt.add_param_group({"params": {"b.bias": np.ones(2), "b": np.ones(3)}})
-    with unchanged(opt), pytest.raises(FastoptError, match="weight_decay_mask asks for names"):
+    with unchanged(opt), pytest.raises(FastoptError, match="weight_decay_mask takes names"):
         opt.add_param_group({"params": [np.ones(2)]})
     opt.step([np.ones(2), np.ones(3)])
 
@@ -117,7 +117,7 @@ def test_a_copy_asks_for_the_decay_of_what_is_added(duplicate):
         opt = duplicate(opt)
     with (
         unchanged(opt),
-        pytest.raises(FastoptError, match=r"'b' decays is not.*weight_decay"),
+        pytest.raises(FastoptError, match=r"whether 'b' decays.*'weight_decay'"),
     ):
         opt.add_param_group({"params": {"b": np.ones(2)}})
     opt.add_param_group({"params": {"b": np.ones(2)}, "weight_decay": 0.2})
