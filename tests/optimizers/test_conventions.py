@@ -188,7 +188,7 @@ def test_textbook_formula_at_every_step(name, options, formula, symbols, rates):
     assert_follows(opt, theta, formula(THETA, rates, **symbols), rates)
 
 
-def test_textbook_adamw_scales_its_decay_by_the_schedule_alone():
+def test_textbook_adamw_scales_its_decay_by_the_schedule_only():
     theta = THETA.copy()
     opt = fastopt.create(
         "adamw", theta, convention="textbook", lr=RATES[0], weight_decay=0.02, eps=0.03
@@ -205,7 +205,7 @@ def test_lr_may_be_a_schedule():
         np.testing.assert_allclose(theta, expected, rtol=1e-14, atol=1e-15)
 
 
-def test_textbook_adamax_is_0_over_0_where_the_gradient_was_always_0():
+def test_textbook_adamax_gives_nan_for_gradients_that_were_always_0():
     theta = np.ones(2)
     fastopt.create("adamax", theta, convention="textbook").step(np.array([0.0, 2.0]))
     np.testing.assert_array_equal(theta, [np.nan, 1 - 2e-3])
@@ -591,7 +591,7 @@ def test_none_subtracts_the_raw_gradient():
     np.testing.assert_array_equal(w, [0.75, 5.0])
 
 
-def test_params_may_be_of_any_form():
+def test_params_in_any_container():
     w = {"a": np.ones(2), "b": np.zeros((2, 2))}
     opt = fastopt.create("sgd", w, lr=0.5)
     opt.step({"a": np.ones(2), "b": np.ones((2, 2))})
@@ -599,19 +599,19 @@ def test_params_may_be_of_any_form():
     assert (w["b"] == -0.5).all()
 
 
-def test_eps_with_eps_root_places_both():
+def test_eps_and_eps_root_can_both_be_given():
     group = fastopt.create(
         "rmsprop", np.ones(1), convention="keras", eps=0.5, eps_root=0.25
     ).param_groups[0]
     assert (group["eps"], group["eps_root"]) == (0.5, 0.25)
 
 
-def test_eps_root_alone_takes_the_place_of_an_inner_epsilon():
+def test_eps_root_alone_replaces_an_epsilon_inside_the_root():
     group = fastopt.create("adagrad", np.ones(1), convention="optax", lr=1.0, eps_root=0.25)
     assert (group.param_groups[0]["eps"], group.param_groups[0]["eps_root"]) == (0.0, 0.25)
 
 
-def test_dl4j_rmsprop_starts_at_its_epsilon_unless_told():
+def test_dl4j_rmsprop_starts_at_its_epsilon_by_default():
     def start(**options):
         group = fastopt.create("rmsprop", np.ones(1), "dl4j", **options).param_groups[0]
         return group["eps"], group["initial_accumulator_value"]
@@ -646,7 +646,7 @@ def test_dl4j_rmsprop_starts_at_its_epsilon_unless_told():
         ("adam", "torch", {"eps": -1.0}, "eps is -1"),
     ],
 )
-def test_refusals(name, convention, options, words):
+def test_bad_names_conventions_and_options_are_refused(name, convention, options, words):
     with pytest.raises(fastopt.FastoptError, match=words):
         fastopt.create(name, np.ones(1), convention=convention, **options)
 
@@ -669,7 +669,7 @@ def test_optax_has_no_default_learning_rate(name):
         and (convention, name) != ("optax", "adadelta")
     ],
 )
-def test_the_kind_of_weight_decay_must_be_said(convention, name):
+def test_kind_of_weight_decay_must_be_given(convention, name):
     given = {"lr": 0.3} if convention == "optax" else {}
     with pytest.raises(fastopt.FastoptError, match=r"weight_decay is 0\.1.*decoupled_weight"):
         fastopt.create(name, np.ones(1), convention=convention, weight_decay=0.1, **given)

@@ -56,7 +56,7 @@ def test_scale_then_norm_then_value_then_the_rule(rule, dtype, lies):
         assert w.size == 0 or not np.array_equal(w, start)
 
 
-def test_the_norm_of_torch():
+def test_clipping_by_norm_equals_torch():
     """min(1, max_norm / (norm + 1e-6)), and 1 where the norm is below."""
     w, g = np.zeros(4), np.array([3.0, 0, 4.0, 0])
     opt = fastopt.SGD(w, lr=1.0, max_grad_norm=1.0)
@@ -73,7 +73,7 @@ def test_the_norm_of_torch():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-def test_the_bits_of_the_norm(dtype):
+def test_norm_has_equal_bits_on_any_number_of_threads(dtype):
     """Any instruction set is tested elsewhere; here threads, and how tensors are cut."""
     grads = [g.astype(dtype) for g in tensors(np.float32, seed=1)]
     big = np.random.default_rng(2).normal(size=200_001).astype(dtype)
@@ -120,7 +120,7 @@ def test_gradients_that_are_not_finite(bad, dtype, where, lies):
         assert not np.isfinite(opt.params[0].astype(np.float64)[where]) or np.isinf(bad)
 
 
-def test_a_skipped_step_changes_nothing_but_its_count():
+def test_skipped_step_changes_only_its_count():
     opt = make("adam", [np.ones(3)], on_nonfinite="skip")
     opt.step([np.ones(3)])
     before = bits([opt.params, opt.state_dict()["state"]])
@@ -129,7 +129,7 @@ def test_a_skipped_step_changes_nothing_but_its_count():
     assert (opt.step_count, opt.skipped_steps) == (1, 1)
 
 
-def test_finite_gradients_whose_squares_are_not():
+def test_finite_gradients_with_overflowing_squares_are_finite():
     w = np.zeros(2)
     fastopt.SGD(w, lr=1e-200, on_nonfinite="raise").step(np.full(2, 1e200))
     assert (w == -1).all()
@@ -165,7 +165,7 @@ def test_averages_have_the_structure_of_the_parameters():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
 @pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
-def test_gradients_are_cleared_when_used(dtype, lies):
+def test_gradients_are_cleared_after_the_step(dtype, lies):
     grads = [lies(g.astype(dtype)) for g in tensors()]
     opt = fastopt.SGD([np.zeros(g.shape, dtype) for g in grads], zero_grads=True)
     opt.step([*grads[:-1], None])
@@ -210,7 +210,7 @@ def test_gradients_that_cannot_be_cleared():
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-def test_accumulated_gradients_are_a_sum(rule, dtype):
+def test_accumulated_gradients_are_summed(rule, dtype):
     real = np.float64 if dtype == np.float64 else np.float32
     parts = [[g.astype(dtype) for g in tensors(seed=seed)] for seed in (1, 2, 3)]
     opt = make(rule, [w.astype(dtype) for w in tensors()])
@@ -228,7 +228,7 @@ def test_accumulated_gradients_are_a_sum(rule, dtype):
     assert everything(opt) == everything(other)
 
 
-def test_accumulation_in_detail():
+def test_accumulation_refuses_bad_gradients_and_is_saved():
     opt = fastopt.SGD({"a": np.zeros(2), "b": np.zeros(2)}, lr=1.0)
     opt.accumulate({"a": np.ones(2), "b": None})
     before = everything(opt)
@@ -254,7 +254,7 @@ def test_accumulation_in_detail():
     assert (opt.step_count, opt.skipped_steps) == (1, 1)
 
 
-def test_all_or_none_is_accumulated_whatever_numpy_raises():
+def test_numpys_error_state_does_not_interrupt_accumulation():
     opt = fastopt.SGD([np.zeros(2), np.zeros(2)])
     opt.accumulate([np.ones(2), np.array([np.inf, 1.0])])
     with np.errstate(all="raise"), warnings.catch_warnings(action="error"):
@@ -263,7 +263,7 @@ def test_all_or_none_is_accumulated_whatever_numpy_raises():
     assert np.isnan(opt.state_dict()["accumulated"][1]).tolist() == [True, False]
 
 
-def test_the_scale_can_change():
+def test_grad_scale_can_be_set():
     w = np.zeros(2)
     opt = fastopt.SGD(w, lr=1.0, grad_scale=2.0)
     opt.step(np.ones(2))
@@ -277,13 +277,13 @@ def test_the_scale_can_change():
 
 
 @pytest.mark.parametrize("scale", [2.0**-126, 2.0**126])
-def test_the_scale_and_its_inverse_are_numbers_of_float32(scale):
+def test_extreme_grad_scales_are_exact_in_float32(scale):
     w = np.zeros(2, np.float32)
     fastopt.SGD(w, lr=1.0, grad_scale=scale).step(np.full(2, scale, np.float32))
     assert w.tolist() == [-1.0, -1.0]
 
 
-def test_no_decay_is_none_at_any_rate():
+def test_zero_decay_with_an_overflowing_rate_ratio():
     """The ratio of the rates overflows; times a decay of 0 it would be NaN."""
     for extra in ({}, {"grad_scale": 2.0}):
         w = np.ones(3)
@@ -302,14 +302,14 @@ def test_no_decay_is_none_at_any_rate():
      {"seed": 1.5}, {"clip": 1.0}],
     ids=str,
 )  # fmt: skip
-def test_bad_options(options):
+def test_bad_options_are_refused(options):
     with pytest.raises((FastoptError, TypeError), match=next(iter(options))):
         fastopt.SGD(np.zeros(3), **options)
     with pytest.raises(FastoptError, match="differ by group"):
         fastopt.SGD([{"params": [np.zeros(3)], **options}])
 
 
-def test_everything_survives_copies():
+def test_copies_continue_with_equal_bits():
     options = dict(ema_decay=0.9, on_nonfinite="skip", rounding="stochastic", seed=3,
                    state_dtype="bfloat16", max_grad_norm=1.0)  # fmt: skip
     w = np.ones(50, BF16)
@@ -328,7 +328,7 @@ def test_everything_survives_copies():
         assert each.skipped_steps == 1
 
 
-def test_no_norm_before_one_is_taken():
+def test_grad_norm_is_nan_if_it_was_not_computed():
     opt = fastopt.SGD(np.zeros(2), lr=0.1)
     assert np.isnan(opt.grad_norm)
     opt.step(np.ones(2))
@@ -343,7 +343,7 @@ def test_a_gradient_whose_elements_share_memory_is_not_cleared():
     assert g[0] == 1
 
 
-def test_what_is_cleared_is_checked_at_each_step():
+def test_gradients_to_clear_are_checked_at_each_step():
     w, room = [np.zeros(4), np.zeros(4)], np.ones(9)
     opt = fastopt.SGD(w, lr=1.0, zero_grads=True)
     grads = [room[:4], room[4:8]]
@@ -366,7 +366,7 @@ class Copying:
         return np.ones(4)
 
 
-def test_cleared_gradients_are_let_go():
+def test_optimizer_keeps_no_reference_to_cleared_gradients():
     opt = fastopt.SGD(np.zeros(4), lr=1.0, zero_grads=True)
     g = np.ones(4)
     ref = weakref.ref(g)
@@ -375,7 +375,7 @@ def test_cleared_gradients_are_let_go():
     assert ref() is None
 
 
-def test_sums_that_are_not_finite_can_be_forgotten():
+def test_zero_grad_discards_sums_that_are_not_finite():
     w = np.zeros(3)
     opt = fastopt.SGD(w, lr=1.0, on_nonfinite="raise")
     opt.accumulate(np.full(3, np.nan))
@@ -389,7 +389,7 @@ def test_sums_that_are_not_finite_can_be_forgotten():
 
 @pytest.mark.parametrize("dtype", [np.float16, BF16])
 @pytest.mark.parametrize("extra", [{}, {"master": "float32"}, {"state_dtype": "bfloat16"}])
-def test_the_look_ahead_of_low_precision_is_rounded_once(dtype, extra):
+def test_look_ahead_point_in_low_precision_is_rounded_once(dtype, extra):
     w = np.linspace(0.5, 2, 50).astype(dtype)[::-1]
     opt = fastopt.SGD(w, lr=0.3, momentum=0.9, nesterov="lookahead", lr_in_buffer=True, **extra)
     for g in arrays(*3 * [(50,)]):
@@ -403,7 +403,7 @@ def test_the_look_ahead_of_low_precision_is_rounded_once(dtype, extra):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_tensors_side_by_side_are_as_alone(rule):
+def test_parameters_together_equal_each_alone(rule):
     """Other dtypes, groups and numbers of steps beside them change no bit."""
     dtypes = [np.float32, np.float64, BF16, np.float32, np.float32]
     rates = [0.1, 0.1, 0.2, 0.2, 0.2]
@@ -421,7 +421,7 @@ def test_tensors_side_by_side_are_as_alone(rule):
         assert bits(w) == bits(one.params[0])
 
 
-def test_tensors_whose_momenta_have_differed_are_as_alone():
+def test_parameters_with_different_momentum_products_equal_each_alone():
     """As many steps, in one group, but NAdam's products of momenta are not the same."""
     params, grads = arrays((20,), (20,)), arrays((20,), (20,), seed=1)
     alone = [fastopt.NAdam(w.copy()) for w in params]
@@ -437,7 +437,7 @@ def test_tensors_whose_momenta_have_differed_are_as_alone():
         assert bits(w) == bits(one.params)
 
 
-def test_a_masters_copy_is_rounded_at_random_too():
+def test_parameter_with_a_master_is_rounded_stochastically():
     w = np.ones(10_000, BF16)
     fastopt.SGD(w, lr=1.0, master="float32", rounding="stochastic").step(
         np.full(10_000, 2.0**-10, np.float32)
@@ -445,7 +445,7 @@ def test_a_masters_copy_is_rounded_at_random_too():
     assert 0.1 < np.mean(w.astype(np.float32) == 1) < 0.9
 
 
-def test_the_states_are_rounded_apart():
+def test_states_are_rounded_with_different_random_bits():
     """m and v of one element take bits of their own: equal numbers, other roundings."""
     w = np.zeros(10_000, np.float32)
     opt = fastopt.Adam(w, betas=(0.5, 0.5), state_dtype="bfloat16")

@@ -71,7 +71,7 @@ def test_dense_float32():
     assert_marks(w, -0.5 * VALUES)
 
 
-def test_every_element_counts_once():
+def test_every_element_is_used_once():
     """In the norm, and in the step."""
     need(5)
     w = np.zeros(N, np.float16)
@@ -81,7 +81,7 @@ def test_every_element_counts_once():
     assert_all(w, -0.5)
 
 
-def test_the_average():
+def test_ema():
     need(14)
     w = np.zeros(N, np.float16)
     opt = SGD(w, lr=0.5, ema_decay=0.75)
@@ -130,7 +130,7 @@ def test_rows(dtype, size):
     assert not w[[1, 2**31 // 100 - 1, 2**31 // 100 + 1, -2]].any()
 
 
-def test_rows_with_a_number_each():
+def test_rows_with_rowwise_state():
     w = untouched((N // 100, 100), np.float32)
     opt = Adagrad(w, lr=1.0, rowwise=True, eps=0.0)
     opt.step(RowSparse([len(w) - 1], np.full((1, 100), 2, np.float32)))

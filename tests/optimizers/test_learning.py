@@ -38,7 +38,7 @@ def accuracy(seed, **options):
     return problem.model.score(params, *problem.held_out)
 
 
-def test_a_network_learns_as_well_with_moments_of_16_bits():
+def test_network_learns_as_well_with_bfloat16_state():
     """Mean of five seeds, within half a point."""
     full = np.mean([accuracy(seed) for seed in range(5)])
     moments = np.mean([accuracy(seed, state_dtype="bfloat16") for seed in range(5)])

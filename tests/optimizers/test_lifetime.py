@@ -141,7 +141,7 @@ def test_dropping_an_optimizer_frees_its_state(life):
     assert [thing() for thing in watched] == [None] * len(watched)
 
 
-def test_dropped_trials_do_not_add_up():
+def test_dropped_trials_do_not_accumulate_memory():
     w = np.zeros(1 << 22, np.float32)  # 32 MiB of state
     tracemalloc.start()
     try:

@@ -24,7 +24,7 @@ DOCUMENTED = {
 }
 
 
-def test_optimizer_is_found_where_users_look_for_it():
+def test_optimizer_is_exported():
     assert fastopt.Optimizer is fastopt.optimizer.Optimizer is Optimizer
     assert len(CLASSES) == 8
     assert all(issubclass(cls, fastopt.Optimizer) for cls in CLASSES)
@@ -67,6 +67,6 @@ def test_positional_arguments_are_those_of_torch():
     ]
 
 
-def test_a_rule_states_its_kernel():
+def test_rule_without_a_kernel():
     with pytest.raises(NotImplementedError):
         Rule._kernel({})

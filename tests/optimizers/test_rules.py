@@ -105,7 +105,7 @@ def variance_slack(
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_every_option_is_tested(rule: Rule) -> None:
+def test_every_option_is_tested_away_from_its_default(rule: Rule) -> None:
     parameters = inspect.signature(getattr(fastopt, rule.name)).parameters
     tested = {
         name
@@ -151,7 +151,7 @@ def test_gradients_at_the_lookahead_point(dtype: Dtype) -> None:
 
 @every_case
 @both_dtypes
-def test_no_learning_rate_moves_nothing(case: Case, dtype: Dtype) -> None:
+def test_zero_learning_rate_changes_nothing(case: Case, dtype: Dtype) -> None:
     w = np.resize(start(dtype), 1000)
     opt = case.make(w)
     opt.lr = 0.0
@@ -162,7 +162,7 @@ def test_no_learning_rate_moves_nothing(case: Case, dtype: Dtype) -> None:
 
 @every_case
 @both_dtypes
-def test_no_gradient_moves_nothing(case: Case, dtype: Dtype) -> None:
+def test_zero_gradient_changes_nothing(case: Case, dtype: Dtype) -> None:
     """Nor is a negative zero or a subnormal parameter lost."""
     tiny = np.finfo(dtype).smallest_subnormal
     w = np.array([0.0, -0.0, tiny, -tiny, 1.0, np.finfo(dtype).max], dtype)
@@ -178,7 +178,7 @@ def test_no_gradient_moves_nothing(case: Case, dtype: Dtype) -> None:
 
 @every_case
 @both_dtypes
-def test_what_is_not_finite_goes_where_the_reference_has_it(case: Case, dtype: Dtype) -> None:
+def test_nonfinite_gradients_give_what_the_reference_gives(case: Case, dtype: Dtype) -> None:
     """And stays there, in the states as well; every other element is as without."""
     n = 67
     strange = {3: np.nan, 20: np.inf, 33: -np.inf, 66: np.nan}
@@ -211,7 +211,7 @@ def test_what_is_not_finite_goes_where_the_reference_has_it(case: Case, dtype: D
 
 @every_case
 @both_dtypes
-def test_subnormal_gradients_count(case: Case, dtype: Dtype) -> None:
+def test_subnormal_gradients_are_not_flushed_to_zero(case: Case, dtype: Dtype) -> None:
     """They have fewer digits, but are not flushed to 0: not in w, not in the states."""
     g = np.full(17, np.finfo(dtype).smallest_normal / 16, dtype)
     w = np.zeros_like(g)
@@ -232,7 +232,7 @@ def test_subnormal_gradients_count(case: Case, dtype: Dtype) -> None:
     ids=str,
 )
 @both_dtypes
-def test_the_largest_and_the_smallest(case: Case, dtype: Dtype) -> None:
+def test_sizes_whose_squares_overflow_or_underflow(case: Case, dtype: Dtype) -> None:
     """Sizes whose squares overflow, or underflow, or are subnormal themselves, and both zeros.
 
     Infinities, NaN and the signs of zeros are those of the formula in the same dtype.  Besides

@@ -77,7 +77,7 @@ PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("how", ["state_dict", "npz", "safetensors", "deepcopy", *PROTOCOLS])
-def test_going_on_is_exact(rule, how, named, tmp_path):
+def test_restored_optimizer_continues_with_equal_bits(rule, how, named, tmp_path):
     opt = two_groups(rule, named)
     for t in (1, 2, 3):
         step(opt, t)
@@ -101,7 +101,7 @@ def test_going_on_is_exact(rule, how, named, tmp_path):
         assert everything(other) == everything(opt)
 
 
-def test_a_copy_has_bound_gradients_of_its_own():
+def test_copy_has_its_own_bound_gradients():
     w, g = np.zeros(2), np.ones(2)
     opt = SGD(w, lr=1.0)
     opt.bind(g)
@@ -113,7 +113,7 @@ def test_a_copy_has_bound_gradients_of_its_own():
     assert other.params.tolist() == [-1.0, -1.0]
 
 
-def test_a_copy_of_all_keeps_arrays_and_optimizer_together():
+def test_copying_arrays_with_the_optimizer_keeps_them_connected():
     model = {"w": np.zeros(2), "g": np.ones(2)}
     opt = SGD([model["w"]], lr=1.0)
     opt.bind([model["g"]])
@@ -137,7 +137,7 @@ def test_a_copy_keeps_the_base_learning_rate():
     assert everything(other) == everything(opt)
 
 
-def test_state_dict_is_laid_out_as_pytorchs():
+def test_state_dict_has_the_layout_of_pytorch():
     opt = Adam([{"params": arrays(2)}, {"params": arrays(3, ()), "lr": cosine(0.1, 5)}], lr=0.2)
     opt.step([np.ones(2), None, 1.0])
     saved = opt.state_dict()
@@ -165,7 +165,7 @@ def test_state_dict_is_a_copy():
     assert bits(saved) == before
 
 
-def test_a_state_dict_may_hold_the_live_arrays():
+def test_state_dict_may_contain_the_optimizers_own_arrays():
     opt = Adam(arrays(2))
     opt.step(arrays(2))
     saved = opt.state_dict()
@@ -175,7 +175,7 @@ def test_a_state_dict_may_hold_the_live_arrays():
         opt.load_state_dict(saved)
 
 
-def test_loaded_options_act_at_the_next_step():
+def test_loaded_options_take_effect_at_the_next_step():
     (w,), (other,) = arrays(2), arrays(2)
     opt, source = Adam(w), Adam(other, lr=0.3, betas=(0.5, 0.6), maximize=True)
     opt.load_state_dict(source.state_dict())
@@ -185,7 +185,7 @@ def test_loaded_options_act_at_the_next_step():
     assert bits(w) == bits(other)
 
 
-def test_a_schedule_goes_on_from_the_step_that_was_loaded():
+def test_schedule_continues_from_the_loaded_step():
     opt, source = (
         SGD(np.zeros(1), lr=exponential(8.0, 0.5)),
         SGD(np.zeros(1), lr=exponential(8.0, 0.5)),
@@ -290,7 +290,7 @@ def other_state():
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_state_dict_is_refused_and_changes_nothing(damage):
+def test_damaged_state_dict_is_refused_and_changes_nothing(damage):
     spoil, message = DAMAGE[damage]
     opt, twin = two_groups("nadam"), two_groups("nadam")
     for one in (opt, twin):
@@ -305,7 +305,7 @@ def test_a_damaged_state_dict_is_refused_and_changes_nothing(damage):
 
 
 @pytest.mark.parametrize("base", [None, 0.0])
-def test_schedule_only_needs_the_base_learning_rate_that_is_loaded(base):
+def test_schedule_only_needs_a_loaded_base_learning_rate(base):
     opt = AdamW(arrays(3), decoupled_weight_decay="schedule_only")
     saved = opt.state_dict()
     saved["param_groups"][0]["initial_lr"] = base
@@ -314,13 +314,13 @@ def test_schedule_only_needs_the_base_learning_rate_that_is_loaded(base):
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], {}])
-def test_what_is_no_state_dict_is_refused(value):
+def test_object_that_is_no_state_dict_is_refused(value):
     opt = two_groups("nadam")
     with unchanged(opt), pytest.raises((FastoptError, TypeError), match="state dict"):
         opt.load_state_dict(value)
 
 
-def test_the_undamaged_state_dict_is_loaded():
+def test_undamaged_state_dict_is_loaded():
     """Else the tests of damage would prove nothing."""
     opt = two_groups("nadam")
     opt.load_state_dict(other_state())
@@ -352,7 +352,7 @@ def test_the_state_of_another_optimizer_is_refused(made, saved):
         made.load_state_dict(saved.state_dict())
 
 
-def test_when_the_second_schedule_refuses_the_first_is_put_back():
+def test_first_schedule_is_restored_if_the_second_cannot_be_loaded():
     def make_two():
         return SGD(
             [{"params": [w], "lr": ReduceOnPlateau(0.2, 0.5, patience=0)} for w in arrays(2, 2)]
@@ -389,7 +389,7 @@ def test_parameters_are_loaded_in_place(tmp_path):
         (dict(zip("ab", arrays(3, 3), strict=True)), r"parameters of group 0: \['a', 'b'\]"),
     ],
 )
-def test_parameters_of_others_are_refused(params, message, tmp_path):
+def test_parameters_of_another_optimizer_are_refused(params, message, tmp_path):
     """By SGD, which has no state whose shape could differ."""
     SGD(params).save(tmp_path / "x.npz")
     opt = SGD(arrays(3, 3, seed=1))
@@ -398,7 +398,7 @@ def test_parameters_of_others_are_refused(params, message, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
-def test_all_that_a_step_may_keep_is_in_the_file(suffix, tmp_path):
+def test_file_contains_masters_averages_sums_and_counts(suffix, tmp_path):
     """Low precision with its masters, averages, sums and rounding; parameters of any layout."""
 
     def made(seed):
@@ -434,7 +434,7 @@ def test_all_that_a_step_may_keep_is_in_the_file(suffix, tmp_path):
         without.load(tmp_path / f"x.{suffix}")
 
 
-def test_files_that_can_not_be_loaded_change_nothing(tmp_path):
+def test_files_that_cannot_be_loaded_change_nothing(tmp_path):
     opt = two_groups("nadam")
     step(opt, 5)
     other, path = two_groups("nadam", lr=0.5), tmp_path / "x.npz"
@@ -464,7 +464,7 @@ def test_files_that_can_not_be_loaded_change_nothing(tmp_path):
         opt.load(path)
 
 
-def test_the_place_in_an_epoch_is_in_the_file(tmp_path):
+def test_file_contains_the_position_in_the_epoch(tmp_path):
     rows = np.random.default_rng(0).standard_normal((10, 3))
 
     def run(opt, batches, epochs=1):
@@ -500,7 +500,7 @@ def test_the_place_in_an_epoch_is_in_the_file(tmp_path):
         assert others.state_dict() == before
 
 
-def test_no_file_of_parameters_at_the_look_ahead_point(tmp_path):
+def test_saving_and_loading_inside_extrapolated_is_refused(tmp_path):
     opt = SGD(arrays(3), momentum=0.9, nesterov="lookahead", lr_in_buffer=True)
     opt.save(tmp_path / "x.npz")
     with opt.extrapolated():
@@ -509,12 +509,12 @@ def test_no_file_of_parameters_at_the_look_ahead_point(tmp_path):
                 refused(tmp_path / "x.npz")
 
 
-def test_a_copy_that_would_share_arrays_is_refused():
+def test_shallow_copy_is_refused():
     with pytest.raises(TypeError, match=r"copy\.copy of Adam.*copy\.deepcopy"):
         copy.copy(Adam(arrays(3)))
 
 
-def test_numpys_numbers_as_names_and_in_a_schedule(tmp_path):
+def test_numpy_scalars_as_names_and_in_a_schedule(tmp_path):
     def made():
         lr = ReduceOnPlateau(0.5, factor=0.5, patience=0)
         return SGD({np.int64(3): np.ones(2), "b": np.ones(2)}, lr=lr)
