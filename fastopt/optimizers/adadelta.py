@@ -1,4 +1,4 @@
-"""Facts of AdaDelta: rule adadelta."""
+"""AdaDelta: the rule adadelta of csrc."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class Adadelta(Optimizer):
-    """AdaDelta: steps in the parameter's own units, from running means of g^2 and of dx^2.
+    """AdaDelta: steps in the units of the parameter, from running means of g^2 and dx^2.
 
     ::
 
@@ -25,7 +25,7 @@ class Adadelta(Optimizer):
     params
         Arrays to update in place: one, a list, a dict, or a list of group dicts.
     lr
-        Learning rate >= 0, or a schedule.  Default 1, which is the paper's rule.
+        Learning rate >= 0, or a schedule.  Default 1, as in the paper.
     rho
         0 <= rho <= 1.  Default 0.9.
     eps
@@ -34,12 +34,12 @@ class Adadelta(Optimizer):
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.Optimizer` takes.
+        and all other keywords of `fastopt.Optimizer`.
 
     Raises
     ------
     FastoptError, TypeError
-        An option outside its range or of the wrong type, parameters that can not be updated.
+        An option is outside its range or of the wrong type, or a parameter cannot be updated.
 
     Notes
     -----

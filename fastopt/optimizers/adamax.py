@@ -1,4 +1,4 @@
-"""Facts of AdaMax: rule adamax."""
+"""AdaMax: the rule adamax of csrc."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class Adamax(Optimizer):
     betas
         beta1 and beta2, each 0 <= beta < 1.  Default (0.9, 0.999).
     eps
-        >= 0.  Default 1e-8.  With 0, the paper's rule, an element whose gradients were all 0 is
-        0/0 = NaN.
+        >= 0.  Default 1e-8.  With 0, as in the paper, an element whose gradients were all 0
+        becomes 0/0 = NaN.
     weight_decay
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     eps_mode
-        Where eps is added: "max" to |g|; "outside" to u where it divides (Keras); "state" to the
-        u that is stored (DL4J).
+        Where eps is added.  "max" (default): to |g|; "outside": to u in the division (Keras);
+        "state": to the u that is stored (DL4J).
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.Optimizer` takes.
+        and all other keywords of `fastopt.Optimizer`.
 
     Raises
     ------
     FastoptError, TypeError
-        An option outside its range or of the wrong type, parameters that can not be updated.
+        An option is outside its range or of the wrong type, or a parameter cannot be updated.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Facts of RMSProp: rules rmsprop, rmsprop_centered and both with momentum."""
+"""RMSProp: the rules rmsprop, rmsprop_centered and both with momentum, of csrc."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class RMSprop(Optimizer):
-    """RMSProp: the gradient over its running root mean square, or standard deviation.
+    """RMSProp: the gradient divided by its running root mean square, or by its standard deviation.
 
     ::
 
         s <- alpha*s + (1 - alpha)*g^2
-        m <- alpha*m + (1 - alpha)*g        centered only
+        m <- alpha*m + (1 - alpha)*g        only if centered
         x  = g / (sqrt(var + eps_root) + eps),  var = s or max(s - m^2, 0)
         w <- w - lr*x                       momentum = 0
         b <- momentum*b + x;  w <- w - lr*b
 
-    ``nesterov`` and ``lr_in_buffer`` act on b as in `fastopt.SGD`.
+    ``nesterov`` and ``lr_in_buffer`` apply to b as in `fastopt.SGD`.
 
     Parameters
     ----------
@@ -39,29 +39,30 @@ class RMSprop(Optimizer):
     momentum
         >= 0.  Default 0: no buffer.
     centered
-        Whether the mean is taken out.  Default False.
+        Whether the squared mean is subtracted.  Default False.
     nesterov
-        Whether the step is momentum*b + x; needs momentum > 0.  Default False.
+        Whether the step is lr*(momentum*b + x); needs momentum > 0.  Default False.
     lr_in_buffer
-        Whether b holds lr*x (Keras, optax) rather than x (PyTorch).  Default False.
+        Whether b accumulates lr*x (Keras, optax) rather than x (PyTorch).  Default False.
     initial_accumulator_value
-        What s starts at, >= 0.  Default 0.
+        The initial value of s, >= 0.  Default 0.
     bias_correction
-        Whether s and m are divided by 1 - alpha^t where they are used.  Default False.
+        Whether s and m are divided by 1 - alpha^t when they are used.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.Optimizer` takes.
+        and all other keywords of `fastopt.Optimizer`.
 
     Raises
     ------
     FastoptError, TypeError
-        An option outside its range or of the wrong type, parameters that can not be updated.
+        An option is outside its range or of the wrong type, or a parameter cannot be updated.
 
     Notes
     -----
-    State: ``square_avg`` (s), ``grad_avg`` (m), ``momentum_buffer`` (b).  Rounding can take
-    s - m^2 below 0, where PyTorch gives NaN; here it is 0 then.  With ``centered`` and
-    ``bias_correction`` the variance at the first step is 0 but for rounding: give an ``eps_root``.
+    State: ``square_avg`` (s), ``grad_avg`` (m), ``momentum_buffer`` (b).  Rounding can
+    make s - m^2 negative, for which PyTorch gives NaN; here it is set to 0.  With ``centered`` and
+    ``bias_correction`` the variance at the first step is 0 except for rounding errors: use a
+    positive ``eps_root``.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Bad input: refused by name, and nothing has changed, neither values nor counts."""
+"""Bad parameters and gradients: the error names them, and no value or count has changed."""
 
 import decimal
 import warnings
@@ -113,11 +113,11 @@ def test_adjacent_parameters_do_not_share_memory():
     assert w.tolist() == [-1.0, -1.0, -1.0, -2.0, -3.0, -3.0, -3.0, -3.0]
 
 
-# Gradients: each bad one in the first and in the last place, the others good.
+# Gradients: a bad one in the first or the last place, among good ones.
 
 
 class Says:
-    """An object whose __array__ does as it is told."""
+    """An object whose __array__ calls a given function."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -131,7 +131,7 @@ def gradients():
 
 
 def bound():
-    """Return an optimizer that has bound its gradients and taken a step."""
+    """Return an optimizer with bound gradients that has taken a step."""
     opt = NAdam(arrays((2, 3), (), (2, 3)), lr=0.1)
     opt.bind(gradients())
     opt.step()
@@ -147,7 +147,7 @@ def ones(dtype, *shape):
 
 
 GRADIENTS = {
-    "shape turned": (ones(float, 3, 2), FastoptError, r"\(3, 2\).*\(2, 3\)"),
+    "shape transposed": (ones(float, 3, 2), FastoptError, r"\(3, 2\).*\(2, 3\)"),
     "shape flat": (ones(float, 6), FastoptError, r"\(6,\).*\(2, 3\)"),
     "one axis more": (ones(float, 1, 2, 3), FastoptError, r"\(1, 2, 3\).*\(2, 3\)"),
     "0-d": (lambda _: np.array(1.0), FastoptError, r"\(\).*\(2, 3\)"),
@@ -190,7 +190,7 @@ def test_a_bad_gradient_changes_nothing(kind, place):
             call(grads)
         if isinstance(refused.value, (FastoptError, TypeError)):
             assert f"the gradient of parameter {place} " in str(refused.value)
-    for one in (opt, twin):  # with what was bound before
+    for one in (opt, twin):  # with the gradients that were bound before
         one.step()
         one.step(gradients())
     assert everything(opt) == everything(twin)
@@ -321,7 +321,7 @@ def test_bound_gradient_of_any_layout_can_be_refilled(grad):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_binding_refuses_a_number(dtype):
-    """It could neither be refilled nor be set to 0."""
+    """A number can neither be refilled nor set to 0."""
     opt = Adam(np.zeros((), dtype))
     for number in (1.0, dtype(1.0)):
         with unchanged(opt), pytest.raises((FastoptError, TypeError), match="0-d array is needed"):
@@ -356,7 +356,7 @@ def test_gradients_may_share_memory_with_each_other():
     assert bits(params) == bits(others)
 
 
-# Parameters that change under the optimizer
+# Parameters that change after the optimizer was made
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def test_parameter_with_a_changed_dtype_is_refused(dtype):
     w = np.ones(2)
     opt = SGD([w])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it may be forbidden one day
+        warnings.simplefilter("ignore", DeprecationWarning)  # a newer NumPy may have one
         w.dtype = dtype
     with pytest.raises((FastoptError, TypeError), match="parameter 0"):
         opt.step([np.ones(w.shape)])
@@ -449,11 +449,11 @@ def test_reshaped_parameter_is_allowed():
     assert not w.any()
 
 
-# The surroundings
+# The environment
 
 
 def test_decimal_context_of_the_caller_has_no_effect():
-    """NAdam takes a power in decimal."""
+    """NAdam computes a power with the module decimal."""
     (w,), (other,) = arrays(3), arrays(3)
     NAdam(w, momentum_decay=0.1).step(np.ones(3))
     with decimal.localcontext(prec=3):

@@ -1,4 +1,4 @@
-"""Options: what is out of range, of the wrong type or without a meaning is refused by name."""
+"""Options out of range, of the wrong type or in bad combinations: the error names them."""
 
 import fractions
 import inspect
@@ -12,7 +12,7 @@ from fastopt import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, FastoptError, N
 
 NAN, INF = float("nan"), float("inf")
 
-# Hyperparameters: values out of range, and values of the wrong type, by the kind of option.
+# For each kind of option: values out of range, and values of the wrong type.
 NOT_NUMBERS = [None, "0.1", True, [0.1], (0.1,), {}, 0.1j, np.array([0.1])]
 AT_LEAST_0 = ([-1e-30, -1, NAN, INF, -INF, np.float32(-1), np.array(-1.0)], NOT_NUMBERS)
 BELOW_1 = ([-1e-30, 1, 1.0, 2, NAN, INF], NOT_NUMBERS)
@@ -58,7 +58,7 @@ OPTIONS = {
     ids=lambda v: getattr(v, "__name__", v),
 )
 def test_values_that_are_not_allowed_are_refused(cls, name):
-    """At construction, in a group, in a group to be added, and set in a group."""
+    """In the constructor, in a group dict, in an added group, and when set in a group."""
     opt = cls(arrays(2))
     out_of_range, wrong_type = OPTIONS[cls][name]
     for error, values in ((FastoptError, out_of_range), (TypeError, wrong_type)):
@@ -93,7 +93,7 @@ def test_values_that_numpy_would_convert_are_not_numbers(value):
 
 
 class Tensor:
-    """A number of another library's, whose dtype is not NumPy's."""
+    """A number of another library, whose dtype is not one of NumPy."""
 
     shape = ()
     dtype = "other.float32"
@@ -134,7 +134,7 @@ def test_number_of_threads_must_be_an_integer(value):
 
 
 class NoBase:
-    """A schedule without the attribute that says what its learning rates are relative to."""
+    """A schedule without the attribute `lr`, its base learning rate."""
 
     def __call__(self, _step):
         return 0.1

@@ -1,7 +1,7 @@
 """create(): names, errors, defaults, and the formulas of the textbook and of DL4J.
 
-The formulas here are written down step by step from the textbook and from libnd4j's updaters.
-PyTorch, optax and Keras themselves are run in peers/.
+The formulas here are transcribed from the textbook and from libnd4j's updaters.  tests/peers
+compares with PyTorch, optax and Keras themselves.
 """
 
 import contextlib
@@ -14,21 +14,23 @@ import fastopt
 from fastopt.schedules import inverse_time
 
 THETA = np.array([1.5, -0.7, 0.2, -2.0, 0.01])
-RATES = [0.2 / (1 + 0.3 * t) for t in range(15)]  # falling: shows where the rate stands
+RATES = [
+    0.2 / (1 + 0.3 * t) for t in range(15)
+]  # falling, so that the place of the rate in a formula matters
 
 
 def gradient(theta):
-    """Of .5 theta' A theta + sum(1 - cos(theta)), with A of eigenvalues from 0.01 to 100."""
+    """Return the gradient of theta' A theta / 2 + sum(1 - cos(theta)); A is diagonal."""
     return np.array([100.0, 3.0, 0.01, 0.2, 1.0]) * theta + np.sin(theta)
 
 
 def correction(beta, t):
-    """Return 1 - beta**t without the cancellation."""
+    """Return 1 - beta**t without cancellation."""
     return -math.expm1(t * math.log(beta))
 
 
 def assert_follows(opt, theta, path, rates):
-    """Take one step for each rate and compare with the path after each."""
+    """Take one step for each rate, and compare the parameters with the path after each."""
     looks_ahead = opt.param_groups[0].get("nesterov") == "lookahead"
     moved = np.abs(theta)
     before = theta.copy()
@@ -212,8 +214,8 @@ def test_textbook_adamax_gives_nan_for_gradients_that_were_always_0():
 
 
 # DL4J -----------------------------------------------------------------------------------
-# Each as libnd4j/include/ops/declarable/helpers/cpu/updater*.cpp has it: `iteration` from 0,
-# what it returns is subtracted; initial states from nd4j's learning/*Updater.java.
+# Formulas of libnd4j/include/ops/declarable/helpers/cpu/updater*.cpp: `iteration` counts from 0,
+# and the result is subtracted.  Initial states are those of nd4j's learning/*Updater.java.
 
 
 def dl4j_sgd(theta, rates):
@@ -370,7 +372,7 @@ INSIDE = {"eps": 0.0, "eps_root": 1e-8}
 KERAS_OUTSIDE = {"eps": 1e-7, "eps_root": 0.0}
 KERAS_INSIDE = {"eps": 0.0, "eps_root": 1e-7}
 
-# convention, name -> lr and all options of the class but the common ones
+# (convention, name) -> lr and all options of the class except the common ones
 DEFAULTS = {
     ("torch", "sgd"): (1e-3, SGD),
     ("torch", "momentum"): (1e-3, {**SGD, "momentum": 0.9}),
@@ -581,7 +583,7 @@ def test_names_in_any_case(name, convention):
 
 def test_torch_is_the_default_convention():
     w = np.ones(1)
-    assert fastopt.create("sgd", w).lr == 1e-3  # Keras .01
+    assert fastopt.create("sgd", w).lr == 1e-3  # that of Keras is 0.01
     assert fastopt.create("rmsprop", w).param_groups[0]["alpha"] == 0.99
 
 
@@ -626,8 +628,8 @@ def test_dl4j_rmsprop_starts_at_its_epsilon_by_default():
         ("adma", "torch", {}, "'adma'.*allowed.*adam, adamax"),
         ("momentum", "dl4j", {}, "'momentum'.*allowed.*nesterovs"),
         ("AdamW", "dl4j", {}, "'AdamW'.*allowed"),
-        ("CUSTOM", "dl4j", {}, "'CUSTOM'.*own"),
-        ("custom", "torch", {}, "'custom'.*own"),
+        ("CUSTOM", "dl4j", {}, "'CUSTOM'.*written by the user"),
+        ("custom", "torch", {}, "'custom'.*written by the user"),
         ("adam", "jax", {}, "'jax'.*allowed.*'torch', 'keras', 'optax', 'dl4j', 'textbook'"),
         ("AdaDelta", "textbook", {"lr": 1.0}, "lr is 1.0.*no learning rate"),
         ("adadelta", "dl4j", {"lr": 1.0}, "lr is 1.0.*no learning rate"),
@@ -674,7 +676,7 @@ def test_kind_of_weight_decay_must_be_given(convention, name):
     with pytest.raises(fastopt.FastoptError, match=r"weight_decay is 0\.1.*decoupled_weight"):
         fastopt.create(name, np.ones(1), convention=convention, weight_decay=0.1, **given)
     fastopt.create(name, np.ones(1), convention=convention, weight_decay=0.0, **given)
-    looks_ahead = (convention, name) == ("textbook", "nesterov")  # and has no place for coupled
+    looks_ahead = (convention, name) == ("textbook", "nesterov")  # which refuses coupled decay
     for kind in (True,) if looks_ahead else (False, True):
         opt = fastopt.create(
             name,

@@ -1,4 +1,4 @@
-"""What a step does besides its rule: scaling, clipping, checks, averages, clearing, sums."""
+"""The options that all rules share: scaling, clipping, checks, averages, clearing, sums."""
 
 import copy
 import pickle
@@ -21,8 +21,8 @@ def tensors(dtype=np.float64, seed=0):
     return arrays(*SHAPES, seed=seed, dtype=dtype)
 
 
-def turned(a):
-    """The same values lying otherwise."""
+def transposed(a):
+    """Return the same values with transposed axes in memory, or with a stride of two."""
     return np.array(a.T).T if a.ndim > 1 else np.repeat(a, 2)[::2].reshape(a.shape)
 
 
@@ -32,9 +32,9 @@ def norm_of(grads):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
+@pytest.mark.parametrize("lies", [np.array, transposed], ids=["contiguous", "transposed"])
 def test_scale_then_norm_then_value_then_the_rule(rule, dtype, lies):
-    """Equal to the plain step on gradients that NumPy has scaled and clipped."""
+    """Equal to a plain step with gradients that NumPy has scaled and clipped."""
     params, grads = tensors(dtype), tensors(dtype, seed=1)
     options = {"grad_scale": 4.0, "max_grad_norm": 2.0, "max_grad_value": 0.02, "maximize": True,
                "weight_decay": 0.1}  # fmt: skip
@@ -49,7 +49,7 @@ def test_scale_then_norm_then_value_then_the_rule(rule, dtype, lies):
         plain.step([np.asarray(g) for g in clipped])
         assert opt.grad_norm == pytest.approx(norm, rel=1e-6 if dtype == np.float32 else 1e-14)
     if "centered" in rule:
-        return  # v - m^2 cancels: any last digit of a gradient is seen
+        return  # v - m^2 cancels, so that the last digits of a gradient matter
     for w, start, expected in zip(opt.params, params, plain.params, strict=True):
         tolerance = 200 * np.finfo(dtype).eps
         assert np.allclose(w, expected, rtol=tolerance, atol=tolerance * 10)
@@ -57,7 +57,7 @@ def test_scale_then_norm_then_value_then_the_rule(rule, dtype, lies):
 
 
 def test_clipping_by_norm_equals_torch():
-    """min(1, max_norm / (norm + 1e-6)), and 1 where the norm is below."""
+    """The factor is min(1, max_norm / (norm + 1e-6))."""
     w, g = np.zeros(4), np.array([3.0, 0, 4.0, 0])
     opt = fastopt.SGD(w, lr=1.0, max_grad_norm=1.0)
     opt.step(g)
@@ -74,7 +74,7 @@ def test_clipping_by_norm_equals_torch():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
 def test_norm_has_equal_bits_on_any_number_of_threads(dtype):
-    """Any instruction set is tested elsewhere; here threads, and how tensors are cut."""
+    """For tensors smaller and larger than a chunk; instruction sets are tested elsewhere."""
     grads = [g.astype(dtype) for g in tensors(np.float32, seed=1)]
     big = np.random.default_rng(2).normal(size=200_001).astype(dtype)
     norms = set()
@@ -91,7 +91,7 @@ def test_norm_has_equal_bits_on_any_number_of_threads(dtype):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, BF16])
 @pytest.mark.parametrize("where", [0, 5, _core.CHUNK + 4, 15])
-@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
+@pytest.mark.parametrize("lies", [np.array, transposed], ids=["contiguous", "transposed"])
 def test_gradients_that_are_not_finite(bad, dtype, where, lies):
     size = _core.CHUNK + 5
     for rule in ("sgd", "adam"):
@@ -137,7 +137,7 @@ def test_finite_gradients_with_overflowing_squares_are_finite():
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
+@pytest.mark.parametrize("lies", [np.array, transposed], ids=["contiguous", "transposed"])
 def test_averages_over_steps(rule, dtype, lies):
     real = np.float64 if dtype == np.float64 else np.float32
     params = [lies(w.astype(dtype)) for w in tensors()]
@@ -164,7 +164,7 @@ def test_averages_have_the_structure_of_the_parameters():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
+@pytest.mark.parametrize("lies", [np.array, transposed], ids=["contiguous", "transposed"])
 def test_gradients_are_cleared_after_the_step(dtype, lies):
     grads = [lies(g.astype(dtype)) for g in tensors()]
     opt = fastopt.SGD([np.zeros(g.shape, dtype) for g in grads], zero_grads=True)
@@ -182,7 +182,7 @@ def test_gradients_are_cleared_after_the_step(dtype, lies):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
+@pytest.mark.parametrize("lies", [np.array, transposed], ids=["contiguous", "transposed"])
 def test_all_gradients_of_a_skipped_step_are_cleared(dtype, lies):
     grads = [lies(g.astype(dtype)) for g in tensors()]
     grads[0][...] = np.nan
@@ -217,7 +217,7 @@ def test_accumulated_gradients_are_summed(rule, dtype):
     other = make(rule, [w.astype(dtype) for w in tensors()])
     for _ in range(2):
         for part in parts:
-            opt.accumulate([turned(g) for g in part])
+            opt.accumulate([transposed(g) for g in part])
         saved = copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))
         opt.step()
         for each in saved:
@@ -284,7 +284,7 @@ def test_extreme_grad_scales_are_exact_in_float32(scale):
 
 
 def test_zero_decay_with_an_overflowing_rate_ratio():
-    """The ratio of the rates overflows; times a decay of 0 it would be NaN."""
+    """lr / lr_base overflows; its product with a decay of 0 would be NaN."""
     for extra in ({}, {"grad_scale": 2.0}):
         w = np.ones(3)
         opt = fastopt.SGD(w, lr=1e-300, decoupled_weight_decay="schedule_only", **extra)
@@ -404,7 +404,7 @@ def test_look_ahead_point_in_low_precision_is_rounded_once(dtype, extra):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_parameters_together_equal_each_alone(rule):
-    """Other dtypes, groups and numbers of steps beside them change no bit."""
+    """Parameters with other dtypes, groups and numbers of steps do not change a bit."""
     dtypes = [np.float32, np.float64, BF16, np.float32, np.float32]
     rates = [0.1, 0.1, 0.2, 0.2, 0.2]
     params = [w.astype(d) for w, d in zip(arrays(*[(20,)] * 5), dtypes, strict=True)]
@@ -422,7 +422,7 @@ def test_parameters_together_equal_each_alone(rule):
 
 
 def test_parameters_with_different_momentum_products_equal_each_alone():
-    """As many steps, in one group, but NAdam's products of momenta are not the same."""
+    """Equal numbers of steps and one group, but different products of momenta in NAdam."""
     params, grads = arrays((20,), (20,)), arrays((20,), (20,), seed=1)
     alone = [fastopt.NAdam(w.copy()) for w in params]
     opt = fastopt.NAdam(params)
@@ -446,7 +446,7 @@ def test_parameter_with_a_master_is_rounded_stochastically():
 
 
 def test_states_are_rounded_with_different_random_bits():
-    """m and v of one element take bits of their own: equal numbers, other roundings."""
+    """m and v of one element are equal numbers and are rounded differently."""
     w = np.zeros(10_000, np.float32)
     opt = fastopt.Adam(w, betas=(0.5, 0.5), state_dtype="bfloat16")
     opt.step(np.full(10_000, 1 + 2.0**-10, np.float32))

@@ -1,4 +1,4 @@
-"""extrapolated(): gradients at Nesterov's look-ahead point, and parameters restored to the bit."""
+"""extrapolated(): gradients at Nesterov's look-ahead point; parameters are restored exactly."""
 
 import copy
 import pickle
@@ -51,7 +51,7 @@ def test_parameters_are_at_the_look_ahead_point_and_restored():
         ahead_b = b - np.float32(0.9) * opt.state[1]["momentum_buffer"]
         with opt.extrapolated():
             assert bits([a, b]) == bits([ahead_a, np.array(ahead_b)])
-            a[...] = 7.0  # what a gradient function should not do
+            a[...] = 7.0  # a gradient function should not write to the parameters
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -75,7 +75,7 @@ def test_step_inside_or_without_the_block_is_refused():
     inside = pytest.raises(FastoptError, match=f"inside extrapolated.*\n.*{LOOP}")
     with unchanged(opt), opt.extrapolated(), inside:
         opt.step(grads)
-    opt.step(grads)  # the block ended well
+    opt.step(grads)  # the block has ended without an error
     with unchanged(opt), pytest.raises(FastoptError, match="without extrapolated"):
         opt.step(grads)
 
@@ -167,7 +167,7 @@ def test_look_ahead_may_be_switched_off():
 
 
 def test_gradients_taken_before_loading_are_refused():
-    """They were taken ahead of the parameters by another buffer."""
+    """They were taken at the look-ahead point of another buffer."""
     opt, other = nesterov(arrays(3)), nesterov(arrays(3))
     for one in (opt, other):
         step(one, *arrays(3, seed=1))
@@ -198,7 +198,7 @@ def test_copy_knows_that_gradients_were_taken(duplicate):
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, pickle.dumps], ids=["copy", "pickle"])
 def test_copying_inside_the_block_is_refused(duplicate):
-    """It would have the point ahead for its parameters, for ever."""
+    """The parameters of the copy would stay at the look-ahead point."""
     opt = nesterov(arrays(3))
     step(opt, *arrays(3, seed=1))
     with opt.extrapolated(), pytest.raises(FastoptError, match="extrapolated"):

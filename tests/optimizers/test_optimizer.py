@@ -1,4 +1,4 @@
-"""The interface of the optimizers: parameters and gradients in every form, groups, options, lr."""
+"""The interface of the optimizers: containers of parameters and gradients, groups, options, lr."""
 
 import inspect
 
@@ -62,7 +62,7 @@ def test_parameters_in_every_container(form, bound):
     given, received = FORMS[form]
     (a, b), (c, d) = arrays((2, 3), (4,)), arrays((2, 3), (4,))
     g, h = arrays((2, 3), (4,), seed=1)
-    for w, grad in ((c, g), (d, h)):  # one optimizer for each array
+    for w, grad in ((c, g), (d, h)):  # a separate optimizer for each array
         alone = Adam(w, lr=0.1)
         for _ in range(3):
             alone.step(grad)
@@ -192,7 +192,7 @@ def test_a_memory_mapped_parameter(tmp_path):
 
 @every_rule
 def test_none_leaves_parameter_state_and_step_unchanged(rule):
-    """Each tensor goes its own way: bias corrections are those of its own number of steps."""
+    """The bias corrections of each parameter are those of its own number of steps."""
     given = [(True, True), (True, False), (True, True), (False, True), (True, True)]
     params = arrays(3, 4)
     others = [w.copy() for w in params]
@@ -212,7 +212,7 @@ def test_none_leaves_parameter_state_and_step_unchanged(rule):
 
 
 def test_momentum_products_are_per_parameter_at_equal_steps():
-    """NAdam's product of momenta is each tensor's own, also where the number of steps agrees."""
+    """NAdam's product of momenta is separate for each parameter, even if steps are equal."""
     params, others = arrays(3, 3), arrays(3, 3)
     opt, alone = NAdam(params), [NAdam([w]) for w in others]
     for given, betas in (((0,), (0.9, 0.999)), ((1,), (0.5, 0.999)), ((0, 1), (0.5, 0.999))):
@@ -244,7 +244,7 @@ def test_bound_gradients_are_read_at_each_step():
     opt.step()
     g[...] = 10.0
     opt.step()
-    opt.step(np.full(2, 100.0))  # for this step alone
+    opt.step(np.full(2, 100.0))  # for this step only
     opt.step()
     assert w.tolist() == [-121.0, -121.0]
     opt.zero_grad()
@@ -369,10 +369,10 @@ CHANGES = [
     ("cls", "options", "name", "value"), CHANGES, ids=lambda v: getattr(v, "__name__", str(v))
 )
 def test_changed_option_takes_effect_at_the_next_step(cls, options, name, value):
-    """As if another optimizer, made with it, went on from the same parameters and state."""
-    (w,), (left_alone,) = arrays(5), arrays(5)
+    """As in an optimizer made with that option, from the same parameters and state."""
+    (w,), (unchanged_option,) = arrays(5), arrays(5)
     grads = arrays(5, 5, 5, 5, seed=1)
-    opt, same = cls(w, **options), cls(left_alone, **options)
+    opt, same = cls(w, **options), cls(unchanged_option, **options)
     for g in grads[:2]:
         opt.step(g)
         same.step(g)
@@ -389,7 +389,7 @@ def test_changed_option_takes_effect_at_the_next_step(cls, options, name, value)
         made.step(g)
         same.step(g)
     assert bits([w, opt.state[0]]) == bits([other, made.state[0]])
-    assert bits(w) != bits(left_alone)
+    assert bits(w) != bits(unchanged_option)
 
 
 def test_a_group_is_a_mapping_of_its_options():
@@ -596,9 +596,9 @@ def test_optimizer_of_one_array_refuses_groups():
 BAD_GROUPS = {
     "not a dict": (lambda _: [np.zeros(2)], TypeError, "'params'"),
     "no params": (lambda _: {"lr": 0.1}, TypeError, "'params'"),
-    "params of no form": (lambda _: {"params": 5}, TypeError, "params"),
+    "params is a number": (lambda _: {"params": 5}, TypeError, "params"),
     "unknown option": (lambda _: {"params": [np.zeros(2)], "mu": 1}, FastoptError, "'mu'"),
-    "option of all groups": (
+    "option that groups share": (
         lambda _: {"params": [np.zeros(2)], "n_threads": 1}, FastoptError, "'n_threads'"
     ),
     "bad value": (lambda _: {"params": [np.zeros(2)], "lr": -1.0}, FastoptError, "lr is -1.0"),
@@ -629,7 +629,7 @@ def test_refused_group_changes_nothing(how):
 @pytest.mark.parametrize(
     ("group", "error"),
     [
-        ({"params": {"a": np.zeros(2)}}, FastoptError),  # a name that is taken
+        ({"params": {"a": np.zeros(2)}}, FastoptError),  # the name is used already
         ({"params": [np.zeros(2)]}, TypeError),  # arrays without names
     ],
 )
@@ -692,7 +692,7 @@ def test_state_is_live_and_its_mappings_are_read_only():
         opt.state[0] = {}
     with pytest.raises(TypeError):
         state["exp_avg"] = np.zeros(2)
-    exp_avg[...] = 0.0  # a restart: the next step sees it
+    exp_avg[...] = 0.0  # the next step uses it
     opt.step(np.zeros(2))
     assert opt.state[0]["exp_avg"].tolist() == [0.0, 0.0]
 
@@ -715,7 +715,7 @@ def named_arrays():
 
 
 def test_parameter_without_gradient_resumes_when_it_has_one():
-    """By None for its gradient; also its decay and its state wait."""
+    """Without a gradient, neither its decay nor its state advances."""
     params = named_arrays()
     start = {name: w.copy() for name, w in params.items()}
     opt = AdamW(params, lr=0.1, weight_decay=0.5)

@@ -1,4 +1,4 @@
-"""Adagrad(rowwise=True): one accumulator a row."""
+"""Adagrad(rowwise=True): one accumulator for each row."""
 
 import pickle
 
@@ -33,7 +33,7 @@ def run(w, grads, **options):
 
 
 def by_hand(w, grads, coupled=0.0, decoupled=0.0, scale=1.0, limit=np.inf):
-    """The formula, in float64."""
+    """Return the parameters and sums that the formula gives in float64."""
     w, s = np.array(w, np.float64), np.full(len(w), 0.1)
     for i, grad in enumerate(grads):
         lr = 0.3 / (1 + i)

@@ -1,4 +1,4 @@
-"""state_dict, save, pickle, deepcopy: going on to the bit, refusing damage without a trace."""
+"""state_dict, save, pickle, deepcopy: restored optimizers continue exactly; damage is refused."""
 
 import copy
 import pickle
@@ -28,7 +28,7 @@ def step(opt, t):
 
 
 def two_groups(rule, named=False, **options):
-    """Make an optimizer of two groups with options of their own, one with a schedule."""
+    """Return an optimizer of two groups with different options, one with a schedule."""
     params = parameters(named)
     first, second = (
         ({k: params[k] for k in "ab"}, {k: params[k] for k in "cd"})
@@ -43,7 +43,7 @@ def two_groups(rule, named=False, **options):
 
 
 def report(opt):
-    """Let the second group's schedule lower its learning rate."""
+    """Report losses that make the second group's schedule lower its learning rate."""
     for metric in (1.0, 1.0):
         opt.param_groups[1].schedule.report(metric)
 
@@ -53,7 +53,7 @@ def values(opt):
 
 
 def through_state_dict(opt, rule, named):
-    """Return an optimizer made anew, of other options and values, that took over all of opt's."""
+    """Return a new optimizer, of other options and values, that has loaded opt's state dict."""
     made = two_groups(rule, named, lr=0.9, maximize=True)
     step(made, 9)
     made.load_state_dict(opt.state_dict())
@@ -63,7 +63,7 @@ def through_state_dict(opt, rule, named):
 
 
 def through_file(opt, rule, named, path):
-    """Return such an optimizer that took over all of opt's, parameters too, from a file."""
+    """Return a new optimizer, of other options and values, that has loaded opt from a file."""
     made = two_groups(rule, named, lr=0.9, maximize=True)
     step(made, 9)
     opt.save(path)
@@ -94,7 +94,7 @@ def test_restored_optimizer_continues_with_equal_bits(rule, how, named, tmp_path
     assert repr(other) == repr(opt)
     for t in (4, 5):
         step(opt, t)
-        with unchanged(opt):  # the copy is a thing of its own
+        with unchanged(opt):  # the copy is independent
             step(other, t)
             report(other)
         report(opt)
@@ -126,7 +126,7 @@ def test_copying_arrays_with_the_optimizer_keeps_them_connected():
 
 
 def test_a_copy_keeps_the_base_learning_rate():
-    """It is that of construction, not the current one, which may be 0 by now."""
+    """The base is the rate at construction, not the current one, which may be 0."""
     (w,) = arrays(3)
     opt = AdamW(w, lr=0.1, decoupled_weight_decay="schedule_only")
     opt.lr = 0.0
@@ -197,7 +197,7 @@ def test_schedule_continues_from_the_loaded_step():
     assert opt.params[0] == -1.0
 
 
-# Damage: each takes a good state dict of `two_groups("nadam")` and spoils it.
+# Damage: each entry spoils a good state dict of `two_groups("nadam")`, for the given message.
 
 DELETE = object()
 
@@ -261,7 +261,7 @@ DAMAGE = {
     "an array too many": (at(*STATE, "sum", value=np.zeros((2, 3))), "sum"),
     "an entry that is no name": (at(*STATE, 5, value=np.zeros((2, 3))), "parameter 0"),
     "another shape": (at("state", 2, "exp_avg", value=np.zeros(5, "f4")), r"exp_avg.*2.*\(5,\)"),
-    "the shape turned": (at(*STATE, "exp_avg", value=np.zeros((3, 2))), r"\(3, 2\).*\(2, 3\)"),
+    "the shape transposed": (at(*STATE, "exp_avg", value=np.zeros((3, 2))), r"\(3, 2\).*\(2, 3\)"),
     "another dtype": (at("state", 2, "exp_avg", value=np.zeros(4)), "float64.*float32"),
     "another dtype, 0-d": (at("state", 1, "exp_avg", value=np.float32(0)), "float32.*float64"),
     "byte order": (at(*STATE, "exp_avg", value=np.zeros((2, 3), ">f8")), ">f8|float64"),
@@ -321,7 +321,7 @@ def test_object_that_is_no_state_dict_is_refused(value):
 
 
 def test_undamaged_state_dict_is_loaded():
-    """Else the tests of damage would prove nothing."""
+    """So the tests of damage fail because of the damage."""
     opt = two_groups("nadam")
     opt.load_state_dict(other_state())
     assert bits(opt.state_dict()) == bits(other_state())
@@ -390,7 +390,7 @@ def test_parameters_are_loaded_in_place(tmp_path):
     ],
 )
 def test_parameters_of_another_optimizer_are_refused(params, message, tmp_path):
-    """By SGD, which has no state whose shape could differ."""
+    """With SGD, which has no state whose shape could differ."""
     SGD(params).save(tmp_path / "x.npz")
     opt = SGD(arrays(3, 3, seed=1))
     with unchanged(opt), pytest.raises(FastoptError, match=message):
@@ -399,7 +399,7 @@ def test_parameters_of_another_optimizer_are_refused(params, message, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
 def test_file_contains_masters_averages_sums_and_counts(suffix, tmp_path):
-    """Low precision with its masters, averages, sums and rounding; parameters of any layout."""
+    """For low precision and parameters of any memory layout."""
 
     def made(seed):
         (a,), (b,), (c,) = arrays((6, 8), seed=seed), arrays(5, seed=seed + 1), arrays(3)
@@ -410,7 +410,7 @@ def test_file_contains_masters_averages_sums_and_counts(suffix, tmp_path):
             ema_decay=0.9, state_dtype=None, max_grad_norm=1.0, on_nonfinite="skip",
         )  # fmt: skip
 
-    def go_on(opt, times):
+    def take_steps(opt, times):
         for t in range(times):
             grads = {key: 0.3 * (t + 1) * np.ones(w.shape) for key, w in opt.params.items()}
             opt.accumulate(grads)
@@ -419,15 +419,15 @@ def test_file_contains_masters_averages_sums_and_counts(suffix, tmp_path):
         opt.accumulate({key: np.ones(w.shape) for key, w in opt.params.items()})
 
     opt, other = made(0), made(10)
-    go_on(opt, 3)
-    go_on(other, 1)
+    take_steps(opt, 3)
+    take_steps(other, 1)
     opt.save(tmp_path / f"x.{suffix}")
     other.load(tmp_path / f"x.{suffix}")
     assert everything(other) == everything(opt)
     assert (other.step_count, other.skipped_steps) == (3, 3)
     for one in (opt, other):
         one.step()
-        go_on(one, 2)
+        take_steps(one, 2)
     assert everything(other) == everything(opt)
     without = made(60)
     with unchanged(without), pytest.raises(FastoptError, match="'master'"):

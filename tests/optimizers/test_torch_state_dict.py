@@ -1,4 +1,4 @@
-"""PyTorch's state dicts, as they look there; tests/peers loads real ones."""
+"""Dicts in the layout of PyTorch's state dicts; tests/peers loads those of torch itself."""
 
 import ml_dtypes
 import numpy as np
@@ -85,7 +85,7 @@ def test_unsuitable_state_dict_of_pytorch_is_refused(changes, message):
 
 
 def named(*names):
-    """Return the state dict of parameters with these names, whose moments are 1, 2 and so on."""
+    """Return a state dict of parameters with these names and with moments 1, 2 and so on."""
     state = {
         i: {"step": 1.0, "exp_avg": np.full(3, i + 1.0), "exp_avg_sq": np.full(3, i + 1.0)}
         for i in range(len(names))
@@ -104,7 +104,7 @@ def test_names_take_precedence_over_order():
     grouped = Adam([{"params": params}])
     grouped.load_state_dict(named("b", "a"))
     assert [grouped.state[i]["exp_avg"][0] for i in range(2)] == [2.0, 1.0]
-    listed = Adam(arrays(3, 3))  # without names the order is all there is
+    listed = Adam(arrays(3, 3))  # has no names, so order is used
     listed.load_state_dict(named("b", "a"))
     assert [listed.state[i]["exp_avg"][0] for i in range(2)] == [1.0, 2.0]
 

@@ -1,4 +1,4 @@
-"""weight_decay_mask: which parameters decay, by name; also in group dicts and of groups to come."""
+"""weight_decay_mask: which names decay, also in group dicts and in groups added later."""
 
 import copy
 import pickle
