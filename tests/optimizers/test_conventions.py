@@ -14,9 +14,8 @@ import fastopt
 from fastopt.schedules import inverse_time
 
 THETA = np.array([1.5, -0.7, 0.2, -2.0, 0.01])
-RATES = [
-    0.2 / (1 + 0.3 * t) for t in range(15)
-]  # falling, so that the place of the rate in a formula matters
+# Decreasing, so that the place of the rate in a formula matters.
+RATES = [0.2 / (1 + 0.3 * t) for t in range(15)]
 
 
 def gradient(theta):
@@ -522,7 +521,7 @@ CLASSES = {
 }
 CONVENTIONS = ("torch", "keras", "optax", "dl4j", "textbook")
 
-# All rules of torch are coupled, all of Keras decoupled, but AdamW and optax's ...
+# weight_decay and decoupled_weight_decay of the rules that decay by default.
 DECAY = {
     ("torch", "adamw"): (0.01, True),
     ("keras", "adamw"): (0.004, "lr"),

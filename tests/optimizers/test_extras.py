@@ -32,19 +32,19 @@ def norm_of(grads):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("lies", [np.array, transposed], ids=["contiguous", "transposed"])
-def test_scale_then_norm_then_value_then_the_rule(rule, dtype, lies):
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+def test_scale_then_norm_then_value_then_the_rule(rule, dtype, layout):
     """Equal to a plain step with gradients that NumPy has scaled and clipped."""
     params, grads = tensors(dtype), tensors(dtype, seed=1)
     options = {"grad_scale": 4.0, "max_grad_norm": 2.0, "max_grad_value": 0.02, "maximize": True,
                "weight_decay": 0.1}  # fmt: skip
-    opt = make(rule, [lies(w) for w in params], **options)
+    opt = make(rule, [layout(w) for w in params], **options)
     plain = make(rule, [w.astype(np.float64) for w in params], maximize=True, weight_decay=0.1)
     for step in range(3):
         opt.lr = plain.lr = 0.1 / (1 + step)
         scaled = [np.asarray(g, np.float64) / 4 * (1 + step) for g in grads]
         norm = norm_of(scaled)
-        opt.step([lies((g * (1 + step)).astype(dtype)) for g in grads])
+        opt.step([layout((g * (1 + step)).astype(dtype)) for g in grads])
         clipped = [np.clip(g * min(1, 2 / (norm + 1e-6)), -0.02, 0.02) for g in scaled]
         plain.step([np.asarray(g) for g in clipped])
         assert opt.grad_norm == pytest.approx(norm, rel=1e-6 if dtype == np.float32 else 1e-14)
@@ -91,22 +91,22 @@ def test_norm_has_equal_bits_on_any_number_of_threads(dtype):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, BF16])
 @pytest.mark.parametrize("where", [0, 5, _core.CHUNK + 4, 15])
-@pytest.mark.parametrize("lies", [np.array, transposed], ids=["contiguous", "transposed"])
-def test_gradients_that_are_not_finite(bad, dtype, where, lies):
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+def test_gradients_that_are_not_finite(bad, dtype, where, layout):
     size = _core.CHUNK + 5
     for rule in ("sgd", "adam"):
         good, spoilt = np.ones(size, dtype), np.ones(size, dtype)
         spoilt[where] = bad
         for mode in ("raise", "skip"):
             opt = make(rule, {"a": np.ones(3, dtype), "b": np.ones(size, dtype)}, on_nonfinite=mode)
-            opt.step({"a": None, "b": lies(good)})
+            opt.step({"a": None, "b": layout(good)})
             before = everything(opt)
             if mode == "raise":
                 with pytest.raises(FastoptError, match="parameter 'b' has a NaN or an infinity"):
-                    opt.step({"a": np.ones(3, dtype), "b": lies(spoilt)})
+                    opt.step({"a": np.ones(3, dtype), "b": layout(spoilt)})
                 assert everything(opt) == before
             else:
-                opt.step({"a": np.ones(3, dtype), "b": lies(spoilt)})
+                opt.step({"a": np.ones(3, dtype), "b": layout(spoilt)})
                 assert (opt.step_count, opt.skipped_steps) == (1, 1)
                 after = opt.state_dict()
                 assert bits({**after, "skipped_steps": 0}) == bits(
@@ -137,10 +137,10 @@ def test_finite_gradients_with_overflowing_squares_are_finite():
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-@pytest.mark.parametrize("lies", [np.array, transposed], ids=["contiguous", "transposed"])
-def test_averages_over_steps(rule, dtype, lies):
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+def test_averages_over_steps(rule, dtype, layout):
     real = np.float64 if dtype == np.float64 else np.float32
-    params = [lies(w.astype(dtype)) for w in tensors()]
+    params = [layout(w.astype(dtype)) for w in tensors()]
     opt = make(rule, params, ema_decay=0.9)
     expected = [w.astype(real) for w in params]
     for w, average in zip(params, opt.ema, strict=True):
@@ -164,9 +164,9 @@ def test_averages_have_the_structure_of_the_parameters():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-@pytest.mark.parametrize("lies", [np.array, transposed], ids=["contiguous", "transposed"])
-def test_gradients_are_cleared_after_the_step(dtype, lies):
-    grads = [lies(g.astype(dtype)) for g in tensors()]
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+def test_gradients_are_cleared_after_the_step(dtype, layout):
+    grads = [layout(g.astype(dtype)) for g in tensors()]
     opt = fastopt.SGD([np.zeros(g.shape, dtype) for g in grads], zero_grads=True)
     opt.step([*grads[:-1], None])
     assert not any(g.astype(float).any() for g in grads)
@@ -182,9 +182,9 @@ def test_gradients_are_cleared_after_the_step(dtype, lies):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-@pytest.mark.parametrize("lies", [np.array, transposed], ids=["contiguous", "transposed"])
-def test_all_gradients_of_a_skipped_step_are_cleared(dtype, lies):
-    grads = [lies(g.astype(dtype)) for g in tensors()]
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+def test_all_gradients_of_a_skipped_step_are_cleared(dtype, layout):
+    grads = [layout(g.astype(dtype)) for g in tensors()]
     grads[0][...] = np.nan
     opt = fastopt.SGD([np.zeros(g.shape, dtype) for g in grads], zero_grads=True,
                       on_nonfinite="skip")  # fmt: skip

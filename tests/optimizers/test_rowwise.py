@@ -80,18 +80,18 @@ def test_layouts_and_sparse_gradients_of_all_rows_give_equal_bits(shape, dtype):
     grads = [normal(shape, dtype, seed) for seed in (1, 2)]
     w = normal(shape, dtype)
 
-    def found(lies, grads):
-        own = lies(w)
+    def found(layout, grads):
+        own = layout(w)
         opt = run(own, grads, weight_decay=0.1, n_threads=2)
         return bits([np.array(own), np.array(opt.state[0]["sum"])])
 
     expected = found(np.array, grads)
     order = np.random.default_rng(0).permutation(len(w))
     assert found(np.array, [RowSparse(order, g[order]) for g in grads]) == expected
-    for name, lies in LAYOUTS.items():
-        assert found(lies, grads) == expected, name
-        assert found(np.array, [lies(g) for g in grads]) == expected, name
-        assert found(lies, [lies(g) for g in grads]) == expected, name
+    for name, layout in LAYOUTS.items():
+        assert found(layout, grads) == expected, name
+        assert found(np.array, [layout(g) for g in grads]) == expected, name
+        assert found(layout, [layout(g) for g in grads]) == expected, name
 
 
 @pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32], ids=str)
@@ -144,11 +144,11 @@ def test_master_average_and_clearing():
     other = run(exact, [g, g], ema_decay=0.9)
     assert bits(w) == bits(exact.astype(BF16))
     assert bits(opt.ema) == bits(other.ema)
-    for lies in LAYOUTS.values():
-        cleared = lies(g)
+    for layout in LAYOUTS.values():
+        cleared = layout(g)
         run(normal((6, 40), np.float32), [cleared], zero_grads=True)
         assert not cleared.any()
-        skipped = lies(g)
+        skipped = layout(g)
         skipped[2, 3] = np.nan
         own = normal((6, 40), np.float32)
         before = own.copy()

@@ -321,7 +321,7 @@ def test_object_that_is_no_state_dict_is_refused(value):
 
 
 def test_undamaged_state_dict_is_loaded():
-    """So the tests of damage fail because of the damage."""
+    """So a damaged one is refused because of its damage."""
     opt = two_groups("nadam")
     opt.load_state_dict(other_state())
     assert bits(opt.state_dict()) == bits(other_state())
