@@ -28,6 +28,8 @@ finally:
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
+from fastopt.optimizers.base import optimizer as optimizer  # as torch.optim.optimizer
+from fastopt.optimizers.base.optimizer import Optimizer
 
 if _TYPE_CHECKING:
     from fastopt import models, schedules
@@ -51,6 +53,7 @@ __all__ = [
     "FastoptError",
     "KalmanSGD",
     "NAdam",
+    "Optimizer",
     "RMSprop",
     "RowSparse",
     "check_grad",

@@ -1,4 +1,4 @@
-"""Which rules with which options are tested, and on what data: a new rule is one row of RULES."""
+"""The rules and options that are tested, and the data: a new rule is one row of RULES."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Array = npt.NDArray[Any]
 
 
 class Rule(NamedTuple):
-    """A class of fastopt, its truth and default learning rate, and option sets to test.
+    """A class of fastopt, its reference and default learning rate, and option sets to test.
 
-    ``defaults`` are the class's where the reference has others.
+    ``defaults`` are options whose default in the class differs from that in the reference.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Case(NamedTuple):
     def __str__(self) -> str:
         return ",".join([self.rule.name, *(f"{k}={v}" for k, v in self.options.items())])
 
-    def make(self, params: Any, **others: Any) -> fastopt.optimizers.base.optimizer.Optimizer:
-        """Return the optimizer, with the default learning rate unless ``others`` has one."""
-        cls: type[fastopt.optimizers.base.optimizer.Optimizer] = getattr(fastopt, self.rule.name)
+    def make(self, params: Any, **others: Any) -> fastopt.Optimizer:
+        """Return the optimizer, with the default learning rate unless ``others`` contains one."""
+        cls: type[fastopt.Optimizer] = getattr(fastopt, self.rule.name)
         return cls(params, **self.options, **others)
 
     def follow(self, w: Array, grads: Any, lrs: Sequence[float]) -> reference.Path:
-        """Return the reference's path from w."""
+        """Return the path of the reference from w."""
         exact = [g.astype(np.float64) for g in grads]
         return self.rule.reference(
             w.astype(np.float64), exact, lrs, base_lr=self.rule.lr, **self.with_defaults
@@ -55,15 +55,15 @@ class Case(NamedTuple):
         """The options for the reference."""
         return {**self.rule.defaults, **self.options}
 
-    def step(self, opt: fastopt.optimizers.base.optimizer.Optimizer, grads: Any = None) -> None:
-        """Step with gradients that do not depend on where they are taken."""
+    def step(self, opt: fastopt.Optimizer, grads: Any = None) -> None:
+        """Take a step with given gradients, which do not depend on the parameters."""
         looks_ahead = self.options.get("nesterov") == "lookahead"
         with opt.extrapolated() if looks_ahead else nullcontext():
             pass
         opt.step(grads)
 
 
-# The first row is every option at its default.
+# In the first row every option has its default.
 COMMON: list[dict[str, Any]] = [
     {},
     {"weight_decay": 0.1},
@@ -214,17 +214,17 @@ CASES = [Case(rule, options) for rule in RULES for options in [*COMMON, *rule.op
 
 DTYPES: list[np.dtype[Any]] = [np.dtype(np.float32), np.dtype(np.float64)]
 
-# Factors of the default learning rate, each unlike the one before.
+# Factors of the default learning rate, each different from the one before.
 RATES = [(1.5 if t % 3 == 0 else 0.7) / (1 + 0.1 * t) for t in range(20)]
 
-# Elements do not interact: longer arrays repeat as many as this, a prime so that places in
-# vectors and chunks do not repeat with them.
+# Elements do not interact, so longer arrays repeat this many.  It is prime, so that repetitions
+# have different positions in vectors and chunks.
 PERIOD = 5003
 
 
 @cache
 def start(dtype: np.dtype[Any]) -> Array:
-    """Return parameters of many sizes; a third are 0 and show the steps alone."""
+    """Return parameters of many magnitudes; a third are 0, where only the steps show."""
     rng = np.random.default_rng(1)
     w = rng.standard_normal(PERIOD) * 10 ** rng.uniform(-6, 3, PERIOD)
     w[::3] = 0.0
@@ -233,11 +233,11 @@ def start(dtype: np.dtype[Any]) -> Array:
 
 @cache
 def gradients(dtype: np.dtype[Any], large: bool = False) -> list[Array]:
-    """Return a gradient for each of RATES: 0, 1e-6 .. 1e3, steady and jumping in size.
+    """Return a gradient for each of RATES: 0 or 1e-6 .. 1e3, of steady and of varying magnitude.
 
-    Coupled weight decay is compared with the ``large`` ones, 10 .. 1e3 and not 0.  It brings the
-    rounding of w into the gradient, and rules that divide by the gradient's size magnify it by
-    about lr * weight_decay / |g| at each step: with small gradients the path itself is unstable.
+    Coupled weight decay is tested with the ``large`` ones, 10 .. 1e3 and not 0.  It adds the
+    rounding error of w to the gradient, and rules that divide by the gradient's magnitude amplify
+    it by about lr * weight_decay / |g| at each step: with small gradients the path is unstable.
     """
     rng = np.random.default_rng(2)
     shape = len(RATES), PERIOD

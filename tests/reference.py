@@ -1,8 +1,8 @@
-"""The truth: every update rule as its paper has it, in float64 NumPy, apart from the library.
+"""Reference implementation: every update rule as in its paper, in float64 NumPy.
 
-A rule here is a generator: it is fed the number t of the step, the learning rate and the
-gradient, and yields the step to be subtracted from w together with its state.  `descend` does
-once for all of them what they share: gradients, sign, weight decay and the path of w.
+It is independent of the library.  A rule here is a generator: it takes an iterator over (step
+number t, learning rate, gradient) and yields (step to subtract from w, state).  `descend`
+implements what they share: gradients, sign, weight decay and the path of w.
 
 Papers, by the names used below:
 
@@ -34,16 +34,16 @@ Steps = Iterator[tuple[Array, dict[str, Any]]]  # what to subtract from w, state
 
 
 class Path(NamedTuple):
-    """Where the parameters were, w[0] to w[T], and the states after steps 1 to T."""
+    """The parameters w[0] to w[T], from the start, and the states after steps 1 to T."""
 
     w: list[Array]
     states: list[dict[str, Any]]
 
 
 def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
-    """Make a rule a function of (w, grads, lrs, **options) that returns its path.
+    """Return a function of (w, grads, lrs, **options) that returns the path of a rule.
 
-    ``grads`` is a gradient for each step, or a function of w; ``lrs`` a learning rate for each.
+    ``grads`` is a gradient for each step, or a function of w; ``lrs`` is a learning rate for each.
     """
 
     @wraps(rule)
@@ -89,7 +89,7 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
 
 
 def correction(beta: float, t: int) -> float:
-    """Return 1 - beta^t as a sum: subtracting from 1 would leave 13 digits of beta = 0.999."""
+    """Return 1 - beta^t as a sum; subtraction would keep only 13 digits for beta = 0.999."""
     return (1.0 - beta) * sum(beta**i for i in range(t))
 
 
@@ -109,11 +109,11 @@ def sgd(
             yield lr * g, {}  # Robbins & Monro 1951
             continue
         inside, outside = (lr, 1.0) if lr_in_buffer else (1.0, lr)  # inside: Polyak eq. 9
-        undamped = t == 1 and first_step == "copy"  # PyTorch: the buffer begins as g
+        undamped = t == 1 and first_step == "copy"  # PyTorch: the buffer starts as g
         gain = 1.0 if undamped else 1.0 - dampening
         b = momentum * b + inside * gain * g  # Sutskever eq. 1, b = -v
-        # Eq. 2; or eq. 3-4 with theta + mu*v as the variable that is kept.  With the true
-        # look-ahead only the gradient differs from eq. 1-2.
+        # Eq. 2; or eq. 3-4 with theta + mu*v as the variable that is stored.  With the
+        # look-ahead form only the gradient differs from eq. 1-2.
         x = momentum * b + inside * g if nesterov is True else b
         yield outside * x, {"momentum_buffer": b}
 
@@ -131,7 +131,7 @@ def adagrad(
     s: Any = initial_accumulator_value
     for t, lr, g in feed:
         squares = g**2  # Duchi fig. 1: diagonal of the outer products
-        if rowwise:  # FBGEMM: one number a row
+        if rowwise:  # FBGEMM: one number for each row
             squares = squares.mean(axis=tuple(range(1, g.ndim)), keepdims=True)
         s = s + squares
         x = g / (np.sqrt(s + eps_root) + eps)  # H = delta*I + diag(s)^(1/2)
@@ -144,7 +144,9 @@ def adadelta(feed: Feed, *, rho: float = 0.9, eps: float = 1e-6) -> Steps:
     d: Any = 0.0
     for _, lr, g in feed:
         s = rho * s + (1.0 - rho) * g**2  # Zeiler, Alg. 1, line 4
-        dx = np.sqrt(d + eps) / np.sqrt(s + eps) * g  # line 5, RMS of eq. 9; dx is minus his
+        dx = (
+            np.sqrt(d + eps) / np.sqrt(s + eps) * g
+        )  # line 5, RMS of eq. 9; dx has the opposite sign
         d = rho * d + (1.0 - rho) * dx**2  # line 6
         yield lr * dx, {"square_avg": s, "acc_delta": d}  # line 7, which has lr = 1
 
@@ -173,7 +175,7 @@ def rmsprop(
         variance = np.maximum(s / c - (m / c) ** 2, 0.0) if centered else s / c
         x = g / (np.sqrt(variance + eps_root) + eps)  # Graves eq. 40: eps_root = 1e-4, eps = 0
         inside, outside = (lr, 1.0) if lr_in_buffer else (1.0, lr)
-        b = momentum * b + inside * x  # Graves eq. 40: lr inside, b minus his Delta
+        b = momentum * b + inside * x  # Graves eq. 40: lr inside; b = -Delta
         x = momentum * b + inside * x if nesterov else b
         yield outside * x, {"square_avg": s, "grad_avg": m, "momentum_buffer": b}
 
@@ -266,11 +268,11 @@ def nadam(
 
 
 def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:
-    """The 16 random bits of each of these elements, as a step rounds them.
+    """Return the 16 random bits with which a step rounds each of these elements.
 
-    A stream from the numbers by SplitMix64 (Steele, Lea & Flood 2014), 32 bits for each two
-    elements by a hash like that of Wellons 2018, "lowbias32": the even one has the low half.
-    Each 2**32 elements have a stream of their own.
+    The four numbers select a stream by SplitMix64 (Steele, Lea & Flood 2014).  A hash like that of
+    Wellons 2018, "lowbias32", gives 32 bits for each two elements, of which the even one gets the
+    low half.  Each 2**32 elements have a separate stream.
     """
     stream = seed
     for number in (step, tensor, array):

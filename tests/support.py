@@ -1,4 +1,4 @@
-"""What the tests of the optimizers' interface share: kernels, layouts, bits, a fresh Python."""
+"""Helpers that tests share: kernels, memory layouts, comparison of bits, other interpreters."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import numpy as np
 import fastopt
 from fastopt import _core
 
-# Each kernel of csrc/rules.def (and AdamW, a class of its own), options away from the defaults.
+# Each kernel of csrc/rules.def, and AdamW; options differ from the defaults.
 RULES = {
     "sgd": (fastopt.SGD, {}),
     "momentum": (fastopt.SGD, {"momentum": 0.9, "dampening": 0.3}),
@@ -28,7 +28,7 @@ RULES = {
     "adamax": (fastopt.Adamax, {"betas": (0.8, 0.99)}),
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
 }
-# And those that take parameters with rows alone, not 0-d ones.
+# And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {
     **RULES,
     "adagrad_rowwise": (fastopt.Adagrad, {"rowwise": True, "lr_decay": 0.2}),
@@ -47,7 +47,7 @@ def arrays(*shapes, seed=0, dtype=np.float64):
     return [np.array(rng.normal(size=shape), dtype=dtype) for shape in shapes]
 
 
-# What a layout makes of an array: the same values, lying otherwise.
+# Each layout returns an array of the same values with other strides.
 LAYOUTS = {
     "C": lambda a: np.array(a, order="C"),
     "Fortran": lambda a: np.array(a, order="F"),
@@ -56,7 +56,7 @@ LAYOUTS = {
         (slice(None, None, -1),) * a.ndim
     ],
     "columns of more": lambda a: _inside(a, (..., slice(2, 2 + a.shape[-1]))),
-    "turned": lambda a: np.moveaxis(np.array(np.moveaxis(a, 0, -1), order="C"), -1, 0),
+    "last axis first": lambda a: np.moveaxis(np.array(np.moveaxis(a, 0, -1), order="C"), -1, 0),
     "last axis backwards": lambda a: np.array(a[..., ::-1])[..., ::-1],
     "a field": lambda a: _field(a),
 }
@@ -71,14 +71,14 @@ def _inside(a, where):
 
 
 def _field(a):
-    """With eight other bytes after each element."""
+    """Return a field of a structured array, with eight other bytes after each element."""
     record = np.zeros(a.shape, dtype=[("x", a.dtype), ("y", "V8")])
     record["x"] = a
     return record["x"]
 
 
 def bits(value):
-    """Return what == compares bit for bit, NaN and -0.0 included."""
+    """Return an object for which == compares all bits, those of NaN and -0.0 included."""
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, Mapping):
@@ -89,13 +89,13 @@ def bits(value):
 
 
 def everything(opt):
-    """Return the bits of an optimizer: parameters, state, steps, step count and options."""
+    """Return the bits of an optimizer: parameters, state, counts and options."""
     return bits([[group["params"] for group in opt.param_groups], opt.state_dict()])
 
 
 @contextmanager
 def unchanged(opt):
-    """Assert that a block leaves every bit of an optimizer alone."""
+    """Assert that a block leaves every bit of an optimizer unchanged."""
     before = everything(opt)
     yield
     assert everything(opt) == before
@@ -105,14 +105,14 @@ PARALLEL = {"FASTOPT_SERIAL_BELOW": os.environ["FASTOPT_SERIAL_BELOW"]}  # of co
 
 
 def python(code, *arguments, **environment):
-    """Run code in an interpreter of its own; returns what it did and printed."""
+    """Run code in a new interpreter and return the CompletedProcess."""
     env = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("FASTOPT_", "OMP_", "GOMP_"))
     }
     return subprocess.run(
-        # -P: the installed package, not the folder of that name where the tests are run
+        # -P: import the installed package, not the folder fastopt of the working directory
         [sys.executable, "-P", "-c", code, *map(str, arguments)],
         env={**env, **PARALLEL, "OPENBLAS_NUM_THREADS": "1", **environment},
         capture_output=True,
@@ -123,14 +123,14 @@ def python(code, *arguments, **environment):
 
 
 def printed(code, *arguments, **environment):
-    """Return what code prints in an interpreter of its own; it must succeed."""
+    """Return what code prints in a new interpreter; it must succeed."""
     done = python(code, *arguments, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def by_isa(file):
-    """Return what a file prints as JSON, as a program, on each instruction set of this CPU."""
+    """Run a file on each instruction set of this CPU and return the JSON that it prints."""
     found = {}
     for isa in _core.isas():
         env = {**os.environ, "FASTOPT_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,4 +1,20 @@
-"""One class a rule: names, defaults, ranges and the docstring with the formula."""
+"""The optimizers: one class for each rule, with its facts, signature and documentation.
+
+| module | what it answers |
+|---|---|
+| `sgd` | gradient descent, momentum and Nesterov |
+| `adagrad` | AdaGrad, also with one accumulator for each row |
+| `adadelta` | AdaDelta |
+| `rmsprop` | RMSProp |
+| `adam` | Adam, AMSGrad and AdamW |
+| `adamax` | AdaMax |
+| `nadam` | NAdam |
+| `conventions` | how each library writes and defaults each rule |
+| `base` | what all optimizers share |
+
+The class of a rule states its options, their ranges, and which kernel of csrc/rules computes its
+formula; `base.optimizer.Optimizer` does the rest.
+"""
 
 from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad

@@ -1,4 +1,4 @@
-"""Facts of AdaDelta: rule adadelta."""
+"""AdaDelta: the rule adadelta of csrc."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from fastopt._checks import at_least_0, fraction
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class Adadelta(Optimizer):
-    """AdaDelta: steps in the parameter's own units, from running means of g^2 and of dx^2.
+    """AdaDelta: steps in the units of the parameter, from running means of g^2 and dx^2.
 
     ::
 
@@ -24,7 +25,7 @@ class Adadelta(Optimizer):
     params
         Arrays to update in place: one, a list, a dict, or a list of group dicts.
     lr
-        Learning rate >= 0, or a schedule.  Default 1, which is the paper's rule.
+        Learning rate >= 0, or a schedule.  Default 1, as in the paper.
     rho
         0 <= rho <= 1.  Default 0.9.
     eps
@@ -33,12 +34,12 @@ class Adadelta(Optimizer):
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all other keywords of `fastopt.Optimizer`.
 
     Raises
     ------
     FastoptError, TypeError
-        An option outside its range or of the wrong type, parameters that can not be updated.
+        An option is outside its range or of the wrong type, or a parameter cannot be updated.
 
     Notes
     -----
@@ -57,7 +58,7 @@ class Adadelta(Optimizer):
     array([-0.707107])
     """
 
-    checks = {"rho": fraction, "eps": at_least_0}
+    _checks = {"rho": fraction, "eps": at_least_0}
 
     def __init__(
         self,
@@ -72,5 +73,5 @@ class Adadelta(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "adadelta", ("square_avg", "acc_delta")

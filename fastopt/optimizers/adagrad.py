@@ -1,4 +1,4 @@
-"""Facts of AdaGrad: rule adagrad."""
+"""AdaGrad: the rules adagrad and adagrad_rowwise of csrc."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from fastopt._checks import at_least_0, flag
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class Adagrad(Optimizer):
-    """AdaGrad: every element's learning rate falls with the sum of its squared gradients.
+    """AdaGrad: the learning rate of each element decreases with the sum of its squared gradients.
 
     At step t, from 1::
 
         s <- s + g^2
         w <- w - lr/(1 + (t - 1)*lr_decay) * g / (sqrt(s + eps_root) + eps)
 
-    With ``rowwise``, every row (of axis 0) has one s for all its elements::
+    With ``rowwise``, all elements of a row (an index of axis 0) share one s::
 
         s <- s + mean(g^2)
 
@@ -32,22 +33,22 @@ class Adagrad(Optimizer):
     weight_decay
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     initial_accumulator_value
-        What s starts at, >= 0.  Default 0.
+        The initial value of s, >= 0.  Default 0.
     eps, eps_root
-        >= 0, outside and inside the root.  Default 1e-10 and 0.  With both 0 an element whose
-        gradients were all 0 is 0/0 = NaN, as in PyTorch; optax leaves it alone.
+        >= 0, outside and inside the root.  Default 1e-10 and 0.  With both 0, an element whose
+        gradients were all 0 becomes 0/0 = NaN, as in PyTorch; optax does not change it.
     rowwise
-        One accumulator for each row, as tables of embeddings have it: the memory of the state falls
-        by the length of a row.  For parameters with an axis at least, dense or `RowSparse`
-        gradients; not with ``state_dtype="bfloat16"``.  Default False.
+        Keep one accumulator for each row, as is usual for tables of embeddings: the state has as
+        many elements as the parameter has rows.  Parameters need at least one axis; gradients may
+        be dense or `RowSparse`; ``state_dtype="bfloat16"`` is not allowed.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all other keywords of `fastopt.Optimizer`.
 
     Raises
     ------
     FastoptError, TypeError
-        An option outside its range or of the wrong type, parameters that can not be updated.
+        An option is outside its range or of the wrong type, or a parameter cannot be updated.
 
     Notes
     -----
@@ -67,14 +68,14 @@ class Adagrad(Optimizer):
     array([-0.5,  0.5])
     """
 
-    checks = {
+    _checks = {
         "lr_decay": at_least_0,
         "initial_accumulator_value": at_least_0,
         "eps": at_least_0,
         "eps_root": at_least_0,
         "rowwise": flag,
     }
-    only_at_start = frozenset({"initial_accumulator_value"})
+    _only_at_start = frozenset({"initial_accumulator_value"})
 
     def __init__(
         self,
@@ -101,13 +102,13 @@ class Adagrad(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "adagrad_rowwise" if options["rowwise"] else "adagrad", ("sum",)
 
     @staticmethod
-    def by_row(options: Mapping[str, Any]) -> str | None:
+    def _by_row(options: Mapping[str, Any]) -> str | None:
         return "sum" if options["rowwise"] else None
 
     @staticmethod
-    def initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float]:
         return {"sum": options["initial_accumulator_value"]}

@@ -1,4 +1,4 @@
-"""Facts of Adam, AMSGrad and AdamW: rules adam and adam_amsgrad."""
+"""Adam, AMSGrad and AdamW: the rules adam and adam_amsgrad of csrc."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any, Unpack
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class Adam(Optimizer):
-    """Adam: running means of the gradient and its square, corrected for their start at 0.
+    """Adam: running means of the gradient and its square, corrected for their bias towards 0.
 
     At step t, from 1, with c1 = 1 - beta1^t and c2 = 1 - beta2^t::
 
@@ -20,7 +21,7 @@ class Adam(Optimizer):
         w <- w - lr/c1 * m / (sqrt(v/c2 + eps_root) + eps)            eps_mode="corrected"
         w <- w - lr*sqrt(c2)/c1 * m / (sqrt(v + eps_root) + eps)      eps_mode="hat"
 
-    With ``amsgrad`` the largest v so far stands in v's place.
+    With ``amsgrad`` the largest v so far is used in place of v.
 
     Parameters
     ----------
@@ -35,20 +36,21 @@ class Adam(Optimizer):
     weight_decay
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     amsgrad
-        False; True or "raw": the largest v (the paper, PyTorch, Keras); "corrected": the largest
-        v/c2 (optax), which is not divided again.
+        True or "raw": the largest v is used (the paper, PyTorch, Keras); "corrected": the largest
+        v/c2 (optax), which is not divided by c2 again.  Default False.
     eps_mode
-        "corrected" (Algorithm 1, PyTorch) or "hat" (end of section 2; Keras, scikit-learn).
+        "corrected" (default; Algorithm 1, PyTorch) or "hat" (end of section 2; Keras,
+        scikit-learn).
     bias_correction
-        Whether m and v are corrected; where False, c1 or c2 is 1.  Default (True, True).
+        Whether m and v are corrected; without correction c1 or c2 is 1.  Default (True, True).
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all other keywords of `fastopt.Optimizer`.
 
     Raises
     ------
     FastoptError, TypeError
-        An option outside its range or of the wrong type, parameters that can not be updated.
+        An option is outside its range or of the wrong type, or a parameter cannot be updated.
 
     Notes
     -----
@@ -69,7 +71,7 @@ class Adam(Optimizer):
     array([-0.1,  0.1])
     """
 
-    checks = {
+    _checks = {
         "betas": Pair(decay_rate),
         "eps": at_least_0,
         "amsgrad": Choice((False, True, "raw", "corrected")),
@@ -105,13 +107,13 @@ class Adam(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         if options["amsgrad"]:
             return "adam_amsgrad", ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
         return "adam", ("exp_avg", "exp_avg_sq")
 
     @staticmethod
-    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+    def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
         beta1, beta2 = options["betas"]
         correct_m, correct_v = options["bias_correction"]
         return {
@@ -124,7 +126,7 @@ class Adam(Optimizer):
         }
 
     @staticmethod
-    def require(options: Mapping[str, Any]) -> None:
+    def _require(options: Mapping[str, Any]) -> None:
         if options["amsgrad"] == "corrected" and options["eps_mode"] == "hat":
             raise FastoptError(
                 "amsgrad='corrected' keeps v/c2, eps_mode='hat' does not divide by c2; "
@@ -133,9 +135,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: the parameter shrinks, the gradient is left alone.
+    """AdamW: Adam with decoupled weight decay, applied to the parameter instead of the gradient.
 
-    Before Adam's step of the same call::
+    Before Adam's update in the same step::
 
         w <- w * (1 - lr*weight_decay)                decoupled_weight_decay=True or "lr"
         w <- w * (1 - lr/lr_base*weight_decay)        decoupled_weight_decay="schedule_only"

@@ -1,4 +1,4 @@
-"""Facts of AdaMax: rule adamax."""
+"""AdaMax: the rule adamax of csrc."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class Adamax(Optimizer):
@@ -27,21 +28,21 @@ class Adamax(Optimizer):
     betas
         beta1 and beta2, each 0 <= beta < 1.  Default (0.9, 0.999).
     eps
-        >= 0.  Default 1e-8.  With 0, the paper's rule, an element whose gradients were all 0 is
-        0/0 = NaN.
+        >= 0.  Default 1e-8.  With 0, as in the paper, an element whose gradients were all 0
+        becomes 0/0 = NaN.
     weight_decay
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     eps_mode
-        Where eps is added: "max" to |g|; "outside" to u where it divides (Keras); "state" to the
-        u that is stored (DL4J).
+        Where eps is added.  "max" (default): to |g|; "outside": to u in the division (Keras);
+        "state": to the u that is stored (DL4J).
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all other keywords of `fastopt.Optimizer`.
 
     Raises
     ------
     FastoptError, TypeError
-        An option outside its range or of the wrong type, parameters that can not be updated.
+        An option is outside its range or of the wrong type, or a parameter cannot be updated.
 
     Notes
     -----
@@ -60,7 +61,7 @@ class Adamax(Optimizer):
     array([-0.1,  0.1])
     """
 
-    checks = {
+    _checks = {
         "betas": Pair(decay_rate),
         "eps": at_least_0,
         "eps_mode": Choice(("max", "outside", "state")),
@@ -81,11 +82,11 @@ class Adamax(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "adamax", ("exp_avg", "exp_inf")
 
     @staticmethod
-    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+    def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
         beta1, beta2 = options["betas"]
         mode, eps = options["eps_mode"], options["eps"]
         return {

@@ -1,4 +1,4 @@
-"""Whose formula and whose defaults: one table, and `create`, which looks a rule up in it."""
+"""How each library writes and defaults each rule: a table, from which `create` makes optimizers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any
 
 from fastopt._errors import FastoptError
 from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
-from fastopt.optimizers.base.optimizer import Optimizer, Params
+from fastopt.optimizers.base.arguments import Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 __all__ = ["create"]
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """A rule as one library has it: our class, and what to set where it differs from it."""
+    """A rule of one library: our class, and the options that give its formula and defaults."""
 
     cls: type[Optimizer]
     options: Mapping[str, Any] = field(default_factory=dict)
-    eps_fills: tuple[str, ...] = ("eps",)  # where that library's epsilon stands
-    required: tuple[str, ...] = ()  # options that it has no default for
+    eps_fills: tuple[str, ...] = ("eps",)  # the options that its epsilon sets
+    required: tuple[str, ...] = ()  # options without a default
     refused: Mapping[str, str] = field(default_factory=dict)  # option -> why
 
 
@@ -31,7 +32,7 @@ _NO_MOMENTUM = {
     "momentum": "its SGD has none; see the rule nesterovs",
     "nesterov": "that is the rule nesterovs",
 }
-_NO_AMSGRAD = {"amsgrad": "its AMSGrad has a formula of its own: the rule amsgrad"}
+_NO_AMSGRAD = {"amsgrad": "its AMSGrad has another formula; see the rule amsgrad"}
 
 _NONE = _Rule(
     SGD,
@@ -41,7 +42,7 @@ _NONE = _Rule(
     ),
 )
 
-# Our classes have PyTorch's formulas and defaults, so its column says next to nothing.
+# Our classes have PyTorch's formulas and defaults, so few options are needed.
 _TORCH = {
     "sgd": _Rule(SGD),
     "momentum": _Rule(SGD, {"momentum": 0.9}),
@@ -110,10 +111,10 @@ _OPTAX = {
 _DL4J = {
     "sgd": _Rule(SGD, {"lr": 1e-3}, refused=_NO_MOMENTUM),
     "nesterov": _Rule(SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "lr_in_buffer": True}),
-    # AdaGradUpdater starts its sum at a constant of the class, not at the user's epsilon ...
+    # AdaGradUpdater starts its sum at a constant of the class, not at the user's epsilon;
     "adagrad": _Rule(Adagrad, {"lr": 0.1, "eps": 1e-6, "initial_accumulator_value": 1e-6}),
     "adadelta": _Rule(Adadelta, {"lr": 1.0, "rho": 0.95, "eps": 1e-6}, refused=_NO_LR),
-    # ... and RmsPropUpdater at the user's.
+    # RmsPropUpdater starts it at the user's.
     "rmsprop": _Rule(
         RMSprop,
         {"lr": 0.1, "alpha": 0.95, "eps": 1e-8, "initial_accumulator_value": 1e-8},
@@ -164,33 +165,33 @@ _CONVENTIONS: dict[str, dict[str, _Rule]] = {
 }
 _ALIASES = {"gd": "sgd", "nesterovs": "nesterov"}
 
-# Where a library leaves the kind of weight decay to the user, so do we.
+# Conventions that leave the kind of weight decay to the user, and why.
 _UNDECIDED_DECAY = {
-    "optax": "optax has it as a transformation of its own, placed before or after the rule",
+    "optax": "optax has a separate transformation, placed before or after the rule",
     "dl4j": "DL4J has L2Regularization (coupled) and WeightDecay (decoupled)",
     "textbook": "among the textbook's rules only AdamW says which it is",
 }
 
 
 def create(name: str, params: Params, convention: str = "torch", **options: Any) -> Optimizer:
-    """Make the optimizer that a library calls `name`, with its formula and its defaults.
+    """Return the optimizer that a library calls `name`, with its formula and its defaults.
 
     Parameters
     ----------
     name : str
-        In any case: ``"sgd"`` (or ``"gd"``), ``"momentum"``, ``"nesterov"`` (or DL4J's
+        In upper or lower case: ``"sgd"`` (or ``"gd"``), ``"momentum"``, ``"nesterov"`` (or DL4J's
         ``"NESTEROVS"``), ``"adagrad"``, ``"adadelta"``, ``"rmsprop"``, ``"adam"``,
         ``"amsgrad"``, ``"adamw"``, ``"adamax"``, ``"nadam"``, and DL4J's ``"NONE"``, which
         subtracts the raw gradient. DL4J has neither ``"momentum"`` nor ``"adamw"``.
     params : array, list, dict or list of group dicts
-        As for every class. Options inside group dicts, and later in ``param_groups``, are the
-        class's own.
+        As for every class. Options in group dicts, and later in ``param_groups``, are those of the
+        class.
     convention : {"torch", "keras", "optax", "dl4j", "textbook"}
-        Whose formula and defaults.
+        The library whose formula and defaults are used.
     **options
-        Override the defaults below. ``eps`` is that library's epsilon, wherever it stands;
-        given together with ``eps_root``, both are the class's own. All others have the names
-        and meanings that the class gives them, also where the library lacks them.
+        Override the defaults below. ``eps`` is that library's epsilon, wherever its formula has
+        it; given together with ``eps_root``, both are those of the class. All other options have
+        the names and meanings of the class, even if the library lacks them.
 
     Returns
     -------
@@ -201,17 +202,16 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     Raises
     ------
     FastoptError
-        For a name or convention that is not listed here, for an option that the convention
-        leaves no room for, for a missing one that it has no default for, and for whatever the
-        class refuses.
+        The name or convention is not listed here, an option is not allowed by the convention, one
+        without a default is missing, or the class refuses an option.
     TypeError
-        For an option that the class does not have.
+        The class has no such option.
 
     Notes
     -----
     g is the gradient, w the parameter, t counts from 1, c_i = 1 - beta_i^t.
 
-    **Momentum** (momentum .9 by the names momentum and nesterov, else 0)
+    **Momentum** (momentum .9 for the names momentum and nesterov, else 0)
 
     ===============  =========================================================================
     torch, optax     b = mu b + g; w -= lr b.            Nesterov: w -= lr (g + mu b)
@@ -228,7 +228,7 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     ===============  =========================================================================
     torch            w -= lr g/(sqrt(s) + eps); lr .01, eps 1e-10, s starts at 0; lr_decay
     keras, optax     w -= lr g/sqrt(s + eps); lr .001 (keras), eps 1e-7, s starts at .1
-    dl4j             w -= lr g/(sqrt(s) + eps); lr .1, eps 1e-6, s starts at 1e-6, whatever eps
+    dl4j             w -= lr g/(sqrt(s) + eps); lr .1, eps 1e-6, s starts at 1e-6 for any eps
     textbook         w -= lr g/sqrt(s + eps); lr .01, eps 1e-8, s starts at 0
     ===============  =========================================================================
 
@@ -241,7 +241,7 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     dl4j, textbook   no lr, rho .95, eps 1e-6 (textbook 1e-8)
     ===============  =========================================================================
 
-    **RMSprop** s = alpha s + (1-alpha) g^2; centered: s - (mean g)^2 in the place of s
+    **RMSprop** s = alpha s + (1-alpha) g^2; centered: s - (mean g)^2 in place of s
 
     ===============  =========================================================================
     torch            x = g/(sqrt(s) + eps); lr .01, alpha .99, eps 1e-8
@@ -258,11 +258,11 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     betas (.9, .999), eps 1e-8 (keras 1e-7)
 
     ===============  =========================================================================
-    torch, optax     w -= lr/c1 m/(sqrt(v/c2) + eps); in optax ``eps_root`` joins v/c2
+    torch, optax     w -= lr/c1 m/(sqrt(v/c2) + eps); in optax ``eps_root`` is added to v/c2
     keras, dl4j      w -= lr sqrt(c2)/c1 m/(sqrt(v) + eps)
     textbook         w -= lr/c1 m/sqrt(v/c2 + eps)
-    amsgrad          torch, keras, dl4j: the largest v so far in the place of v; optax: the
-                     largest v/c2 in the place of v/c2; textbook: the largest v, c1 = c2 = 1
+    amsgrad          torch, keras, dl4j: the largest v so far in place of v; optax: the
+                     largest v/c2 in place of v/c2; textbook: the largest v, c1 = c2 = 1
     adamw            w *= 1 - lr weight_decay first; weight_decay torch .01, keras .004,
                      optax 1e-4; textbook: w *= 1 - lr/(initial lr) weight_decay, no default
     ===============  =========================================================================
@@ -289,15 +289,15 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
 
     **Learning rate.** In optax it must be given, except for adadelta.
 
-    **Weight decay.** torch adds it to the gradient (AdamW: decoupled). keras takes
-    lr weight_decay w off the parameter for every rule. In optax adamw is decoupled and
-    adadelta coupled. For the other rules of optax, dl4j and textbook say which you mean with
+    **Weight decay.** torch adds it to the gradient (AdamW: decoupled). keras subtracts
+    lr weight_decay w from the parameter for every rule. In optax, adamw is decoupled and
+    adadelta coupled. For the other rules of optax, dl4j and textbook, choose one with
     ``decoupled_weight_decay``.
 
-    **Not imitated.** DL4J computes with 1e-7 where epsilon is 0 and with epsilon where the
-    step size is 0; ``optax.adagrad`` gives 0 for 0/0; ``optax.adadelta()`` without a learning
-    rate climbs, as it leaves out the minus sign. `RMSprop` says what it does where rounding
-    makes a centered variance negative.
+    **Not imitated.** DL4J replaces an epsilon of 0 by 1e-7, and a step size of 0 by epsilon;
+    ``optax.adagrad`` gives 0 for 0/0; ``optax.adadelta()`` without a learning rate ascends,
+    because it lacks the minus sign. See `RMSprop` for centered variances that rounding makes
+    negative.
 
     References
     ----------
@@ -321,6 +321,20 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     ...     print(error)
     lr is 0.1 for 'AdaDelta' of convention 'dl4j': this rule has no learning rate
     """
+    rule = _rule(name, convention)
+    which = f"{name!r} of convention {convention!r}"
+    _require_allowed(which, rule, options)
+    if "eps" in options and "eps_root" not in options:
+        eps = options.pop("eps")
+        options = {"eps": 0.0, **dict.fromkeys(rule.eps_fills, eps), **options}
+    values = {**rule.options, **options}
+    if convention in _UNDECIDED_DECAY and "decoupled_weight_decay" not in values:
+        _require_no_decay(which, options, _UNDECIDED_DECAY[convention])
+    return rule.cls(params, **values)
+
+
+def _rule(name: str, convention: str) -> _Rule:
+    """Return the rule that a library calls `name`, or raise an error that lists what is allowed."""
     if not isinstance(name, str):
         raise TypeError(f"name is {name!r}; a string is needed")
     if convention not in _CONVENTIONS:
@@ -331,17 +345,20 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     key = _ALIASES.get(name.lower(), name.lower())
     if key == "custom":
         raise FastoptError(
-            f"name is {name!r}, DL4J's word for an updater class of the user's own: "
-            "there is no formula behind it"
+            f"name is {name!r}, DL4J's name for an updater class written by the user, which has no "
+            "formula here"
         )
     if key not in rules:
         allowed = sorted([*rules, *_ALIASES])
         raise FastoptError(
-            f"name is {name!r}; allowed with convention {convention!r}, in any case: "
+            f"name is {name!r}; allowed with convention {convention!r}, in upper or lower case: "
             f"{', '.join(allowed)}"
         )
-    rule = rules[key]
-    which = f"{name!r} of convention {convention!r}"
+    return rules[key]
+
+
+def _require_allowed(which: str, rule: _Rule, options: Mapping[str, Any]) -> None:
+    """Raise an error for an option that a library's rule does not have, or needs."""
     for option, reason in rule.refused.items():
         if option in options:
             raise FastoptError(f"{option} is {options[option]!r} for {which}: {reason}")
@@ -349,18 +366,11 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
         if option not in options:
             raise FastoptError(f"{option} must be given: {which} has no default for it")
 
-    if "eps" in options and "eps_root" not in options:
-        eps = options.pop("eps")
-        options = {"eps": 0.0, **dict.fromkeys(rule.eps_fills, eps), **options}
-    values = {**rule.options, **options}
-    if (
-        convention in _UNDECIDED_DECAY
-        and options.get("weight_decay", 0.0) != 0.0
-        and "decoupled_weight_decay" not in values
-    ):
+
+def _require_no_decay(which: str, options: Mapping[str, Any], reason: str) -> None:
+    """Raise an error for weight decay of an undecided kind."""
+    if options.get("weight_decay", 0.0) != 0.0:
         raise FastoptError(
-            f"weight_decay is {options['weight_decay']!r} for {which}, which does not say of "
-            f"which kind ({_UNDECIDED_DECAY[convention]}): give decoupled_weight_decay too, "
-            "False or True"
+            f"weight_decay is {options['weight_decay']!r} for {which}, which leaves its kind open "
+            f"({reason}): also give decoupled_weight_decay, False or True"
         )
-    return rule.cls(params, **values)

@@ -1,4 +1,4 @@
-"""Facts of NAdam: rule nadam."""
+"""NAdam: the rule nadam of csrc."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from decimal import Context, Decimal
 from typing import Any, Unpack
 
 from fastopt._checks import Choice, Pair, at_least_0, decay_rate
-from fastopt.optimizers.base.extras import Extra
-from fastopt.optimizers.base.optimizer import Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Extra, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
-SCHEDULES = ("dozat", "none", "river", "uncorrected", "paper")  # the order of rules/nadam.h
+SCHEDULES = ("dozat", "none", "river", "uncorrected", "paper")  # in the order of rules/nadam.h
 DECIMAL = Context(prec=28)
 
 
@@ -42,18 +42,18 @@ class NAdam(Optimizer):
     decoupled_weight_decay
         As in `fastopt.AdamW`.  Default False.
     nadam_schedule
-        "dozat": the formula above (PyTorch, Keras).  The factors of m and g are otherwise
-        lr*beta1/(1 - beta1^(t+1)) and lr*(1 - beta1)/c1 for "none" (optax); lr*beta1/c1 and
-        lr*(1 - beta1)/c1 for "river"; these with v/c2 replaced by v for "uncorrected" (DL4J).
-        "paper": as "dozat" with mu_t for beta1 in m and v*beta2/c2 for v/c2.
+        "dozat": the formula above (PyTorch, Keras).  "none" (optax): the factors of m and g are
+        lr*beta1/(1 - beta1^(t+1)) and lr*(1 - beta1)/c1.  "river": they are lr*beta1/c1 and
+        lr*(1 - beta1)/c1.  "uncorrected" (DL4J): as "river" with v in place of v/c2.  "paper": as
+        "dozat" with mu_t in place of beta1 in m and v*beta2/c2 in place of v/c2.
     **common
-        ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads`` and all else that
-        `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads`` and all other keywords of
+        `fastopt.Optimizer`.
 
     Raises
     ------
     FastoptError, TypeError
-        An option outside its range or of the wrong type, parameters that can not be updated.
+        An option is outside its range or of the wrong type, or a parameter cannot be updated.
 
     Notes
     -----
@@ -73,14 +73,14 @@ class NAdam(Optimizer):
     array([-0.19])
     """
 
-    checks = {
+    _checks = {
         "betas": Pair(decay_rate),
         "eps": at_least_0,
         "momentum_decay": at_least_0,
         "eps_root": at_least_0,
         "nadam_schedule": Choice(SCHEDULES),
     }
-    saved_scalar = "mu_product"
+    _saved_scalar = "mu_product"
 
     def __init__(
         self,
@@ -113,16 +113,16 @@ class NAdam(Optimizer):
         )
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "nadam", ("exp_avg", "exp_avg_sq")
 
     @staticmethod
-    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+    def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
         beta1, beta2 = options["betas"]
         return {
             "beta1": beta1,
             "beta2": beta2,
             "schedule": SCHEDULES.index(options["nadam_schedule"]),
-            # In decimal: the C library's pow gives other bits on other CPUs.
+            # Computed in decimal, because pow of the C library gives other bits on other CPUs.
             "decay_base": float(DECIMAL.power(Decimal("0.96"), Decimal(options["momentum_decay"]))),
         }

@@ -1,4 +1,4 @@
-"""Facts of RMSProp: rules rmsprop, rmsprop_centered and both with momentum."""
+"""RMSProp: the rules rmsprop, rmsprop_centered and both with momentum, of csrc."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import Any, Unpack
 
 from fastopt._checks import at_least_0, decay_rate, flag
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class RMSprop(Optimizer):
-    """RMSProp: the gradient over its running root mean square, or standard deviation.
+    """RMSProp: the gradient divided by its running root mean square, or by its standard deviation.
 
     ::
 
         s <- alpha*s + (1 - alpha)*g^2
-        m <- alpha*m + (1 - alpha)*g        centered only
+        m <- alpha*m + (1 - alpha)*g        only if centered
         x  = g / (sqrt(var + eps_root) + eps),  var = s or max(s - m^2, 0)
         w <- w - lr*x                       momentum = 0
         b <- momentum*b + x;  w <- w - lr*b
 
-    ``nesterov`` and ``lr_in_buffer`` act on b as in `fastopt.SGD`.
+    ``nesterov`` and ``lr_in_buffer`` apply to b as in `fastopt.SGD`.
 
     Parameters
     ----------
@@ -38,29 +39,30 @@ class RMSprop(Optimizer):
     momentum
         >= 0.  Default 0: no buffer.
     centered
-        Whether the mean is taken out.  Default False.
+        Whether the squared mean is subtracted.  Default False.
     nesterov
-        Whether the step is momentum*b + x; needs momentum > 0.  Default False.
+        Whether the step is lr*(momentum*b + x); needs momentum > 0.  Default False.
     lr_in_buffer
-        Whether b holds lr*x (Keras, optax) rather than x (PyTorch).  Default False.
+        Whether b accumulates lr*x (Keras, optax) rather than x (PyTorch).  Default False.
     initial_accumulator_value
-        What s starts at, >= 0.  Default 0.
+        The initial value of s, >= 0.  Default 0.
     bias_correction
-        Whether s and m are divided by 1 - alpha^t where they are used.  Default False.
+        Whether s and m are divided by 1 - alpha^t when they are used.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all other keywords of `fastopt.Optimizer`.
 
     Raises
     ------
     FastoptError, TypeError
-        An option outside its range or of the wrong type, parameters that can not be updated.
+        An option is outside its range or of the wrong type, or a parameter cannot be updated.
 
     Notes
     -----
-    State: ``square_avg`` (s), ``grad_avg`` (m), ``momentum_buffer`` (b).  Rounding can take
-    s - m^2 below 0, where PyTorch gives NaN; here it is 0 then.  With ``centered`` and
-    ``bias_correction`` the variance at the first step is 0 but for rounding: give an ``eps_root``.
+    State: ``square_avg`` (s), ``grad_avg`` (m), ``momentum_buffer`` (b).  Rounding can
+    make s - m^2 negative, for which PyTorch gives NaN; here it is set to 0.  With ``centered`` and
+    ``bias_correction`` the variance at the first step is 0 except for rounding errors: use a
+    positive ``eps_root``.
 
     References
     ----------
@@ -76,7 +78,7 @@ class RMSprop(Optimizer):
     array([-0.02,  0.02])
     """
 
-    checks = {
+    _checks = {
         "alpha": decay_rate,
         "eps": at_least_0,
         "momentum": at_least_0,
@@ -87,7 +89,7 @@ class RMSprop(Optimizer):
         "initial_accumulator_value": at_least_0,
         "bias_correction": flag,
     }
-    only_at_start = frozenset({"initial_accumulator_value"})
+    _only_at_start = frozenset({"initial_accumulator_value"})
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class RMSprop(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         rule, states = "rmsprop", ["square_avg"]
         if options["centered"]:
             rule += "_centered"
@@ -133,10 +135,10 @@ class RMSprop(Optimizer):
         return rule, tuple(states)
 
     @staticmethod
-    def require(options: Mapping[str, Any]) -> None:
+    def _require(options: Mapping[str, Any]) -> None:
         if options["nesterov"] and options["momentum"] == 0:
             raise FastoptError("nesterov=True needs momentum > 0, not momentum=0.0")
 
     @staticmethod
-    def initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float]:
         return {"square_avg": options["initial_accumulator_value"]}

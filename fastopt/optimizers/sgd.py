@@ -1,4 +1,4 @@
-"""Facts of gradient descent, momentum and Nesterov: rules sgd and momentum."""
+"""Gradient descent, momentum and Nesterov: the rules sgd and momentum of csrc."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import Any, Unpack
 
 from fastopt._checks import Choice, Real, at_least_0, flag
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base.optimizer import Common, Lr, Optimizer, Params
+from fastopt.optimizers.base.arguments import Common, Lr, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class SGD(Optimizer):
     """Gradient descent, with momentum or Nesterov's momentum.
 
-    Full gradients make it gradient descent, gradients of one sample stochastic gradient descent,
-    of a few samples mini-batch gradient descent.  With ``momentum`` = mu and a buffer b::
+    With gradients of all samples it is gradient descent, with those of one sample stochastic
+    gradient descent, with those of a few samples mini-batch gradient descent.  With ``momentum`` =
+    mu and a buffer b::
 
         b <- mu*b + (1 - dampening)*g       (first_step="copy": b <- g the first time)
         w <- w - lr*b                       nesterov=False
         w <- w - lr*(g + mu*b)              nesterov=True
 
-    With ``lr_in_buffer`` the learning rate is inside (Polyak, Keras), which differs where it
-    changes between steps::
+    With ``lr_in_buffer`` the buffer contains the learning rate (Polyak, Keras).  The result differs
+    if the rate changes between steps::
 
         b <- mu*b + lr*(1 - dampening)*g
         w <- w - b,  or  w <- w - (mu*b + lr*g)
@@ -39,24 +41,25 @@ class SGD(Optimizer):
     weight_decay
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     nesterov
-        True needs momentum > 0 and dampening 0.  "lookahead" is Nesterov's own form: gradients are
-        taken at w - mu*b, inside ``with opt.extrapolated():``; it needs ``lr_in_buffer``.
+        True needs momentum > 0 and dampening 0.  "lookahead" is Nesterov's original form: gradients
+        are taken at w - mu*b, inside ``with opt.extrapolated():``; it also needs ``lr_in_buffer``.
+        Default False.
     lr_in_buffer
-        Whether b holds steps rather than gradients.  Default False (PyTorch).
+        Whether b accumulates lr*g rather than g.  Default False (PyTorch).
     first_step
-        "copy" (PyTorch: the first gradient enters undamped) or "accumulate".
+        "copy" (PyTorch: the first gradient is not damped) or "accumulate".  Default "copy".
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all else that `fastopt.optimizers.base.optimizer.Optimizer` takes.
+        and all other keywords of `fastopt.Optimizer`.
 
     Raises
     ------
     FastoptError, TypeError
-        An option outside its range or of the wrong type, parameters that can not be updated.
+        An option is outside its range or of the wrong type, or a parameter cannot be updated.
 
     Notes
     -----
-    State: ``momentum_buffer``, with momentum > 0.  It is minus Keras's velocity.
+    State: ``momentum_buffer``, with momentum > 0.  Keras's velocity has the opposite sign.
 
     References
     ----------
@@ -73,7 +76,7 @@ class SGD(Optimizer):
     array([0.5, 2.5])
     """
 
-    checks = {
+    _checks = {
         "momentum": at_least_0,
         "dampening": Real(),
         "nesterov": Choice((False, True, "lookahead")),
@@ -106,18 +109,18 @@ class SGD(Optimizer):
         super().__init__(params, options, **common)
 
     @staticmethod
-    def kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return ("momentum", ("momentum_buffer",)) if options["momentum"] > 0 else ("sgd", ())
 
     @staticmethod
-    def hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+    def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
         return {
             "nesterov": options["nesterov"] is True,
             "copy_first": options["first_step"] == "copy",
         }
 
     @staticmethod
-    def require(options: Mapping[str, Any]) -> None:
+    def _require(options: Mapping[str, Any]) -> None:
         if options["nesterov"] and not (options["momentum"] > 0 and options["dampening"] == 0):
             raise FastoptError(
                 f"nesterov={options['nesterov']!r} needs momentum > 0 and dampening 0, not "
@@ -129,13 +132,13 @@ class SGD(Optimizer):
         coupled = options["weight_decay"] > 0 and not options["decoupled_weight_decay"]
         if options["nesterov"] == "lookahead" and coupled:
             raise FastoptError(
-                "nesterov='lookahead' with coupled weight_decay has no agreed meaning: the decay's "
-                "gradient belongs at the look-ahead point; put it into your gradient, or use "
-                "decoupled_weight_decay=True"
+                f"weight_decay is {options['weight_decay']} and coupled, which is not allowed with "
+                "nesterov='lookahead': its gradient belongs to the look-ahead point; add it to "
+                "your gradient, or use decoupled_weight_decay=True"
             )
 
     @staticmethod
-    def lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:
+    def _lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:
         if options["nesterov"] == "lookahead":
             return "momentum_buffer", options["momentum"]
         return None

@@ -10,8 +10,9 @@ import numpy as np
 from scipy.optimize import line_search  # type: ignore[import-untyped]
 
 from fastopt.arrays.accepted import Array
+from fastopt.optimizers.base.arguments import Grads, Params
 from fastopt.optimizers.base.groups import arrays_of
-from fastopt.optimizers.base.optimizer import Grads, Optimizer, Params
+from fastopt.optimizers.base.optimizer import Optimizer, dense_gradients
 
 
 class NoStepError(Exception):
@@ -65,7 +66,7 @@ class LineSearch:
             found = [
                 np.zeros(w.shape) if g is None else g
                 for w, g in zip(
-                    self._arrays.values(), self.optimizer.checked_gradients(grads), strict=True
+                    self._arrays.values(), dense_gradients(self.optimizer, grads), strict=True
                 )
             ]
             self._seen = point.copy(), loss, _flat(found)

@@ -14,8 +14,7 @@ from fastopt._checks import Whole, flag
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array, refuse_masked, require_parameter
 from fastopt.batching import Batches
-from fastopt.optimizers.base.groups import Schedule
-from fastopt.optimizers.base.optimizer import Params
+from fastopt.optimizers.base.arguments import Params, Schedule
 from fastopt.optimizers.base.structure import each
 from fastopt.optimizers.conventions import create
 from fastopt.training.fun import Fun, as_fun

@@ -10,7 +10,7 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array
 from fastopt.kalman import KalmanSGD
-from fastopt.optimizers.base.optimizer import Params
+from fastopt.optimizers.base.arguments import Params
 
 
 class ModelFilter:

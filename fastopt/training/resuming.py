@@ -12,7 +12,7 @@ from fastopt import checkpoint
 from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.groups import arrays_of
-from fastopt.optimizers.base.state_dict import all_of, load_all
+from fastopt.optimizers.base.optimizer import all_of, load_all
 
 if TYPE_CHECKING:
     from fastopt.training.run import Run

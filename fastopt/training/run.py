@@ -17,7 +17,8 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array, as_array, is_array
 from fastopt.arrays.sparse import is_of_rows
 from fastopt.batching import Batches
-from fastopt.optimizers.base.optimizer import Grads, Optimizer, Params
+from fastopt.optimizers.base.arguments import Grads, Params
+from fastopt.optimizers.base.optimizer import Optimizer
 from fastopt.optimizers.base.structure import each
 from fastopt.training.fun import Fun, loss_and_grads
 from fastopt.training.interrupts import Interrupts

@@ -40,11 +40,7 @@ PUBLIC = {
     for name in door.__all__
     if inspect.isroutine(thing := getattr(door, name)) or isinstance(thing, type)
 }
-# What a rule answers and a loading calls, for those who write one: a line is enough.
-HOOKS = {
-    *("by_row", "hyperparameters", "initial_state", "kernel", "lookahead", "require"),
-    *("attributes_after", "attributes_at", "checked_gradients", "names_of"),  # for other files
-}
+HOOKS = {"attributes_at"}  # for other modules of fastopt; one line of documentation is enough
 
 
 def members():
@@ -64,6 +60,10 @@ def members():
 MEMBERS = members()
 
 
+def is_rule(thing):
+    return issubclass(thing, fastopt.Optimizer) and thing is not fastopt.Optimizer
+
+
 def missing(thing):
     """Return the headings that a docstring needs and lacks, and the parameters it does not name."""
     doc = inspect.getdoc(thing)
@@ -75,7 +75,7 @@ def missing(thing):
     if isinstance(thing, type):
         takes = () if issubclass(thing, Exception) else inspect.signature(thing).parameters
         needed += ["Raises"] * ("Parameters" in sections)  # each class checks what it is given
-        needed += ["References"] * issubclass(thing, fastopt.optimizers.base.optimizer.Optimizer)
+        needed += ["References"] * is_rule(thing)
         listed = sections.get("Parameters") or sections.get("Attributes", "")  # of a plain record
     else:
         signature = inspect.signature(thing)

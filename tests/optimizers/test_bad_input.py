@@ -1,4 +1,4 @@
-"""Bad input: refused by name, and nothing has changed, neither values nor counts."""
+"""Bad parameters and gradients: the error names them, and no value or count has changed."""
 
 import decimal
 import warnings
@@ -48,7 +48,7 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("kind", PARAMETERS)
-def test_a_parameter_that_can_not_be_updated(kind):
+def test_unsupported_parameter_is_refused(kind):
     bad, error, message = PARAMETERS[kind]
     good = np.zeros(2)
     if isinstance(bad, np.ndarray):
@@ -76,12 +76,12 @@ def test_a_parameter_that_can_not_be_updated(kind):
         (np.zeros((2, 2)).tolist(), "parameter 0 is a list"),
     ],
 )
-def test_parameters_of_no_form(params, message):
+def test_unsupported_container_of_parameters_is_refused(params, message):
     with pytest.raises(TypeError, match=message):
         Adam(params)
 
 
-def test_an_error_of_the_users_generator_passes_through():
+def test_error_in_a_generator_of_parameters_passes_through():
     def generator():
         yield np.zeros(2)
         raise TypeError("of mine")
@@ -101,23 +101,23 @@ def test_an_error_of_the_users_generator_passes_through():
         lambda w: [{"params": [w[:4]]}, {"params": [w[2:]]}],
     ],
 )
-def test_parameters_that_share_memory(share):
+def test_parameters_that_share_memory_are_refused(share):
     with pytest.raises(FastoptError, match=r"parameter .* and parameter .* share memory"):
         Adam(share(np.zeros(8)))
 
 
-def test_neighbours_in_memory_share_nothing():
+def test_adjacent_parameters_do_not_share_memory():
     w = np.zeros(8)
     opt = SGD([w[:3], w[3:3], w[3:4].reshape(()), w[4:]], lr=1.0)
     opt.step([np.ones(3), np.ones(0), 2.0, np.full(4, 3.0)])
     assert w.tolist() == [-1.0, -1.0, -1.0, -2.0, -3.0, -3.0, -3.0, -3.0]
 
 
-# Gradients: each bad one in the first and in the last place, the others good.
+# Gradients: a bad one in the first or the last place, among good ones.
 
 
 class Says:
-    """An object whose __array__ does as it is told."""
+    """An object whose __array__ calls a given function."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -131,7 +131,7 @@ def gradients():
 
 
 def bound():
-    """Return an optimizer that has bound its gradients and taken a step."""
+    """Return an optimizer with bound gradients that has taken a step."""
     opt = NAdam(arrays((2, 3), (), (2, 3)), lr=0.1)
     opt.bind(gradients())
     opt.step()
@@ -147,7 +147,7 @@ def ones(dtype, *shape):
 
 
 GRADIENTS = {
-    "shape turned": (ones(float, 3, 2), FastoptError, r"\(3, 2\).*\(2, 3\)"),
+    "shape transposed": (ones(float, 3, 2), FastoptError, r"\(3, 2\).*\(2, 3\)"),
     "shape flat": (ones(float, 6), FastoptError, r"\(6,\).*\(2, 3\)"),
     "one axis more": (ones(float, 1, 2, 3), FastoptError, r"\(1, 2, 3\).*\(2, 3\)"),
     "0-d": (lambda _: np.array(1.0), FastoptError, r"\(\).*\(2, 3\)"),
@@ -190,7 +190,7 @@ def test_a_bad_gradient_changes_nothing(kind, place):
             call(grads)
         if isinstance(refused.value, (FastoptError, TypeError)):
             assert f"the gradient of parameter {place} " in str(refused.value)
-    for one in (opt, twin):  # with what was bound before
+    for one in (opt, twin):  # with the gradients that were bound before
         one.step()
         one.step(gradients())
     assert everything(opt) == everything(twin)
@@ -201,13 +201,13 @@ def test_a_bad_gradient_changes_nothing(kind, place):
     [lambda w: w[::-1], lambda w: w.view(np.float32)[:6], lambda w: w.view(np.float32)[::2]],
     ids=["reversed", "float32", "float32 strided"],
 )
-def test_a_gradient_that_would_be_copied_may_not_overlap_either(overlapping):
+def test_gradient_that_needs_a_copy_may_not_overlap_a_parameter(overlapping):
     opt = Adam(arrays(6))
     with unchanged(opt), pytest.raises(FastoptError, match="memory with parameter 0"):
         opt.step([overlapping(opt.params[0])])
 
 
-def test_a_gradient_that_lies_around_a_parameter_shares_nothing_with_it():
+def test_gradient_interleaved_with_a_parameter_shares_no_element():
     memory = np.ones((3, 4))
     opt = SGD([memory[1], np.zeros((2, 4))], lr=1.0)
     opt.step([np.ones(4), memory[::2]])
@@ -215,7 +215,7 @@ def test_a_gradient_that_lies_around_a_parameter_shares_nothing_with_it():
     assert memory.tolist() == [[1.0] * 4, [0.0] * 4, [1.0] * 4]
 
 
-def test_a_gradient_that_steps_while_it_is_asked_for():
+def test_step_called_while_a_gradient_is_converted_is_refused():
     opt, twin = bound(), bound()
     grads = gradients()
     grads[2] = Says(lambda: opt.step(gradients()))
@@ -239,7 +239,7 @@ SCALARS = {
 
 
 @pytest.mark.parametrize("kind", SCALARS)
-def test_a_bad_gradient_of_a_0d_parameter(kind):
+def test_bad_gradient_of_a_0d_parameter_is_refused(kind):
     bad, error, message = SCALARS[kind]
     opt = bound()
     grads = gradients()
@@ -261,7 +261,7 @@ def test_a_bad_gradient_of_a_0d_parameter(kind):
     ],
     ids=["none", "too few", "too many", "dict", "array", "generator", "number"],
 )
-def test_gradients_of_another_structure_than_a_list(grads, error, message):
+def test_gradients_in_another_structure_than_the_list(grads, error, message):
     opt = bound()
     for call in (opt.step, opt.bind):
         with unchanged(opt), pytest.raises(error, match=message):
@@ -277,14 +277,14 @@ def test_gradients_of_another_structure_than_a_list(grads, error, message):
         ([np.ones(2), np.ones(3)], TypeError, "a list; a dict"),
     ],
 )
-def test_gradients_of_another_structure_than_a_dict(grads, error, message):
+def test_gradients_in_another_structure_than_the_dict(grads, error, message):
     opt = Adam({"a": np.zeros(2), "b": np.zeros(3)})
     for call in (opt.step, opt.bind):
         with unchanged(opt), pytest.raises(error, match=message):
             call(grads)
 
 
-def test_a_dict_with_defaults_has_none_for_a_mistyped_name():
+def test_defaultdict_does_not_supply_a_missing_gradient():
     opt = SGD({"a": np.zeros(2), "b": np.zeros(2)})
     grads = defaultdict(lambda: np.ones(2), a=np.ones(2), bb=np.ones(2))
     with unchanged(opt), pytest.raises(FastoptError, match=r"keys \['a', 'bb'\]; \['a', 'b'\]"):
@@ -293,7 +293,7 @@ def test_a_dict_with_defaults_has_none_for_a_mistyped_name():
     opt.step(defaultdict(None, a=np.ones(2), b=None))
 
 
-def test_a_name_in_messages_is_that_of_the_dict():
+def test_messages_name_the_parameter_of_a_dict():
     opt = Adam({"layer.0": np.zeros(2)})
     with pytest.raises(FastoptError, match=r"parameter 'layer\.0'"):
         opt.step({"layer.0": np.ones(3)})
@@ -310,7 +310,7 @@ def test_a_step_without_gradients():
 @pytest.mark.parametrize(
     "grad", [np.ones((2, 3), np.float32), np.ones((3, 2)).T, np.ones((2, 6))[:, ::2]]
 )
-def test_a_bound_gradient_of_any_layout_is_followed(grad):
+def test_bound_gradient_of_any_layout_can_be_refilled(grad):
     opt = SGD(np.zeros((2, 3)), lr=1.0)
     opt.bind(grad)
     opt.step()
@@ -321,7 +321,7 @@ def test_a_bound_gradient_of_any_layout_is_followed(grad):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_binding_refuses_a_number(dtype):
-    """It could neither be refilled nor be set to 0."""
+    """A number can neither be refilled nor set to 0."""
     opt = Adam(np.zeros((), dtype))
     for number in (1.0, dtype(1.0)):
         with unchanged(opt), pytest.raises((FastoptError, TypeError), match="0-d array is needed"):
@@ -339,7 +339,7 @@ def test_a_read_only_gradient_may_be_bound_but_not_cleared():
     assert a.tolist() == [1.0, 1.0]
 
 
-def test_a_bound_gradient_that_was_resized():
+def test_resized_bound_gradient_is_refused():
     g = np.ones(3)
     opt = SGD(arrays(3))
     opt.bind([g])
@@ -356,7 +356,7 @@ def test_gradients_may_share_memory_with_each_other():
     assert bits(params) == bits(others)
 
 
-# Parameters that change under the optimizer
+# Parameters that change after the optimizer was made
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def test_gradients_may_share_memory_with_each_other():
     ],
     ids=["list entry", "list order", "list emptied", "dict entry", "dict key", "dict None"],
 )
-def test_a_parameter_that_was_swapped(params, spoil, mend):
+def test_replaced_parameter_is_refused(params, spoil, mend):
     original = params.copy()
     opt = Adam(params)
     grads = {"a": np.ones(2), "b": np.ones(2)} if isinstance(params, dict) else [np.ones(2)] * 2
@@ -391,7 +391,7 @@ def test_a_parameter_that_was_swapped(params, spoil, mend):
     assert opt.step_count == 2
 
 
-def test_a_parameter_that_was_swapped_in_a_group():
+def test_replaced_parameter_in_a_group_is_refused():
     group = {"params": [np.ones(2)]}
     opt = Adam([group])
     group["params"][0] = np.ones(2)
@@ -399,7 +399,7 @@ def test_a_parameter_that_was_swapped_in_a_group():
         opt.step([np.ones(2)])
 
 
-def test_a_list_may_grow():
+def test_appending_to_the_callers_list_is_allowed():
     params = arrays(2)
     opt = Adam(params)
     params.append(np.zeros(3))
@@ -410,7 +410,7 @@ def test_a_list_may_grow():
 @pytest.mark.parametrize("size", [1, 3, 4096])
 @pytest.mark.parametrize("wrap", [lambda w: w, lambda w: [w], lambda w: {"w": w}],
                          ids=["array", "list", "dict"])  # fmt: skip
-def test_a_parameter_that_was_resized(size, wrap):
+def test_resized_parameter_is_refused(size, wrap):
     w = np.ones(2)
     opt = SGD(wrap(w))
     w.resize(size, refcheck=False)
@@ -419,18 +419,18 @@ def test_a_parameter_that_was_resized(size, wrap):
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float32, np.complex64, ">f8"])
-def test_a_parameter_that_was_given_another_dtype(dtype):
+def test_parameter_with_a_changed_dtype_is_refused(dtype):
     w = np.ones(2)
     opt = SGD([w])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it may be forbidden one day
+        warnings.simplefilter("ignore", DeprecationWarning)  # a newer NumPy may have one
         w.dtype = dtype
     with pytest.raises((FastoptError, TypeError), match="parameter 0"):
         opt.step([np.ones(w.shape)])
     assert w.view(np.float64).tolist() == [1.0, 1.0]
 
 
-def test_a_parameter_that_became_read_only():
+def test_parameter_that_became_read_only_is_refused():
     w = np.ones(2)
     opt = SGD(w)
     w.flags.writeable = False
@@ -441,7 +441,7 @@ def test_a_parameter_that_became_read_only():
     assert opt.step_count == 1
 
 
-def test_a_new_shape_of_the_same_memory_is_no_harm():
+def test_reshaped_parameter_is_allowed():
     w = np.ones((2, 3))
     opt = SGD(w, lr=1.0)
     w.resize((3, 2), refcheck=False)
@@ -449,11 +449,11 @@ def test_a_new_shape_of_the_same_memory_is_no_harm():
     assert not w.any()
 
 
-# The surroundings
+# The environment
 
 
-def test_the_decimal_context_of_the_caller_does_not_matter():
-    """NAdam takes a power in decimal."""
+def test_decimal_context_of_the_caller_has_no_effect():
+    """NAdam computes a power with the module decimal."""
     (w,), (other,) = arrays(3), arrays(3)
     NAdam(w, momentum_decay=0.1).step(np.ones(3))
     with decimal.localcontext(prec=3):

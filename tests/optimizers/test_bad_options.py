@@ -1,4 +1,4 @@
-"""Options: what is out of range, of the wrong type or without a meaning is refused by name."""
+"""Options out of range, of the wrong type or in bad combinations: the error names them."""
 
 import fractions
 import inspect
@@ -12,7 +12,7 @@ from fastopt import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, FastoptError, N
 
 NAN, INF = float("nan"), float("inf")
 
-# Hyperparameters: values out of range, and values of the wrong type, by the kind of option.
+# For each kind of option: values out of range, and values of the wrong type.
 NOT_NUMBERS = [None, "0.1", True, [0.1], (0.1,), {}, 0.1j, np.array([0.1])]
 AT_LEAST_0 = ([-1e-30, -1, NAN, INF, -INF, np.float32(-1), np.array(-1.0)], NOT_NUMBERS)
 BELOW_1 = ([-1e-30, 1, 1.0, 2, NAN, INF], NOT_NUMBERS)
@@ -57,8 +57,8 @@ OPTIONS = {
     [(cls, name) for cls, options in OPTIONS.items() for name in options],
     ids=lambda v: getattr(v, "__name__", v),
 )
-def test_an_option_that_is_not_allowed(cls, name):
-    """At construction, in a group, in a group to be added, and set in a group."""
+def test_values_that_are_not_allowed_are_refused(cls, name):
+    """In the constructor, in a group dict, in an added group, and when set in a group."""
     opt = cls(arrays(2))
     out_of_range, wrong_type = OPTIONS[cls][name]
     for error, values in ((FastoptError, out_of_range), (TypeError, wrong_type)):
@@ -75,7 +75,7 @@ def test_an_option_that_is_not_allowed(cls, name):
                 opt.param_groups[0][name] = value
 
 
-def test_every_option_is_among_those_tested_here():
+def test_every_option_is_tested_here():
     for cls in set(OPTIONS) - {AdamW}:
         assert set(OPTIONS[cls]) == set(cls(arrays(2)).param_groups[0]) - {"params"}
 
@@ -87,13 +87,13 @@ def test_every_option_is_among_those_tested_here():
     ids=repr,
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:Casting complex")
-def test_what_numpy_would_turn_into_a_number_is_not_one(value):
+def test_values_that_numpy_would_convert_are_not_numbers(value):
     with pytest.raises(TypeError, match=r"lr is .* number is needed"):
         SGD(arrays(2), lr=value)
 
 
 class Tensor:
-    """A number of another library's, whose dtype is not NumPy's."""
+    """A number of another library, whose dtype is not one of NumPy."""
 
     shape = ()
     dtype = "other.float32"
@@ -115,7 +115,7 @@ def test_a_number_beyond_the_range_of_floats():
     [2, np.float32(2), np.int64(2), np.array(2.0), np.array(2), fractions.Fraction(2), Tensor()],
     ids=lambda v: type(v).__name__,
 )
-def test_numbers_of_every_kind(value):
+def test_numbers_of_every_type_are_allowed(value):
     opt = SGD(arrays(2), lr=value)
     assert opt.lr == 2.0
     assert type(opt.lr) is float
@@ -128,13 +128,13 @@ def test_a_number_of_threads_out_of_range(value):
 
 
 @pytest.mark.parametrize("value", [1.0, True, "2", [2], NAN])
-def test_a_number_of_threads_that_is_no_count(value):
+def test_number_of_threads_must_be_an_integer(value):
     with pytest.raises(TypeError, match=re.escape(f"n_threads is {value!r}; a whole number")):
         SGD(arrays(2), n_threads=value)
 
 
 class NoBase:
-    """A schedule without the attribute that says what its learning rates are relative to."""
+    """A schedule without the attribute `lr`, its base learning rate."""
 
     def __call__(self, _step):
         return 0.1
@@ -161,12 +161,12 @@ class BadBase(NoBase):
         ),
     ],
 )  # fmt: skip
-def test_options_without_a_meaning_together(cls, options, message):
+def test_options_that_cannot_be_combined_are_refused(cls, options, message):
     with pytest.raises((FastoptError, TypeError), match=message):
         cls(arrays(2), **options)
 
 
-def test_the_attribute_lr_of_a_schedule_matters_to_schedule_only_alone():
+def test_attribute_lr_of_a_schedule_is_used_by_schedule_only():
     w = np.zeros(2)
     for lr in (None, "0.1", lambda: 0.1, [0.1], NAN):
         opt = SGD([w], lr=BadBase(lr), weight_decay=0.1, decoupled_weight_decay="lr")
@@ -174,7 +174,7 @@ def test_the_attribute_lr_of_a_schedule_matters_to_schedule_only_alone():
         opt.load_state_dict(opt.state_dict())
 
 
-def test_a_change_to_options_without_a_meaning_together():
+def test_setting_options_that_cannot_be_combined_is_refused():
     opt = SGD([{"params": arrays(2), "momentum": 0.9}])
     group = opt.param_groups[0]
     for name, value in (("nesterov", "lookahead"), ("momentum", 0.0)):
@@ -185,13 +185,13 @@ def test_a_change_to_options_without_a_meaning_together():
         group["dampening"] = 0.5
 
 
-def test_an_option_of_no_class():
+def test_option_of_another_class_is_refused():
     with pytest.raises(TypeError, match="betas"):
         SGD(arrays(2), betas=(0.9, 0.9))
 
 
 @pytest.mark.parametrize("cls", OPTIONS)
-def test_the_keywords_that_a_class_takes_are_all_in_its_message(cls):
+def test_message_about_an_unknown_keyword_lists_all_keywords(cls):
     with pytest.raises(TypeError, match="unexpected keyword 'momentun'; allowed: lr, ") as refused:
         cls(np.zeros(3), momentun=0.9)
     allowed = str(refused.value).rpartition("allowed: ")[2].split(", ")
@@ -201,13 +201,13 @@ def test_the_keywords_that_a_class_takes_are_all_in_its_message(cls):
     assert len(set(allowed)) == len(allowed)
 
 
-def test_an_option_set_where_it_does_not_act():
+def test_setting_an_option_on_the_optimizer_is_refused():
     opt = Adagrad(np.zeros(3), lr=0.1)
     for name in ("weight_decay", "maximize", "eps"):
         with pytest.raises(FastoptError, match=rf"{name} is an option of groups.*\['{name}'\]"):
             setattr(opt, name, opt.param_groups[0][name])
     for name in ("max_grad_norm", "zero_grads", "n_threads", "initial_accumulator_value"):
-        with pytest.raises(FastoptError, match=f"{name} is set at construction alone"):
+        with pytest.raises(FastoptError, match=f"{name} can only be set when"):
             setattr(opt, name, None)
     for name in ("step_count", "ema", "param_groups"):
         with pytest.raises(AttributeError):
@@ -219,7 +219,7 @@ def test_an_option_set_where_it_does_not_act():
 
 
 @pytest.mark.parametrize("cls", [Adagrad, RMSprop])
-def test_a_start_that_does_not_fit(cls):
+def test_initial_value_beyond_the_dtype_is_refused(cls):
     w, low = np.ones(3, np.float32), {"state_dtype": "bfloat16"}
     for value, options in ((1e39, {}), (3.4e38, low)):
         with pytest.raises(

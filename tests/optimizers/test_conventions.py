@@ -1,7 +1,7 @@
 """create(): names, errors, defaults, and the formulas of the textbook and of DL4J.
 
-The formulas here are written down step by step from the textbook and from libnd4j's updaters.
-PyTorch, optax and Keras themselves are run in peers/.
+The formulas here are transcribed from the textbook and from libnd4j's updaters.  tests/peers
+compares with PyTorch, optax and Keras themselves.
 """
 
 import contextlib
@@ -14,21 +14,22 @@ import fastopt
 from fastopt.schedules import inverse_time
 
 THETA = np.array([1.5, -0.7, 0.2, -2.0, 0.01])
-RATES = [0.2 / (1 + 0.3 * t) for t in range(15)]  # falling: shows where the rate stands
+# Decreasing, so that the place of the rate in a formula matters.
+RATES = [0.2 / (1 + 0.3 * t) for t in range(15)]
 
 
 def gradient(theta):
-    """Of .5 theta' A theta + sum(1 - cos(theta)), with A of eigenvalues from 0.01 to 100."""
+    """Return the gradient of theta' A theta / 2 + sum(1 - cos(theta)); A is diagonal."""
     return np.array([100.0, 3.0, 0.01, 0.2, 1.0]) * theta + np.sin(theta)
 
 
 def correction(beta, t):
-    """Return 1 - beta**t without the cancellation."""
+    """Return 1 - beta**t without cancellation."""
     return -math.expm1(t * math.log(beta))
 
 
 def assert_follows(opt, theta, path, rates):
-    """Take one step for each rate and compare with the path after each."""
+    """Take one step for each rate, and compare the parameters with the path after each."""
     looks_ahead = opt.param_groups[0].get("nesterov") == "lookahead"
     moved = np.abs(theta)
     before = theta.copy()
@@ -188,7 +189,7 @@ def test_textbook_formula_at_every_step(name, options, formula, symbols, rates):
     assert_follows(opt, theta, formula(THETA, rates, **symbols), rates)
 
 
-def test_textbook_adamw_scales_its_decay_by_the_schedule_alone():
+def test_textbook_adamw_scales_its_decay_by_the_schedule_only():
     theta = THETA.copy()
     opt = fastopt.create(
         "adamw", theta, convention="textbook", lr=RATES[0], weight_decay=0.02, eps=0.03
@@ -205,15 +206,15 @@ def test_lr_may_be_a_schedule():
         np.testing.assert_allclose(theta, expected, rtol=1e-14, atol=1e-15)
 
 
-def test_textbook_adamax_is_0_over_0_where_the_gradient_was_always_0():
+def test_textbook_adamax_gives_nan_for_gradients_that_were_always_0():
     theta = np.ones(2)
     fastopt.create("adamax", theta, convention="textbook").step(np.array([0.0, 2.0]))
     np.testing.assert_array_equal(theta, [np.nan, 1 - 2e-3])
 
 
 # DL4J -----------------------------------------------------------------------------------
-# Each as libnd4j/include/ops/declarable/helpers/cpu/updater*.cpp has it: `iteration` from 0,
-# what it returns is subtracted; initial states from nd4j's learning/*Updater.java.
+# Formulas of libnd4j/include/ops/declarable/helpers/cpu/updater*.cpp: `iteration` counts from 0,
+# and the result is subtracted.  Initial states are those of nd4j's learning/*Updater.java.
 
 
 def dl4j_sgd(theta, rates):
@@ -370,7 +371,7 @@ INSIDE = {"eps": 0.0, "eps_root": 1e-8}
 KERAS_OUTSIDE = {"eps": 1e-7, "eps_root": 0.0}
 KERAS_INSIDE = {"eps": 0.0, "eps_root": 1e-7}
 
-# convention, name -> lr and all options of the class but the common ones
+# (convention, name) -> lr and all options of the class except the common ones
 DEFAULTS = {
     ("torch", "sgd"): (1e-3, SGD),
     ("torch", "momentum"): (1e-3, {**SGD, "momentum": 0.9}),
@@ -520,7 +521,7 @@ CLASSES = {
 }
 CONVENTIONS = ("torch", "keras", "optax", "dl4j", "textbook")
 
-# All rules of torch are coupled, all of Keras decoupled, but AdamW and optax's ...
+# weight_decay and decoupled_weight_decay of the rules that decay by default.
 DECAY = {
     ("torch", "adamw"): (0.01, True),
     ("keras", "adamw"): (0.004, "lr"),
@@ -581,7 +582,7 @@ def test_names_in_any_case(name, convention):
 
 def test_torch_is_the_default_convention():
     w = np.ones(1)
-    assert fastopt.create("sgd", w).lr == 1e-3  # Keras .01
+    assert fastopt.create("sgd", w).lr == 1e-3  # that of Keras is 0.01
     assert fastopt.create("rmsprop", w).param_groups[0]["alpha"] == 0.99
 
 
@@ -591,7 +592,7 @@ def test_none_subtracts_the_raw_gradient():
     np.testing.assert_array_equal(w, [0.75, 5.0])
 
 
-def test_params_may_be_of_any_form():
+def test_params_in_any_container():
     w = {"a": np.ones(2), "b": np.zeros((2, 2))}
     opt = fastopt.create("sgd", w, lr=0.5)
     opt.step({"a": np.ones(2), "b": np.ones((2, 2))})
@@ -599,19 +600,19 @@ def test_params_may_be_of_any_form():
     assert (w["b"] == -0.5).all()
 
 
-def test_eps_with_eps_root_places_both():
+def test_eps_and_eps_root_can_both_be_given():
     group = fastopt.create(
         "rmsprop", np.ones(1), convention="keras", eps=0.5, eps_root=0.25
     ).param_groups[0]
     assert (group["eps"], group["eps_root"]) == (0.5, 0.25)
 
 
-def test_eps_root_alone_takes_the_place_of_an_inner_epsilon():
+def test_eps_root_alone_replaces_an_epsilon_inside_the_root():
     group = fastopt.create("adagrad", np.ones(1), convention="optax", lr=1.0, eps_root=0.25)
     assert (group.param_groups[0]["eps"], group.param_groups[0]["eps_root"]) == (0.0, 0.25)
 
 
-def test_dl4j_rmsprop_starts_at_its_epsilon_unless_told():
+def test_dl4j_rmsprop_starts_at_its_epsilon_by_default():
     def start(**options):
         group = fastopt.create("rmsprop", np.ones(1), "dl4j", **options).param_groups[0]
         return group["eps"], group["initial_accumulator_value"]
@@ -626,8 +627,8 @@ def test_dl4j_rmsprop_starts_at_its_epsilon_unless_told():
         ("adma", "torch", {}, "'adma'.*allowed.*adam, adamax"),
         ("momentum", "dl4j", {}, "'momentum'.*allowed.*nesterovs"),
         ("AdamW", "dl4j", {}, "'AdamW'.*allowed"),
-        ("CUSTOM", "dl4j", {}, "'CUSTOM'.*own"),
-        ("custom", "torch", {}, "'custom'.*own"),
+        ("CUSTOM", "dl4j", {}, "'CUSTOM'.*written by the user"),
+        ("custom", "torch", {}, "'custom'.*written by the user"),
         ("adam", "jax", {}, "'jax'.*allowed.*'torch', 'keras', 'optax', 'dl4j', 'textbook'"),
         ("AdaDelta", "textbook", {"lr": 1.0}, "lr is 1.0.*no learning rate"),
         ("adadelta", "dl4j", {"lr": 1.0}, "lr is 1.0.*no learning rate"),
@@ -646,7 +647,7 @@ def test_dl4j_rmsprop_starts_at_its_epsilon_unless_told():
         ("adam", "torch", {"eps": -1.0}, "eps is -1"),
     ],
 )
-def test_refusals(name, convention, options, words):
+def test_bad_names_conventions_and_options_are_refused(name, convention, options, words):
     with pytest.raises(fastopt.FastoptError, match=words):
         fastopt.create(name, np.ones(1), convention=convention, **options)
 
@@ -669,12 +670,12 @@ def test_optax_has_no_default_learning_rate(name):
         and (convention, name) != ("optax", "adadelta")
     ],
 )
-def test_the_kind_of_weight_decay_must_be_said(convention, name):
+def test_kind_of_weight_decay_must_be_given(convention, name):
     given = {"lr": 0.3} if convention == "optax" else {}
     with pytest.raises(fastopt.FastoptError, match=r"weight_decay is 0\.1.*decoupled_weight"):
         fastopt.create(name, np.ones(1), convention=convention, weight_decay=0.1, **given)
     fastopt.create(name, np.ones(1), convention=convention, weight_decay=0.0, **given)
-    looks_ahead = (convention, name) == ("textbook", "nesterov")  # and has no place for coupled
+    looks_ahead = (convention, name) == ("textbook", "nesterov")  # which refuses coupled decay
     for kind in (True,) if looks_ahead else (False, True):
         opt = fastopt.create(
             name,

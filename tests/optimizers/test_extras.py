@@ -1,4 +1,4 @@
-"""What a step does besides its rule: scaling, clipping, checks, averages, clearing, sums."""
+"""The options that all rules share: scaling, clipping, checks, averages, clearing, sums."""
 
 import copy
 import pickle
@@ -21,8 +21,8 @@ def tensors(dtype=np.float64, seed=0):
     return arrays(*SHAPES, seed=seed, dtype=dtype)
 
 
-def turned(a):
-    """The same values lying otherwise."""
+def transposed(a):
+    """Return the same values with transposed axes in memory, or with a stride of two."""
     return np.array(a.T).T if a.ndim > 1 else np.repeat(a, 2)[::2].reshape(a.shape)
 
 
@@ -32,32 +32,32 @@ def norm_of(grads):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
-def test_scale_then_norm_then_value_then_the_rule(rule, dtype, lies):
-    """Equal to the plain step on gradients that NumPy has scaled and clipped."""
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+def test_scale_then_norm_then_value_then_the_rule(rule, dtype, layout):
+    """Equal to a plain step with gradients that NumPy has scaled and clipped."""
     params, grads = tensors(dtype), tensors(dtype, seed=1)
     options = {"grad_scale": 4.0, "max_grad_norm": 2.0, "max_grad_value": 0.02, "maximize": True,
                "weight_decay": 0.1}  # fmt: skip
-    opt = make(rule, [lies(w) for w in params], **options)
+    opt = make(rule, [layout(w) for w in params], **options)
     plain = make(rule, [w.astype(np.float64) for w in params], maximize=True, weight_decay=0.1)
     for step in range(3):
         opt.lr = plain.lr = 0.1 / (1 + step)
         scaled = [np.asarray(g, np.float64) / 4 * (1 + step) for g in grads]
         norm = norm_of(scaled)
-        opt.step([lies((g * (1 + step)).astype(dtype)) for g in grads])
+        opt.step([layout((g * (1 + step)).astype(dtype)) for g in grads])
         clipped = [np.clip(g * min(1, 2 / (norm + 1e-6)), -0.02, 0.02) for g in scaled]
         plain.step([np.asarray(g) for g in clipped])
         assert opt.grad_norm == pytest.approx(norm, rel=1e-6 if dtype == np.float32 else 1e-14)
     if "centered" in rule:
-        return  # v - m^2 cancels: any last digit of a gradient is seen
+        return  # v - m^2 cancels, so that the last digits of a gradient matter
     for w, start, expected in zip(opt.params, params, plain.params, strict=True):
         tolerance = 200 * np.finfo(dtype).eps
         assert np.allclose(w, expected, rtol=tolerance, atol=tolerance * 10)
         assert w.size == 0 or not np.array_equal(w, start)
 
 
-def test_the_norm_of_torch():
-    """min(1, max_norm / (norm + 1e-6)), and 1 where the norm is below."""
+def test_clipping_by_norm_equals_torch():
+    """The factor is min(1, max_norm / (norm + 1e-6))."""
     w, g = np.zeros(4), np.array([3.0, 0, 4.0, 0])
     opt = fastopt.SGD(w, lr=1.0, max_grad_norm=1.0)
     opt.step(g)
@@ -73,8 +73,8 @@ def test_the_norm_of_torch():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-def test_the_bits_of_the_norm(dtype):
-    """Any instruction set is tested elsewhere; here threads, and how tensors are cut."""
+def test_norm_has_equal_bits_on_any_number_of_threads(dtype):
+    """For tensors smaller and larger than a chunk; instruction sets are tested elsewhere."""
     grads = [g.astype(dtype) for g in tensors(np.float32, seed=1)]
     big = np.random.default_rng(2).normal(size=200_001).astype(dtype)
     norms = set()
@@ -91,22 +91,22 @@ def test_the_bits_of_the_norm(dtype):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, BF16])
 @pytest.mark.parametrize("where", [0, 5, _core.CHUNK + 4, 15])
-@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
-def test_gradients_that_are_not_finite(bad, dtype, where, lies):
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+def test_gradients_that_are_not_finite(bad, dtype, where, layout):
     size = _core.CHUNK + 5
     for rule in ("sgd", "adam"):
         good, spoilt = np.ones(size, dtype), np.ones(size, dtype)
         spoilt[where] = bad
         for mode in ("raise", "skip"):
             opt = make(rule, {"a": np.ones(3, dtype), "b": np.ones(size, dtype)}, on_nonfinite=mode)
-            opt.step({"a": None, "b": lies(good)})
+            opt.step({"a": None, "b": layout(good)})
             before = everything(opt)
             if mode == "raise":
                 with pytest.raises(FastoptError, match="parameter 'b' has a NaN or an infinity"):
-                    opt.step({"a": np.ones(3, dtype), "b": lies(spoilt)})
+                    opt.step({"a": np.ones(3, dtype), "b": layout(spoilt)})
                 assert everything(opt) == before
             else:
-                opt.step({"a": np.ones(3, dtype), "b": lies(spoilt)})
+                opt.step({"a": np.ones(3, dtype), "b": layout(spoilt)})
                 assert (opt.step_count, opt.skipped_steps) == (1, 1)
                 after = opt.state_dict()
                 assert bits({**after, "skipped_steps": 0}) == bits(
@@ -120,7 +120,7 @@ def test_gradients_that_are_not_finite(bad, dtype, where, lies):
         assert not np.isfinite(opt.params[0].astype(np.float64)[where]) or np.isinf(bad)
 
 
-def test_a_skipped_step_changes_nothing_but_its_count():
+def test_skipped_step_changes_only_its_count():
     opt = make("adam", [np.ones(3)], on_nonfinite="skip")
     opt.step([np.ones(3)])
     before = bits([opt.params, opt.state_dict()["state"]])
@@ -129,7 +129,7 @@ def test_a_skipped_step_changes_nothing_but_its_count():
     assert (opt.step_count, opt.skipped_steps) == (1, 1)
 
 
-def test_finite_gradients_whose_squares_are_not():
+def test_finite_gradients_with_overflowing_squares_are_finite():
     w = np.zeros(2)
     fastopt.SGD(w, lr=1e-200, on_nonfinite="raise").step(np.full(2, 1e200))
     assert (w == -1).all()
@@ -137,10 +137,10 @@ def test_finite_gradients_whose_squares_are_not():
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
-def test_averages_over_steps(rule, dtype, lies):
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+def test_averages_over_steps(rule, dtype, layout):
     real = np.float64 if dtype == np.float64 else np.float32
-    params = [lies(w.astype(dtype)) for w in tensors()]
+    params = [layout(w.astype(dtype)) for w in tensors()]
     opt = make(rule, params, ema_decay=0.9)
     expected = [w.astype(real) for w in params]
     for w, average in zip(params, opt.ema, strict=True):
@@ -164,9 +164,9 @@ def test_averages_have_the_structure_of_the_parameters():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
-def test_gradients_are_cleared_when_used(dtype, lies):
-    grads = [lies(g.astype(dtype)) for g in tensors()]
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+def test_gradients_are_cleared_after_the_step(dtype, layout):
+    grads = [layout(g.astype(dtype)) for g in tensors()]
     opt = fastopt.SGD([np.zeros(g.shape, dtype) for g in grads], zero_grads=True)
     opt.step([*grads[:-1], None])
     assert not any(g.astype(float).any() for g in grads)
@@ -182,9 +182,9 @@ def test_gradients_are_cleared_when_used(dtype, lies):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-@pytest.mark.parametrize("lies", [np.array, turned], ids=["plain", "turned"])
-def test_all_gradients_of_a_skipped_step_are_cleared(dtype, lies):
-    grads = [lies(g.astype(dtype)) for g in tensors()]
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+def test_all_gradients_of_a_skipped_step_are_cleared(dtype, layout):
+    grads = [layout(g.astype(dtype)) for g in tensors()]
     grads[0][...] = np.nan
     opt = fastopt.SGD([np.zeros(g.shape, dtype) for g in grads], zero_grads=True,
                       on_nonfinite="skip")  # fmt: skip
@@ -210,14 +210,14 @@ def test_gradients_that_cannot_be_cleared():
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
-def test_accumulated_gradients_are_a_sum(rule, dtype):
+def test_accumulated_gradients_are_summed(rule, dtype):
     real = np.float64 if dtype == np.float64 else np.float32
     parts = [[g.astype(dtype) for g in tensors(seed=seed)] for seed in (1, 2, 3)]
     opt = make(rule, [w.astype(dtype) for w in tensors()])
     other = make(rule, [w.astype(dtype) for w in tensors()])
     for _ in range(2):
         for part in parts:
-            opt.accumulate([turned(g) for g in part])
+            opt.accumulate([transposed(g) for g in part])
         saved = copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))
         opt.step()
         for each in saved:
@@ -228,7 +228,7 @@ def test_accumulated_gradients_are_a_sum(rule, dtype):
     assert everything(opt) == everything(other)
 
 
-def test_accumulation_in_detail():
+def test_accumulation_refuses_bad_gradients_and_is_saved():
     opt = fastopt.SGD({"a": np.zeros(2), "b": np.zeros(2)}, lr=1.0)
     opt.accumulate({"a": np.ones(2), "b": None})
     before = everything(opt)
@@ -254,7 +254,7 @@ def test_accumulation_in_detail():
     assert (opt.step_count, opt.skipped_steps) == (1, 1)
 
 
-def test_all_or_none_is_accumulated_whatever_numpy_raises():
+def test_numpys_error_state_does_not_interrupt_accumulation():
     opt = fastopt.SGD([np.zeros(2), np.zeros(2)])
     opt.accumulate([np.ones(2), np.array([np.inf, 1.0])])
     with np.errstate(all="raise"), warnings.catch_warnings(action="error"):
@@ -263,7 +263,7 @@ def test_all_or_none_is_accumulated_whatever_numpy_raises():
     assert np.isnan(opt.state_dict()["accumulated"][1]).tolist() == [True, False]
 
 
-def test_the_scale_can_change():
+def test_grad_scale_can_be_set():
     w = np.zeros(2)
     opt = fastopt.SGD(w, lr=1.0, grad_scale=2.0)
     opt.step(np.ones(2))
@@ -277,14 +277,14 @@ def test_the_scale_can_change():
 
 
 @pytest.mark.parametrize("scale", [2.0**-126, 2.0**126])
-def test_the_scale_and_its_inverse_are_numbers_of_float32(scale):
+def test_extreme_grad_scales_are_exact_in_float32(scale):
     w = np.zeros(2, np.float32)
     fastopt.SGD(w, lr=1.0, grad_scale=scale).step(np.full(2, scale, np.float32))
     assert w.tolist() == [-1.0, -1.0]
 
 
-def test_no_decay_is_none_at_any_rate():
-    """The ratio of the rates overflows; times a decay of 0 it would be NaN."""
+def test_zero_decay_with_an_overflowing_rate_ratio():
+    """lr / lr_base overflows; its product with a decay of 0 would be NaN."""
     for extra in ({}, {"grad_scale": 2.0}):
         w = np.ones(3)
         opt = fastopt.SGD(w, lr=1e-300, decoupled_weight_decay="schedule_only", **extra)
@@ -302,14 +302,14 @@ def test_no_decay_is_none_at_any_rate():
      {"seed": 1.5}, {"clip": 1.0}],
     ids=str,
 )  # fmt: skip
-def test_bad_options(options):
+def test_bad_options_are_refused(options):
     with pytest.raises((FastoptError, TypeError), match=next(iter(options))):
         fastopt.SGD(np.zeros(3), **options)
     with pytest.raises(FastoptError, match="differ by group"):
         fastopt.SGD([{"params": [np.zeros(3)], **options}])
 
 
-def test_everything_survives_copies():
+def test_copies_continue_with_equal_bits():
     options = dict(ema_decay=0.9, on_nonfinite="skip", rounding="stochastic", seed=3,
                    state_dtype="bfloat16", max_grad_norm=1.0)  # fmt: skip
     w = np.ones(50, BF16)
@@ -328,7 +328,7 @@ def test_everything_survives_copies():
         assert each.skipped_steps == 1
 
 
-def test_no_norm_before_one_is_taken():
+def test_grad_norm_is_nan_if_it_was_not_computed():
     opt = fastopt.SGD(np.zeros(2), lr=0.1)
     assert np.isnan(opt.grad_norm)
     opt.step(np.ones(2))
@@ -343,7 +343,7 @@ def test_a_gradient_whose_elements_share_memory_is_not_cleared():
     assert g[0] == 1
 
 
-def test_what_is_cleared_is_checked_at_each_step():
+def test_gradients_to_clear_are_checked_at_each_step():
     w, room = [np.zeros(4), np.zeros(4)], np.ones(9)
     opt = fastopt.SGD(w, lr=1.0, zero_grads=True)
     grads = [room[:4], room[4:8]]
@@ -366,7 +366,7 @@ class Copying:
         return np.ones(4)
 
 
-def test_cleared_gradients_are_let_go():
+def test_optimizer_keeps_no_reference_to_cleared_gradients():
     opt = fastopt.SGD(np.zeros(4), lr=1.0, zero_grads=True)
     g = np.ones(4)
     ref = weakref.ref(g)
@@ -375,7 +375,7 @@ def test_cleared_gradients_are_let_go():
     assert ref() is None
 
 
-def test_sums_that_are_not_finite_can_be_forgotten():
+def test_zero_grad_discards_sums_that_are_not_finite():
     w = np.zeros(3)
     opt = fastopt.SGD(w, lr=1.0, on_nonfinite="raise")
     opt.accumulate(np.full(3, np.nan))
@@ -389,7 +389,7 @@ def test_sums_that_are_not_finite_can_be_forgotten():
 
 @pytest.mark.parametrize("dtype", [np.float16, BF16])
 @pytest.mark.parametrize("extra", [{}, {"master": "float32"}, {"state_dtype": "bfloat16"}])
-def test_the_look_ahead_of_low_precision_is_rounded_once(dtype, extra):
+def test_look_ahead_point_in_low_precision_is_rounded_once(dtype, extra):
     w = np.linspace(0.5, 2, 50).astype(dtype)[::-1]
     opt = fastopt.SGD(w, lr=0.3, momentum=0.9, nesterov="lookahead", lr_in_buffer=True, **extra)
     for g in arrays(*3 * [(50,)]):
@@ -403,8 +403,8 @@ def test_the_look_ahead_of_low_precision_is_rounded_once(dtype, extra):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_tensors_side_by_side_are_as_alone(rule):
-    """Other dtypes, groups and numbers of steps beside them change no bit."""
+def test_parameters_together_equal_each_alone(rule):
+    """Parameters with other dtypes, groups and numbers of steps do not change a bit."""
     dtypes = [np.float32, np.float64, BF16, np.float32, np.float32]
     rates = [0.1, 0.1, 0.2, 0.2, 0.2]
     params = [w.astype(d) for w, d in zip(arrays(*[(20,)] * 5), dtypes, strict=True)]
@@ -421,8 +421,8 @@ def test_tensors_side_by_side_are_as_alone(rule):
         assert bits(w) == bits(one.params[0])
 
 
-def test_tensors_whose_momenta_have_differed_are_as_alone():
-    """As many steps, in one group, but NAdam's products of momenta are not the same."""
+def test_parameters_with_different_momentum_products_equal_each_alone():
+    """Equal numbers of steps and one group, but different products of momenta in NAdam."""
     params, grads = arrays((20,), (20,)), arrays((20,), (20,), seed=1)
     alone = [fastopt.NAdam(w.copy()) for w in params]
     opt = fastopt.NAdam(params)
@@ -437,7 +437,7 @@ def test_tensors_whose_momenta_have_differed_are_as_alone():
         assert bits(w) == bits(one.params)
 
 
-def test_a_masters_copy_is_rounded_at_random_too():
+def test_parameter_with_a_master_is_rounded_stochastically():
     w = np.ones(10_000, BF16)
     fastopt.SGD(w, lr=1.0, master="float32", rounding="stochastic").step(
         np.full(10_000, 2.0**-10, np.float32)
@@ -445,8 +445,8 @@ def test_a_masters_copy_is_rounded_at_random_too():
     assert 0.1 < np.mean(w.astype(np.float32) == 1) < 0.9
 
 
-def test_the_states_are_rounded_apart():
-    """m and v of one element take bits of their own: equal numbers, other roundings."""
+def test_states_are_rounded_with_different_random_bits():
+    """m and v of one element are equal numbers and are rounded differently."""
     w = np.zeros(10_000, np.float32)
     opt = fastopt.Adam(w, betas=(0.5, 0.5), state_dtype="bfloat16")
     opt.step(np.full(10_000, 1 + 2.0**-10, np.float32))

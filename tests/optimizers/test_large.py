@@ -1,7 +1,7 @@
 """Tensors of more than 2**31 elements: `pytest -m slow`, with up to 14 GB of memory.
 
-Gradients are pages of zeros that nobody has written to, which take no memory, but for a few
-elements around each power of two that an index, or an offset in bytes, might be cut off at.
+Gradients are pages of zeros that were never written, which take no memory, except for a few
+elements around each power of two at which an index, or an offset in bytes, could overflow.
 """
 
 import ml_dtypes
@@ -22,40 +22,40 @@ VALUES = np.arange(1.0, len(PLACES) + 1)
 
 
 def need(gigabytes):
-    """Skip where so much memory is not free."""
+    """Skip the test unless that much memory is free."""
     try:
         with open("/proc/meminfo") as file:
             free = dict(line.split(":") for line in file)["MemAvailable"]
     except OSError:
-        pytest.skip("how much memory is free is not known here")
+        pytest.skip("the amount of free memory is unknown")
     if int(free.split()[0]) * 1024 < gigabytes * 10**9:
         pytest.skip(f"needs {gigabytes} GB of free memory")
 
 
 def untouched(shape, dtype):
-    """Return zeros that take memory where they are written to."""
+    """Return zeros that take memory only after they are written."""
     try:
         return np.zeros(shape, dtype)
     except MemoryError:
-        pytest.skip("this system promises no more memory than it has")
+        pytest.skip("this system does not overcommit memory")
 
 
 def marked(dtype):
-    """Return a gradient that is zero but for VALUES at PLACES."""
+    """Return a gradient that is zero except for VALUES at PLACES."""
     g = untouched(N, dtype)
     g[PLACES] = VALUES
     return g
 
 
 def assert_all(array, value):
-    """Every element is this one, seen a block at a time."""
+    """Assert that every element has this value, one block at a time."""
     flat = array.reshape(-1)
     for start in range(0, N, 2**26):
         assert (flat[start : start + 2**26] == value).all(), start
 
 
 def assert_marks(array, values):
-    """The array is zero but for these values at PLACES; it is all zero afterwards."""
+    """Assert that the array is zero except for these values at PLACES, and set those to zero."""
     flat = array.reshape(-1)
     np.testing.assert_array_equal(flat[PLACES], values)
     flat[PLACES] = 0
@@ -71,8 +71,8 @@ def test_dense_float32():
     assert_marks(w, -0.5 * VALUES)
 
 
-def test_every_element_counts_once():
-    """In the norm, and in the step."""
+def test_every_element_is_used_once():
+    """In the norm and in the step."""
     need(5)
     w = np.zeros(N, np.float16)
     opt = SGD(w, lr=0.5, max_grad_norm=np.sqrt(N))
@@ -81,7 +81,7 @@ def test_every_element_counts_once():
     assert_all(w, -0.5)
 
 
-def test_the_average():
+def test_ema():
     need(14)
     w = np.zeros(N, np.float16)
     opt = SGD(w, lr=0.5, ema_decay=0.75)
@@ -90,7 +90,9 @@ def test_the_average():
     assert_marks(w, -0.5 * VALUES)
 
 
-@pytest.mark.parametrize("view", [lambda w: w.T, lambda w: w[::-1, ::-1]], ids=["across", "back"])
+@pytest.mark.parametrize(
+    "view", [lambda w: w.T, lambda w: w[::-1, ::-1]], ids=["transposed", "reversed"]
+)
 def test_another_layout(view):
     need(5)
     w = np.zeros((N // WIDTH, WIDTH), np.float16)
@@ -101,7 +103,7 @@ def test_another_layout(view):
 
 
 def test_state():
-    """bfloat16 momentum, and a gradient that lies across."""
+    """bfloat16 momentum, and a transposed gradient."""
     need(10)
     w = np.zeros((WIDTH, N // WIDTH), ml_dtypes.bfloat16)
     g = marked(np.float16).reshape(w.shape[::-1]).T
@@ -109,14 +111,14 @@ def test_state():
     opt.step(g)
     opt.step(g)
     rows, columns = np.unravel_index(PLACES, g.T.shape)
-    flat = columns * w.shape[1] + rows  # where PLACES of g are in w
+    flat = columns * w.shape[1] + rows  # indices in w of the PLACES of g
     for array, factor in ((w, -1.25), (opt.state[0]["momentum_buffer"], 1.5)):
         np.testing.assert_array_equal(array.reshape(-1)[flat].astype(float), factor * VALUES)
         array.reshape(-1)[flat] = 0
         assert_all(array.view(np.uint16), 0)
 
 
-# Gradients of some rows: nothing else of a parameter is touched, nor takes memory.
+# Sparse gradients: other rows of a parameter are neither read nor written, and take no memory.
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("f4", N), ("f2", 2 * N)])
@@ -130,7 +132,7 @@ def test_rows(dtype, size):
     assert not w[[1, 2**31 // 100 - 1, 2**31 // 100 + 1, -2]].any()
 
 
-def test_rows_with_a_number_each():
+def test_rows_with_rowwise_state():
     w = untouched((N // 100, 100), np.float32)
     opt = Adagrad(w, lr=1.0, rowwise=True, eps=0.0)
     opt.step(RowSparse([len(w) - 1], np.full((1, 100), 2, np.float32)))
@@ -140,7 +142,7 @@ def test_rows_with_a_number_each():
 
 
 def test_random_bits_of_rows():
-    """One of these rows has element 2**32 in its middle, one lies beyond it."""
+    """One of these rows contains element 2**32, and another one comes after it."""
     w = untouched((2**32 // 300 + 2, 300), ml_dtypes.bfloat16)
     rows = [0, 1, 2**31 // 300, len(w) - 2, len(w) - 1]
     x = np.float32(1 + 1 / 300)

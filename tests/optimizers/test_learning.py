@@ -1,4 +1,4 @@
-"""Whether low precision learns: what rounding would lose adds up."""
+"""Low precision learns: steps smaller than the rounding error add up."""
 
 import ml_dtypes
 import numpy as np
@@ -13,7 +13,7 @@ BF16 = np.dtype(ml_dtypes.bfloat16)
 
 @pytest.mark.parametrize("dtype", [np.dtype(np.float16), BF16], ids=str)
 def test_small_steps_add_up(dtype):
-    """10,000 steps of 1e-3 from 1; to nearest, bfloat16 would not move at all."""
+    """10,000 steps of 1e-3 from 1; rounded to nearest, bfloat16 would not change at all."""
     w, g = np.ones(100_000, dtype), np.ones(100_000, dtype)
     near = np.ones(10, dtype)
     opt = fastopt.SGD(w, lr=1e-3, rounding="stochastic")
@@ -27,7 +27,7 @@ def test_small_steps_add_up(dtype):
 
 
 def accuracy(seed, **options):
-    """The race's network on handwritten digits, held out rows."""
+    """Return the accuracy of the race's network on held-out rows of handwritten digits."""
     problem = pose(load(None, None), "mlp", seed)
     params = problem.model.init(seed=seed, dtype=np.float32)
     opt = fastopt.Adam(params, lr=0.005, **options)
@@ -38,7 +38,7 @@ def accuracy(seed, **options):
     return problem.model.score(params, *problem.held_out)
 
 
-def test_a_network_learns_as_well_with_moments_of_16_bits():
+def test_network_learns_as_well_with_bfloat16_state():
     """Mean of five seeds, within half a point."""
     full = np.mean([accuracy(seed) for seed in range(5)])
     moments = np.mean([accuracy(seed, state_dtype="bfloat16") for seed in range(5)])

@@ -1,4 +1,4 @@
-"""extrapolated(): gradients at Nesterov's look-ahead point, and parameters restored to the bit."""
+"""extrapolated(): gradients at Nesterov's look-ahead point; parameters are restored exactly."""
 
 import copy
 import pickle
@@ -26,7 +26,7 @@ def step(opt, *grads):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_loop_is_the_textbooks(dtype):
+def test_loop_equals_the_textbook(dtype):
     """D = a*D + lr*g(theta - a*D), theta -= D, in the parameters' own precision."""
     (w,) = arrays(5, dtype=dtype)
     theta, d = w.copy(), np.zeros(5, dtype)
@@ -41,7 +41,7 @@ def test_the_loop_is_the_textbooks(dtype):
     assert bits(w) == bits(theta)
 
 
-def test_the_block_sees_the_point_ahead_and_leaves_no_trace():
+def test_parameters_are_at_the_look_ahead_point_and_restored():
     a = np.array([1.0, -0.0, 0.1, np.inf, np.nan])
     b = np.array(0.3, np.float32)  # 0-d
     opt = nesterov([a, b])
@@ -51,11 +51,11 @@ def test_the_block_sees_the_point_ahead_and_leaves_no_trace():
         ahead_b = b - np.float32(0.9) * opt.state[1]["momentum_buffer"]
         with opt.extrapolated():
             assert bits([a, b]) == bits([ahead_a, np.array(ahead_b)])
-            a[...] = 7.0  # what a gradient function should not do
+            a[...] = 7.0  # a gradient function should not write to the parameters
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_error_in_the_block_restores_and_does_not_count(error):
+def test_error_in_the_block_restores_parameters_and_needs_a_new_block(error):
     opt = nesterov(arrays(3))
     step(opt, *arrays(3, seed=1))
     with unchanged(opt):
@@ -67,7 +67,7 @@ def test_an_error_in_the_block_restores_and_does_not_count(error):
     assert opt.step_count == 2
 
 
-def test_a_step_inside_or_without_the_block_shows_the_loop():
+def test_step_inside_or_without_the_block_is_refused():
     opt = nesterov(arrays(3))
     grads = arrays(3, seed=1)
     with unchanged(opt), pytest.raises(FastoptError, match=f"without extrapolated.*\n.*{LOOP}"):
@@ -75,12 +75,12 @@ def test_a_step_inside_or_without_the_block_shows_the_loop():
     inside = pytest.raises(FastoptError, match=f"inside extrapolated.*\n.*{LOOP}")
     with unchanged(opt), opt.extrapolated(), inside:
         opt.step(grads)
-    opt.step(grads)  # the block ended well
+    opt.step(grads)  # the block has ended without an error
     with unchanged(opt), pytest.raises(FastoptError, match="without extrapolated"):
         opt.step(grads)
 
 
-def test_a_refused_step_may_be_taken_again():
+def test_step_may_be_repeated_after_an_error():
     opt = nesterov(arrays(3))
     with opt.extrapolated():
         pass
@@ -90,7 +90,7 @@ def test_a_refused_step_may_be_taken_again():
     assert opt.step_count == 1
 
 
-def test_bound_gradients_are_taken_in_the_block_too():
+def test_bound_gradients_with_extrapolated():
     (w,), (other,) = arrays(3), arrays(3)
     opt, unbound = nesterov(w), nesterov(other)
     g = np.zeros(3)
@@ -105,7 +105,7 @@ def test_bound_gradients_are_taken_in_the_block_too():
     assert bits(w) == bits(other)
 
 
-def test_blocks_do_not_nest():
+def test_nested_blocks_are_refused():
     opt = nesterov(arrays(3))
     step(opt, *arrays(3, seed=1))
     refused = pytest.raises(FastoptError, match="already in use")
@@ -116,7 +116,7 @@ def test_blocks_do_not_nest():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_other_rules_take_gradients_where_they_are(rule):
+def test_extrapolated_is_refused_for_other_rules(rule):
     opt = make(rule, arrays(3))
     refused = pytest.raises(FastoptError, match="nesterov='lookahead'")
     with unchanged(opt), refused, opt.extrapolated():
@@ -136,7 +136,7 @@ def test_only_the_groups_that_look_ahead_move():
 
 
 @pytest.mark.parametrize("load", [False, True])
-def test_looking_ahead_may_be_switched_on(load):
+def test_look_ahead_may_be_switched_on(load):
     (w,), (other,) = arrays(3), arrays(3)
     opt, ahead = nesterov(w, nesterov=False), nesterov(other)
     opt.step(arrays(3, seed=1)[0])
@@ -156,7 +156,7 @@ def test_looking_ahead_may_be_switched_on(load):
     assert bits(w) == bits(other)
 
 
-def test_looking_ahead_may_be_switched_off():
+def test_look_ahead_may_be_switched_off():
     opt = nesterov(arrays(3))
     opt.param_groups[0]["nesterov"] = True
     refused = pytest.raises(FastoptError, match="nesterov='lookahead'")
@@ -166,8 +166,8 @@ def test_looking_ahead_may_be_switched_off():
     assert opt.step_count == 1
 
 
-def test_loading_outdates_the_gradients():
-    """They were taken ahead of the parameters by another buffer."""
+def test_gradients_taken_before_loading_are_refused():
+    """They were taken at the look-ahead point of another buffer."""
     opt, other = nesterov(arrays(3)), nesterov(arrays(3))
     for one in (opt, other):
         step(one, *arrays(3, seed=1))
@@ -183,7 +183,7 @@ def test_loading_outdates_the_gradients():
     [copy.deepcopy, lambda opt: pickle.loads(pickle.dumps(opt))],
     ids=["copy", "pickle"],
 )
-def test_a_copy_keeps_track_of_the_block(duplicate):
+def test_copy_knows_that_gradients_were_taken(duplicate):
     opt = nesterov(arrays(3))
     step(opt, *arrays(3, seed=1))
     with opt.extrapolated():
@@ -197,15 +197,15 @@ def test_a_copy_keeps_track_of_the_block(duplicate):
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, pickle.dumps], ids=["copy", "pickle"])
-def test_inside_the_block_there_is_no_copy_to_be_had(duplicate):
-    """It would have the point ahead for its parameters, for ever."""
+def test_copying_inside_the_block_is_refused(duplicate):
+    """The parameters of the copy would stay at the look-ahead point."""
     opt = nesterov(arrays(3))
     step(opt, *arrays(3, seed=1))
     with opt.extrapolated(), pytest.raises(FastoptError, match="extrapolated"):
         duplicate(opt)
 
 
-def test_inside_the_block_the_masters_are_not_synchronized():
+def test_sync_master_inside_the_block_is_refused():
     w = np.ones(3, np.float16)
     opt = SGD([w], momentum=0.9, nesterov="lookahead", lr_in_buffer=True, master="float32")
     step(opt, np.ones(3))

@@ -1,4 +1,4 @@
-"""The interface of the optimizers: parameters and gradients in every form, groups, options, lr."""
+"""The interface of the optimizers: containers of parameters and gradients, groups, options, lr."""
 
 import inspect
 
@@ -12,7 +12,7 @@ from fastopt.schedules import ReduceOnPlateau, cosine, exponential
 every_rule = pytest.mark.parametrize("rule", RULES)
 
 
-def test_every_kernel_is_among_those_tested_here():
+def test_every_kernel_is_tested_here():
     assert set(ALL_RULES) - {"adamw"} == set(_core.RULES)
 
 
@@ -32,7 +32,7 @@ def test_every_kernel_is_among_those_tested_here():
          (2e-3, (0.9, 0.999), 1e-8, 0, 4e-3, False)),
     ],
 )  # fmt: skip
-def test_positional_arguments_are_pytorchs(cls, names, defaults):
+def test_positional_arguments_are_those_of_pytorch(cls, names, defaults):
     given = [
         p for p in inspect.signature(cls).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD
     ]
@@ -58,11 +58,11 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bound", [False, True])
-def test_parameters_in_every_form(form, bound):
+def test_parameters_in_every_container(form, bound):
     given, received = FORMS[form]
     (a, b), (c, d) = arrays((2, 3), (4,)), arrays((2, 3), (4,))
     g, h = arrays((2, 3), (4,), seed=1)
-    for w, grad in ((c, g), (d, h)):  # one optimizer for each array
+    for w, grad in ((c, g), (d, h)):  # a separate optimizer for each array
         alone = Adam(w, lr=0.1)
         for _ in range(3):
             alone.step(grad)
@@ -191,8 +191,8 @@ def test_a_memory_mapped_parameter(tmp_path):
 
 
 @every_rule
-def test_none_leaves_a_tensor_its_state_and_its_step_alone(rule):
-    """Each tensor goes its own way: bias corrections are those of its own number of steps."""
+def test_none_leaves_parameter_state_and_step_unchanged(rule):
+    """The bias corrections of each parameter are those of its own number of steps."""
     given = [(True, True), (True, False), (True, True), (False, True), (True, True)]
     params = arrays(3, 4)
     others = [w.copy() for w in params]
@@ -211,8 +211,8 @@ def test_none_leaves_a_tensor_its_state_and_its_step_alone(rule):
     assert bits(params) == bits(others)
 
 
-def test_tensors_of_equal_steps_may_have_unlike_pasts():
-    """NAdam's product of momenta is each tensor's own, also where the number of steps agrees."""
+def test_momentum_products_are_per_parameter_at_equal_steps():
+    """NAdam's product of momenta is separate for each parameter, even if steps are equal."""
     params, others = arrays(3, 3), arrays(3, 3)
     opt, alone = NAdam(params), [NAdam([w]) for w in others]
     for given, betas in (((0,), (0.9, 0.999)), ((1,), (0.5, 0.999)), ((0, 1), (0.5, 0.999))):
@@ -237,14 +237,14 @@ def test_a_bound_gradient_may_be_none():
     assert g.tolist() == [0.0, 0.0]
 
 
-def test_bound_gradients_are_read_where_they_lie():
+def test_bound_gradients_are_read_at_each_step():
     w, g = np.zeros(2), np.ones(2)
     opt = SGD(w, lr=1.0)
     opt.bind(g)
     opt.step()
     g[...] = 10.0
     opt.step()
-    opt.step(np.full(2, 100.0))  # for this step alone
+    opt.step(np.full(2, 100.0))  # for this step only
     opt.step()
     assert w.tolist() == [-121.0, -121.0]
     opt.zero_grad()
@@ -279,7 +279,7 @@ SETS = [
 
 
 @every_rule
-def test_groups_with_options_of_their_own(rule):
+def test_groups_with_different_options(rule):
     shapes = [3, (2, 2), (), 4]
     params, others = arrays(*shapes), arrays(*shapes)
     opt = make(rule, [{"params": [w], **own} for w, own in zip(params, SETS, strict=True)], lr=0.1)
@@ -311,7 +311,7 @@ COUPLED = {"weight_decay": 0.3, "decoupled_weight_decay": False}
     ],
     ids=["maximize", "coupled", "coupled maximize", "True", "lr maximize", "schedule_only"],
 )  # fmt: skip
-def test_decay_and_sign_are_what_one_would_do_by_hand(rule, options, by_hand):
+def test_decay_and_sign_equal_changing_the_arrays_by_hand(rule, options, by_hand):
     (w,), (other,) = arrays(5), arrays(5)
     opt = make(rule, w, **{"lr": 0.1, "weight_decay": 0.0, **options})
     plain = make(rule, other, lr=0.1, weight_decay=0.0)
@@ -368,11 +368,11 @@ CHANGES = [
 @pytest.mark.parametrize(
     ("cls", "options", "name", "value"), CHANGES, ids=lambda v: getattr(v, "__name__", str(v))
 )
-def test_an_option_that_is_changed_acts_at_the_next_step(cls, options, name, value):
-    """As if another optimizer, made with it, went on from the same parameters and state."""
-    (w,), (left_alone,) = arrays(5), arrays(5)
+def test_changed_option_takes_effect_at_the_next_step(cls, options, name, value):
+    """As in an optimizer made with that option, from the same parameters and state."""
+    (w,), (unchanged_option,) = arrays(5), arrays(5)
     grads = arrays(5, 5, 5, 5, seed=1)
-    opt, same = cls(w, **options), cls(left_alone, **options)
+    opt, same = cls(w, **options), cls(unchanged_option, **options)
     for g in grads[:2]:
         opt.step(g)
         same.step(g)
@@ -389,7 +389,7 @@ def test_an_option_that_is_changed_acts_at_the_next_step(cls, options, name, val
         made.step(g)
         same.step(g)
     assert bits([w, opt.state[0]]) == bits([other, made.state[0]])
-    assert bits(w) != bits(left_alone)
+    assert bits(w) != bits(unchanged_option)
 
 
 def test_a_group_is_a_mapping_of_its_options():
@@ -404,11 +404,11 @@ def test_a_group_is_a_mapping_of_its_options():
 
 
 @pytest.mark.parametrize("name", ["momentun", "n_threads", "params", "initial_lr"])
-def test_a_group_refuses_to_set_what_is_not_its_option(name):
+def test_unknown_option_of_a_group_is_refused(name):
     opt = SGD(np.zeros(2), lr=0.5)
     with unchanged(opt), pytest.raises(FastoptError, match=f"'{name}'.*allowed.*momentum"):
         opt.param_groups[0][name] = 1
-    with unchanged(opt), pytest.raises(FastoptError, match="'lr' can not be removed"):
+    with unchanged(opt), pytest.raises(FastoptError, match="'lr' cannot be removed"):
         del opt.param_groups[0]["lr"]
 
 
@@ -423,7 +423,7 @@ def test_a_group_refuses_to_set_what_is_not_its_option(name):
         ("rmsprop_momentum", "momentum", 0.0),
     ],
 )
-def test_a_change_that_needs_other_state_is_refused(rule, name, value):
+def test_option_that_needs_other_state_is_refused(rule, name, value):
     opt = make(rule, arrays(3))
     opt.step(arrays(3, seed=1))
     with unchanged(opt), pytest.raises(FastoptError, match="make a new optimizer"):
@@ -433,7 +433,7 @@ def test_a_change_that_needs_other_state_is_refused(rule, name, value):
 # The learning rate
 
 
-def test_lr_is_that_of_all_groups():
+def test_lr_reads_and_sets_all_groups():
     a, b = arrays(2, 2)
     opt = SGD([{"params": [a]}, {"params": [b], "lr": 0.2}], lr=0.1)
     with pytest.raises(FastoptError, match=r"0\.1, 0\.2"):
@@ -446,7 +446,7 @@ def test_lr_is_that_of_all_groups():
     assert bits([a, b]) == bits([w - 0.5 for w in before])
 
 
-def test_a_schedule_is_asked_for_steps_1_2_3():
+def test_schedule_is_called_with_steps_1_2_3():
     asked = []
 
     def schedule(step):
@@ -476,7 +476,7 @@ def test_a_schedule_equals_setting_lr_by_hand(rule):
     assert bits(w) == bits(other)
 
 
-def test_lr_can_not_be_set_where_a_schedule_gives_it():
+def test_lr_cannot_be_set_with_a_schedule():
     a, b = arrays(2, 2)
     opt = SGD([{"params": [a]}, {"params": [b], "lr": cosine(0.2, 5)}], lr=0.1)
     with unchanged(opt), pytest.raises(FastoptError, match=r"follows cosine\(lr=0\.2"):
@@ -492,7 +492,7 @@ def test_lr_can_not_be_set_where_a_schedule_gives_it():
     [(-0.1, FastoptError), (np.nan, FastoptError), (np.inf, FastoptError), (None, TypeError),
      ("0.1", TypeError), (True, TypeError)],
 )  # fmt: skip
-def test_a_schedule_that_gives_no_learning_rate(value, error):
+def test_bad_learning_rate_from_a_schedule_is_refused(value, error):
     values = {1: 0.1, 2: value}
     rest = arrays(2, seed=1)[0]
     opt = SGD([{"params": [arrays(2)[0]], "lr": lambda t: values[t]}, {"params": [rest]}])
@@ -507,7 +507,7 @@ def test_a_schedule_that_gives_no_learning_rate(value, error):
     assert opt.step_count == 2
 
 
-def test_the_schedules_own_error_passes_through():
+def test_error_in_a_schedule_passes_through():
     opt = SGD(np.zeros(2), lr=lambda step: {}[step])
     with pytest.raises(KeyError):
         opt.step(np.ones(2))
@@ -524,7 +524,7 @@ def test_a_failed_step_does_not_advance_a_schedule():
     assert w.tolist() == [-1.0, -1.0]
 
 
-def test_reduce_on_plateau_acts_at_the_next_step():
+def test_reduce_on_plateau_takes_effect_at_the_next_step():
     w = np.zeros(1)
     plateau = ReduceOnPlateau(8.0, factor=0.5, patience=0)
     opt = SGD(w, lr=plateau)
@@ -535,7 +535,7 @@ def test_reduce_on_plateau_acts_at_the_next_step():
     assert opt.lr == 2.0
 
 
-def test_a_schedule_need_not_be_true():
+def test_schedule_whose_truth_value_is_false():
     class Empty:
         def __call__(self, _step):
             return 0.5
@@ -554,7 +554,7 @@ def test_a_schedule_need_not_be_true():
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_a_group_that_is_added_starts_afresh(named):
+def test_added_group_starts_with_new_state(named):
     a, b, c = arrays(3, 4, ())
     others = [w.copy() for w in (a, b, c)]
     opt = Adam({"a": a, "b": b} if named else [a, b], lr=0.1, weight_decay=0.2)
@@ -577,7 +577,7 @@ def test_a_group_that_is_added_starts_afresh(named):
         assert bits(opt.state[key]) == bits(one.state[0])
 
 
-def test_bound_gradients_must_be_bound_anew_when_a_group_is_added():
+def test_gradients_must_be_bound_again_after_adding_a_group():
     opt = SGD(arrays(2))
     opt.bind(arrays(2, seed=1))
     opt.add_param_group({"params": arrays(3)})
@@ -587,7 +587,7 @@ def test_bound_gradients_must_be_bound_anew_when_a_group_is_added():
     opt.step()
 
 
-def test_an_optimizer_of_one_array_takes_no_group():
+def test_optimizer_of_one_array_refuses_groups():
     opt = SGD(np.zeros(2))
     with unchanged(opt), pytest.raises(FastoptError, match="list instead"):
         opt.add_param_group({"params": [np.zeros(2)]})
@@ -596,9 +596,9 @@ def test_an_optimizer_of_one_array_takes_no_group():
 BAD_GROUPS = {
     "not a dict": (lambda _: [np.zeros(2)], TypeError, "'params'"),
     "no params": (lambda _: {"lr": 0.1}, TypeError, "'params'"),
-    "params of no form": (lambda _: {"params": 5}, TypeError, "params"),
+    "params is a number": (lambda _: {"params": 5}, TypeError, "params"),
     "unknown option": (lambda _: {"params": [np.zeros(2)], "mu": 1}, FastoptError, "'mu'"),
-    "option of all groups": (
+    "option that groups share": (
         lambda _: {"params": [np.zeros(2)], "n_threads": 1}, FastoptError, "'n_threads'"
     ),
     "bad value": (lambda _: {"params": [np.zeros(2)], "lr": -1.0}, FastoptError, "lr is -1.0"),
@@ -610,7 +610,7 @@ BAD_GROUPS = {
 
 
 @pytest.mark.parametrize("how", BAD_GROUPS)
-def test_a_group_that_is_refused_changes_nothing(how):
+def test_refused_group_changes_nothing(how):
     bad, error, message = BAD_GROUPS[how]
     (w,), (other,) = arrays(3), arrays(3)
     opt, twin = Adam([w], lr=0.1), Adam([other], lr=0.1)
@@ -629,11 +629,11 @@ def test_a_group_that_is_refused_changes_nothing(how):
 @pytest.mark.parametrize(
     ("group", "error"),
     [
-        ({"params": {"a": np.zeros(2)}}, FastoptError),  # a name that is taken
+        ({"params": {"a": np.zeros(2)}}, FastoptError),  # the name is used already
         ({"params": [np.zeros(2)]}, TypeError),  # arrays without names
     ],
 )
-def test_a_group_of_names_that_is_refused(group, error):
+def test_refused_group_of_named_parameters(group, error):
     opt = Adam({"a": np.zeros(3)})
     with unchanged(opt), pytest.raises(error):
         opt.add_param_group(group)
@@ -659,7 +659,7 @@ STATES = {
 
 
 @every_rule
-def test_state_has_pytorchs_names(rule):
+def test_state_has_the_names_of_pytorch(rule):
     a, b = np.zeros((2, 3)), np.zeros(4, np.float32)
     state = make(rule, {"a": a, "b": b}).state
     assert list(state) == ["a", "b"]
@@ -673,7 +673,7 @@ def test_state_has_pytorchs_names(rule):
 @pytest.mark.parametrize(
     ("cls", "name"), [(Adagrad, "sum"), (RMSprop, "square_avg")], ids=["adagrad", "rmsprop"]
 )
-def test_the_accumulator_starts_where_it_is_told(cls, name):
+def test_accumulator_starts_at_its_initial_value(cls, name):
     opt = cls([{"params": arrays(2), "initial_accumulator_value": 0.25}, {"params": arrays(2)}],
               initial_accumulator_value=0.5)  # fmt: skip
     assert [opt.state[i][name].tolist() for i in range(2)] == [[0.25] * 2, [0.5] * 2]
@@ -692,12 +692,12 @@ def test_state_is_live_and_its_mappings_are_read_only():
         opt.state[0] = {}
     with pytest.raises(TypeError):
         state["exp_avg"] = np.zeros(2)
-    exp_avg[...] = 0.0  # a restart: the next step sees it
+    exp_avg[...] = 0.0  # the next step uses it
     opt.step(np.zeros(2))
     assert opt.state[0]["exp_avg"].tolist() == [0.0, 0.0]
 
 
-def test_repr_reads_well():
+def test_repr_shows_groups_and_options():
     opt = SGD([{"params": [np.zeros((20, 100))]}, {"params": [np.zeros(5)], "lr": cosine(0.2, 9)}],
               lr=0.1, momentum=0.9)  # fmt: skip
     opt.step([np.zeros((20, 100)), None])
@@ -714,8 +714,8 @@ def named_arrays():
     return dict(zip(["weight", "bias", "out.weight"], arrays((3, 4), 4, ()), strict=True))
 
 
-def test_a_frozen_parameter_and_one_that_thaws():
-    """By None for its gradient; also its decay and its state wait."""
+def test_parameter_without_gradient_resumes_when_it_has_one():
+    """Without a gradient, neither its decay nor its state advances."""
     params = named_arrays()
     start = {name: w.copy() for name, w in params.items()}
     opt = AdamW(params, lr=0.1, weight_decay=0.5)

@@ -1,4 +1,4 @@
-"""Adagrad(rowwise=True): one accumulator a row."""
+"""Adagrad(rowwise=True): one accumulator for each row."""
 
 import pickle
 
@@ -33,7 +33,7 @@ def run(w, grads, **options):
 
 
 def by_hand(w, grads, coupled=0.0, decoupled=0.0, scale=1.0, limit=np.inf):
-    """The formula, in float64."""
+    """Return the parameters and sums that the formula gives in float64."""
     w, s = np.array(w, np.float64), np.full(len(w), 0.1)
     for i, grad in enumerate(grads):
         lr = 0.3 / (1 + i)
@@ -66,7 +66,7 @@ def test_the_formula(shape):
         assert opt.state[0]["sum"].shape == shape[:1]
 
 
-def test_the_norm_of_all_rows_clips():
+def test_norm_of_all_rows_is_clipped():
     w, g = normal((4, 30)), normal((4, 30), seed=1)
     scale = 0.5 / (np.linalg.norm(g) + 1e-6)
     expected, _ = by_hand(w, [g], scale=scale)
@@ -76,22 +76,22 @@ def test_the_norm_of_all_rows_clips():
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32, np.float64], ids=str)
-def test_layouts_and_all_rows_give_the_bits_of_the_contiguous(shape, dtype):
+def test_layouts_and_sparse_gradients_of_all_rows_give_equal_bits(shape, dtype):
     grads = [normal(shape, dtype, seed) for seed in (1, 2)]
     w = normal(shape, dtype)
 
-    def found(lies, grads):
-        own = lies(w)
+    def found(layout, grads):
+        own = layout(w)
         opt = run(own, grads, weight_decay=0.1, n_threads=2)
         return bits([np.array(own), np.array(opt.state[0]["sum"])])
 
     expected = found(np.array, grads)
     order = np.random.default_rng(0).permutation(len(w))
     assert found(np.array, [RowSparse(order, g[order]) for g in grads]) == expected
-    for name, lies in LAYOUTS.items():
-        assert found(lies, grads) == expected, name
-        assert found(np.array, [lies(g) for g in grads]) == expected, name
-        assert found(lies, [lies(g) for g in grads]) == expected, name
+    for name, layout in LAYOUTS.items():
+        assert found(layout, grads) == expected, name
+        assert found(np.array, [layout(g) for g in grads]) == expected, name
+        assert found(layout, [layout(g) for g in grads]) == expected, name
 
 
 @pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32], ids=str)
@@ -105,7 +105,7 @@ def test_low_precision_is_rounded_once(dtype):
     np.testing.assert_allclose(w.astype(float), expected, rtol=eps, atol=1e-6)
 
 
-def test_rows_not_touched_stay():
+def test_rows_without_gradient_are_unchanged():
     w = normal((9, 33), np.float32)
     before = w.copy()
     values = normal((3, 33), np.float32, 1)
@@ -131,7 +131,7 @@ print(hashlib.sha256(w.tobytes() + opt.state[0]["sum"].tobytes()).hexdigest())
 """
 
 
-def test_threads_and_instruction_sets_change_no_bit():
+def test_threads_and_instruction_sets_give_equal_bits():
     found = {printed(BITS, threads) for threads in (1, 2, 3)}
     found |= {printed(BITS, 2, FASTOPT_ISA=isa) for isa in fastopt._core.isas()}
     assert len(found) == 1
@@ -144,11 +144,11 @@ def test_master_average_and_clearing():
     other = run(exact, [g, g], ema_decay=0.9)
     assert bits(w) == bits(exact.astype(BF16))
     assert bits(opt.ema) == bits(other.ema)
-    for lies in LAYOUTS.values():
-        cleared = lies(g)
+    for layout in LAYOUTS.values():
+        cleared = layout(g)
         run(normal((6, 40), np.float32), [cleared], zero_grads=True)
         assert not cleared.any()
-        skipped = lies(g)
+        skipped = layout(g)
         skipped[2, 3] = np.nan
         own = normal((6, 40), np.float32)
         before = own.copy()
@@ -158,7 +158,7 @@ def test_master_average_and_clearing():
         assert bits(own) == bits(before)
 
 
-def test_among_other_parameters_and_groups():
+def test_rowwise_group_with_another_group():
     one, two = normal((6, 40)), normal((6, 40))
     grads = [normal((6, 40), seed=1), normal((6, 40), seed=2)]
     expected = [one.copy(), two.copy()]
@@ -171,7 +171,7 @@ def test_among_other_parameters_and_groups():
         opt.param_groups[1]["rowwise"] = True
 
 
-def test_copies_go_on_alike(tmp_path):
+def test_copies_and_files_continue_with_equal_bits(tmp_path):
     g = normal((6, 40), seed=1)
     opt = run(normal((6, 40)), [g])
     copied = pickle.loads(pickle.dumps(opt))
@@ -185,7 +185,7 @@ def test_copies_go_on_alike(tmp_path):
     assert everything(opt) == everything(copied) == everything(loaded) == everything(read)
 
 
-def test_what_is_refused():
+def test_bad_options_state_dicts_and_shapes_are_refused():
     with pytest.raises(FastoptError, match=r"shape \(\)"):
         fastopt.Adagrad(np.zeros(()), rowwise=True)
     with pytest.raises(FastoptError, match="bfloat16"):
@@ -206,7 +206,7 @@ def test_what_is_refused():
     assert empty.step_count == 1
 
 
-def test_a_gradient_made_read_only_is_not_cleared():
+def test_read_only_gradient_is_not_cleared():
     g = normal((6, 40), np.float32)
     opt = fastopt.Adagrad([normal((6, 40), np.float32)], rowwise=True, zero_grads=True)
     opt.step([g])

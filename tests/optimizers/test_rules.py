@@ -1,4 +1,4 @@
-"""Every rule with every option against tests/reference.py, and values out of the ordinary."""
+"""Every rule with every option against tests/reference.py; zeros, NaN, extreme values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
 def cut(flat: Array) -> list[Array]:
-    """Return a tensor of each of SIZES, side by side: what writes past its end is seen."""
+    """Return tensors of SIZES, adjacent in memory so that writing past an end is noticed."""
     return np.split(flat, np.cumsum(SIZES)[:-1])
 
 
@@ -73,16 +73,16 @@ def test_equals_reference(case: Case, dtype: Dtype) -> None:
 def variance_slack(
     case: Case, path: reference.Path, grads: list[Array], lrs: list[float], dtype: Dtype
 ) -> dict[str, Any]:
-    """What centered RMSprop may be off by besides, in w and its buffer: s - m^2 cancels.
+    """Return the additional tolerance of centered RMSprop, in w and its buffer: s - m^2 cancels.
 
     Like any state s is known to 16 eps s, and m to 16 eps sqrt(s), since m^2 <= s; so V = s - m^2
     is known to E = 48 eps s.  The direction g/D, D = sqrt(V + eps_root) + eps, then lies between
     those for V - E, clamped at 0, and for V + E.  To first order that is a relative error like that
-    of the other rules times s/V.  Where V is lost in E, as at the first step with bias correction,
-    next to nothing is asked of an element.  Past the direction, momentum and learning rates add up
-    errors as they add up directions: their factors are all positive.
+    of the other rules times s/V.  Where E exceeds V, as at the first step with bias correction,
+    nearly any value is allowed.  Momentum and learning rates add up these errors as they add up
+    directions, because their factors are all positive.
 
-    Weight decay may not be coupled here: the gradient would be off as well.
+    Weight decay must not be coupled, which would put errors into the gradient as well.
     """
     options = {"eps": 1e-8, "eps_root": 0.0, "alpha": 0.99, **case.options}
     if not options.get("centered"):
@@ -105,7 +105,7 @@ def variance_slack(
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_every_option_is_tested(rule: Rule) -> None:
+def test_every_option_is_tested_away_from_its_default(rule: Rule) -> None:
     parameters = inspect.signature(getattr(fastopt, rule.name)).parameters
     tested = {
         name
@@ -118,11 +118,11 @@ def test_every_option_is_tested(rule: Rule) -> None:
 
 
 def test_every_kernel_is_tested_with_and_without_decay_or_sign() -> None:
-    """Those are two loops for each line of csrc/rules.def."""
+    """Each line of csrc/rules.def is compiled to two loops: with and without decay or sign."""
     reached = set()
     for case in CASES:
         group = case.make(np.zeros(1)).param_groups[0]
-        reached.add((group.rule, bool(group["maximize"] or group["weight_decay"])))
+        reached.add((group.kernel, bool(group["maximize"] or group["weight_decay"])))
     assert reached == {(name, which) for name in _core.RULES for which in (False, True)}
 
 
@@ -145,13 +145,13 @@ def test_gradients_at_the_lookahead_point(dtype: Dtype) -> None:
             g = gradient(w)
         opt.step(g)
     moved = np.abs(expected[0]) + np.abs(np.diff(expected, axis=0)).sum(axis=0)
-    # The gradients carry on what rounding w has done, where the bound takes them as given.
+    # The bound is for given gradients; these also contain the rounding error of w.
     assert_within("w", w, expected[-1], 64 * np.finfo(dtype).eps * moved)
 
 
 @every_case
 @both_dtypes
-def test_no_learning_rate_moves_nothing(case: Case, dtype: Dtype) -> None:
+def test_zero_learning_rate_changes_nothing(case: Case, dtype: Dtype) -> None:
     w = np.resize(start(dtype), 1000)
     opt = case.make(w)
     opt.lr = 0.0
@@ -162,8 +162,8 @@ def test_no_learning_rate_moves_nothing(case: Case, dtype: Dtype) -> None:
 
 @every_case
 @both_dtypes
-def test_no_gradient_moves_nothing(case: Case, dtype: Dtype) -> None:
-    """Nor is a negative zero or a subnormal parameter lost."""
+def test_zero_gradient_changes_nothing(case: Case, dtype: Dtype) -> None:
+    """Negative zeros and subnormal parameters are kept too."""
     tiny = np.finfo(dtype).smallest_subnormal
     w = np.array([0.0, -0.0, tiny, -tiny, 1.0, np.finfo(dtype).max], dtype)
     before = w.tobytes()
@@ -178,8 +178,8 @@ def test_no_gradient_moves_nothing(case: Case, dtype: Dtype) -> None:
 
 @every_case
 @both_dtypes
-def test_what_is_not_finite_goes_where_the_reference_has_it(case: Case, dtype: Dtype) -> None:
-    """And stays there, in the states as well; every other element is as without."""
+def test_nonfinite_gradients_give_what_the_reference_gives(case: Case, dtype: Dtype) -> None:
+    """In the states as well, at later steps too; the other elements are unaffected."""
     n = 67
     strange = {3: np.nan, 20: np.inf, 33: -np.inf, 66: np.nan}
     grads = [g[:n].copy() for g in gradients(dtype)[:4]]
@@ -204,15 +204,15 @@ def test_what_is_not_finite_goes_where_the_reference_has_it(case: Case, dtype: D
         np.testing.assert_array_equal(
             np.where(np.isinf(got), got, 0), np.where(np.isinf(expected), expected, 0), name
         )
-        as_without = clean if name == "w" else plain.state[0][name]
-        assert got[others].tobytes() == as_without[others].tobytes()
+        unaffected = clean if name == "w" else plain.state[0][name]
+        assert got[others].tobytes() == unaffected[others].tobytes()
     assert np.isnan(w[[3, 66]]).all()
 
 
 @every_case
 @both_dtypes
-def test_subnormal_gradients_count(case: Case, dtype: Dtype) -> None:
-    """They have fewer digits, but are not flushed to 0: not in w, not in the states."""
+def test_subnormal_gradients_are_not_flushed_to_zero(case: Case, dtype: Dtype) -> None:
+    """Neither in w nor in the states; they have fewer digits."""
     g = np.full(17, np.finfo(dtype).smallest_normal / 16, dtype)
     w = np.zeros_like(g)
     opt = case.make(w, lr=1.0)
@@ -227,17 +227,17 @@ def test_subnormal_gradients_count(case: Case, dtype: Dtype) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    # Those cancel all but rounding at their first step; see variance_slack.
+    # At its first step their variance is only rounding error; see variance_slack.
     [case for case in CASES if not {"centered", "bias_correction"} <= case.options.keys()],
     ids=str,
 )
 @both_dtypes
-def test_the_largest_and_the_smallest(case: Case, dtype: Dtype) -> None:
-    """Sizes whose squares overflow, or underflow, or are subnormal themselves, and both zeros.
+def test_sizes_whose_squares_overflow_or_underflow(case: Case, dtype: Dtype) -> None:
+    """Numbers whose squares overflow or underflow, subnormal numbers, and both zeros.
 
-    Infinities, NaN and the signs of zeros are those of the formula in the same dtype.  Besides
-    what rounding allows anyway, numbers below the smallest normal one are known to `unit`, which
-    dividing by a small root magnifies.
+    Infinities, NaN and the signs of zeros are those of the formula in the same dtype.  The
+    tolerance has an additional `unit` for numbers below the smallest normal one, whose error grows
+    when they are divided by a small root.
     """
     info = np.finfo(dtype)
     low, high = np.sqrt([info.smallest_normal, info.max])
@@ -249,7 +249,7 @@ def test_the_largest_and_the_smallest(case: Case, dtype: Dtype) -> None:
         w, g = w[:, None], g[:, None]
     grads = [g, -g, g / 2, np.zeros_like(g)]
     if case.options.get("weight_decay") and "decoupled_weight_decay" not in case.options:
-        grads = grads[:1]  # later ones magnify what rounding does to w
+        grads = grads[:1]  # later ones magnify the rounding error of w
     lrs = [case.rule.lr] * len(grads)
     with np.errstate(all="ignore"):
         path = case.rule.reference(w, grads, lrs, base_lr=lrs[0], **case.with_defaults)
@@ -270,7 +270,7 @@ def test_the_largest_and_the_smallest(case: Case, dtype: Dtype) -> None:
         finite = np.isfinite(expected)
         np.testing.assert_array_equal(np.where(finite, 0, got), np.where(finite, 0, expected))
         assert_within(name, got[finite].astype(float), expected[finite], bound[finite])
-        if name != "w":  # where steps that underflow decide
+        if name != "w":  # whose zeros depend on steps that underflow
             zero = (got == 0) & (expected == 0)
             np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(expected[zero]), name)
 

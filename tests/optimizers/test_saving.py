@@ -1,4 +1,4 @@
-"""state_dict, save, pickle, deepcopy: going on to the bit, refusing damage without a trace."""
+"""state_dict, save, pickle, deepcopy: restored optimizers continue exactly; damage is refused."""
 
 import copy
 import pickle
@@ -28,7 +28,7 @@ def step(opt, t):
 
 
 def two_groups(rule, named=False, **options):
-    """Make an optimizer of two groups with options of their own, one with a schedule."""
+    """Return an optimizer of two groups with different options, one with a schedule."""
     params = parameters(named)
     first, second = (
         ({k: params[k] for k in "ab"}, {k: params[k] for k in "cd"})
@@ -43,7 +43,7 @@ def two_groups(rule, named=False, **options):
 
 
 def report(opt):
-    """Let the second group's schedule lower its learning rate."""
+    """Report losses that make the second group's schedule lower its learning rate."""
     for metric in (1.0, 1.0):
         opt.param_groups[1].schedule.report(metric)
 
@@ -53,7 +53,7 @@ def values(opt):
 
 
 def through_state_dict(opt, rule, named):
-    """Return an optimizer made anew, of other options and values, that took over all of opt's."""
+    """Return a new optimizer, of other options and values, that has loaded opt's state dict."""
     made = two_groups(rule, named, lr=0.9, maximize=True)
     step(made, 9)
     made.load_state_dict(opt.state_dict())
@@ -63,7 +63,7 @@ def through_state_dict(opt, rule, named):
 
 
 def through_file(opt, rule, named, path):
-    """Return such an optimizer that took over all of opt's, parameters too, from a file."""
+    """Return a new optimizer, of other options and values, that has loaded opt from a file."""
     made = two_groups(rule, named, lr=0.9, maximize=True)
     step(made, 9)
     opt.save(path)
@@ -77,7 +77,7 @@ PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("how", ["state_dict", "npz", "safetensors", "deepcopy", *PROTOCOLS])
-def test_going_on_is_exact(rule, how, named, tmp_path):
+def test_restored_optimizer_continues_with_equal_bits(rule, how, named, tmp_path):
     opt = two_groups(rule, named)
     for t in (1, 2, 3):
         step(opt, t)
@@ -94,14 +94,14 @@ def test_going_on_is_exact(rule, how, named, tmp_path):
     assert repr(other) == repr(opt)
     for t in (4, 5):
         step(opt, t)
-        with unchanged(opt):  # the copy is a thing of its own
+        with unchanged(opt):  # the copy is independent
             step(other, t)
             report(other)
         report(opt)
         assert everything(other) == everything(opt)
 
 
-def test_a_copy_has_bound_gradients_of_its_own():
+def test_copy_has_its_own_bound_gradients():
     w, g = np.zeros(2), np.ones(2)
     opt = SGD(w, lr=1.0)
     opt.bind(g)
@@ -113,7 +113,7 @@ def test_a_copy_has_bound_gradients_of_its_own():
     assert other.params.tolist() == [-1.0, -1.0]
 
 
-def test_a_copy_of_all_keeps_arrays_and_optimizer_together():
+def test_copying_arrays_with_the_optimizer_keeps_them_connected():
     model = {"w": np.zeros(2), "g": np.ones(2)}
     opt = SGD([model["w"]], lr=1.0)
     opt.bind([model["g"]])
@@ -126,7 +126,7 @@ def test_a_copy_of_all_keeps_arrays_and_optimizer_together():
 
 
 def test_a_copy_keeps_the_base_learning_rate():
-    """It is that of construction, not the current one, which may be 0 by now."""
+    """The base is the rate at construction, not the current one, which may be 0."""
     (w,) = arrays(3)
     opt = AdamW(w, lr=0.1, decoupled_weight_decay="schedule_only")
     opt.lr = 0.0
@@ -137,7 +137,7 @@ def test_a_copy_keeps_the_base_learning_rate():
     assert everything(other) == everything(opt)
 
 
-def test_state_dict_is_laid_out_as_pytorchs():
+def test_state_dict_has_the_layout_of_pytorch():
     opt = Adam([{"params": arrays(2)}, {"params": arrays(3, ()), "lr": cosine(0.1, 5)}], lr=0.2)
     opt.step([np.ones(2), None, 1.0])
     saved = opt.state_dict()
@@ -165,7 +165,7 @@ def test_state_dict_is_a_copy():
     assert bits(saved) == before
 
 
-def test_a_state_dict_may_hold_the_live_arrays():
+def test_state_dict_may_contain_the_optimizers_own_arrays():
     opt = Adam(arrays(2))
     opt.step(arrays(2))
     saved = opt.state_dict()
@@ -175,7 +175,7 @@ def test_a_state_dict_may_hold_the_live_arrays():
         opt.load_state_dict(saved)
 
 
-def test_loaded_options_act_at_the_next_step():
+def test_loaded_options_take_effect_at_the_next_step():
     (w,), (other,) = arrays(2), arrays(2)
     opt, source = Adam(w), Adam(other, lr=0.3, betas=(0.5, 0.6), maximize=True)
     opt.load_state_dict(source.state_dict())
@@ -185,7 +185,7 @@ def test_loaded_options_act_at_the_next_step():
     assert bits(w) == bits(other)
 
 
-def test_a_schedule_goes_on_from_the_step_that_was_loaded():
+def test_schedule_continues_from_the_loaded_step():
     opt, source = (
         SGD(np.zeros(1), lr=exponential(8.0, 0.5)),
         SGD(np.zeros(1), lr=exponential(8.0, 0.5)),
@@ -197,7 +197,7 @@ def test_a_schedule_goes_on_from_the_step_that_was_loaded():
     assert opt.params[0] == -1.0
 
 
-# Damage: each takes a good state dict of `two_groups("nadam")` and spoils it.
+# Damage: each entry spoils a good state dict of `two_groups("nadam")`, for the given message.
 
 DELETE = object()
 
@@ -261,7 +261,7 @@ DAMAGE = {
     "an array too many": (at(*STATE, "sum", value=np.zeros((2, 3))), "sum"),
     "an entry that is no name": (at(*STATE, 5, value=np.zeros((2, 3))), "parameter 0"),
     "another shape": (at("state", 2, "exp_avg", value=np.zeros(5, "f4")), r"exp_avg.*2.*\(5,\)"),
-    "the shape turned": (at(*STATE, "exp_avg", value=np.zeros((3, 2))), r"\(3, 2\).*\(2, 3\)"),
+    "the shape transposed": (at(*STATE, "exp_avg", value=np.zeros((3, 2))), r"\(3, 2\).*\(2, 3\)"),
     "another dtype": (at("state", 2, "exp_avg", value=np.zeros(4)), "float64.*float32"),
     "another dtype, 0-d": (at("state", 1, "exp_avg", value=np.float32(0)), "float32.*float64"),
     "byte order": (at(*STATE, "exp_avg", value=np.zeros((2, 3), ">f8")), ">f8|float64"),
@@ -290,7 +290,7 @@ def other_state():
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_state_dict_is_refused_and_changes_nothing(damage):
+def test_damaged_state_dict_is_refused_and_changes_nothing(damage):
     spoil, message = DAMAGE[damage]
     opt, twin = two_groups("nadam"), two_groups("nadam")
     for one in (opt, twin):
@@ -305,7 +305,7 @@ def test_a_damaged_state_dict_is_refused_and_changes_nothing(damage):
 
 
 @pytest.mark.parametrize("base", [None, 0.0])
-def test_schedule_only_needs_the_base_learning_rate_that_is_loaded(base):
+def test_schedule_only_needs_a_loaded_base_learning_rate(base):
     opt = AdamW(arrays(3), decoupled_weight_decay="schedule_only")
     saved = opt.state_dict()
     saved["param_groups"][0]["initial_lr"] = base
@@ -314,14 +314,14 @@ def test_schedule_only_needs_the_base_learning_rate_that_is_loaded(base):
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], {}])
-def test_what_is_no_state_dict_is_refused(value):
+def test_object_that_is_no_state_dict_is_refused(value):
     opt = two_groups("nadam")
     with unchanged(opt), pytest.raises((FastoptError, TypeError), match="state dict"):
         opt.load_state_dict(value)
 
 
-def test_the_undamaged_state_dict_is_loaded():
-    """Else the tests of damage would prove nothing."""
+def test_undamaged_state_dict_is_loaded():
+    """So a damaged one is refused because of its damage."""
     opt = two_groups("nadam")
     opt.load_state_dict(other_state())
     assert bits(opt.state_dict()) == bits(other_state())
@@ -352,7 +352,7 @@ def test_the_state_of_another_optimizer_is_refused(made, saved):
         made.load_state_dict(saved.state_dict())
 
 
-def test_when_the_second_schedule_refuses_the_first_is_put_back():
+def test_first_schedule_is_restored_if_the_second_cannot_be_loaded():
     def make_two():
         return SGD(
             [{"params": [w], "lr": ReduceOnPlateau(0.2, 0.5, patience=0)} for w in arrays(2, 2)]
@@ -389,8 +389,8 @@ def test_parameters_are_loaded_in_place(tmp_path):
         (dict(zip("ab", arrays(3, 3), strict=True)), r"parameters of group 0: \['a', 'b'\]"),
     ],
 )
-def test_parameters_of_others_are_refused(params, message, tmp_path):
-    """By SGD, which has no state whose shape could differ."""
+def test_parameters_of_another_optimizer_are_refused(params, message, tmp_path):
+    """With SGD, which has no state whose shape could differ."""
     SGD(params).save(tmp_path / "x.npz")
     opt = SGD(arrays(3, 3, seed=1))
     with unchanged(opt), pytest.raises(FastoptError, match=message):
@@ -398,8 +398,8 @@ def test_parameters_of_others_are_refused(params, message, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
-def test_all_that_a_step_may_keep_is_in_the_file(suffix, tmp_path):
-    """Low precision with its masters, averages, sums and rounding; parameters of any layout."""
+def test_file_contains_masters_averages_sums_and_counts(suffix, tmp_path):
+    """For low precision and parameters of any memory layout."""
 
     def made(seed):
         (a,), (b,), (c,) = arrays((6, 8), seed=seed), arrays(5, seed=seed + 1), arrays(3)
@@ -410,7 +410,7 @@ def test_all_that_a_step_may_keep_is_in_the_file(suffix, tmp_path):
             ema_decay=0.9, state_dtype=None, max_grad_norm=1.0, on_nonfinite="skip",
         )  # fmt: skip
 
-    def go_on(opt, times):
+    def take_steps(opt, times):
         for t in range(times):
             grads = {key: 0.3 * (t + 1) * np.ones(w.shape) for key, w in opt.params.items()}
             opt.accumulate(grads)
@@ -419,22 +419,22 @@ def test_all_that_a_step_may_keep_is_in_the_file(suffix, tmp_path):
         opt.accumulate({key: np.ones(w.shape) for key, w in opt.params.items()})
 
     opt, other = made(0), made(10)
-    go_on(opt, 3)
-    go_on(other, 1)
+    take_steps(opt, 3)
+    take_steps(other, 1)
     opt.save(tmp_path / f"x.{suffix}")
     other.load(tmp_path / f"x.{suffix}")
     assert everything(other) == everything(opt)
     assert (other.step_count, other.skipped_steps) == (3, 3)
     for one in (opt, other):
         one.step()
-        go_on(one, 2)
+        take_steps(one, 2)
     assert everything(other) == everything(opt)
     without = made(60)
     with unchanged(without), pytest.raises(FastoptError, match="'master'"):
         without.load(tmp_path / f"x.{suffix}")
 
 
-def test_files_that_can_not_be_loaded_change_nothing(tmp_path):
+def test_files_that_cannot_be_loaded_change_nothing(tmp_path):
     opt = two_groups("nadam")
     step(opt, 5)
     other, path = two_groups("nadam", lr=0.5), tmp_path / "x.npz"
@@ -464,7 +464,7 @@ def test_files_that_can_not_be_loaded_change_nothing(tmp_path):
         opt.load(path)
 
 
-def test_the_place_in_an_epoch_is_in_the_file(tmp_path):
+def test_file_contains_the_position_in_the_epoch(tmp_path):
     rows = np.random.default_rng(0).standard_normal((10, 3))
 
     def run(opt, batches, epochs=1):
@@ -500,7 +500,7 @@ def test_the_place_in_an_epoch_is_in_the_file(tmp_path):
         assert others.state_dict() == before
 
 
-def test_no_file_of_parameters_at_the_look_ahead_point(tmp_path):
+def test_saving_and_loading_inside_extrapolated_is_refused(tmp_path):
     opt = SGD(arrays(3), momentum=0.9, nesterov="lookahead", lr_in_buffer=True)
     opt.save(tmp_path / "x.npz")
     with opt.extrapolated():
@@ -509,12 +509,12 @@ def test_no_file_of_parameters_at_the_look_ahead_point(tmp_path):
                 refused(tmp_path / "x.npz")
 
 
-def test_a_copy_that_would_share_arrays_is_refused():
+def test_shallow_copy_is_refused():
     with pytest.raises(TypeError, match=r"copy\.copy of Adam.*copy\.deepcopy"):
         copy.copy(Adam(arrays(3)))
 
 
-def test_numpys_numbers_as_names_and_in_a_schedule(tmp_path):
+def test_numpy_scalars_as_names_and_in_a_schedule(tmp_path):
     def made():
         lr = ReduceOnPlateau(0.5, factor=0.5, patience=0)
         return SGD({np.int64(3): np.ones(2), "b": np.ones(2)}, lr=lr)

@@ -1,4 +1,4 @@
-"""PyTorch's state dicts, as they look there; tests/peers loads real ones."""
+"""Dicts in the layout of PyTorch's state dicts; tests/peers loads those of torch itself."""
 
 import ml_dtypes
 import numpy as np
@@ -16,7 +16,7 @@ def of_pytorch(**changes):
     return {"state": {0: zeros}, "param_groups": [group], **changes}
 
 
-def test_pytorchs_state_dict_is_loaded():
+def test_state_dict_of_pytorch_is_loaded():
     opt = Adam(arrays(3, 3), eps_root=0.5, lr=cosine(0.1, 5))
     schedule = opt.param_groups[0].schedule
     opt.load_state_dict(of_pytorch())
@@ -33,7 +33,7 @@ GROUP_OF = of_pytorch()["param_groups"][0]
 ADAMAX = {name: value for name, value in GROUP_OF.items() if name != "amsgrad"}
 
 
-def test_pytorchs_state_dict_beside_a_master_and_an_average():
+def test_state_dict_of_pytorch_with_a_master_and_an_average():
     w = np.array([1.5, 2.5, 3.5], ml_dtypes.bfloat16)
     opt = Adam([w, np.ones(3, np.float32)], master="float32", ema_decay=0.5)
     w[...] = 4.0
@@ -77,7 +77,7 @@ def test_pytorchs_state_dict_beside_a_master_and_an_average():
         ({"param_groups": [{**GROUP_OF, "amsgrad": True}]}, "rule 'adam_amsgrad'"),
     ],
 )
-def test_pytorchs_state_dict_of_another_optimizer_is_refused(changes, message):
+def test_unsuitable_state_dict_of_pytorch_is_refused(changes, message):
     opt = Adam(arrays(3, 3))
     opt.step(arrays(3, 3))
     with unchanged(opt), pytest.raises((FastoptError, TypeError), match=message):
@@ -85,7 +85,7 @@ def test_pytorchs_state_dict_of_another_optimizer_is_refused(changes, message):
 
 
 def named(*names):
-    """Return the state dict of parameters with these names, whose moments are 1, 2 and so on."""
+    """Return a state dict of parameters with these names and with moments 1, 2 and so on."""
     state = {
         i: {"step": 1.0, "exp_avg": np.full(3, i + 1.0), "exp_avg_sq": np.full(3, i + 1.0)}
         for i in range(len(names))
@@ -96,7 +96,7 @@ def named(*names):
     )
 
 
-def test_names_go_before_the_order():
+def test_names_take_precedence_over_order():
     params = dict(zip("ab", arrays(3, 3), strict=True))
     opt = Adam(params)
     opt.load_state_dict(named("b", "a"))
@@ -104,13 +104,13 @@ def test_names_go_before_the_order():
     grouped = Adam([{"params": params}])
     grouped.load_state_dict(named("b", "a"))
     assert [grouped.state[i]["exp_avg"][0] for i in range(2)] == [2.0, 1.0]
-    listed = Adam(arrays(3, 3))  # without names the order is all there is
+    listed = Adam(arrays(3, 3))  # has no names, so order is used
     listed.load_state_dict(named("b", "a"))
     assert [listed.state[i]["exp_avg"][0] for i in range(2)] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("names", [["a", "c"], ["a"], ["a", "a"], ["a", "b", "c"], "ab", 5])
-def test_other_names_are_refused(names):
+def test_names_that_do_not_match_are_refused(names):
     opt = Adam(dict(zip("ab", arrays(3, 3), strict=True)))
     saved = named("a", "b")
     saved["param_groups"][0]["param_names"] = names

@@ -1,4 +1,4 @@
-"""weight_decay_mask: which parameters decay, by name; also in group dicts and of groups to come."""
+"""weight_decay_mask: which names decay, also in group dicts and in groups added later."""
 
 import copy
 import pickle
@@ -15,7 +15,7 @@ def named_arrays():
 
 
 @pytest.mark.parametrize("decoupled", [False, True, "schedule_only"])
-def test_a_mask_of_weight_decay_is_two_groups(decoupled):
+def test_mask_splits_parameters_into_two_groups(decoupled):
     options = {"lr": 0.1, "weight_decay": 0.3, "decoupled_weight_decay": decoupled}
     params, other = named_arrays(), named_arrays()
     opt = Adam(params, **options, weight_decay_mask=lambda name: name.endswith("weight"))
@@ -33,7 +33,7 @@ def test_a_mask_of_weight_decay_is_two_groups(decoupled):
     assert opt.lr == 0.5
 
 
-def test_a_mask_leaves_the_callers_dict_watched_and_pickles():
+def test_mask_with_pickle_and_a_replaced_parameter():
     params = named_arrays()
     opt = SGD(params, weight_decay=0.1, weight_decay_mask=lambda name: name == "bias")
     copied = pickle.loads(pickle.dumps(opt))
@@ -45,7 +45,7 @@ def test_a_mask_leaves_the_callers_dict_watched_and_pickles():
 
 
 @pytest.mark.parametrize("decays", [True, False])
-def test_a_mask_that_says_the_same_of_all_is_one_group(decays):
+def test_mask_that_is_constant_makes_one_group(decays):
     opt = SGD(named_arrays(), weight_decay=0.1, weight_decay_mask=lambda name: decays)
     assert [group["weight_decay"] for group in opt.param_groups] == [0.1 if decays else 0.0]
 
@@ -53,19 +53,19 @@ def test_a_mask_that_says_the_same_of_all_is_one_group(decays):
 @pytest.mark.parametrize(
     ("params", "mask", "error", "message"),
     [
-        (np.ones(3), lambda name: True, FastoptError, "weight_decay_mask asks for names"),
-        ([np.ones(3)], lambda name: True, FastoptError, "weight_decay_mask asks for names"),
+        (np.ones(3), lambda name: True, FastoptError, "weight_decay_mask takes names"),
+        ([np.ones(3)], lambda name: True, FastoptError, "weight_decay_mask takes names"),
         ({"a": np.ones(3)}, "a", TypeError, "weight_decay_mask is 'a'; a callable"),
     ],
 )
-def test_masks_that_are_refused(params, mask, error, message):
+def test_bad_masks_are_refused(params, mask, error, message):
     with pytest.raises(error, match=message):
         SGD(params, weight_decay_mask=mask)
     with pytest.raises((FastoptError, TypeError), match="weight_decay_mask"):
         SGD([{"params": [np.ones(3)], "weight_decay_mask": mask}])
 
 
-def test_a_mask_speaks_of_the_names_in_group_dicts_and_keeps_their_order():
+def test_mask_with_group_dicts_keeps_the_order_of_parameters():
     def made(**options):
         a, b, c, d = arrays(2, 3, 4, 5)
         groups = [
@@ -92,7 +92,7 @@ def test_a_mask_speaks_of_the_names_in_group_dicts_and_keeps_their_order():
     }  # fmt: skip
 
 
-def test_a_mask_speaks_of_groups_that_are_added():
+def test_mask_applies_to_added_groups():
     params = {"a": np.ones(2), "a.bias": np.ones(2)}
     opt = SGD(params, weight_decay=0.1, weight_decay_mask=lambda name: "bias" not in name)
     opt.add_param_group({"params": {"b.bias": np.ones(2), "b": np.ones(2)}, "lr": 0.5})
@@ -100,7 +100,7 @@ def test_a_mask_speaks_of_groups_that_are_added():
     assert found == [(["b"], 0.5, 0.1), (["b.bias"], 0.5, 0.0)]
     opt = SGD([], weight_decay=0.1, weight_decay_mask=lambda name: "bias" not in name)
     opt.add_param_group({"params": {"b.bias": np.ones(2), "b": np.ones(3)}})
-    with unchanged(opt), pytest.raises(FastoptError, match="weight_decay_mask asks for names"):
+    with unchanged(opt), pytest.raises(FastoptError, match="weight_decay_mask takes names"):
         opt.add_param_group({"params": [np.ones(2)]})
     opt.step([np.ones(2), np.ones(3)])
 
@@ -110,14 +110,14 @@ def test_a_mask_speaks_of_groups_that_are_added():
     [copy.deepcopy, lambda opt: pickle.loads(pickle.dumps(opt))],
     ids=["copy", "pickle"],
 )
-def test_a_copy_asks_for_the_decay_of_what_is_added(duplicate):
+def test_copy_needs_the_weight_decay_of_an_added_group(duplicate):
     params = {"a": np.ones(2), "a.bias": np.ones(2)}
     opt = SGD(params, weight_decay=0.1, weight_decay_mask=lambda name: "bias" not in name)
     for _ in range(2):
         opt = duplicate(opt)
     with (
         unchanged(opt),
-        pytest.raises(FastoptError, match=r"'b' decays is not.*weight_decay"),
+        pytest.raises(FastoptError, match=r"whether 'b' decays.*'weight_decay'"),
     ):
         opt.add_param_group({"params": {"b": np.ones(2)}})
     opt.add_param_group({"params": {"b": np.ones(2)}, "weight_decay": 0.2})

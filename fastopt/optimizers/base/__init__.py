@@ -1,15 +1,21 @@
-"""Everything that the optimizers share: all but the facts of a rule.
+"""What all optimizers share: everything except the facts of a rule.
 
 | module | what it answers |
 |---|---|
-| `optimizer` | what a step is, and the public methods of every optimizer |
-| `rule` | which facts a rule states |
-| `groups` | the options of one parameter group |
+| `arguments` | which arguments every optimizer takes, with their types |
+| `rule` | which facts the class of a rule states |
+| `structure` | in which containers parameters and gradients may be given |
+| `extras` | which options all parameters share |
+| `state_arrays` | which arrays make up the state of a parameter |
+| `lookahead` | where a rule with a look-ahead point needs its gradients |
+| `accumulated` | what the sums of accumulated gradients are |
+| `groups` | which options a parameter group has |
 | `parameters` | which parameters an optimizer has, with their groups and state |
-| `structure` | in which containers parameters and gradients may come |
-| `extras` | the options that all parameters share |
-| `state_arrays` | which arrays a parameter's state consists of |
-| `lookahead` | where a rule with a look-ahead point takes its gradients |
-| `state_dict` | what a state dict contains, and loading one |
+| `plan` | how parameters, state and options are described to C |
 | `torch_state_dict` | how a state dict of `torch.optim` is converted to ours |
+| `state_dict` | what a state dict contains, and how one is loaded |
+| `optimizer` | what a step is; the public methods of every optimizer |
+
+A module imports only from those above it.  `rule` and `groups` know no optimizer: a group has the
+class of its rule, and shares a `groups.Status` with the optimizer.
 """

@@ -1,35 +1,18 @@
-"""What a step does besides its rule, for all parameters alike."""
+"""The options that are the same for all parameters of an optimizer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from fastopt._checks import Choice, Real, Whole, flag
+from fastopt.optimizers.base.arguments import Extra
 
 TINY = float(np.finfo(np.float64).tiny)
 positive = Real(low=TINY)
-
-
-class Extra(TypedDict, total=False):
-    """The keywords that every optimizer takes, the same for all its parameters."""
-
-    weight_decay_mask: Callable[[str], bool] | None
-    maximize: bool
-    n_threads: int | None
-    max_grad_norm: float | None
-    max_grad_value: float | None
-    grad_scale: float
-    on_nonfinite: str
-    zero_grads: bool
-    ema_decay: float | None
-    state_dtype: str | None
-    master: str | None
-    rounding: str
-    seed: int
 
 
 def _or_none(check: Any) -> Any:
@@ -51,7 +34,7 @@ DEFAULTS: Mapping[str, Any] = {
 CHECKS: Mapping[str, Any] = {
     "max_grad_norm": _or_none(positive),
     "max_grad_value": _or_none(positive),
-    "grad_scale": Real(2.0**-126, 2.0**126),  # it and its inverse are normal in float32
+    "grad_scale": Real(2.0**-126, 2.0**126),  # it and its inverse are normal float32 numbers
     "on_nonfinite": Choice(("propagate", "raise", "skip")),
     "zero_grads": flag,
     "ema_decay": _or_none(Real(0.0, 1.0)),
@@ -62,11 +45,14 @@ CHECKS: Mapping[str, Any] = {
 }
 
 
-def checked(given: Mapping[str, Any], options: Iterable[str]) -> dict[str, Any]:
-    """Return all extras, those not given at their defaults; `options` are taken besides."""
+def checked(given: Mapping[str, Any], others: Iterable[str]) -> dict[str, Any]:
+    """Return the checked value of every extra; those that are not given have their defaults.
+
+    others: the names of the other options, for the message about an unknown keyword.
+    """
     for name in given:
         if name not in DEFAULTS:
-            allowed = dict.fromkeys([*options, *Extra.__annotations__])
+            allowed = dict.fromkeys([*others, *Extra.__annotations__])
             raise TypeError(f"unexpected keyword {name!r}; allowed: {', '.join(allowed)}")
     return {name: CHECKS[name](name, value) for name, value in {**DEFAULTS, **given}.items()}
 

@@ -1,68 +1,83 @@
-"""The options of one group of parameters: checked whenever they are set."""
+"""The options of one parameter group, which are checked whenever they are set."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
 
 import numpy as np
 
-from fastopt._checks import Check, Choice, at_least_0, flag
-from fastopt._core import RULES
+from fastopt._checks import at_least_0
+from fastopt._core import RULES, Plan
 from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import Array
+from fastopt.optimizers.base.arguments import Key, Schedule
+from fastopt.optimizers.base.rule import Rule, checks_of
 
-if TYPE_CHECKING:
-    from fastopt.arrays.accepted import Array
-    from fastopt.optimizers.base.optimizer import Optimizer
 
-Schedule = Callable[[int], float]
+class Status:
+    """What an optimizer shares with its groups, so that they need not refer to it.
 
-COMMON: Mapping[str, Check] = {
-    "lr": at_least_0,
-    "weight_decay": at_least_0,
-    "decoupled_weight_decay": Choice((False, True, "lr", "schedule_only")),
-    "maximize": flag,
-}
+    Attributes
+    ----------
+    options_changed
+        Whether an option was set since the last step.
+    plan
+        The plan of the optimizer, which counts its steps.
+    """
+
+    __slots__ = ("options_changed", "plan")
+
+    def __init__(self) -> None:
+        self.options_changed = True
+        self.plan: Plan
+
+    @property
+    def step_count(self) -> int:
+        """The number of steps taken."""
+        return self.plan.step_count
 
 
 class ParamGroup(MutableMapping[str, Any]):
-    """One group's parameters and options, as in PyTorch.
+    """The parameters and options of one group, as in PyTorch.
 
-    ``group["lr"] = 0.1`` acts at the next step.  With a schedule, ``group["lr"]`` is what it gives
-    for the step about to be taken.
+    ``group["lr"] = 0.1`` takes effect at the next step.  With a schedule, ``group["lr"]`` is the
+    learning rate of the next step.
     """
 
     def __init__(
         self,
-        optimizer: Optimizer,
-        params: Mapping[int | str, Array],
+        rule: type[Rule],
+        status: Status,
+        params: Mapping[Key, Array],
         options: Mapping[str, Any],
     ) -> None:
-        self.optimizer = optimizer
+        self.rule, self.status = rule, status
         self.arrays = dict(params)
         lr = options["lr"]
         self.schedule: Schedule | None = lr if callable(lr) else None
         self.options = {
             name: check(name, options[name])
-            for name, check in {**COMMON, **optimizer.checks}.items()
+            for name, check in checks_of(rule).items()
             if not (name == "lr" and callable(lr))
         }
-        # What "schedule_only" divides by; a copy of a group brings its own.
+        # The divisor of "schedule_only"; options of a pickled group contain it.
         base = getattr(lr, "lr", None) if callable(lr) else self.options["lr"]
         is_number = isinstance(base, numbers.Real) and math.isfinite(base)
         self.initial_lr: float | None = options.get("initial_lr", base if is_number else None)
-        self.rule, self.state_names = optimizer.kernel(self.options)
+        self.kernel, self.state_names = rule._kernel(self.options)
         self.require_meaning(self.options, self.initial_lr)
 
     def require_meaning(self, options: Mapping[str, Any], initial_lr: float | None) -> None:
-        """Refuse options that each are allowed but not together."""
-        self.optimizer.require(options)
-        if self.optimizer.kernel(options)[0] != self.rule:
+        """Raise an error if options that are allowed separately cannot be combined."""
+        self.rule._require(options)
+        kernel = self.rule._kernel(options)[0]
+        if kernel != self.kernel:
             raise FastoptError(
-                f"these options need the rule {self.optimizer.kernel(options)[0]!r} with other "
-                f"state than {self.rule!r}, which the group was made with; make a new optimizer"
+                f"these options need the rule {kernel!r} with other state than {self.kernel!r}, "
+                "which the group was made with; make a new optimizer"
             )
         has_base = initial_lr is not None and initial_lr > 0
         if options["decoupled_weight_decay"] == "schedule_only" and not has_base:
@@ -75,27 +90,28 @@ class ParamGroup(MutableMapping[str, Any]):
         if name == "params":
             return list(self.arrays.values())
         if name == "lr" and self.schedule is not None:
-            step = self.optimizer.step_count + 1
+            step = self.status.step_count + 1
             return at_least_0(f"the schedule's learning rate for step {step}", self.schedule(step))
         return self.options[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name not in COMMON and name not in self.optimizer.checks:
-            raise FastoptError(f"{name!r} can not be set in a group; allowed: {list(self)[1:]}")
+        checks = checks_of(self.rule)
+        if name not in checks:
+            raise FastoptError(f"{name!r} cannot be set in a group; allowed: {list(self)[1:]}")
         if name == "lr" and self.schedule is not None:
-            raise FastoptError(f"lr follows {self.schedule!r} in this group; it can not be set")
-        check = COMMON.get(name) or self.optimizer.checks[name]
-        changed = {**self.options, name: check(name, value)}
-        if name in self.optimizer.only_at_start:
+            raise FastoptError(f"lr follows {self.schedule!r} in this group; it cannot be set")
+        changed = {**self.options, name: checks[name](name, value)}
+        if name in self.rule._only_at_start:
             raise FastoptError(
-                f"{name} is {value!r} for a group that has its state; allowed at construction alone"
+                f"{name} cannot be set to {value!r} in a group that has its state; give it when "
+                "the optimizer is made"
             )
         self.require_meaning(changed, self.initial_lr)
         self.options = changed
-        self.optimizer.options_changed = True
+        self.status.options_changed = True
 
     def __delitem__(self, name: str) -> None:
-        raise FastoptError(f"{name!r} can not be removed from a group")
+        raise FastoptError(f"{name!r} cannot be removed from a group")
 
     def __iter__(self) -> Iterator[str]:
         return iter(["params", "lr", *(name for name in self.options if name != "lr")])
@@ -103,23 +119,23 @@ class ParamGroup(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    __eq__ = object.__eq__  # a group is itself: comparing arrays has no one answer
+    __eq__ = object.__eq__  # Mapping's would compare arrays, whose == has no single truth value
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         return repr({"params": [np.shape(w) for w in self.arrays.values()], **self.shown()})
 
     def for_c(self) -> tuple[str, tuple[float, ...], float, str, float, bool]:
-        """Return the options as C has them."""
+        """Return the arguments of `Plan.set_group`."""
         values: dict[str, Any] = {
-            "lr": 0.0,  # where a schedule is followed, each step brings its rate
+            "lr": 0.0,  # with a schedule, the rate is passed at each step instead
             **self.options,
-            **self.optimizer.hyperparameters(self.options),
+            **self.rule._hyperparameters(self.options),
         }
         decay = self["decoupled_weight_decay"]
         return (
-            self.rule,
-            tuple(float(values[name]) for name in RULES[self.rule][2]),
+            self.kernel,
+            tuple(float(values[name]) for name in RULES[self.kernel][2]),
             self["weight_decay"],
             "coupled" if decay is False else "lr" if decay is True else decay,
             self.initial_lr or 0.0,
@@ -127,14 +143,14 @@ class ParamGroup(MutableMapping[str, Any]):
         )
 
     def shown(self) -> dict[str, Any]:
-        """Return the options for a reader: a schedule itself, which may have no step to come."""
+        """Return the options with the schedule itself, which may have no rate for the next step."""
         return {name: self._given_lr() if name == "lr" else self[name] for name in list(self)[1:]}
 
     def _given_lr(self) -> Any:
         return self.options["lr"] if self.schedule is None else self.schedule
 
     def saved(self) -> dict[str, Any]:
-        """Return what state_dict() keeps of the group; of a schedule its state, not its rate."""
+        """Return the group's entry in a state dict; it has a schedule's state, not its rate."""
         return {
             **self.options,
             "initial_lr": self.initial_lr,
@@ -144,13 +160,16 @@ class ParamGroup(MutableMapping[str, Any]):
             "params": list(self.arrays),
         }
 
-    def pickled(self) -> tuple[dict[int | str, Array], dict[str, Any]]:
-        """Return the arguments that make a copy of the group."""
+    def pickled(self) -> tuple[dict[Key, Array], dict[str, Any]]:
+        """Return the parameters and options that make a copy of the group."""
         return self.arrays, {**self.options, "lr": self._given_lr(), "initial_lr": self.initial_lr}
 
 
-def arrays_of(groups: Iterable[ParamGroup]) -> dict[int | str, Array]:
-    """Return the parameters of groups by index, in its order, or by name, in that of groups."""
+def arrays_of(groups: Iterable[ParamGroup]) -> dict[Key, Array]:
+    """Return the parameters of all groups by key: sorted if keys are indices, else as grouped.
+
+    A weight_decay_mask can put parameters into groups in another order than that of the indices.
+    """
     arrays = {key: w for group in groups for key, w in group.arrays.items()}
-    by_index: Any = range(len(arrays))  # of a group that a mask has split, not the groups' order
-    return {key: arrays[key] for key in by_index} if arrays.keys() == set(by_index) else arrays
+    indices: Any = range(len(arrays))
+    return {key: arrays[key] for key in indices} if arrays.keys() == set(indices) else arrays

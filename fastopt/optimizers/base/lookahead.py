@@ -1,4 +1,4 @@
-"""Where a rule takes its gradients that looks ahead, and whether it has been there."""
+"""The look-ahead point, where some rules need their gradients, and moving parameters there."""
 
 from __future__ import annotations
 
@@ -11,26 +11,34 @@ from fastopt.arrays.accepted import Array, computed_in
 
 
 def point(w: Array, own: Mapping[str, Array], name: str, factor: float) -> Array:
-    """Return w - factor * state, from the master of w where there is one."""
+    """Return w - factor * own[name], computed from the master of w if it has one."""
     real = computed_in(w)
     ahead: Array = own.get("master", w) - real.type(factor) * own[name].astype(real)
     return ahead
 
 
 class LookAhead:
-    """Whether the parameters are at the point now, and for which step they last were."""
+    """Whether the parameters are at the look-ahead point, and for which step they last were.
+
+    Attributes
+    ----------
+    is_there
+        Whether the parameters are at the look-ahead point now.
+    taken_at
+        The step count when they last were, or None if they have not been there.
+    """
 
     def __init__(self, taken_at: int | None = None) -> None:
         self.is_there = False
-        self.taken_at = taken_at  # steps before the one they were there for; None: for none
+        self.taken_at = taken_at
 
     @contextmanager
     def visit(
         self, params: Iterable[Array], points: Iterable[tuple[Array, Array]]
     ) -> Iterator[None]:
-        """Bring parameters to their points for a while; they come back bit for bit.
+        """Move parameters to their look-ahead points; on exit restore them bit for bit.
 
-        points: some of `params`, each with where it goes.
+        params: all parameters; points: pairs (parameter, look-ahead point) for some of them.
         """
         if self.is_there:
             raise FastoptError("extrapolated() is already in use")
@@ -45,7 +53,7 @@ class LookAhead:
             assign_all(before)
 
     def require_taken(self, step_count: int) -> None:
-        """Refuse a step with gradients from elsewhere, or from there of another step."""
+        """Raise an error unless gradients for this step were taken at the look-ahead point."""
         if self.is_there or self.taken_at != step_count:
             where = "inside" if self.is_there else "without"
             raise FastoptError(
@@ -57,6 +65,8 @@ class LookAhead:
             )
 
     def require_back(self) -> None:
-        """Refuse to read or write parameters while they are there."""
+        """Raise an error while the parameters are at the look-ahead point."""
         if self.is_there:
-            raise FastoptError("inside extrapolated() the parameters are not the optimizer's own")
+            raise FastoptError(
+                "inside extrapolated() the parameters are at the look-ahead point; leave it first"
+            )

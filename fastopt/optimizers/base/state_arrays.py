@@ -1,4 +1,4 @@
-"""The arrays beside a parameter: its rule's state, its master, its average."""
+"""The arrays of per-parameter state: those of the rule, the float32 master and the average."""
 
 from __future__ import annotations
 
@@ -10,35 +10,46 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array, bfloat16, computed_in, is_low_precision, own_array
 
-ADDED = ("master", "ema")  # beside the rule's own state
+ADDED = ("master", "ema")  # state that options ask for, not the rule
 
 
 def new_arrays(
     name: str,
     param: Array,
-    states: Mapping[str, float],
+    initial: Mapping[str, float],
     extras: Mapping[str, Any],
     by_row: str | None = None,
 ) -> dict[str, Array]:
-    """Return a parameter's state arrays filled with their values, its master and its average.
+    """Return the state arrays of a new parameter.
 
-    by_row: the name of the state that has one number for each row.
+    Parameters
+    ----------
+    name
+        Of the parameter, for messages.
+    param
+        The parameter.
+    initial
+        The initial value of each state of the rule.
+    extras
+        The options that all parameters share.
+    by_row
+        The name of the state that has one number for each row, if there is one.
     """
     real = computed_in(param)
     arrays = {
         state: own_array(param, *_start(name, state, value, real, extras["state_dtype"]))
-        for state, value in states.items()
+        for state, value in initial.items()
         if state != by_row
     }
     if by_row is not None:
         if param.ndim == 0:
-            raise FastoptError(f"{name} has shape (); rowwise=True needs rows, an axis at least")
+            raise FastoptError(f"{name} has shape (); rowwise=True needs at least one axis")
         if extras["state_dtype"] == "bfloat16":
             raise FastoptError(
-                "state_dtype is 'bfloat16' with rowwise=True, whose one number a row is float32: "
-                "a sum rounded that far would stall"
+                "state_dtype is 'bfloat16' with rowwise=True, which needs float32 state: a sum "
+                "that is rounded to bfloat16 would stop growing"
             )
-        dtype, start = _start(name, by_row, states[by_row], real, extras["state_dtype"])
+        dtype, start = _start(name, by_row, initial[by_row], real, extras["state_dtype"])
         arrays[by_row] = np.full(param.shape[:1], start, dtype=dtype)
     if extras["master"] is not None and is_low_precision(param):
         arrays["master"] = own_array(param, np.float32, param)
@@ -50,15 +61,18 @@ def new_arrays(
 def for_c(
     arrays: Mapping[str, Array], by_row: str | None
 ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-    """Return the states of an element each, in the rule's order; master, average, and by row."""
+    """Return the states with a number for each element, in the order of rules.def, and others.
+
+    The others are the master, the average and the state with a number for each row, or None.
+    """
     own = tuple(array for name, array in arrays.items() if name not in (*ADDED, by_row))
     return own, (*(arrays.get(name) for name in ADDED), arrays[by_row] if by_row else None)
 
 
-def as_before(w: Array, pickled: Mapping[str, Array]) -> dict[str, Array]:
-    """Return arrays of a pickle, which keeps the order in memory of some only, as they lay: as w.
+def in_layout_of(w: Array, pickled: Mapping[str, Array]) -> dict[str, Array]:
+    """Return state arrays in the memory layout of their parameter, which pickling may change.
 
-    A number for each row does not lie as its parameter.
+    A state with one number for each row has another shape and is returned as it is.
     """
     return {
         name: own_array(w, array.dtype, array) if array.shape == w.shape else array
@@ -69,7 +83,7 @@ def as_before(w: Array, pickled: Mapping[str, Array]) -> dict[str, Array]:
 def _start(
     name: str, state: str, value: float, real: np.dtype[Any], wanted: str | None
 ) -> tuple[np.dtype[Any], Array]:
-    """Return a state's dtype, and the value that it starts with as one of these."""
+    """Return the dtype of a state, and its initial value in that dtype."""
     dtype = _state_dtype(name, real, wanted)
     with np.errstate(over="ignore"):
         start: Array = np.array(value).astype(dtype)
@@ -83,7 +97,7 @@ def _state_dtype(name: str, real: np.dtype[Any], wanted: str | None) -> np.dtype
         return real
     if real == np.float64:
         raise FastoptError(
-            f"state_dtype is {wanted!r}, but {name} is float64, as its state must be"
+            f"state_dtype is {wanted!r}, but {name} is float64, which needs float64 state"
         )
     if wanted == "float32":
         return real

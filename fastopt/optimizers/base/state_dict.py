@@ -1,11 +1,11 @@
-"""What a state dict has; one that is loaded is checked before anything is written."""
+"""The contents of a state dict, and loading one: it is checked before anything is written."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -13,97 +13,145 @@ from fastopt._checks import Whole, at_least_0
 from fastopt._core import assign_all
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array, computed_in, own_array, require_parameter
-from fastopt.optimizers.base.groups import COMMON, ParamGroup, arrays_of
-from fastopt.optimizers.base.torch_state_dict import as_ours, is_pytorchs
+from fastopt.optimizers.base.arguments import Key
+from fastopt.optimizers.base.groups import ParamGroup, arrays_of
+from fastopt.optimizers.base.parameters import Parameters
+from fastopt.optimizers.base.rule import checks_of
+from fastopt.optimizers.base.torch_state_dict import State, as_ours, is_pytorchs
 
-if TYPE_CHECKING:
-    from fastopt.batching import Batches
-    from fastopt.optimizers.base.optimizer import Optimizer
+Attribute = tuple[object, str, Any]  # an object, the name of its attribute, the value to set
 
 
-def of(optimizer: Optimizer, sums: Mapping[int | str, Array]) -> dict[str, Any]:
-    """Return copies of all that `load` takes; sums: the gradients accumulated, by key."""
+def state_dict_of(
+    parameters: Parameters,
+    state: State,
+    sums: Mapping[Key, Array],
+    counts: tuple[int, int],
+) -> dict[str, Any]:
+    """Return a state dict, with copies of all arrays.
+
+    Parameters
+    ----------
+    parameters, state
+        Those of the optimizer.
+    sums
+        The accumulated gradients.
+    counts
+        The numbers of steps taken and skipped.
+    """
+    saved_scalar = parameters.rule._saved_scalar
     return {
-        "rule": type(optimizer).__name__,
-        "step_count": optimizer.step_count,
-        "skipped_steps": optimizer.skipped_steps,
+        "rule": parameters.rule.__name__,
+        "step_count": counts[0],
+        "skipped_steps": counts[1],
         "accumulated": {key: value.copy() for key, value in sums.items()},
         "state": {
             key: {
-                name: value.item() if name in ("step", optimizer.saved_scalar) else value.copy()
+                name: value.item() if name in ("step", saved_scalar) else value.copy()
                 for name, value in of_one.items()
             }
-            for key, of_one in optimizer.state.items()
+            for key, of_one in state.items()
         },
-        "param_groups": [group.saved() for group in optimizer.param_groups],
+        "param_groups": [group.saved() for group in parameters.groups],
     }
 
 
-def all_of(optimizer: Optimizer, batches: Batches | None) -> dict[str, Any]:
-    """Return what `load_all` takes, of the parameters themselves."""
-    return {
-        "params": arrays_of(optimizer.param_groups),
-        "optimizer": optimizer.state_dict(),
-        "batches": None if batches is None else batches.state_dict(),
-    }
+class Loaded(NamedTuple):
+    """The checked contents of a state dict, not yet written anywhere."""
+
+    step_count: int
+    skipped_steps: int
+    sums: dict[Key, Array]
+    writes: list[tuple[Array, Any]]  # arrays, each with its new value
+    attributes: list[Attribute]  # of the groups
+    schedules: list[tuple[Any, Any]]  # schedules that have state, each with its new state
+
+    def write(self, attributes: Sequence[Attribute]) -> None:
+        """Write everything, and set these attributes; a KeyboardInterrupt comes before or after."""
+        with _schedules_loaded(self.schedules) as end:
+            assign_all(self.writes, [*attributes, *self.attributes, (end, "reached", True)])
 
 
-def load_all(optimizer: Optimizer, saved: Mapping[str, Any], batches: Batches | None) -> None:
-    """Load what `all_of` returned, the place in the epoch where there are `batches`."""
-    state_dict, params = (_entry("", saved, name) for name in ("optimizer", "params"))
-    place = [] if batches is None else batches.attributes_at(_entry("", saved, "batches"))
-    load(optimizer, state_dict, params, place)
+def checked(
+    parameters: Parameters, state: State, state_dict: object, values: object = None
+) -> Loaded:
+    """Return the contents of a state dict, or raise an error if the optimizer cannot load it.
 
-
-def load(
-    optimizer: Optimizer,
-    state_dict: object,
-    params: object = None,
-    also: Sequence[tuple[object, str, Any]] = (),
-) -> None:
-    """Load ``state_dict`` into ``optimizer``, or raise and leave it as it is.
-
-    params: values of the parameters by their keys, or None to leave them alone; also: (holder,
-    name, value) of attributes to be set in the same moment.
+    Parameters
+    ----------
+    parameters, state
+        Those of the optimizer.
+    state_dict
+        Of `state_dict_of`, or of torch.optim.
+    values
+        New values of the parameters by key; None to leave the parameters unchanged.
     """
     if is_pytorchs(state_dict):
-        state_dict = as_ours(optimizer, cast(Mapping[str, Any], state_dict))
-    _require_equal("rule", _entry("", state_dict, "rule"), type(optimizer).__name__)
-    step_count = _count("step_count", _entry("", state_dict, "step_count"))
-    skipped_steps = _count("skipped_steps", _entry("", state_dict, "skipped_steps"))
-    sums = _sums(optimizer, _entry("", state_dict, "accumulated"))
-    saved_groups = _entry("", state_dict, "param_groups")
-    if not isinstance(saved_groups, Sequence):
-        raise FastoptError(f"the state dict's param_groups are {saved_groups!r}; a list is needed")
-    groups = optimizer.param_groups
-    _require_equal("groups:", len(saved_groups), len(groups))
+        state_dict = as_ours(parameters, state, cast(Mapping[str, Any], state_dict))
+    groups = parameters.groups
+    _require_equal("rule", entry("", state_dict, "rule"), parameters.rule.__name__)
+    step_count = _count("step_count", entry("", state_dict, "step_count"))
+    skipped_steps = _count("skipped_steps", entry("", state_dict, "skipped_steps"))
+    sums = _sums(groups, entry("", state_dict, "accumulated"))
+    saved_groups = _saved_groups(groups, state_dict)
     options = [
         _options(group, saved, f"group {i}")
         for i, (group, saved) in enumerate(zip(groups, saved_groups, strict=True))
     ]
-    saved_state = _entry("", state_dict, "state")
-    _require_keys("state of the parameters", saved_state, list(optimizer.state))
+    writes = _state_writes(parameters.rule._saved_scalar, state, state_dict)
+    if values is not None:
+        writes += _parameter_writes(groups, values)
+    attributes: list[Attribute] = []
+    schedules = []
+    for group, loaded, saved in zip(groups, options, saved_groups, strict=True):
+        attributes += [(group, "options", loaded), (group, "initial_lr", saved["initial_lr"])]
+        if hasattr(group.schedule, "load_state_dict"):
+            schedules.append((group.schedule, saved["schedule"]))
+    return Loaded(step_count, skipped_steps, sums, writes, attributes, schedules)
+
+
+def entry(where: str, mapping: object, name: str) -> Any:
+    """Return an entry of a mapping, or raise an error that names it and says where it belongs."""
+    if not isinstance(mapping, Mapping) or name not in mapping:
+        raise FastoptError(f"the state dict has no {name!r}{where and f' in {where}'}")
+    return mapping[name]
+
+
+def _saved_groups(groups: Sequence[ParamGroup], state_dict: object) -> Sequence[Any]:
+    saved_groups = entry("", state_dict, "param_groups")
+    if not isinstance(saved_groups, Sequence):
+        raise FastoptError(f"the state dict's param_groups are {saved_groups!r}; a list is needed")
+    _require_equal("groups:", len(saved_groups), len(groups))
+    return saved_groups
+
+
+def _state_writes(saved_scalar: str, state: State, state_dict: object) -> list[tuple[Array, Any]]:
+    """Return the state arrays, each with its new value."""
+    saved_state = entry("", state_dict, "state")
+    _require_keys("state of the parameters", saved_state, list(state))
     writes = []
-    for key, own in optimizer.state.items():
+    for key, own in state.items():
         saved = saved_state[key]
         _require_keys(f"for parameter {key!r} the state", saved, list(own))
         for name, array in own.items():
-            is_scalar = name == optimizer.saved_scalar
-            value = _value(f"{name} of parameter {key!r}", saved[name], array, is_scalar)
+            value = _value(f"{name} of parameter {key!r}", saved[name], array, name == saved_scalar)
             writes.append((array, value))
-    if params is not None:
-        writes += _parameters(groups, params)
-
-    attributes = [*also, *optimizer.attributes_after(step_count, skipped_steps, sums)]
-    for group, loaded, saved in zip(groups, options, saved_groups, strict=True):
-        attributes += [(group, "options", loaded), (group, "initial_lr", saved["initial_lr"])]
-    with _schedules_loaded(groups, saved_groups) as end:
-        assign_all(writes, [*attributes, (end, "reached", True)])  # no Ctrl-C in between
+    return writes
 
 
-def _sums(optimizer: Optimizer, saved: object) -> dict[int | str, Array]:
-    """Return the accumulated gradients, copied."""
-    params = arrays_of(optimizer.param_groups)
+def _parameter_writes(groups: Sequence[ParamGroup], saved: object) -> list[tuple[Array, Any]]:
+    """Return the parameters, each with its new value."""
+    own = arrays_of(groups)
+    _require_keys("parameters", saved, list(own))
+    for key, w in own.items():
+        require_parameter(f"parameter {key!r}", w)
+    values: Any = saved
+    return [(w, _value(f"parameter {key!r}", values[key], w, False)) for key, w in own.items()]
+
+
+def _sums(groups: Sequence[ParamGroup], saved: object) -> dict[Key, Array]:
+    """Return copies of the accumulated gradients."""
+    params = arrays_of(groups)
     if not isinstance(saved, Mapping) or any(key not in params for key in saved):
         raise FastoptError(f"the state dict has accumulated {saved!r}; {list(params)} are allowed")
     sums = {}
@@ -112,16 +160,6 @@ def _sums(optimizer: Optimizer, saved: object) -> dict[int | str, Array]:
         own[...] = _value(f"accumulated of parameter {key!r}", value, own, False)
         sums[key] = own
     return sums
-
-
-def _parameters(groups: Sequence[ParamGroup], saved: object) -> list[tuple[Array, Any]]:
-    """Return the parameters, each with what is to be written into it."""
-    own = arrays_of(groups)
-    _require_keys("parameters", saved, list(own))
-    for key, w in own.items():
-        require_parameter(f"parameter {key!r}", w)
-    values: Any = saved
-    return [(w, _value(f"parameter {key!r}", values[key], w, False)) for key, w in own.items()]
 
 
 def _require_equal(what: str, saved: object, own: object) -> None:
@@ -135,12 +173,6 @@ def _require_keys(where: str, saved: object, own: list[Any]) -> None:
         raise FastoptError(f"the state dict has {where} {found!r}; {own!r} are needed")
 
 
-def _entry(where: str, mapping: object, name: str) -> Any:
-    if not isinstance(mapping, Mapping) or name not in mapping:
-        raise FastoptError(f"the state dict has no {name!r}{where and f' in {where}'}")
-    return mapping[name]
-
-
 def _count(name: str, value: object) -> int:
     try:
         plain = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
@@ -150,14 +182,14 @@ def _count(name: str, value: object) -> int:
 
 
 def _options(group: ParamGroup, saved: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the group's options after loading, checked."""
-    _require_equal(f"parameters of {where}:", _entry(where, saved, "params"), list(group.arrays))
-    schedule = _entry(where, saved, "schedule")
+    """Return the checked options that the group has after loading."""
+    _require_equal(f"parameters of {where}:", entry(where, saved, "params"), list(group.arrays))
+    schedule = entry(where, saved, "schedule")
     _require_equal(f"a schedule in {where}:", schedule is not None, group.schedule is not None)
-    base = _entry(where, saved, "initial_lr")
-    checks = {**COMMON, **group.optimizer.checks}
+    base = entry(where, saved, "initial_lr")
+    checks = checks_of(group.rule)
     loaded = {
-        name: checks[name](f"{name} of {where}", _entry(where, saved, name))
+        name: checks[name](f"{name} of {where}", entry(where, saved, name))
         for name in group.options
     }
     if base is not None:
@@ -167,7 +199,7 @@ def _options(group: ParamGroup, saved: Mapping[str, Any], where: str) -> dict[st
 
 
 def _value(what: str, saved: object, array: Array, is_scalar: bool) -> Any:
-    """Return what is to be written into a state array, or into a rule's saved scalar."""
+    """Return the checked value for an array; a rule's saved scalar may be given as a float."""
     if array.dtype == np.int64:
         return _count(what, saved)
     if is_scalar and isinstance(saved, float):
@@ -182,24 +214,20 @@ def _value(what: str, saved: object, array: Array, is_scalar: bool) -> Any:
 
 
 class _End:
-    """Whether all has been loaded."""
+    """Whether everything has been written."""
 
     reached = False
 
 
 @contextmanager
-def _schedules_loaded(
-    groups: Sequence[ParamGroup], saved_groups: Sequence[Mapping[str, Any]]
-) -> Iterator[_End]:
-    """Load the schedules that have state; put them back unless the end is reached."""
+def _schedules_loaded(schedules: Sequence[tuple[Any, Any]]) -> Iterator[_End]:
+    """Load the state of schedules; on an error restore it unless everything has been written."""
     done: list[tuple[Any, Any]] = []
     end = _End()
     try:
-        for group, saved in zip(groups, saved_groups, strict=True):
-            schedule: Any = group.schedule
-            if hasattr(schedule, "load_state_dict"):
-                done.append((schedule, schedule.state_dict()))
-                schedule.load_state_dict(saved["schedule"])
+        for schedule, state in schedules:
+            done.append((schedule, schedule.state_dict()))
+            schedule.load_state_dict(state)
         yield end
     except BaseException:
         for schedule, before in done if not end.reached else ():

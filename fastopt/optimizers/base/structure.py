@@ -1,4 +1,4 @@
-"""How parameters are given: one array, a list or a dict of them, or a list of group dicts."""
+"""The containers of parameters: one array, a list or dict of them, or a list of group dicts."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import require_parameter
+from fastopt.optimizers.base.arguments import Key, Params
 
 
-def kind_of(params: object) -> str:
-    """Return "array", "dict" or "list": of arrays, or of group dicts."""
+def kind_of(params: Params) -> str:
+    """Return "array", "dict" or "list"; a list may hold arrays or group dicts."""
     if isinstance(params, np.ndarray):
         return "array"
     return "dict" if isinstance(params, dict) else "list"
 
 
-def in_structure(kind: str, values: Mapping[int | str, Any]) -> Any:
-    """Return one value for each parameter, by its index or name, as the parameters were given."""
+def in_structure(kind: str, values: Mapping[Key, Any]) -> Any:
+    """Return one value for each parameter, in a container of the kind the parameters were in."""
     if kind == "array":
         return values[0]
     return dict(values) if kind == "dict" else list(values.values())
 
 
 def each(call: Callable[[str, Any], Any], name: str, holder: Any) -> Any:
-    """Return an array, or the list or dict of them, after a call for each with its name."""
+    """Return an array, or a list or dict of arrays, after ``call(name, array)`` for each array."""
     if isinstance(holder, dict):
         return {key: call(f"{name}[{key!r}]", value) for key, value in holder.items()}
     if isinstance(holder, (list, tuple)):
@@ -34,8 +35,8 @@ def each(call: Callable[[str, Any], Any], name: str, holder: Any) -> Any:
     return call(name, holder)
 
 
-def as_groups(params: Any, kind: str) -> list[Mapping[str, Any]]:
-    """Return parameters in any form as group dicts; a list of the user's stays the same object."""
+def as_groups(params: Params, kind: str) -> list[Mapping[str, Any]]:
+    """Return parameters in any container as group dicts; the user's list is not copied."""
     if kind != "list":
         return [{"params": params}]
     params = listed(params)
@@ -44,17 +45,29 @@ def as_groups(params: Any, kind: str) -> list[Mapping[str, Any]]:
 
 
 def placed(
-    given: object, kind: str, taken: Collection[int | str], options: Collection[str]
-) -> tuple[Any, dict[Any, int | str]]:
-    """Return what holds a group's parameters and, by the place in it, the key of each; checked.
+    given: object, kind: str, taken: Collection[Key], options: Collection[str]
+) -> tuple[Any, dict[Any, Key]]:
+    """Return the container of a group's parameters, and each one's key by its place there.
 
-    taken: the keys of the parameters that there are; options: the names that a group may have.
+    A place is an index of a list or a name of a dict; a key identifies a parameter in the whole
+    optimizer.
+
+    Parameters
+    ----------
+    given
+        The group dict, which is checked.
+    kind
+        As `kind_of` returns it.
+    taken
+        The keys of the parameters that the optimizer has already.
+    options
+        The names of the options that a group may have.
     """
     if not isinstance(given, Mapping) or "params" not in given:
-        raise TypeError(f"a parameter group is a dict with 'params'; {given!r} is not")
+        raise TypeError(f"a parameter group is {given!r}; a dict with 'params' is needed")
     for name in given:
         if name != "params" and name not in options:
-            raise FastoptError(f"{name!r} can not differ by group; allowed: {options}")
+            raise FastoptError(f"{name!r} cannot differ by group; allowed: {options}")
     holder = given["params"]
     if kind == "dict" and not isinstance(holder, dict):
         raise TypeError(f"params is a {type(holder).__name__}; a dict is needed")
@@ -75,12 +88,18 @@ def placed(
 def by_decay(
     group: Mapping[str, Any], places: Iterable[Any], mask: Callable[[str], bool] | None
 ) -> list[tuple[Mapping[str, Any], list[Any]]]:
-    """Return a group with all its places, or what of it decays and what does not, by names."""
+    """Split a group in two where a mask is given: names that decay, and names that do not.
+
+    Each part is a group dict with the places of its parameters; empty parts are left out.
+    """
     places = list(places)
     if mask is None or not places or (mask is forgotten_mask and "weight_decay" in group):
         return [(group, places)]
     if not isinstance(group["params"], dict):
-        raise FastoptError("weight_decay_mask asks for names, but params have none; give a dict")
+        raise FastoptError(
+            "weight_decay_mask takes names of parameters, but params is a "
+            f"{type(group['params']).__name__}; a dict is needed"
+        )
     decays = {name: bool(mask(name)) for name in places}
     parts: list[tuple[Mapping[str, Any], list[Any]]] = [
         (group, [name for name in places if decays[name]]),
@@ -90,15 +109,15 @@ def by_decay(
 
 
 def forgotten_mask(name: str) -> bool:
-    """Stand for the weight_decay_mask of an optimizer that was copied or pickled."""
+    """Replace the weight_decay_mask of an optimizer that was copied or unpickled."""
     raise FastoptError(
-        f"whether {name!r} decays is not known: a copy or pickle does not keep weight_decay_mask; "
-        "give the group its 'weight_decay'"
+        f"a copied or unpickled optimizer has no weight_decay_mask to decide whether {name!r} "
+        "decays; set 'weight_decay' in the group"
     )
 
 
 def listed(params: Any) -> list[Any]:
-    """Return a list as it is and anything else that can be iterated as a list."""
+    """Return a list itself, and any other iterable as a new list."""
     if isinstance(params, list):
         return params
     if not isinstance(params, Iterable):

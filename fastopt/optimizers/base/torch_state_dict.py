@@ -1,82 +1,85 @@
-"""The state dict of a torch.optim optimizer, read as one of ours."""
+"""The conversion of a state dict of torch.optim to one of ours."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array
+from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup
+from fastopt.optimizers.base.parameters import Parameters
+from fastopt.optimizers.base.rule import Rule, defaults_of, positional_arguments
 from fastopt.optimizers.base.state_arrays import ADDED
 
-if TYPE_CHECKING:
-    from fastopt.optimizers.base.optimizer import Optimizer
+State = Mapping[Key, Mapping[str, Array]]  # as `Parameters.views` returns it
 
-# How PyTorch computes, and what it calls parameters: nothing that changes a result.
+# Entries of PyTorch's groups that do not affect the result: how it computes, and parameters' names.
 IGNORED = {"foreach", "fused", "capturable", "differentiable", "params", "param_names"}
 
 
 def is_pytorchs(state_dict: object) -> bool:
-    """Say whether a state dict has PyTorch's two entries and none of ours."""
+    """Return whether a state dict has exactly the two entries of PyTorch's."""
     return isinstance(state_dict, Mapping) and state_dict.keys() == {"state", "param_groups"}
 
 
-def as_ours(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def as_ours(parameters: Parameters, state: State, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Return PyTorch's state dict in our layout; parameters correspond by name, else in order.
 
-    What PyTorch does not say is filled in: an option that it lacks is as our class has it by
-    default, which is PyTorch's formula; a parameter without state has that of the start, masters
-    and averages start at their parameters; and SGD, which counts no steps there, has taken one
-    wherever it has a buffer.
+    What PyTorch's lacks is filled in.  A missing option has the default of our class, which gives
+    PyTorch's formula.  A parameter without state has the initial state.  Masters and averages start
+    at their parameters.  PyTorch's SGD counts no steps: a parameter with a buffer has taken one.
     """
+    rule, groups = parameters.rule, parameters.groups
     saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
-    groups = optimizer.param_groups
     if not (isinstance(saved_groups, Sequence) and len(saved_groups) == len(groups)):
         found = len(saved_groups) if isinstance(saved_groups, Sequence) else repr(saved_groups)
         raise FastoptError(f"the state dict has groups: {found}; this optimizer has {len(groups)}")
     if not isinstance(saved_state, Mapping):
         raise FastoptError(f"the state dict has the state {saved_state!r}; a dict is needed")
-    state: dict[int | str, dict[str, Any]] = {}
+    ours: dict[Key, dict[str, Any]] = {}
     unlisted = dict(saved_state)
     for i, (group, saved) in enumerate(zip(groups, saved_groups, strict=True)):
-        for key, index in zip(group.arrays, _indices(optimizer, group, saved, i), strict=True):
+        indices = _indices(saved, i, list(group.arrays), parameters.names_of(group))
+        for key, index in zip(group.arrays, indices, strict=True):
             of_one = unlisted.pop(index, {})
             if not isinstance(of_one, Mapping):
                 raise FastoptError(f"the state dict has for parameter {key!r} the state {of_one!r}")
-            state[key] = _state(optimizer, group, key, of_one)
+            ours[key] = _state(group, key, state[key], of_one)
     if unlisted:
         raise FastoptError(f"the state dict has state of {list(unlisted)}, which no group lists")
     return {
-        "rule": type(optimizer).__name__,
-        "step_count": max((of_one["step"] for of_one in state.values()), default=0),
+        "rule": rule.__name__,
+        "step_count": max((of_one["step"] for of_one in ours.values()), default=0),
         "skipped_steps": 0,
         "accumulated": {},
-        "state": state,
+        "state": ours,
         "param_groups": [
-            _group(optimizer, group, saved, i)
+            _group(rule, group, saved, i)
             for i, (group, saved) in enumerate(zip(groups, saved_groups, strict=True))
         ],
     }
 
 
-def _indices(optimizer: Optimizer, group: ParamGroup, saved: object, i: int) -> list[Any]:
-    """Return PyTorch's numbers of a group's parameters, in our order."""
+def _indices(saved: object, i: int, keys: list[Key], own: list[Any] | None) -> list[Any]:
+    """Return PyTorch's indices of the parameters of group i, in the order of our keys.
+
+    own: the names of our parameters, if they have names.
+    """
     entries: Mapping[str, Any] = saved if isinstance(saved, Mapping) else {}
     indices: Any = entries.get("params")
     is_list = isinstance(indices, (list, tuple)) and all(
         isinstance(index, (int, str)) for index in indices
     )
-    if not is_list or not len(set(indices)) == len(indices) == len(group.arrays):
+    if not is_list or not len(set(indices)) == len(indices) == len(keys):
         raise FastoptError(
-            f"the state dict has parameters of group {i}: {indices!r}; this optimizer has "
-            f"{list(group.arrays)!r}"
+            f"the state dict has parameters of group {i}: {indices!r}; this optimizer has {keys!r}"
         )
-    names, own = entries.get("param_names"), optimizer.names_of(group)
+    names = entries.get("param_names")
     if names is None or own is None:
         return list(indices)
     if not isinstance(names, list) or sorted(names, key=repr) != sorted(own, key=repr):
@@ -86,56 +89,52 @@ def _indices(optimizer: Optimizer, group: ParamGroup, saved: object, i: int) -> 
     return [indices[names.index(name)] for name in own]
 
 
-def _group(
-    optimizer: Optimizer, group: ParamGroup, saved: Mapping[str, Any], i: int
-) -> dict[str, Any]:
-    cls: Any = type(optimizer)
-    defaults = cls([]).param_groups[0].options
+def _group(rule: type[Rule], group: ParamGroup, saved: Mapping[str, Any], i: int) -> dict[str, Any]:
+    """Return the entry of a group in our state dict."""
+    defaults = defaults_of(rule)
     options = {name: _plain(value) for name, value in saved.items() if name not in IGNORED}
-    initial_lr = options.pop("initial_lr", None)  # of its schedulers
+    initial_lr = options.pop("initial_lr", None)  # written by PyTorch's schedulers
     for name in options:
         if name not in defaults:
             raise FastoptError(
-                f"the state dict has {name!r} in group {i}; {type(optimizer).__name__} has no such "
-                "option"
+                f"the state dict has {name!r} in group {i}; {rule.__name__} has no such option"
             )
-    for name, parameter in inspect.signature(cls).parameters.items():
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name not in saved:  # PyTorch's
+    for name in positional_arguments(rule):
+        if name not in saved:
             raise FastoptError(
                 f"the state dict has no {name!r} in group {i}; that of torch.optim."
-                f"{cls.__name__} has it"
+                f"{rule.__name__} has it"
             )
     options = {**defaults, **options}
     own = group.saved()
     return {
         **options,
         "initial_lr": options["lr"] if initial_lr is None else initial_lr,
-        "schedule": own["schedule"],  # ours goes on, from the step that is loaded
+        "schedule": own["schedule"],  # our schedule continues, from the step count that is loaded
         "params": own["params"],
     }
 
 
 def _state(
-    optimizer: Optimizer, group: ParamGroup, key: int | str, saved: Mapping[str, Any]
+    group: ParamGroup, key: Key, own: Mapping[str, Array], saved: Mapping[str, Any]
 ) -> dict[str, Any]:
-    own, w = optimizer.state[key], group.arrays[key]
-    start = optimizer.initial_state(group.options)
+    """Return the entry of a parameter in our state dict."""
+    rule, w = group.rule, group.arrays[key]
+    initial = rule._initial_state(group.options)
     fresh: dict[str, Any] = {
-        name: np.full_like(own[name], start.get(name, 0.0)) for name in group.state_names
+        name: np.full_like(own[name], initial.get(name, 0.0)) for name in group.state_names
     }
-    if optimizer.saved_scalar:
-        fresh[optimizer.saved_scalar] = 1.0
+    if rule._saved_scalar:
+        fresh[rule._saved_scalar] = 1.0
     added = {name: np.array(w, own[name].dtype) for name in ADDED if name in own}
     saved = {name: value for name, value in saved.items() if value is not None}
     if not saved:
         return {"step": 0, **fresh, **added}
     found = {
-        name: _plain(value)
-        if name in ("step", optimizer.saved_scalar)
-        else _array(name, value, own)
+        name: _plain(value) if name in ("step", rule._saved_scalar) else _array(name, value, own)
         for name, value in saved.items()
     }
-    if "step" not in found and type(optimizer).__name__ != "SGD":  # PyTorch's counts none
+    if "step" not in found and rule.__name__ != "SGD":  # PyTorch's SGD counts no steps
         raise FastoptError(f"the state dict has no step of parameter {key!r}")
     step = found.pop("step", 1)
     if isinstance(step, float) and step.is_integer():
@@ -148,13 +147,13 @@ def _state(
 
 
 def _plain(value: Any) -> Any:
-    """Return a number for a tensor of one."""
+    """Return the number in a tensor of one element, and any other value as it is."""
     is_one = hasattr(value, "item") and math.prod(getattr(value, "shape", ())) == 1
     return value.item() if is_one else value
 
 
 def _array(name: str, value: Any, own: Mapping[str, Array]) -> Array:
-    """Return a tensor as an array; state of 16 bits, as PyTorch has it, in the dtype of ours."""
+    """Return a tensor as an array; PyTorch's 16-bit state is converted to the dtype of ours."""
     if not hasattr(value, "detach"):
         return np.asarray(value)
     value = value.detach().cpu()

@@ -1,0 +1,89 @@
+"""Rule: the facts that distinguish one update rule from another."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from fastopt._checks import Check, Choice, at_least_0, flag
+
+# The options that every rule has.
+COMMON: Mapping[str, Check] = {
+    "lr": at_least_0,
+    "weight_decay": at_least_0,
+    "decoupled_weight_decay": Choice((False, True, "lr", "schedule_only")),
+    "maximize": flag,
+}
+
+
+class Rule:
+    """The facts of an update rule.
+
+    A class states them as class attributes and static methods, so they can be used without an
+    instance.  ``options`` is always a mapping from an option's name to its checked value.  The
+    names begin with an underscore to keep them out of ``help(fastopt.Adam)``, which is for users;
+    any module of fastopt may use them.
+    """
+
+    # What each option may be, besides those of COMMON.
+    _checks = dict[str, Check]()
+
+    # The options that cannot be changed after construction.
+    _only_at_start = frozenset[str]()
+
+    # The name of the number that the rule stores for each parameter; "" if there is none.
+    _saved_scalar = ""
+
+    @staticmethod
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        """Return the rule's name in csrc/rules.def and PyTorch's names of its state arrays."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+        """Return the hyperparameters of the kernel that are not options of the same name."""
+        return {}
+
+    @staticmethod
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+        """Return the initial values of the state arrays that do not start at 0."""
+        return {}
+
+    @staticmethod
+    def _by_row(options: Mapping[str, Any]) -> str | None:
+        """Return the name of the state that has one number for each row, or None."""
+        return None
+
+    @staticmethod
+    def _require(options: Mapping[str, Any]) -> None:
+        """Raise an error if options that are allowed separately cannot be combined."""
+
+    @staticmethod
+    def _lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:
+        """Return (state, factor) if gradients are needed at w - factor * state, else None."""
+        return None
+
+
+def checks_of(rule: type[Rule]) -> dict[str, Check]:
+    """Return the check of each option that a group of the rule has."""
+    return {**COMMON, **rule._checks}
+
+
+def defaults_of(rule: type[Rule]) -> dict[str, Any]:
+    """Return the default of each option, from the signatures of the class and of its bases."""
+    checks = checks_of(rule)
+    found: dict[str, Any] = {"maximize": False}
+    for cls in reversed(rule.__mro__):
+        if "__init__" in vars(cls):
+            for name, parameter in inspect.signature(vars(cls)["__init__"]).parameters.items():
+                if name in checks and parameter.default is not parameter.empty:
+                    found[name] = parameter.default
+    return {name: check(name, found[name]) for name, check in checks.items()}
+
+
+def positional_arguments(rule: type[Rule]) -> list[str]:
+    """Return the arguments that may be given by position, which torch.optim has too."""
+    parameters = inspect.signature(rule).parameters.items()
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [name for name, parameter in parameters if parameter.kind is positional]

@@ -1,0 +1,160 @@
+"""Imports form no cycle, and none goes from a lower layer of CONTRIBUTING.md to a higher one."""
+
+import ast
+import graphlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# From the bottom up.  A module may import from its own layer and from those above it in this list.
+LAYERS = {
+    "errors and checks": ["_errors", "_cpus", "_checks"],
+    "arrays": ["arrays"],
+    "Cython": ["_numpy", "_csrc", "_core"],
+    "public modules": ["batching", "checkpoint", "families", "models", "schedules"],
+    "optimizers": ["optimizers.base"],
+    "rules": ["optimizers"],
+    "Kalman filters": ["kalman"],
+    "training": ["training"],
+    "package": [""],
+    "command": ["cli", "__main__"],
+}
+
+# TO BE DELETED ON MERGING: imports of cycles that other branches remove.
+PENDING = {("training.resuming", "training.run"), ("arrays.dlpack", "arrays.accepted")}
+
+PYX_IMPORT = re.compile(
+    r"^\s*(?:from\s+([\w.]+)\s+c?import\s+\(?([^#\n]*)|c?import\s+([\w.]+))", re.M
+)
+
+
+def module_of(path):
+    """Return a file's module name without the leading "fastopt."; "" is the package itself."""
+    parts = path.relative_to(ROOT / "fastopt").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(text, is_cython=False):
+    """Return (module, name or None) of every import, in functions and TYPE_CHECKING blocks too."""
+    if is_cython:
+        found = []
+        for source, names, module in PYX_IMPORT.findall(text):
+            found += (
+                [(module, None)]
+                if module
+                else [(source, name.split(" as ")[0].strip()) for name in names.split(",")]
+            )
+        return found
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [(node.module, alias.name) for alias in node.names]
+    return found
+
+
+def edges(files):
+    """Return the modules of fastopt that each module imports.
+
+    files: (module, text, whether it is Cython) of each file; a .pyx and its .pxd are one module.
+    """
+    modules = {name for name, _, _ in files}
+    graph = {name: set() for name in modules}
+    for name, text, is_cython in files:
+        for source, imported in imports_of(text, is_cython):
+            if source != "fastopt" and not source.startswith("fastopt."):
+                continue
+            short = source.removeprefix("fastopt").removeprefix(".")
+            below = f"{short}.{imported}".removeprefix(".")
+            target = below if below in modules else short
+            if target in modules and target != name:
+                graph[name].add(target)
+    return graph
+
+
+FILES = [
+    (module_of(path), path.read_text(), path.suffix != ".py")
+    for path in sorted((ROOT / "fastopt").rglob("*"))
+    if path.suffix in {".py", ".pyx", ".pxd"}
+]
+GRAPH = edges(FILES)
+for module, target in PENDING:
+    GRAPH[module].discard(target)
+
+
+def layer_of(module):
+    """Return the index of a module's layer: that of the longest entry that contains it."""
+    fits = [
+        (len(prefix), number)
+        for number, prefixes in enumerate(LAYERS.values())
+        for prefix in prefixes
+        if module == prefix or module.startswith(f"{prefix}.")
+    ]
+    return max(fits)[1]
+
+
+def against_the_layers(graph):
+    """Return the imports from a lower layer to a higher one."""
+    return [
+        f"{module} -> {target}"
+        for module, targets in graph.items()
+        for target in targets
+        if layer_of(target) > layer_of(module)
+    ]
+
+
+def cycle(graph):
+    """Return the modules of an import cycle, or None."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return None
+
+
+def test_no_import_cycle():
+    assert len(GRAPH) > 60
+    assert cycle(GRAPH) is None
+
+
+def test_no_import_against_the_layers():
+    assert against_the_layers(GRAPH) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from fastopt.b import x",
+        "from fastopt import b",
+        "import fastopt.b",
+        "if TYPE_CHECKING:\n    from fastopt.b import X",
+        "def f():\n    from fastopt.b import x",
+    ],
+)
+def test_the_checks_can_fail(text):
+    """On a cycle, wherever the import is, and on an import from a lower layer to a higher one."""
+    files = [("", "", False), ("a", text, False), ("b", "from fastopt.a import y", False)]
+    assert cycle(edges(files))
+    cython = [("_core", "from fastopt cimport _numpy as n\n", True), ("_numpy", "", False)]
+    assert edges(cython) == {"_core": {"_numpy"}, "_numpy": set()}
+    assert against_the_layers({"arrays.sparse": {"cli.race"}}) == ["arrays.sparse -> cli.race"]
+
+
+def test_optimizers_base_is_listed_from_the_bottom_up():
+    """A module of that package imports only from those above it in the table of its docstring."""
+    package = "optimizers.base."
+    docs = (ROOT / "fastopt/optimizers/base/__init__.py").read_text()
+    order = [package + name for name in re.findall(r"^\| `(\w+)` \|", docs, re.M)]
+    assert set(order) == {name for name in GRAPH if name.startswith(package)}
+    for i, name in enumerate(order):
+        assert {target for target in GRAPH[name] if target.startswith(package)} <= {*order[:i]}
+
+
+def test_the_package_has_few_modules_at_the_top():
+    """At most twelve besides packages, so that a newcomer can read all their names."""
+    modules = [path for path in (ROOT / "fastopt").glob("*.py*") if path.suffix in {".py", ".pyx"}]
+    assert len(modules) <= 12

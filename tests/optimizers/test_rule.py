@@ -1,0 +1,72 @@
+"""The facts of a rule: usable without an optimizer, and absent from users' help."""
+
+import inspect
+import pydoc
+import re
+
+import numpy as np
+import pytest
+
+import fastopt
+from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of, positional_arguments
+
+CLASSES = [
+    thing
+    for thing in map(fastopt.__dict__.get, fastopt.__all__)
+    if inspect.isclass(thing) and issubclass(thing, Rule) and thing is not Optimizer
+]
+DOCUMENTED = {
+    *("step", "bind", "accumulate", "zero_grad", "extrapolated", "looks_ahead"),
+    *("params", "param_groups", "add_param_group", "step_count", "skipped_steps", "grad_norm"),
+    *("lr", "extras", "grad_scale", "ema", "sync_master"),
+    *("state_dict", "load_state_dict", "save", "load"),
+}
+
+
+def test_optimizer_is_exported():
+    assert fastopt.Optimizer is fastopt.optimizer.Optimizer is Optimizer
+    assert len(CLASSES) == 8
+    assert all(issubclass(cls, fastopt.Optimizer) for cls in CLASSES)
+
+
+@pytest.mark.parametrize("cls", [*CLASSES, Optimizer], ids=lambda cls: cls.__name__)
+def test_public_names_are_the_documented_ones(cls):
+    assert {name for name in dir(cls) if not name.startswith("_")} == DOCUMENTED
+    for name in DOCUMENTED:
+        assert inspect.getdoc(getattr(cls, name))
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_help_shows_no_internals(cls):
+    text = pydoc.render_doc(cls, renderer=pydoc.plaintext)
+    assert "step(self, grads" in text
+    internals = {name for name in vars(Rule) if re.match("_[a-z]", name)}
+    assert len(internals) == 9
+    shown = set(re.findall(r"\w+", text))
+    assert not shown & {*internals, "__annotations__"}
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_facts_need_no_optimizer(cls):
+    defaults = defaults_of(cls)
+    assert defaults == cls([]).param_groups[0].options
+    assert defaults.keys() == checks_of(cls).keys()
+    kernel, states = cls._kernel(defaults)
+    group = cls(np.zeros((2, 3))).param_groups[0]
+    assert (kernel, states) == (group.kernel, group.state_names)
+    assert cls._initial_state(defaults).keys() <= {*states}
+    assert cls._by_row(defaults) is None
+    assert cls._lookahead(defaults) is None
+    assert cls._require(defaults) is None
+
+
+def test_positional_arguments_are_those_of_torch():
+    assert positional_arguments(fastopt.Adam) == [
+        *("params", "lr", "betas", "eps", "weight_decay", "amsgrad")
+    ]
+
+
+def test_rule_without_a_kernel():
+    with pytest.raises(NotImplementedError):
+        Rule._kernel({})
