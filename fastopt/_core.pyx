@@ -2,9 +2,9 @@
 
 import os
 
-from fastopt.arrays.accepted import (
-    Spans, as_gradient, may_overlap_itself, require_followable, require_parameter, work_order
-)
+from fastopt.arrays.accepted import as_gradient, require_followable, require_parameter
+from fastopt.arrays.layout import memory_order
+from fastopt.arrays.overlap import Spans, may_overlap_itself
 from fastopt._checks import Whole, from_environment
 from fastopt._cpus import cpu_quota
 from fastopt._errors import FastoptError
@@ -175,7 +175,7 @@ cdef class Plan:
         """How parameter i and what belongs to it lie, in the order of work."""
         cdef fo_layout *layout = self.layouts + i
         cdef int64_t own = 1, index = 1, k, axis
-        order = work_order(param)
+        order = memory_order(param)
         layout.n_axes = param.ndim
         layout.param_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(param))
         layout.state_dtype = real

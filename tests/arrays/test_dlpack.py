@@ -72,7 +72,7 @@ def test_rows_and_results_of_bfloat16():
 def test_what_says_bfloat16_of_other_bits_is_refused():
     opt = SGD([np.zeros(2)])
     for wrong in (np.ones(2, np.uint8), np.ones(2, np.uint32)):
-        with unchanged(opt), pytest.raises(TypeError, match="gradient of parameter 0 can not be"):
+        with unchanged(opt), pytest.raises(TypeError, match="gradient of parameter 0 cannot be"):
             opt.step([Exporter(wrong)])
 
 

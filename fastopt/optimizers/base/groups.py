@@ -14,7 +14,7 @@ from fastopt._core import RULES
 from fastopt._errors import FastoptError
 
 if TYPE_CHECKING:
-    from fastopt.arrays.accepted import Array
+    from fastopt.arrays.dtypes import Array
     from fastopt.optimizers.base.optimizer import Optimizer
 
 Schedule = Callable[[int], float]

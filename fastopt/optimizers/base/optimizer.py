@@ -13,7 +13,8 @@ import numpy as np
 import fastopt._core as _core
 from fastopt._checks import THREADS, Check, default_threads
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array, computed_in, own_array
+from fastopt.arrays.dtypes import Array, computed_in
+from fastopt.arrays.layout import new_like
 from fastopt.optimizers.base import extras as _extras
 from fastopt.optimizers.base import state_arrays as _state_arrays
 from fastopt.optimizers.base import state_dict as _state_dict
@@ -417,7 +418,7 @@ class Optimizer:
         for (key, w), array in zip(self._parameters.by_key().items(), arrays, strict=True):
             if array is not None:
                 if key not in sums:
-                    sums[key] = own_array(w, computed_in(w), 0.0)
+                    sums[key] = new_like(w, computed_in(w), 0.0)
                 pairs.append((sums[key], array))
         with np.errstate(all="ignore"):  # no error may leave some out
             try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base import state_arrays as _state_arrays
 from fastopt.optimizers.base.groups import COMMON, ParamGroup, arrays_of
 from fastopt.optimizers.base.structure import by_decay, in_structure, placed

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.groups import ParamGroup
 from fastopt.optimizers.base.state_arrays import ADDED
 
