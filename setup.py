@@ -76,7 +76,7 @@ def extension(name: str, sources: list[str]) -> Extension:
     return Extension(
         f"fastopt.{name}",
         sources=[f"fastopt/{name.replace('.', '/')}.pyx", *sources],
-        depends=HEADERS,  # cythonize looks after the .pxd
+        depends=HEADERS,  # cythonize tracks the .pxd and .pxi
         include_dirs=["csrc", np.get_include()],
         define_macros=[
             *LIMITED_API,

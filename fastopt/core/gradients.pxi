@@ -1,0 +1,153 @@
+# Find the gradient of each parameter, check it, and point the tensor of C at it.
+import numpy as np
+
+from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import as_gradient
+from fastopt.arrays.sparse import RowSparse, as_rows, require_within
+
+cimport numpy as cnp
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uintptr_t
+
+from fastopt._csrc cimport *
+from fastopt cimport _numpy as np_c
+from fastopt._numpy cimport PyArrayObject
+
+
+cdef tuple in_order(str kind, tuple keys, grads):
+    """Return the gradients in the order of the parameters; keys: those of a dict."""
+    cdef PyObject *grad
+    if kind == "array":
+        return (grads,)
+    if kind == "dict":
+        if not isinstance(grads, dict):
+            raise TypeError(f"gradients are a {type(grads).__name__}; a dict is needed")
+        if len(grads) == len(keys):
+            found = []
+            for key in keys:  # not by grads[key]: a defaultdict would create missing keys
+                grad = np_c.PyDict_GetItemWithError(<PyObject *>grads, <PyObject *>key)
+                if grad == NULL:
+                    break
+                found.append(<object>grad)
+            else:
+                return tuple(found)
+        raise FastoptError(f"gradients have keys {list(grads)}; {list(keys)} are needed")
+    if not isinstance(grads, (list, tuple)):
+        raise TypeError(f"gradients are a {type(grads).__name__}; a list or tuple is needed")
+    if len(grads) != len(keys):
+        raise FastoptError(f"{len(grads)} gradients for {len(keys)} parameters")
+    return tuple(grads)
+
+
+cdef list point_at_gradients(Slot *slots, Py_ssize_t n_params, Written written, tuple grads):
+    """Point every tensor at its gradient; return the objects to keep alive during the step."""
+    cdef Py_ssize_t i
+    cdef Slot *slot
+    cdef PyObject *grad
+    cdef PyArrayObject *param
+    cdef list alive = []
+    for i in range(n_params):
+        slot = slots + i
+        require_unchanged(slot)
+        param = <PyArrayObject *>slot.param
+        grad = np_c.PyTuple_GetItem(grads, i)
+        slot.tensor.rows = NULL
+        if grad == <PyObject *>None:
+            slot.tensor.grad = NULL
+        elif (
+            slot.is_plain
+            and np_c.PyArray_CheckExact(grad)
+            and np_c.PyArray_TYPE(<PyArrayObject *>grad) == slot.numpy_type
+            and np_c.PyArray_ISCARRAY_RO(<PyArrayObject *>grad)
+            and np_c.PyArray_SAMESHAPE(<PyArrayObject *>grad, param)
+        ):
+            if <uintptr_t>np_c.PyArray_DATA(<PyArrayObject *>grad) != slot.disjoint:
+                written.require_contiguous_apart(slot, grad)
+            slot.tensor.layout = NULL
+            slot.tensor.grad = np_c.PyArray_DATA(<PyArrayObject *>grad)
+        elif (
+            np_c.PyArray_CheckExact(grad)
+            and np_c.PyArray_ISNOTSWAPPED(<PyArrayObject *>grad)
+            and code_of(np_c.PyArray_TYPE(<PyArrayObject *>grad)) >= 0
+            and np_c.PyArray_SAMESHAPE(<PyArrayObject *>grad, param)
+        ):
+            point_at_array(slot, written, grad)
+        elif isinstance(<object>grad, RowSparse) or hasattr(<object>grad, "tocsr"):
+            alive.append(point_at_rows(slot, written, <object>grad))
+        else:
+            array = as_gradient(<object>slot.name, <object>slot.param, <object>grad)
+            notice_dtype(array.dtype)
+            alive.append(array)
+            point_at_array(slot, written, <PyObject *>array)
+    return alive
+
+
+cdef int point_at_array(Slot *slot, Written written, PyObject *grad) except -1:
+    """Point a tensor at a gradient of any layout and dtype."""
+    cdef PyArrayObject *array = <PyArrayObject *>grad
+    cdef fo_layout *layout = slot.layout
+    cdef Py_ssize_t *strides = np_c.PyArray_STRIDES(array)
+    cdef uintptr_t begin = <uintptr_t>np_c.PyArray_DATA(array), end
+    cdef int64_t reach, k
+    # Whether the gradient is stored as the parameter is, so that C needs no layout.
+    cdef bint alike = (
+        slot.is_dense and np_c.PyArray_ISALIGNED(array)
+        and np_c.PyArray_TYPE(array) == slot.numpy_type
+    )
+    require_layout(slot)
+    slot.tensor.grad = np_c.PyArray_DATA(array)
+    layout.grad_dtype = <fo_dtype>code_of(np_c.PyArray_TYPE(array))
+    end = begin + np_c.PyArray_ITEMSIZE(array)
+    for k in range(layout.n_axes):
+        layout.grad[k] = strides[slot.axes[k]]
+        alike = alike and (layout.grad[k] == layout.param[k] or layout.shape[k] == 1)
+        reach = layout.grad[k] * (layout.shape[k] - 1)
+        if reach < 0:
+            begin += <uintptr_t>reach
+        else:
+            end += <uintptr_t>reach
+    if slot.tensor.size:
+        written.require_apart(slot, begin, end, <object>grad)
+    slot.tensor.layout = NULL if alike else layout
+    if slot.row_numbers != NULL:
+        point_at_every_row(slot)
+    return 0
+
+
+cdef void point_at_every_row(Slot *slot) noexcept:
+    """Describe a dense gradient as a gradient of the rows 0, 1, ..., each of which occurs once."""
+    slot.rows.n = slot.layout.shape[slot.layout.row_axis]
+    slot.rows.row = slot.rows.start = slot.rows.order = slot.row_numbers
+    slot.rows.clears = True
+    slot.tensor.rows = slot.rows
+
+
+cdef object point_at_rows(Slot *slot, Written written, grad):
+    """Point a tensor at a row-sparse gradient; return the parameter's name and the arrays used."""
+    cdef fo_layout *layout = slot.layout
+    cdef cnp.ndarray indices, values, work
+    cdef uintptr_t begin
+    cdef int64_t k, bad, n
+    param, name = <object>slot.param, <object>slot.name
+    require_layout(slot)
+    if slot.tensor.ema:
+        raise FastoptError(
+            f"the gradient of {name} is row-sparse; ema_decay averages all rows at each step"
+        )
+    indices, values = as_rows(name, param, grad)
+    notice_dtype(values.dtype)
+    begin = <uintptr_t>cnp.PyArray_DATA(values)
+    written.require_apart(slot, begin, begin + cnp.PyArray_NBYTES(values), values)
+    n = cnp.PyArray_SIZE(indices)
+    work = np.empty(fo_rows_work(n), dtype=np.int64)
+    bad = fo_rows_group(<int64_t *>cnp.PyArray_DATA(indices), n, param.shape[0],
+                        <int64_t *>cnp.PyArray_DATA(work), slot.rows)
+    if bad >= 0:
+        require_within(name, param, indices)
+    layout.grad_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(values))
+    for k in range(layout.n_axes):
+        layout.grad[k] = values.strides[slot.axes[k]]
+    slot.tensor.grad = cnp.PyArray_DATA(values)
+    slot.tensor.layout = layout
+    slot.tensor.rows = slot.rows
+    return name, values, indices, work
