@@ -1,4 +1,4 @@
-"""_core.gather: rows of a larger array in a given order, or a refusal and nothing written."""
+"""_core.gather copies rows in a given order, or raises an error and writes nothing."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from support import printed
 
 from fastopt import FastoptError, _core
 
-SEGFAULTS = """
+ZERO_AXES = """
 import numpy, fastopt
 from fastopt import _core
 try:
@@ -17,7 +17,7 @@ except fastopt.FastoptError:
 
 
 def test_rows_of_a_0d_array_are_refused():
-    assert printed(SEGFAULTS) == "refused"
+    assert printed(ZERO_AXES) == "refused"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_rows_of_a_0d_array_are_refused():
     ],
     ids=["2-d", "0-d", "count", "dtype", "int32", "beyond", "negative"],
 )
-def test_rows_that_can_not_be_gathered(index, out):
+def test_gather_refuses_arrays_that_do_not_match(index, out):
     with pytest.raises(FastoptError):
         _core.gather(np.arange(1.0, 5.0).reshape(2, 2), index, out)
     assert not out.any()
