@@ -81,6 +81,8 @@ cdef class Plan:
     def __cinit__(self, str kind, list params, list names, list holders, list keys, list states,
                   list extra, list scalars, list group_of, int n_groups, int n_threads):
         cdef fo_tensor *tensors
+        cdef Py_ssize_t i
+        cdef int64_t size = 0
         self.n_params = len(params)
         self.n_threads = n_threads
         self.kind = kind
@@ -91,7 +93,6 @@ cdef class Plan:
         self.arrays = (states, extra, scalars, row_numbers)
         self.written = Written(names, params, states, extra, scalars)
         self.extras.grad_norm = float("nan")
-        self.is_short = sum(param.size for param in params) < LOCKED_BELOW
         tensors = <fo_tensor *>calloc(self.n_params + 1, sizeof(fo_tensor))
         try:
             self.allocate_slots()
@@ -104,7 +105,9 @@ cdef class Plan:
         if not self.plan:
             raise MemoryError
         for i in range(self.n_params):
-            self.slots[i].tensor = fo_plan_tensors(self.plan) + <Py_ssize_t>i
+            self.slots[i].tensor = fo_plan_tensors(self.plan) + i
+            size += self.slots[i].tensor.size
+        self.is_short = size < LOCKED_BELOW
 
     cdef int allocate_slots(self) except -1:
         cdef size_t n = self.n_params + 1
@@ -132,8 +135,9 @@ cdef class Plan:
             if row_numbers[i] is not None:
                 slot.row_numbers = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>row_numbers[i])
             describe_holder(slot, self.holders[i], self.keys[i])
-            describe_tensor(tensors + i, self.params[i], states[i], extra[i], scalars[i])
-            describe_layout(slot, tensors[i].dtype, self.params[i], states[i], extra[i][0])
+            param = base_array(slot)
+            describe_tensor(tensors + i, param, states[i], extra[i], scalars[i])
+            describe_layout(slot, tensors[i].dtype, param, states[i], extra[i][0])
             tensors[i].group = group_of[i]
         return 0
 
@@ -188,11 +192,12 @@ cdef class Plan:
 
     def bind_in_order(self, tuple grads):
         """Bind gradients that are already in the order of the parameters."""
+        cdef Py_ssize_t i
         bound = []
         self.require_idle()
-        for name, param, grad in zip(self.names, self.params, grads, strict=True):
+        for i, (name, grad) in enumerate(zip(self.names, grads, strict=True)):
             if grad is not None:
-                array = as_gradient(name, param, grad)
+                array = as_gradient(name, base_array(self.slots + i), grad)
                 require_followable(name, grad, array)
                 self.written.spans.require_apart(f"the gradient of {name}", array)
                 grad = array
@@ -201,11 +206,14 @@ cdef class Plan:
 
     def as_arrays(self, grads):
         """Return the gradients in the order of the parameters, each an array or None."""
+        cdef Py_ssize_t i
         arrays = []
         self.require_idle()
         ordered = in_order(self.kind, self.keys, grads)
-        for name, param, grad in zip(self.names, self.params, ordered, strict=True):
-            arrays.append(None if grad is None else as_gradient(name, param, grad))
+        for i, (name, grad) in enumerate(zip(self.names, ordered, strict=True)):
+            if grad is not None:
+                grad = as_gradient(name, base_array(self.slots + i), grad)
+            arrays.append(grad)
         return arrays
 
     @property
@@ -230,9 +238,11 @@ cdef class Plan:
                 ordered = self.bound
             else:
                 raise FastoptError("step() without gradients needs bind(grads) first")
-            alive = point_at_gradients(self.slots, self.n_params, self.written, ordered)
+            arrays = read_gradients(self.slots, self.n_params, ordered)
+            point_at_gradients(self.slots, self.n_params, self.written, arrays)
             if self.extras.zero_grads:
-                require_clearable(self.slots, self.n_params, ordered, alive)
+                if require_clearable(self.slots, self.n_params, ordered, arrays):
+                    point_at_gradients(self.slots, self.n_params, self.written, arrays)
             if options is not None:
                 for i, (rule, hp, weight_decay, decay, base_lr, maximize) in enumerate(options):
                     self.set_group(i, rule, hp, weight_decay, decay, base_lr, maximize)

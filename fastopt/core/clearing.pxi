@@ -1,8 +1,7 @@
 # Check that zero_grads can set the dense gradients to 0 during a step.
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import as_gradient, require_followable
+from fastopt.arrays.accepted import require_followable
 from fastopt.arrays.overlap import Spans, may_overlap_itself
-from fastopt.arrays.sparse import RowSparse
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport uintptr_t
@@ -11,21 +10,25 @@ from fastopt cimport _numpy as np_c
 from fastopt._numpy cimport PyArrayObject
 
 
-cdef int require_clearable(Slot *slots, Py_ssize_t n_params, tuple grads, list alive) except -1:
+cdef bint require_clearable(Slot *slots, Py_ssize_t n_params, tuple grads,
+                            tuple arrays) except -1:
     """Raise an error unless each dense gradient is writeable and shares no memory.
 
-    alive: the result of point_at_gradients.  Row-sparse gradients in it are not cleared.
+    grads: the caller's objects; arrays: the result of read_gradients.  Row-sparse gradients are not
+    cleared.  Return whether the check may have called the caller's code.
     """
     cdef Py_ssize_t i
     if passed_before(slots, n_params, grads):
-        return 0
-    arrays = []
+        return False
+    dense, rows = [], []
     for i in range(n_params):
-        grad, name = grads[i], <object>slots[i].name
-        if grad is None or isinstance(grad, RowSparse) or hasattr(grad, "tocsr"):
+        array, name = arrays[i], <object>slots[i].name
+        if array is None:
             continue
-        array = as_gradient(name, <object>slots[i].param, grad)
-        require_followable(name, grad, array)
+        if isinstance(array, tuple):  # the result of read_rows
+            rows.append(array)
+            continue
+        require_followable(name, grads[i], array)
         if not array.flags.writeable:
             raise FastoptError(f"the gradient of {name} is read-only; zero_grads clears it")
         if may_overlap_itself(array):
@@ -33,13 +36,12 @@ cdef int require_clearable(Slot *slots, Py_ssize_t n_params, tuple grads, list a
                 f"elements of the gradient of {name} share memory, or may share it; zero_grads "
                 "would clear some of them before they are read"
             )
-        arrays.append((f"the gradient of {name}", array))
-    cleared = Spans(arrays)
-    for entry in alive:
-        if isinstance(entry, tuple):  # of a row-sparse gradient
-            cleared.require_apart(f"the gradient of {entry[0]}", entry[1])
+        dense.append((f"the gradient of {name}", array))
+    cleared = Spans(dense)
+    for name, values, _, _ in rows:
+        cleared.require_apart(name, values)
     remember(slots, n_params, grads)
-    return 0
+    return True
 
 
 cdef bint passed_before(Slot *slots, Py_ssize_t n_params, tuple grads) noexcept:

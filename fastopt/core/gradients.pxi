@@ -1,8 +1,9 @@
-# Find the gradient of each parameter, check it, and point the tensor of C at it.
+# Read the gradient of each parameter as an array, check it, and point the tensor of C at it.
 import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import as_gradient
+from fastopt.arrays.dtypes import require_dtype
 from fastopt.arrays.sparse import RowSparse, as_rows, require_within
 
 cimport numpy as cnp
@@ -39,13 +40,53 @@ cdef tuple in_order(str kind, tuple keys, grads):
     return tuple(grads)
 
 
-cdef list point_at_gradients(Slot *slots, Py_ssize_t n_params, Written written, tuple grads):
-    """Point every tensor at its gradient; return the objects to keep alive during the step."""
+cdef tuple read_gradients(Slot *slots, Py_ssize_t n_params, tuple grads):
+    """Return the gradients, each as an array, as the result of read_rows, or None.
+
+    Reading a gradient may call the caller's code, for example ``__array__``, which may resize any
+    array.  All gradients are therefore read before point_at_gradients takes an address.
+    """
+    cdef Py_ssize_t i
+    cdef PyObject *grad
+    for i in range(n_params):
+        grad = np_c.PyTuple_GetItem(grads, i)
+        if grad != <PyObject *>None and not np_c.PyArray_CheckExact(grad):
+            break
+    else:
+        return grads
+    arrays = []
+    for i in range(n_params):
+        arrays.append(read_gradient(slots + i, grads[i]))
+    return tuple(arrays)
+
+
+cdef object read_gradient(Slot *slot, grad):
+    """Return a gradient as an array, as the result of read_rows, or None."""
+    if grad is None or np_c.PyArray_CheckExact(<PyObject *>grad):
+        return grad
+    if isinstance(grad, RowSparse) or hasattr(grad, "tocsr"):
+        return read_rows(slot, grad)
+    return as_gradient(<object>slot.name, base_array(slot), grad)
+
+
+cdef tuple read_rows(Slot *slot, grad):
+    """Return the name of a row-sparse gradient, its values and indices, and scratch memory."""
+    cdef cnp.ndarray indices, values
+    name = f"the gradient of {<object>slot.name}"
+    if slot.tensor.ema:
+        raise FastoptError(f"{name} is row-sparse; ema_decay averages all rows at each step")
+    indices, values = as_rows(<object>slot.name, base_array(slot), grad)
+    work = np.empty(fo_rows_work(cnp.PyArray_SIZE(indices)), dtype=np.int64)
+    return name, values, indices, work
+
+
+cdef int point_at_gradients(Slot *slots, Py_ssize_t n_params, Written written,
+                            tuple grads) except -1:
+    """Check every gradient and point its tensor at it; grads: the result of read_gradients."""
     cdef Py_ssize_t i
     cdef Slot *slot
     cdef PyObject *grad
     cdef PyArrayObject *param
-    cdef list alive = []
     for i in range(n_params):
         slot = slots + i
         require_unchanged(slot)
@@ -72,14 +113,14 @@ cdef list point_at_gradients(Slot *slots, Py_ssize_t n_params, Written written, 
             and np_c.PyArray_SAMESHAPE(<PyArrayObject *>grad, param)
         ):
             point_at_array(slot, written, grad)
-        elif isinstance(<object>grad, RowSparse) or hasattr(<object>grad, "tocsr"):
-            alive.append(point_at_rows(slot, written, <object>grad))
+        elif not np_c.PyArray_CheckExact(grad):
+            name, values, indices, work = <object>grad
+            point_at_rows(slot, written, name, values, indices, work)
         else:
-            array = as_gradient(<object>slot.name, <object>slot.param, <object>grad)
-            notice_dtype(array.dtype)
-            alive.append(array)
-            point_at_array(slot, written, <PyObject *>array)
-    return alive
+            array = as_gradient(<object>slot.name, base_array(slot), <object>grad)
+            notice_dtype(array.dtype)  # the only reason to get here without an error
+            point_at_array(slot, written, grad)
+    return 0
 
 
 cdef int point_at_array(Slot *slot, Written written, PyObject *grad) except -1:
@@ -122,32 +163,33 @@ cdef void point_at_every_row(Slot *slot) noexcept:
     slot.tensor.rows = slot.rows
 
 
-cdef object point_at_rows(Slot *slot, Written written, grad):
-    """Point a tensor at a row-sparse gradient; return the parameter's name and the arrays used."""
+cdef int point_at_rows(Slot *slot, Written written, name, cnp.ndarray values,
+                       cnp.ndarray indices, cnp.ndarray work) except -1:
+    """Point a tensor at a row-sparse gradient."""
     cdef fo_layout *layout = slot.layout
-    cdef cnp.ndarray indices, values, work
-    cdef uintptr_t begin
-    cdef int64_t k, bad, n
-    param, name = <object>slot.param, <object>slot.name
+    cdef uintptr_t begin = <uintptr_t>cnp.PyArray_DATA(values)
+    cdef int64_t k, bad, n = cnp.PyArray_SIZE(indices)
     require_layout(slot)
-    if slot.tensor.ema:
-        raise FastoptError(
-            f"the gradient of {name} is row-sparse; ema_decay averages all rows at each step"
-        )
-    indices, values = as_rows(name, param, grad)
+    param = base_array(slot)
+    if (
+        fo_rows_work(n) != cnp.PyArray_SIZE(work)
+        or (<object>values).shape != (n, *param.shape[1:])
+        or indices.dtype != np.int64
+        or not cnp.PyArray_IS_C_CONTIGUOUS(indices)
+        or not cnp.PyArray_IS_C_CONTIGUOUS(values)
+    ):
+        raise FastoptError(f"{name} changed while the gradients were read")
+    require_dtype(name, values)
     notice_dtype(values.dtype)
-    begin = <uintptr_t>cnp.PyArray_DATA(values)
     written.require_apart(slot, begin, begin + cnp.PyArray_NBYTES(values), values)
-    n = cnp.PyArray_SIZE(indices)
-    work = np.empty(fo_rows_work(n), dtype=np.int64)
     bad = fo_rows_group(<int64_t *>cnp.PyArray_DATA(indices), n, param.shape[0],
                         <int64_t *>cnp.PyArray_DATA(work), slot.rows)
     if bad >= 0:
-        require_within(name, param, indices)
+        require_within(<object>slot.name, param, indices)
     layout.grad_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(values))
     for k in range(layout.n_axes):
         layout.grad[k] = values.strides[slot.axes[k]]
     slot.tensor.grad = cnp.PyArray_DATA(values)
     slot.tensor.layout = layout
     slot.tensor.rows = slot.rows
-    return name, values, indices, work
+    return 0

@@ -54,6 +54,11 @@ cdef int code_of(int numpy_type):
     return FO_BF16 if numpy_type == bfloat16_type else -1
 
 
+cdef base_array(Slot *slot):
+    """Return the parameter as a plain ndarray: a subclass may override shape and the like."""
+    return np.asarray(<object>slot.param)
+
+
 cdef describe_holder(Slot *slot, holder, key):
     """Note the list or dict in which the caller keeps the parameter; None: there is none."""
     if holder is not None:
@@ -124,6 +129,6 @@ cdef describe_layout(Slot *slot, fo_dtype computed_in, cnp.ndarray param, tuple 
     slot.is_plain = dense and param.flags.c_contiguous
 
 
-cdef row_numbers_of(cnp.ndarray param):
+cdef row_numbers_of(param):
     """Return 0, 1, ..., len(param), which describes the rows of a dense gradient."""
-    return np.arange(len(param) + 1, dtype=np.int64)
+    return np.arange(len(np.asarray(param)) + 1, dtype=np.int64)

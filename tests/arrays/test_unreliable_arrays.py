@@ -1,0 +1,55 @@
+"""Arrays that change while gradients are read."""
+
+import numpy as np
+import pytest
+from support import unchanged
+
+import fastopt
+from fastopt import FastoptError, RowSparse
+
+
+class Gradient:
+    """A gradient that calls a function when it is converted to an array."""
+
+    def __init__(self, array, on_read):
+        self.array, self.on_read = array, on_read
+
+    def __array__(self, dtype=None, copy=None):
+        self.on_read()
+        return self.array
+
+
+@pytest.mark.parametrize(("zero_grads", "reading"), [(False, 1), (True, 1), (True, 2)])
+def test_a_gradient_resized_while_another_is_read(zero_grads, reading):
+    """zero_grads reads a gradient twice, to find out whether the array is a copy."""
+    opt = fastopt.SGD([np.zeros(1000), np.zeros(3)], zero_grads=zero_grads)
+    g, calls = np.ones(1000), []
+
+    def on_read():
+        calls.append(None)
+        if len(calls) == reading:
+            g.resize(2, refcheck=False)
+
+    with unchanged(opt), pytest.raises(FastoptError, match=r"gradient of parameter 0 has shape"):
+        opt.step([g, Gradient(np.ones(3), on_read)])
+
+
+@pytest.mark.parametrize("name", ["values", "indices"])
+def test_rows_resized_while_another_gradient_is_read(name):
+    opt = fastopt.SGD([np.zeros((1000, 2)), np.zeros(3)])
+    rows = RowSparse(np.arange(500), np.ones((500, 2)))
+    size = {"values": (2, 2), "indices": 2}[name]
+
+    def on_read():
+        getattr(rows, name).resize(size, refcheck=False)
+
+    with unchanged(opt), pytest.raises(FastoptError, match="gradient of parameter 0 changed"):
+        opt.step([rows, Gradient(np.ones(3), on_read)])
+
+
+def test_a_parameter_resized_while_a_gradient_is_read():
+    w = np.zeros(1000)
+    opt = fastopt.SGD([w, np.zeros(3)])
+    resizing = Gradient(np.ones(3), lambda: w.resize(2, refcheck=False))
+    with pytest.raises(FastoptError, match="parameter 0 was resized"):
+        opt.step([np.ones(1000), resizing])
