@@ -24,6 +24,7 @@ def require_parameter(name: str, param: object) -> None:
     if not isinstance(param, np.ndarray):
         raise TypeError(f"{name} is a {type(param).__name__}; a numpy.ndarray is needed")
     refuse_masked(name, param)
+    param = np.asarray(param)  # a subclass may override shape and the like
     require_dtype(name, param)
     if not param.flags.writeable:
         raise FastoptError(f"{name} is read-only; parameters are updated in place")

@@ -60,8 +60,9 @@ class Spans:
 
     def __init__(self, named: Iterable[tuple[str, Array]]) -> None:
         found = sorted(
-            ((*byte_bounds(array), i, name, array) for i, (name, array) in enumerate(named)
-             if array.nbytes),
+            ((*byte_bounds(array), i, name, array)
+             for i, (name, subclass) in enumerate(named)
+             if (array := np.asarray(subclass)).nbytes),
             key=lambda span: span[:3],
         )  # fmt: skip
         intervals: list[tuple[int, int]] = []

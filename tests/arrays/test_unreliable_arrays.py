@@ -1,8 +1,8 @@
-"""Arrays that change while gradients are read."""
+"""Arrays that change while gradients are read, and subclasses with wrong attributes."""
 
 import numpy as np
 import pytest
-from support import unchanged
+from support import bits, unchanged
 
 import fastopt
 from fastopt import FastoptError, RowSparse
@@ -53,3 +53,38 @@ def test_a_parameter_resized_while_a_gradient_is_read():
     resizing = Gradient(np.ones(3), lambda: w.resize(2, refcheck=False))
     with pytest.raises(FastoptError, match="parameter 0 was resized"):
         opt.step([np.ones(1000), resizing])
+
+
+class WrongShape(np.ndarray):
+    """An array whose Python attributes describe another array."""
+
+    shape = property(lambda self: (1,))
+    strides = property(lambda self: (8,))
+    ndim = property(lambda self: 1)
+    size = property(lambda self: 1)
+
+    def __len__(self):
+        return 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda w: fastopt.Adam(w, lr=0.1, ema_decay=0.9),
+        lambda w: fastopt.Adagrad(w, lr=0.1, rowwise=True),
+    ],
+)
+def test_subclasses_are_read_as_the_base_class(make):
+    w, g = np.ones((50, 8)), np.linspace(1.0, 2.0, 400).reshape(50, 8)
+    found = make(w.copy().view(WrongShape))
+    expected = make(w)
+    shapes = [{name: a.shape for name, a in opt.state[0].items()} for opt in (found, expected)]
+    assert shapes[0] == shapes[1]
+    rows = RowSparse([3, 40], g[:2])
+    for grad in (g, g.view(WrongShape), np.asfortranarray(g)):
+        found.step(grad)
+        expected.step(np.array(grad))
+    if found.state[0].get("ema") is None:
+        found.step(rows)
+        expected.step(rows)
+    assert bits(np.asarray(found.params)) == bits(expected.params)

@@ -40,7 +40,7 @@ def new_arrays(
                 "a sum rounded that far would stall"
             )
         dtype, start = _start(name, by_row, states[by_row], real, extras["state_dtype"])
-        arrays[by_row] = np.full(param.shape[:1], start, dtype=dtype)
+        arrays[by_row] = np.full(np.asarray(param).shape[:1], start, dtype=dtype)
     if extras["master"] is not None and is_low_precision(param):
         arrays["master"] = new_like(param, np.float32, param)
     if extras["ema_decay"] is not None:
