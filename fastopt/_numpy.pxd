@@ -19,6 +19,7 @@ cdef extern from "numpy/arrayobject.h" nogil:
     int PyArray_ISNOTSWAPPED(PyArrayObject *)
     int PyArray_ITEMSIZE(PyArrayObject *)
     int PyArray_ISALIGNED(PyArrayObject *)
+    int PyArray_ISBEHAVED(PyArrayObject *)
     int PyArray_ISWRITEABLE(PyArrayObject *)
     int PyArray_NDIM(PyArrayObject *)
     Py_ssize_t *PyArray_STRIDES(PyArrayObject *)

@@ -35,7 +35,7 @@ cdef int require_unchanged(Slot *slot) except -1:
             require_layout(slot)
         return 0
     require_layout(slot)
-    if not np_c.PyArray_ISWRITEABLE(param):
+    if not np_c.PyArray_ISBEHAVED(param):
         require_parameter(<object>slot.name, <object>slot.param)
     return 0
 

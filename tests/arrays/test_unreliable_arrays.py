@@ -1,5 +1,7 @@
 """Arrays that change while gradients are read, and subclasses with wrong attributes."""
 
+import warnings
+
 import numpy as np
 import pytest
 from support import bits, unchanged
@@ -88,3 +90,14 @@ def test_subclasses_are_read_as_the_base_class(make):
         found.step(rows)
         expected.step(rows)
     assert bits(np.asarray(found.params)) == bits(expected.params)
+
+
+def test_a_strided_parameter_of_swapped_bytes_is_an_error():
+    w = np.zeros((4, 6), np.float32)[:, ::2]
+    opt = fastopt.SGD(w)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy deprecates the assignment
+        w.dtype = np.dtype(np.float32).newbyteorder()
+    with pytest.raises(TypeError, match="native byte order"):
+        opt.step(np.ones((4, 3), np.float32))
+    assert not np.asarray(w).any()
