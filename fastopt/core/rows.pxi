@@ -1,4 +1,6 @@
 # Copy rows of an array in parallel, for mini-batches.
+import numpy as np
+
 from fastopt._errors import FastoptError
 
 cimport numpy as cnp
@@ -21,7 +23,7 @@ def gather(cnp.ndarray src, cnp.ndarray index, cnp.ndarray out, int n_threads=0)
         or src.dtype.hasobject
         or not src[:1].flags.c_contiguous
         or index.ndim != 1
-        or index.dtype.char != "l"
+        or index.dtype != np.int64
         or not cnp.PyArray_ISCARRAY_RO(index)
         or not cnp.PyArray_ISCARRAY(out)
         or out.dtype != src.dtype
