@@ -26,8 +26,8 @@ def move(cnp.ndarray source, list arrays, int n_threads=0):
         or not cnp.PyArray_ISCARRAY_RO(source)
     ):
         raise FastoptError(
-            f"move needs a contiguous source of a supported dtype and 1 to {1 + FO_MAX_STATES} "
-            f"arrays; it got {source.dtype} and {len(arrays)} arrays"
+            f"move: source ({source.dtype}) or arrays ({len(arrays)} of them) is not of the form "
+            f"needed: a contiguous source of a supported dtype and 1 to {1 + FO_MAX_STATES} arrays"
         )
     for array in arrays:
         if (
@@ -36,8 +36,8 @@ def move(cnp.ndarray source, list arrays, int n_threads=0):
             or cnp.PyArray_TYPE(array) != kind
         ):
             raise FastoptError(
-                f"move: arrays[{n_arrays}] is not contiguous, or has another size or dtype "
-                "than needed"
+                f"move: arrays[{n_arrays}] ({array.dtype}) is not of the form needed: contiguous "
+                f"and writeable, with {size} elements and the dtype of source or of its states"
             )
         data[n_arrays] = cnp.PyArray_DATA(array)
         n_arrays += 1
