@@ -1,10 +1,11 @@
-"""Builds the C of csrc/ and its Cython boundaries, against the limited API.
+"""Build the C code of csrc/ as two Cython extensions, against the limited API of Python.
 
-fastopt._core has all of it but the Kalman filter, whose fastopt.kalman._kalman needs SciPy's BLAS.
+fastopt._core contains all of it except the Kalman filter, which is in fastopt.kalman._kalman and
+needs SciPy's BLAS.
 
-FASTOPT_OPENMP=0 builds without threads, as does a compiler that has no OpenMP.  Under MSVC the
-baseline is the only instruction set.  FASTOPT_INSTRUMENT="-fsanitize=address,undefined", or other
-flags for compiler and linker, builds for .ci/sanitize, .ci/races and .ci/coverage.
+The build has no threads with FASTOPT_OPENMP=0 or with a compiler without OpenMP.  With MSVC it has
+only the baseline instruction set.  FASTOPT_INSTRUMENT adds flags for compiler and linker, such as
+"-fsanitize=address,undefined"; .ci/sanitize, .ci/races and .ci/coverage set it.
 """
 
 import os
@@ -20,17 +21,17 @@ from setuptools.command.build_ext import build_ext
 CFLAGS = [
     "-std=c11",
     "-O3",
-    "-fno-math-errno",  # else a loop with sqrt does not vectorise
-    "-fno-trapping-math",  # else a loop with a choice does not
-    "-ffp-contract=off",  # equal bits with and without FMA
+    "-fno-math-errno",  # otherwise a loop with sqrt is not vectorised
+    "-fno-trapping-math",  # otherwise a loop with a condition is not vectorised
+    "-ffp-contract=off",  # equal bits on CPUs with and without FMA
 ]
 MSVC_CFLAGS = ["/std:c11", "/O2", "/fp:precise"]
 
 INSTRUMENT = os.environ.get("FASTOPT_INSTRUMENT", "").split()
-if INSTRUMENT:  # the last -O is the one that holds
+if INSTRUMENT:  # the last -O takes effect
     CFLAGS += ["-O1", "-g", "-fno-omit-frame-pointer", *INSTRUMENT]
 
-FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # which has no limited API
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # builds without the limited API
 LIMITED_API = [] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]  # CPython 3.11
 
 
@@ -50,7 +51,7 @@ class BuildExt(build_ext):
         super().build_extensions()
 
     def builds(self, to_compile: list[str], to_link: list[str]) -> bool:
-        """Tell whether a program of OpenMP's builds with these flags."""
+        """Return whether a program that uses OpenMP builds with these flags."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.c")
             source.write_text("#include <omp.h>\nint main(void) { return omp_in_parallel(); }")
@@ -61,7 +62,7 @@ class BuildExt(build_ext):
                 self.compiler.link_executable(
                     objects, str(Path(folder, "probe")), extra_postargs=to_link
                 )
-            except Exception:  # distutils has a class of error for each compiler
+            except Exception:  # each compiler class of distutils raises another type
                 print("fastopt: this compiler has no OpenMP; building without threads")
                 return False
         return True
@@ -76,7 +77,7 @@ def extension(name: str, sources: list[str]) -> Extension:
     return Extension(
         f"fastopt.{name}",
         sources=[f"fastopt/{name.replace('.', '/')}.pyx", *sources],
-        depends=HEADERS,  # cythonize looks after the .pxd
+        depends=HEADERS,  # cythonize tracks the .pxd and .pxi
         include_dirs=["csrc", np.get_include()],
         define_macros=[
             *LIMITED_API,

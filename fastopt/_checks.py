@@ -1,4 +1,4 @@
-"""What values an option may take: small descriptions that refuse the rest by name."""
+"""Checks of option values; an error names the option, the value and what is allowed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fastopt._errors import FastoptError
 
 
 class Check(Protocol):
-    """Returns the value in its normal form, or raises an error that names it."""
+    """A callable that returns a value in its normal form, or raises an error that names it."""
 
     def __call__(self, name: str, value: object) -> object: ...
 
 
 class Real:
-    """A finite number of [low, high], or of [low, high) with ``below_high``; not a bool."""
+    """A finite number in [low, high], or in [low, high) with ``below_high``; bool is refused."""
 
     def __init__(
         self, low: float = -math.inf, high: float = math.inf, below_high: bool = False
@@ -27,7 +27,7 @@ class Real:
     def __call__(self, name: str, value: object) -> float:
         plain = value
         if getattr(value, "shape", None) == () and hasattr(value, "item"):
-            plain = value.item()  # NumPy's scalars and 0-d arrays, torch's and JAX's
+            plain = value.item()  # NumPy scalars; 0-d arrays of NumPy, PyTorch, JAX
         if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
             raise TypeError(f"{name} is {value!r}; a number is needed")
         try:
@@ -46,7 +46,7 @@ class Real:
 
 
 class Whole:
-    """A whole number from ``low`` to ``high``; not a bool."""
+    """An integer from ``low`` to ``high``; bool is refused."""
 
     def __init__(self, low: int, high: int | None = None) -> None:
         self.low, self.high = low, high
@@ -62,7 +62,7 @@ class Whole:
 
 
 class Pair:
-    """Two values of one kind."""
+    """A pair of values with the same check."""
 
     def __init__(self, each: Check) -> None:
         self.each = each
@@ -74,7 +74,7 @@ class Pair:
 
 
 class Choice:
-    """One of a few values; True is not 1."""
+    """One of the given values, of the same type: True is not accepted for 1."""
 
     def __init__(self, values: tuple[object, ...]) -> None:
         self.values = values
@@ -87,7 +87,7 @@ class Choice:
 
 
 def flag(name: str, value: object) -> bool:
-    """Accept True or False."""
+    """Return a bool; any other type raises TypeError."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}; True or False is needed")
     return value
@@ -100,7 +100,7 @@ decay_rate = Real(low=0.0, high=1.0, below_high=True)
 
 
 def from_environment(name: str, allowed: Whole, default: int) -> int:
-    """Return the whole number that an environment variable holds."""
+    """Return the integer in an environment variable, or `default` if it is unset or empty."""
     text = os.environ.get(name)
     if not text:
         return default
@@ -108,5 +108,5 @@ def from_environment(name: str, allowed: Whole, default: int) -> int:
 
 
 def default_threads() -> int:
-    """Return FASTOPT_NUM_THREADS, or 0: as many threads as are open to each step."""
+    """Return FASTOPT_NUM_THREADS, or 0 if unset: each step then uses `_core.max_threads()`."""
     return from_environment("FASTOPT_NUM_THREADS", THREADS, 0)

@@ -1,5 +1,5 @@
-# What fastopt.kalman._kalman needs of the other extension: its threads, which only one may have, and
-# what is compiled for each instruction set.
+# What fastopt.kalman._kalman needs of _core: its threads, since OpenMP is linked into one extension
+# only, and a kernel that is compiled for each instruction set.
 from libc.stdint cimport int64_t
 
 from fastopt._csrc cimport fo_body

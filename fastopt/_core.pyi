@@ -13,6 +13,17 @@ DECAYS: dict[str, int]
 MEND: str
 
 @disjoint_base
+class Written:
+    def __new__(
+        cls,
+        names: list[str],
+        params: list[npt.NDArray[Any]],
+        states: list[tuple[npt.NDArray[Any], ...]],
+        extra: list[tuple[npt.NDArray[Any] | None, ...]],
+        scalars: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+    ) -> Self: ...
+
+@disjoint_base
 class Plan:
     step_count: int
     skipped_steps: int

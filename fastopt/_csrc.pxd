@@ -1,4 +1,4 @@
-# csrc/fastopt.h for Cython.
+# Cython declarations of csrc/fastopt.h and of three other headers.
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 

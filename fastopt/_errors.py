@@ -1,10 +1,10 @@
-"""The one exception family of the library."""
+"""The exception that the library raises for invalid values."""
 
 
 class FastoptError(ValueError):
-    """A value that is not allowed: the message names the argument, the value and the range.
+    """An invalid value; the message names the argument, the value and what is allowed.
 
-    Wrong types raise `TypeError` instead.
+    A value of the wrong type raises `TypeError` instead.
 
     Examples
     --------

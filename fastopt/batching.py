@@ -12,7 +12,8 @@ import numpy.typing as npt
 import fastopt._core as _core
 from fastopt._checks import Whole, default_threads, flag
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array, refuse_masked
+from fastopt.arrays.accepted import refuse_masked
+from fastopt.arrays.dtypes import Array
 
 __all__ = ["Batches"]
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 
 VERSION = 1  # of the layout; a file of a later one is refused
 

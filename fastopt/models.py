@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from fastopt._checks import Choice
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 
 __all__ = ["GLM", "MLP"]
 

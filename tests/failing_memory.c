@@ -1,5 +1,5 @@
-/* Memory that runs out.  Preloaded, it refuses the allocation numbered `failing_at` of
- * those that watched code asks for itself.  glibc has these names of its own. */
+/* A library to preload, in which one allocation fails: that numbered `failing_at` among
+ * those called from the watched ranges of code.  __libc_* are names of glibc. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,7 +11,7 @@ void *__libc_memalign(size_t alignment, size_t size);
 enum { MOST_WATCHED = 4 };
 static uintptr_t begins[MOST_WATCHED], ends[MOST_WATCHED];
 static int n_watched;
-long failing_at, failing_count; /* 0: none is refused */
+long failing_at, failing_count; /* 0: none fails */
 
 void failing_watch(uintptr_t begin, uintptr_t end)
 {
@@ -19,7 +19,7 @@ void failing_watch(uintptr_t begin, uintptr_t end)
     ends[n_watched++] = end;
 }
 
-static int refuses(const void *caller)
+static int fails(const void *caller)
 {
     for (int i = 0; i < n_watched; i++)
         if (begins[i] <= (uintptr_t)caller && (uintptr_t)caller < ends[i])
@@ -27,24 +27,24 @@ static int refuses(const void *caller)
     return 0;
 }
 
-#define REFUSED refuses(__builtin_return_address(0))
+#define FAILS fails(__builtin_return_address(0))
 
 void *malloc(size_t size)
 {
-    return REFUSED ? NULL : __libc_malloc(size);
+    return FAILS ? NULL : __libc_malloc(size);
 }
 
 void *calloc(size_t n, size_t size)
 {
-    return REFUSED ? NULL : __libc_calloc(n, size);
+    return FAILS ? NULL : __libc_calloc(n, size);
 }
 
 void *realloc(void *old, size_t size)
 {
-    return REFUSED ? NULL : __libc_realloc(old, size);
+    return FAILS ? NULL : __libc_realloc(old, size);
 }
 
 void *aligned_alloc(size_t alignment, size_t size)
 {
-    return REFUSED ? NULL : __libc_memalign(alignment, size);
+    return FAILS ? NULL : __libc_memalign(alignment, size);
 }

@@ -1,7 +1,7 @@
 """Tests that test_failing_memory.py runs with failing_memory.c preloaded.
 
-Each allocation of the extensions' own, one after the other, is refused: the call raises
-MemoryError, changes nothing, and succeeds once there is memory, to the bits of an undisturbed one.
+For each allocation that the extensions make, a call is repeated with that allocation failing. It
+must raise MemoryError and change nothing; repeated without a failure, it must give the usual bits.
 """
 
 import copy
@@ -31,7 +31,7 @@ Y = X @ [1.0, 2.0, 3.0]
 
 
 def watch(extension):
-    """Have the allocations counted that an extension's own code asks for."""
+    """Count the allocations that an extension's code makes."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     mapped = [line.split()[0].split("-") for line in lines if line.endswith(extension.__file__)]
     begin, end = int(mapped[0][0], 16), int(mapped[-1][1], 16)
@@ -42,10 +42,10 @@ watch(_core)
 watch(_kalman)
 
 
-def refusing(case):
-    """Return how many allocations a case's call makes, each of which has been refused once.
+def allocations_that_may_fail(case):
+    """Let each allocation of a case's call fail once; return the number of allocations.
 
-    case() returns the call, and a look at the bits of all that it could change.
+    case() returns the call and a function that returns the bits of everything it could change.
     """
     call, look = case()
     COUNT.value = 0
@@ -75,7 +75,7 @@ def of(opt, call):
 
 
 def constructing(rule, **options):
-    """What is made, and two steps of it; the parameters are all that there was before."""
+    """Return a case that constructs an optimizer and takes two steps."""
     shapes = SHAPES if rule != "adagrad_rowwise" else SHAPES[:2]
     params, made = arrays(*shapes), []
 
@@ -111,8 +111,8 @@ CONSTRUCTING = {
 
 
 @pytest.mark.parametrize("name", CONSTRUCTING)
-def test_every_allocation_may_fail(name):
-    assert refusing(CONSTRUCTING[name]) > 10
+def test_every_allocation_of_a_construction_may_fail(name):
+    assert allocations_that_may_fail(CONSTRUCTING[name]) > 10
 
 
 def bound():
@@ -162,7 +162,7 @@ ROWS = RowSparse([7, 3, 7, 39], arrays((4, 3), seed=1)[0])
 ALLOCATING_NOTHING = {
     "first step": lambda: of(new(), lambda opt: opt.step(GRADS)),
     "staged": lambda: of(new(), lambda opt: opt.step([g.astype(BF16) for g in GRADS])),
-    "turned": lambda: of(new(), lambda opt: opt.step([np.array(g.T).T for g in GRADS])),
+    "transposed": lambda: of(new(), lambda opt: opt.step([np.array(g.T).T for g in GRADS])),
     "master": lambda: of(
         new(dtype=BF16, master="float32", state_dtype="bfloat16", rounding="stochastic", seed=3),
         lambda opt: opt.step(GRADS),
@@ -184,9 +184,9 @@ ALLOCATING_NOTHING = {
 
 
 @pytest.mark.parametrize("name", ALLOCATING_NOTHING)
-def test_what_needs_no_memory_of_its_own(name):
-    """Steps and filters work in what there is, and in NumPy's arrays."""
-    assert refusing(ALLOCATING_NOTHING[name]) == 0
+def test_steps_and_filters_allocate_nothing(name):
+    """They work in memory that exists already and in NumPy arrays."""
+    assert allocations_that_may_fail(ALLOCATING_NOTHING[name]) == 0
 
 
 def test_the_check_can_fail():
@@ -202,4 +202,4 @@ def test_the_check_can_fail():
         return call, lambda: bits(w)
 
     with pytest.raises(AssertionError):
-        refusing(careless)
+        allocations_that_may_fail(careless)

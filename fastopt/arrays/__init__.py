@@ -1,8 +1,11 @@
-"""Which arrays and gradients are accepted, and in what form the rest of the package gets them.
+"""Which arrays and gradients are accepted, and how the rest of the package reads them.
 
 | module | what it answers |
 |---|---|
-| `accepted` | whether an array can be a parameter or a gradient; which arrays share memory |
+| `dtypes` | which dtypes are supported, and in which dtype an update is computed |
+| `layout` | in which order an array's axes are stored, and new arrays with the same order |
+| `overlap` | which arrays share memory |
+| `accepted` | which objects are accepted as parameters and as gradients |
 | `dlpack` | how bfloat16 gradients of other libraries are read through DLPack |
-| `sparse` | what a gradient of some rows is: `RowSparse`, `scipy.sparse` |
+| `sparse` | what a row-sparse gradient is: `RowSparse` and SciPy's sparse matrices |
 """

@@ -1,4 +1,8 @@
-"""bfloat16 by DLPack, which NumPy does not read: as bits that it does."""
+"""bfloat16 arrays through DLPack.
+
+`numpy.from_dlpack` refuses bfloat16, so the exporter is presented to it as one of uint16, and the
+result is viewed as bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.arrays.accepted import Array, bfloat16
+from fastopt.arrays.dtypes import Array, bfloat16
 
-UINT, BFLOAT = 1, 4  # codes of DLPack's
+UINT, BFLOAT = 1, 4  # DLDataTypeCode
 
 
 class _Tensor(ctypes.Structure):
-    """The head of DLTensor, dlpack.h."""
+    """The first fields of DLTensor in dlpack.h."""
 
     _fields_ = [
         ("data", ctypes.c_void_p),
@@ -27,7 +31,7 @@ class _Tensor(ctypes.Structure):
 
 
 class _Versioned(ctypes.Structure):
-    """The head of DLManagedTensorVersioned; DLManagedTensor begins with its tensor."""
+    """The first fields of DLManagedTensorVersioned; DLManagedTensor starts with its DLTensor."""
 
     _fields_ = [
         ("version", ctypes.c_uint32 * 2),
@@ -46,7 +50,10 @@ _pointer.restype = ctypes.c_void_p
 
 
 class _AsBits:
-    """What exports bfloat16, exporting uint16: a capsule, with its description, is its taker's."""
+    """An exporter that presents another exporter's bfloat16 array as uint16.
+
+    The consumer of a capsule owns the description in it, so the type code may be changed there.
+    """
 
     def __init__(self, exporter: Any) -> None:
         self.exporter = exporter
@@ -55,8 +62,8 @@ class _AsBits:
     def __dlpack_device__(self) -> Any:
         return self.exporter.__dlpack_device__()
 
-    def __dlpack__(self, **asked: Any) -> Any:
-        capsule = self.exporter.__dlpack__(**asked)
+    def __dlpack__(self, **options: Any) -> Any:
+        capsule = self.exporter.__dlpack__(**options)
         if _is_valid(capsule, b"dltensor_versioned"):
             tensor = _Versioned.from_address(_pointer(capsule, b"dltensor_versioned")).tensor
         else:
@@ -68,7 +75,7 @@ class _AsBits:
 
 
 def as_bfloat16(what: str, value: object) -> Array | None:
-    """Return an array of bfloat16 that `value` exports, not copied; None if it is none."""
+    """Return, without a copy, the bfloat16 array that `value` exports; None if it exports none."""
     exporter = _AsBits(value)
     try:
         array = np.from_dlpack(exporter)

@@ -1,4 +1,4 @@
-"""Gradients that touch some rows of a parameter."""
+"""Row-sparse gradients: those that are zero except in some rows."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import numpy as np
 import numpy.typing as npt
 
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array, as_array, is_array, refuse_masked, require_dtype
+from fastopt.arrays.accepted import as_array, is_array, refuse_masked
+from fastopt.arrays.dtypes import Array, require_dtype
 
 __all__ = ["RowSparse"]
 
 
 class RowSparse:
-    """A gradient that is 0 but for some rows: of an embedding, say.
+    """A gradient that is zero except in some rows, for example that of an embedding.
 
-    A step with it reads and writes those rows of the parameter and its state alone. What belongs
-    to one row is added in the order of occurrence, before the norm, clipping and the rule. The
-    parameter's step counts once; rows that are not touched neither decay nor catch up later, as
+    The step reads and writes only those rows of the parameter and of its state. Values of the same
+    row are added in the order in which they occur, before the norm, clipping and the rule. The
+    step counter of the parameter increases by one. The other rows do not decay, then or later, as
     with ``torch.optim.SparseAdam`` (which is ``Adam(eps_mode="hat")``).
 
     Parameters
     ----------
     indices : array of shape (n,), integers
-        The row that each row of `values` belongs to; a row may occur repeatedly.
+        For each row of `values`, the row of the parameter. A row may occur more than once.
     values : array of shape (n, *param.shape[1:])
-        Of float16, bfloat16, float32 or float64.
+        The gradient of those rows: float16, bfloat16, float32 or float64.
 
     Raises
     ------
     FastoptError, TypeError
-        Here for arrays that do not fit each other; at the step, for an index outside the
-        parameter's rows, or rows of another shape.
+        If `indices` and `values` do not match. An index outside the parameter, or rows of another
+        shape than the parameter's, raise an error when a step is taken.
 
     Examples
     --------
@@ -67,7 +68,7 @@ class RowSparse:
 
 
 def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
-    """Return indices and values as C reads them, of a RowSparse or a matrix of scipy.sparse."""
+    """Return int64 indices and contiguous values of a `RowSparse` or a scipy.sparse matrix."""
     if not isinstance(grad, RowSparse):
         matrix = grad.tocsr()
         if matrix.shape != param.shape:
@@ -80,7 +81,7 @@ def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
             rows = np.flatnonzero(np.diff(matrix.indptr))
             values = matrix[rows].toarray()
     else:
-        rows, values = grad.indices, grad.values  # they may have been replaced
+        rows, values = grad.indices, grad.values  # checked again: attributes may be replaced
     try:
         grad = RowSparse(rows, values)
     except (FastoptError, TypeError) as error:
@@ -91,7 +92,7 @@ def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
             f"{param.shape[1:]} is needed"
         )
     if grad.indices.dtype == np.uint64:
-        require_within(name, param, grad.indices)  # as they are: int64 has not all of them
+        require_within(name, param, grad.indices)  # int64 cannot hold all of them
     return (
         np.ascontiguousarray(grad.indices, dtype=np.int64),
         np.ascontiguousarray(grad.values),
@@ -99,7 +100,7 @@ def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
 
 
 def require_within(name: str, param: Array, indices: Array) -> None:
-    """Refuse indices outside a parameter's rows, as C does."""
+    """Raise an error that names the first index outside a parameter's rows."""
     for i in np.flatnonzero((indices < 0) | (indices >= len(param)))[:1]:
         raise FastoptError(
             f"indices[{i}] of the gradient of {name} is {indices[i]}; allowed: 0 to "
@@ -108,7 +109,7 @@ def require_within(name: str, param: Array, indices: Array) -> None:
 
 
 def as_dense(name: str, param: Array, grad: Any) -> Array:
-    """Return a gradient of some rows as one of all, float64: what belongs to a row is added."""
+    """Return a row-sparse gradient as a dense float64 array; values of the same row are added."""
     indices, values = as_rows(name, param, grad)
     require_within(name, param, indices)
     dense = np.zeros(param.shape)
@@ -117,5 +118,5 @@ def as_dense(name: str, param: Array, grad: Any) -> Array:
 
 
 def is_of_rows(grad: object) -> bool:
-    """Say whether a gradient is a `RowSparse` or a matrix of scipy.sparse."""
+    """Return whether a gradient is a `RowSparse` or a scipy.sparse matrix."""
     return isinstance(grad, RowSparse) or hasattr(grad, "tocsr")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.kalman import KalmanSGD
 from fastopt.optimizers.conventions import create
 

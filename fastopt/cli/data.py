@@ -14,7 +14,7 @@ from typing import TextIO
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 
 _MISSING = {"", "?", "na", "n/a", "nan", "null"}
 _DENSE_LIMIT = 2**31  # bytes; a sparse file may describe far more than fits into memory

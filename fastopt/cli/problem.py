@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.cli.data import Table
 from fastopt.models import GLM, MLP
 

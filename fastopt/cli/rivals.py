@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.batching import Batches
 from fastopt.cli.problem import Problem
 from fastopt.optimizers.conventions import create

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastopt import _core, optimizers
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.optimizer import Optimizer
 
 Call = Callable[[], object]

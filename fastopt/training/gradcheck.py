@@ -9,7 +9,8 @@ import numpy as np
 
 from fastopt._checks import Whole
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array, as_gradient, refuse_masked
+from fastopt.arrays.accepted import as_gradient, refuse_masked
+from fastopt.arrays.dtypes import Array
 from fastopt.arrays.sparse import as_dense, is_of_rows
 from fastopt.training.fun import Fun, as_fun, loss_and_grads
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import line_search  # type: ignore[import-untyped]
 
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Grads, Params
 from fastopt.optimizers.base.groups import arrays_of
 from fastopt.optimizers.base.optimizer import Optimizer, dense_gradients

@@ -12,7 +12,8 @@ from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
 from fastopt._checks import Whole, flag
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array, refuse_masked, require_parameter
+from fastopt.arrays.accepted import refuse_masked, require_parameter
+from fastopt.arrays.dtypes import Array
 from fastopt.batching import Batches
 from fastopt.optimizers.base.arguments import Params, Schedule
 from fastopt.optimizers.base.structure import each

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.kalman import KalmanSGD
 from fastopt.optimizers.base.arguments import Params
 

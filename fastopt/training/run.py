@@ -14,7 +14,8 @@ from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
 from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array, as_array, is_array
+from fastopt.arrays.accepted import as_array, is_array
+from fastopt.arrays.dtypes import Array
 from fastopt.arrays.sparse import is_of_rows
 from fastopt.batching import Batches
 from fastopt.optimizers.base.arguments import Grads, Params

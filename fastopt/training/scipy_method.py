@@ -12,7 +12,7 @@ from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
 from fastopt._checks import Whole
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.training.minimize import minimize
 
 __all__ = ["scipy_method"]

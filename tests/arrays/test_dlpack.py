@@ -1,4 +1,4 @@
-"""Gradients of bfloat16 by DLPack alone, which NumPy does not read; tests/peers has torch's."""
+"""bfloat16 gradients that offer only DLPack, which NumPy refuses; see tests/peers for PyTorch."""
 
 import sys
 
@@ -14,7 +14,7 @@ BF16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class Exporter:
-    """Exports an array of bfloat16, or of another dtype as if it were."""
+    """An exporter of an array whose dtype it declares as bfloat16, even if it is not."""
 
     def __init__(self, array, versioned=True):
         self.array = array.view(np.uint16) if array.dtype == BF16 else array
@@ -23,8 +23,8 @@ class Exporter:
     def __dlpack_device__(self):
         return self.array.__dlpack_device__()
 
-    def __dlpack__(self, **asked):
-        capsule = self.array.__dlpack__(**asked) if self.versioned else self.array.__dlpack__()
+    def __dlpack__(self, **options):
+        capsule = self.array.__dlpack__(**options) if self.versioned else self.array.__dlpack__()
         if _is_valid(capsule, b"dltensor_versioned"):
             tensor = _Versioned.from_address(_pointer(capsule, b"dltensor_versioned")).tensor
         else:
@@ -34,7 +34,7 @@ class Exporter:
 
 
 @pytest.mark.parametrize("versioned", [True, False])
-def test_bfloat16_is_read_where_it_lies(versioned):
+def test_bfloat16_is_read_without_a_copy(versioned):
     g = np.arange(24.0).astype(BF16).reshape(4, 6).T[:, ::2]
     w, other = np.zeros((6, 2)), np.zeros((6, 2))
     opt = SGD([w], lr=1.0)
@@ -51,17 +51,17 @@ def test_bfloat16_is_read_where_it_lies(versioned):
     assert (w == other - 2).all()
 
 
-def test_bfloat16_is_cleared_where_it_can_be_written():
+def test_zero_grads_clears_writeable_bfloat16():
     w, g = np.zeros(3), np.ones(3, BF16)
     opt = SGD([w], lr=1.0, zero_grads=True)
-    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # before, what it takes is read-only
+    if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # earlier versions import it read-only
         opt.step([Exporter(g)])
         assert (w.tolist(), g.astype(float).tolist()) == ([-1.0] * 3, [0.0] * 3)
     with unchanged(opt), pytest.raises(FastoptError, match="read-only"):
         opt.step([Exporter(g, versioned=False)])
 
 
-def test_rows_and_results_of_bfloat16():
+def test_bfloat16_rows_and_minimize():
     w = np.zeros((3, 2))
     SGD([w], lr=1.0).step([RowSparse([2], Exporter(np.full((1, 2), 3.0, BF16)))])
     assert w[2].tolist() == [-3.0, -3.0]
@@ -69,14 +69,14 @@ def test_rows_and_results_of_bfloat16():
     assert result.jac.astype(float).tolist() == [1.0, 1.0]
 
 
-def test_what_says_bfloat16_of_other_bits_is_refused():
+def test_bfloat16_of_a_wrong_size_is_refused():
     opt = SGD([np.zeros(2)])
     for wrong in (np.ones(2, np.uint8), np.ones(2, np.uint32)):
-        with unchanged(opt), pytest.raises(TypeError, match="gradient of parameter 0 can not be"):
+        with unchanged(opt), pytest.raises(TypeError, match="gradient of parameter 0 cannot be"):
             opt.step([Exporter(wrong)])
 
 
-def test_without_ml_dtypes_the_extra_is_named(monkeypatch):
+def test_the_error_without_ml_dtypes_names_the_extra(monkeypatch):
     opt = SGD([np.zeros(2)])
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     with unchanged(opt), pytest.raises(FastoptError, match=r"of parameter 0.*fastopt\[bfloat16\]"):

@@ -1,4 +1,4 @@
-"""Parameters and gradients of any layout and dtype: the bits of the contiguous result."""
+"""Parameters and gradients of any layout and dtype give the bits of contiguous arrays."""
 
 import copy
 import itertools
@@ -23,7 +23,7 @@ F16, F32, F64 = (np.dtype(name) for name in ("f2", "f4", "f8"))
 
 
 def steps(rule, params, gradients, **options):
-    """Take a step with each gradient, the rate changing; return all that has become of it."""
+    """Take a step with each gradient, each with another lr; return the optimizer and its state."""
     opt = make(rule, params, **options)
     for i, grad in enumerate(gradients):
         opt.lr = 0.1 / (1 + i)
@@ -46,7 +46,7 @@ SHAPES = [(5, 7), (3, 4, 5), (2, 600), (600, 2), (1, 9), (70, 300), (2, 3, 2, 3)
 
 @pytest.mark.parametrize("rule", ALL_RULES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_layout_gives_the_bits_of_the_contiguous(rule, layout):
+def test_any_layout_gives_the_bits_of_contiguous_arrays(rule, layout):
     for shape, dtype in itertools.product([(5, 7), (3, 4, 5)], [F32, F64]):
         w, grads = normal(shape, dtype), [normal(shape, dtype, seed) for seed in (1, 2, 3)]
         expected = run(rule, w.copy(), grads, weight_decay=0.1)
@@ -61,8 +61,8 @@ def test_any_layout_gives_the_bits_of_the_contiguous(rule, layout):
 
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_pair_of_layouts(shape, dtype):
-    """Around the edges of tiles and panels, whatever lies across what."""
+def test_every_pair_of_layouts_gives_the_bits_of_contiguous_arrays(shape, dtype):
+    """Shapes are around the edges of tiles and panels."""
     w, grads = normal(shape, dtype), [normal(shape, dtype, 1)]
     expected = run("adam", w.copy(), grads)
     for one, other in itertools.product(LAYOUTS.values(), LAYOUTS.values()):
@@ -71,7 +71,7 @@ def test_every_pair_of_layouts(shape, dtype):
 
 @pytest.mark.parametrize("shape", [(300, 401), (35, 2100)], ids=str)
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_and_pieces_change_no_bit(threads, shape):
+def test_any_number_of_threads_gives_the_same_bits(threads, shape):
     w, g = normal(shape, BF16), normal(shape, BF16, 1)
     options = {"rounding": "stochastic", "seed": 5, "state_dtype": "bfloat16"}
     expected = run("adam", w.copy(), [g, g], n_threads=1, **options)
@@ -79,7 +79,7 @@ def test_threads_and_pieces_change_no_bit(threads, shape):
         assert run("adam", one(w), [other(g)] * 2, n_threads=threads, **options) == expected
 
 
-def test_states_lie_as_their_parameter():
+def test_states_have_the_axis_order_of_their_parameter():
     w = np.zeros((4, 6, 5)).transpose(2, 0, 1)
     state = fastopt.Adam([w]).state[0]["exp_avg"]
     assert state.strides == w.strides
@@ -88,7 +88,7 @@ def test_states_lie_as_their_parameter():
     assert fastopt.Adam([w.T]).state[0]["exp_avg"].flags.f_contiguous
 
 
-def test_interleaved_parameters_are_apart():
+def test_interleaved_parameters_share_no_memory():
     whole = np.zeros((4, 6))
     even, odd = whole[:, ::2], whole[:, 1::2]
     opt = fastopt.SGD([even, odd], lr=1.0)
@@ -105,7 +105,7 @@ def test_interleaved_parameters_are_apart():
         opt.step(rest.reshape(4, 6)[:, :3])
 
 
-def test_a_parameter_with_other_strides_is_noticed():
+def test_changed_strides_of_a_parameter_are_an_error():
     w = np.zeros((4, 6))[:, ::2]
     opt = fastopt.SGD(w, lr=1.0)
     with warnings.catch_warnings():
@@ -115,7 +115,7 @@ def test_a_parameter_with_other_strides_is_noticed():
         opt.step(np.ones((4, 3)))
 
 
-def test_a_gradient_repeated_by_broadcasting():
+def test_broadcast_gradient():
     w = np.zeros((3, 4))
     fastopt.SGD(w, lr=1.0).step(np.broadcast_to(np.array([1.0, 2, 3, 4]), (3, 4)))
     assert w.tolist() == [[-1, -2, -3, -4]] * 3
@@ -125,8 +125,8 @@ def test_a_gradient_repeated_by_broadcasting():
 
 
 @pytest.mark.parametrize("dtype", [F16, BF16])
-def test_every_value_is_loaded_and_stored(dtype):
-    """All 65536, and around every tie between two of them, as NumPy and ml_dtypes round."""
+def test_every_16_bit_value_is_converted_as_numpy_does(dtype):
+    """All 65536 values; and float32 values at and around every tie between two of them."""
     every = np.arange(2**16, dtype=np.uint16).view(dtype)
     w = np.zeros(2**16, F32)
     fastopt.SGD(w, lr=1.0).step(every)
@@ -146,8 +146,8 @@ def test_every_value_is_loaded_and_stored(dtype):
 
 @pytest.mark.parametrize("dtype", [F16, BF16])
 @pytest.mark.parametrize("rule", ALL_RULES)
-def test_every_value_steps_as_in_float32(rule, dtype):
-    """Subnormal, huge, infinite, NaN: rounded once, after the step."""
+def test_every_16_bit_value_is_updated_as_float32_and_rounded_once(rule, dtype):
+    """Subnormal, huge, infinite and NaN included; the result is rounded once, after the step."""
     every = np.arange(2**16, dtype=np.uint16).view(dtype)[:, None]
     with np.errstate(all="ignore"):
         for shift in (0, 1, 2**13, 2**15):
@@ -161,7 +161,7 @@ def test_every_value_steps_as_in_float32(rule, dtype):
 
 @pytest.mark.parametrize("dtype", [F16, BF16])
 @pytest.mark.parametrize("isa", _core.isas())
-def test_stochastic_rounding_is_fair_and_exact_where_it_can_be(dtype, isa):
+def test_stochastic_rounding_is_unbiased_and_keeps_representable_values(dtype, isa):
     n = 200_000
     for value in (1.0 + 2**-12, 3.1e-5, 1e-7, 1000.3, -1.37, 5.0e-8):
         w = np.zeros(n, dtype)
@@ -181,7 +181,7 @@ def test_stochastic_rounding_is_fair_and_exact_where_it_can_be(dtype, isa):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_random_bits_are_those_of_their_formula(layout):
+def test_random_bits_follow_the_reference_in_any_layout(layout):
     x = np.float32(1 + 1 / 300)
     w = LAYOUTS[layout](np.zeros((5, 31), BF16))
     opt = fastopt.SGD([np.zeros(3), w], lr=1.0, rounding="stochastic", seed=2**40 + 7)
@@ -193,7 +193,7 @@ def test_random_bits_are_those_of_their_formula(layout):
         assert np.array_equal(w.ravel().view(np.uint16), expected)
 
 
-def test_stochastic_rounding_depends_on_what_it_says():
+def test_stochastic_rounding_depends_on_seed_step_and_parameter():
     def found(seed=0, steps=1, place=0):
         params = [np.zeros(1000, BF16) for _ in range(2)]
         opt = fastopt.SGD(params, lr=1.0, rounding="stochastic", seed=seed)
@@ -212,7 +212,7 @@ def test_stochastic_rounding_depends_on_what_it_says():
 
 
 def test_stochastic_rounding_adds_the_random_bits_of_the_reference():
-    """Below the last that bfloat16 keeps: a run goes on alike with any version."""
+    """They are added below the last bit of bfloat16; the formula is the same in every version."""
 
     def rounded(x, *numbers):
         return ((x.view(np.uint32) + random16(*numbers, range(x.size))) >> 16).astype(np.uint16)
@@ -236,8 +236,8 @@ def test_stochastic_rounding_adds_the_random_bits_of_the_reference():
 @pytest.mark.parametrize("param", [F16, BF16, F32, F64], ids=str)
 @pytest.mark.parametrize("grad", [F16, BF16, F32, F64], ids=str)
 @pytest.mark.parametrize("rule", ["sgd", "adam", "rmsprop_centered_momentum"])
-def test_every_mix_of_dtypes(param, grad, rule):
-    """As if both were float32 (float64 for a float64 parameter), the result rounded each step."""
+def test_any_mix_of_dtypes_is_a_float32_step_rounded_once(param, grad, rule):
+    """The step is computed in float32, or in float64 for a float64 parameter, and then rounded."""
     real = F64 if param == F64 else F32
     w, grads = normal(1000, param), [normal(1000, grad, seed) for seed in (1, 2, 3)]
     stepped = [w.astype(real)]
@@ -251,7 +251,7 @@ def test_every_mix_of_dtypes(param, grad, rule):
     assert found[1] == {k: bits(v) for k, v in opt.state[0].items()}
 
 
-def test_a_master_is_what_is_updated():
+def test_the_master_copy_is_updated_and_rounded_to_the_parameter():
     w, g = normal(1000, BF16), normal(1000, BF16, 1)
     exact = w.astype(F32)
     opt, reference = fastopt.Adam(w, master="float32"), fastopt.Adam(exact)
@@ -283,19 +283,19 @@ def test_states_in_bfloat16():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_states_in_bfloat16_beside_a_turned_gradient(rule):
-    """Both are brought to where the kernel works: they have room beside each other."""
+def test_bfloat16_states_with_a_transposed_gradient(rule):
+    """Both are staged: their copies must not overlap."""
     w, grads = normal((40, 100), F32), [normal((40, 100), F32, seed) for seed in (1, 2)]
     expected = run(rule, w.copy(), grads, state_dtype="bfloat16")
-    turned = [np.asfortranarray(g) for g in grads]
-    assert run(rule, w.copy(), turned, state_dtype="bfloat16") == expected
+    transposed = [np.asfortranarray(g) for g in grads]
+    assert run(rule, w.copy(), transposed, state_dtype="bfloat16") == expected
 
 
-# Everything together
+# All options combined
 
 
 def reference_step(rule, w, g, options):
-    """Float64 and contiguous, without any extra: the plain kernel."""
+    """Take the step in float64 on contiguous arrays, without options of all rules."""
     opt = make(rule, [w.astype(F64)], **options)
     opt.step([g.astype(F64)])
     return opt.params[0]
@@ -328,7 +328,7 @@ def reference_step(rule, w, g, options):
     rule_options={"weight_decay": 0.0, "maximize": False},
     extras={"grad_scale": 1.0, "max_grad_norm": 0.25},
 )  # fmt: skip
-def test_the_plain_float64_result_within_rounding(
+def test_any_combination_agrees_with_a_float64_step_within_rounding(
     rule, shape, param, grad, layouts, seed, rule_options, extras
 ):
     w, g = normal(shape, param, seed), normal(shape, grad, seed + 1)
@@ -341,17 +341,17 @@ def test_the_plain_float64_result_within_rounding(
 
     direct, staged = w.copy(), LAYOUTS[layouts[0]](w)
     averages = []
-    for updated, its in ((direct, g.copy()), (staged, LAYOUTS[layouts[1]](g))):
+    for updated, grad_of_it in ((direct, g.copy()), (staged, LAYOUTS[layouts[1]](g))):
         opt = make(rule, [updated], **rule_options, **extras)
-        opt.step([its])
-        assert its.any() == (g.any() and "zero_grads" not in extras)
+        opt.step([grad_of_it])
+        assert grad_of_it.any() == (g.any() and "zero_grads" not in extras)
         if "max_grad_norm" in extras or "on_nonfinite" in extras:
             assert opt.grad_norm == pytest.approx(norm, rel=1e-6 if grad == F32 else 1e-3)
         if "ema_decay" in extras:
             averages.append(opt.ema[0])
             between = 0.75 * w.astype(F64) + 0.25 * updated.astype(F64)
             np.testing.assert_allclose(averages[-1], between, rtol=1e-5, atol=1e-6)
-    if clip == 1.0:  # a norm is summed as the gradient lies: its last digits may be others
+    if clip == 1.0:  # a norm is summed in memory order, which may change its last digits
         assert bits(staged) == bits(direct)
         assert len({np.ascontiguousarray(average).tobytes() for average in averages}) <= 1
 
@@ -379,11 +379,11 @@ def test_bytes_of_state(param, options, per_element):
     assert sum(a.nbytes for name, a in state.items() if name != "step") == 2500 * per_element
 
 
-@pytest.mark.parametrize("lies", [np.array, LAYOUTS["Fortran"], LAYOUTS["every other"]])
+@pytest.mark.parametrize("layout", [np.array, LAYOUTS["Fortran"], LAYOUTS["every other"]])
 @pytest.mark.parametrize("grad", [F32, BF16], ids=str)
-def test_a_step_needs_little_memory_of_its_own(lies, grad):
-    """Under a megabyte beside 16 of parameters, in what Python and NumPy allocate."""
-    w, g = lies(np.zeros((2000, 2000), F32)), np.ones((2000, 2000), grad)
+def test_a_step_allocates_less_than_a_megabyte(layout, grad):
+    """As counted by tracemalloc, with 16 MB of parameters."""
+    w, g = layout(np.zeros((2000, 2000), F32)), np.ones((2000, 2000), grad)
     opt = fastopt.Adam([w], max_grad_norm=1.0, on_nonfinite="skip", ema_decay=0.9)
     opt.step([g])
     tracemalloc.start()
@@ -402,7 +402,7 @@ import fastopt
 libc = ctypes.CDLL(None)
 
 def walled(a, step=1):
-    "The values of an array, the last one before a page that nobody may touch."
+    "Return a copy of an array that ends at a page without access."
     bytes_ = step * a.nbytes
     size = -(-bytes_ // mmap.PAGESIZE) * mmap.PAGESIZE
     pages = mmap.mmap(-1, size + mmap.PAGESIZE)
@@ -426,17 +426,17 @@ for w_dtype, g_dtype, step in itertools.product(dtypes, dtypes, [1, 2]):
         plain.step([g.copy(), g.T.copy().T, g.copy(), fastopt.RowSparse(rows, g)])
         opt.step([walled(g, step), walled(g.T).T, walled(g), fastopt.RowSparse(rows, walled(g))])
         assert all(np.array_equal(a, b) for a, b in zip(own, given))
-print("untouched")
+print("no access")
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="mprotect is of POSIX")
-def test_nothing_past_the_end_is_touched():
-    """Of parameters and gradients of any dtype, dense, strided, turned or of rows."""
-    assert printed(WALLS) == "untouched"
+@pytest.mark.skipif(sys.platform == "win32", reason="mprotect is a POSIX call")
+def test_no_access_past_the_end_of_an_array():
+    """For any dtypes; dense, strided, transposed and row-sparse gradients."""
+    assert printed(WALLS) == "no access"
 
 
-def test_sixteen_axes_that_do_not_join():
+def test_sixteen_axes_that_cannot_be_merged():
     rng = np.random.default_rng(0)
     start, order = np.zeros((2,) * 16), [*range(1, 16, 2), *range(0, 16, 2)]
     opt, plain = (fastopt.Adam([start.copy() for _ in range(3)], lr=0.1) for _ in range(2))
@@ -456,7 +456,7 @@ def test_sixteen_axes_that_do_not_join():
         lambda w: fastopt.RowSparse([len(w) - 1], np.ones((1, *w.shape[1:]))),
     ],
 )
-def test_a_parameter_of_another_shape_is_noticed(shape, grad):
+def test_a_changed_shape_of_a_parameter_is_an_error(shape, grad):
     w = np.zeros((4, 8))
     opt = fastopt.SGD(w, lr=1.0)
     memory = w.view()
@@ -475,7 +475,7 @@ def test_a_parameter_of_another_shape_is_noticed(shape, grad):
         lambda a: a.reshape(6, 2, 5).transpose(1, 2, 0),
     ],
 )
-def test_pickles_keep_each_element_its_state(view):
+def test_a_pickle_keeps_the_state_of_each_element(view):
     rng = np.random.default_rng(0)
     w = view(rng.normal(size=(6, 10)))
     opt = fastopt.Adam(w, lr=0.1, ema_decay=0.5)
@@ -493,7 +493,7 @@ def test_pickles_keep_each_element_its_state(view):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [(50, 8), (3, 40, 5), (4, 700), (17, 513)])
-def test_the_random_index_is_that_of_c_order(layout, shape):
+def test_random_bits_do_not_depend_on_the_layout(layout, shape):
     options = {"lr": 0.01, "rounding": "stochastic", "state_dtype": "bfloat16"}
     start, grads = normal(shape, BF16), [normal(shape, BF16, seed) for seed in (1, 2)]
     expected = run("adam", np.array(start), grads, **options)

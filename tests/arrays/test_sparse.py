@@ -1,4 +1,4 @@
-"""Gradients of some rows: equal to a dense step on a matrix of those rows, all else untouched."""
+"""A row-sparse step equals a dense step on those rows alone and changes nothing else."""
 
 import itertools
 
@@ -21,7 +21,7 @@ def normal(shape, dtype, seed=0):
 
 
 def coalesced(values, real):
-    """The sum of what belongs to each row, in the order of occurrence."""
+    """Return the sum of the values of each row, added in the order in which they occur."""
     sums = []
     for row in UNIQUE:
         own = [value.astype(real) for value in values[row == INDICES]]
@@ -36,10 +36,10 @@ def state_of(opt):
     return {name: np.array(value) for name, value in opt.state[0].items() if value.ndim}
 
 
-def check(rule, shape, param, grad, lies=np.array, steps=3, **options):
-    """Steps with rows beside dense steps on the rows alone."""
+def check(rule, shape, param, grad, layout=np.array, steps=3, **options):
+    """Compare row-sparse steps with dense steps on those rows alone."""
     real = np.float64 if param == np.float64 else np.float32
-    w = lies(normal((12, *shape), param))
+    w = layout(normal((12, *shape), param))
     start = np.array(w)
     opt, dense = make(rule, [w], **options), make(rule, [np.array(w[UNIQUE])], **options)
     for seed in range(steps):
@@ -60,7 +60,7 @@ def check(rule, shape, param, grad, lies=np.array, steps=3, **options):
 @pytest.mark.parametrize("rule", ALL_RULES)
 @pytest.mark.parametrize("param", [np.float16, BF16, np.float32, np.float64], ids=str)
 @pytest.mark.parametrize("grad", [np.float16, BF16, np.float32, np.float64], ids=str)
-def test_only_its_rows_move(rule, param, grad):
+def test_a_step_changes_only_the_rows_of_its_gradient(rule, param, grad):
     check(rule, (5,), param, grad, weight_decay=0.1, maximize=True)
 
 
@@ -74,11 +74,11 @@ def test_rows_of_any_length(rule, shape):
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (600,), (300, 3)])
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
 def test_rows_of_any_layout(rule, shape, layout):
-    check(rule, shape, np.float32, np.float64, lies=LAYOUTS[layout])
+    check(rule, shape, np.float32, np.float64, layout=LAYOUTS[layout])
 
 
 @pytest.mark.parametrize("rule", ALL_RULES)
-def test_the_whole_table_is_a_dense_step(rule):
+def test_a_gradient_of_all_rows_equals_a_dense_gradient(rule):
     w, g = normal((40, 30), np.float32), normal((40, 30), np.float32, 1)
     one, other = make(rule, [w.copy()]), make(rule, [w.copy()])
     order = np.random.default_rng(0).permutation(40)
@@ -89,7 +89,7 @@ def test_the_whole_table_is_a_dense_step(rule):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_rows_are_rounded_at_random_as_a_dense_gradient_is(layout):
+def test_stochastic_rounding_of_rows_equals_that_of_a_dense_gradient(layout):
     start, g = normal((40, 30), BF16), normal((40, 30), np.float32, 1)
     one, other = (
         fastopt.Adam([LAYOUTS[layout](start)], rounding="stochastic", state_dtype="bfloat16")
@@ -102,15 +102,15 @@ def test_rows_are_rounded_at_random_as_a_dense_gradient_is(layout):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_change_no_bit(threads):
-    """Enough rows for several items of work, rounded at random."""
+def test_row_sparse_steps_have_the_same_bits_on_any_number_of_threads(threads):
+    """There are enough rows for several work items; rounding is stochastic."""
     rng = np.random.default_rng(0)
     indices = rng.integers(0, 3000, size=4000)
     values = normal((4000, 33), np.float32)
     options = dict(rounding="stochastic", seed=9, max_grad_norm=1.0, state_dtype="bfloat16")
 
-    def found(n_threads, lies=np.array):
-        w = lies(normal((3000, 33), BF16))
+    def found(n_threads, layout=np.array):
+        w = layout(normal((3000, 33), BF16))
         opt = fastopt.Adam([w], n_threads=n_threads, **options)
         for _ in range(2):
             opt.step([RowSparse(indices, values)])
@@ -118,8 +118,8 @@ def test_threads_change_no_bit(threads):
 
     expected = found(1)
     assert found(threads) == expected
-    turned, norm = found(threads, LAYOUTS["Fortran"])
-    assert turned == expected[0]
+    transposed, norm = found(threads, LAYOUTS["Fortran"])
+    assert transposed == expected[0]
     assert norm == pytest.approx(expected[1], rel=1e-13)
 
 
@@ -132,15 +132,15 @@ def sums_of(indices, values, n):
 
 
 @pytest.mark.parametrize("far", [2**11, 2**22])
-def test_rows_far_apart_are_summed_before_they_are_clipped(far):
+def test_rows_of_a_large_parameter_are_summed_before_clipping(far):
     rng = np.random.default_rng(0)
     indices = rng.choice([5, 7, 5 + far, 2 * far], size=300)
     values = rng.choice([1.0, 2.0], size=300).astype(np.float32)
     assert sums_of(indices, values, 2 * far + 1).max() > 100
 
 
-def test_rows_of_one_hash():
-    """Those whose place in the table of 32 would be the last."""
+def test_rows_with_the_same_hash():
+    """All of them hash to the last entry of a table of 32."""
     rows = np.arange(2000, dtype=np.uint64)
     last = rows[rows * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(59) == 31].astype(int)
     assert len(last) > 30
@@ -148,7 +148,7 @@ def test_rows_of_one_hash():
     sums_of(indices, np.arange(1.0, 9.0, dtype=np.float32), 2000)
 
 
-def test_among_other_gradients():
+def test_row_sparse_and_dense_gradients_in_one_step():
     shapes = [(4,), (12, 3), (5, 2), (20, 2)]
     grads = [normal(shape, np.float64, 1) for shape in shapes]
     rows = RowSparse(INDICES, normal((7, 3), np.float64, 2))
@@ -164,7 +164,7 @@ def test_among_other_gradients():
     assert [int(opt.state[i]["step"]) for i in range(4)] == [4, 4, 2, 4]
 
 
-def test_norm_clip_and_scale_are_of_the_sums():
+def test_norm_clipping_and_scaling_apply_to_the_sums():
     values = normal((7, 3), np.float64, 2)
     sums = coalesced(values, np.float64)
     w = np.zeros((12, 3))
@@ -176,7 +176,7 @@ def test_norm_clip_and_scale_are_of_the_sums():
     assert w[UNIQUE] == pytest.approx(-clipped, rel=1e-13)
 
 
-def test_gradients_that_are_not_finite():
+def test_nonfinite_values_and_sums_are_refused():
     values = np.ones((3, 2))
     values[1, 1] = np.inf
     opt = fastopt.Adam([np.ones((12, 2)), np.ones(3)], on_nonfinite="raise")
@@ -187,7 +187,7 @@ def test_gradients_that_are_not_finite():
         opt.step([RowSparse([1, 5, 5], values), np.ones(3)])
 
 
-def test_no_rows_are_a_step():
+def test_a_gradient_without_rows_counts_as_a_step():
     opt = fastopt.Adam(np.ones((12, 2)))
     opt.step(RowSparse([], np.ones((0, 2))))
     assert (opt.params == 1).all()
@@ -200,7 +200,7 @@ def test_no_rows_are_a_step():
 
 @pytest.mark.parametrize("kind", ["csr", "csc", "coo", "lil"])
 @pytest.mark.parametrize("make_matrix", [scipy.sparse.csr_array, scipy.sparse.csr_matrix])
-def test_matrices_of_scipy(kind, make_matrix):
+def test_scipy_sparse_matrices(kind, make_matrix):
     dense = np.zeros((12, 5))
     dense[[3, 7]] = normal((2, 5), np.float64)
     dense[3, 2] = 0
@@ -213,7 +213,7 @@ def test_matrices_of_scipy(kind, make_matrix):
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
-def test_indices_of_any_integers(dtype):
+def test_any_integer_dtype_of_indices(dtype):
     one, other = fastopt.SGD(np.ones((12, 2))), fastopt.SGD(np.ones((12, 2)))
     values = normal((7, 4), np.float64)[:, ::2]
     one.step(RowSparse(INDICES.astype(dtype)[::1], values))
@@ -231,7 +231,7 @@ def test_indices_of_any_integers(dtype):
         ([0], np.ones(1), FastoptError, r"rows of shape \(\)"),
     ],
 )
-def test_rows_that_do_not_fit_change_nothing(indices, values, error, reason):
+def test_rows_that_do_not_match_the_parameter_are_refused(indices, values, error, reason):
     opt = fastopt.Adam([np.ones(3), np.ones((12, 2))])
     with unchanged(opt), pytest.raises(error, match=reason):
         opt.step([np.ones(3), RowSparse(indices, values)])
@@ -248,12 +248,12 @@ def test_rows_that_do_not_fit_change_nothing(indices, values, error, reason):
         (([True], np.ones((1, 2))), TypeError, "bool"),
     ],
 )
-def test_arrays_that_do_not_fit_each_other(arguments, error, reason):
+def test_indices_and_values_that_do_not_match_are_refused(arguments, error, reason):
     with pytest.raises(error, match=reason):
         RowSparse(*arguments)
 
 
-def test_what_has_no_meaning_with_rows():
+def test_options_and_calls_that_refuse_rows():
     rows = RowSparse([0], np.ones((1, 2)))
     opt = fastopt.SGD(np.ones((3, 2)), ema_decay=0.9)
     with unchanged(opt), pytest.raises(FastoptError, match="ema_decay"):
@@ -269,7 +269,7 @@ def test_what_has_no_meaning_with_rows():
         opt.step(RowSparse([0], np.ones(1)))
 
 
-def test_clearing_leaves_rows_alone():
+def test_zero_grads_does_not_clear_rows():
     rows, g = RowSparse([0], np.ones((1, 2))), np.ones(2)
     opt = fastopt.SGD([np.ones((3, 2)), np.ones(2)], zero_grads=True)
     opt.step([rows, g])
@@ -277,7 +277,7 @@ def test_clearing_leaves_rows_alone():
     assert not g.any()
 
 
-def test_a_master_and_its_copy():
+def test_rows_with_a_master_copy():
     w = normal((12, 5), BF16)
     exact = w.astype(np.float32)
     opt, reference = fastopt.Adam([w], master="float32"), fastopt.Adam([exact])
@@ -289,7 +289,7 @@ def test_a_master_and_its_copy():
     assert bits(np.array(opt.state[0]["master"])) == bits(exact)
 
 
-def test_arrays_replaced_since_they_were_checked():
+def test_replaced_indices_are_checked_again():
     w, grad = np.zeros((4, 2)), RowSparse([1], np.ones((1, 2)))
     opt = fastopt.SGD(w, lr=1.0)
     grad.indices = np.arange(4)
@@ -297,14 +297,14 @@ def test_arrays_replaced_since_they_were_checked():
         opt.step(grad)
 
 
-def test_sparse_vectors_of_scipy():
+def test_scipy_sparse_vectors():
     w = np.zeros(4)
     fastopt.SGD(w, lr=1.0).step(scipy.sparse.coo_array(np.array([0, 1.0, 0, 2.0])))
     assert list(w) == [0, -1, 0, -2]
 
 
 @pytest.mark.parametrize("rows", [*itertools.product([False, True], repeat=3)], ids=str)
-def test_the_first_that_is_not_finite_is_named(rows):
+def test_the_error_names_the_first_nonfinite_gradient(rows):
     opt = fastopt.SGD([np.zeros((3, 2)) for _ in rows], lr=1.0, on_nonfinite="raise")
     bad = [
         RowSparse([1], np.full((1, 2), np.nan)) if is_rows else np.full((3, 2), np.inf)
@@ -316,7 +316,7 @@ def test_the_first_that_is_not_finite_is_named(rows):
 
 
 @pytest.mark.parametrize("steps_before", [0, 1])
-def test_values_that_are_cleared_with_a_dense_gradient_are_refused(steps_before):
+def test_values_that_share_memory_with_a_cleared_gradient_are_refused(steps_before):
     d, apart = np.ones((4, 3)), np.ones((2, 3))
     opt = fastopt.SGD([np.zeros((4, 3)), np.zeros((4, 3)), np.zeros(3)], zero_grads=True)
     for _ in range(steps_before):
@@ -345,7 +345,7 @@ def test_values_that_are_cleared_with_a_dense_gradient_are_refused(steps_before)
          r"indices\[1\] of the gradient of parameter 'w' is 3; allowed: 0 to 2"),
     ],
 )  # fmt: skip
-def test_refusals_name_the_parameter_and_what_was_given(grad, error, message):
+def test_errors_name_the_parameter_and_the_value(grad, error, message):
     opt = fastopt.SGD({"w": np.ones((3, 3))})
     with unchanged(opt), pytest.raises(error, match=message) as found:
         opt.step({"w": grad})

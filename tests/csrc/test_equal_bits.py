@@ -1,8 +1,8 @@
-"""Equal inputs give equal bits, however they are computed.
+"""Equal inputs give equal bits on every instruction set and number of threads.
 
-On every instruction set that this CPU has, with 1, 2 and 3 threads, as one tensor or many, with
-fresh or bound gradients.  This file is also the program that runs on each instruction set: it
-compares the other ways with one another and prints a digest of what came out.
+The ways that are compared: every instruction set of this CPU; 1, 2 and 3 threads; one tensor and
+many; fresh and bound gradients.  This file is also the program that runs on one instruction set: it
+compares the other ways with each other and prints a digest of the results.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fastopt import _core
 Array = npt.NDArray[Any]
 Dtype = np.dtype[Any]
 
-# Enough for a parallel region; the last chunk is neither full nor a whole number of vectors.
+# Large enough for threads; the last chunk is neither full nor a multiple of the vector length.
 SIZE = _core.SERIAL_BELOW + _core.CHUNK + 13
 CUTS = np.sort(np.random.default_rng(3).integers(0, SIZE, 12))
 CUTS[:4] = 0, 0, 1, 18  # two empty tensors, one of one element, one of 17
@@ -39,7 +39,7 @@ WAYS: list[tuple[int, str, str]] = list(product((1, 2, 3), ("one", "many"), ("fr
 
 @cache
 def data(dtype: Dtype) -> tuple[Array, list[Array]]:
-    """Return SIZE parameters and STEPS gradients for them."""
+    """Return a parameter of SIZE elements and STEPS gradients for it."""
     grads = [np.resize(g, SIZE) for g in gradients(dtype)[:STEPS]]
     return np.resize(start(dtype), SIZE), grads
 
@@ -84,8 +84,8 @@ def found() -> dict[str, Any]:
     return by_isa(__file__)
 
 
-def test_what_is_compared(found: dict[str, Any]) -> None:
-    """It would pass for one instruction set, or one thread, compared with itself."""
+def test_every_instruction_set_and_several_threads_are_compared(found: dict[str, Any]) -> None:
+    """Otherwise test_equal_bits could compare one instruction set, or one thread, with itself."""
     assert [of_isa["isa"] for of_isa in found.values()] == _core.isas()
     if _core.openmp_version():
         assert [of_isa["threads started"] for of_isa in found.values()] == [2] * len(found)

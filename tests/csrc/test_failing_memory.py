@@ -1,4 +1,4 @@
-"""Where memory runs out, MemoryError is raised and nothing has changed: failing_memory.py."""
+"""A failed allocation raises MemoryError and changes nothing; see tests/failing_memory.py."""
 
 import os
 import shutil
@@ -11,11 +11,11 @@ import pytest
 TESTS = Path(__file__).parents[1]
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="preloads as Linux does")
-@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer has the allocations")
-def test_memory_that_runs_out(tmp_path):
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs LD_PRELOAD of Linux")
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer replaces malloc already")
+def test_every_failed_allocation_raises_memory_error(tmp_path):
     compiler = shutil.which("cc") or shutil.which("clang")
-    assert compiler, "tests from the sources need the compiler that builds them"
+    assert compiler, "a C compiler is needed"
     library, source = str(tmp_path / "failing_memory.so"), str(TESTS / "failing_memory.c")
     subprocess.run([compiler, "-O2", "-shared", "-fPIC", source, "-o", library], check=True)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""_core.gather: rows of a larger array in a given order, or a refusal and nothing written."""
+"""_core.gather copies rows in a given order, or raises an error and writes nothing."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from support import printed
 
 from fastopt import FastoptError, _core
 
-SEGFAULTS = """
+ZERO_AXES = """
 import numpy, fastopt
 from fastopt import _core
 try:
@@ -17,7 +17,20 @@ except fastopt.FastoptError:
 
 
 def test_rows_of_a_0d_array_are_refused():
-    assert printed(SEGFAULTS) == "refused"
+    assert printed(ZERO_AXES) == "refused"
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.long, np.longlong])
+def test_gather_takes_every_c_type_of_64_bits(dtype):
+    """On 64-bit Linux int64 is C's long; on Windows it is long long, and long has 32 bits."""
+    src, out = np.arange(6.0).reshape(3, 2), np.zeros((2, 2))
+    index = np.array([2, 0], dtype)
+    if index.itemsize == 8:
+        _core.gather(src, index, out)
+        assert (out == src[[2, 0]]).all()
+    else:
+        with pytest.raises(FastoptError, match="int64"):
+            _core.gather(src, index, out)
 
 
 @pytest.mark.parametrize(
@@ -28,12 +41,14 @@ def test_rows_of_a_0d_array_are_refused():
         (np.array([0, 1]), np.zeros((3, 2))),
         (np.array([0, 1]), np.zeros((2, 2), np.float32)),
         (np.array([0, 1], np.int32), np.zeros((2, 2))),
+        (np.array([0, 1], np.uint64), np.zeros((2, 2))),
+        (np.array([0, 1]).astype(">i8"), np.zeros((2, 2))),
         (np.array([0, 5]), np.zeros((2, 2))),
         (np.array([0, -1]), np.zeros((2, 2))),
     ],
-    ids=["2-d", "0-d", "count", "dtype", "int32", "beyond", "negative"],
+    ids=["2-d", "0-d", "count", "dtype", "int32", "uint64", "swapped", "beyond", "negative"],
 )
-def test_rows_that_can_not_be_gathered(index, out):
+def test_gather_refuses_arrays_that_do_not_match(index, out):
     with pytest.raises(FastoptError):
         _core.gather(np.arange(1.0, 5.0).reshape(2, 2), index, out)
     assert not out.any()

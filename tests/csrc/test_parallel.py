@@ -1,4 +1,4 @@
-"""Threads, forks and instruction sets: that none is noticed."""
+"""Threads, forks and instruction sets do not change a result."""
 
 import contextlib
 import copy
@@ -12,11 +12,11 @@ from support import RULES, arrays, bits, make, printed, python
 
 from fastopt import SGD, Adam, FastoptError, _core
 
-MANY = max(_core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, enough for threads
+MANY = max(_core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, large enough for threads
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_threads_are_not_noticed(rule):
+def test_any_number_of_threads_gives_the_same_bits(rule):
     shapes = [MANY, (3, 70_001), (), 5, 0, _core.CHUNK]
     results = []
     for n_threads in (1, 2, 3, 7):
@@ -46,7 +46,7 @@ def widest():
 
 
 @pytest.mark.parametrize("isa", _core.isas())
-def test_an_instruction_set_that_is_asked_for(isa, widest):
+def test_fastopt_isa_selects_the_instruction_set(isa, widest):
     used, result = printed(RESULT, FASTOPT_ISA=isa).split()
     assert used == isa
     assert result == widest[1]
@@ -60,7 +60,7 @@ MISSING = sorted({"baseline", "v3", "v4"} - set(_core.isas()))
 
 
 @pytest.mark.parametrize("isa", ["v0", "V3", "avx512", "native", *MISSING])
-def test_an_instruction_set_that_is_not_there(isa):
+def test_an_unsupported_instruction_set_is_an_import_error(isa):
     done = python("import fastopt", FASTOPT_ISA=isa)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
@@ -85,7 +85,7 @@ def fork():
     step(same)
     reading, writing = os.pipe()
     if os.fork() == 0:
-        signal.alarm(15)  # a child that waits for threads it does not have would wait for ever
+        signal.alarm(15)  # end a child that waits for threads that fork did not copy
         step(parent)
         fresh = opts()  # made in the child
         step(fresh), step(fresh)
@@ -138,7 +138,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not
 @pytest.mark.parametrize(
     ("where", "times"), [("in the main thread", 1), ("in a thread", 1), ("during a step", 5)]
 )
-def test_a_forked_child_steps_on(where, times):
+def test_a_forked_child_can_take_steps(where, times):
     assert printed(FORK, where).split() == ["ok"] * times
 
 
@@ -147,7 +147,7 @@ def test_a_forked_child_steps_on(where, times):
     [pytest.param("fork", marks=forks), pytest.param("forkserver", marks=forks), "spawn"],
 )
 def test_a_pool_of_processes(method, tmp_path):
-    script = tmp_path / "pool.py"  # spawn imports it anew, as does forkserver
+    script = tmp_path / "pool.py"  # spawn and forkserver import it again
     script.write_text(POOL)
     code = (
         "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], None, '__main__')"
@@ -155,11 +155,11 @@ def test_a_pool_of_processes(method, tmp_path):
     assert printed(code, script, method) == "True"
 
 
-# Threads of the caller's
+# Threads of the caller
 
 
 class Waits:
-    """A gradient that is not there until it is released: a step that lasts as long as we like."""
+    """A gradient whose conversion to an array blocks until it is released, and with it the step."""
 
     def __init__(self, array):
         self.array = array
@@ -173,7 +173,7 @@ class Waits:
 
 @contextlib.contextmanager
 def during_a_step_of(opt):
-    """Run a block while another thread is in opt.step; the gradient is all ones."""
+    """Run a block while another thread is in opt.step with a gradient of ones."""
     gradient = Waits(np.ones(3))
     with ThreadPoolExecutor(1) as pool:
         step = pool.submit(opt.step, [gradient])
@@ -211,7 +211,7 @@ def look_ahead(opt):
     ids=["step", "add_param_group", "load_state_dict", "bind", "state_dict", "deepcopy",
          "extrapolated"],
 )  # fmt: skip
-def test_what_would_see_or_make_half_a_step_is_refused_during_one(make_one, call):
+def test_calls_that_need_a_consistent_state_are_refused_during_a_step(make_one, call):
     (w,), (other,) = arrays(3), arrays(3)
     opt, alone = make_one(w), make_one(other)
     with during_a_step_of(opt), pytest.raises(FastoptError, match=r"step.*running"):
@@ -221,7 +221,7 @@ def test_what_would_see_or_make_half_a_step_is_refused_during_one(make_one, call
     call(opt)
 
 
-def test_an_option_set_during_a_step_acts_at_the_next():
+def test_an_option_set_during_a_step_takes_effect_at_the_next():
     w = np.zeros(3)
     opt = SGD([w], lr=1.0)
     with during_a_step_of(opt):
@@ -231,7 +231,7 @@ def test_an_option_set_during_a_step_acts_at_the_next():
     assert w[0] == -11.0
 
 
-def test_steps_of_two_threads_are_each_taken_or_refused():
+def test_concurrent_steps_are_taken_or_refused():
     (w,), (other,) = arrays(MANY), arrays(MANY)
     opt, alone = Adam(w), Adam(other)
     gradient = np.ones(MANY)
@@ -253,7 +253,7 @@ def test_steps_of_two_threads_are_each_taken_or_refused():
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_different_optimizers_step_side_by_side(n_threads):
+def test_optimizers_step_concurrently(n_threads):
     def train(rule):
         (w,) = arrays(MANY)
         opt = make(rule, w, lr=0.1, n_threads=n_threads)

@@ -1,4 +1,4 @@
-"""How many threads a step has: who says so, and what limits those who say nothing."""
+"""The number of threads of a step: options, environment variables, affinity and quotas."""
 
 import os
 
@@ -9,13 +9,13 @@ from support import printed
 from fastopt import SGD, FastoptError, _core
 from fastopt._cpus import cpu_quota
 
-MANY = max(_core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, enough for threads
+MANY = max(_core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, large enough for threads
 PIECES = -(-MANY // _core.CHUNK)
 ALL_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts Linux's threads")
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
 
-# What is done first of all, how many elements, options, what is done after the import; prints how
-# many threads there were in a step.
+# Arguments: code to run before the import, number of elements, options, code to run after it.
+# Prints the number of threads of a step.
 COUNT = """
 import os, sys
 first, n, options, then = sys.argv[1:]
@@ -48,26 +48,26 @@ def counted(first="", n=MANY, options=None, then="", **environment):
         (MANY, {}, {"OMP_NUM_THREADS": "3"}, 3),
         (MANY, {}, {"OMP_NUM_THREADS": "2", "FASTOPT_NUM_THREADS": "3"}, 3),
         (MANY, {}, {}, min(ALL_CPUS, cpu_quota() or ALL_CPUS, PIECES)),
-        (1000, {"n_threads": 3}, {}, 1),  # not worth waking threads for
+        (1000, {"n_threads": 3}, {}, 1),  # too small for threads
     ],
 )
 def test_the_number_of_threads(n, options, environment, expected):
     assert counted(n=n, options=options, **environment) == expected
 
 
-# CPUs that are open, and their quota
+# CPU affinity and quota
 
 ONE_CPU = "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
 
 
 @linux
-def test_the_default_keeps_to_the_cpus_of_the_process():
+def test_the_default_is_limited_by_cpu_affinity():
     assert counted(first=ONE_CPU) == 1
 
 
 @linux
-@pytest.mark.skipif("clang" in _core.build()[0], reason="LLVM's OpenMP looks at CPUs once")
-def test_the_default_keeps_to_the_cpus_at_each_step():
+@pytest.mark.skipif("clang" in _core.build()[0], reason="LLVM's OpenMP reads the affinity once")
+def test_cpu_affinity_is_read_at_each_step():
     assert counted(then=ONE_CPU) == 1
     assert counted(then=ONE_CPU, options={"n_threads": 2}) == 2
 
@@ -76,7 +76,7 @@ V1, V2 = "3:cpuset:/\n2:cpu,cpuacct:/a/b\n0::/\n", "0::/a/b\n"
 
 
 def quotas(root, groups, files):
-    """Lay out what Linux says of control groups, below a folder."""
+    """Write the files in which Linux describes control groups, below a folder."""
     for name, text in {"proc/self/cgroup": groups, **files}.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def v2(folder, quota, period=100_000):
         (V2, v2("/a/b", 200_001), 3),
         (V2, v2("/a/b", 1_000), 1),
         (V2, v2("/a/b", 100_000, 50_000), 2),
-        (V2, v2("/a", 300_000) | v2("/a/b", "max"), 3),  # a group around it
+        (V2, v2("/a", 300_000) | v2("/a/b", "max"), 3),  # the limit of the parent group
         (V2, v2("/a", 300_000) | v2("/a/b", 400_000), 3),
         (V2, v2("", 500_000), 5),  # a container's own group, at the root
         (V2, v2("/other", 100_000), None),
@@ -114,17 +114,17 @@ def v2(folder, quota, period=100_000):
         ("nonsense\n", v2("", 100_000), None),
     ],
 )
-def test_the_quota(groups, files, expected, tmp_path):
+def test_cpu_quota(groups, files, expected, tmp_path):
     quotas(tmp_path, groups, files)
     assert cpu_quota(str(tmp_path)) == expected
 
 
-def test_the_quota_of_a_system_without_control_groups(tmp_path):
+def test_cpu_quota_without_control_groups(tmp_path):
     assert cpu_quota(str(tmp_path)) is None
 
 
 @linux
-def test_the_default_keeps_to_the_quota(tmp_path):
+def test_the_default_is_limited_by_the_cpu_quota(tmp_path):
     quotas(tmp_path, V2, v2("/a/b", 100_000))
     first = f"""
 import builtins
@@ -157,28 +157,28 @@ print(most(), of_openmp())
 
 
 @pytest.mark.skipif(not _core.openmp_version(), reason="a build without threads")
-def test_threadpoolctl_sees_and_limits_our_threads():
+def test_threadpoolctl_reports_and_limits_threads():
     assert printed(LIMITED, OMP_NUM_THREADS="3").splitlines() == ["3 [3]", "1 [1]", "3 [3]"]
 
 
 @linux
-def test_a_limit_acts_on_steps_of_an_optimizer_that_is_there():
+def test_a_threadpoolctl_limit_applies_to_existing_optimizers():
     limit = "import threadpoolctl; limits = threadpoolctl.threadpool_limits(1)"
     assert counted(then=limit, OMP_NUM_THREADS="3") == 1
     assert counted(then=limit + "; limits.restore_original_limits()", OMP_NUM_THREADS="3") == 3
 
 
-# What the environment may say
+# Values of FASTOPT_NUM_THREADS
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", " 2", "99999", "nan"])
-def test_a_bad_number_of_threads_in_the_environment(text, monkeypatch):
+def test_invalid_fastopt_num_threads(text, monkeypatch):
     monkeypatch.setenv("FASTOPT_NUM_THREADS", text)
     with pytest.raises((FastoptError, TypeError), match=rf"FASTOPT_NUM_THREADS is .*{text}"):
         SGD(np.zeros(2))
-    SGD(np.zeros(2), n_threads=1)  # which does not ask
+    SGD(np.zeros(2), n_threads=1)  # which does not read the variable
 
 
-def test_an_empty_number_of_threads_in_the_environment(monkeypatch):
+def test_empty_fastopt_num_threads(monkeypatch):
     monkeypatch.setenv("FASTOPT_NUM_THREADS", "")
     SGD(np.zeros(2)).step(np.ones(2))

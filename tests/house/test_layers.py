@@ -14,6 +14,8 @@ OPTIONS = {name for line in re.findall(r"^FO_RULE\(\w+, \d, lr,? ?(.*)\)", RULES
            for name in line.split(", ") if name} - {*RULES}  # fmt: skip
 
 C_COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*|("(?:\\.|[^"\\\n])*")', re.S)
+PYTHON = (".py", ".pyx", ".pxd", ".pxi")
+BOUNDARY = "fastopt/**/*.pyx fastopt/**/*.pxi"
 # Docstrings go with the comments: both are for the reader.
 PY_COMMENT = re.compile(
     r'"""(?:\\.|[^\\])*?"""|#[^\n]*|("(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\')'
@@ -22,7 +24,7 @@ PY_COMMENT = re.compile(
 
 def code(name, text):
     """Return a file's text without its comments; strings stay."""
-    comment = PY_COMMENT if name.endswith((".py", ".pyx", ".pxd")) else C_COMMENT
+    comment = PY_COMMENT if name.endswith(PYTHON) else C_COMMENT
     return comment.sub(lambda found: found[1] or " ", text)
 
 
@@ -56,16 +58,16 @@ FORBIDDEN = [
      ("csrc/kernels/isa/v3.c", "csrc/kernels/isa/v4.c"),
      r"\btarget\s*\(|\btarget_clones\b|\b_mm\d*_|\b__m\d+\b|\bimmintrin\b",
      '__attribute__((target("avx2"))) void f(void);'),
-    ("the boundary has no formula", "fastopt/**/*.pyx", (),
+    ("the boundary has no formula", BOUNDARY, (),
      rf"libc\.math|\b(sqrt|pow|exp|log|fma|fmax|fmin)f?\s*\(|\b({'|'.join(OPTIONS)})\b",
      "w[i] -= lr * m[i] / (sqrt(v[i]) + eps)"),
-    ("the boundary sees no element", "fastopt/**/*.pyx", (),
+    ("the boundary sees no element", BOUNDARY, (),
      r"\b(double|float|floating|real)\s*(const\s*)?\[[^\]]*:|"
      r"\bcdef\s+(const\s+)?(double|float|floating|real)\s*\*",
      "cdef double[::1] w"),
-    ("the boundary names no rule", "fastopt/**/*.pyx", (),
+    ("the boundary names no rule", BOUNDARY, (),
      rf"(?i)\b(fo_)?({'|'.join(RULES)}|adamw|amsgrad|nesterov)(_\w+)?\b", 'if rule == "adam":'),
-    ("the boundary has no default", "fastopt/**/*.pyx", (),
+    ("the boundary has no default", BOUNDARY, (),
      r"\b\d+\.\d*|\b\d+e-?\d+", "def step(self, double lr=1e-3):"),
     ("classes do not call C", "fastopt/optimizers/*.py", (),
      r"\b_core\b|\bctypes\b|\bcffi\b", "from fastopt import _core"),
@@ -86,11 +88,13 @@ def classes():
     return [path for path in text_files("fastopt/optimizers/*.py") if path.stem != "conventions"]
 
 
-def text_files(glob):
+def text_files(globs):
+    """Return the source files that one of some globs, separated by spaces, matches."""
     return [
         path
+        for glob in globs.split()
         for path in sorted(ROOT.glob(glob))
-        if path.is_file() and path.suffix in {".c", ".h", ".inc", ".def", ".py", ".pyx", ".pxd"}
+        if path.is_file() and path.suffix in {".c", ".h", ".inc", ".def", *PYTHON}
     ]
 
 
@@ -110,10 +114,11 @@ def test_a_layer_does_not_know(files, may, pattern):
 )
 def test_the_check_can_fail(files, pattern, example):
     """On an example; not on the same words in a comment, which may follow a string."""
-    name = files.replace("*", "x") if "." in files else "csrc/x.c"
-    start, end = ("# ", "") if name.endswith((".py", ".pyx")) else ("/* ", " */")
-    assert re.search(pattern, code(name, f"x = 1;\n{example}\n"))
-    assert not re.search(pattern, code(name, f'x = "{start}";\n{start}{example}{end}\n'))
+    for glob in files.split():
+        name = glob.replace("*", "x") if "." in glob else "csrc/x.c"
+        start, end = ("# ", "") if name.endswith(PYTHON) else ("/* ", " */")
+        assert re.search(pattern, code(name, f"x = 1;\n{example}\n"))
+        assert not re.search(pattern, code(name, f'x = "{start}";\n{start}{example}{end}\n'))
 
 
 def loops(text):
@@ -133,8 +138,8 @@ def test_classes_have_no_loops():
 
 def test_the_boundary_loops_over_tensors_alone():
     """Every counted loop is over parameters, axes, rules or the like, or halves an interval."""
-    allowed = {"self.n", "FO_N_RULES", "fo_isa_count()", "len(hp)", "low < high",
-               "layout.n_axes", "self.layouts[i].n_axes", "param.ndim"}  # fmt: skip
+    allowed = {"self.n_params", "n_params", "FO_N_RULES", "fo_isa_count()", "len(hp)",
+               "low < high", "layout.n_axes", "slot.layout.n_axes", "param.ndim"}  # fmt: skip
     counted = re.compile(r"\brange\((\w+(?:\(\w*\)|\.\w+)?|[^\n]*)\)|\bwhile ([^\n:]*):")
 
     def counts(text):
@@ -142,8 +147,9 @@ def test_the_boundary_loops_over_tensors_alone():
 
     assert counts("for i in range(n):\n while i < size:") == {"n", "i < size"}
     assert counts("for i in range(0, self.n):") == {"0, self.n"}
-    found = counts(code("_core.pyx", (ROOT / "fastopt/_core.pyx").read_text()))
-    assert "self.n" in found
+    parts = text_files("fastopt/_core.pyx fastopt/core/*.pxi")
+    found = set().union(*(counts(code(path.name, path.read_text())) for path in parts))
+    assert {"self.n_params", "n_params"} <= found
     assert found <= allowed
 
 

@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOP = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md", "bench", "csrc",
-       "docs", "fastopt", "pyproject.toml", "setup.py", "tests", "PKG-INFO", "setup.cfg"}  # fmt: skip
-CODE = {".py", ".pyx", ".c", ".h", ".inc", ".def"}
+       "docs", "fastopt", "pyproject.toml", "setup.py", "tests",
+       "PKG-INFO", "setup.cfg"}  # fmt: skip
+CODE = {".py", ".pyx", ".pxi", ".c", ".h", ".inc", ".def"}
 HOUSE = (ROOT / "CONTRIBUTING.md").read_text()
 
 

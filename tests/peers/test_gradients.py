@@ -85,7 +85,7 @@ def test_a_tensor_that_can_not_be_read_is_refused_by_name(dtype):
         for call in (opt.step, opt.bind, opt.accumulate):
             with pytest.raises(TypeError, match=f"gradient of parameter 'w' can not.*{message}"):
                 call({"w": bad})
-    with pytest.raises(TypeError, match="values can not be read from a Tensor"):
+    with pytest.raises(TypeError, match="values cannot be read from a Tensor"):
         fastopt.RowSparse([0], torch.ones((1, 2), dtype=dtype, requires_grad=True))
     assert opt.step_count == 0
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from fastopt._core import add_all
-from fastopt.arrays.accepted import Array, computed_in, own_array
+from fastopt.arrays.dtypes import Array, computed_in
+from fastopt.arrays.layout import new_like
 from fastopt.optimizers.base.arguments import Key
 
 
@@ -23,7 +24,7 @@ class Accumulated:
         for (key, w), grad in zip(params.items(), grads, strict=True):
             if grad is not None:
                 if key not in sums:
-                    sums[key] = own_array(w, computed_in(w), 0.0)
+                    sums[key] = new_like(w, computed_in(w), 0.0)
                 pairs.append((sums[key], grad))
         with np.errstate(all="ignore"):  # a floating-point error must not end the loop early
             try:

@@ -12,7 +12,7 @@ import numpy as np
 from fastopt._checks import at_least_0
 from fastopt._core import RULES, Plan
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key, Schedule
 from fastopt.optimizers.base.rule import Rule, checks_of
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from fastopt._core import assign_all
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array, computed_in
+from fastopt.arrays.dtypes import Array, computed_in
 
 
 def point(w: Array, own: Mapping[str, Array], name: str, factor: float) -> Array:

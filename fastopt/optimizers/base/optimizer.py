@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from fastopt._checks import THREADS, default_threads
 from fastopt._core import Plan, assign_all
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base import extras as _extras
 from fastopt.optimizers.base.accumulated import Accumulated
 from fastopt.optimizers.base.arguments import Extra, Grads, Key, Params

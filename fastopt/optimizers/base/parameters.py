@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base import state_arrays
 from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup, Status, arrays_of

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array, bfloat16, computed_in, is_low_precision, own_array
+from fastopt.arrays.dtypes import Array, bfloat16, computed_in, is_low_precision
+from fastopt.arrays.layout import new_like
 
 ADDED = ("master", "ema")  # state that options ask for, not the rule
 
@@ -37,7 +38,7 @@ def new_arrays(
     """
     real = computed_in(param)
     arrays = {
-        state: own_array(param, *_start(name, state, value, real, extras["state_dtype"]))
+        state: new_like(param, *_start(name, state, value, real, extras["state_dtype"]))
         for state, value in initial.items()
         if state != by_row
     }
@@ -50,11 +51,11 @@ def new_arrays(
                 "that is rounded to bfloat16 would stop growing"
             )
         dtype, start = _start(name, by_row, initial[by_row], real, extras["state_dtype"])
-        arrays[by_row] = np.full(param.shape[:1], start, dtype=dtype)
+        arrays[by_row] = np.full(np.asarray(param).shape[:1], start, dtype=dtype)
     if extras["master"] is not None and is_low_precision(param):
-        arrays["master"] = own_array(param, np.float32, param)
+        arrays["master"] = new_like(param, np.float32, param)
     if extras["ema_decay"] is not None:
-        arrays["ema"] = own_array(param, real, param)
+        arrays["ema"] = new_like(param, real, param)
     return arrays
 
 
@@ -75,7 +76,7 @@ def in_layout_of(w: Array, pickled: Mapping[str, Array]) -> dict[str, Array]:
     A state with one number for each row has another shape and is returned as it is.
     """
     return {
-        name: own_array(w, array.dtype, array) if array.shape == w.shape else array
+        name: new_like(w, array.dtype, array) if array.shape == w.shape else array
         for name, array in pickled.items()
     }
 

@@ -12,7 +12,9 @@ import numpy as np
 from fastopt._checks import Whole, at_least_0
 from fastopt._core import assign_all
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array, computed_in, own_array, require_parameter
+from fastopt.arrays.accepted import require_parameter
+from fastopt.arrays.dtypes import Array, computed_in
+from fastopt.arrays.layout import new_like
 from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup, arrays_of
 from fastopt.optimizers.base.parameters import Parameters
@@ -156,7 +158,7 @@ def _sums(groups: Sequence[ParamGroup], saved: object) -> dict[Key, Array]:
         raise FastoptError(f"the state dict has accumulated {saved!r}; {list(params)} are allowed")
     sums = {}
     for key, value in saved.items():
-        own = own_array(params[key], computed_in(params[key]), 0.0)
+        own = new_like(params[key], computed_in(params[key]), 0.0)
         own[...] = _value(f"accumulated of parameter {key!r}", value, own, False)
         sums[key] = own
     return sums

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array
+from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup
 from fastopt.optimizers.base.parameters import Parameters

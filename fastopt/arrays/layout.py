@@ -1,0 +1,24 @@
+"""The order of an array's axes in memory, and new arrays with the same order."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fastopt.arrays.dtypes import Array
+
+
+def memory_order(param: Array) -> tuple[int, ...]:
+    """Return the axes from the largest stride to the smallest; this is the order of the loops."""
+    param = np.asarray(param)  # a subclass may override shape and strides
+    return tuple(sorted(range(param.ndim), key=lambda axis: -abs(param.strides[axis])))
+
+
+def new_like(param: Array, dtype: npt.DTypeLike, value: float | Array) -> Array:
+    """Return a new array filled with `value`: the shape and axis order of `param`, without gaps."""
+    param = np.asarray(param)
+    order = memory_order(param)
+    new: Array = np.empty([param.shape[axis] for axis in order], dtype=dtype)
+    new = new.transpose(np.argsort(order)) if order else new
+    new[...] = value
+    return new

@@ -1,0 +1,195 @@
+# Read the gradient of each parameter as an array, check it, and point the tensor of C at it.
+import numpy as np
+
+from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import as_gradient
+from fastopt.arrays.dtypes import require_dtype
+from fastopt.arrays.sparse import RowSparse, as_rows, require_within
+
+cimport numpy as cnp
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uintptr_t
+
+from fastopt._csrc cimport *
+from fastopt cimport _numpy as np_c
+from fastopt._numpy cimport PyArrayObject
+
+
+cdef tuple in_order(str kind, tuple keys, grads):
+    """Return the gradients in the order of the parameters; keys: those of a dict."""
+    cdef PyObject *grad
+    if kind == "array":
+        return (grads,)
+    if kind == "dict":
+        if not isinstance(grads, dict):
+            raise TypeError(f"gradients are a {type(grads).__name__}; a dict is needed")
+        if len(grads) == len(keys):
+            found = []
+            for key in keys:  # not by grads[key]: a defaultdict would create missing keys
+                grad = np_c.PyDict_GetItemWithError(<PyObject *>grads, <PyObject *>key)
+                if grad == NULL:
+                    break
+                found.append(<object>grad)
+            else:
+                return tuple(found)
+        raise FastoptError(f"gradients have keys {list(grads)}; {list(keys)} are needed")
+    if not isinstance(grads, (list, tuple)):
+        raise TypeError(f"gradients are a {type(grads).__name__}; a list or tuple is needed")
+    if len(grads) != len(keys):
+        raise FastoptError(f"{len(grads)} gradients for {len(keys)} parameters")
+    return tuple(grads)
+
+
+cdef tuple read_gradients(Slot *slots, Py_ssize_t n_params, tuple grads):
+    """Return the gradients, each as an array, as the result of read_rows, or None.
+
+    Reading a gradient may call the caller's code, for example ``__array__``, which may resize any
+    array.  All gradients are therefore read before point_at_gradients takes an address.
+    """
+    cdef Py_ssize_t i
+    cdef PyObject *grad
+    for i in range(n_params):
+        grad = np_c.PyTuple_GetItem(grads, i)
+        if grad != <PyObject *>None and not np_c.PyArray_CheckExact(grad):
+            break
+    else:
+        return grads
+    arrays = []
+    for i in range(n_params):
+        arrays.append(read_gradient(slots + i, grads[i]))
+    return tuple(arrays)
+
+
+cdef object read_gradient(Slot *slot, grad):
+    """Return a gradient as an array, as the result of read_rows, or None."""
+    if grad is None or np_c.PyArray_CheckExact(<PyObject *>grad):
+        return grad
+    if isinstance(grad, RowSparse) or hasattr(grad, "tocsr"):
+        return read_rows(slot, grad)
+    return as_gradient(<object>slot.name, base_array(slot), grad)
+
+
+cdef tuple read_rows(Slot *slot, grad):
+    """Return the name of a row-sparse gradient, its values and indices, and scratch memory."""
+    cdef cnp.ndarray indices, values
+    name = f"the gradient of {<object>slot.name}"
+    if slot.tensor.ema:
+        raise FastoptError(f"{name} is row-sparse; ema_decay averages all rows at each step")
+    indices, values = as_rows(<object>slot.name, base_array(slot), grad)
+    work = np.empty(fo_rows_work(cnp.PyArray_SIZE(indices)), dtype=np.int64)
+    return name, values, indices, work
+
+
+cdef int point_at_gradients(Slot *slots, Py_ssize_t n_params, Written written,
+                            tuple grads) except -1:
+    """Check every gradient and point its tensor at it; grads: the result of read_gradients."""
+    cdef Py_ssize_t i
+    cdef Slot *slot
+    cdef PyObject *grad
+    cdef PyArrayObject *param
+    for i in range(n_params):
+        slot = slots + i
+        require_unchanged(slot)
+        param = <PyArrayObject *>slot.param
+        grad = np_c.PyTuple_GetItem(grads, i)
+        slot.tensor.rows = NULL
+        if grad == <PyObject *>None:
+            slot.tensor.grad = NULL
+        elif (
+            slot.is_plain
+            and np_c.PyArray_CheckExact(grad)
+            and np_c.PyArray_TYPE(<PyArrayObject *>grad) == slot.numpy_type
+            and np_c.PyArray_ISCARRAY_RO(<PyArrayObject *>grad)
+            and np_c.PyArray_SAMESHAPE(<PyArrayObject *>grad, param)
+        ):
+            if <uintptr_t>np_c.PyArray_DATA(<PyArrayObject *>grad) != slot.disjoint:
+                written.require_contiguous_apart(slot, grad)
+            slot.tensor.layout = NULL
+            slot.tensor.grad = np_c.PyArray_DATA(<PyArrayObject *>grad)
+        elif (
+            np_c.PyArray_CheckExact(grad)
+            and np_c.PyArray_ISNOTSWAPPED(<PyArrayObject *>grad)
+            and code_of(np_c.PyArray_TYPE(<PyArrayObject *>grad)) >= 0
+            and np_c.PyArray_SAMESHAPE(<PyArrayObject *>grad, param)
+        ):
+            point_at_array(slot, written, grad)
+        elif not np_c.PyArray_CheckExact(grad):
+            name, values, indices, work = <object>grad
+            point_at_rows(slot, written, name, values, indices, work)
+        else:
+            array = as_gradient(<object>slot.name, base_array(slot), <object>grad)
+            notice_dtype(array.dtype)  # the only reason to get here without an error
+            point_at_array(slot, written, grad)
+    return 0
+
+
+cdef int point_at_array(Slot *slot, Written written, PyObject *grad) except -1:
+    """Point a tensor at a gradient of any layout and dtype."""
+    cdef PyArrayObject *array = <PyArrayObject *>grad
+    cdef fo_layout *layout = slot.layout
+    cdef Py_ssize_t *strides = np_c.PyArray_STRIDES(array)
+    cdef uintptr_t begin = <uintptr_t>np_c.PyArray_DATA(array), end
+    cdef int64_t reach, k
+    # Whether the gradient is stored as the parameter is, so that C needs no layout.
+    cdef bint alike = (
+        slot.is_dense and np_c.PyArray_ISALIGNED(array)
+        and np_c.PyArray_TYPE(array) == slot.numpy_type
+    )
+    require_layout(slot)
+    slot.tensor.grad = np_c.PyArray_DATA(array)
+    layout.grad_dtype = <fo_dtype>code_of(np_c.PyArray_TYPE(array))
+    end = begin + np_c.PyArray_ITEMSIZE(array)
+    for k in range(layout.n_axes):
+        layout.grad[k] = strides[slot.axes[k]]
+        alike = alike and (layout.grad[k] == layout.param[k] or layout.shape[k] == 1)
+        reach = layout.grad[k] * (layout.shape[k] - 1)
+        if reach < 0:
+            begin += <uintptr_t>reach
+        else:
+            end += <uintptr_t>reach
+    if slot.tensor.size:
+        written.require_apart(slot, begin, end, <object>grad)
+    slot.tensor.layout = NULL if alike else layout
+    if slot.row_numbers != NULL:
+        point_at_every_row(slot)
+    return 0
+
+
+cdef void point_at_every_row(Slot *slot) noexcept:
+    """Describe a dense gradient as a gradient of the rows 0, 1, ..., each of which occurs once."""
+    slot.rows.n = slot.layout.shape[slot.layout.row_axis]
+    slot.rows.row = slot.rows.start = slot.rows.order = slot.row_numbers
+    slot.rows.clears = True
+    slot.tensor.rows = slot.rows
+
+
+cdef int point_at_rows(Slot *slot, Written written, name, cnp.ndarray values,
+                       cnp.ndarray indices, cnp.ndarray work) except -1:
+    """Point a tensor at a row-sparse gradient."""
+    cdef fo_layout *layout = slot.layout
+    cdef uintptr_t begin = <uintptr_t>cnp.PyArray_DATA(values)
+    cdef int64_t k, bad, n = cnp.PyArray_SIZE(indices)
+    require_layout(slot)
+    param = base_array(slot)
+    if (
+        fo_rows_work(n) != cnp.PyArray_SIZE(work)
+        or (<object>values).shape != (n, *param.shape[1:])
+        or indices.dtype != np.int64
+        or not cnp.PyArray_IS_C_CONTIGUOUS(indices)
+        or not cnp.PyArray_IS_C_CONTIGUOUS(values)
+    ):
+        raise FastoptError(f"{name} changed while the gradients were read")
+    require_dtype(name, values)
+    notice_dtype(values.dtype)
+    written.require_apart(slot, begin, begin + cnp.PyArray_NBYTES(values), values)
+    bad = fo_rows_group(<int64_t *>cnp.PyArray_DATA(indices), n, param.shape[0],
+                        <int64_t *>cnp.PyArray_DATA(work), slot.rows)
+    if bad >= 0:
+        require_within(<object>slot.name, param, indices)
+    layout.grad_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(values))
+    for k in range(layout.n_axes):
+        layout.grad[k] = values.strides[slot.axes[k]]
+    slot.tensor.grad = cnp.PyArray_DATA(values)
+    slot.tensor.layout = layout
+    slot.tensor.rows = slot.rows
+    return 0

@@ -1,0 +1,134 @@
+# Describe parameters, with their state arrays, to C: one Slot for each parameter.
+import numpy as np
+
+from fastopt.arrays.layout import memory_order
+
+cimport numpy as cnp
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uintptr_t
+
+from fastopt._csrc cimport *
+from fastopt cimport _numpy as np_c
+
+
+# All pointers to Python objects are borrowed: the Plan owns the objects.
+cdef struct Slot:
+    PyObject *param
+    PyObject *name  # for error messages
+    PyObject *holder  # the caller's list or dict that contains the parameter, or NULL
+    PyObject *key
+    Py_ssize_t position  # in a list; -1 in a dict
+    int numpy_type
+    bint is_dense  # parameter and states are in the dtype of the computation, without gaps
+    bint is_plain  # the same, and C-contiguous
+    uintptr_t disjoint  # the address of a contiguous gradient that passed the overlap check
+    # The gradient that passed the checks of zero_grads, together with those of the other slots.
+    uintptr_t cleared
+    int cleared_type
+    Py_ssize_t cleared_strides[FO_MAX_AXES]
+    fo_tensor *tensor
+    fo_layout *layout
+    fo_rows *rows
+    int *axes  # the parameter's axes in the order of the layout's
+    const int64_t *row_numbers  # 0, 1, ..., number of rows; NULL without a state for each row
+
+
+cdef int bfloat16_type = -1  # NumPy's type number, which is assigned when ml_dtypes is imported
+
+
+cdef notice_dtype(dtype):
+    """Remember NumPy's type number of bfloat16."""
+    global bfloat16_type
+    if dtype.name == "bfloat16":
+        bfloat16_type = dtype.num
+
+
+cdef int code_of(int numpy_type):
+    """Return the fo_dtype of one of NumPy's type numbers, or -1 if there is none."""
+    if numpy_type == cnp.NPY_FLOAT:
+        return FO_F32
+    if numpy_type == cnp.NPY_DOUBLE:
+        return FO_F64
+    if numpy_type == np_c.NPY_HALF:
+        return FO_F16
+    return FO_BF16 if numpy_type == bfloat16_type else -1
+
+
+cdef base_array(Slot *slot):
+    """Return the parameter as a plain ndarray: a subclass may override shape and the like."""
+    return np.asarray(<object>slot.param)
+
+
+cdef describe_holder(Slot *slot, holder, key):
+    """Note the list or dict in which the caller keeps the parameter; None: there is none."""
+    if holder is not None:
+        slot.holder = <PyObject *>holder
+        slot.key = <PyObject *>key
+        slot.position = key if isinstance(holder, list) else -1
+
+
+cdef describe_tensor(fo_tensor *tensor, cnp.ndarray param, tuple states, tuple extra,
+                     tuple scalars):
+    """Point a tensor at the arrays of a parameter."""
+    cdef Py_ssize_t k
+    cdef cnp.ndarray array, step, saved
+    tensor.dtype = FO_F64 if cnp.PyArray_TYPE(param) == cnp.NPY_DOUBLE else FO_F32
+    tensor.size = cnp.PyArray_SIZE(param)
+    tensor.param = cnp.PyArray_DATA(param)
+    step, saved = scalars
+    tensor.step = <int64_t *>cnp.PyArray_DATA(step)
+    tensor.saved = <double *>cnp.PyArray_DATA(saved)
+    for k, array in enumerate(states):
+        tensor.state[k] = cnp.PyArray_DATA(array)
+    master, ema, row_state = extra
+    if row_state is not None:
+        tensor.row_state = cnp.PyArray_DATA(<cnp.ndarray>row_state)
+    if master is not None:
+        tensor.master = cnp.PyArray_DATA(<cnp.ndarray>master)
+    if ema is not None:
+        tensor.ema = cnp.PyArray_DATA(<cnp.ndarray>ema)
+
+
+cdef describe_layout(Slot *slot, fo_dtype computed_in, cnp.ndarray param, tuple states, master):
+    """Describe the shape, strides and dtypes of a parameter and its states.
+
+    The axes of the layout are those of the parameter, from the largest stride to the smallest.
+    """
+    cdef fo_layout *layout = slot.layout
+    cdef int64_t own = 1, index = 1, k, axis
+    order = memory_order(param)
+    slot.numpy_type = cnp.PyArray_TYPE(param)
+    notice_dtype(param.dtype)
+    layout.n_axes = param.ndim
+    layout.param_dtype = <fo_dtype>code_of(slot.numpy_type)
+    layout.state_dtype = computed_in
+    for array in states:
+        notice_dtype(array.dtype)
+        layout.state_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(<cnp.ndarray>array))
+    dense = (
+        layout.param_dtype == computed_in
+        and layout.state_dtype == computed_in
+        and master is None
+        and slot.row_numbers == NULL  # otherwise C updates it row by row, which needs a layout
+    )
+    for k in reversed(range(param.ndim)):
+        axis = order[k]
+        slot.axes[k] = axis
+        layout.shape[k] = param.shape[axis]
+        layout.param[k] = param.strides[axis]
+        layout.own[k] = own
+        if param.shape[axis] > 1 and layout.param[k] != own * param.itemsize:
+            dense = False
+        own *= layout.shape[k]
+        if axis == 0:
+            layout.row_axis = k
+    for axis in reversed(range(param.ndim)):
+        layout.index[<int64_t>order.index(axis)] = index
+        index *= param.shape[axis]
+    slot.is_dense = dense
+    slot.is_plain = dense and param.flags.c_contiguous
+
+
+cdef row_numbers_of(param):
+    """Return 0, 1, ..., len(param), which describes the rows of a dense gradient."""
+    return np.arange(len(np.asarray(param)) + 1, dtype=np.int64)
