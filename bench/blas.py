@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastopt.cli.steps import bound
+from fastopt.cli.bench.steps import bound
 
 ROUNDS = 5
 SIZES = (10**4, 10**5, 10**6, 10**7)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 os.environ["FASTOPT_SERIAL_BELOW"] = "1"
-from fastopt.cli.steps import bound
+from fastopt.cli.bench.steps import bound
 
 SIZES = (100_000, 200_000, 300_000, 500_000, 1_000_000, 2_000_000, 4_000_000)
 

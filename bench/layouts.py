@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 import fastopt
-from fastopt.cli.steps import bound, ratio
+from fastopt.cli.bench.steps import bound, ratio
 
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "C": np.ascontiguousarray,

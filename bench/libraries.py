@@ -17,7 +17,7 @@ import numpy as np
 
 from bench import kalman, sparse
 from bench.cases import FASTOPT, LIMIT, STOCHASTIC, Case
-from fastopt.cli.steps import RULES, Call, limit
+from fastopt.cli.bench.steps import RULES, Call, limit
 
 LR, DECAY, MAX_NORM = 1e-6, 0.01, 1.0  # a rate so low that long runs stay where they are
 

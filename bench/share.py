@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import fastopt._core as core
-from fastopt.cli.steps import RULES, bound, limit, ratio
+from fastopt.cli.bench.steps import RULES, bound, limit, ratio
 
 
 def share(rule: str, size: int, threads: int, dtype: str = "float32", **extras: str) -> float:

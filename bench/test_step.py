@@ -6,7 +6,7 @@ import pytest
 import fastopt
 from bench.cases import Case
 from bench.libraries import in_numpy
-from fastopt.cli.steps import RULES, bound, limit
+from fastopt.cli.bench.steps import RULES, bound, limit
 
 
 @pytest.mark.parametrize("way", ["step", "limit"])

@@ -134,7 +134,7 @@ def serve(pipe: Connection, library: str, threads: int) -> None:
     """Answer the parent, until it ends: with a failure's text, or what was asked for."""
     os.dup2(2, 1)  # stdout is for results; libraries write to it
     from bench.libraries import DoesNotBuildError, library_of
-    from fastopt.cli.steps import seconds
+    from fastopt.cli.bench.steps import seconds
 
     timed: Any = None
     times = 1

@@ -1,4 +1,4 @@
-"""`fastopt bench`: the memory limit, what is measured beside it, and how it is shown."""
+"""`fastopt bench`: the loop that moves the bytes, the timers, and the result that is shown."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 import fastopt
 from fastopt import FastoptError, _core
 from fastopt.cli import main
-from fastopt.cli.steps import RULES, bound, limit, moved, paired, ratio
+from fastopt.cli.bench.steps import RULES, bound, limit, moved, paired, ratio
 
 SMALL = ["bench", "--size", "3000", "--rounds", "3"]
 BITS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
@@ -31,7 +31,7 @@ def test_move_reads_and_writes_every_element_of_every_array(dtype, n_states):
         source = np.ones(size, dtype)
         bits = [BITS[array.itemsize] for array in arrays]
         one = source.view(BITS[source.itemsize])
-        # Elements of eight bytes are moved as two words of four, without a carry between them.
+        # Elements of eight bytes are added as two words of four, without a carry between the two.
         expected = [
             (a.view(np.uint32) + one.view(np.uint32)).view(kind)
             if a.itemsize == 8
@@ -44,7 +44,7 @@ def test_move_reads_and_writes_every_element_of_every_array(dtype, n_states):
             np.testing.assert_array_equal(array.view(kind), wanted)
 
 
-def test_limit_leaves_the_arrays_as_they_are():
+def test_limit_does_not_change_the_arrays():
     _, arrays = bound("adam", 40_000, 2)
     arrays[0][:3] = np.nan, -0.0, np.inf
     before = [array.tobytes() for array in arrays]
@@ -65,12 +65,12 @@ def test_limit_leaves_the_arrays_as_they_are():
         (np.zeros(4), [np.broadcast_to(0.0, 4)]),
     ],
 )
-def test_move_refuses_what_it_can_not_move(source, arrays):
+def test_move_refuses_unsupported_arrays(source, arrays):
     with pytest.raises(FastoptError, match="not of the form needed"):
         _core.move(source, arrays, 1)
 
 
-def test_bytes_of_a_step():
+def test_moved_counts_the_bytes_of_a_step():
     for rule, dtype, n_bytes in (
         ("sgd", "float32", 4 + 8),
         ("adam", "float32", 4 + 24),
@@ -81,7 +81,7 @@ def test_bytes_of_a_step():
         assert moved(arrays) == 100 * n_bytes
 
 
-def test_calls_are_timed_in_turn():
+def test_calls_are_timed_alternately():
     calls = []
     rounds = paired(lambda: calls.append("a"), lambda: calls.append("b"), rounds=3, times=2)
     assert "".join(calls) == "abab" + "aabb" * 3
@@ -91,7 +91,7 @@ def test_calls_are_timed_in_turn():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_rule_is_bound_to_an_optimizer_of_its_own(rule):
+def test_every_rule_has_an_optimizer_with_the_right_number_of_states(rule):
     opt, arrays = bound(rule, 50, 1, "float64")
     before = arrays[0].copy()
     opt.step()
@@ -159,10 +159,10 @@ def test_bad_arguments(args, message, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--size", "0"], "'0' is no whole number from 1"),
-        (["--size", "1.5"], "'1.5' is no whole number from 1"),
-        (["--size", "inf"], "'inf' is no whole number from 1"),
-        (["--threads", "1,x"], "'x' is no whole number from 1"),
+        (["--size", "0"], "'0' is not a whole number >= 1"),
+        (["--size", "1.5"], "'1.5' is not a whole number >= 1"),
+        (["--size", "inf"], "'inf' is not a whole number >= 1"),
+        (["--threads", "1,x"], "'x' is not a whole number >= 1"),
         (["--dtype", "int8"], "int8"),
     ],
 )
@@ -173,7 +173,7 @@ def test_bad_usage(args, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_picture_of_another_is_kept(tmp_path, capsys):
+def test_other_pictures_are_not_overwritten(tmp_path, capsys):
     picture = tmp_path / "bench.png"
     picture.write_bytes(b"mine")
     assert main([*SMALL, "--out", str(tmp_path)]) == 2

@@ -1,4 +1,4 @@
-"""What is seen while the race is on: a bar for each rule, on a terminal only."""
+"""The display on a terminal during the race: a progress bar for each rule."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from fastopt.cli.rivals import Rival
+from fastopt.cli.race.run import Run
 
 
 class Display:
-    """Live bars on stderr; where that is no terminal, nothing at all."""
+    """Progress bars on stderr; nothing is printed if stderr is not a terminal."""
 
-    def __init__(self, rivals: list[Rival], score_name: str) -> None:
+    def __init__(self, runs: list[Run], score_name: str) -> None:
         self._progress = Progress(
             TextColumn("{task.fields[rule]:9}"),
             BarColumn(bar_width=None),
             TextColumn("epoch {task.completed:>3.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[state]:38}"),
             console=Console(stderr=True),
-            # A thread that redraws would compete with the rules for the processor.
+            # A thread that redraws would compete with the training for the CPU.
             auto_refresh=False,
             disable=not sys.stderr.isatty(),
             transient=True,
@@ -31,8 +31,8 @@ class Display:
         self._score_name = score_name
         self._drawn = 0.0
         self._tasks = {
-            rival.rule: self._progress.add_task("", total=rival.epochs, rule=rival.rule, state="")
-            for rival in rivals
+            run.rule: self._progress.add_task("", total=run.epochs, rule=run.rule, state="")
+            for run in runs
         }
 
     def __enter__(self) -> Display:
@@ -47,14 +47,14 @@ class Display:
     ) -> None:
         self._progress.stop()
 
-    def show(self, rival: Rival) -> None:
-        """Draw where a rival stands."""
-        state = f"loss {rival.last.train_loss:<9.3g} {self._score_name} {rival.last.score:.3f}"
+    def show(self, run: Run) -> None:
+        """Update the bar of a run."""
+        state = f"loss {run.last.train_loss:<9.3g} {self._score_name} {run.last.score:.3f}"
         self._progress.update(
-            self._tasks[rival.rule],
-            completed=rival.epochs_done,
-            state="[red]diverged" if rival.diverged else state,
+            self._tasks[run.rule],
+            completed=run.epochs_done,
+            state="[red]diverged" if run.diverged else state,
         )
-        if rival.finished or monotonic() > self._drawn + 0.1:
+        if run.finished or monotonic() > self._drawn + 0.1:
             self._progress.refresh()
             self._drawn = monotonic()

@@ -1,4 +1,4 @@
-"""`fastopt bench`: this machine's memory limit, and the share of it that each rule reaches."""
+"""The arguments of `fastopt bench`, and the order in which the command does its work."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from fastopt import _core
 from fastopt._checks import default_threads
 from fastopt._errors import FastoptError
 from fastopt.cli.arguments import chosen, whole, wholes
-from fastopt.cli.steps import DTYPES, RULES, bound, limit, moved, paired
+from fastopt.cli.bench.steps import DTYPES, RULES, bound, limit, moved, paired
 
 _DESCRIPTION = """\
-Measure this machine's memory limit and the share of it that each update rule
-reaches: a table on stdout, and a picture, bench.png.
+Measure the memory limit of this machine and the share of it that each update
+rule reaches: a table on stdout, and a picture, bench.png.
 
-The limit is the time of a C loop that moves the bytes of the rule's step, the
-gradient read, the parameter and the states read and written, with one addition
-each. Loop and step run in turn, round by round; the share is the median of the
-loop's time over the step's.
+The limit is the time of a C loop that moves the same bytes as the step of the
+rule: it reads as much as the gradient and reads and writes as much as the
+parameter and the states, with one addition per element. Loop and step run
+alternately, round by round. The share is the median over rounds of the loop's
+time divided by the step's.
 """
 _EXAMPLES = """\
 examples:
@@ -30,11 +31,11 @@ examples:
   fastopt bench --rules adam,adamw --size 5e7 --threads 1,2,4
   fastopt bench --dtype bfloat16 --json
 """
-_MOST_ARRAYS = 6  # parameter, gradient, three states and the limit's zeros
+_MOST_ARRAYS = 6  # parameter, gradient, three states and the zeros that the loop reads
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
-    """Describe the command."""
+    """Add the parser of the command."""
     parser = commands.add_parser(
         "bench",
         help="measure the memory limit and the share of it that each rule reaches",
@@ -44,31 +45,38 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add("--rules", metavar="A,B,...", help="the rules that are measured; default: all")
+    add("--rules", metavar="A,B,...", help="the rules to measure; default: all")
     add("--size", type=whole(1), default=10**7, metavar="N", help="elements of the tensor (1e7)")
-    add("--threads", type=wholes(1), metavar="N,M,...", help="default: 1 and all that steps use")
+    add("--threads", type=wholes(1), metavar="N,M,...", help="default: 1, and the default of steps")
     add("--dtype", choices=DTYPES, default="float32", help="of parameter and gradient (float32)")
-    add("--rounds", type=whole(1), default=11, metavar="N", help="of loop and step in turn (11)")
+    add("--rounds", type=whole(1), default=11, metavar="N", help="rounds of loop and step (11)")
     add("--out", type=Path, default=Path(), metavar="DIR", help="folder of the picture (.)")
     add("--json", action="store_true", help="print one JSON object instead of the table")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure it all; what needs the extra `race` is imported before anything takes time."""
+    """Measure the rules and show the result.
+
+    The modules that need the extra `race` are imported first, so that a missing one is reported
+    before the measurement.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
-    from fastopt.cli.bench_report import SIGNATURE, Result, draw, print_report, summary
+    from fastopt.cli.bench.picture import NAME, SIGNATURE, draw
+    from fastopt.cli.bench.report import print_report
+    from fastopt.cli.bench.result import Result
+    from fastopt.cli.bench.summary import summary
     from fastopt.cli.picture import claim
 
     rules = tuple(RULES) if args.rules is None else chosen(args.rules, RULES)
     threads = args.threads or tuple(sorted({1, default_threads() or _core.max_threads()}))
-    path = claim(args.out, "bench.png", SIGNATURE)
+    path = claim(args.out, NAME, SIGNATURE)
     settings = {"size": args.size, "dtype": args.dtype, "rounds": args.rounds}
     results = []
     with Progress(
         console=Console(stderr=True),
-        auto_refresh=False,  # a thread that redraws would compete with the steps
+        auto_refresh=False,  # a thread that redraws would compete with the steps for the CPU
         disable=not sys.stderr.isatty(),
         transient=True,
     ) as progress:
@@ -88,9 +96,9 @@ def run(args: argparse.Namespace) -> int:
 def _measured(
     rules: tuple[str, ...], threads: tuple[int, ...], settings: dict[str, Any]
 ) -> Iterator[tuple[str, int, int, list[tuple[float, float]]]]:
-    """Yield rule, threads, bytes of a step, and the seconds of loop and step in each round."""
+    """Yield rule, threads, bytes per step, and the seconds of loop and step in each round."""
     size = settings["size"]
-    times = max(1, 2_000_000 // size)  # so that a turn is long enough to be timed
+    times = max(1, 2_000_000 // size)  # calls per round: enough to be timed
     try:
         for count in threads:
             for rule in rules:
@@ -101,6 +109,6 @@ def _measured(
         if isinstance(error, FastoptError):
             raise
         raise FastoptError(
-            f"--size is {size:,}; {_MOST_ARRAYS} arrays of as many {settings['dtype']} "
+            f"--size is {size:,}; {_MOST_ARRAYS} arrays of as many {settings['dtype']} elements "
             "do not fit into memory"
         ) from None

@@ -1,4 +1,4 @@
-"""What is to be learned: a model, rows to train it on, and rows held out to judge it."""
+"""The problem that all rules are given: a model, training rows, and rows held out for its test."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array
-from fastopt.cli.data import Table
+from fastopt.cli.race.data.table import Table
 from fastopt.models import GLM, MLP
 
-HIDDEN = 64
-MOST_CLASSES = 20  # whole numbers of more kinds than this are taken for measurements
+HIDDEN = 64  # width of the hidden layer
+MOST_CLASSES = 20  # a target of whole numbers with more different values is not classes
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Everything that all rules share."""
+    """A model and its data, the same for all rules."""
 
     name: str
     kind: str
@@ -26,31 +26,31 @@ class Problem:
     train: tuple[Array, Array]
     held_out: tuple[Array, Array]
     classes: list[str] | None
-    target_scale: str  # how the target was scaled, or ""
+    target_scale: str  # how the target was scaled, for people, or ""
     constant_columns: list[str]
     curvature: float  # see `_curvature`
-    expected_score: float | None  # what every rule should reach, where that is known
+    expected_score: float | None  # the score that every rule should reach, if it is known
 
     @property
     def score_name(self) -> str:
-        """What `model.score` is for this model's loss."""
+        """The name of the quantity that `model.score` returns."""
         if self.classes is not None:
             return "accuracy"
         return "R2" if self.model.loss == "squared" else "deviance explained"
 
     @property
     def description(self) -> str:
-        """The model in a few words."""
+        """The kind of model, the widths of its layers and its loss."""
         sizes = "-".join(map(str, self.model.sizes))
         return f"{self.kind} {sizes} with {self.model.loss} loss"
 
 
 def pose(table: Table, kind: str, seed: int) -> Problem:
-    """Choose the model's shape, split the rows and scale them.
+    """Return the problem of a table: choose the shape of the model, split and scale the rows.
 
-    Features are standardised on the training rows. So is a target that is measured, and a
-    count is divided by its mean: the learning rates need not know its unit then, and neither
-    R2 nor the share of the deviance explained depends on it.
+    Features are standardised on the training rows. A numeric target is standardised as well, and
+    the target of a Poisson model is divided by its mean. The learning rates are then independent
+    of the unit of the target, as R2 and the fraction of the deviance explained are anyway.
     """
     y, classes = _target(table, kind)
     train, held_out = _split(y, classes is not None, seed)
@@ -81,7 +81,7 @@ def pose(table: Table, kind: str, seed: int) -> Problem:
 
 
 def _target(table: Table, kind: str) -> tuple[Array, list[str] | None]:
-    """Give numbers to be predicted, or codes from 0 and the names of the classes."""
+    """Return a numeric target and None, or class numbers from 0 and the names of the classes."""
     y = table.y
     is_text = y.dtype.kind == "U"
     values, codes = np.unique(y, return_inverse=True)
@@ -107,7 +107,7 @@ def _target(table: Table, kind: str) -> tuple[Array, list[str] | None]:
 
 
 def _split(y: Array, stratified: bool, seed: int) -> tuple[Array, Array]:
-    """Hold a fifth of the rows out, at random; a fifth of each class where there are classes."""
+    """Return the indices of training and held-out rows: a random fifth, of each class if any."""
     order = np.random.default_rng(seed).permutation(len(y))
     if stratified:
         order = order[np.argsort(y[order], kind="stable")]
@@ -116,7 +116,10 @@ def _split(y: Array, stratified: bool, seed: int) -> tuple[Array, Array]:
 
 
 def _standardise(X: Array, train: Array) -> tuple[Array, Array]:
-    """Give mean 0 and variance 1 on the training rows; columns constant there become 0."""
+    """Return X with mean 0 and variance 1 on the training rows, and the constant columns.
+
+    Columns that are constant on the training rows become 0 in all rows.
+    """
     constant = np.ptp(X[train], axis=0) == 0
     spread = X[train].std(axis=0)
     factor = np.divide(1.0, spread, out=np.zeros(len(spread)), where=~constant)
@@ -133,10 +136,10 @@ def _model(kind: str, n_features: int, classes: list[str] | None) -> MLP:
 
 
 def _curvature(model: MLP, X: Array, y: Array, seed: int) -> float:
-    """Give the largest eigenvalue of the loss's second derivative at the start.
+    """Return the largest eigenvalue of the Hessian of the loss at the initial parameters.
 
-    By power iteration, with differences of gradients for products. Learning rates need no more
-    than its first two digits: a few thousand rows and a few iterations are plenty.
+    It is computed by power iteration with differences of gradients. Learning rates need only two
+    digits of it, for which a few thousand rows and a few iterations are enough.
     """
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(X))[:2000]
@@ -150,9 +153,10 @@ def _curvature(model: MLP, X: Array, y: Array, seed: int) -> float:
             for h in (step, -step)
         )
         v = {name: (ahead[name] - behind[name]) / 2e-4 for name in start}
-    # exp() steepens as the means of counts leave 1.
+    # The curvature of the Poisson loss grows as the predicted means grow from their initial 1.
     return (3.0 if model.loss == "poisson" else 1.0) * _length(v)
 
 
 def _length(v: dict[str, Array]) -> float:
+    """Return the Euclidean norm of all arrays together."""
     return math.sqrt(sum(float(np.square(part).sum()) for part in v.values()))

@@ -1,8 +1,7 @@
-"""How the race ended, for programs: one object that JSON can hold."""
+"""The result of the race in JSON."""
 
 from __future__ import annotations
 
-import math
 import platform
 from typing import Any
 
@@ -11,21 +10,22 @@ import numpy as np
 import fastopt
 from fastopt import _core
 from fastopt._checks import default_threads
-from fastopt.cli.problem import Problem
-from fastopt.cli.reasons import reasons
-from fastopt.cli.rivals import Rival
+from fastopt.cli.json_values import finite_or_none
+from fastopt.cli.race.problem import Problem
+from fastopt.cli.race.reasons import reasons
+from fastopt.cli.race.run import Run
 
 
 def summary(
     problem: Problem,
-    rivals: list[Rival],
+    runs: list[Run],
     left_out: list[str],
     settings: dict[str, Any],
     interrupted: bool,
     picture: str,
 ) -> dict[str, Any]:
-    """Return it all; NaN and infinity, which JSON lacks, are None."""
-    why = reasons(problem, rivals)
+    """Return the object that `--json` prints."""
+    why = reasons(problem, runs)
     return {
         "data": {
             "name": problem.name,
@@ -47,23 +47,27 @@ def summary(
         "score": problem.score_name,
         "rules": [
             {
-                "rule": rival.rule,
-                "learning_rate": _finite(rival.lr),
-                "batch_size": rival.batch_size,
-                "epochs": rival.epochs_done,
-                "train_loss": _finite(rival.last.train_loss),
-                "held_out_score": _finite(rival.last.score),
-                "seconds": rival.last.seconds,
-                "samples_per_second": _finite(rival.samples_per_second),
-                "diverged": rival.diverged,
-                "note": why.get(rival.rule, ""),
+                "rule": run.rule,
+                "learning_rate": finite_or_none(run.lr),
+                "batch_size": run.batch_size,
+                "epochs": run.epochs_done,
+                "train_loss": finite_or_none(run.last.train_loss),
+                "held_out_score": finite_or_none(run.last.score),
+                "seconds": run.last.seconds,
+                "samples_per_second": finite_or_none(run.samples_per_second),
+                "diverged": run.diverged,
+                "note": why.get(run.rule, ""),
                 "history": {
-                    "train_loss": [_finite(lap.train_loss) for lap in rival.laps],
-                    "held_out_score": [_finite(lap.score) for lap in rival.laps],
-                    "seconds": [lap.seconds for lap in rival.laps],
+                    "train_loss": [
+                        finite_or_none(evaluation.train_loss) for evaluation in run.evaluations
+                    ],
+                    "held_out_score": [
+                        finite_or_none(evaluation.score) for evaluation in run.evaluations
+                    ],
+                    "seconds": [evaluation.seconds for evaluation in run.evaluations],
                 },
             }
-            for rival in rivals
+            for run in runs
         ],
         "left_out": left_out,
         "interrupted": interrupted,
@@ -76,7 +80,3 @@ def summary(
             "threads": default_threads() or _core.max_threads(),
         },
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

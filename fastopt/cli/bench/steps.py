@@ -1,4 +1,4 @@
-"""What is timed: the step of each rule on one tensor, and the loop that moves the same bytes."""
+"""The calls that are timed, a step of each rule and a loop that moves its bytes, and timers."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 def bound(
     rule: str, size: int, threads: int, dtype: str = "float32", **extras: Any
 ) -> tuple[Optimizer, list[Array]]:
-    """Return an optimizer of one tensor with a bound gradient, and the arrays that it writes."""
+    """Return an optimizer of one tensor with a bound gradient, and the arrays that it updates."""
     if dtype == "bfloat16":
-        import ml_dtypes  # noqa: F401  names it
+        import ml_dtypes  # noqa: F401  makes NumPy know the name "bfloat16"
     cls, options = RULES[rule]
     w = np.ones(size, dtype)
     drawn = np.random.default_rng(0).standard_normal(
@@ -51,19 +51,19 @@ def bound(
 
 
 def limit(arrays: list[Array], threads: int) -> Call:
-    """Return a call that reads zeros and reads and writes `arrays`, which it does not change."""
+    """Return a call that reads zeros and adds them to each of `arrays`, which do not change."""
     zeros = np.empty_like(arrays[0])
-    zeros.fill(0)  # written, so that it has pages of its own
+    zeros.fill(0)  # np.zeros could map all pages to a single page of zeros
     return lambda: _core.move(zeros, arrays, threads)
 
 
 def moved(arrays: list[Array]) -> int:
-    """Return the bytes that a step moves: `arrays` are read and written, the gradient is read."""
+    """Return the bytes that a step moves: it reads and writes `arrays` and reads a gradient."""
     return arrays[0].nbytes + 2 * sum(array.nbytes for array in arrays)
 
 
 def seconds(call: Call, times: int) -> float:
-    """Return the mean duration of a call, over `times` calls."""
+    """Return the mean time of a call over `times` calls."""
     start = time.perf_counter()
     for _ in range(times):
         call()
@@ -71,11 +71,14 @@ def seconds(call: Call, times: int) -> float:
 
 
 def paired(a: Call, b: Call, rounds: int, times: int) -> list[tuple[float, float]]:
-    """Return what a and b take in each of the rounds: in turn, so that any drift meets both."""
+    """Return the times of a and b in each round.
+
+    They run alternately, so that a change of the machine's speed affects both.
+    """
     a(), b(), a(), b()
     return [(seconds(a, times), seconds(b, times)) for _ in range(rounds)]
 
 
 def ratio(a: Call, b: Call, rounds: int, times: int) -> float:
-    """Return the median of a's time over b's."""
+    """Return the median over rounds of the time of a divided by that of b."""
     return statistics.median(x / y for x, y in paired(a, b, rounds, times))

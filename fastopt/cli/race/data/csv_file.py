@@ -1,0 +1,122 @@
+"""The table in a text file with a delimiter."""
+
+from __future__ import annotations
+
+import csv
+import math
+from array import array
+from itertools import chain, islice
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import Array
+from fastopt.cli.race.data.table import MISSING, Table, some_of
+
+
+def read_csv(path: Path, target: str | None) -> Table:
+    """Return features and target of a table with or without a header.
+
+    The delimiter is a comma, semicolon or tab: the most frequent one in the first line.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return _parse(path, file, target)
+    except UnicodeDecodeError as error:
+        raise FastoptError(f"{path}: not text in UTF-8 ({error.reason})") from None
+    except csv.Error as error:
+        raise FastoptError(f"{path}: {error}") from None
+
+
+def _parse(path: Path, file: TextIO, target: str | None) -> Table:
+    first_line = file.readline()
+    file.seek(0)
+    delimiter = max(",;\t", key=first_line.count)
+    reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+    lines = (
+        (reader.line_num, [cell.strip() for cell in row])
+        for row in reader
+        if any(map(str.strip, row))
+    )
+    head = list(islice(lines, 2))
+    if not head:
+        raise FastoptError(f"{path}: no rows")
+    has_header = _is_header(*(cells for _, cells in head))
+    columns = head[0][1] if has_header else [str(i) for i in range(len(head[0][1]))]
+    at = _target_column(path, columns, target)
+    names = columns[:at] + columns[at + 1 :]
+
+    values, labels = array("d"), []
+    for line, cells in chain(head[has_header:], lines):
+        if len(cells) != len(columns):
+            raise FastoptError(
+                f"{path}, line {line}: {len(cells)} cells; the first line has {len(columns)}"
+            )
+        label = cells.pop(at)
+        if label.lower() in MISSING:
+            raise FastoptError(f"{path}, line {line}: target {columns[at]!r} is missing")
+        labels.append(label)
+        try:
+            numbers = list(map(float, cells))
+        except ValueError:
+            numbers = [math.nan]
+        if not all(map(math.isfinite, numbers)):
+            raise FastoptError(f"{path}, line {line}: {_first_bad_cell(names, cells)}")
+        values.extend(numbers)
+    X = np.asarray(values).reshape(len(labels), len(names))
+    return Table(path.name, X, _numbers_or_text(labels), names)
+
+
+def _is_header(first: list[str], second: list[str] | None = None) -> bool:
+    """Return whether the first line is a header.
+
+    It is one if it contains no number, or if a cell that is not a number is above a number.
+    """
+    if not any(map(_is_number, first)):
+        return True
+    return second is not None and any(
+        name.lower() not in MISSING and not _is_number(name) and _is_number(cell)
+        for name, cell in zip(first, second, strict=False)
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return cell.lower() not in MISSING
+
+
+def _target_column(path: Path, columns: list[str], target: str | None) -> int:
+    """Return the index of the target: the last column, or what `target` names or counts."""
+    if target is None:
+        return len(columns) - 1
+    if target in columns:
+        return columns.index(target)
+    try:
+        return range(len(columns))[int(target)]
+    except (ValueError, IndexError):
+        raise FastoptError(
+            f"{path}: --target is {target!r}; allowed: an index from {-len(columns)} to "
+            f"{len(columns) - 1}, or a name: {some_of(columns)}"
+        ) from None
+
+
+def _first_bad_cell(names: list[str], cells: list[str]) -> str:
+    """Return what is wrong with the first cell that is not a finite number."""
+    for name, cell in zip(names, cells, strict=True):
+        if cell.lower() in MISSING:
+            return f"column {name!r} is missing ({cell!r}); missing values are not allowed"
+        if not _is_number(cell) or not math.isfinite(float(cell)):
+            return f"column {name!r} is {cell!r}; features must be finite numbers"
+    raise AssertionError(cells)
+
+
+def _numbers_or_text(labels: list[str]) -> Array:
+    try:
+        return np.array(list(map(float, labels)))
+    except ValueError:
+        return np.array(labels)

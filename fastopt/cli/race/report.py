@@ -1,0 +1,86 @@
+"""The printed result of the race: an introduction, a table and an explanation."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from fastopt.cli.race.problem import Problem
+from fastopt.cli.race.reasons import reasons
+from fastopt.cli.race.rules import FILTERS
+from fastopt.cli.race.run import Run
+
+
+def print_report(
+    console: Console, problem: Problem, runs: list[Run], batch_size: int, seed: int
+) -> None:
+    """Print the result; `runs` are in the order of their ranks."""
+    lines = [*_introduction(problem, runs, batch_size, seed), ""]
+    console.print("\n".join(lines), highlight=False, markup=False, end="")
+    console.print(_table(problem, runs))
+    lines = _explanation(problem, runs)
+    lines += [f"{rule}: {reason}." for rule, reason in reasons(problem, runs).items()]
+    console.print("\n".join(lines), highlight=False, markup=False)
+
+
+def _introduction(problem: Problem, runs: list[Run], batch_size: int, seed: int) -> list[str]:
+    n_train, n_held_out = len(problem.train[0]), len(problem.held_out[0])
+    target = f"{len(problem.classes)} classes" if problem.classes else "a numeric target"
+    rules = {run.rule for run in runs}
+    others = ["gd: all rows at once"] * ("gd" in rules)
+    others += ["ksgd: one"] * (not rules.isdisjoint(FILTERS))
+    exceptions = f" ({', '.join(others)})" if others else ""
+    return [
+        f"{problem.name}: {problem.model.sizes[0]} features, {target}; {n_train:,} training rows, "
+        f"{n_held_out:,} held out",
+        f"{problem.description}, {problem.model.n_params:,} parameters, float32",
+        f"{runs[0].epochs} epochs in batches of {batch_size}{exceptions}, seed {seed}",
+    ]
+
+
+def _table(problem: Problem, runs: list[Run]) -> Table:
+    table = Table()
+    for head in ("", "rule", "rate", "train loss", problem.score_name, "seconds", "samples/s"):
+        table.add_column(head, justify="left" if head == "rule" else "right")
+    for rank, run in enumerate(runs, 1):
+        speed = run.samples_per_second
+        table.add_row(
+            str(rank) if run.succeeded else "-",
+            run.rule,
+            f"{run.lr:g}" if math.isfinite(run.lr) else "-",
+            "diverged" if run.diverged else f"{run.last.train_loss:.4g}",
+            _score(problem, run.last.score),
+            f"{run.last.seconds:.3f}",
+            f"{speed:,.0f}" if math.isfinite(speed) else "-",
+            style="bold" if rank == 1 and run.succeeded else "",
+        )
+    return table
+
+
+def _score(problem: Problem, score: float) -> str:
+    if not math.isfinite(score):
+        return "-"
+    if problem.classes:
+        return f"{100 * score:.1f} %"
+    return f"{score:.3f}" if abs(score) < 100 else f"{score:.1e}"
+
+
+def _explanation(problem: Problem, runs: list[Run]) -> list[str]:
+    lines = [
+        f"The lowest training loss is first; {problem.score_name} is that on the held-out rows; "
+        "seconds are of training without evaluation. Every rule starts from the same parameters, "
+        "uses the rows in the same order, and uses each equally often."
+    ]
+    best = max((run.last.score for run in runs if run.succeeded), default=math.nan)
+    if problem.classes and 0.0 < best < 1.0:
+        error = 100 * math.sqrt(best * (1.0 - best) / len(problem.held_out[0]))
+        lines.append(f"An accuracy of {100 * best:.1f} % has a standard error of {error:.1f} %.")
+    if problem.target_scale:
+        lines.append(f"The target was {problem.target_scale}; the loss is in that unit.")
+    if problem.constant_columns:
+        n = len(problem.constant_columns)
+        verbs = ("column is", "has") if n == 1 else ("columns are", "have")
+        lines.append(f"{n} {verbs[0]} constant and {verbs[1]} no effect.")
+    return lines
