@@ -1,7 +1,7 @@
-"""What other layouts and dtypes cost: python -m bench.layouts [--threads 1,2].
+"""The cost of memory layouts and dtypes: python -m bench.layouts [--threads 1,2].
 
-Adam's time where the gradient lies otherwise than the parameter over its time where both are
-contiguous, and with bfloat16 moments over float32 ones.
+Prints the time of Adam's step with parameter and gradient of different layouts divided by its time
+if both are C-contiguous, and its time with bfloat16 moments divided by that with float32 moments.
 """
 
 import argparse
@@ -21,7 +21,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def step_of(shape: tuple[int, int], param: str, grad: str, threads: int) -> Callable[[], None]:
-    """Return Adam's step of one matrix whose parameter and gradient lie so."""
+    """Return Adam's step of one matrix whose parameter and gradient have these layouts."""
     w = LAYOUTS[param](np.ones(shape, np.float32))
     opt = fastopt.Adam(w, lr=1e-6, n_threads=threads)
     random = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def step_of(shape: tuple[int, int], param: str, grad: str, threads: int) -> Call
 
 
 def main() -> None:
-    """Print the ratios, medians of rounds in which both run in turn."""
+    """Print the ratios: medians over rounds in which the two steps run alternately."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", default="1,2")
     for threads in map(int, parser.parse_args().threads.split(",")):

@@ -1,13 +1,12 @@
-"""fastopt beside its peers: python -m bench.peers [--quick] [--cases one,ksgd] [--write].
+"""fastopt and other libraries: python -m bench.peers [--quick] [--cases one,ksgd] [--write].
 
-One table and one picture: NumPy with out=, torch (as it is, foreach, fused), optax (jitted, with
-donated buffers), DeepSpeed's CPUAdam, SciPy's BLAS, padasip and statsmodels, beside the time of
-a loop that moves the same bytes. Each library has a process of its own; rounds are interleaved,
-in each of which every library runs once, in changing order. What is missing is named in the table:
+One table and one picture: NumPy with out=, torch (default, foreach, fused), optax (jitted, with
+donated buffers), DeepSpeed's CPUAdam, SciPy's BLAS, padasip and statsmodels, with the time of a
+loop XX table says which libraries are not installed; to install them:
 
     pip install -e '.[bench,peers]' deepspeed ninja     (DeepSpeed compiles CPUAdam on first use)
 
---write replaces bench/RESULTS.md and bench/results.png by what has come out.
+--write replaces bench/RESULTS.md and bench/results.png.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cases import CASES, FASTOPT, GROUPS, LIMIT, Case
-from bench.libraries import library_of
-from bench.results import Row, print_table, write
-from bench.workers import FailedError, Worker
+from bench.peers.cases import CASES, FASTOPT, GROUPS, LIMIT, Case
+from bench.peers.libraries import library_of
+from bench.peers.results import Row, print_table, write
+from bench.peers.workers import FailedError, Worker
 from fastopt.cli.arguments import wholes
 
-PAUSE = 0.01  # seconds between turns: threads of the one before may spin for a while
+PAUSE = 0.01  # seconds between turns, since threads of the library before may spin for a while
 LEAST, MOST = 5, 11  # rounds
-DIFFERS = "differs"  # a peer that computes something else is none
+DIFFERS = "differs"  # the failure of a library whose parameters differ from those of fastopt
 
 
 @dataclass
 class Team:
-    """The processes of one number of threads, started when they are needed first."""
+    """The processes for one number of threads; each is started on first use."""
 
     threads: int
     workers: dict[str, Worker] = field(default_factory=dict)
@@ -50,9 +49,10 @@ class Team:
         self.workers.pop(library).stop()
 
     def measure(self, case: Case, budget: float) -> Iterator[Row]:
-        """Yield what each library takes.
+        """Yield the times of each library.
 
-        As many take part at a time as memory holds; fastopt and the limit are in every round.
+        If the memory does not hold all libraries, groups of them are measured one after the
+        other; fastopt and the limit are in every group.
         """
         names = [name for name in library_of(case) if name not in (FASTOPT, LIMIT)]
         always = [name for name in library_of(case) if name not in names]
@@ -81,11 +81,11 @@ class Team:
         for name in libraries:
             self.workers[name].drop()
             if failed.get(name, "").startswith("process"):
-                self.stop(name)  # the next case starts another
+                self.stop(name)  # the next case starts a new process
         return [Row(case, name, self.threads, times, failed.get(name)) for name in libraries]
 
     def _set_up(self, case: Case, libraries: list[str]) -> dict[str, str]:
-        """Set up all at once; return who failed and why."""
+        """Set up a case in all processes at once; return the failures by library."""
         failed, found = {}, {}
         for name in libraries:
             self.worker(name).start(case)
@@ -107,26 +107,30 @@ class Team:
 
 
 def same(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """Whether parameters that began at 0.1 have gone the same way, as far as float32 shows."""
+    """Return whether parameters that started at 0.1 changed alike, up to errors of float32."""
     return bool(np.allclose(ours - 0.1, theirs - 0.1, rtol=0.05, atol=2e-8))
 
 
 def available_memory() -> int:
-    """Return the bytes that are free or can be freed."""
+    """Return the bytes of memory that are available according to Linux."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
 
 def main() -> int:
-    """Measure, print, and write if asked to; fail where a peer computes something else."""
+    """Measure and print, and write files with --write; return 1 if a library differs."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--cases", default=",".join(GROUPS), metavar="A,B,...",
                         help=f"of {', '.join(GROUPS)}")  # fmt: skip
     parser.add_argument("--threads", type=wholes(1), default=(1, 2), metavar="N,M,...")
     parser.add_argument("--quick", action="store_true", help="small cases, few rounds")
-    parser.add_argument("--write", action="store_true", help="bench/RESULTS.md and its picture")
+    parser.add_argument(
+        "--write", action="store_true", help="write bench/RESULTS.md and its picture"
+    )
     options = parser.parse_args()
     groups = options.cases.split(",")
     if unknown := set(groups) - set(GROUPS):

@@ -1,54 +1,55 @@
-"""What fastopt and its peers are timed at."""
+"""The cases that fastopt and other libraries are timed with."""
 
 import math
 from dataclasses import dataclass
 
-from bench.models import Shape, gpt2, resnet50
+from bench.peers.shapes import Shape, gpt2, resnet50
 
-FASTOPT, STOCHASTIC, LIMIT = "fastopt", "fastopt stochastic", "limit"  # who is no peer
+FASTOPT, STOCHASTIC, LIMIT = "fastopt", "fastopt stochastic", "limit"  # not other libraries
 QUICK_ELEMENTS = 2_000_000
 QUICK_COEFFICIENTS = 100
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: a kind of call, its rule and its arrays."""
+    """A kind of call with its rule and its arrays: one section of the table."""
 
-    group: str  # what --cases selects by
+    group: str  # --cases selects groups
     name: str
     rule: str
     shapes: tuple[Shape, ...] = ()
     dtype: str = "float32"
-    whole: bool = False  # clip by norm, step, zero the gradients
-    touched: int = 0  # rows of a sparse gradient
-    p: int = 0  # coefficients of KalmanSGD
+    whole: bool = False  # clip by norm, step and set the gradients to zero, not only step
+    touched: int = 0  # number of rows in a sparse gradient
+    p: int = 0  # number of coefficients of KalmanSGD
 
     @property
     def elements(self) -> int:
-        """How many parameters there are."""
+        """The number of elements of all parameters."""
         return sum(map(math.prod, self.shapes))
 
     @property
     def n_states(self) -> int:
-        """How many arrays of the parameters' size the rule keeps."""
+        """The number of state arrays of the rule, each as large as the parameters."""
         return {"momentum": 1, "adam": 2, "adamw": 2}[self.rule]
 
     @property
     def bytes(self) -> int:
-        """About what one peer holds, its temporaries included."""
+        """The approximate memory of one library in bytes, including temporaries."""
         return 7 * 4 * self.elements
 
     @property
     def warm_up(self) -> int:
-        """How many steps are taken before anything is timed, and compared between libraries.
+        """The number of steps before the timed ones; their results are compared.
 
-        Where some set gradients to 0 and others need not, only the first is alike.
+        With `whole` it is 1: after the first step some libraries have set the gradients to 0 and
+        others have not.
         """
         return 1 if self.whole or self.p or self.elements > 1e7 else 3
 
     @property
     def is_quick(self) -> bool:
-        """Whether --quick has it."""
+        """Whether --quick includes the case."""
         return self.elements <= QUICK_ELEMENTS and self.p <= QUICK_COEFFICIENTS
 
 

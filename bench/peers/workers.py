@@ -1,7 +1,7 @@
-"""A process for each library: its pools have their size, its heap stays warm, its faults are its.
+"""A separate process for each library, so that libraries do not affect each other's times.
 
-Libraries bring OpenMP runtimes and thread pools of their own, which spin for a while after a call
-and count the same CPUs: in one process, each would be measured beside the others' threads.  The
+Libraries have different OpenMP runtimes and thread pools, which spin for a while after a call and
+use the same CPUs. In one process, each would be timed together with the threads of the others. All
 processes wait while one of them works.
 """
 
@@ -20,31 +20,31 @@ from typing import Any
 
 import numpy as np
 
-from bench.cases import FASTOPT, LIMIT, STOCHASTIC, Case
+from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, Case
 
-TURN = 0.03  # seconds that a turn takes at least
-# Memory that was freed is used again rather than given back: temporaries are not of fresh pages.
+TURN = 0.03  # least seconds of a turn, the timed calls of one library in one round
+# The allocator keeps memory that was freed, so that temporaries are not on new pages.
 WARM_HEAP = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_ARENA_MAX": "1",
 }
-OF_OPENBLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # which would choose its kernels
+OF_OPENBLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they would select its kernels
 
 
 class FailedError(Exception):
-    """A library has not done what it was asked to; the message is for the table."""
+    """A library failed; the table contains the message."""
 
 
 class Worker:
-    """A library in a process of its own, with as many CPUs as threads."""
+    """A library in a separate process, with as many CPUs as threads."""
 
     def __init__(self, library: str, threads: int) -> None:
         self.library = library
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, library, threads), daemon=True)
-        # Importing fastopt bounds how long OpenMP's threads spin: a peer keeps its own bound.
+        # An import of fastopt limits how long OpenMP's threads spin; "active" keeps the default.
         spin = {} if library in (FASTOPT, STOCHASTIC, LIMIT) else {"FASTOPT_SPIN": "active"}
         with _surroundings(threads, spin):
             self._process.start()
@@ -52,25 +52,25 @@ class Worker:
 
     def start(self, case: Case) -> None:
         """Begin to set up a case; `finish` waits for it."""
-        with contextlib.suppress(FailedError):  # finish() will tell
+        with contextlib.suppress(FailedError):  # finish() raises it again
             self._send("set_up", case)
 
     def finish(self) -> Any:
-        """Return the first parameters after some steps, or None."""
+        """Wait for the set-up; return the first parameters after some steps, or None."""
         return self._receive()
 
     def calibrate(self) -> None:
-        """Find how many calls make up a turn."""
+        """Choose the number of calls in a turn."""
         self._send("calibrate")
         self._receive()
 
     def run(self) -> float:
-        """Return the seconds of a call, or of a row, over a turn."""
+        """Return the seconds per call, or per row, in one turn."""
         self._send("run")
         return float(self._receive())
 
     def drop(self) -> None:
-        """Give the memory of the case back."""
+        """Release the memory of the case."""
         with contextlib.suppress(FailedError):
             self._send("drop")
             self._receive()
@@ -102,7 +102,7 @@ class Worker:
 
 @contextlib.contextmanager
 def _surroundings(threads: int, more: dict[str, str]) -> Iterator[None]:
-    """Let a process that is started here inherit CPUs, sizes of pools and a heap that stays."""
+    """Set the CPUs and the environment that a process started in this context inherits."""
     before, names = dict(os.environ), ("OMP", "OPENBLAS", "MKL", "FASTOPT")
     os.environ.update({f"{name}_NUM_THREADS": str(threads) for name in names} | WARM_HEAP | more)
     for name in OF_OPENBLAS:
@@ -120,7 +120,7 @@ def _surroundings(threads: int, more: dict[str, str]) -> Iterator[None]:
 
 
 def distinct_cores(cpus: list[int]) -> list[int]:
-    """Order CPUs so that those that share a core with one before come last."""
+    """Return CPUs with one of each core first, then those that share a core with an earlier one."""
     seen, first, second = set(), [], []
     for cpu in cpus:
         path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
@@ -131,9 +131,9 @@ def distinct_cores(cpus: list[int]) -> list[int]:
 
 
 def serve(pipe: Connection, library: str, threads: int) -> None:
-    """Answer the parent, until it ends: with a failure's text, or what was asked for."""
-    os.dup2(2, 1)  # stdout is for results; libraries write to it
-    from bench.libraries import DoesNotBuildError, library_of
+    """Answer the requests of the parent until it ends: with a result, or the text of a failure."""
+    os.dup2(2, 1)  # libraries write to stdout, which is for results
+    from bench.peers.libraries import DoesNotBuildError, library_of
     from fastopt.cli.bench.steps import seconds
 
     timed: Any = None
@@ -157,7 +157,7 @@ def serve(pipe: Connection, library: str, threads: int) -> None:
                     times = max(1, int(TURN / seconds(timed.call, 1)))
             elif order == "run":
                 if times > 1:
-                    timed.call()  # what was cold, or asleep, is not part of a loop of calls
+                    timed.call()  # wakes threads and fills caches before the timed calls
                 answer = seconds(timed.call, times) / timed.rows
             else:
                 timed = None

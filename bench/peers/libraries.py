@@ -1,7 +1,7 @@
-"""The same step by fastopt and by each of its peers, as its own documentation would write it.
+"""The step of a case by fastopt and by each other library, as the library's documentation has it.
 
-Each function returns the call that is timed.  Packages are imported where they are used: whoever
-lacks one loses its rows alone.
+Each function returns the call to time. Packages are imported inside the functions: a missing one
+affects only its own rows of the table.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import ml_dtypes  # noqa: F401  names bfloat16
+import ml_dtypes  # noqa: F401  makes NumPy know the name "bfloat16"
 import numpy as np
 
-from bench import kalman, sparse
-from bench.cases import FASTOPT, LIMIT, STOCHASTIC, Case
+from bench import kalman
+from bench.peers import sparse
+from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, Case
 from fastopt.cli.bench.steps import RULES, Call, limit
 
-LR, DECAY, MAX_NORM = 1e-6, 0.01, 1.0  # a rate so low that long runs stay where they are
+LR, DECAY, MAX_NORM = 1e-6, 0.01, 1.0  # such a low rate hardly changes the parameters
 
 
 class DoesNotBuildError(Exception):
-    """A library's extension does not compile here."""
+    """The extension of a library does not compile on this machine."""
 
 
 @dataclass
 class Timed:
-    """A call, the rows that it absorbs, and where the first parameters are."""
+    """A call, the number of rows that it processes, and a function that returns parameters."""
 
     call: Call
     rows: int = 1
@@ -36,7 +37,7 @@ class Timed:
 
 
 def tensors(case: Case) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return parameters, all alike, and random gradients."""
+    """Return parameters, all 0.1, and random gradients."""
     rng = np.random.default_rng(0)
     params = [np.full(shape, 0.1, case.dtype) for shape in case.shapes]
     grads = [
@@ -47,11 +48,12 @@ def tensors(case: Case) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def memory_limit(case: Case, threads: int) -> Timed:
-    """Return the loop that moves a step's bytes, as if all parameters were one.
+    """Return a loop that moves the bytes of a step, with all parameters in one array.
 
-    Clipping reads the gradients once more and clearing writes them: as if they were a state too.
+    Clipping reads the gradients a second time and clearing writes them, so that they are counted
+    as one more state.
     """
-    if case.p:  # a row's arithmetic, at the rate of a matrix product
+    if case.p:  # the operations of a row, at the rate of a matrix product
         call, _ = kalman.product(case.p)
         return Timed(call, round(2 * kalman.PRODUCT**3 / (3 * case.p**2)))
     kinds = [case.dtype] + ["float32"] * (case.n_states + case.whole)
@@ -75,7 +77,7 @@ def ours(case: Case, threads: int, **extras: Any) -> Timed:
 
 
 def in_numpy(case: Case, threads: int) -> Timed:
-    """Return the step with out= throughout: no temporaries are made, two are kept."""
+    """Return the step in NumPy with out= in all calls; two temporaries are allocated once."""
     if case.p:
         return Timed(*kalman.numpy_loop(case.p))
     params, grads = tensors(case)
@@ -150,7 +152,7 @@ def in_deepspeed(case: Case, threads: int) -> Timed:
     try:
         opt = DeepSpeedCPUAdam(
             params, lr=LR, weight_decay=DECAY * is_adamw, adamw_mode=is_adamw
-        )  # which compiles it, once for this user
+        )  # compiles the extension on first use
     except Exception as error:
         raise DoesNotBuildError from error
     return _torch_step(case, params, opt, None)
@@ -178,7 +180,7 @@ def _torch_step(case: Case, params: list[Any], opt: Any, foreach: bool | None) -
 
 
 def in_optax(case: Case, threads: int) -> Timed:
-    """Return the jitted update with donated parameters and state; gradients are not zeroed."""
+    """Return the jitted update with donated parameters and state, without zeroing of gradients."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -212,7 +214,7 @@ def package(name: str, case: Case, threads: int) -> Timed:
     return Timed(*make(case.p))
 
 
-LIMIT_FROM = 100_000  # elements; below, its time would be that of the call
+LIMIT_FROM = 100_000  # elements; below, the time would be mostly that of the call
 DENSE: dict[str, Callable[..., Timed]] = {
     FASTOPT: ours,
     "NumPy": in_numpy,
@@ -242,7 +244,7 @@ KALMAN: dict[str, Callable[..., Timed]] = {
 
 
 def library_of(case: Case) -> dict[str, Callable[..., Timed]]:
-    """Return who takes part in a case; what is slow does not at every size."""
+    """Return the libraries of a case; slow ones are left out at large sizes."""
     if case.p:
         most = {name: p for name, (_, p) in kalman.PACKAGES.items()}
         return {name: make for name, make in KALMAN.items() if case.p <= most.get(name, case.p)}
@@ -250,7 +252,7 @@ def library_of(case: Case) -> dict[str, Callable[..., Timed]]:
         return SPARSE
     absent = set()
     if case.dtype == "bfloat16":
-        absent |= {"NumPy"}  # whose loops over ml_dtypes' numbers are not meant to be fast
+        absent |= {"NumPy"}  # its loops over the dtypes of ml_dtypes are not meant to be fast
     else:
         absent |= {STOCHASTIC}
     if case.rule == "momentum":

@@ -1,4 +1,4 @@
-"""What came out beside the peers: a table for the terminal, bench/RESULTS.md and its picture."""
+"""The results of bench.peers: a table for the terminal, bench/RESULTS.md and its picture."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bench.cases import FASTOPT, LIMIT, STOCHASTIC, Case
+from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, Case
 from fastopt.cli.machine import cpu, instruction_set
 
-REPORT, PICTURE = (Path(__file__).with_name(name) for name in ("RESULTS.md", "results.png"))
+REPORT, PICTURE = (Path(__file__).parents[1] / name for name in ("RESULTS.md", "results.png"))
 PACKAGES = ("fastopt", "numpy", "scipy", "torch", "jax", "optax", "deepspeed", "padasip",
             "statsmodels")  # fmt: skip
-STYLES = {  # of the picture: as in fastopt/cli/picture.py, for colour-blind readers too
+STYLES = {  # colours and markers; the colours are those of fastopt/cli/picture.py
     "NumPy": ("#000000", "o"),
     "torch": ("#e20134", "^"),
     "torch foreach": ("#ff6e3a", "v"),
@@ -41,35 +41,38 @@ STYLES = {  # of the picture: as in fastopt/cli/picture.py, for colour-blind rea
     LIMIT: ("#000000", "_"),
 }
 NOTES = f"""\
-Median of interleaved rounds, quartiles in brackets; x {FASTOPT}: the median over rounds of a
-library's time over {FASTOPT}'s in the same round; x limit: over that of a loop that moves the bytes
-of fastopt's step with trivial arithmetic, for kSGD over that of its arithmetic at the rate of a
-matrix product. It is left out below 1e5 elements and for sparse rows, which the plain C loop, one
-thread on distinct rows, stands beside.
+Medians of interleaved rounds, with quartiles in brackets. x {FASTOPT}: the median over rounds
+of the time of a library divided by that of {FASTOPT} in the same round. x limit: the same,
+divided by the time of a loop that moves the bytes of fastopt's step with trivial arithmetic;
+for kSGD, by the time of its floating-point operations at the rate of a matrix product. There is
+no limit below 1e5 elements and for sparse rows. Sparse rows have instead a plain C loop, with
+one thread and distinct rows.
 
-Each library has a process of its own, with as many CPUs as threads. NumPy's elementwise loops use
-one thread, and so does a {FASTOPT} step of fewer than a million elements. Adam, SGD momentum: the
-step alone. clip+step+zero: the norm of all gradients limited, AdamW, gradients set to 0; optax sets
-none to 0. bfloat16: parameters and gradients; torch and optax keep bfloat16 moments, which are half
-of fastopt's and DeepSpeed's float32 ones; only "{STOCHASTIC}" rounds at random. Sparse rows: a
-tenth occurs twice. kSGD: Gaussian rows, one by one but for {FASTOPT}'s partial_fit.
+Each library has a separate process with as many CPUs as threads. NumPy's elementwise loops use
+one thread, and so does a {FASTOPT} step of fewer than a million elements. Adam, SGD momentum:
+the step only. clip+step+zero: the norm of all gradients is limited, AdamW steps, and the
+gradients are set to 0, which optax does not do. bfloat16: parameters and gradients; the moments
+of torch and optax are bfloat16, half as large as the float32 moments of fastopt and DeepSpeed;
+only "{STOCHASTIC}" uses stochastic rounding. Sparse rows: a tenth occurs twice. kSGD: Gaussian
+rows, one at a time except for partial_fit of {FASTOPT}.
 
-Memory is kept once it was used: libraries that make temporaries do not pay for fresh pages, as on
-many machines they do with an allocator's defaults, which flatters everyone who makes none."""
+The allocator keeps memory that was freed, so that temporaries are not on new pages. With the
+default settings of many allocators they would be, which takes time: libraries without
+temporaries would then look better than they do here."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A library's times in a case: by round, beside the others'; or why there are none."""
+    """The times of a library in a case, with those of other libraries, or why there are none."""
 
     case: Case
     library: str
     threads: int
-    rounds: list[dict[str, float]]
+    rounds: list[dict[str, float]]  # seconds by library, for all libraries of the case
     failure: str | None
 
     def over(self, other: str) -> float | None:
-        """Return the median of the ratios to another's time."""
+        """Return the median over rounds of the time divided by that of another library."""
         pairs = [(r[self.library], r[other]) for r in self.rounds if {self.library, other} <= {*r}]
         return statistics.median(a / b for a, b in pairs) if pairs and not self.failure else None
 
@@ -94,7 +97,7 @@ Line = tuple[Case, str, list[list[str]]]
 
 
 def lines(rows: list[Row]) -> tuple[list[int], list[Line]]:
-    """Return the numbers of threads, and the cells for each of them of each case and library."""
+    """Return the numbers of threads, and each case and library with its cells for each number."""
     counts = list(dict.fromkeys(row.threads for row in rows))
     by_key = {(row.case, row.library, row.threads): row for row in rows}
     keys = dict.fromkeys((row.case, row.library) for row in rows)
@@ -113,7 +116,7 @@ def heads(counts: Iterable[int]) -> list[str]:
 
 
 def print_table(rows: list[Row]) -> None:
-    """Print it all on stdout."""
+    """Print the table and the notes on stdout."""
     counts, found = lines(rows)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for i, head in enumerate(heads(counts)):
@@ -134,7 +137,7 @@ def print_table(rows: list[Row]) -> None:
 
 
 def machine() -> list[str]:
-    """Return what the figures depend on, besides the libraries."""
+    """Return facts about the machine that the figures depend on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     huge = pages.read_text().partition("[")[2].partition("]")[0] if pages.exists() else "unknown"
@@ -156,7 +159,7 @@ def versions() -> str:
 
 
 def write(rows: list[Row], command: str, seconds: float) -> None:
-    """Write bench/RESULTS.md and the picture."""
+    """Write bench/RESULTS.md and its picture."""
     draw(rows)
     counts, found = lines(rows)
     names = heads(counts)
@@ -172,10 +175,10 @@ def write(rows: list[Row], command: str, seconds: float) -> None:
     now = datetime.datetime.now(datetime.UTC)
     facts = [f"{now:%Y-%m-%d %H:%M} UTC, in {seconds / 60:.0f} minutes", *machine(), versions()]
     text = [
-        "# fastopt beside its peers",
+        "# fastopt compared with other libraries",
         f"The output of `{command}`, not to be edited by hand.",
         "\n".join(textwrap.fill(f"- {fact}", 100, subsequent_indent="  ") for fact in facts),
-        f"![Times of each library over fastopt's, by case]({PICTURE.name})",
+        f"![Time of each library divided by that of fastopt, by case]({PICTURE.name})",
         NOTES,
         "\n".join(table),
     ]
@@ -183,7 +186,7 @@ def write(rows: list[Row], command: str, seconds: float) -> None:
 
 
 def draw(rows: list[Row]) -> None:
-    """Draw each library's time over fastopt's, by case."""
+    """Draw the time of each library divided by that of fastopt, by case."""
     counts = list(dict.fromkeys(row.threads for row in rows))
     cases = list(dict.fromkeys(row.case for row in rows))
     with matplotlib.style.context("default"):
@@ -199,7 +202,8 @@ def draw(rows: list[Row]) -> None:
                                  linewidths=1.2, label=library, zorder=3)  # fmt: skip
             axes.axvline(1.0, color="#888888", linewidth=1.0)
             axes.set_xscale("log")
-            axes.set_xlabel(f"time over {FASTOPT}'s, {n} thread{'s' if n > 1 else ''}")
+            noun = "thread" if n == 1 else "threads"
+            axes.set_xlabel(f"time divided by that of {FASTOPT}, {n} {noun}")
             axes.set_yticks(range(len(cases)), [case.name for case in cases])
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.spines[["top", "right"]].set_visible(False)

@@ -1,5 +1,5 @@
-/* A step on some rows of a matrix as one would write it: in the order of the indices,
- * which are distinct, without asking for memory ahead. */
+/* A step on some rows of a matrix, written plainly: in the order of the indices, which
+ * are distinct, without prefetch. */
 #include <math.h>
 #include <stdint.h>
 
