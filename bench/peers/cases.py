@@ -19,8 +19,8 @@ class Case:
     rule: str
     shapes: tuple[Shape, ...] = ()
     dtype: str = "float32"
-    whole: bool = False  # clip by norm, step and set the gradients to zero, not only step
-    touched: int = 0  # number of rows in a sparse gradient
+    clip_and_zero: bool = False  # clip by norm, step and set the gradients to zero, not only step
+    sparse_rows: int = 0  # number of rows in a sparse gradient
     p: int = 0  # number of coefficients of KalmanSGD
 
     @property
@@ -42,10 +42,10 @@ class Case:
     def warm_up(self) -> int:
         """The number of steps before the timed ones; their results are compared.
 
-        With `whole` it is 1: after the first step some libraries have set the gradients to 0 and
-        others have not.
+        With `clip_and_zero` it is 1: after the first step some libraries have set the gradients to
+        0 and others have not.
         """
-        return 1 if self.whole or self.p or self.elements > 1e7 else 3
+        return 1 if self.clip_and_zero or self.p or self.elements > 1e7 else 3
 
     @property
     def is_quick(self) -> bool:
@@ -69,7 +69,7 @@ CASES = (
     *(one("momentum", "SGD momentum", size) for size in (64, 1e4, 1e6, 5e7)),
     *(Case("many", f"Adam, {name}", "adam", shapes) for name, shapes in (SMALL | LISTS).items()),
     *(
-        Case("whole", f"AdamW clip+step+zero, {name}", "adamw", shapes, whole=True)
+        Case("whole", f"AdamW clip+step+zero, {name}", "adamw", shapes, clip_and_zero=True)
         for name, shapes in (SMALL | LISTS).items()
     ),
     *(
@@ -78,9 +78,9 @@ CASES = (
         for size in (1e6, 1e7)
     ),
     *(
-        Case("sparse", f"{label}, {touched} rows of {shown(rows)} x 64", rule,
-             ((int(rows), 64),), touched=touched)
-        for rows, touched in ((1e4, 256), (1e6, 4096))
+        Case("sparse", f"{label}, {sparse_rows} rows of {shown(rows)} x 64", rule,
+             ((int(rows), 64),), sparse_rows=sparse_rows)
+        for rows, sparse_rows in ((1e4, 256), (1e6, 4096))
         for rule, label in (("sgd", "SGD"), ("adagrad", "Adagrad"), ("adam", "Adam"))
     ),
     *(Case("ksgd", f"kSGD a row, p = {p}", "ksgd", p=p) for p in (10, 100, 1000, 2000)),

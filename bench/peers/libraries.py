@@ -56,18 +56,20 @@ def memory_limit(case: Case, threads: int) -> Timed:
     if case.p:  # the operations of a row, at the rate of a matrix product
         call, _ = kalman.product(case.p)
         return Timed(call, round(2 * kalman.PRODUCT**3 / (3 * case.p**2)))
-    kinds = [case.dtype] + ["float32"] * (case.n_states + case.whole)
+    kinds = [case.dtype] + ["float32"] * (case.n_states + case.clip_and_zero)
     return Timed(limit([np.ones(case.elements, kind) for kind in kinds], threads))
 
 
 def ours(case: Case, threads: int, **extras: Any) -> Timed:
     if case.p:
         return Timed(*kalman.partial_fit(case.p))
-    if case.touched:
-        return Timed(sparse.ours(case.rule, *sparse.drawn(*case.shapes[0], case.touched), threads))
+    if case.sparse_rows:
+        return Timed(
+            sparse.ours(case.rule, *sparse.drawn(*case.shapes[0], case.sparse_rows), threads)
+        )
     params, grads = tensors(case)
     cls, options = RULES[case.rule]
-    if case.whole:
+    if case.clip_and_zero:
         extras |= {"max_grad_norm": MAX_NORM, "zero_grads": True}
     if case.rule == "adamw":
         extras["weight_decay"] = DECAY
@@ -90,7 +92,7 @@ def in_numpy(case: Case, threads: int) -> Timed:
     def step() -> None:
         nonlocal t
         t += 1
-        if case.whole:
+        if case.clip_and_zero:
             norm = math.sqrt(sum(float(np.vdot(g, g)) for g in grads))
             for g in grads:
                 np.multiply(g, min(1.0, MAX_NORM / (norm + 1e-6)), out=g)
@@ -98,7 +100,7 @@ def in_numpy(case: Case, threads: int) -> Timed:
             if case.rule == "adamw":
                 np.multiply(w, 1 - LR * DECAY, out=w)
             update(t, w, g, a, b, *state)
-        if case.whole:
+        if case.clip_and_zero:
             for g in grads:
                 g.fill(0)
 
@@ -132,8 +134,8 @@ def in_torch(case: Case, threads: int, **way: bool) -> Timed:
     import torch
 
     torch.set_num_threads(threads)
-    if case.touched:
-        return Timed(sparse.theirs(case.rule, *sparse.drawn(*case.shapes[0], case.touched)))
+    if case.sparse_rows:
+        return Timed(sparse.theirs(case.rule, *sparse.drawn(*case.shapes[0], case.sparse_rows)))
     cls, options = {
         "adam": (torch.optim.Adam, {}),
         "adamw": (torch.optim.AdamW, {"weight_decay": DECAY}),
@@ -171,12 +173,14 @@ def _torch_params(case: Case) -> list[Any]:
 def _torch_step(case: Case, params: list[Any], opt: Any, foreach: bool | None) -> Timed:
     from torch.nn.utils import clip_grad_norm_
 
-    def whole() -> None:
+    def clip_step_zero() -> None:
         clip_grad_norm_(params, MAX_NORM, foreach=foreach)
         opt.step()
         opt.zero_grad(set_to_none=False)
 
-    return Timed(whole if case.whole else opt.step, look=lambda: params[0].detach().numpy())
+    return Timed(
+        clip_step_zero if case.clip_and_zero else opt.step, look=lambda: params[0].detach().numpy()
+    )
 
 
 def in_optax(case: Case, threads: int) -> Timed:
@@ -190,7 +194,7 @@ def in_optax(case: Case, threads: int) -> Timed:
         "adamw": optax.adamw(LR, weight_decay=DECAY),
         "momentum": optax.sgd(LR, momentum=0.9),
     }[case.rule]
-    if case.whole:
+    if case.clip_and_zero:
         rule = optax.chain(optax.clip_by_global_norm(MAX_NORM), rule)
 
     @partial(jax.jit, donate_argnums=(0, 1))
@@ -229,7 +233,7 @@ DENSE: dict[str, Callable[..., Timed]] = {
 SPARSE: dict[str, Callable[..., Timed]] = {
     FASTOPT: ours,
     "C loop": lambda case, threads: Timed(
-        sparse.plain(case.rule, *sparse.drawn(*case.shapes[0], case.touched, distinct=True))
+        sparse.plain(case.rule, *sparse.drawn(*case.shapes[0], case.sparse_rows, distinct=True))
     ),
     "torch": in_torch,
 }
@@ -248,7 +252,7 @@ def library_of(case: Case) -> dict[str, Callable[..., Timed]]:
     if case.p:
         most = {name: p for name, (_, p) in kalman.PACKAGES.items()}
         return {name: make for name, make in KALMAN.items() if case.p <= most.get(name, case.p)}
-    if case.touched:
+    if case.sparse_rows:
         return SPARSE
     absent = set()
     if case.dtype == "bfloat16":

@@ -58,17 +58,17 @@ def theirs(rule: str, shape: tuple, indices: list, values: list) -> Callable[[],
 
 
 def drawn(
-    rows: int, columns: int, touched: int, distinct: bool = False
+    rows: int, columns: int, sparse_rows: int, distinct: bool = False
 ) -> tuple[tuple[int, int], list[np.ndarray], list[np.ndarray]]:
     """Return the shape, and 16 random lists of row indices with the rows' gradients.
 
     A tenth of the rows occurs twice, unless `distinct`.
     """
     rng = np.random.default_rng(0)
-    indices = [rng.permutation(rows)[:touched].astype(np.int64) for _ in range(16)]
-    values = [rng.standard_normal((touched, columns), np.float32) for _ in indices]
+    indices = [rng.permutation(rows)[:sparse_rows].astype(np.int64) for _ in range(16)]
+    values = [rng.standard_normal((sparse_rows, columns), np.float32) for _ in indices]
     if not distinct:
         for index in indices:
-            index[: touched // 10] = index[touched // 10 : 2 * (touched // 10)]
+            index[: sparse_rows // 10] = index[sparse_rows // 10 : 2 * (sparse_rows // 10)]
             rng.shuffle(index)
     return (rows, columns), indices, values

@@ -91,7 +91,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _target_column(path: Path, columns: list[str], target: str | None) -> int:
-    """Return the index of the target: the last column, or what `target` names or counts."""
+    """Return the index of the target column: `target` is its name or index, by default the last."""
     if target is None:
         return len(columns) - 1
     if target in columns:
