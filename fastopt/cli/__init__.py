@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:
             raise
-        problem = f"{missing} is not installed; try: pip install 'fastopt[{_EXTRA[missing]}]'"
+        problem = f"{missing} is not installed; from a checkout: pip install '.[{_EXTRA[missing]}]'"
     except KeyboardInterrupt:
         return 130
     print(f"fastopt {args.command}: error: {problem}", file=sys.stderr)

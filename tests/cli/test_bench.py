@@ -195,5 +195,6 @@ def test_missing_extra_is_named(missing, extra, tmp_path):
     assert run.returncode == 2
     assert run.stdout == ""
     assert run.stderr == (
-        f"fastopt bench: error: {missing} is not installed; try: pip install 'fastopt[{extra}]'\n"
+        f"fastopt bench: error: {missing} is not installed; from a checkout: "
+        f"pip install '.[{extra}]'\n"
     )

@@ -1,13 +1,18 @@
 """The `fastopt` command: its arguments, `--help`, `--version` and `fastopt info`."""
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastopt
 from fastopt.cli import main
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +45,21 @@ def test_info(capsys, monkeypatch):
     assert "-ffp-contract=off" in lines["build"]
     assert lines["threads"].startswith("3;")
     assert lines["FASTOPT_NUM_THREADS"] == "3"
+
+
+def test_hints_name_a_command_that_works_from_a_checkout():
+    """There is no release on PyPI, so that `pip install fastopt[...]` would fail."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    hints = {
+        hint
+        for path in Path(fastopt.__file__).parent.rglob("*.py")
+        for hint in re.findall(r"pip install ([^\"`)\n]+)", path.read_text())
+    }
+    allowed = {f"'.[{extra}]'" for extra in extras} | {"'.[{_EXTRA[missing]}]'"}
+    assert hints
+    assert hints <= allowed
 
 
 def test_info_needs_no_extra():

@@ -376,5 +376,5 @@ def test_missing_extra_is_named_before_the_race(missing, tmp_path):
     assert run.returncode == 2
     assert run.stdout == ""
     assert run.stderr == (
-        f"fastopt race: error: {missing} is not installed; try: pip install 'fastopt[race]'\n"
+        f"fastopt race: error: {missing} is not installed; from a checkout: pip install '.[race]'\n"
     )

@@ -582,7 +582,7 @@ class Optimizer:
         Parameters
         ----------
         path
-            Written as .safetensors if that is how it ends (``pip install 'fastopt[checkpoint]'``),
+            Written as .safetensors if that is how it ends (``pip install '.[checkpoint]'``),
             else as NumPy's .npz.  Nothing in it is a pickle.
         batches
             The place in their epoch is kept in the same file, in the same instant.
