@@ -40,6 +40,20 @@ def test_csv_with_byte_order_mark_blank_lines_spaces_quotes_and_numeric_names(tm
     np.testing.assert_array_equal(loaded.y, np.arange(12) % 2)
 
 
+def test_underscores_do_not_separate_digits(tmp_path, capsys):
+    """As they do in Python: float("2021_1") is 20211."""
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n" + "1,1_1\n2,11\n" * 10)
+    assert sorted(set(load(str(path), None).y)) == ["11", "1_1"]
+    path.write_text("a,y\n" + "1,0\n2,1\n" * 10 + "2021_1,0\n")
+    with pytest.raises(FastoptError, match="line 22: column 'a' is '2021_1'; features must be"):
+        load(str(path), None)
+    path.write_text("2021_1,2021_2\n" + "1,0\n2,1\n" * 10)
+    assert load(str(path), None).columns == ["2021_1"]
+    with pytest.raises(FastoptError, match="--target is '1_0'; allowed: an index"):
+        load(str(path), "1_0")
+
+
 def test_npz(tmp_path):
     made = table()
     np.savez(tmp_path / "a.npz", X=made.X.astype(np.float32), y=made.y, w=made.X)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from race_cases import table
 
+from fastopt import FastoptError
 from fastopt.cli.race.data.table import Table
 from fastopt.cli.race.problem import pose
 from fastopt.cli.race.rules import learning_rate
@@ -82,3 +83,65 @@ def test_unit_of_the_target_does_not_matter(kind, unit):
     a, b = (pose(dataclasses.replace(made, y=factor * made.y), kind, 0) for factor in (1.0, 1000.0))
     assert a.target_scale == unit
     np.testing.assert_allclose(a.train[1], b.train[1], rtol=1e-6, atol=1e-6)
+
+
+def arrays(problem):
+    return *problem.train, *problem.held_out
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-170, 1e170, 1e300])
+def test_unit_of_a_feature_does_not_matter(factor):
+    """Squares of these values underflow or overflow."""
+    made = table(target="numbers")
+    scaled = dataclasses.replace(made, X=made.X * [1.0, factor, 1.0, 1.0])
+    expected, problem = pose(made, "linear", 0), pose(scaled, "linear", 0)
+    for a, b in zip(
+        expected.train + expected.held_out, problem.train + problem.held_out, strict=True
+    ):
+        np.testing.assert_allclose(b, a, rtol=1e-6, atol=1e-6)
+    assert problem.constant_columns == expected.constant_columns == ["x3"]
+    assert problem.curvature == pytest.approx(expected.curvature)
+
+
+@pytest.mark.parametrize("kind", ["linear", "poisson"])
+@pytest.mark.parametrize("factor", [1e-300, 1e-170, 1e170, 1e300])
+def test_very_small_and_large_units_of_the_target_do_not_matter(kind, factor):
+    made = table(target="counts")
+    expected = pose(made, kind, 0)
+    problem = pose(dataclasses.replace(made, y=made.y * factor), kind, 0)
+    for a, b in zip(
+        expected.train + expected.held_out, problem.train + problem.held_out, strict=True
+    ):
+        np.testing.assert_allclose(b, a, rtol=1e-6, atol=1e-6)
+
+
+def test_scaling_by_a_power_of_two_changes_no_bit():
+    made = table(target="numbers")
+    expected = pose(made, "linear", 0)
+    problem = pose(
+        dataclasses.replace(made, X=made.X * 2.0**600, y=made.y * 2.0**-600), "linear", 0
+    )
+    for a, b in zip(
+        expected.train + expected.held_out, problem.train + problem.held_out, strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_one_huge_value_does_not_zero_its_column():
+    made = table(n=20, target="numbers")
+    held_out = set(np.random.default_rng(0).permutation(20)[2::5])
+    for row in range(20):
+        huge = np.where(np.arange(20) == row, 1e300, 0.0)
+        in_X = dataclasses.replace(made, X=np.column_stack([made.X[:, :3], made.X[:, 3] + huge]))
+        in_y = dataclasses.replace(made, y=made.y + huge)
+        if row in held_out:
+            assert pose(in_X, "linear", 0).constant_columns == ["x3"]
+            in_X.X[:, 3] += made.y
+            with pytest.raises(FastoptError, match=r"column x3 is 1e\+300 in a held-out row"):
+                pose(in_X, "linear", 0)
+            with pytest.raises(FastoptError, match=r"the target is 1e\+300 in a held-out row"):
+                pose(in_y, "linear", 0)
+        else:
+            for values in pose(in_X, "linear", 0).train[0][:, 3], pose(in_y, "linear", 0).train[1]:
+                assert values.max() == pytest.approx(np.sqrt(15.0))
+                assert values.std() == pytest.approx(1.0)

@@ -56,6 +56,7 @@ def pose(table: Table, kind: str, seed: int) -> Problem:
     train, held_out = _split(y, classes is not None, seed)
     scale = ""
     if classes is None:
+        y = _scaled(y, train)
         mean, spread = y[train].mean(), y[train].std()
         if spread == 0:
             raise FastoptError(f"{table.name}: the target is constant")
@@ -63,8 +64,9 @@ def pose(table: Table, kind: str, seed: int) -> Problem:
             y, scale = y / mean, "divided by its mean"
         else:
             y, scale = (y - mean) / spread, "standardised"
+        _require_float32(table.name, ["the target"], table.y[:, None], y[:, None])
         y = y.astype(np.float32)
-    X, constant = _standardise(table.X, train)
+    X, constant = _standardise(table, train)
     model = _model(kind, X.shape[1], classes)
     return Problem(
         name=table.name,
@@ -115,15 +117,41 @@ def _split(y: Array, stratified: bool, seed: int) -> tuple[Array, Array]:
     return order[~held_out], order[held_out]
 
 
-def _standardise(X: Array, train: Array) -> tuple[Array, Array]:
+def _standardise(table: Table, train: Array) -> tuple[Array, Array]:
     """Return X with mean 0 and variance 1 on the training rows, and the constant columns.
 
     Columns that are constant on the training rows become 0 in all rows.
     """
+    X = _scaled(table.X, train)
     constant = np.ptp(X[train], axis=0) == 0
+    X[:, constant] = 0.0
     spread = X[train].std(axis=0)
     factor = np.divide(1.0, spread, out=np.zeros(len(spread)), where=~constant)
-    return ((X - X[train].mean(axis=0)) * factor).astype(np.float32), np.flatnonzero(constant)
+    X = (X - X[train].mean(axis=0)) * factor
+    _require_float32(table.name, [f"column {name}" for name in table.columns], table.X, X)
+    return X.astype(np.float32), np.flatnonzero(constant)
+
+
+def _scaled(values: Array, train: Array) -> Array:
+    """Return each column times the power of two that makes its training values at most 1.
+
+    This is exact, and squares of the values in the training rows no longer overflow. A value in
+    another row becomes infinite if it is too large.
+    """
+    _, exponent = np.frexp(np.abs(values[train]).max(axis=0))
+    with np.errstate(over="ignore"):
+        return np.asarray(np.ldexp(values, -exponent))
+
+
+def _require_float32(table: str, columns: list[str], values: Array, scaled: Array) -> None:
+    """Raise an error if a scaled value exceeds float32, which only held-out values can."""
+    bad = np.argwhere(~(np.abs(scaled) <= np.finfo(np.float32).max))
+    if len(bad):
+        row, column = bad[0]
+        raise FastoptError(
+            f"{table}: {columns[column]} is {values[row, column]:g} in a held-out row; after "
+            "scaling by the training rows only values within the range of float32 are allowed"
+        )
 
 
 def _model(kind: str, n_features: int, classes: list[str] | None) -> MLP:

@@ -58,11 +58,8 @@ def _parse(path: Path, file: TextIO, target: str | None) -> Table:
         if label.lower() in MISSING:
             raise FastoptError(f"{path}, line {line}: target {columns[at]!r} is missing")
         labels.append(label)
-        try:
-            numbers = list(map(float, cells))
-        except ValueError:
-            numbers = [math.nan]
-        if not all(map(math.isfinite, numbers)):
+        numbers = _numbers(cells)
+        if numbers is None or not all(map(math.isfinite, numbers)):
             raise FastoptError(f"{path}, line {line}: {_first_bad_cell(names, cells)}")
         values.extend(numbers)
     X = np.asarray(values).reshape(len(labels), len(names))
@@ -82,12 +79,19 @@ def _is_header(first: list[str], second: list[str] | None = None) -> bool:
     )
 
 
-def _is_number(cell: str) -> bool:
+def _numbers(cells: list[str]) -> list[float] | None:
+    """Return the numbers in the cells, or None if a cell is not a number.
+
+    "2021_1" is not a number, although Python reads it as 20211.
+    """
     try:
-        float(cell)
+        return None if "_" in "".join(cells) else list(map(float, cells))
     except ValueError:
-        return False
-    return cell.lower() not in MISSING
+        return None
+
+
+def _is_number(cell: str) -> bool:
+    return _numbers([cell]) is not None and cell.lower() not in MISSING
 
 
 def _target_column(path: Path, columns: list[str], target: str | None) -> int:
@@ -97,6 +101,8 @@ def _target_column(path: Path, columns: list[str], target: str | None) -> int:
     if target in columns:
         return columns.index(target)
     try:
+        if "_" in target:
+            raise ValueError
         return range(len(columns))[int(target)]
     except (ValueError, IndexError):
         raise FastoptError(
@@ -116,7 +122,6 @@ def _first_bad_cell(names: list[str], cells: list[str]) -> str:
 
 
 def _numbers_or_text(labels: list[str]) -> Array:
-    try:
-        return np.array(list(map(float, labels)))
-    except ValueError:
-        return np.array(labels)
+    """Return the labels as numbers if all of them are numbers, otherwise as text."""
+    numbers = _numbers(labels)
+    return np.array(labels if numbers is None else numbers)
