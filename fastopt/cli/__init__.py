@@ -9,6 +9,7 @@
 | `arguments` | Which command line arguments are accepted? |
 | `machine` | Which CPU and instruction set belong to a measurement? |
 | `picture` | Which file may a picture replace, and which colours do the rules have? |
+| `text` | How are counted nouns and tables printed? |
 | `json_values` | How does a number appear in JSON? |
 """
 

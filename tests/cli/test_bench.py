@@ -140,6 +140,18 @@ def test_table_fits_80_columns(tmp_path, capsys, monkeypatch):
     assert "FASTOPT_SERIAL_BELOW" in "".join(lines)
 
 
+def test_table_on_a_narrow_terminal_continues_below(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    args = ["--rules", "adam,rmsprop_centered_momentum", "--threads", "1"]
+    assert main([*SMALL, *args, "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 40
+    assert "…" not in "".join(lines)
+    cells = [line.split()[1:] for line in lines if line.startswith(" adam")]
+    assert len(cells) > 1
+    assert sum(map(len, cells)) == 5
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -118,6 +118,17 @@ def test_table_fits_80_columns_and_marks_a_best_at_the_edge(small, tmp_path, cap
     assert all(math.isfinite(float(cell.rstrip("*"))) for row in rows for cell in row)
 
 
+def test_table_on_a_narrow_terminal_continues_below(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["race", "--conditioning", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 40
+    assert "…" not in "".join(lines)
+    rows = [line.split()[1:] for line in lines if line.startswith(" 1e+00")]
+    assert len(rows) > 1
+    assert sum(map(len, rows)) == len(FILTERS) + len(RULES) + len(FILTERS)
+
+
 @pytest.mark.parametrize(
     ("args", "option"),
     [(["data.csv"], "DATA"), (["--batch-size", "3"], "--batch-size"), (["--lr", "1"], "--lr")],

@@ -145,6 +145,23 @@ def test_table_is_sorted_by_loss_and_fits_80_columns(csv_file, tmp_path, capsys,
     assert losses == sorted(losses)
 
 
+def test_table_on_a_narrow_terminal_continues_below(csv_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert (
+        main(["race", csv_file, "--rules", "gd,sgd", "--epochs", "1", "--out", str(tmp_path)]) == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 40
+    assert "…" not in "".join(lines)
+    rows = [line.strip("│").split("│") for line in lines if line.startswith("│")]
+    assert [row[1].strip() for row in rows[:2]] * (len(rows) // 2) == [
+        row[1].strip() for row in rows
+    ]
+    cells = {cell.strip() for row in rows for cell in row}
+    assert {"1", "2", "gd", "sgd"} < cells
+    assert any(cell.endswith("%") for cell in cells)
+
+
 def test_long_score_name_fits_80_columns(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     made = table(target="counts")

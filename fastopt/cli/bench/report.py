@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 import fastopt
 from fastopt.cli.bench.result import Result, memory_limit, thread_counts
 from fastopt.cli.machine import cpu, instruction_set
+from fastopt.cli.text import Column, print_columns
 
 
 def print_report(console: Console, results: list[Result], settings: dict[str, Any]) -> None:
@@ -22,7 +22,8 @@ def print_report(console: Console, results: list[Result], settings: dict[str, An
     console.print("\n".join(lines), highlight=False, markup=False)
     for n in thread_counts(results):
         console.print(f"\nMemory limit, {memory_limit(results, n)}", highlight=False)
-        console.print(_table([result for result in results if result.threads == n]))
+        columns = _columns([result for result in results if result.threads == n])
+        print_columns(console, columns, n_keys=1, box=SIMPLE_HEAD, pad_edge=False)
     lines = [
         f"Medians of {settings['rounds']} rounds. GB/s counts the gradient, which is read, and the "
         "parameter and states, which are read and written. limit: a loop that moves the same "
@@ -38,18 +39,13 @@ def print_report(console: Console, results: list[Result], settings: dict[str, An
     console.print("\n".join(lines), highlight=False, markup=False)
 
 
-def _table(results: list[Result]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for head in ("rule", "ms", "GB/s", "limit", "share", "quartiles"):
-        table.add_column(head, justify="left" if head == "rule" else "right", no_wrap=True)
-    for result in results:
-        low, share, high = result.shares
-        table.add_row(
-            result.rule,
-            f"{1e3 * result.seconds:.3g}",
-            f"{result.rate:.1f}",
-            f"{result.limit_rate:.1f}",
-            f"{share:.2f}",
-            f"{low:.2f}-{high:.2f}",
-        )
-    return table
+def _columns(results: list[Result]) -> list[Column]:
+    shares = [result.shares for result in results]
+    return [
+        Column("rule", [result.rule for result in results], "left"),
+        Column("ms", [f"{1e3 * result.seconds:.3g}" for result in results]),
+        Column("GB/s", [f"{result.rate:.1f}" for result in results]),
+        Column("limit", [f"{result.limit_rate:.1f}" for result in results]),
+        Column("share", [f"{share:.2f}" for _, share, _ in shares]),
+        Column("quartiles", [f"{low:.2f}-{high:.2f}" for low, _, high in shares]),
+    ]

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
 from fastopt.cli.conditioning.measure import FILTERS, RULES, Results
+from fastopt.cli.text import Column, print_columns
 
 
 def print_report(console: Console, results: Results, n_rows: int, n_features: int) -> None:
     """Print the result."""
-    table = Table(box=None, padding=(0, 0, 0, 1))
-    on_rows = [f"{rule}\n(rows)" for rule in FILTERS]
-    for head in ("cond.", *FILTERS, *RULES, *on_rows):
-        table.add_column(head, justify="right", no_wrap=True)
-    for condition, outcomes in results.items():
-        table.add_row(
-            f"{condition:.0e}",
-            *[f"{o.excess:.2g}{'' if o.inside else '*'}" for o in outcomes],
-            *[f"{o.excess_on_rows:.1e}" for o in outcomes if o.rule in FILTERS],
-        )
+    columns = [Column("cond.", [f"{condition:.0e}" for condition in results])]
+    for i, rule in enumerate((*FILTERS, *RULES)):
+        found = [outcomes[i] for outcomes in results.values()]
+        columns.append(Column(rule, [f"{o.excess:.2g}{'' if o.inside else '*'}" for o in found]))
+    for i, rule in enumerate(FILTERS):
+        found = [outcomes[i] for outcomes in results.values()]
+        columns.append(Column(f"{rule}\n(rows)", [f"{o.excess_on_rows:.1e}" for o in found]))
     title = f"Excess loss after one pass over {n_rows:,} rows of {n_features} features"
     console.print(f"{title}\n", highlight=False)
-    console.print(table)
+    print_columns(console, columns, n_keys=1, box=None, padding=(0, 0, 0, 1))
     console.print("\n" + "\n".join(_explanation(results, n_rows, n_features)), highlight=False)
 
 

@@ -16,12 +16,14 @@ class Display:
     """Progress bars on stderr; nothing is printed if stderr is not a terminal."""
 
     def __init__(self, runs: list[Run], score_name: str) -> None:
+        console = Console(stderr=True)
+        self._is_wide = console.width >= 72
+        rule, bar = TextColumn("{task.fields[rule]:9}"), BarColumn(bar_width=None)
+        epoch = TextColumn("epoch {task.completed:>3.0f}/{task.total:.0f}")
+        state = TextColumn("{task.fields[state]:38}" if self._is_wide else "{task.fields[state]}")
         self._progress = Progress(
-            TextColumn("{task.fields[rule]:9}"),
-            BarColumn(bar_width=None),
-            TextColumn("epoch {task.completed:>3.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[state]:38}"),
-            console=Console(stderr=True),
+            *((rule, bar, epoch, state) if self._is_wide else (rule, epoch, state)),
+            console=console,
             # A thread that redraws would compete with the training for the CPU.
             auto_refresh=False,
             disable=not sys.stderr.isatty(),
@@ -49,7 +51,9 @@ class Display:
 
     def show(self, run: Run) -> None:
         """Update the bar of a run."""
-        state = f"loss {run.last.train_loss:<9.3g} {self._score_name} {run.last.score:.3f}"
+        state = f"loss {run.last.train_loss:<9.3g}"
+        if self._is_wide:
+            state += f" {self._score_name} {run.last.score:.3f}"
         self._progress.update(
             self._tasks[run.rule],
             completed=run.epochs_done,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from rich.console import Console
-from rich.table import Table
 
 from fastopt.cli.race.problem import Problem
 from fastopt.cli.race.reasons import reasons
 from fastopt.cli.race.rules import FILTERS
 from fastopt.cli.race.run import Run
+from fastopt.cli.text import Column, print_columns
 
 
 def print_report(
@@ -19,7 +19,7 @@ def print_report(
     """Print the result; `runs` are in the order of their ranks."""
     lines = [*_introduction(problem, runs, batch_size, seed), ""]
     console.print("\n".join(lines), highlight=False, markup=False, end="")
-    console.print(_table(problem, runs))
+    print_columns(console, _columns(problem, runs), n_keys=2, bold_first=runs[0].succeeded)
     lines = _explanation(problem, runs)
     lines += [f"{rule}: {reason}." for rule, reason in reasons(problem, runs).items()]
     console.print("\n".join(lines), highlight=False, markup=False)
@@ -40,26 +40,23 @@ def _introduction(problem: Problem, runs: list[Run], batch_size: int, seed: int)
     ]
 
 
-def _table(problem: Problem, runs: list[Run]) -> Table:
-    table = Table()
-    for head in ("", "rule", "rate", "train loss", problem.score_name, "seconds", "samples/s"):
-        table.add_column(head, justify="left" if head == "rule" else "right")
-    for rank, run in enumerate(runs, 1):
-        speed = run.samples_per_second
-        table.add_row(
-            str(rank) if run.succeeded else "-",
-            run.rule,
-            f"{run.lr:g}" if math.isfinite(run.lr) else "-",
-            "diverged" if run.diverged else f"{run.last.train_loss:.4g}",
-            _score(problem, run.last.score),
-            f"{run.last.seconds:.3f}",
-            f"{speed:,.0f}" if math.isfinite(speed) else "-",
-            style="bold" if rank == 1 and run.succeeded else "",
-        )
-    return table
+def _columns(problem: Problem, runs: list[Run]) -> list[Column]:
+    ranks = [str(rank) if run.succeeded else "-" for rank, run in enumerate(runs, 1)]
+    losses = ["diverged" if run.diverged else f"{run.last.train_loss:.4g}" for run in runs]
+    speeds = [run.samples_per_second for run in runs]
+    return [
+        Column("", ranks),
+        Column("rule", [run.rule for run in runs], "left"),
+        Column("rate", [f"{run.lr:g}" if math.isfinite(run.lr) else "-" for run in runs]),
+        Column("train\nloss", losses),
+        Column(problem.score_name.replace(" ", "\n"), [_score(problem, run) for run in runs]),
+        Column("seconds", [f"{run.last.seconds:.3f}" for run in runs]),
+        Column("samples/s", [f"{n:,.0f}" if math.isfinite(n) else "-" for n in speeds]),
+    ]
 
 
-def _score(problem: Problem, score: float) -> str:
+def _score(problem: Problem, run: Run) -> str:
+    score = run.last.score
     if not math.isfinite(score):
         return "-"
     if problem.classes:
