@@ -140,6 +140,17 @@ def test_table_fits_80_columns(tmp_path, capsys, monkeypatch):
     assert "FASTOPT_SERIAL_BELOW" in "".join(lines)
 
 
+def test_table_is_printed_even_if_the_picture_cannot_be_written(tmp_path, capsys, monkeypatch):
+    def fail(*_args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fastopt.cli.bench.picture.draw", fail)
+    assert main([*SMALL, "--rules", "sgd", "--threads", "1", "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert "\n sgd " in printed.out
+    assert printed.err == "fastopt bench: error: No space left on device\n"
+
+
 def test_table_on_a_narrow_terminal_continues_below(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     args = ["--rules", "adam,rmsprop_centered_momentum", "--threads", "1"]

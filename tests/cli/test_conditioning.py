@@ -118,6 +118,19 @@ def test_table_fits_80_columns_and_marks_a_best_at_the_edge(small, tmp_path, cap
     assert all(math.isfinite(float(cell.rstrip("*"))) for row in rows for cell in row)
 
 
+def test_table_is_printed_even_if_the_picture_cannot_be_written(
+    small, tmp_path, capsys, monkeypatch
+):
+    def fail(*_args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fastopt.cli.conditioning.picture.draw", fail)
+    assert main(["race", "--conditioning", "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert " 1e+00 " in printed.out
+    assert printed.err == "fastopt race: error: No space left on device\n"
+
+
 def test_table_on_a_narrow_terminal_continues_below(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     assert main(["race", "--conditioning", "--out", str(tmp_path)]) == 0

@@ -84,11 +84,13 @@ def run(args: argparse.Namespace) -> int:
         for rule, count, n_bytes, rounds in _measured(rules, threads, settings):
             results.append(Result(rule, count, n_bytes, rounds))
             progress.update(task, advance=1, description=rule, refresh=True)
-    draw(path, results, settings)
+    # Printed before the picture is written, which may fail.
     if args.json:
         print(json.dumps(summary(results, settings, str(path))))
     else:
         print_report(Console(), results, settings)
+    draw(path, results, settings)
+    if not args.json:
         print(f"Picture: {path}")
     return 0
 

@@ -25,10 +25,12 @@ def run(args: argparse.Namespace) -> int:
     for decade in range(_DECADES + 1):
         sample = draw_sample(10.0**decade, *_SHAPE, args.seed)
         results[sample.condition] = list(outcomes(sample))
-    draw(path, results, *_SHAPE)
+    # Printed before the picture is written, which may fail.
     if args.json:
         print(json.dumps(summary(results, *_SHAPE, args.seed, str(path)), allow_nan=False))
     else:
         print_report(Console(), results, *_SHAPE)
+    draw(path, results, *_SHAPE)
+    if not args.json:
         print(f"Picture: {path}")
     return 0

@@ -142,8 +142,11 @@ def _race(args: argparse.Namespace) -> int:
         interrupted = True
     started = ranked([run for run in runs if run.evaluations])
     if started:
-        draw(path, problem, started)
+        # Printed before the picture is written, which may fail.
         _print(args, problem, started, left_out, interrupted, str(path))
+        draw(path, problem, started)
+        if not args.json:
+            print(f"Picture: {path}")
     if interrupted:
         absent = [run.rule for run in runs if not run.evaluations]
         print(f"Interrupted; rules not started: {', '.join(absent) or 'none'}", file=sys.stderr)
@@ -190,4 +193,3 @@ def _print(
     print_report(Console(), problem, runs, args.batch_size, args.seed)
     if left_out:
         print(f"Left out, since they would take more than a minute: {', '.join(left_out)}.")
-    print(f"Picture: {picture}")
