@@ -11,6 +11,7 @@ import numpy as np
 
 import fastopt
 from fastopt.cli.bench.steps import bound, ratio
+from fastopt.cli.text import counted
 
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "C": np.ascontiguousarray,
@@ -38,12 +39,15 @@ def main() -> None:
             plain = step_of(shape, "C", "C", threads)
             for param, grad in (("F", "C"), ("C", "F"), ("sliced", "C"), ("backwards", "C")):
                 cost = ratio(step_of(shape, param, grad, threads), plain, rounds=9, times=1)
-                print(f"{threads} threads, {shape}, {param} and {grad}: {cost:.2f}", flush=True)
+                print(
+                    f"{counted(threads, 'thread')}, {shape}, {param} and {grad}: {cost:.2f}",
+                    flush=True,
+                )
         size = 50_000_000
         low, _ = bound("adam", size, threads, state_dtype="bfloat16")
         plain = bound("adam", size, threads)[0].step
         cost = ratio(low.step, plain, rounds=7, times=1)
-        print(f"{threads} threads, {size:.0e}, bfloat16 moments: {cost:.2f}", flush=True)
+        print(f"{counted(threads, 'thread')}, {size:.0e}, bfloat16 moments: {cost:.2f}", flush=True)
 
 
 if __name__ == "__main__":

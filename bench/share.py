@@ -11,6 +11,7 @@ import sys
 
 import fastopt._core as core
 from fastopt.cli.bench.steps import RULES, bound, limit, ratio
+from fastopt.cli.text import counted
 
 
 def share(rule: str, size: int, threads: int, dtype: str = "float32", **extras: str) -> float:
@@ -45,8 +46,8 @@ def main() -> None:
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         runs.append(json.loads(out))
     print(f"share of the memory limit, {options.dtype}, rounded {options.rounding}, {core.isa()}:")
-    print("median (lowest-highest) of", end=" ")
-    print(f"{options.processes} processes, each the median of its paired ratios")
+    processes = counted(options.processes, "process", "processes")
+    print(f"median (lowest-highest) of {processes}, each the median of its paired ratios")
     heads = [f"{n:.0e} x {k}t" for k in threads for n in sizes]
     print(f"{'rule':26}" + "".join(f"{head:>19}" for head in heads))
     for i, rule in enumerate(rules):

@@ -27,6 +27,7 @@ from bench.peers.libraries import library_of
 from bench.peers.results import Row, print_table, write
 from bench.peers.workers import FailedError, Worker
 from fastopt.cli.arguments import wholes
+from fastopt.cli.text import counted
 
 PAUSE = 0.01  # seconds between turns, since threads of the library before may spin for a while
 LEAST, MOST = 5, 11  # rounds
@@ -142,7 +143,7 @@ def main() -> int:
     for threads in options.threads:
         team = Team(threads)
         for case in cases:
-            print(f"{time.monotonic() - began:4.0f} s: {threads} threads, {case.name}",
+            print(f"{time.monotonic() - began:4.0f} s: {counted(threads, 'thread')}, {case.name}",
                   file=sys.stderr, flush=True)  # fmt: skip
             rows += team.measure(case, 0.5 if options.quick else 3.0)
         for name in list(team.workers):

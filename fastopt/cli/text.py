@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str, plural: str = "") -> str:
     """Return the number with its noun: "1 row", "1,000 rows"."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,16 @@ def test_long_score_name_fits_80_columns(tmp_path, capsys, monkeypatch):
     assert all(word in out for word in ("deviance", "explained", "divided by its mean"))
 
 
+def test_one_of_anything_is_singular(tmp_path, capsys):
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(20)))
+    args = ["race", str(path), "--rules", "sgd", "--epochs", "1", "--out", str(tmp_path)]
+    assert main(args) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "a.csv: 1 feature, 2 classes;" in out
+    assert "1 epoch in batches of 32" in out
+
+
 def test_seed_fixes_the_result_and_another_seed_changes_it(race, csv_file):
     def history(seed):
         _, result = race(csv_file, "--rules", "nadam", "--epochs", "2", "--seed", seed)
@@ -217,6 +227,23 @@ def test_picture_replaces_only_a_picture_of_the_race(race, csv_file, tmp_path, c
     assert main(["race", *short, "--out", str(tmp_path)]) == 2
     assert "was not drawn by fastopt race" in capsys.readouterr().err
     assert mine.read_bytes().endswith(b"somebody else")
+
+
+def test_table_is_printed_even_if_the_picture_cannot_be_written(
+    csv_file, tmp_path, capsys, monkeypatch
+):
+    def fail(*_args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fastopt.cli.race.picture.draw", fail)
+    args = ["race", csv_file, "--rules", "sgd", "--epochs", "1", "--out", str(tmp_path)]
+    assert main(args) == 2
+    printed = capsys.readouterr()
+    assert "│ sgd" in printed.out
+    assert "Picture" not in printed.out
+    assert printed.err == "fastopt race: error: No space left on device\n"
+    assert main([*args, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["rules"][0]["rule"] == "sgd"
 
 
 # How the rules are trained

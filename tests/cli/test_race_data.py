@@ -89,8 +89,8 @@ GOOD_ROWS = "1,2,0\n2,1,1\n" * 10
     ("text", "message"),
     [
         ("", "no rows"),
-        ("a,b,y\n", "0 rows"),
-        ("a,b,y\n1,2,0\n", "1 rows of 2 features; 10 rows"),
+        ("a,b,y\n", "0 rows of 2 features"),
+        ("a,b,y\n1,2,0\n", "1 row of 2 features; 10 rows"),
         ("y\n" + "1\n" * 20, "20 rows of 0 features"),
         (GOOD_ROWS + "1,,0\n", "line 21: column '1' is missing ('')"),
         ("a,b,y\n" + GOOD_ROWS + "NA,1,0\n", "line 22: column 'a' is missing ('NA')"),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastopt.cli.text import counted
+
 
 @dataclass(frozen=True)
 class Result:
@@ -52,5 +54,4 @@ def thread_counts(results: list[Result]) -> list[int]:
 def memory_limit(results: list[Result], threads: int) -> str:
     """Return the median rate of the loop with `threads` threads, for people."""
     rates = [result.limit_rate for result in results if result.threads == threads]
-    noun = "thread" if threads == 1 else "threads"
-    return f"{threads} {noun}: {statistics.median(rates):.1f} GB/s"
+    return f"{counted(threads, 'thread')}: {statistics.median(rates):.1f} GB/s"

@@ -10,7 +10,7 @@ from fastopt.cli.race.problem import Problem
 from fastopt.cli.race.reasons import reasons
 from fastopt.cli.race.rules import FILTERS
 from fastopt.cli.race.run import Run
-from fastopt.cli.text import Column, print_columns
+from fastopt.cli.text import Column, counted, print_columns
 
 
 def print_report(
@@ -33,10 +33,10 @@ def _introduction(problem: Problem, runs: list[Run], batch_size: int, seed: int)
     others += ["ksgd: one"] * (not rules.isdisjoint(FILTERS))
     exceptions = f" ({', '.join(others)})" if others else ""
     return [
-        f"{problem.name}: {problem.model.sizes[0]} features, {target}; {n_train:,} training rows, "
-        f"{n_held_out:,} held out",
-        f"{problem.description}, {problem.model.n_params:,} parameters, float32",
-        f"{runs[0].epochs} epochs in batches of {batch_size}{exceptions}, seed {seed}",
+        f"{problem.name}: {counted(problem.model.sizes[0], 'feature')}, {target}; "
+        f"{counted(n_train, 'training row')}, {n_held_out:,} held out",
+        f"{problem.description}, {counted(problem.model.n_params, 'parameter')}, float32",
+        f"{counted(runs[0].epochs, 'epoch')} in batches of {batch_size}{exceptions}, seed {seed}",
     ]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array
 from fastopt.cli.race.data.table import MISSING, Table, some_of
+from fastopt.cli.text import counted
 
 
 def read_csv(path: Path, target: str | None) -> Table:
@@ -52,7 +53,8 @@ def _parse(path: Path, file: TextIO, target: str | None) -> Table:
     for line, cells in chain(head[has_header:], lines):
         if len(cells) != len(columns):
             raise FastoptError(
-                f"{path}, line {line}: {len(cells)} cells; the first line has {len(columns)}"
+                f"{path}, line {line}: {counted(len(cells), 'cell')}; the first line has "
+                f"{len(columns)}"
             )
         label = cells.pop(at)
         if label.lower() in MISSING:

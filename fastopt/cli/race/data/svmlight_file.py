@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastopt._errors import FastoptError
 from fastopt.cli.race.data.table import Table
+from fastopt.cli.text import counted
 
 _DENSE_LIMIT = 2**31  # bytes; a small sparse file may describe an array that exceeds the memory
 
@@ -26,7 +27,7 @@ def read_svmlight(path: Path, target: str | None) -> Table:
     n_bytes = 8 * X.shape[0] * X.shape[1]
     if n_bytes > _DENSE_LIMIT:
         raise FastoptError(
-            f"{path}: {X.shape[0]} rows of {X.shape[1]} features would take "
+            f"{path}: {counted(X.shape[0], 'row')} of {counted(X.shape[1], 'feature')} would take "
             f"{n_bytes / 2**30:.1f} GiB as a dense array; {_DENSE_LIMIT / 2**30:.0f} are allowed"
         )
     return Table(path.name, X.toarray(), y, [str(i) for i in range(X.shape[1])])

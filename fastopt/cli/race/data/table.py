@@ -8,6 +8,7 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array
+from fastopt.cli.text import counted
 
 MISSING = {"", "?", "na", "n/a", "nan", "null"}  # texts of a missing value, in lower case
 
@@ -28,7 +29,8 @@ def require_usable(table: Table) -> None:
     n, d = table.X.shape
     if n < 10 or d < 1:
         raise FastoptError(
-            f"{table.name}: {n} rows of {d} features; 10 rows and 1 feature are needed"
+            f"{table.name}: {counted(n, 'row')} of {counted(d, 'feature')}; 10 rows and "
+            "1 feature are needed"
         )
     bad = np.argwhere(~np.isfinite(table.X))
     if len(bad):
