@@ -32,6 +32,15 @@ def test_reason_for_a_low_score(losses, score, expected):
     assert bool(expected) == bool(found)
 
 
+@pytest.mark.parametrize("losses", [[2.0, 0.1], [2.0, 0.3, 0.1]])
+def test_rule_whose_loss_still_falls_is_not_called_overfitted(losses):
+    problem = dataclasses.replace(pose(table(), "mlp", 0), expected_score=0.9)
+    alone = make_run("sgd", problem, epochs=len(losses) - 1, losses=losses, score=0.5)
+    (reason,) = reasons(problem, [alone]).values()
+    assert "still fell in the last epoch" in reason
+    assert reason.endswith("it needs more epochs or a higher rate")
+
+
 def test_expected_score_is_absolute():
     problem = dataclasses.replace(pose(table(), "mlp", 0), expected_score=0.9)
     alone = make_run("sgd", problem, losses=[2.0, 1.5, 1.0], score=0.89)

@@ -38,9 +38,10 @@ def _reason(run: Run, needed: float, least: float) -> str:
             f"{below}; its loss rose from {lowest:.3g} in epoch {losses.index(lowest)} to "
             f"{loss:.3g}: {too_high}"
         )
-    if gap < 0.02 * (start - least):
+    still_falls = before - loss > 0.05 * (start - loss)
+    if gap < 0.02 * (start - least) and not still_falls:
         return f"{below}, though its training loss is near the lowest: it has overfitted"
-    if before - loss > 0.005 * gap:
+    if still_falls or before - loss > 0.005 * gap:
         return (
             f"{below}; its loss still fell in the last epoch, from {before:.4g} to {loss:.4g}: "
             f"it needs more epochs{' or a higher rate' if has_rate else ''}"
