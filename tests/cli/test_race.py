@@ -21,6 +21,7 @@ from fastopt.cli.race import rules as rules_module
 from fastopt.cli.race import run as run_module
 from fastopt.cli.race.data.load import load
 from fastopt.cli.race.display import Display
+from fastopt.cli.race.picture import draw
 from fastopt.cli.race.problem import pose
 from fastopt.cli.race.reasons import reasons
 from fastopt.cli.race.rules import FILTERS, RULES, learning_rate, takes_long
@@ -244,6 +245,31 @@ def test_table_is_printed_even_if_the_picture_cannot_be_written(
     assert printed.err == "fastopt race: error: No space left on device\n"
     assert main([*args, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["rules"][0]["rule"] == "sgd"
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        ([1.0, 2.0, 8.0], [1.0, 1.5, 1.5]),
+        ([-1.0, 2.0, 8.0], [-1.0, -0.5, 3.0]),
+        ([1.0, 1e300], [1.0, math.inf]),
+        ([1.0, math.nan], [1.0, math.inf]),
+        ([1.0, 1.0], [1.0, 1.0]),
+        ([0.0, 0.0], [0.0, 0.0]),
+    ],
+)
+def test_picture_is_not_empty_if_no_loss_falls(losses, tmp_path):
+    import matplotlib.image
+
+    problem = pose(table(), "mlp", 0)
+    runs = [
+        make_run(rule, problem, losses=values)
+        for rule, values in zip(("sgd", "adam"), losses, strict=True)
+    ]
+    draw(tmp_path / "a.png", problem, runs)
+    pixels = matplotlib.image.imread(tmp_path / "a.png")[60:-100, 100:700, :3]
+    adam = np.array([0xE2, 0x01, 0x34]) / 255  # drawn above sgd
+    assert (np.abs(pixels - adam).max(axis=2) < 0.1).any()
 
 
 # How the rules are trained

@@ -27,9 +27,9 @@ def print_report(console: Console, results: list[Result], settings: dict[str, An
     lines = [
         f"Medians of {counted(settings['rounds'], 'round')}. GB/s counts the gradient, "
         "which is read, and the parameter and states, which are read and written. limit: a loop "
-        "that moves the same bytes, run alternately with the step. share: the time of the loop divided by that of the "
-        "step, with its quartiles. A share above 1 is noise, or a favourable alignment of the "
-        "step's arrays in memory."
+        "that moves the same bytes, run alternately with the step. share: the time of the loop "
+        "divided by that of the step, with its quartiles. A share above 1 is noise, or a "
+        "favourable alignment of the step's arrays in memory."
     ]
     if settings["size"] < fastopt._core.SERIAL_BELOW:
         lines.append(

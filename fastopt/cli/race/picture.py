@@ -34,6 +34,8 @@ def draw(path: Path, problem: Problem, runs: list[Run]) -> None:
                 "zorder": 2 + list(STYLES).index(run.rule) / 100,
             }
             losses = [evaluation.train_loss for evaluation in run.evaluations]
+            if sum(map(math.isfinite, losses)) == 1:
+                style["marker"] = "."  # a line needs two points
             label = run.rule + (" (diverged)" if run.diverged else "")
             by_epoch.plot(losses, label=label, **style)
             seconds = [evaluation.seconds for evaluation in run.evaluations]
@@ -60,7 +62,10 @@ def draw(path: Path, problem: Problem, runs: list[Run]) -> None:
 
 
 def _scale_loss(axes: Axes, runs: list[Run]) -> None:
-    """Use a logarithmic axis if losses span decades; cut off losses far above the initial one."""
+    """Use a logarithmic axis if losses span decades; cut off losses far above the initial one.
+
+    If no loss is below the initial one, losses of more than about 1000 times it are cut off.
+    """
     losses = [
         evaluation.train_loss
         for run in runs
@@ -68,7 +73,11 @@ def _scale_loss(axes: Axes, runs: list[Run]) -> None:
         if math.isfinite(evaluation.train_loss)
     ]
     start, low = losses[0], min(losses)
-    if low > 0.0 and start > 10.0 * low:
+    if low == start:
+        high = min(max(losses), low + 1e3 * max(abs(low), 1.0))
+        margin = 0.05 * (high - low) or 1.0
+        axes.set_ylim(low - margin, high + margin)
+    elif low > 0.0 and start > 10.0 * low:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.5, start * 1.5)
     else:
