@@ -107,6 +107,7 @@ def test_json_and_picture(tmp_path, capsys):
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     assert printed.err == ""
+    assert not result["interrupted"]
     assert result["settings"] == {"size": 3000, "dtype": "float32", "rounds": 3}
     assert [(r["threads"], r["rule"]) for r in result["results"]] == [
         (n, rule) for n in (1, 2) for rule in RULES
@@ -149,6 +150,38 @@ def test_table_is_printed_even_if_the_picture_cannot_be_written(tmp_path, capsys
     printed = capsys.readouterr()
     assert "\n sgd " in printed.out
     assert printed.err == "fastopt bench: error: No space left on device\n"
+
+
+def test_ctrl_c_shows_the_measured_rules(tmp_path, capsys, monkeypatch):
+    def interrupt(rule, size, threads, dtype):
+        if (rule, threads) == ("momentum", 2):
+            raise KeyboardInterrupt
+        return bound(rule, size, threads, dtype)
+
+    monkeypatch.setattr("fastopt.cli.bench.command.bound", interrupt)
+    args = [*SMALL, "--rules", "sgd,momentum,adam", "--threads", "1,2", "--out", str(tmp_path)]
+    assert main(args) == 130
+    printed = capsys.readouterr()
+    rules = [line.split()[0] for line in printed.out.splitlines() if line.strip()]
+    assert [rule for rule in rules if rule in RULES] == ["sgd", "momentum", "adam", "sgd"]
+    assert printed.err == "Interrupted; not measured (rule x threads): momentum x 2, adam x 2\n"
+    assert (tmp_path / "bench.png").exists()
+    assert main([*args, "--json"]) == 130
+    result = json.loads(capsys.readouterr().out)
+    assert result["interrupted"]
+    assert len(result["results"]) == 4
+
+
+def test_ctrl_c_before_the_first_rule_prints_nothing(tmp_path, capsys, monkeypatch):
+    def interrupt(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastopt.cli.bench.command.bound", interrupt)
+    assert main([*SMALL, "--rules", "sgd", "--threads", "1", "--out", str(tmp_path)]) == 130
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "Interrupted; not measured (rule x threads): sgd x 1\n"
+    assert not (tmp_path / "bench.png").exists()
 
 
 def test_table_on_a_narrow_terminal_continues_below(tmp_path, capsys, monkeypatch):

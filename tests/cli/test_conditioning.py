@@ -90,6 +90,7 @@ def test_json_and_picture(small, tmp_path, capsys):
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     assert printed.err == ""
+    assert not result["interrupted"]
     assert (result["rows"], result["features"], result["seed"]) == (200, 3, 4)
     assert [found["condition"] for found in result["results"]] == [1.0, 10.0, 100.0]
     for found in result["results"]:
@@ -129,6 +130,31 @@ def test_table_is_printed_even_if_the_picture_cannot_be_written(
     printed = capsys.readouterr()
     assert " 1e+00 " in printed.out
     assert printed.err == "fastopt race: error: No space left on device\n"
+
+
+@pytest.mark.parametrize("completed", [0, 2])
+def test_ctrl_c_shows_the_completed_condition_numbers(
+    completed, small, tmp_path, capsys, monkeypatch
+):
+    def interrupted(sample):
+        if sample.condition == 10.0**completed:
+            raise KeyboardInterrupt
+        return outcomes(sample)
+
+    monkeypatch.setattr(measure, "outcomes", interrupted)
+    args = ["race", "--conditioning", "--out", str(tmp_path)]
+    assert main(args) == 130
+    printed = capsys.readouterr()
+    rows = [line.split()[0] for line in printed.out.splitlines() if line.startswith(" 1e+")]
+    assert rows == ["1e+00", "1e+01"][:completed]
+    message = f"Interrupted; condition numbers from 1e+0{completed} to 1e+02 are missing\n"
+    assert printed.err == message
+    assert (tmp_path / "conditioning.png").exists() == bool(completed)
+    if completed:
+        assert main([*args, "--json"]) == 130
+        result = json.loads(capsys.readouterr().out)
+        assert result["interrupted"]
+        assert len(result["results"]) == completed
 
 
 def test_table_on_a_narrow_terminal_continues_below(small, tmp_path, capsys, monkeypatch):

@@ -7,13 +7,16 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastopt import _core
 from fastopt._checks import default_threads
 from fastopt._errors import FastoptError
 from fastopt.cli.arguments import chosen, whole, wholes
 from fastopt.cli.bench.steps import DTYPES, RULES, bound, limit, moved, paired
+
+if TYPE_CHECKING:
+    from fastopt.cli.bench.result import Result
 
 _DESCRIPTION = """\
 Measure the memory limit of this machine and the share of it that each update
@@ -63,50 +66,73 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from fastopt.cli.bench.picture import NAME, SIGNATURE, draw
-    from fastopt.cli.bench.report import print_report
+    from fastopt.cli.bench.picture import NAME, SIGNATURE
     from fastopt.cli.bench.result import Result
-    from fastopt.cli.bench.summary import summary
     from fastopt.cli.picture import claim
 
     rules = tuple(RULES) if args.rules is None else chosen(args.rules, RULES)
     threads = args.threads or tuple(sorted({1, default_threads() or _core.max_threads()}))
     path = claim(args.out, NAME, SIGNATURE)
     settings = {"size": args.size, "dtype": args.dtype, "rounds": args.rounds}
-    results = []
-    with Progress(
+    planned = [(rule, count) for count in threads for rule in rules]
+    results: list[Result] = []
+    progress = Progress(
         console=Console(stderr=True),
         auto_refresh=False,  # a thread that redraws would compete with the steps for the CPU
         disable=not sys.stderr.isatty(),
         transient=True,
-    ) as progress:
-        task = progress.add_task("", total=len(rules) * len(threads))
-        for rule, count, n_bytes, rounds in _measured(rules, threads, settings):
-            results.append(Result(rule, count, n_bytes, rounds))
-            progress.update(task, advance=1, description=rule, refresh=True)
+    )
+    interrupted = False
+    try:
+        with progress:
+            task = progress.add_task("", total=len(planned))
+            for rule, count, n_bytes, rounds in _measured(planned, settings):
+                results.append(Result(rule, count, n_bytes, rounds))
+                progress.update(task, advance=1, description=rule, refresh=True)
+    except KeyboardInterrupt:
+        interrupted = True
+        missing = ", ".join(f"{rule} x {count}" for rule, count in planned[len(results) :])
+        print(f"Interrupted; not measured (rule x threads): {missing}", file=sys.stderr)
+    if results:
+        _show(args, path, results, settings, interrupted)
+    return 130 if interrupted else 0
+
+
+def _show(
+    args: argparse.Namespace,
+    path: Path,
+    results: list[Result],
+    settings: dict[str, Any],
+    interrupted: bool,
+) -> None:
+    """Print the results as a table or as JSON, and draw them."""
+    from rich.console import Console
+
+    from fastopt.cli.bench.picture import draw
+    from fastopt.cli.bench.report import print_report
+    from fastopt.cli.bench.summary import summary
+
     # Printed before the picture is written, which may fail.
     if args.json:
-        print(json.dumps(summary(results, settings, str(path))))
+        print(json.dumps(summary(results, settings, interrupted, str(path))))
     else:
         print_report(Console(), results, settings)
     draw(path, results, settings)
     if not args.json:
         print(f"Picture: {path}")
-    return 0
 
 
 def _measured(
-    rules: tuple[str, ...], threads: tuple[int, ...], settings: dict[str, Any]
+    planned: list[tuple[str, int]], settings: dict[str, Any]
 ) -> Iterator[tuple[str, int, int, list[tuple[float, float]]]]:
     """Yield rule, threads, bytes per step, and the seconds of loop and step in each round."""
     size = settings["size"]
     times = max(1, 2_000_000 // size)  # calls per round: enough to be timed
     try:
-        for count in threads:
-            for rule in rules:
-                opt, arrays = bound(rule, size, count, settings["dtype"])
-                rounds = paired(limit(arrays, count), opt.step, settings["rounds"], times)
-                yield rule, count, moved(arrays), rounds
+        for rule, count in planned:
+            opt, arrays = bound(rule, size, count, settings["dtype"])
+            rounds = paired(limit(arrays, count), opt.step, settings["rounds"], times)
+            yield rule, count, moved(arrays), rounds
     except (MemoryError, ValueError) as error:
         if isinstance(error, FastoptError):
             raise

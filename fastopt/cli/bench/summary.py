@@ -12,7 +12,9 @@ from fastopt.cli.bench.result import Result
 from fastopt.cli.machine import cpu
 
 
-def summary(results: list[Result], settings: dict[str, Any], picture: str) -> dict[str, Any]:
+def summary(
+    results: list[Result], settings: dict[str, Any], interrupted: bool, picture: str
+) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     return {
         "settings": settings,
@@ -31,6 +33,7 @@ def summary(results: list[Result], settings: dict[str, Any], picture: str) -> di
             }
             for result in results
         ],
+        "interrupted": interrupted,
         "picture": picture,
         "machine": {"cpu": cpu(), "system": f"{platform.system()} {platform.machine()}"},
         "versions": {

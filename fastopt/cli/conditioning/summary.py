@@ -9,7 +9,7 @@ from fastopt.cli.json_values import finite_or_none
 
 
 def summary(
-    results: Results, n_rows: int, n_features: int, seed: int, picture: str
+    results: Results, n_rows: int, n_features: int, seed: int, interrupted: bool, picture: str
 ) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     return {
@@ -34,5 +34,6 @@ def summary(
             }
             for condition, outcomes in results.items()
         ],
+        "interrupted": interrupted,
         "picture": picture,
     }
