@@ -54,6 +54,15 @@ def test_underscores_do_not_separate_digits(tmp_path, capsys):
         load(str(path), "1_0")
 
 
+def test_tsv_is_separated_by_tabs(tmp_path):
+    """Even if its first line has more commas than tabs."""
+    path = tmp_path / "a.tsv"
+    path.write_text("width, in mm, rounded\ty\n" + "1\tred\n2\tblue\n" * 10)
+    loaded = load(str(path), None)
+    assert loaded.columns == ["width, in mm, rounded"]
+    np.testing.assert_array_equal(loaded.X[:2], [[1], [2]])
+
+
 def test_npz(tmp_path):
     made = table()
     np.savez(tmp_path / "a.npz", X=made.X.astype(np.float32), y=made.y, w=made.X)

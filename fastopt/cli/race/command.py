@@ -22,7 +22,8 @@ Train one model with every update rule and show which is best: a table on
 stdout, and the loss against epochs and against seconds in race.png.
 
 DATA is .csv (the last column is the target; a header line is optional; comma,
-semicolon or tab), .npz (arrays X and y) or svmlight (.svm, .svmlight, .libsvm).
+semicolon or tab), .tsv (tab), .npz (arrays X and y) or svmlight (.svm,
+.svmlight, .libsvm).
 Without DATA, the data are the handwritten digits of scikit-learn. A fifth of
 the rows is held out; features are standardised on the others.
 
@@ -51,7 +52,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.set_defaults(run=run)
     add = parser.add_argument
     add("data", nargs="?", metavar="DATA", help="a file; default: handwritten digits")
-    add("--target", help="name or index of the target's column (csv) or name of its array (npz)")
+    add(
+        "--target",
+        help="name or index of the target's column (csv, tsv) or name of its array (npz)",
+    )
     add(
         "--model",
         choices=("mlp", "linear", "logistic", "poisson"),

@@ -22,19 +22,28 @@ def read_csv(path: Path, target: str | None) -> Table:
 
     The delimiter is a comma, semicolon or tab: the most frequent one in the first line.
     """
+    return _read(path, target, ",;\t")
+
+
+def read_tsv(path: Path, target: str | None) -> Table:
+    """Return features and target of a table with or without a header, separated by tabs."""
+    return _read(path, target, "\t")
+
+
+def _read(path: Path, target: str | None, delimiters: str) -> Table:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return _parse(path, file, target)
+            return _parse(path, file, target, delimiters)
     except UnicodeDecodeError as error:
         raise FastoptError(f"{path}: not text in UTF-8 ({error.reason})") from None
     except csv.Error as error:
         raise FastoptError(f"{path}: {error}") from None
 
 
-def _parse(path: Path, file: TextIO, target: str | None) -> Table:
+def _parse(path: Path, file: TextIO, target: str | None, delimiters: str) -> Table:
     first_line = file.readline()
     file.seek(0)
-    delimiter = max(",;\t", key=first_line.count)
+    delimiter = max(delimiters, key=first_line.count)
     reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
     lines = (
         (reader.line_num, [cell.strip() for cell in row])

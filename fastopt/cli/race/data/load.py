@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastopt._errors import FastoptError
-from fastopt.cli.race.data.csv_file import read_csv
+from fastopt.cli.race.data.csv_file import read_csv, read_tsv
 from fastopt.cli.race.data.npz_file import read_npz
 from fastopt.cli.race.data.svmlight_file import read_svmlight
 from fastopt.cli.race.data.table import Table, require_usable
 
 _READERS = {
     ".csv": read_csv,
+    ".tsv": read_tsv,
     ".npz": read_npz,
     ".svm": read_svmlight,
     ".svmlight": read_svmlight,
