@@ -170,7 +170,12 @@ def test_table_on_a_narrow_terminal_continues_below(small, tmp_path, capsys, mon
 
 @pytest.mark.parametrize(
     ("args", "option"),
-    [(["data.csv"], "DATA"), (["--batch-size", "3"], "--batch-size"), (["--lr", "1"], "--lr")],
+    [
+        (["data.csv"], "DATA"),
+        (["--batch-size", "3"], "--batch-size"),
+        (["--lr", "1"], "--lr"),
+        (["--no-header"], "--no-header"),
+    ],
 )
 def test_arguments_of_the_race_are_refused(args, option, tmp_path, capsys):
     assert main(["race", "--conditioning", *args, "--out", str(tmp_path)]) == 2

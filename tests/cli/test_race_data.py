@@ -63,6 +63,41 @@ def test_tsv_is_separated_by_tabs(tmp_path):
     np.testing.assert_array_equal(loaded.X[:2], [[1], [2]])
 
 
+def test_header_of_numbers_is_declared(tmp_path, race):
+    """Without --header, a header of numbers cannot be distinguished from data."""
+    path = tmp_path / "a.csv"
+    path.write_text("1990,2000,7\n" + "".join(f"{i},{i % 5},{i % 2}\n" for i in range(20)))
+    for header, n_rows, columns in (
+        (True, 20, ["1990", "2000"]),
+        (False, 21, ["0", "1"]),
+        (None, 21, ["0", "1"]),
+    ):
+        loaded = load(str(path), None, header)
+        assert loaded.X.shape == (n_rows, 2)
+        assert loaded.columns == columns
+    np.testing.assert_array_equal(load(str(path), "2000", True).y, np.arange(20) % 5)
+    _, result = race(str(path), "--header", "--rules", "sgd", "--epochs", "1")
+    assert result["data"]["train_rows"] + result["data"]["held_out_rows"] == 20
+
+
+def test_no_header_makes_the_first_line_data(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "1,a\n2,b\n" * 10)
+    with pytest.raises(FastoptError, match="line 1: column '0' is 'a'; features must be finite"):
+        load(str(path), None, False)
+    path.write_text("1\n")
+    with pytest.raises(FastoptError, match="0 rows of 0 features"):
+        load(str(path), None, True)
+
+
+@pytest.mark.parametrize("option", ["--header", "--no-header"])
+def test_header_is_refused_for_other_formats(option, tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", X=X20, y=Y20)
+    for args in ([str(tmp_path / "a.npz")], []):
+        assert main(["race", *args, option, "--out", str(tmp_path)]) == 2
+        assert f"{option} needs DATA in .csv or .tsv" in capsys.readouterr().err
+
+
 def test_npz(tmp_path):
     made = table()
     np.savez(tmp_path / "a.npz", X=made.X.astype(np.float32), y=made.y, w=made.X)

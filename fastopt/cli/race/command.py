@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastopt.cli.race.run import Run
 
 _SETTINGS = ("epochs", "batch_size", "lr", "seed")  # reported in JSON
-_OF_THE_RACE = ("data", "target", "model", "rules", "epochs", "batch_size", "lr")
+_OF_THE_RACE = ("data", "target", "header", "model", "rules", "epochs", "batch_size", "lr")
 _DESCRIPTION = """\
 Train one model with every update rule and show which is best: a table on
 stdout, and the loss against epochs and against seconds in race.png.
@@ -55,6 +55,11 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     add(
         "--target",
         help="name or index of the target's column (csv, tsv) or name of its array (npz)",
+    )
+    add(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="the first line of a csv or tsv is a header, or is data; default: judged by its cells",
     )
     add(
         "--model",
@@ -110,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
     for name, default in args.defaults.items():
         if getattr(args, name) != default:
             option = "DATA" if name == "data" else "--" + name.replace("_", "-")
+            if args.header is False and name == "header":
+                option = "--no-header"
             raise FastoptError(f"{option} cannot be combined with --conditioning")
     return run_conditioning(args)
 
@@ -130,7 +137,7 @@ def _race(args: argparse.Namespace) -> int:
 
     rules = RULES if args.rules is None else chosen(args.rules, RULES)
     path = claim(args.out, NAME, SIGNATURE)
-    problem = pose(load(args.data, args.target), args.model, args.seed)
+    problem = pose(load(args.data, args.target, args.header), args.model, args.seed)
     left_out = []
     if args.rules is None:
         left_out = [rule for rule in rules if takes_long(rule, problem, args.epochs)]

@@ -17,30 +17,33 @@ from fastopt.cli.race.data.table import MISSING, Table, some_of
 from fastopt.cli.text import counted
 
 
-def read_csv(path: Path, target: str | None) -> Table:
+def read_csv(path: Path, target: str | None, header: bool | None = None) -> Table:
     """Return features and target of a table with or without a header.
 
-    The delimiter is a comma, semicolon or tab: the most frequent one in the first line.
+    `header` says whether there is one; None judges by the first two lines. The
+    delimiter is a comma, semicolon or tab: the most frequent one in the first line.
     """
-    return _read(path, target, ",;\t")
+    return _read(path, target, header, ",;\t")
 
 
-def read_tsv(path: Path, target: str | None) -> Table:
+def read_tsv(path: Path, target: str | None, header: bool | None = None) -> Table:
     """Return features and target of a table with or without a header, separated by tabs."""
-    return _read(path, target, "\t")
+    return _read(path, target, header, "\t")
 
 
-def _read(path: Path, target: str | None, delimiters: str) -> Table:
+def _read(path: Path, target: str | None, header: bool | None, delimiters: str) -> Table:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return _parse(path, file, target, delimiters)
+            return _parse(path, file, target, header, delimiters)
     except UnicodeDecodeError as error:
         raise FastoptError(f"{path}: not text in UTF-8 ({error.reason})") from None
     except csv.Error as error:
         raise FastoptError(f"{path}: {error}") from None
 
 
-def _parse(path: Path, file: TextIO, target: str | None, delimiters: str) -> Table:
+def _parse(
+    path: Path, file: TextIO, target: str | None, header: bool | None, delimiters: str
+) -> Table:
     first_line = file.readline()
     file.seek(0)
     delimiter = max(delimiters, key=first_line.count)
@@ -53,7 +56,7 @@ def _parse(path: Path, file: TextIO, target: str | None, delimiters: str) -> Tab
     head = list(islice(lines, 2))
     if not head:
         raise FastoptError(f"{path}: no rows")
-    has_header = _is_header(*(cells for _, cells in head))
+    has_header = _is_header(*(cells for _, cells in head)) if header is None else header
     columns = head[0][1] if has_header else [str(i) for i in range(len(head[0][1]))]
     at = _target_column(path, columns, target)
     names = columns[:at] + columns[at + 1 :]

@@ -10,9 +10,8 @@ from fastopt.cli.race.data.npz_file import read_npz
 from fastopt.cli.race.data.svmlight_file import read_svmlight
 from fastopt.cli.race.data.table import Table, require_usable
 
+_TEXT_READERS = {".csv": read_csv, ".tsv": read_tsv}
 _READERS = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
     ".npz": read_npz,
     ".svm": read_svmlight,
     ".svmlight": read_svmlight,
@@ -20,17 +19,28 @@ _READERS = {
 }
 
 
-def load(source: str | None, target: str | None) -> Table:
-    """Return the table in a file, by its extension, or the digits if there is no file."""
+def load(source: str | None, target: str | None, header: bool | None = None) -> Table:
+    """Return the table in a file, by its extension, or the digits if there is no file.
+
+    `header` says whether the first line of a .csv or .tsv file is a header; by default this is
+    judged by its cells.
+    """
+    ending = Path(source or "").suffix.lower()
+    if header is not None and ending not in _TEXT_READERS:
+        option = "--header" if header else "--no-header"
+        raise FastoptError(f"{option} needs DATA in {' or '.join(_TEXT_READERS)}")
     if source is None:
         if target is not None:
             raise FastoptError(f"--target is {target!r} without DATA; the digits have one target")
         return _digits()
     path = Path(source)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise FastoptError(f"{path}: the name must end in one of {', '.join(_READERS)}")
-    table = reader(path, target)
+    if ending in _TEXT_READERS:
+        table = _TEXT_READERS[ending](path, target, header)
+    elif ending in _READERS:
+        table = _READERS[ending](path, target)
+    else:
+        endings = ", ".join([*_TEXT_READERS, *_READERS])
+        raise FastoptError(f"{path}: the name must end in one of {endings}")
     require_usable(table)
     return table
 
