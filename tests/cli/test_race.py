@@ -111,6 +111,7 @@ def test_json_contains_settings_data_and_results(race, csv_file):
         "classes": ["blue", "green", "red"],
         "target_scale": "",
         "constant_columns": ["x3"],
+        "notes": [],
     }
     assert result["settings"] == {"epochs": 3, "batch_size": 8, "lr": None, "seed": 0}
     assert result["score"] == "accuracy"

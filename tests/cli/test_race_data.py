@@ -98,6 +98,41 @@ def test_header_is_refused_for_other_formats(option, tmp_path, capsys):
         assert f"{option} needs DATA in .csv or .tsv" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["", '""', "Unnamed: 0"])
+@pytest.mark.parametrize("start", [0, 1])
+def test_unnamed_column_of_row_numbers_is_left_out(name, start, tmp_path, race, capsys):
+    """As pandas and R write it."""
+    path = tmp_path / "a.csv"
+    rows = "".join(f"{i + start},{i % 3},{i % 2}\n" for i in range(20))
+    path.write_text(f"{name},a,y\n{rows}")
+    loaded = load(str(path), None)
+    assert loaded.columns == ["a"]
+    np.testing.assert_array_equal(loaded.X[:, 0], np.arange(20) % 3)
+    np.testing.assert_array_equal(load(str(path), "1").y, np.arange(20) % 3)
+    _, result = race(str(path), "--rules", "sgd", "--epochs", "1")
+    note = "The first column has no name and numbers the rows; it is left out."
+    assert result["data"]["notes"] == [note]
+    assert main(["race", str(path), "--rules", "sgd", "--epochs", "1", "--out", str(tmp_path)]) == 0
+    assert note in " ".join(capsys.readouterr().out.split())
+
+
+def test_other_first_columns_are_features(tmp_path):
+    path = tmp_path / "a.csv"
+    for name, values in (
+        ("id", range(20)),
+        ("", range(2, 22)),
+        ("", [*range(19), 20]),
+        ("", [0.5 * i for i in range(20)]),
+    ):
+        rows = "".join(f"{value},{i % 2}\n" for i, value in enumerate(values))
+        path.write_text(f"{name},y\n{rows}")
+        loaded = load(str(path), None)
+        assert loaded.columns == [name]
+        assert loaded.notes == ()
+    path.write_text(",y\n" + "".join(f"{i},{i % 2}\n" for i in range(20)))
+    np.testing.assert_array_equal(load(str(path), "0").y, np.arange(20))
+
+
 def test_npz(tmp_path):
     made = table()
     np.savez(tmp_path / "a.npz", X=made.X.astype(np.float32), y=made.y, w=made.X)

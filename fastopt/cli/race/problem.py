@@ -28,6 +28,7 @@ class Problem:
     classes: list[str] | None
     target_scale: str  # how the target was scaled, for people, or ""
     constant_columns: list[str]
+    notes: tuple[str, ...]  # sentences on what was left out of the table
     curvature: float  # see `_curvature`
     expected_score: float | None  # the score that every rule should reach, if it is known
 
@@ -77,6 +78,7 @@ def pose(table: Table, kind: str, seed: int) -> Problem:
         classes=classes,
         target_scale=scale,
         constant_columns=[table.columns[i] for i in constant],
+        notes=table.notes,
         curvature=_curvature(model, X[train], y[train], seed),
         expected_score=table.expected_accuracy if classes else None,
     )

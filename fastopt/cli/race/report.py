@@ -80,4 +80,4 @@ def _explanation(problem: Problem, runs: list[Run]) -> list[str]:
         n = len(problem.constant_columns)
         verbs = ("column is", "has") if n == 1 else ("columns are", "have")
         lines.append(f"{n} {verbs[0]} constant and {verbs[1]} no effect.")
-    return lines
+    return [*lines, *problem.notes]

@@ -35,6 +35,7 @@ def summary(
             "classes": problem.classes,
             "target_scale": problem.target_scale,
             "constant_columns": problem.constant_columns,
+            "notes": list(problem.notes),
         },
         "model": {
             "kind": problem.kind,

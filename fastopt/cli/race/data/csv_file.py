@@ -76,8 +76,17 @@ def _parse(
         if numbers is None or not all(map(math.isfinite, numbers)):
             raise FastoptError(f"{path}, line {line}: {_first_bad_cell(names, cells)}")
         values.extend(numbers)
-    X = np.asarray(values).reshape(len(labels), len(names))
-    return Table(path.name, X, _numbers_or_text(labels), names)
+    X, notes = np.asarray(values).reshape(len(labels), len(names)), []
+    if names and at > 0 and _numbers_rows(names[0], X[:, 0]):
+        X, names = X[:, 1:], names[1:]
+        notes.append("The first column has no name and numbers the rows; it is left out.")
+    return Table(path.name, X, _numbers_or_text(labels), names, notes=tuple(notes))
+
+
+def _numbers_rows(name: str, values: Array) -> bool:
+    """Return whether a first column is the index that pandas and R write with the data."""
+    steps = values - np.arange(len(values))
+    return name in ("", "Unnamed: 0") and any((steps == start).all() for start in (0, 1))
 
 
 def _is_header(first: list[str], second: list[str] | None = None) -> bool:

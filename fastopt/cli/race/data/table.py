@@ -22,6 +22,7 @@ class Table:
     y: Array
     columns: list[str]
     expected_accuracy: float | None = None
+    notes: tuple[str, ...] = ()  # sentences on what was left out
 
 
 def require_usable(table: Table) -> None:
