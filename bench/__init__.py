@@ -1,25 +1,30 @@
-"""Benchmarks, from the top of a checkout, installed with `pip install -e '.[bench]'`.
+"""Benchmarks, run from the top of a checkout after `pip install -e '.[bench]'`.
 
-    fastopt bench               each rule's share of the memory limit (the installed command)
-    python -m bench.peers       everything beside other libraries; --write makes RESULTS.md
-    pytest bench                pytest-benchmark's groups: by rule, size and threads the step and
-                                the limit; NumPy; KalmanSGD
-    python -m bench.share       each rule's share of the memory limit, over several processes
-    python -m bench.layouts     gradients that lie otherwise than the parameter; bfloat16 moments
-    python -m bench.blas        a matrix product alone, a step alone, the two alternated
-    python -m bench.kalman      KalmanSGD beside NumPy, BLAS, the rate of dgemm and other packages
-    python -m bench.accuracy    KalmanSGD against ridge regression, posteriors, replications
-    python -m bench.nist        correct digits on NIST's linear problems, beside statsmodels
-    python -m bench.gaps        one thread against two after idle times: the serial threshold
-    python -m bench.threads     two optimizers in two Python threads, beside one after the other
+| command | what it answers |
+|---|---|
+| `fastopt bench` | Which share of the memory limit does each rule reach? (an installed command) |
+| `python -m bench.share` | The same, with the variation over several processes |
+| `python -m bench.peers` | How fast are other libraries? `--write` makes RESULTS.md |
+| `python -m bench.sparse` | The same, with gradients of some rows (`bench.peers --cases sparse`) |
+| `python -m bench.layouts` | What do transposed or sliced gradients cost, and bfloat16 moments? |
+| `python -m bench.threads` | Can two Python threads step two optimizers without loss of time? |
+| `python -m bench.blas` | Do the threads of steps and of matrix products slow each other down? |
+| `python -m bench.gaps` | From which size are two threads faster after idle times? |
+| `python -m bench.kalman` | How fast is KalmanSGD, compared with NumPy, BLAS and other packages? |
+| `python -m bench.accuracy` | How accurate are coefficients and covariance of KalmanSGD? |
+| `python -m bench.nist` | How many correct digits has KalmanSGD on NIST's linear problems? |
+| `pytest bench` | Has a change made a step or KalmanSGD slower? (pytest-benchmark) |
 
-A change that slows something down is found by comparing runs of one machine:
+A package or module that is not installed is left out of a comparison, or named in the error.
+`bench.compiled` compiles the C of a benchmark.
+
+To find a change that makes something slower, compare two runs on the same machine:
 
     pytest bench -k adam --benchmark-save before                    (at the old commit)
     pytest bench -k adam --benchmark-compare --benchmark-compare-fail median:10%
 
---benchmark-json FILE writes every figure; -k "adam- and 100000-1-step" and the like choose.
+`--benchmark-json FILE` writes all figures; `-k "adam- and 100000-1-step"` selects tests.
 
-Shared machines are noisy: quote ratios of the same run, and medians.  Where OPENBLAS_CORETYPE or
-OPENBLAS_L2_SIZE are set they choose OpenBLAS's kernels: unset them for benchmarks.
+Timings on shared machines are noisy: quote ratios from one run, and medians. Unset
+OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE for benchmarks, since they select the kernels of OpenBLAS.
 """

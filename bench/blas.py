@@ -1,7 +1,7 @@
-"""A matrix product alone, a step alone, and the two alternated: python -m bench.blas.
+"""A matrix product alone, a step alone, and the two alternately: python -m bench.blas.
 
-The alternation should cost the sum.  Threads of ours that spin after a step would take the cores
-from the product's, and the other way round.
+The alternation should take the sum of the two times. It takes longer if threads of fastopt spin
+after a step and slow down the threads of the product, or the other way round.
 """
 
 import statistics
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastopt.cli.steps import bound
+from fastopt.cli.bench.steps import bound
 
 ROUNDS = 5
 SIZES = (10**4, 10**5, 10**6, 10**7)
@@ -19,7 +19,7 @@ SIZES = (10**4, 10**5, 10**6, 10**7)
 def median(calls: list[Callable[[], object]], seconds: float = 0.3) -> float:
     """Return the median time of one round of all the calls, in microseconds."""
     times = []
-    time.sleep(0.1)  # OpenBLAS's own threads spin for a while after the product before
+    time.sleep(0.1)  # the threads of OpenBLAS spin for a while after a product
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
@@ -30,7 +30,7 @@ def median(calls: list[Callable[[], object]], seconds: float = 0.3) -> float:
 
 
 def main() -> None:
-    """Print a row a size: medians over rounds, in each of which all three are measured."""
+    """Print a row for each size and number of threads: medians over rounds of all three."""
     matrix = np.random.default_rng(0).standard_normal((300, 300))
     out = np.empty_like(matrix)
 

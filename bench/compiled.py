@@ -1,4 +1,4 @@
-"""C beside the benchmark that it belongs to, compiled for this machine."""
+"""The C code of a benchmark, compiled for this machine."""
 
 import ctypes
 import functools
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @functools.cache
 def library(benchmark: str) -> ctypes.CDLL:
-    """Compile the C that lies beside the benchmark: library(__file__)."""
+    """Compile and load `x.c` for the benchmark `x.py`; call it as library(__file__)."""
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder, "built.so")
         subprocess.run(

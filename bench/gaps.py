@@ -1,8 +1,8 @@
-"""One thread against two where something lies between the steps: python -m bench.gaps.
+"""Steps with one and with two threads after idle times and products: python -m bench.gaps.
 
-Training does not step in a tight loop: threads fall asleep between steps and take time to wake,
-and after a matrix product OpenBLAS's own threads hold their cores for a while.  The default of
-FASTOPT_SERIAL_BELOW is chosen from these rows.
+Training does not step in a tight loop. Threads sleep between steps and take time to wake, and
+after a matrix product the threads of OpenBLAS keep their cores busy for a while. The default of
+FASTOPT_SERIAL_BELOW was chosen from the output of this command.
 """
 
 import os
@@ -13,14 +13,14 @@ from collections.abc import Callable
 import numpy as np
 
 os.environ["FASTOPT_SERIAL_BELOW"] = "1"
-from fastopt.cli.steps import bound
+from fastopt.cli.bench.steps import bound
 
 SIZES = (100_000, 200_000, 300_000, 500_000, 1_000_000, 2_000_000, 4_000_000)
 
 
 def median(gap: Callable[[], object], step: Callable[[], None], rounds: int) -> float:
     """Return the median time of a step after a gap, in microseconds."""
-    time.sleep(0.2)  # what ran before must not be seen
+    time.sleep(0.2)  # until the threads of the measurement before are asleep
     times = []
     for _ in range(rounds):
         gap()
@@ -31,7 +31,7 @@ def median(gap: Callable[[], object], step: Callable[[], None], rounds: int) -> 
 
 
 def main() -> None:
-    """Print microseconds a step, with one thread and with two, after each kind of gap."""
+    """Print the microseconds of a step with one and with two threads, after each kind of gap."""
     matrix = np.random.default_rng(0).standard_normal((300, 300))
     gaps: dict[str, Callable[[], object]] = {
         "nothing": lambda: None,
@@ -39,7 +39,7 @@ def main() -> None:
         "20 ms": lambda: time.sleep(0.02),
         "product": lambda: matrix @ matrix,
     }
-    print("microseconds a step with 1 / 2 threads after")
+    print("microseconds of a step with 1 / 2 threads after")
     print(f"{'rule':10}{'elements':>10}" + "".join(f"{name:>14}" for name in gaps))
     for rule in ("sgd", "adam"):
         for size in SIZES:

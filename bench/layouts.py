@@ -1,7 +1,7 @@
-"""What other layouts and dtypes cost: python -m bench.layouts [--threads 1,2].
+"""The cost of memory layouts and dtypes: python -m bench.layouts [--threads 1,2].
 
-Adam's time where the gradient lies otherwise than the parameter over its time where both are
-contiguous, and with bfloat16 moments over float32 ones.
+Prints the time of Adam's step with parameter and gradient of different layouts divided by its time
+if both are C-contiguous, and its time with bfloat16 moments divided by that with float32 moments.
 """
 
 import argparse
@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 import fastopt
-from fastopt.cli.steps import bound, ratio
+from fastopt.cli.bench.steps import bound, ratio
+from fastopt.cli.text import counted
 
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "C": np.ascontiguousarray,
@@ -21,7 +22,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def step_of(shape: tuple[int, int], param: str, grad: str, threads: int) -> Callable[[], None]:
-    """Return Adam's step of one matrix whose parameter and gradient lie so."""
+    """Return Adam's step of one matrix whose parameter and gradient have these layouts."""
     w = LAYOUTS[param](np.ones(shape, np.float32))
     opt = fastopt.Adam(w, lr=1e-6, n_threads=threads)
     random = np.random.default_rng(0)
@@ -30,7 +31,7 @@ def step_of(shape: tuple[int, int], param: str, grad: str, threads: int) -> Call
 
 
 def main() -> None:
-    """Print the ratios, medians of rounds in which both run in turn."""
+    """Print the ratios: medians over rounds in which the two steps run alternately."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", default="1,2")
     for threads in map(int, parser.parse_args().threads.split(",")):
@@ -38,12 +39,15 @@ def main() -> None:
             plain = step_of(shape, "C", "C", threads)
             for param, grad in (("F", "C"), ("C", "F"), ("sliced", "C"), ("backwards", "C")):
                 cost = ratio(step_of(shape, param, grad, threads), plain, rounds=9, times=1)
-                print(f"{threads} threads, {shape}, {param} and {grad}: {cost:.2f}", flush=True)
+                print(
+                    f"{counted(threads, 'thread')}, {shape}, {param} and {grad}: {cost:.2f}",
+                    flush=True,
+                )
         size = 50_000_000
         low, _ = bound("adam", size, threads, state_dtype="bfloat16")
         plain = bound("adam", size, threads)[0].step
         cost = ratio(low.step, plain, rounds=7, times=1)
-        print(f"{threads} threads, {size:.0e}, bfloat16 moments: {cost:.2f}", flush=True)
+        print(f"{counted(threads, 'thread')}, {size:.0e}, bfloat16 moments: {cost:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Each rule's share of the memory limit: python -m bench.share [--sizes 1e7] [--processes 5]."""
+"""The share of the memory limit that each rule reaches, over several processes.
+
+python -m bench.share [--sizes 1e7] [--processes 5]
+"""
 
 import argparse
 import json
@@ -7,18 +10,19 @@ import subprocess
 import sys
 
 import fastopt._core as core
-from fastopt.cli.steps import RULES, bound, limit, ratio
+from fastopt.cli.bench.steps import RULES, bound, limit, ratio
+from fastopt.cli.text import counted
 
 
 def share(rule: str, size: int, threads: int, dtype: str = "float32", **extras: str) -> float:
-    """Return the limit's time over the step's, in this process."""
+    """Return the time of the limit divided by that of the step, in this process."""
     opt, arrays = bound(rule, size, threads, dtype, **extras)
     times = max(1, 2_000_000 // size)
     return ratio(limit(arrays, threads), opt.step, rounds=9 if size > 2e7 else 15, times=times)
 
 
 def main() -> None:
-    """Print the median and range over processes, since addresses differ from one to the next."""
+    """Print the median and range over processes, since the arrays' addresses affect the times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1e5,1e6,1e7,5e7")
     parser.add_argument("--threads", default="1,2")
@@ -31,7 +35,7 @@ def main() -> None:
     threads = [int(count) for count in options.threads.split(",")]
     rules = options.rules.split(",")
 
-    if options.processes == 0:  # one of the processes below
+    if options.processes == 0:  # this is one of the processes that are started below
         extras = {"dtype": options.dtype, "rounding": options.rounding}
         found = [[share(r, n, k, **extras) for k in threads for n in sizes] for r in rules]
         print(json.dumps(found))
@@ -42,8 +46,8 @@ def main() -> None:
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         runs.append(json.loads(out))
     print(f"share of the memory limit, {options.dtype}, rounded {options.rounding}, {core.isa()}:")
-    print("median (lowest-highest) of", end=" ")
-    print(f"{options.processes} processes, each the median of its paired ratios")
+    processes = counted(options.processes, "process", "processes")
+    print(f"median (lowest-highest) of {processes}, each the median of its paired ratios")
     heads = [f"{n:.0e} x {k}t" for k in threads for n in sizes]
     print(f"{'rule':26}" + "".join(f"{head:>19}" for head in heads))
     for i, rule in enumerate(rules):

@@ -1,71 +1,12 @@
-"""An embedding of which each step touches some rows: beside a plain C loop, and PyTorch.
+"""Gradients of some rows of a matrix, by fastopt, PyTorch and plain C: python -m bench.sparse.
 
-Finding the rows that are repeated, and adding these up, is part of fastopt's and PyTorch's times;
-the loop (sparse.c, one thread) is given distinct rows in order of occurrence.
+This is `python -m bench.peers --cases sparse` and takes the other options of that command.
 """
 
-import ctypes
-import itertools
-from collections.abc import Callable
+import sys
 
-import numpy as np
+from bench.peers.__main__ import main
 
-import fastopt
-from bench.compiled import library
-
-RULES = {
-    "sgd": (fastopt.SGD, "SGD"),
-    "adagrad": (fastopt.Adagrad, "Adagrad"),
-    "adam": (fastopt.Adam, "SparseAdam"),
-}
-
-
-def plain(rule: str, shape: tuple[int, int], indices: list, values: list) -> Callable[[], None]:
-    loop = getattr(library(__file__), rule)
-    arrays = [np.ones(shape, np.float32) for _ in range(3)]
-    calls = [
-        tuple(ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else ctypes.c_int64(a)
-              for a in (index, len(index), shape[1], value, *arrays))
-        for index, value in zip(indices, values, strict=True)
-    ]  # fmt: skip
-    turn = itertools.cycle(calls)
-    kept = arrays, indices, values
-    return lambda: loop(*next(turn)) if kept else None
-
-
-def ours(rule: str, shape: tuple, indices: list, values: list, threads: int) -> Callable[[], None]:
-    opt = RULES[rule][0](np.ones(shape, np.float32), lr=1e-3, n_threads=threads)
-    turn = itertools.cycle(zip(indices, values, strict=True))
-    return lambda: opt.step(fastopt.RowSparse(*next(turn)))
-
-
-def theirs(rule: str, shape: tuple, indices: list, values: list) -> Callable[[], None]:
-    import torch
-
-    w = torch.ones(shape, requires_grad=True)
-    opt = getattr(torch.optim, RULES[rule][1])([w], lr=1e-3)
-    grads = [
-        torch.sparse_coo_tensor(torch.from_numpy(i)[None], torch.from_numpy(v), shape)
-        for i, v in zip(indices, values, strict=True)
-    ]
-    turn = itertools.cycle(grads)
-
-    def step() -> None:
-        w.grad = next(turn)
-        opt.step()
-
-    return step
-
-
-def drawn(
-    rows: int, columns: int, touched: int, distinct: bool = False
-) -> tuple[tuple[int, int], list[np.ndarray], list[np.ndarray]]:
-    """Return the shape, and sixteen times the indices, a tenth of which occurs twice, and rows."""
-    rng = np.random.default_rng(0)
-    indices = [rng.permutation(rows)[:touched].astype(np.int64) for _ in range(16)]
-    values = [rng.standard_normal((touched, columns), np.float32) for _ in indices]
-    if not distinct:
-        for index in indices:
-            index[: touched // 10] = index[touched // 10 : 2 * (touched // 10)]
-            rng.shuffle(index)
-    return (rows, columns), indices, values
+if __name__ == "__main__":
+    sys.argv[1:1] = ["--cases", "sparse"]
+    sys.exit(main())

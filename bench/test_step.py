@@ -1,12 +1,12 @@
-"""The step of one tensor beside the memory limit and NumPy, and that of many small ones."""
+"""Times of the step of one tensor, with the memory limit and NumPy, and of many small tensors."""
 
 import numpy as np
 import pytest
 
 import fastopt
-from bench.cases import Case
-from bench.libraries import in_numpy
-from fastopt.cli.steps import RULES, bound, limit
+from bench.peers.cases import Case
+from bench.peers.libraries import in_numpy
+from fastopt.cli.bench.steps import RULES, bound, limit
 
 
 @pytest.mark.parametrize("way", ["step", "limit"])
@@ -24,7 +24,7 @@ def test_large_tensor(benchmark, rule, size, threads, way):
 @pytest.mark.parametrize("size", [64, 1000, 10_000, 100_000])
 @pytest.mark.parametrize("rule", ["momentum", "adam"])
 def test_small_tensor(benchmark, rule, size, way):
-    benchmark.group = f"{rule}, {size:.0e} elements, 1 thread, beside NumPy"
+    benchmark.group = f"{rule}, {size:.0e} elements, 1 thread, with NumPy"
     in_loops = in_numpy(Case("one", "", rule, ((size,),)), 1).call
     benchmark(bound(rule, size, 1)[0].step if way == "step" else in_loops)
 

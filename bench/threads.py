@@ -1,8 +1,8 @@
-"""Two optimizers in two Python threads, beside one after the other: python -m bench.threads.
+"""Two optimizers, in two Python threads and one after the other: python -m bench.threads.
 
-Each takes as many steps either way.  Threads of Python's should cost next to nothing: at most 1.3
-times the better of one after the other with one thread of ours and with two.  The last column is
-the ratio of the least times, where other work on the machine shows least.
+Both ways take the same number of steps. Two Python threads should take at most 1.3 times as long
+as one optimizer after the other, with one or two threads per step, whichever is faster. The last
+column is the ratio of the least times, which other work on the machine affects least.
 """
 
 import statistics
@@ -30,7 +30,7 @@ Step = Callable[[], None]
 
 
 def bound(sizes: list[int], n_threads: int) -> Step:
-    """Return a step of Adam in float32."""
+    """Return the step of Adam for float32 parameters of these sizes."""
     rng = np.random.default_rng(0)
     params = [np.zeros(size, np.float32) for size in sizes]
     opt = fastopt.Adam(params, n_threads=n_threads)
@@ -39,13 +39,13 @@ def bound(sizes: list[int], n_threads: int) -> Step:
 
 
 def repeat(step: Step, times: int) -> None:
-    """Take so many steps."""
+    """Call `step` `times` times."""
     for _ in range(times):
         step()
 
 
 def in_turn(steps: list[Step], times: int) -> float:
-    """Return the seconds a step of each, one optimizer after the other."""
+    """Return the seconds of one step of each optimizer, run one after the other."""
     start = time.perf_counter()
     for step in steps:
         repeat(step, times)
@@ -53,7 +53,7 @@ def in_turn(steps: list[Step], times: int) -> float:
 
 
 def at_once(steps: list[Step], times: int) -> float:
-    """Return the seconds a step of each, with an optimizer in each thread."""
+    """Return the seconds of one step of each optimizer, run in one Python thread each."""
     ready = threading.Barrier(len(steps) + 1)
 
     def run(step: Step) -> None:
@@ -71,9 +71,9 @@ def at_once(steps: list[Step], times: int) -> float:
 
 
 def main() -> None:
-    """Print a row a case and number of threads: medians over rounds in which all four run."""
+    """Print a row for each case and number of threads: medians over rounds."""
     print("Adam float32: microseconds for a step of each of two optimizers")
-    print("sizes     threads  in turn  at once  over the better in turn  (of the least)")
+    print("sizes     threads  in turn  at once  over the faster in turn  (of the least)")
     for name, sizes in CASES.items():
         steps = {n: [bound(sizes, n) for _ in range(2)] for n in (1, 2)}
         times = max(3, int(SECONDS / in_turn(steps[1], 3) * 2))

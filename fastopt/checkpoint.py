@@ -136,7 +136,7 @@ def _safetensors(to: str) -> Any:
         return importlib.import_module("safetensors")
     except ImportError as error:
         raise FastoptError(
-            f"to {to} safetensors is needed: pip install 'fastopt[checkpoint]'"
+            f"to {to} safetensors is needed; from a checkout: pip install '.[checkpoint]'"
         ) from error
 
 

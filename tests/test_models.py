@@ -1,4 +1,4 @@
-"""Models: against the losses' definitions, written once more here, and finite differences."""
+"""Models: compared with independent definitions of the losses and with finite differences."""
 
 import copy
 import math
@@ -39,7 +39,7 @@ def reference_loss(model, params, X, y):
 
 
 def difference_quotients(model, params, X, y, h=1e-4):
-    """Central differences of fourth order: the error is about 1e-16/h + h^4."""
+    """Return central differences of fourth order; the error is about 1e-16/h + h^4."""
     grads = {}
     for name, param in params.items():
         grads[name] = np.empty(param.shape)
@@ -67,7 +67,7 @@ def make_data(model, n, seed=0):
 
 
 def make_params(model, seed=1):
-    """Draw parameters with biases that are not 0."""
+    """Return random parameters with nonzero biases."""
     rng = np.random.default_rng(seed)
     return {name: 0.7 * rng.standard_normal(shape) for name, shape in model.shapes.items()}
 
@@ -86,7 +86,7 @@ every_model = pytest.mark.parametrize("model", MODELS, ids=repr)
 
 
 @every_model
-def test_gradient_is_that_of_the_definition(model):
+def test_gradient_equals_finite_differences_of_the_definition(model):
     X, y = make_data(model, 5)
     params = make_params(model)
     loss, grads = model.loss_and_grad(params, X, y)
@@ -103,7 +103,7 @@ def probabilities(z):
     return np.exp(z) / np.exp(z).sum()
 
 
-# The mean of y, what its Jacobian is taken of, and its variance.
+# The mean of y, the function that the Jacobian belongs to, and the variance of y.
 MEANS = {
     "softmax": (probabilities, lambda z: z, None),
     "squared": (lambda z: z, lambda z: z, lambda m: np.ones_like(m)),
@@ -113,7 +113,7 @@ MEANS = {
 
 
 @every_model
-def test_mean_and_jacobian_are_those_of_the_definition(model):
+def test_mean_and_jacobian_equal_the_definition(model):
     X, _ = make_data(model, 5)
     params, h = make_params(model), 1e-4
     mean, jac = model.mean_and_jacobian(params, X)
@@ -163,7 +163,7 @@ def test_jacobian_has_the_dtype_of_the_parameters(model):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_variance_and_slope_stay_positive_where_the_mean_is_at_a_bound(dtype):
+def test_variance_and_slope_are_positive_if_the_mean_is_rounded_to_a_bound(dtype):
     for family, z in (("logistic", 800.0), ("logistic", -800.0), ("poisson", -800.0)):
         model = GLM(1, family)
         params = {"w1": np.full((1, 1), z, dtype), "b1": np.zeros(1, dtype)}
@@ -173,7 +173,7 @@ def test_variance_and_slope_stay_positive_where_the_mean_is_at_a_bound(dtype):
 
 
 @every_model
-def test_flat_parameters_are_views_in_order(model):
+def test_flatten_and_unflatten_keep_the_order_and_share_memory(model):
     params = make_params(model)
     flat = model.flatten(params)
     np.testing.assert_array_equal(flat, np.concatenate([params[n].ravel() for n in model.shapes]))
@@ -187,7 +187,7 @@ def test_flat_parameters_are_views_in_order(model):
 
 
 @every_model
-def test_neurons_part_the_parameters(model):
+def test_neurons_partition_the_parameters(model):
     params = make_params(model)
     flat, neurons = model.flatten(params), model.neurons()
     assert sorted(np.concatenate(neurons)) == list(range(model.n_params))
@@ -219,7 +219,7 @@ def test_dtype_and_layout_of_the_gradient(model):
 
 @every_model
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_arguments_are_only_read(model, dtype):
+def test_arguments_are_not_changed(model, dtype):
     X, y = make_data(model, 5)
     X, y = X.astype(dtype), y if model.loss == "softmax" else y.astype(dtype)
     params = {name: param.astype(dtype) for name, param in make_params(model).items()}
@@ -263,7 +263,7 @@ def test_one_output_takes_flat_and_column_y(loss):
 
 
 @every_model
-def test_a_batch_is_the_mean_of_its_rows(model):
+def test_loss_and_gradient_of_a_batch_are_means_over_rows(model):
     X, y = make_data(model, 6)
     params = make_params(model)
     loss, grads = model.loss_and_grad(params, X, y)
@@ -330,7 +330,7 @@ def test_explained_deviance_of_counts():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_losses_of_large_outputs_are_exact(dtype):
+def test_losses_of_large_outputs_do_not_overflow(dtype):
     X = np.array([[1000.0], [-1000.0]])
 
     def at(family, n_outputs, weights, y):
@@ -346,7 +346,7 @@ def test_losses_of_large_outputs_are_exact(dtype):
     assert at("softmax", 3, [1.0, 0.0, -1.0], [2, 1]) == (1500.0, [[500.0, 500.0, -1000.0]])
 
 
-def test_small_logistic_losses_keep_their_digits():
+def test_small_logistic_losses_have_full_relative_precision():
     model = GLM(1, "logistic")
     params = {"w1": np.array([[1.0]]), "b1": np.zeros(1)}
     for y, z in ((1, 50.0), (0, -50.0)):
@@ -355,7 +355,7 @@ def test_small_logistic_losses_keep_their_digits():
         assert grads["b1"][0] == pytest.approx((1 - 2 * y) * math.exp(-50.0), rel=1e-14)
 
 
-def test_nan_stays_nan():
+def test_nan_in_the_data_gives_nan():
     for model in MODELS:
         X, y = make_data(model, 3)
         X[1, 0] = math.nan
@@ -364,7 +364,7 @@ def test_nan_stays_nan():
         assert all(np.isnan(grad).any() for grad in grads.values())
 
 
-def test_least_squares_has_no_gradient_at_its_solution():
+def test_gradient_is_zero_at_the_least_squares_solution():
     model = GLM(4, "linear", 2)
     X, y = make_data(model, 30)
     w, *_ = np.linalg.lstsq(np.column_stack([X, np.ones(30)]), y)
@@ -374,7 +374,7 @@ def test_least_squares_has_no_gradient_at_its_solution():
         np.testing.assert_allclose(grad, 0.0, atol=1e-14)
 
 
-def test_gradient_descent_learns():
+def test_gradient_descent_reduces_the_loss():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((200, 2)).astype(np.float32)
     y = (X[:, 0] * X[:, 1] > 0).astype(np.int64)
@@ -432,6 +432,11 @@ def test_copies(model):
     ):
         assert repr(twin) == repr(model)
         assert twin.loss_and_grad(params, X, y)[0] == model.loss_and_grad(params, X, y)[0]
+
+
+def test_pickles_name_the_public_module():
+    """So that pickles load after a class has moved to another module of the package."""
+    assert MLP.__module__ == GLM.__module__ == "fastopt.models"
 
 
 def test_repr():
@@ -551,7 +556,7 @@ def test_flat_y_is_not_broadcast():
         GLM(3).loss_and_grad(GLM(3).init(), X4, [1.0])
 
 
-def test_boolean_classes_are_numbers():
+def test_boolean_classes_are_accepted():
     model = GLM(3, "softmax", 2)
     X, y = make_data(model, 6)
     params = make_params(model)

@@ -1,4 +1,4 @@
-"""Schedules: against their formulas, written once more here, and numbers worked out by hand."""
+"""Schedules: compared with independent formulas and with numbers computed by hand."""
 
 import copy
 import dataclasses
@@ -16,7 +16,7 @@ from fastopt._errors import FastoptError
 STEPS = range(1, 41)
 
 
-def between(a, b, share):
+def linear(a, b, share):
     return a + (b - a) * share
 
 
@@ -24,7 +24,7 @@ def half_cosine(a, b, share):
     return (a + b) / 2 + (a - b) / 2 * math.cos(math.pi * share)
 
 
-# Each formula in terms of n = t - 1, with every argument away from its default.
+# Each formula in terms of n = t - 1; every argument differs from its default.
 FORMULAS = [
     (schedules.constant(0.3), lambda n: 0.3 + 0 * n),
     (schedules.step_decay(0.3, 4, 0.7), lambda n: 0.3 * 0.7 ** (n // 4)),
@@ -32,7 +32,7 @@ FORMULAS = [
     (schedules.inverse_time(0.3, 0.2, 0.6), lambda n: 0.3 * (1 + 0.2 * n) ** -0.6),
     (
         schedules.polynomial(0.3, 9, 2.5, 0.02),
-        lambda n: between(0.02, 0.3, max(0, 1 - n / 9) ** 2.5),
+        lambda n: linear(0.02, 0.3, max(0, 1 - n / 9) ** 2.5),
     ),
     (schedules.cosine(0.3, 9, 0.02), lambda n: half_cosine(0.3, 0.02, min(n / 9, 1))),
     (
@@ -58,9 +58,9 @@ FORMULAS = [
     (
         schedules.one_cycle(0.3, 21, 0.3, "linear", 10.0, 100.0),  # the peak is at t = 6.3
         lambda n: (
-            between(0.03, 0.3, n / 5.3)
+            linear(0.03, 0.3, n / 5.3)
             if n < 5.3
-            else between(0.3, 0.0003, (min(n, 20) - 5.3) / 14.7)
+            else linear(0.3, 0.0003, (min(n, 20) - 5.3) / 14.7)
         ),
     ),
     (
@@ -113,7 +113,7 @@ def test_formula(schedule, formula):
     ],
     ids=repr,
 )
-def test_golden_numbers(schedule, lrs):
+def test_values_computed_by_hand(schedule, lrs):
     got = [schedule(t) for t in range(1, len(lrs) + 1)]
     assert got == pytest.approx(lrs, rel=1e-14, abs=1e-15)
 
@@ -149,6 +149,13 @@ def test_copies(schedule):
         assert [twin(t) for t in STEPS] == [schedule(t) for t in STEPS]
 
 
+def test_pickles_name_the_public_module():
+    """So that pickles load after a class has moved to another module of the package."""
+    for name in schedules.__all__:
+        assert getattr(schedules, name).__module__ == "fastopt.schedules"
+    assert b"schedules.decays" not in pickle.dumps(schedules.cosine(0.1, 10))
+
+
 def test_repr():
     cosine = schedules.cosine(0.1, 100)
     assert repr(cosine) == "cosine(lr=0.1, total_steps=100, lr_min=0.0)"
@@ -161,7 +168,7 @@ def test_repr():
     )
 
 
-def test_schedules_without_state_are_values():
+def test_schedules_without_state_are_immutable_and_compared_by_arguments():
     assert schedules.cosine(0.1, 100) == schedules.cosine(0.1, 100)
     assert hash(schedules.cosine(0.1, 100)) == hash(schedules.cosine(0.1, 100))
     assert schedules.cosine(0.1, 100) != schedules.cosine(0.1, 101)
@@ -177,7 +184,7 @@ def test_numpy_scalars_become_python_numbers():
 
 
 def run(schedule, metrics):
-    """Give the learning rate after each report."""
+    """Return the learning rate after each report."""
     lrs = []
     for metric in metrics:
         schedule.report(metric)
@@ -191,13 +198,13 @@ NAN, INF = math.nan, math.inf
 @pytest.mark.parametrize(
     ("options", "metrics", "lrs"),
     [
-        # The first report sets the standard; more than `patience` bad ones in a row reduce.
+        # The first report is the first best; more than `patience` without improvement reduce.
         ({"patience": 0}, [5, 5, 4, 4, 4], [8, 4, 4, 2, 1]),
         ({"patience": 1}, [5, 5, 5, 5, 5], [8, 8, 4, 4, 2]),
         ({"patience": 2}, [5, 6, 6, 4, 6, 6, 6, 6], [8, 8, 8, 8, 8, 8, 4, 4]),
         ({"patience": 0, "factor": 0.25}, [5, 5, 5], [8, 2, 0.5]),
         ({"patience": 0, "lr_min": 3}, [5, 5, 5, 5], [8, 4, 3, 3]),
-        # Improving by exactly the threshold does not do; best is what counts, not last.
+        # An improvement by exactly the threshold does not count. The comparison is with the best.
         ({"patience": 0, "threshold": 0.5}, [8, 4, 3, 2, 1], [8, 4, 4, 2, 2]),
         (
             {"patience": 0, "threshold": 1, "threshold_mode": "abs"},
@@ -205,7 +212,7 @@ NAN, INF = math.nan, math.inf
             [8, 4, 4, 2, 2],
         ),
         ({"patience": 0, "threshold": 0}, [8, 8, 7.999, 7.999], [8, 4, 4, 2]),
-        # Downwards of zero an improvement is still a fall.
+        # Below zero an improvement is still a decrease.
         ({"patience": 0, "threshold": 0.5}, [-4, -4, -6, -7, -3], [8, 4, 2, 2, 1]),
         ({"patience": 0, "threshold": 0.5}, [0, 0, -1], [8, 4, 4]),
         ({"patience": 0, "threshold": 0.5, "mode": "max"}, [2, 3, 4, 1, 6.5], [8, 4, 4, 2, 2]),
@@ -215,11 +222,11 @@ NAN, INF = math.nan, math.inf
             [2, 3, 3.5, 4.5],
             [8, 4, 4, 2],
         ),
-        # During the cooldown bad reports are not counted, but a good one sets the best.
+        # During the cooldown reports without improvement are not counted; the best is updated.
         ({"patience": 0, "cooldown": 2}, [5, 5, 5, 5, 5, 5], [8, 4, 4, 4, 2, 2]),
         ({"patience": 1, "cooldown": 1}, [5, 5, 5, 5, 5, 5, 5], [8, 8, 4, 4, 4, 2, 2]),
         ({"patience": 0, "cooldown": 2}, [5, 5, 3, 4, 4], [8, 4, 4, 4, 2]),
-        # NaN never improves, not even as the first; nor does infinity.
+        # Neither NaN nor infinity is an improvement, not even in the first report.
         ({"patience": 0}, [NAN, 5, NAN, 4], [4, 4, 2, 2]),
         ({"patience": 1}, [5, NAN, NAN], [8, 8, 4]),
         ({"patience": 0}, [INF, 5, 5], [4, 4, 2]),
@@ -233,7 +240,7 @@ def test_reduce_on_plateau(options, metrics, lrs):
     assert schedule(10**6) == lrs[-1]
 
 
-def test_reduce_on_plateau_by_default():
+def test_reduce_on_plateau_with_default_arguments():
     lrs = run(schedules.ReduceOnPlateau(1.0), [2.0] + [2.0 * (1 - 1e-4)] * 11)
     assert lrs == [1.0] * 11 + [0.1]
     lrs = run(schedules.ReduceOnPlateau(1.0), [2.0] + [2.0 * (1 - 1.1e-4)] * 11)
@@ -262,7 +269,7 @@ def test_reduce_on_plateau_resumes(cut, wrap):
         assert got == expected
 
 
-def test_warmup_rises_to_what_the_plateau_has_left():
+def test_warmup_rises_to_the_current_rate_of_the_plateau():
     plateau = schedules.ReduceOnPlateau(8.0, factor=0.5, patience=0)
     schedule = schedules.warmup(plateau, 3)
     schedule.report(1.0)
@@ -274,7 +281,7 @@ def test_warmup_rises_to_what_the_plateau_has_left():
 
 
 @pytest.mark.parametrize("schedule", [s for s, _ in FORMULAS], ids=repr)
-def test_schedules_without_state_hear_reports_and_keep_nothing(schedule):
+def test_schedules_without_state_ignore_reports(schedule):
     before = [schedule(t) for t in STEPS]
     schedule.report(1.0)
     schedule.load_state_dict(schedule.state_dict())
@@ -415,12 +422,12 @@ def test_bad_lr(schedule):
 
 @pytest.mark.parametrize("schedule", ALL, ids=repr)
 @pytest.mark.parametrize("step", [0, -1])
-def test_steps_are_counted_from_one(schedule, step):
+def test_step_numbers_below_1_are_refused(schedule, step):
     with pytest.raises(FastoptError, match=f"step is {step}; allowed: 1"):
         schedule(step)
 
 
-def test_a_schedule_is_asked_for_steps_that_are_taken_alone(tmp_path):
+def test_a_schedule_is_called_only_for_steps_that_are_taken(tmp_path):
     rates = [0.1, 0.05, 0.01]
 
     def listed(step):

@@ -1,4 +1,17 @@
-"""The `fastopt` command: what it is called with, and what it answers when it fails."""
+"""The `fastopt` command.
+
+| module | what it answers |
+|---|---|
+| `race` | `fastopt race`: how do the update rules compare on a data set? |
+| `conditioning` | `fastopt race --conditioning`: how do they compare on ill-conditioned data? |
+| `bench` | `fastopt bench`: which fraction of the memory bandwidth does each rule reach? |
+| `info` | `fastopt info`: which version, instruction set, threads and build are used? |
+| `arguments` | Which command line arguments are accepted? |
+| `machine` | Which CPU and instruction set belong to a measurement? |
+| `picture` | Which file may a picture replace, and which colours do the rules have? |
+| `text` | How are counted nouns and tables printed? |
+| `json_values` | How does a number appear in JSON? |
+"""
 
 from __future__ import annotations
 
@@ -8,7 +21,9 @@ from collections.abc import Sequence
 
 import fastopt
 from fastopt._errors import FastoptError
-from fastopt.cli import bench, info, race
+from fastopt.cli import info
+from fastopt.cli.bench import command as bench_command
+from fastopt.cli.race import command as race_command
 
 _EXTRA = {"matplotlib": "race", "rich": "race", "sklearn": "race", "ml_dtypes": "bfloat16"}
 
@@ -16,15 +31,16 @@ _EXTRA = {"matplotlib": "race", "rich": "race", "sklearn": "race", "ml_dtypes": 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    Results go to stdout, progress and errors to stderr. The code is 0, 2 for bad arguments or
-    data (argparse leaves by SystemExit for the former), or 130 after Ctrl-C.
+    Results are printed to stdout, progress and errors to stderr. The exit code is 0 for success,
+    2 for bad arguments or data, and 130 after Ctrl-C. For bad arguments argparse raises
+    SystemExit(2).
     """
     parser = argparse.ArgumentParser(
         prog="fastopt", description="Parameter updates at the speed of memory, on the CPU."
     )
     parser.add_argument("--version", action="version", version=f"fastopt {fastopt.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (race, bench, info):
+    for command in (race_command, bench_command, info):
         command.add_parser(commands)
     args = parser.parse_args(argv)
     try:
@@ -35,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:
             raise
-        problem = f"{missing} is not installed; try: pip install 'fastopt[{_EXTRA[missing]}]'"
+        problem = f"{missing} is not installed; from a checkout: pip install '.[{_EXTRA[missing]}]'"
     except KeyboardInterrupt:
         return 130
     print(f"fastopt {args.command}: error: {problem}", file=sys.stderr)

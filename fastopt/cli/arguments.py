@@ -1,4 +1,4 @@
-"""What a command's arguments may be."""
+"""Parsers of command line arguments: whole numbers, learning rates and lists of rules."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from fastopt._errors import FastoptError
 
 
 def whole(low: int) -> Callable[[str], int]:
-    """Return what reads a whole number from `low`; 1e6 is one."""
+    """Return a parser of whole numbers of at least `low`; it accepts 1e6."""
 
     def parse(text: str) -> int:
         value = _number(text)
         if not (value.is_integer() and value >= low):
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= {low}")
         return int(value)
 
     return parse
 
 
 def wholes(low: int) -> Callable[[str], tuple[int, ...]]:
-    """Return what reads whole numbers with commas between them, each once."""
+    """Return a parser of whole numbers separated by commas; duplicates are dropped."""
     return lambda text: tuple(dict.fromkeys(map(whole(low), text.split(","))))
 
 
 def rate(text: str) -> float:
-    """Read a learning rate."""
+    """Parse a learning rate."""
     value = _number(text)
     if not (math.isfinite(value) and value > 0.0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no finite number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above 0")
     return value
 
 
 def chosen(text: str, rules: Iterable[str]) -> tuple[str, ...]:
-    """Return the rules that are named, each once."""
+    """Return the rules named in a list separated by commas; duplicates are dropped."""
     names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
     for name in names:
         if name not in rules:
@@ -44,6 +44,7 @@ def chosen(text: str, rules: Iterable[str]) -> tuple[str, ...]:
 
 
 def _number(text: str) -> float:
+    """Return the number that `text` contains, or NaN."""
     try:
         return float(text)
     except ValueError:

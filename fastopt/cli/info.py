@@ -1,4 +1,4 @@
-"""`fastopt info`: which library this is, and what it uses of this machine."""
+"""`fastopt info`: the version and build of fastopt, its instruction set and its threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import fastopt
 from fastopt import _core
 from fastopt._checks import default_threads
 
-# OpenMP says which standard it follows by that standard's month.
+# The version of OpenMP, by the value of the macro _OPENMP: year and month of the specification.
 _OPENMP = {
     201107: "3.1",
     201307: "4.0",
@@ -25,7 +25,7 @@ _OPENMP = {
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
-    """Describe the command."""
+    """Add the parser of the command."""
     text = "show the version, instruction set, threads and build of this fastopt"
     commands.add_parser("info", help=text, description=text.capitalize() + ".").set_defaults(
         run=run
@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it all, a line each."""
+    """Print one fact per line."""
     del args
     month = _core.openmp_version()
     openmp = f"{_OPENMP.get(month, 'of ' + str(month))}" if month else "none, a serial build"
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         "build": f"{compiler} {flags}",
         "openmp": openmp,
         "threads": f"{default_threads() or _core.max_threads()}; "
-        f"{cpus} CPUs are open to this process",
+        f"{cpus} CPUs are available to this process",
     }
     settings = {"OMP_NUM_THREADS", *(name for name in os.environ if name.startswith("FASTOPT_"))}
     lines |= {name: os.environ[name] for name in sorted(settings) if name in os.environ}

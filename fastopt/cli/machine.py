@@ -1,4 +1,4 @@
-"""Which machine this is, and what of it is in use: what any figure must be quoted with."""
+"""The CPU and the instruction set in use: facts that a measurement must be quoted with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastopt import _core
 
 
 def cpu() -> str:
-    """Return the name that the CPU has given itself, or that of its architecture."""
+    """Return the model name of the CPU, or the name of its architecture."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
@@ -19,5 +19,5 @@ def cpu() -> str:
 
 
 def instruction_set() -> str:
-    """Return what is in use, of what there is."""
+    """Return the instruction set in use and those that the CPU supports."""
     return f"{_core.isa()} (of {', '.join(_core.isas())})"

@@ -1,4 +1,4 @@
-"""`fastopt bench`: the memory limit, what is measured beside it, and how it is shown."""
+"""`fastopt bench`: the loop that moves the bytes, the timers, and the result that is shown."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 import fastopt
 from fastopt import FastoptError, _core
 from fastopt.cli import main
-from fastopt.cli.steps import RULES, bound, limit, moved, paired, ratio
+from fastopt.cli.bench.steps import RULES, bound, limit, moved, paired, ratio
 
 SMALL = ["bench", "--size", "3000", "--rounds", "3"]
 BITS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
@@ -31,7 +31,7 @@ def test_move_reads_and_writes_every_element_of_every_array(dtype, n_states):
         source = np.ones(size, dtype)
         bits = [BITS[array.itemsize] for array in arrays]
         one = source.view(BITS[source.itemsize])
-        # Elements of eight bytes are moved as two words of four, without a carry between them.
+        # Elements of eight bytes are added as two words of four, without a carry between the two.
         expected = [
             (a.view(np.uint32) + one.view(np.uint32)).view(kind)
             if a.itemsize == 8
@@ -44,7 +44,7 @@ def test_move_reads_and_writes_every_element_of_every_array(dtype, n_states):
             np.testing.assert_array_equal(array.view(kind), wanted)
 
 
-def test_limit_leaves_the_arrays_as_they_are():
+def test_limit_does_not_change_the_arrays():
     _, arrays = bound("adam", 40_000, 2)
     arrays[0][:3] = np.nan, -0.0, np.inf
     before = [array.tobytes() for array in arrays]
@@ -65,12 +65,12 @@ def test_limit_leaves_the_arrays_as_they_are():
         (np.zeros(4), [np.broadcast_to(0.0, 4)]),
     ],
 )
-def test_move_refuses_what_it_can_not_move(source, arrays):
+def test_move_refuses_unsupported_arrays(source, arrays):
     with pytest.raises(FastoptError, match="not of the form needed"):
         _core.move(source, arrays, 1)
 
 
-def test_bytes_of_a_step():
+def test_moved_counts_the_bytes_of_a_step():
     for rule, dtype, n_bytes in (
         ("sgd", "float32", 4 + 8),
         ("adam", "float32", 4 + 24),
@@ -81,7 +81,7 @@ def test_bytes_of_a_step():
         assert moved(arrays) == 100 * n_bytes
 
 
-def test_calls_are_timed_in_turn():
+def test_calls_are_timed_alternately():
     calls = []
     rounds = paired(lambda: calls.append("a"), lambda: calls.append("b"), rounds=3, times=2)
     assert "".join(calls) == "abab" + "aabb" * 3
@@ -91,7 +91,7 @@ def test_calls_are_timed_in_turn():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_rule_is_bound_to_an_optimizer_of_its_own(rule):
+def test_every_rule_has_an_optimizer_with_the_right_number_of_states(rule):
     opt, arrays = bound(rule, 50, 1, "float64")
     before = arrays[0].copy()
     opt.step()
@@ -107,6 +107,7 @@ def test_json_and_picture(tmp_path, capsys):
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     assert printed.err == ""
+    assert not result["interrupted"]
     assert result["settings"] == {"size": 3000, "dtype": "float32", "rounds": 3}
     assert [(r["threads"], r["rule"]) for r in result["results"]] == [
         (n, rule) for n in (1, 2) for rule in RULES
@@ -140,6 +141,61 @@ def test_table_fits_80_columns(tmp_path, capsys, monkeypatch):
     assert "FASTOPT_SERIAL_BELOW" in "".join(lines)
 
 
+def test_table_is_printed_even_if_the_picture_cannot_be_written(tmp_path, capsys, monkeypatch):
+    def fail(*_args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fastopt.cli.bench.picture.draw", fail)
+    assert main([*SMALL, "--rules", "sgd", "--threads", "1", "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert "\n sgd " in printed.out
+    assert printed.err == "fastopt bench: error: No space left on device\n"
+
+
+def test_ctrl_c_shows_the_measured_rules(tmp_path, capsys, monkeypatch):
+    def interrupt(rule, size, threads, dtype):
+        if (rule, threads) == ("momentum", 2):
+            raise KeyboardInterrupt
+        return bound(rule, size, threads, dtype)
+
+    monkeypatch.setattr("fastopt.cli.bench.command.bound", interrupt)
+    args = [*SMALL, "--rules", "sgd,momentum,adam", "--threads", "1,2", "--out", str(tmp_path)]
+    assert main(args) == 130
+    printed = capsys.readouterr()
+    rules = [line.split()[0] for line in printed.out.splitlines() if line.strip()]
+    assert [rule for rule in rules if rule in RULES] == ["sgd", "momentum", "adam", "sgd"]
+    assert printed.err == "Interrupted; not measured (rule x threads): momentum x 2, adam x 2\n"
+    assert (tmp_path / "bench.png").exists()
+    assert main([*args, "--json"]) == 130
+    result = json.loads(capsys.readouterr().out)
+    assert result["interrupted"]
+    assert len(result["results"]) == 4
+
+
+def test_ctrl_c_before_the_first_rule_prints_nothing(tmp_path, capsys, monkeypatch):
+    def interrupt(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastopt.cli.bench.command.bound", interrupt)
+    assert main([*SMALL, "--rules", "sgd", "--threads", "1", "--out", str(tmp_path)]) == 130
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "Interrupted; not measured (rule x threads): sgd x 1\n"
+    assert not (tmp_path / "bench.png").exists()
+
+
+def test_table_on_a_narrow_terminal_continues_below(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    args = ["--rules", "adam,rmsprop_centered_momentum", "--threads", "1"]
+    assert main([*SMALL, *args, "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 40
+    assert "…" not in "".join(lines)
+    cells = [line.split()[1:] for line in lines if line.startswith(" adam")]
+    assert len(cells) > 1
+    assert sum(map(len, cells)) == 5
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -159,10 +215,10 @@ def test_bad_arguments(args, message, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--size", "0"], "'0' is no whole number from 1"),
-        (["--size", "1.5"], "'1.5' is no whole number from 1"),
-        (["--size", "inf"], "'inf' is no whole number from 1"),
-        (["--threads", "1,x"], "'x' is no whole number from 1"),
+        (["--size", "0"], "'0' is not a whole number >= 1"),
+        (["--size", "1.5"], "'1.5' is not a whole number >= 1"),
+        (["--size", "inf"], "'inf' is not a whole number >= 1"),
+        (["--threads", "1,x"], "'x' is not a whole number >= 1"),
         (["--dtype", "int8"], "int8"),
     ],
 )
@@ -173,7 +229,7 @@ def test_bad_usage(args, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_picture_of_another_is_kept(tmp_path, capsys):
+def test_other_pictures_are_not_overwritten(tmp_path, capsys):
     picture = tmp_path / "bench.png"
     picture.write_bytes(b"mine")
     assert main([*SMALL, "--out", str(tmp_path)]) == 2
@@ -195,5 +251,6 @@ def test_missing_extra_is_named(missing, extra, tmp_path):
     assert run.returncode == 2
     assert run.stdout == ""
     assert run.stderr == (
-        f"fastopt bench: error: {missing} is not installed; try: pip install 'fastopt[{extra}]'\n"
+        f"fastopt bench: error: {missing} is not installed; from a checkout: "
+        f"pip install '.[{extra}]'\n"
     )

@@ -1,4 +1,4 @@
-"""`fastopt race --conditioning`: what is measured, and how it is shown."""
+"""`fastopt race --conditioning`: the sample, the search for learning rates, and the result."""
 
 import json
 import math
@@ -7,25 +7,27 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from fastopt.cli import conditioning, main, race
-from fastopt.cli.conditioning import FILTERS, RULES, draw_sample, one_pass, outcomes, search
+from fastopt.cli import main
+from fastopt.cli.conditioning import command, measure
+from fastopt.cli.conditioning.measure import FILTERS, RULES, one_pass, outcomes, search
+from fastopt.cli.conditioning.sample import draw_sample
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(race, "_SHAPE", (200, 3))
-    monkeypatch.setattr(race, "_DECADES", 2)
+    monkeypatch.setattr(command, "_SHAPE", (200, 3))
+    monkeypatch.setattr(command, "_DECADES", 2)
 
 
 def loss(sample, w):
     return np.mean((sample.X @ w - sample.y) ** 2) / 2
 
 
-def test_sample_is_what_it_says():
+def test_sample_has_the_condition_number_and_the_noise():
     sample = draw_sample(1e4, 100_000, 5, seed=3)
     covariance = sample.root @ sample.root.T
     np.testing.assert_allclose(np.linalg.eigvalsh(covariance), np.logspace(0, 4, 5), rtol=1e-10)
-    # No diagonal rescaling takes the condition number away.
+    # Rescaling of the features does not remove the condition number.
     scale = np.sqrt(np.diag(covariance))
     assert np.linalg.cond(covariance / np.outer(scale, scale)) > 1e3
     whitened = sample.X @ np.linalg.inv(sample.root).T
@@ -33,19 +35,19 @@ def test_sample_is_what_it_says():
     assert np.var(sample.y - sample.X @ sample.truth) == pytest.approx(1, abs=0.02)
 
 
-def test_excess_is_the_loss_above_the_least():
+def test_excess_is_the_loss_minus_the_least_loss():
     sample, w = draw_sample(100.0, 400, 4, seed=1), np.array([1.0, -2.0, 0.5, 3.0])
     apart = loss(sample, w) - loss(sample, sample.minimizer)
     assert sample.excess_on_rows(w) == pytest.approx(apart, rel=1e-12)
     d = w - sample.truth
     assert sample.excess(w) == pytest.approx(d @ sample.root @ sample.root.T @ d / 2, rel=1e-12)
-    # A large sample's loss is the expected one.
+    # The loss of a large sample approximates the expected loss.
     large = draw_sample(100.0, 200_000, 4, seed=2)
     apart = loss(large, w) - loss(large, large.truth)
     assert large.excess(w) == pytest.approx(apart, rel=0.02)
 
 
-def test_rates_share_an_optimizer_but_nothing_else():
+def test_rates_in_one_optimizer_are_independent():
     sample, rates = draw_sample(100.0, 50, 4, seed=1), [1e-4, 1e-3, 1e3]
     reached = one_pass(sample, "nesterov", rates)
     for rate, row in zip(rates[:2], reached, strict=False):
@@ -62,7 +64,7 @@ def test_rates_share_an_optimizer_but_nothing_else():
 def test_search_grows_until_the_best_rate_is_inside(rule, monkeypatch):
     sample = draw_sample(1e6, 300, 4, seed=0)
     wide = search(sample, rule)
-    monkeypatch.setattr(conditioning, "_HALF_WIDTH", 1)
+    monkeypatch.setattr(measure, "_HALF_WIDTH", 1)
     grown = search(sample, rule)
     for outcome in (wide, grown):
         assert outcome.inside
@@ -72,7 +74,7 @@ def test_search_grows_until_the_best_rate_is_inside(rule, monkeypatch):
     assert len(grown.rates) > 3
 
 
-def test_kalman_sgd_does_not_feel_the_condition_number():
+def test_kalman_sgd_is_insensitive_to_the_condition_number():
     for decade in range(0, 13, 4):
         sample = draw_sample(10.0**decade, 5000, 20, seed=0)
         plain, square_root = islice(outcomes(sample), len(FILTERS))
@@ -88,6 +90,7 @@ def test_json_and_picture(small, tmp_path, capsys):
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     assert printed.err == ""
+    assert not result["interrupted"]
     assert (result["rows"], result["features"], result["seed"]) == (200, 3, 4)
     assert [found["condition"] for found in result["results"]] == [1.0, 10.0, 100.0]
     for found in result["results"]:
@@ -103,8 +106,8 @@ def test_json_and_picture(small, tmp_path, capsys):
 
 def test_table_fits_80_columns_and_marks_a_best_at_the_edge(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(conditioning, "_HALF_WIDTH", 1)
-    monkeypatch.setattr(conditioning, "_MOST_RATES", 3)
+    monkeypatch.setattr(measure, "_HALF_WIDTH", 1)
+    monkeypatch.setattr(measure, "_MOST_RATES", 3)
     assert main(["race", "--conditioning", "--out", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
@@ -112,20 +115,74 @@ def test_table_fits_80_columns_and_marks_a_best_at_the_edge(small, tmp_path, cap
     assert [row[0] for row in rows] == ["1e+00", "1e+01", "1e+02"]
     assert all(len(row) == 1 + len(FILTERS) + len(RULES) + len(FILTERS) for row in rows)
     assert any(cell.endswith("*") for row in rows for cell in row)
-    assert any(line.startswith("*: the best rate is at the grid's edge") for line in lines)
+    assert any(line.startswith("*: the best rate is at the edge of the grid") for line in lines)
     assert all(math.isfinite(float(cell.rstrip("*"))) for row in rows for cell in row)
+
+
+def test_table_is_printed_even_if_the_picture_cannot_be_written(
+    small, tmp_path, capsys, monkeypatch
+):
+    def fail(*_args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fastopt.cli.conditioning.picture.draw", fail)
+    assert main(["race", "--conditioning", "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert " 1e+00 " in printed.out
+    assert printed.err == "fastopt race: error: No space left on device\n"
+
+
+@pytest.mark.parametrize("completed", [0, 2])
+def test_ctrl_c_shows_the_completed_condition_numbers(
+    completed, small, tmp_path, capsys, monkeypatch
+):
+    def interrupted(sample):
+        if sample.condition == 10.0**completed:
+            raise KeyboardInterrupt
+        return outcomes(sample)
+
+    monkeypatch.setattr(measure, "outcomes", interrupted)
+    args = ["race", "--conditioning", "--out", str(tmp_path)]
+    assert main(args) == 130
+    printed = capsys.readouterr()
+    rows = [line.split()[0] for line in printed.out.splitlines() if line.startswith(" 1e+")]
+    assert rows == ["1e+00", "1e+01"][:completed]
+    message = f"Interrupted; condition numbers from 1e+0{completed} to 1e+02 are missing\n"
+    assert printed.err == message
+    assert (tmp_path / "conditioning.png").exists() == bool(completed)
+    if completed:
+        assert main([*args, "--json"]) == 130
+        result = json.loads(capsys.readouterr().out)
+        assert result["interrupted"]
+        assert len(result["results"]) == completed
+
+
+def test_table_on_a_narrow_terminal_continues_below(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["race", "--conditioning", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 40
+    assert "…" not in "".join(lines)
+    rows = [line.split()[1:] for line in lines if line.startswith(" 1e+00")]
+    assert len(rows) > 1
+    assert sum(map(len, rows)) == len(FILTERS) + len(RULES) + len(FILTERS)
 
 
 @pytest.mark.parametrize(
     ("args", "option"),
-    [(["data.csv"], "DATA"), (["--batch-size", "3"], "--batch-size"), (["--lr", "1"], "--lr")],
+    [
+        (["data.csv"], "DATA"),
+        (["--batch-size", "3"], "--batch-size"),
+        (["--lr", "1"], "--lr"),
+        (["--no-header"], "--no-header"),
+    ],
 )
-def test_options_of_the_race_are_refused(args, option, tmp_path, capsys):
+def test_arguments_of_the_race_are_refused(args, option, tmp_path, capsys):
     assert main(["race", "--conditioning", *args, "--out", str(tmp_path)]) == 2
-    assert f"{option} has no meaning with --conditioning" in capsys.readouterr().err
+    assert f"{option} cannot be combined with --conditioning" in capsys.readouterr().err
 
 
-def test_a_picture_of_another_is_kept(tmp_path, capsys):
+def test_other_pictures_are_not_overwritten(tmp_path, capsys):
     picture = tmp_path / "conditioning.png"
     picture.write_bytes(b"mine")
     assert main(["race", "--conditioning", "--out", str(tmp_path)]) == 2

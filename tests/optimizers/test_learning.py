@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import fastopt
-from fastopt.cli.data import load
-from fastopt.cli.problem import pose
+from fastopt.cli.race.data.load import load
+from fastopt.cli.race.problem import pose
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 

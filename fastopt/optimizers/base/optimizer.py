@@ -539,7 +539,7 @@ class Optimizer(Rule):
         Parameters
         ----------
         path
-            Written as .safetensors if it ends so (``pip install 'fastopt[checkpoint]'``), else as
+            Written as .safetensors if it ends so (``pip install '.[checkpoint]'``), else as
             NumPy's .npz.  It contains no pickled objects.
         batches
             Their position in the epoch is saved in the same file.

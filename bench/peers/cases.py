@@ -1,0 +1,88 @@
+"""The cases that fastopt and other libraries are timed with."""
+
+import math
+from dataclasses import dataclass
+
+from bench.peers.shapes import Shape, gpt2, resnet50
+
+FASTOPT, STOCHASTIC, LIMIT = "fastopt", "fastopt stochastic", "limit"  # not other libraries
+QUICK_ELEMENTS = 2_000_000
+QUICK_COEFFICIENTS = 100
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of call with its rule and its arrays: one section of the table."""
+
+    group: str  # --cases selects groups
+    name: str
+    rule: str
+    shapes: tuple[Shape, ...] = ()
+    dtype: str = "float32"
+    clip_and_zero: bool = False  # clip by norm, step and set the gradients to zero, not only step
+    sparse_rows: int = 0  # number of rows in a sparse gradient
+    p: int = 0  # number of coefficients of KalmanSGD
+
+    @property
+    def elements(self) -> int:
+        """The number of elements of all parameters."""
+        return sum(map(math.prod, self.shapes))
+
+    @property
+    def n_states(self) -> int:
+        """The number of state arrays of the rule, each as large as the parameters."""
+        return {"momentum": 1, "adam": 2, "adamw": 2}[self.rule]
+
+    @property
+    def bytes(self) -> int:
+        """The approximate memory of one library in bytes, including temporaries."""
+        return 7 * 4 * self.elements
+
+    @property
+    def warm_up(self) -> int:
+        """The number of steps before the timed ones; their results are compared.
+
+        With `clip_and_zero` it is 1: after the first step some libraries have set the gradients to
+        0 and others have not.
+        """
+        return 1 if self.clip_and_zero or self.p or self.elements > 1e7 else 3
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether --quick includes the case."""
+        return self.elements <= QUICK_ELEMENTS and self.p <= QUICK_COEFFICIENTS
+
+
+def shown(size: float) -> str:
+    return f"{size:.0e}".replace("e+0", "e") if size >= 1000 else str(size)
+
+
+def one(rule: str, label: str, size: float) -> Case:
+    return Case("one", f"{label}, {shown(size)}", rule, ((int(size),),))
+
+
+LISTS = {"ResNet-50": tuple(resnet50()), "GPT-2 small": tuple(gpt2())}
+SMALL = {"100 x 64": ((64,),) * 100}
+
+CASES = (
+    *(one("adam", "Adam", size) for size in (64, 1e3, 1e4, 1e5, 1e6, 1e7, 5e7)),
+    *(one("momentum", "SGD momentum", size) for size in (64, 1e4, 1e6, 5e7)),
+    *(Case("many", f"Adam, {name}", "adam", shapes) for name, shapes in (SMALL | LISTS).items()),
+    *(
+        Case("whole", f"AdamW clip+step+zero, {name}", "adamw", shapes, clip_and_zero=True)
+        for name, shapes in (SMALL | LISTS).items()
+    ),
+    *(
+        Case("bfloat16", f"AdamW bfloat16, {shown(size)}", "adamw",
+             ((int(size),),), "bfloat16")
+        for size in (1e6, 1e7)
+    ),
+    *(
+        Case("sparse", f"{label}, {sparse_rows} rows of {shown(rows)} x 64", rule,
+             ((int(rows), 64),), sparse_rows=sparse_rows)
+        for rows, sparse_rows in ((1e4, 256), (1e6, 4096))
+        for rule, label in (("sgd", "SGD"), ("adagrad", "Adagrad"), ("adam", "Adam"))
+    ),
+    *(Case("ksgd", f"kSGD a row, p = {p}", "ksgd", p=p) for p in (10, 100, 1000, 2000)),
+)  # fmt: skip
+GROUPS = tuple(dict.fromkeys(case.group for case in CASES))

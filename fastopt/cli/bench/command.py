@@ -1,0 +1,142 @@
+"""The arguments of `fastopt bench`, and the order in which the command does its work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastopt import _core
+from fastopt._checks import default_threads
+from fastopt._errors import FastoptError
+from fastopt.cli.arguments import chosen, whole, wholes
+from fastopt.cli.bench.steps import DTYPES, RULES, bound, limit, moved, paired
+
+if TYPE_CHECKING:
+    from fastopt.cli.bench.result import Result
+
+_DESCRIPTION = """\
+Measure the memory limit of this machine and the share of it that each update
+rule reaches: a table on stdout, and a picture, bench.png.
+
+The limit is the time of a C loop that moves the same bytes as the step of the
+rule: it reads as much as the gradient and reads and writes as much as the
+parameter and the states, with one addition per element. Loop and step run
+alternately, round by round. The share is the median over rounds of the loop's
+time divided by the step's.
+"""
+_EXAMPLES = """\
+examples:
+  fastopt bench
+  fastopt bench --rules adam,adamw --size 5e7 --threads 1,2,4
+  fastopt bench --dtype bfloat16 --json
+"""
+_MOST_ARRAYS = 6  # parameter, gradient, three states and the zeros that the loop reads
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the parser of the command."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure the memory limit and the share of it that each rule reaches",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("--rules", metavar="A,B,...", help="the rules to measure; default: all")
+    add("--size", type=whole(1), default=10**7, metavar="N", help="elements of the tensor (1e7)")
+    add("--threads", type=wholes(1), metavar="N,M,...", help="default: 1, and the default of steps")
+    add("--dtype", choices=DTYPES, default="float32", help="of parameter and gradient (float32)")
+    add("--rounds", type=whole(1), default=11, metavar="N", help="rounds of loop and step (11)")
+    add("--out", type=Path, default=Path(), metavar="DIR", help="folder of the picture (.)")
+    add("--json", action="store_true", help="print one JSON object instead of the table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure the rules and show the result.
+
+    The modules that need the extra `race` are imported first, so that a missing one is reported
+    before the measurement.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from fastopt.cli.bench.picture import NAME, SIGNATURE
+    from fastopt.cli.bench.result import Result
+    from fastopt.cli.picture import claim
+
+    rules = tuple(RULES) if args.rules is None else chosen(args.rules, RULES)
+    threads = args.threads or tuple(sorted({1, default_threads() or _core.max_threads()}))
+    path = claim(args.out, NAME, SIGNATURE)
+    settings = {"size": args.size, "dtype": args.dtype, "rounds": args.rounds}
+    planned = [(rule, count) for count in threads for rule in rules]
+    results: list[Result] = []
+    progress = Progress(
+        console=Console(stderr=True),
+        auto_refresh=False,  # a thread that redraws would compete with the steps for the CPU
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    interrupted = False
+    try:
+        with progress:
+            task = progress.add_task("", total=len(planned))
+            for rule, count, n_bytes, rounds in _measured(planned, settings):
+                results.append(Result(rule, count, n_bytes, rounds))
+                progress.update(task, advance=1, description=rule, refresh=True)
+    except KeyboardInterrupt:
+        interrupted = True
+        missing = ", ".join(f"{rule} x {count}" for rule, count in planned[len(results) :])
+        print(f"Interrupted; not measured (rule x threads): {missing}", file=sys.stderr)
+    if results:
+        _show(args, path, results, settings, interrupted)
+    return 130 if interrupted else 0
+
+
+def _show(
+    args: argparse.Namespace,
+    path: Path,
+    results: list[Result],
+    settings: dict[str, Any],
+    interrupted: bool,
+) -> None:
+    """Print the results as a table or as JSON, and draw them."""
+    from rich.console import Console
+
+    from fastopt.cli.bench.picture import draw
+    from fastopt.cli.bench.report import print_report
+    from fastopt.cli.bench.summary import summary
+
+    # Printed before the picture is written, which may fail.
+    if args.json:
+        print(json.dumps(summary(results, settings, interrupted, str(path))))
+    else:
+        print_report(Console(), results, settings)
+    draw(path, results, settings)
+    if not args.json:
+        print(f"Picture: {path}")
+
+
+def _measured(
+    planned: list[tuple[str, int]], settings: dict[str, Any]
+) -> Iterator[tuple[str, int, int, list[tuple[float, float]]]]:
+    """Yield rule, threads, bytes per step, and the seconds of loop and step in each round."""
+    size = settings["size"]
+    times = max(1, 2_000_000 // size)  # calls per round: enough to be timed
+    try:
+        for rule, count in planned:
+            opt, arrays = bound(rule, size, count, settings["dtype"])
+            rounds = paired(limit(arrays, count), opt.step, settings["rounds"], times)
+            yield rule, count, moved(arrays), rounds
+    except (MemoryError, ValueError) as error:
+        if isinstance(error, FastoptError):
+            raise
+        raise FastoptError(
+            f"--size is {size:,}; {_MOST_ARRAYS} arrays of as many {settings['dtype']} elements "
+            "do not fit into memory"
+        ) from None

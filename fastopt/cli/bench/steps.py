@@ -1,0 +1,84 @@
+"""The calls that are timed, a step of each rule and a loop that moves its bytes, and timers."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastopt import _core, optimizers
+from fastopt.arrays.dtypes import Array
+from fastopt.optimizers.base.optimizer import Optimizer
+
+Call = Callable[[], object]
+
+RULES: dict[str, tuple[Callable[..., Optimizer], dict[str, Any]]] = {
+    "sgd": (optimizers.SGD, {}),
+    "momentum": (optimizers.SGD, {"momentum": 0.9}),
+    "nesterov": (optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
+    "adagrad": (optimizers.Adagrad, {}),
+    "adadelta": (optimizers.Adadelta, {}),
+    "rmsprop": (optimizers.RMSprop, {}),
+    "rmsprop_centered": (optimizers.RMSprop, {"centered": True}),
+    "rmsprop_momentum": (optimizers.RMSprop, {"momentum": 0.9}),
+    "rmsprop_centered_momentum": (optimizers.RMSprop, {"momentum": 0.9, "centered": True}),
+    "adam": (optimizers.Adam, {}),
+    "adamw": (optimizers.AdamW, {}),
+    "amsgrad": (optimizers.Adam, {"amsgrad": True}),
+    "adamax": (optimizers.Adamax, {}),
+    "nadam": (optimizers.NAdam, {}),
+}
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+def bound(
+    rule: str, size: int, threads: int, dtype: str = "float32", **extras: Any
+) -> tuple[Optimizer, list[Array]]:
+    """Return an optimizer of one tensor with a bound gradient, and the arrays that it updates."""
+    if dtype == "bfloat16":
+        import ml_dtypes  # noqa: F401  makes NumPy know the name "bfloat16"
+    cls, options = RULES[rule]
+    w = np.ones(size, dtype)
+    drawn = np.random.default_rng(0).standard_normal(
+        size, np.float64 if dtype == "float64" else np.float32
+    )
+    opt = cls(w, lr=1e-6, n_threads=threads, **options, **extras)
+    opt.bind(drawn.astype(dtype, copy=False))
+    return opt, [w, *(opt.state[0][name] for name in opt.param_groups[0].state_names)]
+
+
+def limit(arrays: list[Array], threads: int) -> Call:
+    """Return a call that reads zeros and adds them to each of `arrays`, which do not change."""
+    zeros = np.empty_like(arrays[0])
+    zeros.fill(0)  # np.zeros could map all pages to a single page of zeros
+    return lambda: _core.move(zeros, arrays, threads)
+
+
+def moved(arrays: list[Array]) -> int:
+    """Return the bytes that a step moves: it reads and writes `arrays` and reads a gradient."""
+    return arrays[0].nbytes + 2 * sum(array.nbytes for array in arrays)
+
+
+def seconds(call: Call, times: int) -> float:
+    """Return the mean time of a call over `times` calls."""
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - start) / times
+
+
+def paired(a: Call, b: Call, rounds: int, times: int) -> list[tuple[float, float]]:
+    """Return the times of a and b in each round.
+
+    They run alternately, so that a change of the machine's speed affects both.
+    """
+    a(), b(), a(), b()
+    return [(seconds(a, times), seconds(b, times)) for _ in range(rounds)]
+
+
+def ratio(a: Call, b: Call, rounds: int, times: int) -> float:
+    """Return the median over rounds of the time of a divided by that of b."""
+    return statistics.median(x / y for x, y in paired(a, b, rounds, times))

@@ -1,0 +1,206 @@
+"""The arguments of `fastopt race`, and the order in which the command does its work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastopt._errors import FastoptError
+from fastopt.cli.arguments import chosen, rate, whole
+
+if TYPE_CHECKING:
+    from fastopt.cli.race.problem import Problem
+    from fastopt.cli.race.run import Run
+
+_SETTINGS = ("epochs", "batch_size", "lr", "seed")  # reported in JSON
+_OF_THE_RACE = ("data", "target", "header", "model", "rules", "epochs", "batch_size", "lr")
+_DESCRIPTION = """\
+Train one model with every update rule and show which is best: a table on
+stdout, and the loss against epochs and against seconds in race.png.
+
+DATA is .csv (the last column is the target; a header line is optional; comma,
+semicolon or tab), .tsv (tab), .npz (arrays X and y) or svmlight (.svm,
+.svmlight, .libsvm).
+Without DATA, the data are the handwritten digits of scikit-learn. A fifth of
+the rows is held out; features are standardised on the others.
+
+--conditioning shows instead how well KalmanSGD and five rules, each at its
+best learning rate, fit generated rows in one pass, for condition numbers from
+1 to 1e12: a table, and conditioning.png.
+"""
+_EXAMPLES = """\
+examples:
+  fastopt race
+  fastopt race wine.csv --target quality --model linear
+  fastopt race digits.npz --rules sgd,momentum,adam --epochs 20 --json
+  fastopt race --conditioning
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the parser of the command."""
+    parser = commands.add_parser(
+        "race",
+        help="train a model with every update rule and show which is best",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("data", nargs="?", metavar="DATA", help="a file; default: handwritten digits")
+    add(
+        "--target",
+        help="name or index of the target's column (csv, tsv) or name of its array (npz)",
+    )
+    add(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="the first line of a csv or tsv is a header, or is data; default: judged by its cells",
+    )
+    add(
+        "--model",
+        choices=("mlp", "linear", "logistic", "poisson"),
+        default="mlp",
+        metavar="MODEL",
+        help="mlp (default): one hidden layer of 64; a target that is text, or that has at most "
+        "20 different values, all whole numbers, is classes. linear, logistic, poisson: "
+        "generalized linear models",
+    )
+    add(
+        "--rules",
+        metavar="A,B,...",
+        help="the rules to train with; default: all that take less than a minute",
+    )
+    add("--epochs", type=whole(1), default=25, metavar="N", help="passes over the rows (25)")
+    add(
+        "--batch-size",
+        type=whole(1),
+        default=32,
+        metavar="N",
+        help="rows per step (32; gd: all, ksgd: 1)",
+    )
+    add(
+        "--lr",
+        type=rate,
+        metavar="RATE",
+        help="learning rate of all rules except ksgd; default: one for each rule",
+    )
+    add(
+        "--seed",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="seed of the split, the initial parameters and the order of rows (0)",
+    )
+    add("--out", type=Path, default=Path(), metavar="DIR", help="folder of the picture (.)")
+    add("--json", action="store_true", help="print one JSON object instead of the table")
+    add(
+        "--conditioning",
+        action="store_true",
+        help="one pass at each condition number; only --seed, --out and --json apply",
+    )
+    parser.set_defaults(defaults={name: parser.get_default(name) for name in _OF_THE_RACE})
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the race, or the comparison of `--conditioning`."""
+    if not args.conditioning:
+        return _race(args)
+    from fastopt.cli.conditioning.command import run as run_conditioning
+
+    for name, default in args.defaults.items():
+        if getattr(args, name) != default:
+            option = "DATA" if name == "data" else "--" + name.replace("_", "-")
+            if args.header is False and name == "header":
+                option = "--no-header"
+            raise FastoptError(f"{option} cannot be combined with --conditioning")
+    return run_conditioning(args)
+
+
+def _race(args: argparse.Namespace) -> int:
+    """Run the race.
+
+    The modules that need the extra `race` are imported first, so that a missing one is reported
+    before the training.
+    """
+    from fastopt.cli.picture import claim
+    from fastopt.cli.race.data.load import load
+    from fastopt.cli.race.display import Display
+    from fastopt.cli.race.picture import NAME, SIGNATURE, draw
+    from fastopt.cli.race.problem import pose
+    from fastopt.cli.race.rules import RULES, takes_long
+    from fastopt.cli.race.run import ranked
+
+    rules = RULES if args.rules is None else chosen(args.rules, RULES)
+    path = claim(args.out, NAME, SIGNATURE)
+    problem = pose(load(args.data, args.target, args.header), args.model, args.seed)
+    left_out = []
+    if args.rules is None:
+        left_out = [rule for rule in rules if takes_long(rule, problem, args.epochs)]
+        rules = tuple(rule for rule in rules if rule not in left_out)
+    runs = _runs(args, problem, rules)
+    interrupted = False
+    try:
+        with Display(runs, problem.score_name) as display:
+            for run in runs:
+                for _ in run.train():
+                    display.show(run)
+    except KeyboardInterrupt:
+        interrupted = True
+    started = ranked([run for run in runs if run.evaluations])
+    if started:
+        # Printed before the picture is written, which may fail.
+        _print(args, problem, started, left_out, interrupted, str(path))
+        draw(path, problem, started)
+        if not args.json:
+            print(f"Picture: {path}")
+    if interrupted:
+        absent = [run.rule for run in runs if not run.evaluations]
+        print(f"Interrupted; rules not started: {', '.join(absent) or 'none'}", file=sys.stderr)
+    return 130 if interrupted else 0
+
+
+def _runs(args: argparse.Namespace, problem: Problem, rules: tuple[str, ...]) -> list[Run]:
+    """Return a run for each rule, with the learning rate and batch size of the arguments."""
+    from fastopt.cli.race.rules import FILTERS, batch_size, learning_rate
+    from fastopt.cli.race.run import Run
+
+    return [
+        Run(
+            rule,
+            (rule not in FILTERS and args.lr) or learning_rate(rule, problem.curvature),
+            batch_size(rule, args.batch_size),
+            args.epochs,
+            args.seed,
+            problem,
+        )
+        for rule in rules
+    ]
+
+
+def _print(
+    args: argparse.Namespace,
+    problem: Problem,
+    runs: list[Run],
+    left_out: list[str],
+    interrupted: bool,
+    picture: str,
+) -> None:
+    """Print the result as a table or as JSON."""
+    from rich.console import Console
+
+    from fastopt.cli.race.report import print_report
+    from fastopt.cli.race.summary import summary
+
+    if args.json:
+        settings = {name: getattr(args, name) for name in _SETTINGS}
+        result = summary(problem, runs, left_out, settings, interrupted, picture)
+        print(json.dumps(result, allow_nan=False))
+        return
+    print_report(Console(), problem, runs, args.batch_size, args.seed)
+    if left_out:
+        print(f"Left out, since they would take more than a minute: {', '.join(left_out)}.")

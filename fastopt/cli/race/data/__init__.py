@@ -1,0 +1,10 @@
+"""Data files: features and a target in rows.
+
+| module | what it answers |
+|---|---|
+| `load` | Which reader belongs to a file name? |
+| `table` | What is a table, and which tables can be used? |
+| `csv_file` | What does a text file with a delimiter contain? |
+| `npz_file` | What does an archive of NumPy arrays contain? |
+| `svmlight_file` | What does a file in svmlight's format contain? |
+"""
