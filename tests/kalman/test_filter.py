@@ -15,7 +15,7 @@ import fastopt
 from fastopt._errors import FastoptError
 from fastopt.families import FAMILIES as FAMILY
 from fastopt.kalman._kalman import FAMILIES
-from fastopt.kalman.input import block_rows
+from fastopt.kalman.covariance.choosing import block_rows
 
 BLOCKS = [1, 7, 32, 128, 512]
 

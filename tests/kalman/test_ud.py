@@ -248,11 +248,11 @@ def test_a_row_that_says_nothing_changes_no_bit(dtype):
     for family in FAMILIES:
         X, y, w = data(family)
         k = ud(w, m0=1.0, dtype=dtype).partial_fit(X, y, *family)
-        before = bits(k._form.arrays())
+        before = bits(k._state.form.arrays())
         if family[1] != "inverse":
             k.partial_fit(np.zeros((3, 6)), y[:3], *family)
         k.partial_fit(X[:3], y[:3], *family, weight=np.zeros(3))
-        assert bits(k._form.arrays()) == before
+        assert bits(k._state.form.arrays()) == before
 
 
 def test_failures_change_nothing():
@@ -333,7 +333,7 @@ def test_shards_merge():
 
 def test_memory_is_a_packed_triangle():
     for dtype, itemsize in (("float64", 8), ("float32", 4)):
-        arrays = ud(200, dtype=dtype)._form.arrays()
+        arrays = ud(200, dtype=dtype)._state.form.arrays()
         assert sum(a.size for a in arrays.values()) == 200 * 199 // 2 + 2 * 200
         assert arrays["unit_upper"].nbytes == itemsize * 200 * 199 // 2
     triangle, work = 8 * 1000 * 999 // 2, 8 * 1000 * (4 + 3)
