@@ -33,7 +33,7 @@ def merge(state: State, other: State) -> None:
     )
     if state.stop and other.stop:
         state.stop.merge(other.stop)
-        state.stop.look(state.form, state.dispersion, has_identity_link=True)
+        state.stop.evaluate(state.form, state.dispersion, has_identity_link=True)
 
 
 def require_mergeable(state: State, other: State) -> None:

@@ -62,8 +62,8 @@ def fit_rows(
             separable=False,
         )
         if state.stop is not None and state.history.n_passes == 1:
-            state.stop.see_squares(np.sum(end.root**2 - before**2, axis=0)[:-1], target)
-            state.stop.look(state.form, state.dispersion, has_identity_link=False)
+            state.stop.add_squares(np.sum(end.root**2 - before**2, axis=0)[:-1], target)
+            state.stop.evaluate(state.form, state.dispersion, has_identity_link=False)
     return result
 
 

@@ -86,8 +86,8 @@ class State:
     def check_stop(self, x: Floats, y: Floats, has_identity_link: bool) -> None:
         """Pass rows that have been absorbed to the stop condition, and evaluate it."""
         if self.stop is not None and self.history.n_passes == 1:
-            self.stop.see(x, y)
-            self.stop.look(self.form, self.dispersion, has_identity_link)
+            self.stop.add_rows(x, y)
+            self.stop.evaluate(self.form, self.dispersion, has_identity_link)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as numbers and copies of arrays."""

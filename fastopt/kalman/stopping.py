@@ -23,12 +23,12 @@ class Stop:
         self._n, self._mean, self._deviations = 0, 0.0, 0.0
         self._squares: Floats = np.zeros(n_params)
 
-    def see(self, x: Floats, y: Floats) -> None:
+    def add_rows(self, x: Floats, y: Floats) -> None:
         """Add rows that have been absorbed to the statistics."""
         if self.kind == "se" and len(y):
-            self.see_squares(np.einsum("ij,ij->j", x, x), y)
+            self.add_squares(np.einsum("ij,ij->j", x, x), y)
 
-    def see_squares(self, squares: Floats, y: Floats) -> None:
+    def add_squares(self, squares: Floats, y: Floats) -> None:
         """Add rows to the statistics, given the sum of squares of each of their columns."""
         mean = float(np.mean(y))
         self._add(len(y), mean, float(np.sum((y - mean) ** 2)), squares)
@@ -40,7 +40,7 @@ class Stop:
         self._n += n
         self._squares += squares
 
-    def look(self, form: Form, dispersion: float, has_identity_link: bool) -> None:
+    def evaluate(self, form: Form, dispersion: float, has_identity_link: bool) -> None:
         """Evaluate the condition, unless it was met before."""
         n_obs = form.counts[0]
         if self.reached_at is not None or n_obs < self._least or not math.isfinite(dispersion):
