@@ -43,8 +43,8 @@ def require_mergeable(state: State, other: State) -> None:
         raise FastoptError(f"other has {theirs.n_params} coefficients, this {mine.n_params}")
     if mine.mode != theirs.mode or mine.gamma != theirs.gamma:
         raise FastoptError(
-            f"mode and gamma are {mine.mode!r}, {mine.gamma} here and {theirs.mode!r}, "
-            f"{theirs.gamma} in other; they must be equal"
+            f"mode and gamma are {mine.mode!r}, {mine.given_gamma} here and {theirs.mode!r}, "
+            f"{theirs.given_gamma} in other; they must be equal"
         )
     kept, others_kept = mine.kind.kept, theirs.kind.kept
     if kept != "full" or others_kept != "full":

@@ -21,7 +21,6 @@ from fastopt.kalman.covariance.plain import Plain
 from fastopt.kalman.covariance.qr import Information, with_rows
 from fastopt.kalman.covariance.ud import UD
 from fastopt.kalman.damped import Point, solve
-from fastopt.kalman.options import NO_BOUNDS
 from fastopt.kalman.state import State
 
 Fun = Callable[[Floats, Any], tuple[npt.ArrayLike, npt.ArrayLike]]
@@ -73,11 +72,10 @@ def _form_for_models(state: State, fun: object) -> Plain | UD | Information:
         raise TypeError(f"fun is {fun!r}; a callable is needed")
     if not isinstance(state.form, Plain | UD | Information):
         raise FastoptError(f"covariance is {state.options.kind.kept!r}; fit_model needs 'full'")
-    forgetting, gamma = state.options.forgetting, state.options.gamma
-    if forgetting < 1.0 or gamma != NO_BOUNDS:
-        raise FastoptError(
-            f"forgetting is {forgetting} and gamma is {gamma}; fit_model needs 1.0 and (None, None)"
-        )
+    if state.options.forgetting < 1.0:
+        raise FastoptError(f"forgetting is {state.options.forgetting}; fit_model needs 1.0")
+    if state.options.is_bounded:
+        raise FastoptError(f"gamma is {state.options.given_gamma}; fit_model needs (None, None)")
     return state.form
 
 

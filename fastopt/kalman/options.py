@@ -55,6 +55,11 @@ class Options:
         """Whether `gamma` bounds the variance."""
         return self.gamma != NO_BOUNDS
 
+    @property
+    def given_gamma(self) -> tuple[float | None, ...]:
+        """`gamma` as an argument, with None for no bound."""
+        return tuple(None if bound in NO_BOUNDS else bound for bound in self.gamma)
+
     def make_form(self, w: Floats, start: Floats) -> Form:
         """Return the form of the covariance, from coefficients and a diagonal or a matrix."""
         return self.kind.make(w, start, self.forgetting, self.max_trace, self.n_threads)
@@ -74,7 +79,7 @@ class Options:
         return {
             "n_params_or_w0": self.n_params,
             "m0": self.m0,
-            "gamma": tuple(None if bound in NO_BOUNDS else bound for bound in self.gamma),
+            "gamma": self.given_gamma,
             "glm_update": self.glm_update,
             "mode": self.mode,
             "covariance": self.kind.kept if blocks is None else blocks,
@@ -135,7 +140,7 @@ def checked_options(
 def _require_compatible(options: Options) -> None:
     """Raise if two options exclude each other."""
     if options.is_bounded and options.glm_update == "implicit":
-        raise FastoptError(f"gamma is {options.gamma!r}, which needs glm_update='explicit'")
+        raise FastoptError(f"gamma is {options.given_gamma}, which needs glm_update='explicit'")
     if options.mode == "qr" and (options.forgetting < 1.0 or options.glm_update == "explicit"):
         raise FastoptError(
             f"forgetting is {options.forgetting} and glm_update is {options.glm_update!r}; "

@@ -40,7 +40,7 @@ def absorb_outputs(
         Choice(("multinomial",))("variance", variance)
         if options.is_bounded:
             raise FastoptError(
-                f"gamma is {options.gamma!r}; variance='multinomial' allows no bounds"
+                f"gamma is {options.given_gamma}; variance='multinomial' allows no bounds"
             )
         residual, rows = whitened_classes(target, fitted, jac)
         redundant = residual.size // shape[-1]  # one output of each observation
