@@ -1,7 +1,7 @@
-"""What KalmanSGD's coefficients and covariance are worth: python -m bench.accuracy [--rows 1e6].
+"""The accuracy of KalmanSGD's coefficients and covariance: python -m bench.accuracy [--rows 1e6].
 
-Against ridge regression in extended precision, against the posterior covariance, and over
-replications.
+They are compared with ridge regression in extended precision and with the exact posterior
+covariance; replications show whether the stop condition estimates the distance correctly.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import fastopt
 
 
 def rows_of(n: int, scale: np.ndarray, rotate: bool, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Return X of these standard deviations along its axes, or rotated; y; the truth."""
+    """Return X, y and the true coefficients; X has these scales along its axes, or rotated."""
     rng = np.random.default_rng(seed)
     p = len(scale)
     turn = np.linalg.qr(rng.normal(size=(p, p)))[0] if rotate else np.eye(p)
@@ -22,7 +22,7 @@ def rows_of(n: int, scale: np.ndarray, rotate: bool, seed: int = 0) -> tuple[np.
 
 
 def solved(L: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the solution in extended precision, by refinement of the double one."""
+    """Return the solution of L w = b in extended precision, by iterative refinement."""
     w = np.linalg.solve(L.astype(float), b.astype(float)).astype(np.longdouble)
     for _ in range(20):
         w = w + np.linalg.solve(L.astype(float), (b - L @ w).astype(float))
@@ -30,6 +30,7 @@ def solved(L: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def gaussian() -> None:
+    """Print the distance from ridge regression, and the excess loss for condition 1e8."""
     X, y, _ = rows_of(100_000, np.logspace(0, -4, 100), rotate=False)
     long = X.astype(np.longdouble)
     L, b = long.T @ long + np.eye(100) / 100, long.T @ y
@@ -39,20 +40,21 @@ def gaussian() -> None:
     for rotate in (False, True):
         X, y, _ = rows_of(5000, np.logspace(4, 0, 20), rotate)
         best = np.linalg.lstsq(X, y, rcond=None)[0]
-        lies = "rotated" if rotate else "along the axes"
+        axes = "rotated" if rotate else "along the axes"
         for m0, mode in ((100.0, "plain"), (100.0, "ud"), (1e6, "ud"), (np.inf, "qr")):
             k = fastopt.KalmanSGD(20, m0=m0, mode=mode).partial_fit(X, y)
             excess = float(np.sum((X @ (k.coef - best)) ** 2)) / (2 * len(y))
-            print(f"condition 1e8, {lies}, 5000 rows, {mode}, m0 {m0:g}: excess {excess:.1e}")
+            print(f"condition 1e8, {axes}, 5000 rows, {mode}, m0 {m0:g}: excess {excess:.1e}")
 
 
 def single_precision(n: int) -> None:
+    """Print the eigenvalues of float32 covariances relative to the exact one (1 is exact)."""
     for condition, rotate in ((1e8, False), (1e4, True), (1e8, True)):
         scale = np.logspace(0, -np.log10(condition), 20)
         X, y, _ = rows_of(n, scale, rotate)
         X = X.astype(np.float32)
         root = np.linalg.cholesky(np.eye(20) / 1e6 + X.astype(float).T @ X.astype(float))
-        lies = "rotated" if rotate else "along the axes"
+        axes = "rotated" if rotate else "along the axes"
         for mode in ("ud", "plain"):
             try:
                 k = fastopt.KalmanSGD(20, m0=1e6, mode=mode, dtype="float32").partial_fit(X, y)
@@ -60,10 +62,11 @@ def single_precision(n: int) -> None:
                 shown = f"{found[0]:.3f} to {found[-1]:.3f}"
             except fastopt.FastoptError as error:
                 shown = f"refused: {str(error)[:50]}..."
-            print(f"float32 {mode}, condition {condition:.0e} {lies}, {n} rows: whitened {shown}")
+            print(f"float32 {mode}, condition {condition:.0e} {axes}, {n} rows: whitened {shown}")
 
 
 def stopping() -> None:
+    """Print the mean of |w - truth|^2 / (dispersion * trace) over replications (1 is exact)."""
     for n in (200, 1000, 4000):
         rng, ratios = np.random.default_rng(0), []
         truth = rng.normal(size=8)

@@ -1,7 +1,8 @@
+/* The memory limit of bench/kalman.py: a loop that only reads the covariance. */
 #include <stdint.h>
 
-/* Reads the lower triangle of a p x p matrix with contiguous columns once: of the ways
- * tried the fastest, eight columns abreast. */
+/* Sums the lower triangle of a p x p column-major matrix, which reads it once. Eight
+ * columns at a time were the fastest of the loops that were tried. */
 double read_triangle(const double *m, int64_t p, int n_threads)
 {
     double sum = 0.0;

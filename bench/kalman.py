@@ -1,8 +1,9 @@
-"""KalmanSGD beside NumPy, BLAS and other packages: python -m bench.kalman [--sizes 100,1000].
+"""Time and memory of KalmanSGD, NumPy, BLAS and other packages: python -m bench.kalman.
 
-Everything of a row of the table is measured in one process, in turn, round by round: Gaussian,
-float64, microseconds a sample.  The rate counts 3 p^2 flops a sample.  padasip, river and
-statsmodels are left out where they are not installed.
+Options: --sizes 100,1000 --threads 1,2 --rounds 7. A row of the table is measured in one process;
+each round times every method in turn. Rows are Gaussian and float64, times are microseconds per
+row. The rate counts 3 p^2 floating-point operations per row. padasip, river and statsmodels are
+omitted if they are not installed.
 """
 
 import argparse
@@ -24,10 +25,10 @@ from scipy.linalg.blas import dgemm, dsymv, dsyr
 import fastopt
 from bench.compiled import library
 
-Call = tuple[Callable[[], object], int]  # and the samples that it absorbs
-PRODUCT = 2000  # the order of the matrix product that gives the machine's rate
-TARGETS = """targets: over numpy 8x at p = 100 and 40x from 1000; over dsymv+dsyr 5x from 2000;
-share of dgemm 65 % at 1000, 80 % from 2000; 2.5 us at 100; update over read 1.3x from 2000"""
+Call = tuple[Callable[[], object], int]  # and the number of rows that it absorbs
+PRODUCT = 2000  # the order of the matrix product that measures the rate of the machine
+TARGETS = """Targets by column: over numpy 8x at p = 100, 40x from 1000; over dsymv+dsyr 5x from
+2000; share of dgemm 65 % at 1000, 80 % from 2000; 2.5 us at 100; over read 1.3x from 2000"""
 
 
 def data(p: int, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +37,7 @@ def data(p: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def samples(fitting: float, least: int) -> int:
-    """Return how many one call absorbs: as many as fit into its time, within bounds."""
+    """Return the number of rows in a call: `fitting`, which keeps it short, within bounds."""
     return max(least, min(3000, int(fitting)))
 
 
@@ -63,7 +64,7 @@ def numpy_loop(p: int) -> Call:
 
 
 def triangle_loop(p: int) -> Call:
-    """Return the loop over one triangle in place, by scipy.linalg.blas."""
+    """Return a loop that updates one triangle in place with scipy.linalg.blas."""
     n = samples(3e7 / p**2, 2)
     X, y = data(p, n)
     M, w = np.asfortranarray(100.0 * np.eye(p)), np.zeros(p)
@@ -80,7 +81,7 @@ def triangle_loop(p: int) -> Call:
 
 
 def update(p: int) -> Call:
-    n = samples(2e7 / p**2, 200)  # more than come together before M is written
+    n = samples(2e7 / p**2, 200)  # more than a block, so that writing M is included
     X, _ = data(p, n)
     k = fastopt.KalmanSGD(p)
 
@@ -92,7 +93,7 @@ def update(p: int) -> Call:
 
 
 def read(p: int, threads: int) -> Call:
-    """Return the call that reads one triangle, of whole eights of columns."""
+    """Return a call that reads one triangle of M, which bounds the time of `update`."""
     n = max(10, int(2e7 / p**2))
     loop = library(__file__).read_triangle
     loop.restype = ctypes.c_double
@@ -129,11 +130,11 @@ def river_bayesian(p: int) -> Call:
 def statsmodels_recursive(p: int) -> Call:
     from statsmodels.regression.recursive_ls import RecursiveLS
 
-    X, y = data(p, 2 * p)  # its results keep the covariance of every row
+    X, y = data(p, 2 * p)  # few, because the results store a covariance for every row
     return lambda: RecursiveLS(y, X).filter(), 2 * p
 
 
-# What is slow runs in one round and not at every size; the packages may be absent.
+# Optional packages, with the largest size at which each is measured; one round only.
 PACKAGES: dict[str, tuple[Callable[[int], Call], int]] = {
     "padasip": (padasip_rls, 1000),
     "river": (river_bayesian, 4000),
@@ -142,7 +143,7 @@ PACKAGES: dict[str, tuple[Callable[[int], Call], int]] = {
 
 
 def memory(p: int) -> float:
-    """Return what a filter and its partial_fit take at most, beside a square array."""
+    """Return the peak memory of a filter and `partial_fit`, in units of a p x p array."""
     X, y = data(p, 384)
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     fastopt.KalmanSGD(p).partial_fit(X, y)
@@ -151,15 +152,15 @@ def memory(p: int) -> float:
 
 
 def seconds(call: Call) -> float:
-    """Return the mean time of a sample."""
-    time.sleep(0.05)  # OpenBLAS's threads of the call before spin for a while
+    """Return the mean time of a row."""
+    time.sleep(0.05)  # the threads of OpenBLAS spin for a while after the previous call
     start = time.perf_counter()
     call[0]()
     return (time.perf_counter() - start) / call[1]
 
 
 def measure(p: int, threads: int, rounds: int) -> dict[str, float]:
-    """Return the median time of a sample by each way, and the memory of partial_fit."""
+    """Return the median time per row of each method, and the memory of partial_fit."""
     found = {"memory": memory(p)}
     calls = {
         "partial_fit": partial_fit(p),
@@ -200,7 +201,7 @@ def line(p: int, threads: int, found: dict[str, float]) -> str:
 
 
 def main() -> None:
-    """Print a row for each size and number of BLAS threads, each of a process of its own."""
+    """Print a row for each size and number of BLAS threads, each measured in a new process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="100,500,1000,2000,4000")
     parser.add_argument("--threads", default="1,2")
@@ -212,10 +213,8 @@ def main() -> None:
     if options.child:
         print(json.dumps(measure(sizes[0], threads[0], options.rounds)))
         return
-    print("partial_fit: time and rate of a sample, the others' times over its; memory at most, in")
-    print(
-        "p x p arrays; update: a row of any model, its time over that of reading one triangle once"
-    )
+    print("partial_fit: time and rate per row; 'over' gives the time of the others divided by its;")
+    print("memory: its peak in p x p arrays; update: time per row, and divided by a read of M")
     print(TARGETS)
     print(HEADS)
     for p in sizes:

@@ -1,7 +1,7 @@
-"""Correct digits on NIST's linear problems, beside statsmodels: python -m bench.nist.
+"""Correct digits on NIST's linear problems, of KalmanSGD and statsmodels: python -m bench.nist.
 
-KalmanSGD's, and those of statsmodels' OLS and RecursiveLS: digits of the worst coefficient, and of
-the worst standard error, at most 15.
+For three modes of KalmanSGD and for statsmodels' OLS and RecursiveLS: the digits of the least
+accurate coefficient and, in parentheses, of the least accurate standard error, at most 15.
 """
 
 import sys
@@ -66,7 +66,7 @@ def main() -> None:
                     warnings.simplefilter("ignore")
                     found, errors = fit(X, y)
                 cell = f"{digits(found, coef):.1f}"
-                if stderr.all():  # all are 0 where the fit is exact
+                if stderr.all():  # they are 0 if the fit is exact
                     cell += f" ({digits(errors, stderr):.1f})"
                 cells.append(cell)
             except (fastopt.FastoptError, np.linalg.LinAlgError, ValueError) as error:

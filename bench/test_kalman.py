@@ -1,4 +1,4 @@
-"""Rows absorbed by KalmanSGD, beside the same rows by NumPy."""
+"""The time of absorbing rows, by KalmanSGD and by NumPy."""
 
 import pytest
 
@@ -11,6 +11,6 @@ def test_rows(benchmark, p, way):
     benchmark.group = f"Gaussian rows, {p} coefficients"
     call, samples = way(p)
     benchmark.pedantic(call, rounds=5, warmup_rounds=1)
-    benchmark.extra_info["microseconds a sample"] = round(
+    benchmark.extra_info["microseconds per row"] = round(
         benchmark.stats.stats.median / samples * 1e6, 2
     )

@@ -1,25 +1,27 @@
-/* See triangle.h.
+/* y = M x for a symmetric M by its lower triangle, on several threads (triangle.h).
  *
- * The columns are cut into FO_TRIANGLE_PARTS of about as many numbers each, whatever
- * the number of threads. Each part has a sum of its own; these are added in their
- * order. */
+ * The columns are cut into FO_TRIANGLE_PARTS parts of about equal size, whatever the
+ * number of threads. Each part is summed separately, and the sums are added in a fixed
+ * order, so that bits do not depend on the number of threads.
+ */
 #include "triangle.h"
 
 #include "kernels/kernels.h"
 #include "parallel.h"
 #include "step/stage.h"
 
-#define SERIAL_BELOW 500000 /* numbers of M, not worth waking threads for */
+#define SERIAL_BELOW 500000 /* elements; below, one thread is faster */
 
 typedef struct {
     fo_triangle_fn *kernel;
     const char *x, *m;
     char *work;
     int64_t p;
-    int64_t size; /* of a number */
+    int64_t size; /* of an element, in bytes */
 } product;
 
-/* Where part i begins: left of it are i / FO_TRIANGLE_PARTS of the triangle. */
+/* Returns the first column of part i: a fraction i / FO_TRIANGLE_PARTS of the triangle
+ * is to the left of it. */
 static int64_t begin_of(int64_t p, int64_t i)
 {
     const double rest = (double)(FO_TRIANGLE_PARTS - i) / FO_TRIANGLE_PARTS;

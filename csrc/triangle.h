@@ -1,4 +1,6 @@
-/* y = M x, where of the symmetric M the lower triangle is read, once. */
+/* y = M x for a symmetric M, of which only the lower triangle is read, once; for a
+ * single row of the dense Kalman filter (csrc/kalman/kalman.c).
+ */
 #ifndef FO_TRIANGLE_H
 #define FO_TRIANGLE_H
 
@@ -6,9 +8,9 @@
 
 enum { FO_TRIANGLE_PARTS = 8 };
 
-/* M (columns contiguous, p x p), x and y are of float or double; `work` has room for
- * p x FO_TRIANGLE_PARTS such numbers.  Equal bits on every CPU, for any number of
- * threads. */
+/* M (p x p, column-major), x and y are float or double; `work` has room for
+ * p x FO_TRIANGLE_PARTS such numbers. The bits are the same on every CPU and for any
+ * number of threads. */
 typedef void fo_triangle_product(int is_single, const void *m, int64_t p, const void *x,
                                  void *y, void *work, int n_threads);
 fo_triangle_product fo_triangle_times;

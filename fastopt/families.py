@@ -1,4 +1,4 @@
-"""Families of observations: their links, the values an observation may take, their dispersion."""
+"""Families of observations: their links, the range of an observation, their dispersion."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["FAMILIES", "Family", "family_of"]
 
 @dataclass(frozen=True)
 class Family:
-    """What is known of a family.
+    """The properties of a family.
 
     Attributes
     ----------
     name : str
     links : tuple of str
-        The links there are, the default first.
+        The links that the family allows, the default first.
     low, high : float
         The range of an observation.
     open_low : bool
-        Whether ``low`` itself is no value an observation may take.
+        Whether ``low`` itself is excluded.
     known_dispersion : bool
-        Whether the dispersion is 1, not to be estimated.
+        Whether the dispersion is 1 and not estimated.
 
     Examples
     --------
@@ -43,7 +43,7 @@ class Family:
     known_dispersion: bool = False
 
     def link(self, link: object) -> str:
-        """Return the link, None standing for the default.
+        """Return the name of the link; the default one for None.
 
         Parameters
         ----------
@@ -67,7 +67,7 @@ class Family:
         return link
 
     def require_domain(self, y: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-        """Raise an error that names the first observation outside the family's range.
+        """Raise an error that names the first observation outside the range of the family.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ FAMILIES = {
 
 
 def family_of(name: object) -> Family:
-    """Return the family of that name.
+    """Return the family with this name.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def family_of(name: object) -> Family:
     Raises
     ------
     FastoptError
-        Another name, or what is none.
+        Any other value.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What the tests of KalmanSGD are run on, and how they compare."""
+"""Data and comparisons that the tests of KalmanSGD share."""
 
 import numpy as np
 from kalman_reference import ALPHA, logistic
@@ -6,12 +6,12 @@ from support import bits
 
 from fastopt.kalman._kalman import FAMILIES
 
-# Those in kalman_reference.MODEL: NumPy has no normal distribution for probit.
+# The families in kalman_reference.MODEL, without probit: NumPy has no normal distribution.
 LOOPED = [family for family in FAMILIES if family[1] != "probit"]
 
 
 def data(family, n=300, p=6, seed=0):
-    """Return X, y and coefficients to start from."""
+    """Return X, y and initial coefficients."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, p)) / np.sqrt(p)
     w = rng.normal(size=p)
@@ -33,14 +33,15 @@ def alpha_of(family):
 
 
 def close(a, b, tolerance):
+    """Assert that a is b, up to `tolerance` times the largest element."""
     assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b))
 
 
 def everything(k):
-    """Return the bits of a filter."""
+    """Return the bits of the state of a filter."""
     return bits(k.state_dict())
 
 
 def moderate(family):
-    """A covariance with which explicit steps stay in range."""
+    """Return an initial variance with which explicit updates do not overflow."""
     return 0.1 if family[1] in ("log", "inverse", "cloglog") else 100.0

@@ -1,4 +1,7 @@
-"""The Kalman-based update, one row at a time, from the paper; no import of the library."""
+"""The Kalman-based update in NumPy, one row at a time, written from the paper.
+
+It does not import fastopt.
+"""
 
 import numpy as np
 
@@ -8,7 +11,7 @@ def logistic(z):
 
 
 ALPHA = 0.5  # of the negative binomial
-# Mean, slope and variance of a family and link.
+# The mean, its slope and the variance of each family and link.
 MODEL = {
     ("gaussian", "identity"): (lambda z: z, lambda z: 1.0, lambda m: 1.0),
     ("bernoulli", "logit"): (logistic, lambda z: logistic(z) * logistic(-z),
@@ -23,7 +26,10 @@ MODEL = {
 
 
 def explicit(w, M, X, y, mean, slope, variance, weight=None, keep=1.0, max_trace=np.inf):
-    """Patel 2016, eqs. (2.5)-(2.7): M / keep before each row while its trace is below a cap."""
+    """Return w and M after explicit updates: Patel 2016, eqs. (2.5)-(2.7).
+
+    M is divided by `keep` before each row while its trace is below `max_trace`.
+    """
     w, M = w.copy(), M.copy()
     for j, (x, target) in enumerate(zip(X, y, strict=True)):
         M = M / keep if np.trace(M) < max_trace else M
@@ -35,7 +41,7 @@ def explicit(w, M, X, y, mean, slope, variance, weight=None, keep=1.0, max_trace
 
 
 def implicit(w, M, X, y, mean, slope, variance, weight=None, keep=1.0):
-    """The same with mean, slope and variance at the linear predictor after the update."""
+    """Return w and M after implicit updates: the mean is taken at the updated predictor."""
     w, M = w.copy(), M.copy()
     for j, (x, target) in enumerate(zip(X, y, strict=True)):
         M = M / keep
@@ -53,7 +59,7 @@ def implicit(w, M, X, y, mean, slope, variance, weight=None, keep=1.0):
 
 
 def bisect(rising, low, high):
-    """Return the root of a rising function in [low, high]."""
+    """Return the root of an increasing function in [low, high]."""
     for _ in range(200):
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < 0 else (low, middle)

@@ -23,7 +23,7 @@ def read(name):
 
 
 def digits(found, certified):
-    """Return the correct digits of the worst number, at most 15; none of a NaN."""
+    """Return the correct digits of the worst number, at most 15; -inf if there is a NaN."""
     with np.errstate(divide="ignore"):
         right = -np.log10(np.max(np.abs(found - certified) / np.abs(certified)))
     return -np.inf if np.isnan(right) else min(15.0, float(right))

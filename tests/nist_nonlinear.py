@@ -20,6 +20,7 @@ class Problem(NamedTuple):
 
 
 def read(name):
+    """Return the data, starting points and certified values of a problem."""
     text = (DATA / f"{name}.dat").read_text()
     table = re.findall(r"^ +b\d+ = +(\S+) +(\S+) +(\S+) +(\S+)", text, re.M)
     first, second, coef, stderr = np.array(table, dtype=float).T
@@ -29,7 +30,7 @@ def read(name):
     return Problem(X, log(y) if name == "Nelson" else y, (first, second), coef, stderr, residual_sd)
 
 
-# Each model takes coefficients and columns of X, and returns the mean and its derivatives.
+# Each model takes coefficients and the columns of X, and returns the mean and its derivatives.
 def chwirut(w, x):
     a, b, c = w
     m = exp(-a * x) / (b + c * x)
@@ -83,7 +84,7 @@ def misra1d(w, x):
 
 
 def rational(degree):
-    """Return the model of two polynomials' quotient, the lower one with constant 1."""
+    """Return the model of a quotient of polynomials; the denominator has the constant 1."""
 
     def model(w, x):
         powers = x[:, None] ** np.arange(degree + 1)
@@ -175,7 +176,7 @@ MODELS = {
 
 
 def fun(name):
-    """Return what fit_model takes."""
+    """Return the function of mean and Jacobian for `KalmanSGD.fit_model`."""
 
     def mean_and_jacobian(w, X):
         mean, *derivatives = MODELS[name](w, *X.T)

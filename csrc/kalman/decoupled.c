@@ -1,4 +1,9 @@
-/* See decoupled.h. */
+/* Absorbs observations into blocks or a diagonal: the functions of decoupled.h.
+ *
+ * Rows need no BLAS, so that their bits are the same for any number of its threads.
+ * Several outputs use BLAS within each block. All new values are computed and checked
+ * before the state changes: a failure changes nothing.
+ */
 #include "decoupled.h"
 
 #include <float.h>
@@ -30,7 +35,7 @@ double fo_decoupled_trace(const fo_decoupled *k)
     return trace;
 }
 
-/* What M is multiplied by before an observation; infinite where M would be. */
+/* Returns the factor of M before an observation; infinity if M would overflow. */
 static double inflation(const fo_decoupled *k)
 {
     if (k->forgetting.keep == 1.0)
@@ -41,11 +46,11 @@ static double inflation(const fo_decoupled *k)
     return isfinite(trace / k->forgetting.keep) ? 1.0 / k->forgetting.keep : INFINITY;
 }
 
-/* The rows with their coefficients block after block; *ldx becomes their distance. */
+/* Returns the rows with their columns in the order of the blocks; sets their *ldx. */
 static double *arranged(fo_decoupled *k, const double *x, int64_t *ldx, int n)
 {
     if (!k->order)
-        return (double *)x; /* Fortran knows no const */
+        return (double *)x; /* the Fortran interface has no const */
     for (int j = 0; j < n; j++)
         for (int64_t i = 0; i < k->p; i++)
             k->x[(int64_t)j * k->p + i] = x[j * *ldx + k->order[i]];
@@ -80,7 +85,8 @@ static void shrink_one(double *restrict m, double a, const double *restrict v,
             m[j * n + i] = a * m[j * n + i] - v[j] * v[i];
 }
 
-/* What rounding tells a number from its mirror image would grow under forgetting. */
+/* Copies one triangle to the other. With forgetting, an asymmetry from rounding would
+ * grow. */
 static void mirror(double *m, int64_t n)
 {
     for (int64_t j = 0; j < n; j++)
@@ -88,8 +94,8 @@ static void mirror(double *m, int64_t n)
             m[i * n + j] = m[j * n + i];
 }
 
-/* Whether n rows have nothing to say of a block, as of the weights of an idle neuron.
- */
+/* Returns whether n rows are 0 in the columns of a block, as for the weights of a
+ * neuron that is not active. */
 static int is_idle(const double *x, int64_t ldx, int64_t size, int n)
 {
     for (int64_t j = 0; j < n; j++)
@@ -99,8 +105,8 @@ static int is_idle(const double *x, int64_t ldx, int64_t size, int n)
     return 1;
 }
 
-/* U = a M X.  One column needs no BLAS, and blocks are too small for what a call costs.
- */
+/* U = a M X. A single column is computed without BLAS: for small blocks a call of BLAS
+ * costs more than the product. */
 static void multiply(fo_decoupled *k, const fo_blas_f64 *blas, double a, double *x,
                      int64_t ldx, int n)
 {
@@ -124,7 +130,7 @@ static void multiply(fo_decoupled *k, const fo_blas_f64 *blas, double a, double 
     }
 }
 
-/* Whether each block has x'Mx >= 0 but for rounding, from x and u = a M x. */
+/* Returns whether x'Mx >= 0 up to rounding in each block, from x and u = a M x. */
 static int is_definite(const fo_decoupled *k, double a, const double *x,
                        const double *u)
 {
@@ -143,8 +149,8 @@ static int is_definite(const fo_decoupled *k, double a, const double *x,
     return 1;
 }
 
-/* M_b = a M_b - V_b V_b' for blocks, where V is U;
- * 1 / (1 / (a m) + weight * squares of X) for a diagonal, where U is free. */
+/* Blocks: M_b = a M_b - V_b V_b', where V is in k->u.
+ * Diagonal: m = 1 / (1 / (a m) + weight * squares of X), where k->u is used as work. */
 static void shrink(fo_decoupled *k, const fo_blas_f64 *blas, double a, const double *x,
                    int64_t ldx, double weight, int n)
 {
@@ -163,7 +169,7 @@ static void shrink(fo_decoupled *k, const fo_blas_f64 *blas, double a, const dou
         int size = (int)(k->start[b + 1] - k->start[b]);
         double *v = k->u + k->start[b];
         if (a == 1.0 && is_idle(v, p, size, n)) {
-            /* This block stays as it is. */
+            /* This block does not change. */
         } else if (n == 1) {
             shrink_one(m, a, v, size);
         } else {
@@ -190,7 +196,7 @@ static fo_kalman_status row(fo_decoupled *k, const fo_blas_f64 *blas, const fo_g
     if (g < 0.0)
         g = 0.0;
     fo_gain got = fo_gain_of(glm, y, prior, fo_dot(x, k->w, p), g);
-    if (g == 0.0) /* M x is 0, up to rounding: this row says nothing */
+    if (g == 0.0) /* M x is 0 up to rounding: the row has no effect */
         got.alpha = got.b = got.weight = 0.0;
 
     double sum = got.alpha + got.b + got.weight * g + got.innovation + inflate;
@@ -230,8 +236,8 @@ fo_kalman_status fo_decoupled_rows(fo_decoupled *k, const fo_blas_f64 *blas,
 
 /* With S = I + X M X' = L L':  w += M X' S^-1 r,  V = M X' L^-T,  M -= V V'.
  *
- * All by products of one block at a time: those over all coefficients would wake BLAS's
- * threads for less than it takes. */
+ * Each product is of one block. A product over all coefficients would start the threads
+ * of BLAS, which costs more than it saves. */
 fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas_f64 *blas,
                                       const double *given, int64_t ldx,
                                       const double *residual, int n)
@@ -284,7 +290,7 @@ fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas_f64 *blas,
         return FO_KALMAN_NONFINITE;
 
     memcpy(k->w, k->next, (size_t)p * sizeof *k->w);
-    shrink(k, blas, inflate, x, ldx, 1.0, n); /* V V' <= M, which is finite */
+    shrink(k, blas, inflate, x, ldx, 1.0, n); /* is finite: V V' <= M */
     k->counts.innovations += innovations;
     k->counts.n_obs += n;
     return FO_KALMAN_OK;

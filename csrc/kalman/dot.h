@@ -1,5 +1,5 @@
-/* x'y, summed in eight lanes so that the loop vectorises, in an order that only n sets.
- */
+/* The dot product x'y, for the files of csrc/kalman. It is summed in eight lanes so
+ * that the loop vectorises. The order of the sum depends only on n. */
 #ifndef FO_DOT_H
 #define FO_DOT_H
 

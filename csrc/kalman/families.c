@@ -1,17 +1,23 @@
-/* See families.h. */
+/* The families of generalized linear models, one function each, and the root finder of
+ * the implicit update: the functions of families.h.
+ *
+ * Scores and weights are written in forms that stay finite and accurate where the
+ * variance underflows, such as for a saturated logit.
+ */
 #include "families.h"
 
 #include <math.h>
 
 #define ROOT_HALF 0.70710678118654752440
 
-/* Beyond this exp() would leave the range; a score only needs to stay huge there. */
+/* exp() of z limited to +-700, so that it neither overflows nor becomes 0. A score at a
+ * more extreme z only has to be very large, not exact. */
 static double bounded_exp(double z)
 {
     return exp(z > 700.0 ? 700.0 : z < -700.0 ? -700.0 : z);
 }
 
-/* phi(z) / Phi(z), the inverse Mills ratio at -z; Phi underflows below -37. */
+/* phi(z) / Phi(z), the inverse Mills ratio at -z. Phi underflows for z < -37. */
 static double mills(double z)
 {
     const double root_two_over_pi = 0.79788456080286535588;
@@ -33,7 +39,7 @@ static fo_observation bernoulli_logit(double y, double z)
 {
     const double e = exp(-fabs(z)), small = e / (1.0 + e), large = 1.0 / (1.0 + e);
     const double m = z >= 0 ? large : small, variance = small * large;
-    /* y - m without cancellation where m is near 1: (1 - m) - (1 - y). */
+    /* If m is near 1, y - m is computed without cancellation as (1 - m) - (1 - y). */
     const double residual = z >= 0 ? small - (1.0 - y) : y - m;
     return (fo_observation){m, variance, variance, residual, variance, variance};
 }
@@ -108,7 +114,8 @@ fo_observation fo_observe(fo_family family, double alpha, double y, double z)
     }
 }
 
-/* Where the score is 0; infinite for y on the edge.  Probit has none in closed form. */
+/* Returns the z where the score is 0: infinite for y at the end of its range. Probit
+ * has no closed form and returns `otherwise`. */
 static double link_of(fo_family family, double y, double otherwise)
 {
     switch (family) {
@@ -125,7 +132,8 @@ static double link_of(fo_family family, double y, double otherwise)
     }
 }
 
-/* z^2 - (eta - scale y) z - scale = 0 has one positive root for any eta. */
+/* Returns the positive root of z^2 - (eta - scale y) z - scale = 0, which exists and is
+ * unique for any eta. */
 static double implicit_gamma_inverse(double y, double eta, double scale)
 {
     const double b = eta - scale * y, root = hypot(b, 2.0 * sqrt(scale));
@@ -143,14 +151,15 @@ double fo_implicit(fo_family family, double alpha, double y, double prior, doubl
     if (family == FO_GAMMA_INVERSE)
         return implicit_gamma_inverse(y, eta, scale);
 
-    /* f(z) = z - eta - scale * score(z) rises; its root lies between eta and both
-     * eta + scale * score(eta) and link(y), whichever is nearer. */
+    /* f(z) = z - eta - scale * score(z) increases. Its root is between eta and the
+     * nearer of eta + scale * score(eta) and link(y). */
     const double move = scale * fo_observe(family, alpha, y, eta).score;
     if (eta + move == eta)
         return eta;
     const double way = move < 0.0 ? -1.0 : 1.0;
     double reach = fmin(fabs(move), fabs(link_of(family, y, INFINITY) - eta));
-    /* From a far end where exp() is huge bisection takes long: double from eta. */
+    /* Bisection from an end where exp() is huge would need many steps: find the bracket
+     * by doubling the distance from eta. */
     double near = 0.0, far = 1.0;
     while (far < reach) {
         const double z = eta + way * far;
@@ -171,8 +180,9 @@ double fo_implicit(fo_family family, double alpha, double y, double prior, doubl
             return z;
         *(f < 0.0 ? &low : &high) = z;
         double next = z - f / (1.0 + scale * at.fall);
-        /* Strictly inside, and half the step before: else an end of the bracket or a
-         * cycle on the sigmoid could be taken for the root. */
+        /* Newton's step must be strictly inside the bracket and at most half the
+         * previous step. Otherwise an end of the bracket, or a cycle on the sigmoid,
+         * could be taken for the root. */
         if (!(next > low && next < high) || fabs(next - z) > 0.5 * step)
             next = low + 0.5 * (high - low);
         step = fabs(next - z);

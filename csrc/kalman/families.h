@@ -1,6 +1,7 @@
-/* Generalized linear models, one observation at a time: mean, variance and what an
- * update needs of them at a linear predictor z.  Families by McCullagh & Nelder 1989;
- * no loops over data. */
+/* Generalized linear models for one observation: mean, variance and their derivatives
+ * at a linear predictor z, and the implicit update; used by gain.c. Families as in
+ * McCullagh & Nelder 1989. No loops over data.
+ */
 #ifndef FO_FAMILIES_H
 #define FO_FAMILIES_H
 
@@ -23,9 +24,11 @@ typedef struct {
 
 fo_observation fo_observe(fo_family family, double alpha, double y, double z);
 
-/* The linear predictor after an update that takes its mean there: the root of
+/* Returns the linear predictor after an implicit update, which takes the mean at the
+ * updated coefficients: the root of
  *     z = eta + g * prior * score(z),
- * unique since the score falls in z.  g is x'Mx, prior the observation's weight. */
+ * which is unique because the score decreases in z. g is x'Mx, and prior the weight of
+ * the observation. */
 double fo_implicit(fo_family family, double alpha, double y, double prior, double eta,
                    double g);
 

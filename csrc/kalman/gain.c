@@ -1,4 +1,7 @@
-/* See gain.h. */
+/* The gain of one observation, explicit or implicit, and the number of rows that
+ * forgetting may inflate together: the functions of gain.h. Pure functions of their
+ * arguments; NaN and infinities are passed on to the caller, which checks them.
+ */
 #include "gain.h"
 
 #include <math.h>
@@ -9,14 +12,14 @@ fo_gain fo_gain_of(const fo_glm *glm, double y, double prior, double eta, double
         const double z = fo_implicit(glm->family, glm->shape, y, prior, eta, g);
         const fo_observation at = fo_observe(glm->family, glm->shape, y, z);
         const double w = prior * at.weight, inflated = 1.0 + w * g, miss = y - at.mean;
-        /* For the Gaussian (y - z)^2 (1 + g) = (y - eta)^2 / (1 + g). */
+        /* For the Gaussian family (y - z)^2 (1 + g) = (y - eta)^2 / (1 + g). */
         if (!(w * g >= 1.0))
             return (fo_gain){prior * at.score, w / inflated, w,
                              miss == 0.0 || prior == 0.0
                                  ? 0.0
                                  : prior * (miss * miss / at.variance) * inflated,
                              0};
-        /* Where w is large, z is near link(y): y - m and its score have few digits. */
+        /* If w is large, z is near link(y), and y - m and the score lose digits. */
         const double alpha = (z - eta) / g;
         return (fo_gain){alpha, w / inflated, w, alpha * alpha / w * inflated, 0};
     }

@@ -1,5 +1,7 @@
-/* What one observation does, given its linear predictor and its variance under the
- * coefficients' covariance M, whatever form M has; what all forms count and forget. */
+/* The gain of one observation, from its linear predictor eta and g = x'Mx; for all
+ * forms of the covariance M (kalman.c, ud.c, decoupled.c). Also their common types: the
+ * model, the counts, forgetting and status codes.
+ */
 #ifndef FO_GAIN_H
 #define FO_GAIN_H
 
@@ -10,19 +12,19 @@
 typedef struct {
     fo_family family;
     double shape;    /* alpha of the negative binomial */
-    int is_change;   /* of at most a block's outputs, y is y - x'w: eta starts at 0 */
-    int is_explicit; /* the mean is taken before the update, and V clipped */
-    double gamma_min, gamma_max; /* what V(m) is clipped to */
+    int is_change;   /* y has y - x'w, for at most one block: eta starts at 0 */
+    int is_explicit; /* take the mean before the update, and clip V */
+    double gamma_min, gamma_max; /* bounds of V(m) */
 } fo_glm;
 
 typedef struct {
     double alpha, b;   /* with v = M x:  w += alpha v,  M -= b v v' */
-    double weight;     /* information along x: M^-1 += weight x x' */
+    double weight;     /* the information: M^-1 += weight x x' */
     double innovation; /* (y - m)^2 / s */
     int clipped;
 } fo_gain;
 
-/* One observation of weight `prior` at linear predictor eta, where g = x'Mx. */
+/* Returns the gain of an observation of weight `prior`, where g = x'Mx. */
 fo_gain fo_gain_of(const fo_glm *glm, double y, double prior, double eta, double g);
 
 typedef struct {
@@ -31,23 +33,24 @@ typedef struct {
 } fo_counts;
 
 typedef struct {
-    /* M /= keep before each row (or, of changes, once) while tr M < max_trace. */
+    /* M /= keep before each row (once per call if is_change) while tr M < max_trace. */
     double keep, max_trace;
 } fo_forgetting;
 
-/* How many of the next `most` rows may inflate M whatever they hold: a row never adds
- * to the trace, and M has grown by `inflated` already.  0 if the trace is at its cap.
- */
+/* Returns how many of the next `most` rows inflate M for certain, whatever their
+ * values: a row never increases the trace. M has already grown by the factor
+ * `inflated`. Returns 0 if the trace is at its cap. */
 int64_t fo_rows_to_inflate(fo_forgetting forgetting, double trace, double inflated,
                            int64_t most);
 
-/* What rows taken together may inflate M by, or the last of them would lose digits. */
+/* The largest factor by which the rows of a block may inflate M: with a larger one the
+ * last rows would lose digits. */
 #define FO_MOST_INFLATION 2.0
 
 typedef enum {
     FO_KALMAN_OK,
     FO_KALMAN_INDEFINITE, /* x'Mx < 0 beyond rounding */
-    FO_KALMAN_NONFINITE   /* a mean, a coefficient or the covariance left the range */
+    FO_KALMAN_NONFINITE   /* a mean, a coefficient or M is not finite */
 } fo_kalman_status;
 
 #endif

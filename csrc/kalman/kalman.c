@@ -1,4 +1,9 @@
-/* See kalman.h. */
+/* Absorbs rows into a dense covariance, in blocks by BLAS: the functions of kalman.h.
+ *
+ * This file chooses the precision and cuts rows into blocks; kalman.inc has the
+ * arithmetic, compiled for float and for double. With forgetting, blocks are cut so
+ * that the trace of M stays below its cap exactly as with single rows.
+ */
 #include "kalman.h"
 
 #include <float.h>
@@ -7,7 +12,7 @@
 
 #include "dot.h"
 
-/* Rows of G = U X' by one product. */
+/* The number of rows of G = U X' that one matrix product computes. */
 #define STRIP 64
 
 #define FO_BITS 32

@@ -1,8 +1,11 @@
-/* Kalman-based SGD with a dense covariance (Patel 2016): for an observation y with mean
- * mu(x'w) and variance V,  v = M x,  w += alpha v,  M -= b v v'  (M is p x p).
+/* Kalman-based SGD with a dense covariance (Patel 2016), for the boundary in
+ * fastopt/kalman/_kalman.pyx.
  *
- * BLAS comes from the caller as Fortran routines: arguments by address, columns
- * contiguous. The caller owns all memory.  Of M the lower triangle is read and written.
+ * For an observation y with mean mu(x'w) and variance V:  v = M x,  w += alpha v,
+ * M -= b v v'  (M is p x p). Only the lower triangle of M is read and written.
+ *
+ * The caller passes the routines of BLAS in their Fortran form: arguments by address,
+ * matrices in column-major order. The caller owns all memory.
  */
 #ifndef FO_KALMAN_H
 #define FO_KALMAN_H
@@ -12,7 +15,7 @@
 #include "gain.h"
 #include "triangle.h"
 
-/* The routines in one precision, whose names start with s or d. */
+/* The routines in one precision: those whose names start with s, or with d. */
 #define FO_BLAS(real) \
     struct { \
         void (*symm)(char *side, char *uplo, int *m, int *n, real *alpha, real *a, \
@@ -40,38 +43,39 @@ typedef struct {
 
 typedef struct {
     int p, block, n_pending;
-    int is_single;   /* m, pending, u, c and the rows are of float */
+    int is_single;   /* m, pending, u, c and the rows are float, else double */
     double *w;       /* p */
     void *m;         /* p x p */
     void *pending;   /* p x block */
-    double scale;    /* what is meant is scale (m - pending pending') */
+    double scale;    /* M is scale (m - pending pending') */
     void *u;         /* work: p x block */
     void *c;         /* work: block x block */
     double *scalars; /* work: 3 x block + p */
-    void *parts;     /* work of `times`: p x FO_TRIANGLE_PARTS; NULL: symv of BLAS */
+    void *parts;     /* work of `times`: p x FO_TRIANGLE_PARTS; NULL: BLAS symv */
     fo_triangle_product *times;
-    int n_threads; /* of `times` */
+    int n_threads; /* for `times` */
     fo_forgetting forgetting;
     fo_counts counts;
 } fo_kalman;
 
-/* Absorbs n rows of x (ldx numbers apart) in blocks; each is exact, as if by single
- * rows. weight may be NULL.  After a failure the state is that before the failing block
- * and n_obs says how many rows it has seen. */
+/* Absorbs n rows of x, at a distance of ldx numbers, in blocks. A block gives the
+ * result of single rows, up to rounding. weight may be NULL. After a failure the state
+ * is that before the failing block, and n_obs counts the rows absorbed. */
 fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm *glm,
                                 void *x, int64_t ldx, const double *y,
                                 const double *weight, int64_t n);
 
-/* Write into M what small calls left pending: M is read once a row, written rarely. */
+/* Subtracts the pending terms from m. Small calls leave terms pending, so that m is
+ * read once per row but written rarely. */
 void fo_kalman_settle(fo_kalman *k, const fo_blas *blas);
 
 double fo_kalman_trace(const fo_kalman *k);
 
-/* The first row with a NaN or an infinity, or -1. */
+/* Returns the index of the first row with a NaN or an infinity, or -1. */
 int64_t fo_nonfinite_row(const void *x, int is_single, int64_t ldx, int64_t n,
                          int64_t p);
 
-/* The diagonal of M. */
+/* Writes the diagonal of M to `variances`. */
 void fo_kalman_variances(const fo_kalman *k, double *variances);
 
 #endif

@@ -1,14 +1,6 @@
-/* See ud.h.
- *
- * A row x, with f = U'x, v = D f and a_j = 1 + weight (v_0 f_0 + .. + v_j f_j), takes
- * U D U' to U T E T' U' with T unit upper and E diagonal:
- *     E_j = D_j a_{j-1} / a_j,  T_ij = lambda_j v_i for i < j,
- *     lambda_j = -weight f_j / a_{j-1}.
- * What the next rows of a block see is T'f: sums over v f, and no U.  So a block reads
- * U for all f = U'x at once, finds all v and lambda, and then multiplies U by every T
- * in one pass: 3 p^2 operations a row, U read twice and written (and rounded) once a
- * block.
- */
+/* Absorbs rows into U D U', in blocks: the functions of ud.h. Threads own columns (or
+ * rows) of U, so that bits do not depend on their number. A failing block changes
+ * nothing. */
 #include "ud.h"
 
 #include <float.h>
@@ -17,19 +9,30 @@
 
 #include "dot.h"
 
-#define SPAN 64 /* elements of a column at a time */
-/* By how much the rows of a block may shrink M's determinant. What f = U'x turns into
- * within a block has the rounding of what it was. */
+/* A row x, with f = U'x, v = D f and a_j = 1 + weight (v_0 f_0 + .. + v_j f_j), turns
+ * U D U' into U T E T' U', where T is unit upper triangular and E diagonal:
+ *     E_j = D_j a_{j-1} / a_j,  T_ij = lambda_j v_i for i < j,
+ *     lambda_j = -weight f_j / a_{j-1}.
+ * For the next rows of the block f becomes T'f, which needs sums of v f but not U. So a
+ * block first reads U once for f = U'x of all rows (`project`), then computes all v and
+ * lambda (`find`), and then multiplies U by every T in one pass (`transform`). This is
+ * 3 p^2 operations per row; U is read twice and written (and rounded) once per block.
+ */
+
+#define SPAN 64 /* elements of a column that are converted to double at a time */
+/* The rows of a block may reduce the determinant of M by this factor. T'f within a
+ * block has the absolute rounding error of the original f = U'x, so a larger reduction
+ * would cost digits. */
 #define MOST_TOLD 10.0
-#define COLUMNS 16           /* that a thread takes at once */
-#define SERIAL_BELOW 1000000 /* elements times rows, not worth waking threads for */
+#define COLUMNS 16           /* columns that a thread takes at a time */
+#define SERIAL_BELOW 1000000 /* elements times rows: below, one thread is faster */
 
 typedef struct {
     const fo_ud *k;
     const double *x;
     int64_t ldx;
     int64_t n;      /* rows */
-    double *f;      /* p x n: an element's rows are neighbours */
+    double *f;      /* p x n: the n values of an element are contiguous */
     double *v;      /* n x p */
     double *lambda; /* n x p */
     double *reach;  /* n x p: v, then M x */
@@ -68,7 +71,7 @@ static int threads(const fo_ud *k, int64_t n)
     return k->p * k->p / 2 * n < SERIAL_BELOW ? 1 : k->n_threads;
 }
 
-/* f = U'x for columns begin to end of U. */
+/* Computes f = U'x for columns begin to end of U. */
 static void project(void *context, int64_t begin, int64_t end)
 {
     const block *b = context;
@@ -86,7 +89,7 @@ static void project(void *context, int64_t begin, int64_t end)
     }
 }
 
-/* u += lambda k, k += v u of before. */
+/* u += lambda k, and k += v u with the old u. */
 static void turn(double *restrict u, double *restrict k, double lambda, double v,
                  int64_t n)
 {
@@ -97,7 +100,7 @@ static void turn(double *restrict u, double *restrict k, double lambda, double v
     }
 }
 
-/* U <- U T of every row in turn, for rows begin to end of U, and w += alpha M x. */
+/* Rows begin to end of U: U <- U T for each data row in turn, and w += alpha M x. */
 static void transform(void *context, int64_t begin, int64_t end)
 {
     const block *b = context;
@@ -119,8 +122,8 @@ static void transform(void *context, int64_t begin, int64_t end)
     }
 }
 
-/* Finds v, lambda and alpha of the rows that say something, and d; on the way f becomes
- * what each row sees. The state stays as it is. */
+/* Computes d, and v, lambda and alpha of each row that has an effect; updates f of the
+ * later rows to T'f. Does not change the state. */
 static fo_kalman_status find(const fo_ud *k, const fo_glm *glm, block *b, double *alpha,
                              const double *y, const double *weight, double inflate,
                              double *d, double *largest, fo_counts *counts)
@@ -169,7 +172,8 @@ static fo_kalman_status find(const fo_ud *k, const fo_glm *glm, block *b, double
             turned += fabs(lambda[j]) + d[j];
             a = next;
         }
-        /* U_ij^2 D_j <= M_ii and |M x|_i^2 <= M_ii g: numbers to come are in range. */
+        /* U_ij^2 D_j <= M_ii and |M x|_i^2 <= M_ii g: checks that what `transform` will
+         * compute does not overflow. */
         if (!(sqrt(*largest) < most * sqrt(least)))
             *largest = fo_ud_trace(k) * inflated;
         way += (1.0 + fabs(got.alpha)) * sqrt(g) * sqrt(*largest);

@@ -1,8 +1,9 @@
-/* The covariance as U D U' (Bierman 1976): U unit upper, D a positive diagonal.
+/* Kalman-based SGD with the covariance as M = U D U' (Bierman 1976), for
+ * fastopt/kalman/_kalman.pyx. U is unit upper triangular, D a positive diagonal.
  *
- * D stays positive whatever is rounded, so M cannot become indefinite, and keeps its
- * digits from a start of 1e20.  U is of double or float; all else, arithmetic included,
- * is double.  The caller owns all memory.
+ * D stays positive under rounding: M cannot become indefinite, and stays accurate even
+ * from an initial variance of 1e20. U is double or float; everything else, including
+ * the arithmetic, is double. The caller owns all memory.
  */
 #ifndef FO_UD_H
 #define FO_UD_H
@@ -12,26 +13,27 @@
 
 typedef struct {
     int64_t p, block;
-    int is_single;   /* u is of float */
+    int is_single;   /* u is float, else double */
     double *w;       /* p */
-    void *u;         /* p (p - 1) / 2: above the diagonal, column after column */
+    void *u;         /* p (p - 1) / 2: above the diagonal, column by column */
     double *d;       /* p */
     double *work;    /* p (4 block + 1) */
     double *scalars; /* 3 block */
-    double largest;  /* no variance exceeds it; infinity is always right */
+    double largest;  /* an upper bound of all variances; may be infinite */
     fo_forgetting forgetting;
     fo_counts counts;
     fo_parallel_loop *loop;
     int n_threads;
 } fo_ud;
 
-/* Absorbs n rows as fo_kalman_rows does.  Equal bits for any number of threads. */
+/* Absorbs n rows as fo_kalman_rows does. The bits are the same for any number of
+ * threads. */
 fo_kalman_status fo_ud_rows(fo_ud *k, const fo_glm *glm, const double *x, int64_t ldx,
                             const double *y, const double *weight, int64_t n);
 
 double fo_ud_trace(const fo_ud *k);
 
-/* The diagonal of M. */
+/* Writes the diagonal of M to `variances`. */
 void fo_ud_variances(const fo_ud *k, double *variances);
 
 #endif

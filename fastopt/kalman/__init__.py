@@ -2,13 +2,22 @@
 
 | module | what it answers |
 |---|---|
-| `filter` | `KalmanSGD`: its options, methods and results |
-| `input` | which arguments are accepted |
-| `stopping` | when the coefficients are known precisely enough |
-| `damped` | nonlinear least squares: which steps are taken |
-| `model` | how a user's nonlinear model becomes a triangular system |
+| `filter` | `KalmanSGD`: its methods, results and documentation |
+| `options` | which options are allowed, separately and in combination |
+| `input` | which data are accepted, and their conversion to arrays for BLAS |
+| `state` | what data change, and how that is saved and restored |
+| `rows` | how rows of a generalized linear model are absorbed (`partial_fit`) |
+| `outputs` | how observations of any model are absorbed (`update`) |
+| `nonlinear` | how rows of a nonlinear model are absorbed (`fit_model`) |
+| `damped` | which steps nonlinear least squares takes |
+| `merging` | when two filters can be merged exactly, and how (`merge`) |
+| `stopping` | when the coefficients are known precisely enough (`converged`) |
 | `covariance` | the forms in which a covariance is stored, one module each |
 | `_kalman` | the Cython boundary of `csrc/kalman` |
+
+`KalmanSGD` has a `State`, which has the `Options` and a form of covariance. A method of
+`KalmanSGD` documents its arguments and calls a function of the module named in the table, which
+checks them and changes the state.
 """
 
 from fastopt.kalman.filter import KalmanSGD

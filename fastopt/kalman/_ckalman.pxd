@@ -1,4 +1,4 @@
-# The Kalman filters' headers in csrc for Cython.
+# Declarations of csrc/kalman and csrc/triangle.h for Cython.
 from libc.stdint cimport int64_t
 
 from fastopt._csrc cimport fo_body

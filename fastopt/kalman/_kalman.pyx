@@ -1,4 +1,4 @@
-"""The boundary of csrc/kalman/kalman.c, ud.c and decoupled.c: BLAS as pointers, rows without the lock."""
+"""The boundary of csrc/kalman: checks arrays, passes BLAS as pointers, releases the lock."""
 
 import numpy as np
 
@@ -44,14 +44,14 @@ STATUS = {
 
 
 cdef class Rows:
-    """What absorbs rows: how each form in C is called and answers."""
+    """Base of the filters: how a filter in C is called for rows, and its status returned."""
     cdef int64_t p
-    cdef bint is_single  # the rows are of float32
+    cdef bint is_single  # the rows are float32
     cdef fo_counts *counted
-    cdef int n_threads  # 0: what OpenMP would use
-    cdef int *threads  # where C reads their number, or NULL
-    cdef tuple arrays
-    cdef bint busy
+    cdef int n_threads  # 0: the default of OpenMP
+    cdef int *threads  # where C reads the number of threads, or NULL
+    cdef tuple arrays  # kept alive for C
+    cdef bint busy  # a call is running
 
     cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
                                  const double *weight, int64_t n) noexcept nogil:
@@ -59,7 +59,7 @@ cdef class Rows:
 
     @property
     def counts(self):
-        """(n_obs, n_clipped, innovations), to read and to set."""
+        """(n_obs, n_clipped, innovations); can be set."""
         return self.counted.n_obs, self.counted.n_clipped, self.counted.innovations
 
     @counts.setter
@@ -69,10 +69,10 @@ cdef class Rows:
     def require_idle(self):
         """Raise if a call is running."""
         if self.busy:
-            raise FastoptError("a call of this filter is running, maybe in another thread")
+            raise FastoptError("a call of this filter is running, perhaps in another thread")
 
     def change(self, cnp.ndarray x, cnp.ndarray y):
-        """Absorb at most a block of rows, of unit variance, where y is y - x'w."""
+        """Absorb at most one block of rows of variance 1, given y - x'w as y."""
         cdef fo_glm glm
         glm.family, glm.shape, glm.is_change, glm.is_explicit = FO_GAUSSIAN_IDENTITY, 0, 1, 0
         return self.run(&glm, x, y, None, len(y))
@@ -80,9 +80,9 @@ cdef class Rows:
     def rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
              double gamma_max, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
              int64_t at_once):
-        """Absorb rows in runs of `at_once`, between which signals are answered.
+        """Absorb rows, `at_once` at a time; check for signals in between.
 
-        Returns "" or what failed; the state is then that before the failing block.
+        Returns "" or the name of a failure. The state is then that before the failing block.
         """
         cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
         return self.run(&glm, x, y, weight, at_once)
@@ -120,10 +120,10 @@ cdef class Rows:
 
 
 cdef class Filter(Rows):
-    """Coefficients w, covariance m: the lower triangle, Fortran order, float32 or float64.
+    """Coefficients w and covariance m: the lower triangle, Fortran order, float32 or float64.
 
-    Rows are of the covariance's dtype. A single row is multiplied by `n_threads` threads, 0 for
-    what OpenMP would use, or if `by_blas` by BLAS.
+    Rows have the dtype of m. The product of m and a single row uses `n_threads` threads (0 for
+    the default of OpenMP), or BLAS if `by_blas`.
     """
     cdef fo_kalman c
 
@@ -157,7 +157,7 @@ cdef class Filter(Rows):
         return fo_kalman_rows(&self.c, &BLAS, glm, x, ldx, y, weight, n)
 
     def settle(self):
-        """Write all that is pending into the covariance."""
+        """Write the pending terms into the covariance."""
         self.require_idle()
         fo_kalman_settle(&self.c, &BLAS)
 
@@ -166,7 +166,7 @@ cdef class Filter(Rows):
         return fo_kalman_trace(&self.c)
 
     def variances(self):
-        """The diagonal of the covariance."""
+        """Return the diagonal of the covariance."""
         cdef cnp.ndarray variances = np.empty(self.p)
         self.require_idle()
         fo_kalman_variances(&self.c, <double *>cnp.PyArray_DATA(variances))
@@ -174,7 +174,7 @@ cdef class Filter(Rows):
 
 
 cdef class Factors(Rows):
-    """Coefficients w, covariance U D U': u of float32 or float64, above U's diagonal by columns."""
+    """Coefficients w and covariance U D U'; u is U above the diagonal, column by column."""
     cdef fo_ud c
 
     def __cinit__(self, cnp.ndarray w, cnp.ndarray u, cnp.ndarray d, int block, double keep,
@@ -207,7 +207,7 @@ cdef class Factors(Rows):
         return fo_ud_trace(&self.c)
 
     def variances(self):
-        """The diagonal of the covariance."""
+        """Return the diagonal of the covariance."""
         cdef cnp.ndarray variances = np.empty(self.p)
         self.require_idle()
         fo_ud_variances(&self.c, <double *>cnp.PyArray_DATA(variances))
@@ -215,10 +215,10 @@ cdef class Factors(Rows):
 
 
 cdef class DecoupledFilter(Rows):
-    """Coefficients w, block after block; their blocks m, one square after the other.
+    """Coefficients w in the order of the blocks, and the blocks m, each a square.
 
-    `start` is where each block begins, or None, and m a diagonal; `order` the number of each
-    coefficient in the rows, or None.
+    `start` has the first coefficient of each block; if it is None, m is a diagonal. `order` has
+    the column of each coefficient in the rows, or is None if the order is the same.
     """
     cdef fo_decoupled c
     cdef tuple work
@@ -227,7 +227,7 @@ cdef class DecoupledFilter(Rows):
                   double keep, double max_trace):
         self.arrays = w, m, start, order
         if not (is_plain(w) and is_plain(m) and is_whole(start) and is_whole(order)):
-            raise FastoptError("DecoupledFilter: an array is not of the form needed")
+            raise FastoptError("DecoupledFilter: an array has the wrong dtype or layout")
         self.c.p = cnp.PyArray_SIZE(w)
         self.c.w, self.c.m = <double *>cnp.PyArray_DATA(w), <double *>cnp.PyArray_DATA(m)
         if start is not None:
@@ -240,6 +240,7 @@ cdef class DecoupledFilter(Rows):
         self.make_room(1)
 
     cdef make_room(self, int n):
+        """Allocate work arrays for n outputs."""
         if n <= self.c.capacity:
             return
         cdef int64_t p = self.c.p
@@ -259,7 +260,7 @@ cdef class DecoupledFilter(Rows):
         return fo_decoupled_trace(&self.c)
 
     def outputs(self, cnp.ndarray x, cnp.ndarray residual):
-        """Absorb one observation, whitened; returns "" or what failed."""
+        """Absorb the whitened outputs of one observation; return "" or the name of a failure."""
         cdef int n = len(x)
         cdef fo_kalman_status status
         require_rows(x, self.p, False)
@@ -279,7 +280,7 @@ cdef class DecoupledFilter(Rows):
 
 
 def nonfinite_row(cnp.ndarray x):
-    """The first row of a matrix with a NaN or an infinity, or -1."""
+    """Return the index of the first row with a NaN or an infinity, or -1."""
     cdef int64_t row, n = x.shape[0], p = x.shape[1]
     cdef bint is_single = x.dtype.char == "f"
     require_rows(x, p, is_single)
@@ -290,20 +291,20 @@ def nonfinite_row(cnp.ndarray x):
 
 
 def observe(tuple family, double shape, double y, double z):
-    """The mean at linear predictor z, its slope, the variance, the score, the weight."""
+    """Return mean, slope, variance, score, weight and fall at linear predictor z."""
     cdef fo_observation at = fo_observe(FAMILIES[family], shape, y, z)
     return at.mean, at.slope, at.variance, at.score, at.weight, at.fall
 
 
 def implicit(tuple family, double shape, double y, double prior, double eta, double g):
-    """The linear predictor after an implicit update."""
+    """Return the linear predictor after an implicit update."""
     return fo_implicit(FAMILIES[family], shape, y, prior, eta, g)
 
 
 cdef require_state(cnp.ndarray array, int64_t size, str char):
     if not (array.dtype.char == char and cnp.PyArray_SIZE(array) == size
             and array.flags.forc and array.flags.writeable and array.flags.aligned):
-        raise FastoptError("Rows: an array of the state is not of the form needed")
+        raise FastoptError("Rows: an array of the state has the wrong size, dtype or layout")
 
 
 cdef bint is_plain(cnp.ndarray array):
@@ -326,7 +327,7 @@ cdef fo_glm glm_of(tuple family, double shape, bint is_explicit, double gamma_mi
 cdef require_targets(int64_t n, cnp.ndarray y, cnp.ndarray weight):
     for array in (y,) if weight is None else (y, weight):
         if not is_plain(array) or array.size != n:
-            raise FastoptError("Rows: y or weight is not of the form needed")
+            raise FastoptError("Rows: y or weight has the wrong size, dtype or layout")
 
 
 cdef int64_t row_stride(cnp.ndarray x):
@@ -338,4 +339,4 @@ cdef require_rows(cnp.ndarray x, int64_t p, bint is_single):
             or not x.flags.aligned
             or (p > 1 and x.strides[1] != x.itemsize) or x.strides[0] % x.itemsize
             or (x.shape[0] > 1 and x.strides[0] < p * x.itemsize)):
-        raise FastoptError("Rows: they are not of the form needed")
+        raise FastoptError("Rows: x has the wrong shape, dtype or layout")

@@ -1,15 +1,15 @@
-"""Nonlinear least squares, each step that of a Kalman filter whose prior covariance is damped.
+"""Nonlinear least squares by the Levenberg-Marquardt method with geodesic acceleration.
 
-At coefficients w the model is linear, J its Jacobian and r the residual. The step is where the
-rows pull a filter that starts at w with covariance (damping * D^2)^-1, D the largest norms of the
-columns of J of late::
+At coefficients w the model is linearized, with Jacobian J and residual r. The step is the update of
+a Kalman filter that starts at w with covariance (damping * D^2)^-1 and absorbs the rows::
 
     step = argmin |J step - r|^2 + damping |D step|^2
 
-which is Levenberg's and Marquardt's. Half the geodesic acceleration is added to it: a, the same
-filter's response to the curvature f'' of the mean along the step, found by one difference.
+D has the largest recent norm of each column of J. Half the geodesic acceleration is added to the
+step: the solution of the same system for the curvature f'' of the mean along the step, which is
+computed by one finite difference.
 
-D: J. J. More, "The Levenberg-Marquardt algorithm", 1978, who forgets no norm. Damping:
+D: J. J. More, "The Levenberg-Marquardt algorithm", 1978, where norms do not decay. Damping:
 H. B. Nielsen, "Damping parameter in Marquardt's method", 1999. Acceleration: M. K. Transtrum and
 J. P. Sethna, arXiv 1201.5885, 2012.
 """
@@ -27,28 +27,31 @@ from fastopt.kalman.covariance import Floats
 from fastopt.kalman.covariance.qr import with_triangle
 
 FIRST_DAMPING = 1e-3
-LEAST_GAIN = 1e-4  # of what was predicted, or a step is not taken
-ACCELERATION = 0.75  # at most, twice the acceleration to the step, both in the measure of D
-PART = 0.1  # of the step, over which the curvature is found
-MEMORY = 0.7  # of the norms at a step; they may have been huge far from here
-NEAR = 1e-6  # the solution: steps that short are short enough where rounding ends all progress
+LEAST_GAIN = 1e-4  # a step must reduce the cost by this fraction of the predicted reduction
+ACCELERATION = 0.75  # the largest ratio of twice the acceleration to the step, both scaled by D
+PART = 0.1  # the fraction of the step over which the curvature is computed
+MEMORY = 0.7  # the decay of the norms in D per step; they may have been huge far from here
+NEAR = 1e-6  # the relative size of a step that counts as converged if rounding prevents progress
 EPS = float(np.finfo(float).eps)
-LEAST_DAMPING = EPS**2  # less is lost beside J in the decomposition
+LEAST_DAMPING = EPS**2  # a smaller one has no effect in the decomposition
 
 CONVERGED, NO_PROGRESS, USED_UP = range(3)  # statuses
 MESSAGES = {
     CONVERGED: "converged",
     NO_PROGRESS: "no step reduces the sum of squares, and this is not its minimum",
-    USED_UP: "max_iter is used up",
+    USED_UP: "max_iter was reached",
 }
 
 
 class Point(NamedTuple):
-    """Coefficients, and the triangle [R d; 0 r] of |J step - r|^2 = |R step - d|^2 + r^2 there."""
+    """Coefficients, and the triangle [R d; 0 r] of the linear model there.
+
+    The sum of squares after a step is |R step - d|^2 + r^2.
+    """
 
     w: Floats
     root: Floats
-    kept: Any  # by the model, for `curvature`
+    kept: Any  # data that the model needs again for `curvature`
 
     @property
     def cost(self) -> float:
@@ -57,23 +60,25 @@ class Point(NamedTuple):
 
 
 class Model(Protocol):
-    nfev: int  # evaluations of the mean
+    """A model that can be linearized."""
+
+    nfev: int  # the number of evaluations of the mean
 
     def at(self, w: Floats) -> Point | None:
-        """Return the linear model at w; None where a number of it is not finite."""
+        """Return the linear model at w; None if one of its numbers is not finite."""
 
     def curvature(self, point: Point, step: Floats, part: float) -> Floats | None:
-        """Return J'f'' from means at w and w + part * step; None as for `at`."""
+        """Return J'f'' from the means at w and w + part * step; None as for `at`."""
 
 
 def solve(model: Model, w: Floats, tol: float, max_iter: int) -> tuple[Point, OptimizeResult]:
-    """Return the last point from w on, and what is said of it."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # no step to there
+    """Return the final point of the iteration that starts at w, and SciPy's result object."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # such steps are rejected
         start = model.at(w)
         if start is None:
             raise FastoptError(
                 "y, or what fun returns where the coefficients start, has a NaN, an infinity "
-                "or too large a number; nothing was done"
+                "or a number whose square overflows; nothing was done"
             )
         end, tried, status = fit(model, start, tol, max_iter)
     return end, OptimizeResult(
@@ -88,7 +93,7 @@ def solve(model: Model, w: Floats, tol: float, max_iter: int) -> tuple[Point, Op
 
 
 def fit(model: Model, point: Point, tol: float, max_iter: int) -> tuple[Point, int, int]:
-    """Return the last point, the number of steps tried, and the status."""
+    """Return the final point, the number of steps tried, and the status."""
     p = len(point.w)
     norms = np.zeros(p)
     damping, growth = FIRST_DAMPING, 2.0
@@ -100,13 +105,13 @@ def fit(model: Model, point: Point, tol: float, max_iter: int) -> tuple[Point, i
         if tried == max_iter:
             return point, tried, USED_UP
         norms = np.maximum(MEMORY * norms, np.linalg.norm(r, axis=0))
-        scale = np.where(norms > 0, norms, 1.0)  # so that no row's coefficient does not move
+        scale = np.where(norms > 0, norms, 1.0)  # a column of zeros: its coefficient does not move
         prior = np.zeros_like(point.root)
         np.fill_diagonal(prior[:p], np.sqrt(damping) * scale)
         damped = with_triangle(point.root, prior)[:p]
         step: Floats = dtrtrs(damped[:, :p], damped[:, p])[0]
         predicted = np.sum((r @ step) ** 2) + 2 * damping * np.sum((scale * step) ** 2)
-        if predicted <= EPS * cost:  # no cost could show it
+        if predicted <= EPS * cost:  # a reduction of the cost by less is not representable
             return point, tried, _at_rest(point, scale, tol)
         change = _accelerated(model, point, step, damped[:, :p], scale)
         trial = None if change is None else model.at(point.w + change)
@@ -124,7 +129,7 @@ def fit(model: Model, point: Point, tol: float, max_iter: int) -> tuple[Point, i
 def _accelerated(
     model: Model, point: Point, step: Floats, damped: Floats, scale: Floats
 ) -> Floats | None:
-    """Return the step on a parabola; None where the model is too curved for it."""
+    """Return the step with half the acceleration; None if the curvature is too large for it."""
     curvature = model.curvature(point, step, PART)
     if curvature is None:
         return None
@@ -136,7 +141,7 @@ def _accelerated(
 
 
 def _at_rest(point: Point, scale: Floats, tol: float) -> int:
-    """Tell rounding near the solution from a model that lets no step."""
+    """Return CONVERGED if the undamped step is short, else NO_PROGRESS."""
     p = len(point.w)
     r, d = point.root[:p, :p], point.root[:p, p]
     full = np.linalg.lstsq(r / scale, d)[0]

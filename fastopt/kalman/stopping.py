@@ -1,4 +1,4 @@
-"""When the coefficients are known well enough, judged from one pass over the data."""
+"""When the coefficients are known precisely enough: the stop condition of one pass."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from fastopt.kalman.covariance import Floats, Form
 
 
 class Stop:
-    """A stop condition, and the row after which it first held."""
+    """A stop condition, and the number of rows after which it was first met."""
 
     def __init__(self, kind: str, tolerance: float, n_params: int) -> None:
         self.kind, self.tolerance = kind, tolerance
         self.reached_at: int | None = None
-        self._least = 2 * n_params + 10  # rows, for a dispersion that means something
-        # Of the rows seen: their number, mean and squared deviations of y, squares of columns.
+        self._least = 2 * n_params + 10  # rows, before which the dispersion is unreliable
+        # Of all rows: their number, mean and sum of squared deviations of y, squares of columns.
         self._n, self._mean, self._deviations = 0, 0.0, 0.0
         self._squares: Floats = np.zeros(n_params)
 
-    def see(self, x: Floats, y: Floats) -> None:
-        """Take note of rows that have been absorbed."""
+    def add_rows(self, x: Floats, y: Floats) -> None:
+        """Add rows that have been absorbed to the statistics."""
         if self.kind == "se" and len(y):
-            self.see_squares(np.einsum("ij,ij->j", x, x), y)
+            self.add_squares(np.einsum("ij,ij->j", x, x), y)
 
-    def see_squares(self, squares: Floats, y: Floats) -> None:
-        """Take note of rows by the sum of squares of each of their columns."""
+    def add_squares(self, squares: Floats, y: Floats) -> None:
+        """Add rows to the statistics, given the sum of squares of each of their columns."""
         mean = float(np.mean(y))
         self._add(len(y), mean, float(np.sum((y - mean) ** 2)), squares)
 
@@ -40,14 +40,14 @@ class Stop:
         self._n += n
         self._squares += squares
 
-    def look(self, form: Form, dispersion: float, has_identity_link: bool) -> None:
-        """Judge once more, unless the condition has held before."""
+    def evaluate(self, form: Form, dispersion: float, has_identity_link: bool) -> None:
+        """Evaluate the condition, unless it was met before."""
         n_obs = form.counts[0]
         if self.reached_at is not None or n_obs < self._least or not math.isfinite(dispersion):
             return
         try:
             variances = dispersion * form.variances()
-        except FastoptError:  # the rows so far leave a coefficient open
+        except FastoptError:  # the rows so far do not determine the coefficients
             return
         if self.kind == "trace":
             met = variances.sum() <= self.tolerance
@@ -59,7 +59,7 @@ class Stop:
             self.reached_at = n_obs
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
+        """Return the statistics as items of a state dict."""
         return {
             "stop_reached_at": self.reached_at,
             "stop_y": np.array([self._n, self._mean, self._deviations]),
@@ -67,13 +67,13 @@ class Stop:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Set the statistics from the items that `state` returned."""
         self.reached_at = state["stop_reached_at"]
         n, self._mean, self._deviations = (float(value) for value in state["stop_y"])
         self._n, self._squares = int(n), np.array(state["stop_squares"])
 
     def merge(self, other: Stop) -> None:
-        """Add what another has seen; where the condition was met is open again."""
+        """Add the statistics of other rows; the condition counts as not met until evaluated."""
         self.reached_at = None
         if other._n:
             self._add(other._n, other._mean, other._deviations, other._squares)

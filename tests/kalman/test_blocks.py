@@ -1,4 +1,4 @@
-"""KalmanSGD with a diagonal or blocks, and of classes: against masked matrices in NumPy."""
+"""KalmanSGD with a diagonal or blocks, and for classes: masked matrices in NumPy."""
 
 import copy
 import itertools
@@ -28,7 +28,7 @@ MODEL = {
 
 
 def mask(kind):
-    """Return what is kept of a covariance, as ones among zeros."""
+    """Return a matrix with 1 where the covariance is stored, else 0."""
     kept = np.zeros((P, P))
     for block in SINGLE if kind == "diag" else KINDS[kind]:
         kept[np.ix_(list(block), list(block))] = 1.0
@@ -45,7 +45,7 @@ def data(family, n=120, seed=0):
 
 
 def absorbed(kind, M, J, S, R):
-    """Return the covariance after rows J whose innovation is S, of variance R."""
+    """Return the covariance after rows J with innovation covariance S and variance R."""
     if kind == "diag":
         return np.diag(1 / (1 / np.diag(M) + np.diag(J.T @ np.linalg.solve(R, J))))
     return (M - M @ J.T @ np.linalg.solve(S, J @ M)) * mask(kind)
@@ -76,7 +76,7 @@ def single_rows(kind, w, M, X, y, model, explicit, weight, keep, cap=np.inf):
 @pytest.mark.parametrize("family", MODEL)
 @pytest.mark.parametrize("update", ["explicit", "implicit"])
 @pytest.mark.parametrize("keep", [1.0, 0.97])
-def test_rows_are_those_of_a_masked_matrix(kind, family, update, keep):
+def test_rows_match_a_masked_matrix(kind, family, update, keep):
     X, y, w = data(family)
     m0 = np.linspace(0.05, 0.4, P)
     weight = np.random.default_rng(1).uniform(0.2, 3.0, size=len(y))
@@ -94,7 +94,7 @@ def test_rows_are_those_of_a_masked_matrix(kind, family, update, keep):
 
 
 @EACH
-def test_the_cap_of_the_trace(kind):
+def test_max_trace_is_exact(kind):
     X, y, w = data("gaussian", n=600)
     X[100:, 4:] = 0.0
     k = fastopt.KalmanSGD(w, m0=1.0, covariance=KINDS[kind], forgetting=0.95, max_trace=30.0)
@@ -106,7 +106,7 @@ def test_the_cap_of_the_trace(kind):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 17, 65])
-def test_one_block_is_the_full_form(size):
+def test_one_block_equals_the_full_form(size):
     rng = np.random.default_rng(size)
     X, y = rng.normal(size=(200, size)), rng.normal(size=200)
     k = fastopt.KalmanSGD(size, m0=1.0, covariance=[rng.permutation(size)]).partial_fit(X, y)
@@ -132,8 +132,8 @@ def test_gamma_bounds_the_variance(kind):
     assert 0 < k.n_clipped < 120
 
 
-def test_a_diagonal_cannot_go_negative():
-    """Rows of a condition at which 1 - m x^2 / s is 0 or less in rounding."""
+def test_variances_of_a_diagonal_stay_positive():
+    """With these scales 1 - m x^2 / s rounds to 0 or less."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, P)) * np.logspace(0, 9, P)
     k = fastopt.KalmanSGD(P, m0=1e12, covariance="diag").partial_fit(X, rng.normal(size=500))
@@ -152,13 +152,13 @@ for kept in ("diag", [range(0, 599), [599]]):
 """
 
 
-def test_rows_have_equal_bits_whatever_the_threads():
+def test_rows_have_equal_bits_for_any_number_of_threads():
     one, two = (printed(ROWS, OPENBLAS_NUM_THREADS=n) for n in ("1", "2"))
     assert one == two
 
 
-def test_the_order_of_indices_is_that_of_columns():
-    """Bit for bit: permuted blocks are blocks of permuted columns."""
+def test_permuted_blocks_equal_permuted_columns():
+    """Permuted blocks give the same bits as permuted columns."""
     X, y, w = data("bernoulli")
     order = np.concatenate([np.array(block) for block in BLOCKS])
     ends = np.cumsum([0, *map(len, BLOCKS)])
@@ -180,7 +180,7 @@ def test_the_order_of_indices_is_that_of_columns():
 @pytest.mark.parametrize("outputs", [1, 3, 20])
 @pytest.mark.parametrize("keep", [1.0, 0.95])
 @pytest.mark.parametrize("variance", ["number", "vector", "matrix"])
-def test_outputs_share_the_innovation(kind, outputs, keep, variance):
+def test_outputs_of_all_blocks_share_the_innovation(kind, outputs, keep, variance):
     rng = np.random.default_rng(0)
     k = fastopt.KalmanSGD(P, m0=2.0, covariance=KINDS[kind], forgetting=keep)
     w, M = np.zeros(P), 2.0 * np.eye(P)
@@ -201,7 +201,7 @@ def test_outputs_share_the_innovation(kind, outputs, keep, variance):
 
 
 def test_forgetting_keeps_blocks_symmetric():
-    """An asymmetry of one bit would be of order 1 after 600 updates."""
+    """An asymmetry of one bit would grow to order 1 in 600 updates."""
     rng = np.random.default_rng(0)
     k = fastopt.KalmanSGD(P, m0=1.0, covariance=BLOCKS, forgetting=0.94, max_trace=20.0)
     for _ in range(1000):
@@ -243,7 +243,7 @@ def classes(C, n, seed=0):
 
 @pytest.mark.parametrize("C", [2, 3, 10, 57])
 @pytest.mark.parametrize("n", [1, 5])
-def test_softmax_is_the_information_form(C, n):
+def test_softmax_matches_the_information_form(C, n):
     y, m, J, w, M = classes(C, n)
     y[0] = (y[0] + m[0]) / 2  # probabilities
     k = fastopt.KalmanSGD(w, m0=M)
@@ -260,8 +260,8 @@ def test_softmax_is_the_information_form(C, n):
 
 
 @pytest.mark.parametrize("C", [2, 3, 10])
-def test_softmax_is_the_form_without_its_last_class(C):
-    """The means of all but one class, whose Jacobian is V J and whose variance is regular."""
+def test_softmax_equals_the_form_without_its_last_class(C):
+    """The means of all classes but one have the Jacobian V J and a regular variance."""
     y, m, J, w, M = classes(C, 1)
     y, m, J = y[0], m[0], J[0]
     V = np.diag(m) - np.outer(m, m)
@@ -273,14 +273,14 @@ def test_softmax_is_the_form_without_its_last_class(C):
 
 
 @EACH
-def test_softmax_of_blocks(kind):
+def test_softmax_with_blocks(kind):
     y, m, J, w, _ = classes(4, 3)
     k = fastopt.KalmanSGD(w, m0=2.0, covariance=KINDS[kind]).update(y, m, J, "multinomial")
     H, M, r = J[:, :-1].reshape(9, P), 2.0 * np.eye(P), (y - m)[:, :-1].ravel()
     V = np.zeros((9, 9))
     for i, a in enumerate(m[:, :-1]):
         V[3 * i : 3 * i + 3, 3 * i : 3 * i + 3] = np.diag(a) - np.outer(a, a)
-    H = H - np.repeat(J[:, -1], 3, axis=0)  # logits above that of the last class
+    H = H - np.repeat(J[:, -1], 3, axis=0)  # gradients of logits minus that of the last class
     S = np.linalg.inv(V) + H @ M @ H.T
     close(k.coef, w + M @ H.T @ np.linalg.solve(S, np.linalg.solve(V, r)), 1e-12)
     close(k.covariance(False), absorbed(kind, M, H, S, np.linalg.inv(V)), 1e-12)
@@ -288,8 +288,8 @@ def test_softmax_of_blocks(kind):
 
 @pytest.mark.parametrize("covariance", ["full", BLOCKS, "diag"], ids=["full", "blocks", "diag"])
 @pytest.mark.parametrize("tiny", [0.0, 1e-320, 1e-200, 1e-30])
-def test_saturated_softmax_moves_by_its_gradient(covariance, tiny):
-    """No information, but the gradient J'(y - m) is that of a class taken for impossible."""
+def test_saturated_softmax_moves_along_the_gradient(covariance, tiny):
+    """A label of probability 0 has no information, but the gradient J'(y - m)."""
     _, _, J, w, _ = classes(3, 1)
     m, y = np.array([tiny, 1.0, 0.0]), np.array([1.0, 0.0, 0.0])
     k = fastopt.KalmanSGD(w, m0=2.0, covariance=covariance).update(y, m, J[0], "multinomial")
@@ -316,7 +316,7 @@ def test_bad_classes_change_nothing():
     assert everything(k) == before
 
 
-# What stays
+# Calls that change nothing
 
 
 @EACH
@@ -347,7 +347,7 @@ def test_failures_change_nothing(kind):
     assert everything(k) == everything(expected.partial_fit(X, y).partial_fit(X[:5], y[:5]))
 
 
-def test_an_overflow_by_forgetting_is_noticed():
+def test_an_overflow_from_forgetting_raises():
     k = fastopt.KalmanSGD(P, covariance="diag", forgetting=1e-3)
     with pytest.raises(FastoptError, match="left the range"):
         k.partial_fit(np.zeros((200, P)), np.zeros(200))
@@ -355,13 +355,13 @@ def test_an_overflow_by_forgetting_is_noticed():
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_an_indefinite_block_is_noticed(outputs):
+def test_an_indefinite_block_raises(outputs):
     k = fastopt.KalmanSGD(4, covariance=[[0, 2], [1, 3]])
     state = k.state_dict()
     state["blocks"] = np.array([1.0, 2.0, 2.0, 1.0, 9.0, 0.0, 0.0, 9.0])
     k.load_state_dict(state)
     before = everything(k)
-    row = [1.0, 1.0, -1.0, 0.0]  # whose whole x'Mx is positive
+    row = [1.0, 1.0, -1.0, 0.0]  # x'Mx is negative in the first block, but positive in total
     with pytest.raises(FastoptError, match="positive definite"):
         k.update(np.zeros(outputs), np.ones(outputs), [row] * outputs)
     with pytest.raises(FastoptError, match="positive definite"):
@@ -372,8 +372,8 @@ def test_an_indefinite_block_is_noticed(outputs):
 @pytest.mark.parametrize(("beyond", "noticed"), [(2, False), (12, True)])
 @pytest.mark.parametrize("forgetting", [1.0, 0.1])
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_how_far_below_0_is_beyond_rounding(beyond, noticed, forgetting, outputs):
-    """x'Mx < -4 eps x'x trace(M) of a block, which forgetting inflates before either is taken."""
+def test_tolerance_for_negative_quadratic_forms(beyond, noticed, forgetting, outputs):
+    """x'Mx < -4 eps x'x trace(M) raises, for the M of a block after the inflation."""
     off = 1 + beyond * np.finfo(float).eps
     k = fastopt.KalmanSGD(3, covariance=[[0, 1], [2]], forgetting=forgetting)
     k.load_state_dict({**k.state_dict(), "blocks": np.array([1.0, off, off, 1.0, 1.0])})
@@ -384,7 +384,7 @@ def test_how_far_below_0_is_beyond_rounding(beyond, noticed, forgetting, outputs
 
 @pytest.mark.parametrize("covariance", [BLOCKS, "diag"], ids=["blocks", "diag"])
 @pytest.mark.parametrize("m0", [None, np.linspace(1.0, 2.0, P), "scale"], ids=str)
-def test_copies_go_on_alike(covariance, m0, tmp_path):
+def test_copies_continue_with_equal_bits(covariance, m0, tmp_path):
     X, y, w = data("gaussian", n=600)
     k = fastopt.KalmanSGD(w, m0=m0, covariance=covariance, forgetting=0.99)
     k.partial_fit(X[:300], y[:300])
@@ -403,7 +403,7 @@ def test_copies_go_on_alike(covariance, m0, tmp_path):
     assert (k.n_obs, bits(k.coef)) == (0, bits(loaded.coef))
 
 
-def test_scale_is_100_over_the_mean_square():
+def test_m0_scale_is_100_over_the_mean_square():
     X, y, w = data("gaussian", n=300)
     scale = fastopt.KalmanSGD(w, m0="scale", covariance=BLOCKS).partial_fit(X, y)
     given = fastopt.KalmanSGD(w, m0=100 / np.mean(X**2, 0), covariance=BLOCKS).partial_fit(X, y)
@@ -452,7 +452,7 @@ def test_blocks_of_the_wrong_type(covariance):
      {"m0": -1.0}],
     ids=str,
 )  # fmt: skip
-def test_what_blocks_do_not_have(covariance, options):
+def test_options_that_blocks_do_not_allow(covariance, options):
     with pytest.raises(FastoptError):
         fastopt.KalmanSGD(3, covariance=covariance, **options)
 
@@ -467,7 +467,7 @@ def test_merging_blocks_is_refused():
 
 
 @EACH
-def test_stopping_works(kind):
+def test_stop_condition(kind):
     X, y, w = data("gaussian", n=400)
     reached = fastopt.KalmanSGD(w, covariance=KINDS[kind]).partial_fit(X, y)
     for tolerance, expected in ((0.9, False), (1.1, True)):
@@ -476,7 +476,7 @@ def test_stopping_works(kind):
         assert k.converged is expected
 
 
-def test_what_is_too_large_names_what_is_not():
+def test_memory_errors_name_the_alternatives():
     with pytest.raises(FastoptError, match="covariance='diag' or blocks"):
         fastopt.KalmanSGD(1000, max_bytes=1_000_000)
     with pytest.raises(FastoptError, match="covariance='diag' or blocks"):
@@ -493,7 +493,7 @@ def test_what_is_too_large_names_what_is_not():
 
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("forgetting", [1.0, 0.9])
-def test_a_block_without_a_part_in_an_observation_is_only_inflated(n, forgetting):
+def test_a_block_with_zero_gradients_is_only_inflated(n, forgetting):
     k = fastopt.KalmanSGD(5, m0=2.0, covariance=[[0, 3], [1, 2, 4]], forgetting=forgetting)
     rng = np.random.default_rng(0)
     k.update(rng.normal(size=n), np.zeros(n), rng.normal(size=(n, 5)))

@@ -1,4 +1,4 @@
-"""KalmanSGD: what a call that fails, rows of weight 0, and no rows at all leave alone."""
+"""KalmanSGD: failed calls, rows of weight 0 and empty input do not change the state."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ X = RNG.normal(size=(300, 3))
 Y = X @ [1.0, 2.0, 3.0] + RNG.normal(size=300)
 
 
-def test_a_restart_beyond_the_range_of_float32():
+def test_restart_outside_the_range_of_float32_changes_nothing():
     k = KalmanSGD(3, mode="plain", dtype="float32").partial_fit(X, Y)
     before = everything(k)
     with pytest.raises(FastoptError, match="range of float32"):
@@ -20,7 +20,7 @@ def test_a_restart_beyond_the_range_of_float32():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_scale_is_kept_only_from_rows_that_are_absorbed(dtype):
+def test_a_failed_first_call_leaves_m0_scale_open(dtype):
     k = KalmanSGD(3, m0="scale", mode="plain", dtype=dtype)
     before = everything(k)
     with pytest.raises(FastoptError, match="range of"):
@@ -39,7 +39,7 @@ def test_a_scale_is_kept_only_from_rows_that_are_absorbed(dtype):
         ({"mode": "plain", "dtype": "float32"}, {"covariance": np.full((3, 3), 1e39)}),
     ],
 )
-def test_a_state_dict_with_numbers_beyond_the_range(options, changed):
+def test_a_state_dict_outside_the_range_changes_nothing(options, changed):
     k = KalmanSGD(3, **options).partial_fit(X, Y)
     before = everything(k)
     with pytest.raises(FastoptError, match=next(iter(changed))):
@@ -48,7 +48,7 @@ def test_a_state_dict_with_numbers_beyond_the_range(options, changed):
 
 
 @pytest.mark.parametrize("m0", [100.0, np.inf])
-def test_no_rows_are_no_news(m0):
+def test_empty_input_changes_nothing(m0):
     k = KalmanSGD(3, m0=m0)
     before = everything(k)
     k.partial_fit(np.empty((0, 3)), [])

@@ -1,4 +1,4 @@
-"""KalmanSGD: against single rows from the paper, ridge regression, and what it refuses."""
+"""KalmanSGD with a full covariance: the paper's formula, ridge regression, bad input, saving."""
 
 import copy
 import pickle
@@ -15,18 +15,18 @@ import fastopt
 from fastopt._errors import FastoptError
 from fastopt.families import FAMILIES as FAMILY
 from fastopt.kalman._kalman import FAMILIES
-from fastopt.kalman.input import block_rows
+from fastopt.kalman.covariance.choosing import block_rows
 
 BLOCKS = [1, 7, 32, 128, 512]
 
 
-# Equal to single rows
+# Blocks of rows
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("family", LOOPED)
 @pytest.mark.parametrize("keep", [1.0, 0.97])
-def test_explicit_blocks_are_single_rows(family, block, keep):
+def test_explicit_blocks_equal_single_rows(family, block, keep):
     X, y, w = data(family)
     m0 = moderate(family)
     k = fastopt.KalmanSGD(w, m0=m0, glm_update="explicit", block=block, forgetting=keep)
@@ -39,7 +39,7 @@ def test_explicit_blocks_are_single_rows(family, block, keep):
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("family", LOOPED)
 @pytest.mark.parametrize("keep", [1.0, 0.97])
-def test_implicit_blocks_are_single_rows(family, block, keep):
+def test_implicit_blocks_equal_single_rows(family, block, keep):
     X, y, w = data(family)
     m0 = 1.0 if family[1] == "inverse" else 100.0
     weight = np.random.default_rng(1).uniform(0.2, 3.0, size=len(y))
@@ -51,11 +51,11 @@ def test_implicit_blocks_are_single_rows(family, block, keep):
                            **alpha_of(family))  # fmt: skip
     close(k.coef, single.coef, 1e-11)
     covariance = single.covariance(scaled=False)
-    # M is what is left of m0, whose last digits are lost in any order; forgetting grows it.
+    # M is a small difference from m0, so its error is relative to m0, or to M if it is larger.
     largest = max(m0, np.max(covariance))
     assert np.max(np.abs(k.covariance(scaled=False) - covariance)) <= 1e-14 * largest
     if family[1] in ("inverse", "cloglog"):
-        return  # the reference looks at negative predictors, and at 1 - m where m rounds to 1
+        return  # the reference fails for negative predictors, and if m rounds to 1
     with np.errstate(all="ignore"):
         expected = kalman_reference.implicit(
             w, m0 * np.eye(6), X[:60], y[:60], *MODEL[family], weight[:60], keep
@@ -68,7 +68,7 @@ def test_implicit_blocks_are_single_rows(family, block, keep):
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("update", ["implicit", "explicit"])
-def test_a_saturated_logit(block, update):
+def test_saturated_logits_in_blocks_equal_single_rows(block, update):
     X, _, _ = data(("bernoulli", "logit"))
     w = np.full(6, 40.0)
     y = (X @ w > 0).astype(float)
@@ -95,8 +95,8 @@ def test_gamma_bounds_the_variance():
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_the_cap_of_the_trace_is_exact(block):
-    """Half the columns fall silent: their variance stops at the cap, row for row."""
+def test_max_trace_is_exact_in_blocks(block):
+    """Half the columns become 0: their variance grows to the cap, as with single rows."""
     X, y, w = data(("gaussian", "identity"), n=2000)
     X[500:, 3:] = 0.0
     k = fastopt.KalmanSGD(w, forgetting=0.98, max_trace=50.0, m0=1.0, block=block)
@@ -111,19 +111,19 @@ def test_the_cap_of_the_trace_is_exact(block):
 
 
 @pytest.mark.parametrize("mode", ["plain", "ud"])
-def test_a_trace_at_its_cap_does_not_grow(mode):
-    silent = np.zeros((3, 2)), np.zeros(3)
+def test_forgetting_stops_at_max_trace(mode):
+    zeros = np.zeros((3, 2)), np.zeros(3)
     k = fastopt.KalmanSGD(2, m0=1.0, mode=mode, forgetting=0.5, max_trace=4.0)
-    assert k.partial_fit(*silent).trace == 4.0  # 2, then 4
+    assert k.partial_fit(*zeros).trace == 4.0  # 2, then 4
 
 
-# Any model
+# Observations of any model
 
 
 @pytest.mark.parametrize("outputs", [1, 3, 40])
 @pytest.mark.parametrize("keep", [1.0, 0.95])
 @pytest.mark.parametrize("kind", ["number", "vector", "matrix"])
-def test_updates_of_any_model(outputs, keep, kind):
+def test_updates_match_the_formula(outputs, keep, kind):
     rng = np.random.default_rng(0)
     p = 6
     k = fastopt.KalmanSGD(p, m0=2.0, forgetting=keep, block=8)
@@ -147,7 +147,7 @@ def test_updates_of_any_model(outputs, keep, kind):
     assert k.n_obs == 50 * outputs
 
 
-def test_updates_and_rows_agree():
+def test_update_and_partial_fit_agree():
     X, y, w = data(("gaussian", "identity"))
     rows = fastopt.KalmanSGD(w).partial_fit(X, y, weight=np.full(300, 4.0))
     single = fastopt.KalmanSGD(w)
@@ -180,10 +180,10 @@ def test_bad_updates_change_nothing(keep):
         assert everything(k) == before
 
 
-# Against closed forms
+# Closed forms
 
 
-def test_the_gaussian_is_ridge_regression():
+def test_gaussian_rows_give_ridge_regression():
     rng = np.random.default_rng(0)
     scale = np.logspace(0, -4, 30)
     X = rng.normal(size=(5000, 30)) * scale
@@ -198,7 +198,7 @@ def test_the_gaussian_is_ridge_regression():
     assert k.stderr == pytest.approx(np.sqrt(np.diagonal(expected)), rel=1e-6)
 
 
-def test_weights_repeat_rows():
+def test_integer_weights_equal_repeated_rows():
     X, y, _ = data(("gaussian", "identity"))
     counts = np.random.default_rng(2).integers(0, 4, size=len(y))
     weighted = fastopt.KalmanSGD(6).partial_fit(X, y, weight=counts)
@@ -207,7 +207,7 @@ def test_weights_repeat_rows():
     close(weighted.covariance(False), repeated.covariance(False), 1e-11)
 
 
-def test_scale_makes_units_irrelevant():
+def test_m0_scale_makes_units_irrelevant():
     X, y, _ = data(("gaussian", "identity"))
     units = np.array([1.0, 1e3, 1e-3, 10.0, 1e5, 1e-5])
     plain = fastopt.KalmanSGD(6, m0="scale").partial_fit(X, y)
@@ -216,7 +216,7 @@ def test_scale_makes_units_irrelevant():
 
 
 @pytest.mark.parametrize("n", [200, 1000, 4000])
-def test_the_stop_condition_tells_the_distance(n):
+def test_dispersion_times_trace_is_the_expected_squared_distance(n):
     """Over replications, |w - w*|^2 averages to dispersion * trace(M)."""
     rng = np.random.default_rng(0)
     truth, ratios = rng.normal(size=8), []
@@ -230,8 +230,8 @@ def test_the_stop_condition_tells_the_distance(n):
 @pytest.mark.parametrize("link", ["identity", "log"])
 @pytest.mark.parametrize("kind", ["trace", "se"])
 @pytest.mark.parametrize("layout", ["whole", "pieces", "copied"])
-def test_the_stop_condition_names_the_row(kind, link, layout):
-    """Judged after each block of 32 rows, in calls of any size; it stays met."""
+def test_converged_at_is_the_first_block_that_meets_the_condition(kind, link, layout):
+    """It is evaluated after each block of 32 rows, for any size of the calls."""
     family = "gaussian" if link == "identity" else "poisson"
     X, y, w = data((family, link), n=3000)
     if kind == "se":
@@ -260,7 +260,7 @@ def test_the_stop_condition_names_the_row(kind, link, layout):
         assert each.converged_at == 32 * (expected + 1)
 
 
-def test_the_stop_condition_of_any_model():
+def test_stop_condition_with_update():
     k = fastopt.KalmanSGD(2, stop=("se", 0.2))
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -278,7 +278,7 @@ def test_the_stop_condition_of_any_model():
     assert np.max(other.stderr * np.sqrt(squares / at)) <= 0.2
 
 
-def test_the_stop_condition_waits_for_a_dispersion_and_knows_one_pass():
+def test_stop_condition_needs_enough_rows_of_the_first_pass():
     X, y, w = data(("gaussian", "identity"))
     k = fastopt.KalmanSGD(w, stop=("trace", 1e9)).partial_fit(X[:21], y[:21])
     assert not k.converged
@@ -302,7 +302,7 @@ def test_the_stop_condition_waits_for_a_dispersion_and_knows_one_pass():
 
 @pytest.mark.parametrize("m0", [100.0, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "matrix"])
 @pytest.mark.parametrize("order", [(0, 1), (2, 0, 1), (3, 1, 4, 0, 2)], ids=str)
-def test_merged_shards_are_one_pass(order, m0):
+def test_merged_shards_equal_one_pass(order, m0):
     X, y, w = data(("gaussian", "identity"), n=600)
     if m0 == "matrix":
         root = np.random.default_rng(3).normal(size=(6, 6))
@@ -325,11 +325,11 @@ def test_merged_shards_are_one_pass(order, m0):
     assert merged.dispersion == pytest.approx(whole.dispersion, rel=1e-11)
     assert (merged.n_obs, merged.n_clipped, merged.n_passes) == (600, 600, 1)
     assert merged.converged
-    merged.partial_fit(X, y)  # goes on
+    merged.partial_fit(X, y)  # works after a merge
     assert everything(merged.copy()) == everything(merged)
 
 
-def test_what_cannot_be_merged():
+def test_merge_refuses_filters_without_an_exact_sum():
     X, y, w = data(("gaussian", "identity"))
     k = fastopt.KalmanSGD(w).partial_fit(X, y)
     before = everything(k)
@@ -357,10 +357,10 @@ def test_what_cannot_be_merged():
 # Separation
 
 
-def test_complete_separation_is_a_warning():
+def test_complete_separation_warns():
     X, y, _ = data(("bernoulli", "logit"))
     told = (X[:, 0] > 0).astype(float)
-    k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, told, "bernoulli")  # all but told apart
+    k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, told, "bernoulli")  # nearly separated
     with pytest.warns(UserWarning, match="complete separation"):
         k.partial_fit(np.tile(X, (50, 1)), np.tile(told, 50), "bernoulli", new_pass=True)
     X[:, 0] += 0.3 * np.sign(X[:, 0])
@@ -375,7 +375,7 @@ def test_complete_separation_is_a_warning():
     fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, 0.1 + 0.8 * told, "bernoulli")
 
 
-# What stays
+# Calls that change nothing
 
 
 def test_a_zero_row_changes_no_bit():
@@ -391,7 +391,7 @@ def test_a_zero_row_changes_no_bit():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", [(0, 0), (299, 5), (150, 2)])
-def test_a_row_that_is_not_finite_is_refused_whole(bad, where):
+def test_a_nonfinite_row_is_refused_and_changes_nothing(bad, where):
     X, y, w = data(("gaussian", "identity"))
     k = fastopt.KalmanSGD(w).partial_fit(X, y)
     before = everything(k)
@@ -451,7 +451,7 @@ def test_bad_options(options):
      np.ma.masked_array([1.0, 2.0, 3.0], [False, False, True])],
     ids=str,
 )  # fmt: skip
-def test_a_covariance_is_of_numbers(m0):
+def test_m0_must_be_numeric(m0):
     with pytest.raises(TypeError, match="m0"):
         fastopt.KalmanSGD(3, m0=m0)
     k = fastopt.KalmanSGD(3)
@@ -462,7 +462,7 @@ def test_a_covariance_is_of_numbers(m0):
 
 
 @pytest.mark.parametrize("start", [0, -1, True, np.True_, [], [[1.0]], [np.nan], [True]], ids=str)
-def test_bad_starts(start):
+def test_bad_initial_coefficients(start):
     with pytest.raises((FastoptError, TypeError)):
         fastopt.KalmanSGD(start)
 
@@ -473,7 +473,7 @@ def test_max_bytes_names_the_bytes():
     fastopt.KalmanSGD(10, max_bytes=20_000)
 
 
-def test_an_indefinite_covariance_is_noticed():
+def test_an_indefinite_covariance_raises():
     k = fastopt.KalmanSGD(2)
     state = k.state_dict()
     state["covariance"] = np.array([[1.0, 2.0], [2.0, 1.0]])
@@ -486,8 +486,8 @@ def test_an_indefinite_covariance_is_noticed():
 
 @pytest.mark.parametrize(("beyond", "noticed"), [(2, False), (12, True)])
 @pytest.mark.parametrize("forgetting", [1.0, 0.5])
-def test_how_far_below_0_is_beyond_rounding(beyond, noticed, forgetting):
-    """x'Mx < -4 eps x'x trace(M), also of an M that has not been divided by `forgetting` yet."""
+def test_tolerance_for_negative_quadratic_forms(beyond, noticed, forgetting):
+    """x'Mx < -4 eps x'x trace(M) raises, also if division by `forgetting` is still pending."""
     off = 1 + beyond * np.finfo(float).eps
     k = fastopt.KalmanSGD(3, mode="plain", forgetting=forgetting, block=64)
     covariance = np.array([[1.0, off, 0.0], [off, 1.0, 0.0], [0.0, 0.0, 1e-3]])
@@ -502,8 +502,8 @@ def test_how_far_below_0_is_beyond_rounding(beyond, noticed, forgetting):
     assert (k.coef == before).all()
 
 
-def test_coefficients_that_leave_the_range_change_nothing():
-    """Where all else stays in range: the gain is 1e153."""
+def test_overflowing_coefficients_change_nothing():
+    """Only the coefficients overflow: the gain is 1e153."""
     k = fastopt.KalmanSGD(2, mode="plain")
     covariance = np.array([[1.0, 1e153], [1e153, 1e307]])
     coef = np.array([0.0, 1.797e308])
@@ -544,14 +544,14 @@ def test_any_layout_gives_the_same_bits():
     assert everything(fastopt.KalmanSGD(w).partial_fit(X, np.repeat(y, 2)[::2])) == expected
 
 
-def test_no_rows_are_fine():
+def test_empty_input():
     k = fastopt.KalmanSGD(3).partial_fit(np.empty((0, 3)), np.empty(0))
     assert (k.n_obs, k.n_passes) == (0, 0)
     assert np.isnan(k.partial_fit(np.ones((2, 3)), np.ones(2)).dispersion)
 
 
 @pytest.mark.parametrize("m0", [None, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "scale"])
-def test_copies_go_on_alike(m0, tmp_path):
+def test_copies_continue_with_equal_bits(m0, tmp_path):
     X, y, w = data(("gaussian", "identity"), n=600)
     k = fastopt.KalmanSGD(w, m0=m0, forgetting=0.99, max_trace=1e3).partial_fit(X[:300], y[:300])
     k.save(tmp_path / "k.npz")
@@ -588,7 +588,7 @@ def test_restart_keeps_the_coefficients():
     assert (k.n_obs, k.n_passes, k.trace) == (0, 0, 12.0)
 
 
-def test_passes_are_counted_and_taken_back():
+def test_stderr_corrects_for_the_number_of_passes():
     X, y, w = data(("poisson", "log"), n=2000)
     k = fastopt.KalmanSGD(w).partial_fit(X, y, "poisson")
     once = k.stderr
@@ -615,7 +615,7 @@ def test_every_family_is_in_both_tables():
 
 @pytest.mark.parametrize("p", [300, 1000])
 def test_the_memory_is_one_square_and_a_few_blocks(p):
-    """Of p x p nothing but the covariance, whatever the rows: they are read where they are."""
+    """The covariance is the only p x p array, and X is not copied."""
     rows = block_rows(p)
     X, y = np.ones((10 * rows + 3, p)), np.ones(10 * rows + 3)
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Square-root information against NIST's certified values, and its edges."""
+"""Mode "qr": NIST's certified values, refinement, extreme numbers and bad input."""
 
 from fractions import Fraction
 
@@ -10,7 +10,7 @@ from support import bits
 import fastopt
 from fastopt._errors import FastoptError
 
-# Correct digits of the worst coefficient and of the worst standard error.
+# The least number of correct digits of the coefficients and of the standard errors.
 DIGITS = {
     "Norris": (13.5, 11.5), "Pontius": (13, 11), "NoInt1": (14, 14), "NoInt2": (14, 14),
     "Longley": (14, 11.5), "Wampler1": (13, None), "Wampler2": (13, None), "Wampler3": (12, 9),
@@ -34,7 +34,7 @@ def rows(n=600, p=5):
     return X, X @ np.arange(1.0, p + 1) + rng.normal(size=n), rng.uniform(0.5, 2, n)
 
 
-def test_any_split_of_the_rows_and_weights():
+def test_rows_may_be_split_between_calls():
     X, y, weight = rows()
     k = fastopt.KalmanSGD(5, m0=np.inf).partial_fit(X, y, weight=weight)
     parts = fastopt.KalmanSGD(5, mode="qr")
@@ -52,7 +52,7 @@ def test_any_split_of_the_rows_and_weights():
 
 
 def polynomial(n=600, p=9):
-    """Return rows of condition number 4e10 whose residual is large, and weights of all sizes."""
+    """Return rows of condition number 4e10 with a large residual, and weights from 1e-6 to 1e6."""
     rng = np.random.default_rng(1)
     X = np.linspace(0, 20, n)[:, None] ** np.arange(p)
     y = X @ (1 / X.max(axis=0)) + 1e3 * rng.normal(size=n)
@@ -60,7 +60,7 @@ def polynomial(n=600, p=9):
 
 
 def exact_least_squares(X, y, weight):
-    """Return the coefficients, by Gauss-Jordan elimination without rounding."""
+    """Return the coefficients, by Gauss-Jordan elimination with fractions."""
     fractions = np.vectorize(Fraction, otypes=[object])
     rows, by = fractions(np.column_stack([X, y])), fractions(weight)
     system = rows[:, :-1].T @ (by[:, None] * rows)
@@ -72,7 +72,7 @@ def exact_least_squares(X, y, weight):
     return system[:, -1].astype(float)
 
 
-def test_the_rows_of_one_call_give_coefficients_without_the_squared_condition():
+def test_refinement_removes_the_error_of_the_squared_condition_number():
     X, y, weight = polynomial()
     for by in (None, weight, np.where(np.arange(600) % 5, weight, 0.0)):
         exact = exact_least_squares(X, y, np.ones(600) if by is None else by)
@@ -85,8 +85,8 @@ def test_the_rows_of_one_call_give_coefficients_without_the_squared_condition():
         assert digits(parts.coef, exact) >= 8
 
 
-def test_coefficients_of_many_rows():
-    X, y, _ = polynomial(9000, 6)  # more than are read, refined or stopped at together
+def test_refinement_of_many_rows():
+    X, y, _ = polynomial(9000, 6)  # more than one block of any kind
     exact = exact_least_squares(X, y, np.ones(9000))
     for stop in (None, ("se", 1e-3)):
         for rows in (X, np.asfortranarray(X)):
@@ -94,7 +94,7 @@ def test_coefficients_of_many_rows():
             assert digits(k.coef, exact) >= 14.5  # without refinement 13.7
 
 
-def test_more_rows_follow_those_of_one_call():
+def test_rows_after_a_refined_call():
     X, y, weight = polynomial()
     exact = exact_least_squares(X, y, weight)
     one, other = (
@@ -113,7 +113,7 @@ def test_more_rows_follow_those_of_one_call():
     assert digits(one.coef, exact) >= 13
 
 
-def test_numbers_near_the_end_of_their_range():
+def test_very_small_and_very_large_numbers():
     X, y, _ = rows()
     exact = np.linalg.lstsq(X, y)[0]
     with np.errstate(over="ignore"):  # of the dispersion
@@ -126,7 +126,7 @@ def test_numbers_near_the_end_of_their_range():
         assert bits(k.state_dict()) == before
 
 
-def test_too_few_rows_leave_coefficients_open():
+def test_too_few_rows_do_not_determine_coefficients():
     X, y, _ = rows()
     k = fastopt.KalmanSGD(5, mode="qr").partial_fit(X[:4], y[:4])
     for read_off in (lambda: k.coef, lambda: k.stderr, lambda: k.trace, k.covariance):
@@ -139,7 +139,7 @@ def test_too_few_rows_leave_coefficients_open():
         _ = fastopt.KalmanSGD(5, mode="qr").partial_fit(X, y).coef
 
 
-def test_what_the_mode_has_not():
+def test_what_mode_qr_does_not_allow():
     X, y, _ = rows()
     k = fastopt.KalmanSGD(5, mode="qr").partial_fit(X, y)
     before = bits(k.state_dict())
@@ -176,7 +176,7 @@ def test_copies_and_restart(tmp_path):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (3, 1, 4, 0, 2)])
-def test_merged_shards_are_one_pass(order):
+def test_merged_shards_equal_one_pass(order):
     X, y, weight = rows()
     whole = fastopt.KalmanSGD(5, mode="qr").partial_fit(X, y, weight=weight)
     shards = [
@@ -191,7 +191,7 @@ def test_merged_shards_are_one_pass(order):
     assert merged.covariance() == pytest.approx(whole.covariance(), rel=1e-11, abs=1e-16)
 
 
-def test_a_covariance_lost_to_rounding_gives_no_standard_errors():
+def test_negative_variances_give_no_standard_errors():
     X, y, _, _ = read("Longley")
     k = fastopt.KalmanSGD(X.shape[1], mode="plain", m0=1e6).partial_fit(X, y)
     with pytest.raises(FastoptError, match="mode='ud'"):

@@ -1,4 +1,4 @@
-"""Nonlinear least squares by KalmanSGD.fit_model: NIST's certified values, priors, edges."""
+"""KalmanSGD.fit_model: NIST's certified values, priors, weights, blocks, bad input."""
 
 import nist_nonlinear as nist
 import numpy as np
@@ -28,7 +28,7 @@ def test_certified_values(name, start):
     result = k.fit_model(nist.fun(name), problem.X, problem.y)
     assert result.success
     assert digits(k.coef, problem.coef) >= 6
-    # The residuals of Lanczos1 are 1e-13: of y, which is near 1, they are the last three digits.
+    # The residuals of Lanczos1 are 1e-13: the last three digits of y, which is near 1.
     exact = name == "Lanczos1"
     assert digits(k.stderr, problem.stderr) >= (2.5 if exact else 6)
     assert digits(np.sqrt(k.dispersion), problem.residual_sd) >= (2.5 if exact else 9)
@@ -37,7 +37,7 @@ def test_certified_values(name, start):
 
 
 def wave(w, X):
-    """Return the mean and Jacobian of a damped wave, some of whose values overflow."""
+    """Return the mean and Jacobian of a damped wave; some coefficients make it overflow."""
     x, z = X.T
     decay, phase = np.exp(-w[1] * x), w[2] * x + z
     mean = w[0] * decay * np.sin(phase)
@@ -58,7 +58,7 @@ def wave_rows(n=200):
 
 @pytest.mark.parametrize("m0", [1e-3, [0.1, 1e-3, 1.0], "matrix", np.inf])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_prior_and_weights(m0, weighted):
+def test_prior_and_weights_match_scipy(m0, weighted):
     X, y, weight = wave_rows()
     if m0 == "matrix":
         m0 = np.array([[0.1, 0.01, 0.0], [0.01, 0.002, 0.001], [0.0, 0.001, 0.3]])
@@ -89,7 +89,7 @@ def test_a_prior_and_weights(m0, weighted):
 
 
 @pytest.mark.parametrize("m0", [10.0, np.inf])
-def test_a_linear_model_is_partial_fit(m0):
+def test_a_linear_model_equals_partial_fit(m0):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(120, 4))
     y = X @ [1.0, -2, 3, 0] + rng.normal(size=120)
@@ -105,7 +105,7 @@ def test_a_linear_model_is_partial_fit(m0):
 
 @pytest.mark.parametrize("m0", [0.1, np.inf])
 @pytest.mark.parametrize("block", [1, 7, 199, 200, 1000])
-def test_rows_in_blocks_are_the_same_fit(block, m0):
+def test_rows_in_blocks_give_the_same_fit(block, m0):
     X, y, weight = wave_rows()
     sizes = []
 
@@ -137,7 +137,7 @@ BAD_CALLS = {
     "mean of fun has dtype complex128": (returning(ZEROS * 1j, FLAT), {}),
     "coefficients start": (returning(ZEROS * np.nan, FLAT), {}),
     "has a NaN": (returning(ZEROS, FLAT + np.inf), {}),
-    "too large": (returning(ZEROS + 1e200, FLAT), {}),
+    "square overflows": (returning(ZEROS + 1e200, FLAT), {}),
     "X has shape": (wave, {"X": 1.0}),
     r"y has shape \(3,\)": (wave, {"y": np.zeros(3)}),
     "y, or what": (wave, {"y": np.full(200, np.nan)}),
@@ -171,7 +171,7 @@ def test_a_refused_call_changes_nothing(message, m0):
     ],
     ids=str,
 )
-def test_options_it_is_not_for(options):
+def test_options_that_fit_model_does_not_allow(options):
     X, y, _ = wave_rows()
     with pytest.raises(FastoptError, match=next(iter(options))):
         fastopt.KalmanSGD(W0, **options).fit_model(wave, X, y)
@@ -186,7 +186,7 @@ def test_the_last_step_allowed_may_converge():
 
 
 @pytest.mark.parametrize("m0", [1.0, np.inf])
-def test_without_success_nothing_is_absorbed(m0):
+def test_a_fit_without_success_changes_nothing(m0):
     X, y, _ = wave_rows()
     k = fastopt.KalmanSGD(W0, m0=m0)
     before = bits(k.state_dict())
@@ -206,7 +206,7 @@ def test_without_success_nothing_is_absorbed(m0):
     assert bits(k.state_dict()) == before
 
 
-def test_what_fun_raises_changes_nothing():
+def test_an_exception_in_fun_changes_nothing():
     X, y, _ = wave_rows()
     k = fastopt.KalmanSGD(W0, m0=np.inf)
     k.fit_model(wave, X, y)
@@ -218,7 +218,7 @@ def test_what_fun_raises_changes_nothing():
         if len(calls) == 5:
             raise KeyboardInterrupt
         mean, jac = wave(w, rows)
-        w[:] = np.nan  # an array of its own
+        w[:] = np.nan  # fun gets a copy
         return mean, jac
 
     with pytest.raises(KeyboardInterrupt):
@@ -227,7 +227,7 @@ def test_what_fun_raises_changes_nothing():
     assert bits(k.state_dict()) == before
 
 
-def test_fun_may_return_the_same_arrays_again():
+def test_fun_may_reuse_its_arrays():
     X, y, _ = wave_rows()
     mean, jac = np.empty(200), np.empty((200, 3))
 
@@ -241,7 +241,7 @@ def test_fun_may_return_the_same_arrays_again():
     assert bits(fresh.state_dict()) == bits(reused.state_dict())
 
 
-def test_coefficients_that_rows_leave_open():
+def test_undetermined_coefficients():
     X, y, _ = wave_rows()
 
     def only_the_sum(w, rows):
@@ -272,7 +272,7 @@ def test_a_perfect_fit(truth):
     assert result.nit < 50
 
 
-def test_rows_of_no_weight_are_not_seen():
+def test_rows_of_weight_0_have_no_effect():
     X, y, _ = wave_rows()
     weight = (np.arange(200) % 3 > 0).astype(float)
     some, kept = fastopt.KalmanSGD(W0), fastopt.KalmanSGD(W0)
@@ -281,7 +281,7 @@ def test_rows_of_no_weight_are_not_seen():
     assert some.coef == pytest.approx(kept.coef, rel=1e-10)
 
 
-def test_where_least_squares_starts(tmp_path):
+def test_least_squares_starts_from_the_given_coefficients(tmp_path):
     X, y, _ = wave_rows()
     k = fastopt.KalmanSGD(W0, mode="qr")
     k.save(tmp_path / "k.npz")
@@ -304,7 +304,7 @@ def test_where_least_squares_starts(tmp_path):
 
 
 @pytest.mark.parametrize("m0", [1.0, np.inf])
-def test_the_stop_condition_and_merging(m0):
+def test_stop_condition_and_merging_after_fit_model(m0):
     X, y, _ = wave_rows()
     k = fastopt.KalmanSGD(W0, m0=m0)
     k.fit_model(wave, X, y)

@@ -1,7 +1,7 @@
-"""The product of M and one row, of which the lower triangle alone is read.
+"""The product of M and a single row, which reads only the lower triangle.
 
-This file is also the program that runs on each instruction set: it prints digests of what
-`update` leaves, by dtype and number of threads.
+Run as a program, this file prints digests of the coefficients after `update`, for each dtype and
+number of threads. `test_equal_bits` runs it with each instruction set.
 """
 
 import json
@@ -16,7 +16,7 @@ from fastopt.kalman._kalman import Filter
 from fastopt.kalman.covariance import plain
 
 GAUSSIAN = (("gaussian", "identity"), 0.0, False, 0.0, np.inf)
-LARGE = plain.BLAS_BELOW + 5  # threads take part; of no whole number of columns abreast
+LARGE = plain.BLAS_BELOW + 5  # uses threads; not a multiple of four columns
 
 
 def rows(p, n):
@@ -44,7 +44,7 @@ def test_against_numpy(p, dtype):
     m = (root @ root.T + np.eye(p)).astype(dtype).astype(float)
     (x,), (y,) = rows(p, 1)
     x = x.astype(dtype).astype(float)
-    lower = np.where(np.tri(p, dtype=bool), m, np.nan)  # the rest must not be read
+    lower = np.where(np.tri(p, dtype=bool), m, np.nan)  # the upper triangle must not be read
     given, w = np.asfortranarray(lower, dtype), np.zeros(p)
     k = Filter(w, given, 1, 1.0, np.inf, 2, False)
     assert k.rows(*GAUSSIAN, x[None].astype(dtype), np.array([y]), None, 1) == ""
@@ -70,7 +70,7 @@ def test_a_large_filter_against_numpy():
 
 
 def test_equal_bits():
-    """On every instruction set, with any number of threads: what BLAS is left with is the same."""
+    """The bits are the same on every instruction set and for any number of threads."""
     found = by_isa(__file__)
     for dtype in ("float64", "float32"):
         bits = {f"{isa} {n}": found[isa][f"{dtype} {n}"] for isa in found for n in (1, 2, 3)}

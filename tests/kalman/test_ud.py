@@ -1,4 +1,4 @@
-"""Mode "ud", and float32 in both modes: against plain float64, extreme starts, threads."""
+"""Mode "ud", and float32 in both modes: plain float64, extreme m0, threads, bad input."""
 
 import copy
 import os
@@ -21,7 +21,7 @@ def ud(*args, **options):
 
 
 def rotated(p, n, condition, seed=0):
-    """Return float32 rows whose scales fall to 1/condition along directions of their own."""
+    """Return float32 rows whose scales fall from 1 to 1/condition along random directions."""
     rng = np.random.default_rng(seed)
     basis = np.linalg.qr(rng.normal(size=(p, p)))[0]
     X = (rng.normal(size=(n, p)) * np.logspace(0, -np.log10(condition), p)) @ basis
@@ -29,7 +29,7 @@ def rotated(p, n, condition, seed=0):
 
 
 def whitened(k, X, m0):
-    """Return the eigenvalues of M relative to the exact posterior: 1 where it is right."""
+    """Return the eigenvalues of M relative to the exact posterior, which are 1 if M is exact."""
     X = X.astype(np.float64)
     root = np.linalg.cholesky(X.T @ X + np.eye(X.shape[1]) / m0)
     return np.linalg.eigvalsh(root.T @ k.covariance(False) @ root)
@@ -39,7 +39,7 @@ def whitened(k, X, m0):
 @pytest.mark.parametrize("update", ["implicit", "explicit"])
 @pytest.mark.parametrize("keep", [1.0, 0.97])
 @pytest.mark.parametrize("family", FAMILIES, ids="-".join)
-def test_it_is_the_plain_form_to_rounding(family, keep, update, block):
+def test_ud_equals_plain_up_to_rounding(family, keep, update, block):
     X, y, w = data(family)
     weight = np.random.default_rng(1).uniform(0.0, 3.0, size=len(y))
     weight[::11] = 0.0
@@ -60,7 +60,7 @@ def test_it_is_the_plain_form_to_rounding(family, keep, update, block):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("p", [1, 63, 64, 65, 150])
-def test_trace_and_standard_errors_are_of_the_covariance(p, dtype):
+def test_trace_and_standard_errors_match_the_covariance(p, dtype):
     rng = np.random.default_rng(p)
     k = ud(p, dtype=dtype).partial_fit(rng.normal(size=(200, p)), rng.normal(size=200))
     covariance = k.covariance(False)
@@ -69,8 +69,8 @@ def test_trace_and_standard_errors_are_of_the_covariance(p, dtype):
 
 
 @pytest.mark.parametrize("family", [f for f in LOOPED if f[0] in ("gaussian", "poisson")])
-def test_rows_of_the_paper(family):
-    X, y, w = data(family, p=70)  # columns longer than what is loaded at once
+def test_rows_match_the_paper(family):
+    X, y, w = data(family, p=70)  # columns longer than SPAN in ud.c
     M = 0.1 * np.eye(70) + 0.05
     k = ud(w, m0=M, glm_update="explicit").partial_fit(X, y, *family)
     w, M = explicit(w, M, X, y, *MODEL[family])
@@ -80,7 +80,7 @@ def test_rows_of_the_paper(family):
 
 @pytest.mark.parametrize(("name", "least"), [("Longley", 10), ("Pontius", 12), ("Wampler5", 5.5)])
 @pytest.mark.parametrize("block", ["auto", 1])
-def test_certified_values_from_an_extreme_start(name, least, block):
+def test_certified_values_with_an_extreme_m0(name, least, block):
     X, y, coefficients, errors = read(name)
     k = ud(X.shape[1], m0=1e20, block=block).partial_fit(X, y)
     assert digits(k.coef, coefficients) >= least
@@ -116,14 +116,14 @@ print(os.read(reading, 8 * 300) == fit())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_process_forked_after_another_extension_used_threads():
+def test_fork_after_another_extension_used_threads():
     assert printed(FORKED) == "True"
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("outputs", [1, 3, 40])
 @pytest.mark.parametrize("keep", [1.0, 0.95])
-def test_updates_of_any_model(outputs, keep, dtype):
+def test_updates_match_the_formula(outputs, keep, dtype):
     rng = np.random.default_rng(0)
     k = ud(6, m0=2.0, forgetting=keep, block=8, dtype=dtype)
     w, M = np.zeros(6), 2.0 * np.eye(6)
@@ -149,7 +149,7 @@ def test_updates_of_any_model(outputs, keep, dtype):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("block", [1, 32])
-def test_the_cap_of_the_trace_is_exact(block, dtype):
+def test_max_trace_is_exact_in_blocks(block, dtype):
     X, y, w = data(("gaussian", "identity"), n=2000)
     X[500:, 3:] = 0.0
     k = ud(w, forgetting=0.98, max_trace=50.0, m0=1.0, block=block, dtype=dtype)
@@ -161,7 +161,7 @@ def test_the_cap_of_the_trace_is_exact(block, dtype):
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e2, 1e4])
-def test_float32_keeps_the_covariance(condition):
+def test_float32_covariance_is_accurate(condition):
     X, y = rotated(20, 100_000, condition)
     k = fastopt.KalmanSGD(20, m0=1e6, dtype="float32").partial_fit(X, y)
     assert k.mode == "ud"
@@ -170,7 +170,7 @@ def test_float32_keeps_the_covariance(condition):
 
 @pytest.mark.parametrize("condition", [1e4, 1e8])
 @pytest.mark.parametrize("block", ["auto", 1])
-def test_plain_float32_says_that_it_lost_the_covariance(condition, block):
+def test_plain_float32_raises_when_the_covariance_is_indefinite(condition, block):
     X, y = rotated(20, 100_000, condition)
     k = fastopt.KalmanSGD(20, m0=1e6, mode="plain", dtype="float32", block=block)
     with pytest.raises(FastoptError, match="mode='ud'"):
@@ -180,7 +180,7 @@ def test_plain_float32_says_that_it_lost_the_covariance(condition, block):
 @pytest.mark.parametrize("block", [1, 7, 128])
 @pytest.mark.parametrize("keep", [1.0, 0.97])
 @pytest.mark.parametrize("family", FAMILIES, ids="-".join)
-def test_plain_float32_is_plain_float64_to_rounding(family, keep, block):
+def test_plain_float32_equals_plain_float64_up_to_rounding(family, keep, block):
     X, y, w = data(family)
     X = X.astype(np.float32)
     options = dict(m0=moderate(family), forgetting=keep, block=block, mode="plain")
@@ -198,7 +198,7 @@ def test_plain_float32_is_plain_float64_to_rounding(family, keep, block):
     close(single.coef, double.coef, 1e-3)
 
 
-def test_plain_float32_keeps_its_bits_and_its_range(tmp_path):
+def test_plain_float32_copies_layouts_and_overflow(tmp_path):
     X, y, w = data(("gaussian", "identity"))
     k = fastopt.KalmanSGD(w, mode="plain", dtype="float32").partial_fit(X, y)
     k.save(tmp_path / "k.npz")
@@ -224,7 +224,7 @@ def test_plain_float32_keeps_its_bits_and_its_range(tmp_path):
 
 @pytest.mark.parametrize("mode", ["plain", "ud"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_forgetting_survives_columns_that_fall_silent(mode, dtype):
+def test_forgetting_with_columns_that_become_zero(mode, dtype):
     X = np.random.default_rng(0).normal(size=(200_000, 8))
     X[2000:, 4:] = 0.0
     y = X @ np.ones(8)
@@ -236,7 +236,7 @@ def test_forgetting_survives_columns_that_fall_silent(mode, dtype):
     assert 1e4 <= k.trace < 1.02e4
 
 
-def test_float32_rows_are_those_of_float64():
+def test_float32_rows_equal_float64_rows():
     X, y, w = data(("gaussian", "identity"))
     X = X.astype(np.float32)
     narrow = ud(w).partial_fit(X, y)
@@ -244,15 +244,15 @@ def test_float32_rows_are_those_of_float64():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_row_that_says_nothing_changes_no_bit(dtype):
+def test_a_row_without_information_changes_no_bit(dtype):
     for family in FAMILIES:
         X, y, w = data(family)
         k = ud(w, m0=1.0, dtype=dtype).partial_fit(X, y, *family)
-        before = bits(k._form.arrays())
+        before = bits(k._state.form.arrays())
         if family[1] != "inverse":
             k.partial_fit(np.zeros((3, 6)), y[:3], *family)
         k.partial_fit(X[:3], y[:3], *family, weight=np.zeros(3))
-        assert bits(k._form.arrays()) == before
+        assert bits(k._state.form.arrays()) == before
 
 
 def test_failures_change_nothing():
@@ -279,7 +279,7 @@ def test_failures_change_nothing():
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("m0", [None, np.eye(6) + 0.5, "scale"], ids=["number", "matrix", "scale"])
-def test_copies_go_on_alike(m0, dtype, tmp_path):
+def test_copies_continue_with_equal_bits(m0, dtype, tmp_path):
     X, y, w = data(("gaussian", "identity"), n=600)
     options = dict(m0=m0, dtype=dtype, n_threads=2, forgetting=0.99, max_trace=1e3)
     k = ud(w, **options).partial_fit(X[:300], y[:300])
@@ -304,7 +304,7 @@ def test_copies_go_on_alike(m0, dtype, tmp_path):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-6)])
 @pytest.mark.parametrize("mode", ["ud", "plain"])
-def test_models_are_fitted_as_in_plain_float64(mode, dtype, tolerance):
+def test_fit_model_equals_plain_float64(mode, dtype, tolerance):
     X, y, w = data(("poisson", "log"))
 
     def model(w, X):
@@ -322,7 +322,7 @@ def test_models_are_fitted_as_in_plain_float64(mode, dtype, tolerance):
     close(k.coef, plain.coef, 100 * tolerance)
 
 
-def test_shards_merge():
+def test_merged_shards_equal_one_pass():
     X, y, w = data(("gaussian", "identity"))
     whole = ud(w).partial_fit(X, y)
     shards = [ud(w).partial_fit(X[i::3], y[i::3]) for i in range(3)]
@@ -331,9 +331,9 @@ def test_shards_merge():
     close(merged.covariance(), whole.covariance(), 1e-11)
 
 
-def test_memory_is_a_packed_triangle():
+def test_u_is_stored_as_a_packed_triangle():
     for dtype, itemsize in (("float64", 8), ("float32", 4)):
-        arrays = ud(200, dtype=dtype)._form.arrays()
+        arrays = ud(200, dtype=dtype)._state.form.arrays()
         assert sum(a.size for a in arrays.values()) == 200 * 199 // 2 + 2 * 200
         assert arrays["unit_upper"].nbytes == itemsize * 200 * 199 // 2
     triangle, work = 8 * 1000 * 999 // 2, 8 * 1000 * (4 + 3)

@@ -1,4 +1,18 @@
-"""The forms in which KalmanSGD keeps a covariance: what each must offer."""
+"""The forms in which `KalmanSGD` stores a covariance M, and what they have in common.
+
+Each form stores the coefficients too, and has the methods of `Form`.
+
+| module | what it answers |
+|---|---|
+| `plain` | mode "plain": one triangle of M |
+| `ud` | mode "ud": the factors of M = U D U' |
+| `qr` | mode "qr": a triangle R with R'R = M^-1 |
+| `decoupled` | a diagonal, or blocks of M |
+| `choosing` | which form the options select, and the memory it needs |
+| `blockwise` | what "plain" and "ud" share: rows are absorbed in blocks |
+| `refining` | how the coefficients of "qr" get correct digits that rounding has lost |
+| `merging` | the sum of the information of two covariances |
+"""
 
 from __future__ import annotations
 
@@ -15,7 +29,7 @@ Wholes = np.ndarray[Any, np.dtype[np.int64]]
 class Glm(NamedTuple):
     """A generalized linear model, and how an update takes its mean."""
 
-    family: tuple[str, str]  # and link
+    family: tuple[str, str]  # the names of the family and the link
     shape: float  # alpha of the negative binomial
     is_explicit: bool
     low: float  # bounds of the variance
@@ -25,23 +39,26 @@ class Glm(NamedTuple):
 class Form(Protocol):
     """Coefficients w with a covariance M, in some form.
 
-    `rows` and `outputs` return "" or the name of a failure, a key of `FAILURES`.
+    `rows` and `outputs` return "" for success, or the name of a failure: a key of `FAILURES`.
     """
 
-    reads: str  # the dtype of the rows that are passed
-    counts: tuple[int, int, float]  # n_obs, n_clipped, sum of (y - m)^2 / s; may be set
+    reads: str  # the dtype that rows must have
+    counts: tuple[int, int, float]  # n_obs, n_clipped, sum of (y - m)^2 / s; can be set
 
     def coef(self) -> Floats:
         """Return a copy of the coefficients."""
 
     def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
-        """Absorb rows of a model; a failure leaves what was before the block at fault."""
+        """Absorb rows of a model; after a failure the blocks before the failing one stay."""
 
     def outputs(self, x: Floats, residual: Floats) -> str:
-        """Absorb one observation, jointly: residuals of unit variance, and their gradients."""
+        """Absorb the outputs of one observation jointly.
+
+        `residual` has variance 1 (see `outputs.whitened`); x are the gradients.
+        """
 
     def covariance(self) -> Floats:
-        """Return M as a matrix of its own, both triangles."""
+        """Return M as a new square matrix with both triangles."""
 
     def variances(self) -> Floats:
         """Return the diagonal of M."""
@@ -53,7 +70,7 @@ class Form(Protocol):
         """Return copies of the arrays that data change."""
 
     def restore(self, arrays: Mapping[str, Floats]) -> None:
-        """Take arrays as `arrays` gives them, of the right shapes, or raise and change nothing."""
+        """Copy arrays of the names and shapes that `arrays` returns; an error changes nothing."""
 
 
 class _Filter(Protocol):
@@ -63,7 +80,7 @@ class _Filter(Protocol):
 
 
 class Counted:
-    """A form whose work is done by a filter of `fastopt.kalman._kalman`."""
+    """Base of the forms whose counts and trace are those of a filter in `_kalman`."""
 
     _filter: _Filter
 
@@ -80,7 +97,7 @@ class Counted:
 
 
 def triangle(r: Floats, w: Floats, squares: float) -> Floats:
-    """Return [R d; 0 r], where R w = d and r^2 is a sum of squares."""
+    """Return the triangle [R d; 0 r] with d = R w and r^2 = `squares`."""
     p = w.size
     root = np.zeros((p + 1, p + 1), order="F")
     root[:p, :p] = r
@@ -91,6 +108,6 @@ def triangle(r: Floats, w: Floats, squares: float) -> Floats:
 
 FAILURES = {
     "indefinite": "the covariance is no longer positive definite: x'Mx < 0 beyond rounding; "
-    "mode='ud' cannot lose it, a smaller m0 or columns of equal scale keep more of its digits",
+    "mode='ud' prevents this, a smaller m0 or columns of equal scale lose fewer digits",
     "nonfinite": "a mean, a coefficient or the covariance left the range of its dtype",
 }

@@ -1,4 +1,4 @@
-"""What the forms share that absorb rows in blocks, each with the work arrays of one block."""
+"""What the modes "plain" and "ud" share: rows are absorbed in blocks, by a filter in C."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fastopt.kalman.covariance import Counted, Floats, Glm
 
 
 class Blockwise(Counted):
-    """Coefficients, and a filter that works on blocks of `rows`."""
+    """Coefficients, and a filter with work arrays for blocks of `rows`."""
 
     _filter: Filter | Factors
 
-    run_flops: ClassVar[float]  # between two looks at whether Ctrl-C was pressed
+    run_flops: ClassVar[float]  # between two checks for signals
 
     def __init__(
         self, w: Floats, rows: int, keep: float, max_trace: float | None, n_threads: int
@@ -23,15 +23,15 @@ class Blockwise(Counted):
         self._forgetting = keep, math.inf if max_trace is None else max_trace
 
     def _work(self, rows: int) -> Filter | Factors:
-        """Return a filter of these coefficients and this covariance for blocks of `rows`."""
+        """Return a filter that shares the arrays of this form, for blocks of `rows`."""
         raise NotImplementedError
 
     def _settle(self) -> None:
-        """Leave nothing pending in the filter; raise if a call of it is running."""
+        """Write pending terms into the covariance; raise if a call of the filter is running."""
         raise NotImplementedError
 
     def _renew(self, rows: int) -> None:
-        """Go on with another filter, for blocks of `rows`, of what this one has settled."""
+        """Replace the filter, after `_settle`, by one for blocks of `rows`."""
         counts = self.counts
         self._filter = self._work(rows)
         self.counts = counts
@@ -50,7 +50,7 @@ class Blockwise(Counted):
         if len(x) <= self._rows:
             return self._filter.change(x, residual)
         self._settle()
-        self._renew(len(x))  # that it is busy tells other threads; a whole block is settled at once
+        self._renew(len(x))  # a complete block leaves nothing pending
         try:
             return self._filter.change(x, residual)
         finally:

@@ -1,4 +1,4 @@
-"""Which form a covariance is kept in, as the options ask for it and the memory allows."""
+"""Which form of covariance the options select, and the memory it needs."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ import numpy as np
 
 from fastopt._checks import Choice, default_threads
 from fastopt._errors import FastoptError
-from fastopt.kalman import input as given
 from fastopt.kalman.covariance import Floats, Form, Wholes
 from fastopt.kalman.covariance.decoupled import Decoupled
 from fastopt.kalman.covariance.plain import Plain
 from fastopt.kalman.covariance.qr import Information
 from fastopt.kalman.covariance.ud import ROWS, UD
 
+MOST_DENSE = 46340  # coefficients of a square matrix whose size BLAS can count in int32
 FORMS: dict[str, type[Plain | UD | Information]] = {"plain": Plain, "ud": UD, "qr": Information}
 
 
 def mode_and_dtype(mode: str, m0: object, kept: str, block: object, dtype: str) -> tuple[str, str]:
-    """Return the form's name, "auto" where not all is kept, and the dtype; checked together."""
+    """Return the form's name ("auto" for a diagonal and blocks) and the dtype.
+
+    The options are checked in combination. `kept` is "full", "diag" or "blocks".
+    """
     infinite = m0 == math.inf if isinstance(m0, float) else False
     wanted = Choice(("auto", "plain", "ud", "qr"))("mode", mode)
     if (wanted == "qr") != infinite and wanted != "auto":
         raise FastoptError(
-            f"m0 is {m0!r} and mode is {mode!r}; 'qr' needs an infinite m0, all others a finite one"
+            f"m0 is {m0!r} and mode is {mode!r}; 'qr' needs an infinite m0, "
+            "other modes a finite one"
         )
     if kept != "full" and (wanted != "auto" or infinite or block != "auto"):
         raise FastoptError(
@@ -41,12 +45,17 @@ def mode_and_dtype(mode: str, m0: object, kept: str, block: object, dtype: str) 
 
 
 def usual_rows(mode: str, p: int) -> int:
-    """Return the rows that are absorbed together unless a caller says."""
-    return ROWS if mode == "ud" else given.block_rows(p)
+    """Return the default number of rows that are absorbed together."""
+    return ROWS if mode == "ud" else block_rows(p)
+
+
+def block_rows(p: int) -> int:
+    """Return the number of rows in a block that was fastest on two cores, except for "ud"."""
+    return 32 if p < 200 else 64 if p < 700 else 128 if p < 1500 else 192
 
 
 class Kind(NamedTuple):
-    """What is kept of the covariance of p coefficients, and how."""
+    """Which part of the covariance of p coefficients is stored, and in which form."""
 
     p: int
     mode: str
@@ -56,16 +65,16 @@ class Kind(NamedTuple):
     rows: int  # absorbed together
 
     def require_bytes(self, max_bytes: int | None) -> None:
-        """Refuse more coefficients than BLAS counts, or more memory than a caller grants."""
+        """Raise if there are too many coefficients for BLAS or more bytes than `max_bytes`."""
         p = self.p
         if self.kept != "full":
             kept = p if self.blocks is None else sum(len(block) ** 2 for block in self.blocks)
-            needed = 8 * (kept + 7 * p)  # coefficients, start, order, work
+            needed = 8 * (kept + 7 * p)  # coefficients, their start and order, work
         else:
             needed = FORMS[self.mode].bytes_needed(p, self.rows, np.dtype(self.dtype).itemsize)
-        if self.kept == "full" and p > given.MOST_DENSE:
+        if self.kept == "full" and p > MOST_DENSE:
             raise FastoptError(
-                f"a full covariance is of at most {given.MOST_DENSE} coefficients, these are {p}; "
+                f"there are {p} coefficients; a full covariance allows at most {MOST_DENSE}, "
                 "covariance='diag' or blocks allow more"
             )
         if max_bytes is not None and needed > max_bytes:
@@ -85,7 +94,7 @@ class Kind(NamedTuple):
         max_trace: float | None,
         n_threads: int | None,
     ) -> Form:
-        """Return the form, from coefficients and a diagonal or matrix."""
+        """Return the form, from coefficients and a diagonal or a matrix."""
         if self.mode == "qr":
             return Information(self.p)
         if self.kept != "full":

@@ -1,4 +1,4 @@
-"""A diagonal of M, or blocks of it: no covariance between blocks, one innovation for all."""
+"""A diagonal of M, or blocks of it: no covariance between blocks, a shared innovation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from fastopt._errors import FastoptError
 from fastopt.kalman._kalman import DecoupledFilter
 from fastopt.kalman.covariance import Counted, Floats, Glm, Wholes
 
-RUN_NUMBERS = 1e9  # of M read between two looks at whether Ctrl-C was pressed
+RUN_NUMBERS = 1e9  # of M that are read between two checks for signals
 
 
 class Decoupled(Counted):
-    """The form of covariance "diag", and of blocks of coefficients."""
+    """The form for ``covariance="diag"`` and for blocks of coefficients.
+
+    Coefficients are stored in the order of the blocks, and each block as a square.
+    """
 
     _filter: DecoupledFilter
 
@@ -29,7 +32,7 @@ class Decoupled(Counted):
         keep: float,
         max_trace: float | None,
     ) -> None:
-        """Begin from coefficients and a diagonal; None for blocks is a diagonal for good."""
+        """Start from coefficients and a diagonal; ``blocks=None`` stores a diagonal only."""
         self._sizes = None if blocks is None else [len(block) for block in blocks]
         start = order = None
         self._order = np.arange(w.size)
@@ -46,12 +49,13 @@ class Decoupled(Counted):
         self._filter = DecoupledFilter(self._w, self._m, start, order, keep, cap)
 
     def _squares(self) -> list[Floats]:
-        """Return views of the blocks, symmetric up to the rounding of BLAS."""
+        """Return views of the blocks, which are symmetric up to the rounding of BLAS."""
         assert self._sizes is not None
         parts = np.split(self._m, np.cumsum(np.square(self._sizes))[:-1])
         return [part.reshape(n, n) for part, n in zip(parts, self._sizes, strict=True)]
 
     def _by_coefficient(self, values: Floats) -> Floats:
+        """Return values in the caller's order of coefficients."""
         found = np.empty_like(values)
         found[self._order] = values
         return found
@@ -93,12 +97,12 @@ class Decoupled(Counted):
         self._filter.require_idle()
         if self._sizes is None:
             if not (arrays["variances"] >= 0).all():
-                raise FastoptError("variances of the state dict have one below 0")
+                raise FastoptError("variances of the state dict has a number below 0")
             self._m[...] = arrays["variances"]
         else:
             before = self._m.copy()
             self._m[...] = arrays["blocks"]
             if not all(np.allclose(square, square.T) for square in self._squares()):
                 self._m[...] = before
-                raise FastoptError("blocks of the state dict are not all symmetric")
+                raise FastoptError("blocks of the state dict has one that is not symmetric")
         self._w[...] = arrays["coef"][self._order]

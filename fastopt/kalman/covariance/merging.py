@@ -1,4 +1,4 @@
-"""Two filters of the same linear model made one: information adds."""
+"""The coefficients and covariance of two data sets together: the information is added."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]
 from fastopt._errors import FastoptError
 from fastopt.kalman.covariance import Floats
 
-Estimate = tuple[Floats, Floats]  # coefficients; covariance, or its diagonal
+Estimate = tuple[Floats, Floats]  # coefficients, and their covariance or its diagonal
 
 
 def merged(one: Estimate, other: Estimate, start: Estimate) -> tuple[Floats, Floats, float]:
-    """Return coefficients and covariance of both data, whose start is the same.
+    """Return the coefficients, the covariance and the increase of the sum of squares.
 
-    And by how much the least sum of squares, (w - w0)' L0 (w - w0) included, exceeds the sum of
-    both: each is RSS + that = least + (w - own w)' L (w - own w).
+    Both estimates had the start w0, L0^-1. The sum of squares of each, RSS plus
+    (w - w0)' L0 (w - w0), is its minimum plus (w - v)' L (w - v), where v is its own estimate.
+    The increase is the minimum for both data sets minus the sum of the two minima.
     """
     parts = [(w, _inverse(m), sign) for (w, m), sign in ((one, 1), (other, 1), (start, -1))]
     total = sum((sign * information for _, information, sign in parts), np.zeros(()))
     covariance = _inverse(total)
-    # The weighted mean of what is near it loses fewer digits than that of the whole.
+    # Averaging differences from a nearby point loses fewer digits than averaging coefficients.
     near = one[0]
     w = near + covariance @ sum(
         (sign * (information @ (own - near)) for own, information, sign in parts), np.zeros(())

@@ -1,4 +1,4 @@
-"""One triangle of M: blocks of rows by matrix products."""
+"""Mode "plain": one triangle of M, updated by matrix products for blocks of rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastopt.kalman._kalman import Filter
 from fastopt.kalman.covariance import FAILURES, Floats, triangle
 from fastopt.kalman.covariance.blockwise import Blockwise
 
-BLAS_BELOW = 2000  # coefficients; from there on a row meets M in a product of our own
+BLAS_BELOW = 2000  # coefficients; from here on M x for a single row is computed without BLAS
 
 
 class Plain(Blockwise):
@@ -33,7 +33,7 @@ class Plain(Blockwise):
         dtype: str,
         n_threads: int,
     ) -> None:
-        """Begin from coefficients and a diagonal or a matrix; `rows` make a block."""
+        """Start from coefficients and a diagonal or a matrix, with blocks of `rows`."""
         p = w.size
         super().__init__(w, rows, keep, max_trace, n_threads)
         self.reads = dtype
@@ -44,7 +44,7 @@ class Plain(Blockwise):
             else:
                 np.fill_diagonal(self._m, start)
         if not (np.isfinite(self._m).all() and (np.diagonal(self._m) > 0).all()):
-            raise FastoptError(f"m0 has numbers beyond the range of {dtype}")
+            raise FastoptError(f"m0 has numbers outside the range of {dtype}")
         self._filter = self._work(rows)
 
     @staticmethod
@@ -59,7 +59,7 @@ class Plain(Blockwise):
         self._filter.settle()
 
     def information(self) -> Floats:
-        """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
+        """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum in `counts`."""
         try:
             factor = np.linalg.cholesky(self.covariance())
         except np.linalg.LinAlgError:
@@ -68,7 +68,7 @@ class Plain(Blockwise):
         return triangle(r, self._w, self.counts[2])
 
     def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
-        """Take coefficients, R and r of such a triangle, and n_obs; or fail and change nothing."""
+        """Set coefficients, R and r from such a triangle, and n_obs; a failure changes nothing."""
         inverse, singular = dtrtri(root[:-1, :-1])
         with np.errstate(over="ignore"):
             covariance = (inverse @ inverse.T).astype(self.reads)
@@ -95,6 +95,6 @@ class Plain(Blockwise):
         with np.errstate(over="ignore"):
             m = covariance.astype(self.reads)
         if not np.isfinite(m).all():
-            raise FastoptError(f"covariance of the state dict is beyond the range of {self.reads}")
+            raise FastoptError(f"covariance of the state dict is outside the range of {self.reads}")
         self._filter.settle()
         self._w[...], self._m[...] = arrays["coef"], m

@@ -1,7 +1,8 @@
-"""Least squares from rows by orthogonal transformations: square-root information.
+"""Mode "qr": least squares by orthogonal transformations of rows (square-root information).
 
-The triangle R and d of min |R w - d|, grown by the QR decomposition of [R d; X y]: no start, no
-subtraction, half the condition number of a covariance in every digit.
+The rows so far are represented by the triangle R and d of min |R w - d|. Further rows are added by
+the QR decomposition of [R d; X y]. No initial covariance is needed, nothing is subtracted, and
+rounding errors grow with the condition number of X, not with its square.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from fastopt.kalman.covariance.refining import Rows, correction
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
-ROWS = 256  # a decomposition; of 64 to 1024 none was faster by more than a tenth
-COLUMNS = 32  # a panel within it
+ROWS = 256  # in one decomposition; no number from 64 to 1024 was faster by more than 10 %
+COLUMNS = 32  # in a panel of the decomposition
 
 
 def with_rows(root: Floats, x: Floats, y: Floats) -> Floats:
-    """Return the triangle of [R d; 0 r; x y]; not finite where it overflows.
+    """Return the triangle of [R d; 0 r; x y]; it is not finite after an overflow.
 
-    The zeros below the diagonal are those of the root given: LAPACK does not touch them.
+    LAPACK does not write below the diagonal: the zeros there are those of `root`.
     """
     for first in range(0, len(y), ROWS):
         part = slice(first, first + ROWS)
@@ -36,14 +37,14 @@ def with_rows(root: Floats, x: Floats, y: Floats) -> Floats:
 
 
 def with_triangle(root: Floats, other: Floats) -> Floats:
-    """Return the triangle of two, one below the other."""
+    """Return the triangle of two triangles, stacked vertically."""
     n = len(root)
     both: Floats = dtpqrt(n, min(COLUMNS, n), root, other)[0]
     return both
 
 
 class Information:
-    """The form of mode "qr", for the Gaussian with the identity link."""
+    """The form of mode "qr", for the Gaussian family with the identity link."""
 
     reads = "float64"
 
@@ -51,12 +52,13 @@ class Information:
         self.n_params = n_params
         # [R d; 0 r], where r^2 is the residual sum of squares
         self.root: Floats = np.zeros((n_params + 1, n_params + 1), order="F")
-        self.correction: Floats = np.zeros(n_params)  # of R^-1 d
+        self.correction: Floats = np.zeros(n_params)  # to add to R^-1 d
         self.n_obs = 0
 
     @staticmethod
     def bytes_needed(p: int, _rows: int, itemsize: int) -> int:
-        return itemsize * (p + 1) * (3 * (p + 1) + ROWS)  # the triangle is copied, and scaled
+        # Three triangles: the stored one, a copy and a scaled copy.
+        return itemsize * (p + 1) * (3 * (p + 1) + ROWS)
 
     @property
     def counts(self) -> tuple[int, int, float]:
@@ -71,11 +73,11 @@ class Information:
         return w + self.correction
 
     def information(self) -> Floats:
-        """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
+        """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum in `counts`."""
         return self.root.copy(order="F")
 
     def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
-        """Take coefficients, R and r of such a triangle, and n_obs; or fail and change nothing."""
+        """Set coefficients, R and r from such a triangle, and n_obs; a failure changes nothing."""
         if not np.isfinite(root).all():
             return "nonfinite"
         self._take(root.copy(order="F"), n_obs)
@@ -96,7 +98,7 @@ class Information:
         return float(self.variances().sum())
 
     def _triangle(self) -> Floats:
-        """Return R, or raise where the rows so far leave a coefficient open."""
+        """Return R, or raise if the rows so far do not determine every coefficient."""
         open_ = self._open()
         if open_.any():
             raise FastoptError(
@@ -107,6 +109,7 @@ class Information:
         return r
 
     def _open(self) -> Flags:
+        """Return which coefficients are not determined, up to rounding."""
         r = self.root[:-1, :-1]
         rounding = 4 * self.n_params * np.finfo(float).eps * np.linalg.norm(r, axis=0)
         open_: Flags = np.abs(np.diagonal(r)) <= rounding
@@ -127,20 +130,22 @@ class Information:
         return ""
 
     def refine(self, rows: Iterable[Rows]) -> None:
-        """Correct the coefficients, given once more the rows absorbed: all of them.
+        """Correct the coefficients, from all rows absorbed so far, given once more.
 
-        What later rows would find in d of a correction is wrong by eps cond times how far they
-        move the coefficients, more than it was good for; so it is kept beside d, until they come.
+        The correction is stored separately and dropped when more rows come. If it were added to d,
+        later rows would make an error in it of eps cond times their change of the coefficients,
+        which is larger than the correction.
         """
         if not self._open().any():
             self.correction = correction(self.root, rows)
 
     def _take(self, root: Floats, n_obs: int) -> None:
-        none = np.zeros(self.n_params)  # before: Ctrl-C is heard after a call
+        # No call between the assignments, so that KeyboardInterrupt cannot come between them.
+        none = np.zeros(self.n_params)
         self.root, self.n_obs, self.correction = root, n_obs, none
 
     def outputs(self, _x: Floats, _residual: Floats) -> str:
-        raise FastoptError("mode 'qr' has partial_fit alone; update() needs a finite m0")
+        raise FastoptError("m0 is infinite (mode 'qr'); update() needs a finite m0")
 
     def arrays(self) -> dict[str, Floats]:
         return {"root": self.root.copy(), "correction": self.correction.copy()}
@@ -152,7 +157,7 @@ class Information:
         self.correction = arrays["correction"].copy()
 
     def absorb(self, other: Information) -> str:
-        """Absorb all rows of another; returns "" or what failed."""
+        """Absorb all rows of `other`; return "" or the name of a failure."""
         root = with_triangle(self.root, other.root)
         if not np.isfinite(root).all():
             return "nonfinite"

@@ -1,13 +1,15 @@
-"""What the rounding of a decomposition has left in the coefficients of least squares.
+"""Iterative refinement of least-squares coefficients after a rounded QR decomposition.
 
-R^-1 d is off by eps cond^2 times the residual, for R and d are those of rows a little beside the
-given ones. One step of iterative refinement with the rows themselves takes that out, and what the
-rounding of d and the solution cost besides: R'R dw = X'f with f = y - X w, corrected seminormal
-equations (A. Bjorck and G. H. Golub, "Iterative refinement of linear least squares solutions by
-Householder transformation", 1967; A. Bjorck, "Stability analysis of the method of seminormal
-equations for linear least squares problems", 1987). What remains is eps cond times the correction,
-because R is of an orthogonal decomposition, if f and X'f have more digits than a number: both are
-small sums of large ones.
+R^-1 d has an error of eps cond^2 times the residual, because rounding makes R and d those of
+slightly different rows. One step of iterative refinement with the rows themselves removes this
+error, and the rounding errors of d and of the solution: R'R dw = X'f with f = y - X w, the
+corrected seminormal equations (A. Bjorck and G. H. Golub, "Iterative refinement of linear least
+squares solutions by Householder transformation", 1967; A. Bjorck, "Stability analysis of the method
+of seminormal equations for linear least squares problems", 1987).
+
+The remaining error is eps cond times the correction, because R comes from an orthogonal
+decomposition. This requires f and X'f in more than double precision: both are small sums of large
+terms.
 """
 
 from __future__ import annotations
@@ -22,20 +24,21 @@ from fastopt.kalman.covariance import Floats
 
 Rows = tuple[Floats, Floats, Floats | None]  # x, y, weight
 
-MOST = 2**12  # rows or coefficients, whose sums are still exact
-LEADING = 2.0**33  # leaves 20 bits: of two of them times MOST, 52
-CACHED = 2**14  # numbers; twice as many are memory that malloc gives back each time
+MOST = 2**12  # the most rows or coefficients whose sums are exact
+LEADING = 2.0**33  # leaves 20 leading bits: a sum of MOST products of two such needs 52
+CACHED = 2**14  # numbers; malloc returns larger blocks to the system each time
 
 
 def rows_at_a_time(n_params: int) -> int:
+    """Return how many rows `correction` should get at a time."""
     return min(MOST, max(256, CACHED // n_params))
 
 
 def correction(root: Floats, rows: Iterable[Rows]) -> Floats:
-    """Return what to add to R^-1 d, of the triangle [R d; 0 r] of these rows and no others."""
+    """Return the correction of R^-1 d, where [R d; 0 r] is the triangle of exactly these rows."""
     with np.errstate(over="ignore", invalid="ignore"):
         r = root[:-1, :-1]
-        # Of norm 1 or less, by powers of 2: nothing is rounded, and products do not underflow.
+        # Scaling columns to norm <= 1 by powers of 2 rounds nothing and prevents underflow.
         scale = np.ldexp(1.0, -np.frexp(np.linalg.norm(r, axis=0))[1])
         r = r * scale
         w = dtrtrs(r, root[:-1, -1])[0]
@@ -44,21 +47,21 @@ def correction(root: Floats, rows: Iterable[Rows]) -> Floats:
             leading, rest = _gradient(x, y, weight, scale, w)
             total = gradient + leading
             grown = total - gradient
-            # Knuth's sum of two: the gradient of all is near 0, that of a block is not.
+            # Knuth's two-sum: the gradient of all rows is near 0, that of a block is not.
             lost += (gradient - (total - grown)) + (leading - grown) + rest
             gradient = total
         step = dtrtrs(r, dtrtrs(r, gradient + lost, trans=1)[0])[0] * scale
-    # Some products overflow sooner than R does, which leaves R^-1 d as it was.
+    # Some products overflow although R does not: no correction then.
     return step if np.isfinite(step).all() else np.zeros_like(step)
 
 
 def _gradient(
     x: Floats, y: Floats, weight: Floats | None, scale: Floats, w: Floats
 ) -> tuple[Floats, Floats]:
-    """Return X'W(y - X w), X = x * scale, in two parts: one exact, and 2^-20 of it."""
+    """Return X'W(y - X w), X = x * scale, as an exact part and a rest of 2^-20 of its size."""
     x = x * scale
     if weight is not None:
-        # The powers of 2 of the weights' roots go into X, which they do not round.
+        # Multiply X by the powers of 2 of the weights' square roots, which rounds nothing.
         factor, exponent = np.frexp(np.sqrt(weight))
         by = np.ldexp(np.sign(factor), exponent)
         x, y = x * by[:, None], y * by
@@ -75,10 +78,10 @@ def _gradient(
 
 
 def _leading(a: Floats, largest: float) -> Floats:
-    """Return the leading bits of numbers, down to the same for all.
+    """Return the leading bits of the numbers, down to the same absolute bit for all.
 
-    Sums of products of two such are exact, whatever BLAS and its order (S. M. Rump, T. Ogita and
-    S. Oishi, "Accurate floating-point summation", 2008).
+    Sums of products of such numbers are exact, for any BLAS and any order of the sum (S. M. Rump,
+    T. Ogita and S. Oishi, "Accurate floating-point summation", 2008).
     """
     shift = LEADING * largest
     leading: Floats = (a + shift) - shift

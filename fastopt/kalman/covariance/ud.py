@@ -1,4 +1,7 @@
-"""U D U' with U unit upper and D a positive diagonal (Bierman 1976): never indefinite."""
+"""Mode "ud": M = U D U', U unit upper triangular and D a positive diagonal (Bierman 1976).
+
+M cannot become indefinite.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ from fastopt.kalman._kalman import Factors
 from fastopt.kalman.covariance import Floats, triangle
 from fastopt.kalman.covariance.blockwise import Blockwise
 
-ROWS = 32  # a block
+ROWS = 32  # in a block
 
 
 class UD(Blockwise):
-    """The form of mode "ud". U is of `dtype`, D and the coefficients are float64."""
+    """The form of mode "ud". U has the given dtype, D and the coefficients are float64."""
 
     _filter: Factors
 
@@ -35,7 +38,7 @@ class UD(Blockwise):
         dtype: str,
         n_threads: int,
     ) -> None:
-        """Begin from coefficients and a diagonal or a matrix; `rows` make a block."""
+        """Start from coefficients and a diagonal or a matrix, with blocks of `rows`."""
         p = w.size
         super().__init__(w, rows, keep, max_trace, n_threads)
         self._u: np.ndarray[Any, np.dtype[Any]] = np.zeros(p * (p - 1) // 2, dtype)
@@ -62,7 +65,7 @@ class UD(Blockwise):
         return root
 
     def _take(self, root: np.ndarray[Any, np.dtype[Any]]) -> None:
-        """Take U and D from an upper triangle U sqrt(D), of any signs."""
+        """Set U and D from an upper triangle U sqrt(D), whose diagonal may have any signs."""
         diagonal = np.diagonal(root)
         self._d[...] = diagonal**2
         for j in range(1, self._w.size):
@@ -72,11 +75,11 @@ class UD(Blockwise):
         self._filter.require_idle()
 
     def information(self) -> Floats:
-        """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum of counts."""
+        """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum in `counts`."""
         return triangle(dtrtri(self._root())[0], self._w, self.counts[2])
 
     def fitted(self, w: Floats, root: Floats, n_obs: int) -> str:
-        """Take coefficients, R and r of such a triangle, and n_obs; or fail and change nothing."""
+        """Set coefficients, R and r from such a triangle, and n_obs; a failure changes nothing."""
         inverse, singular = dtrtri(root[:-1, :-1])
         with np.errstate(over="ignore"):
             unit = (inverse / np.diagonal(inverse)).astype(self._u.dtype)
@@ -101,11 +104,11 @@ class UD(Blockwise):
 
     def restore(self, arrays: Mapping[str, Floats]) -> None:
         if not (arrays["diagonal"] > 0).all():
-            raise FastoptError("diagonal of the state dict has numbers that are not above 0")
+            raise FastoptError("diagonal of the state dict has numbers <= 0; all must be positive")
         with np.errstate(over="ignore"):
             u = arrays["unit_upper"].astype(self._u.dtype)
         if not np.isfinite(u).all():
-            raise FastoptError(f"unit_upper of the state dict is beyond the range of {u.dtype}")
+            raise FastoptError(f"unit_upper of the state dict is outside the range of {u.dtype}")
         self._filter.require_idle()
         self._w[...], self._u[...] = arrays["coef"], u
         self._d[...] = arrays["diagonal"]

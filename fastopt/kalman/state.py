@@ -1,0 +1,154 @@
+"""The state of a filter: everything that data change, as objects and as a state dict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastopt._checks import Whole, at_least_0, flag
+from fastopt._errors import FastoptError
+from fastopt.kalman.covariance import FAILURES, Floats, Form
+from fastopt.kalman.input import numbers
+from fastopt.kalman.options import Options
+from fastopt.kalman.stopping import Stop
+
+MOST_ROWS = 2**63 - 1  # n_obs is an int64
+
+
+class History(NamedTuple):
+    """What is recorded about the rows absorbed so far."""
+
+    n_passes: int
+    estimates_dispersion: bool  # else the dispersion is 1
+    is_linear: bool  # all were Gaussian rows, absorbed without forgetting
+    separable: bool  # the coefficients have predicted the label of every row
+
+
+class State:
+    """Coefficients with their covariance, where they started, and the history of the rows."""
+
+    form: Form
+    origin: tuple[Floats, Floats]  # the initial coefficients and covariance (or its diagonal)
+    waits: bool  # whether the covariance is still to come from the first rows (m0="scale")
+    history: History
+    stop: Stop | None
+
+    def __init__(self, options: Options, w: Floats, start: Floats | None) -> None:
+        self.options = options
+        self.begin(w, start)
+
+    def begin(self, w: Floats, start: Floats | None) -> None:
+        """Discard all data and start from coefficients and a diagonal or a matrix.
+
+        ``start=None`` is for mode "qr", which has no start, and for ``m0="scale"``, whose start
+        comes with the first rows. A start that is refused changes nothing.
+        """
+        options = self.options
+        origin = w.copy(), np.ones(options.n_params) if start is None else start
+        self.form = options.make_form(*origin)
+        self.origin = origin
+        self.waits = start is None and options.mode != "qr"
+        self.history = History(0, options.estimates, options.forgetting == 1.0, True)
+        self.stop = None if options.stop is None else Stop(*options.stop, options.n_params)
+
+    @property
+    def n_obs(self) -> int:
+        return self.form.counts[0]
+
+    @property
+    def dispersion(self) -> float:
+        """The estimated or known dispersion; NaN while n_obs <= n_params."""
+        if not self.history.estimates_dispersion:
+            return 1.0
+        p, (n, _, innovations) = self.options.n_params, self.form.counts
+        return float(innovations / (n - p)) if n > p else math.nan
+
+    def current_coefficients(self) -> Floats:
+        """Return the coefficients, or the initial ones while the rows do not determine them."""
+        try:
+            return self.form.coef()
+        except FastoptError:
+            return self.origin[0].copy()
+
+    def require_covariance(self) -> None:
+        """Raise if there is no covariance yet."""
+        if self.waits:
+            raise FastoptError("m0='scale' has no covariance before the first partial_fit")
+
+    def require_done(self, failure: str) -> None:
+        """Raise the error of a failure that has left the state unchanged; "" is success."""
+        if failure:
+            raise FastoptError(f"{FAILURES[failure]}; nothing was done, n_obs is {self.n_obs}")
+
+    def check_stop(self, x: Floats, y: Floats, has_identity_link: bool) -> None:
+        """Pass rows that have been absorbed to the stop condition, and evaluate it."""
+        if self.stop is not None and self.history.n_passes == 1:
+            self.stop.add_rows(x, y)
+            self.stop.evaluate(self.form, self.dispersion, has_identity_link)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state as numbers and copies of arrays."""
+        n_obs, n_clipped, innovations = self.form.counts
+        return {
+            **self.form.arrays(),
+            "n_obs": n_obs,
+            "n_clipped": n_clipped,
+            "innovations": innovations,
+            "n_passes": self.history.n_passes,
+            "estimates_dispersion": self.history.estimates_dispersion,
+            "waits": self.waits,
+            "is_linear": self.history.is_linear,
+            "separable": self.history.separable,
+            "origin_coef": self.origin[0].copy(),
+            "origin_covariance": self.origin[1].copy(),
+            **({} if self.stop is None else self.stop.state()),
+        }
+
+    def restore(self, state_dict: object) -> None:
+        """Take over what `as_dict` returned for the same options.
+
+        For a new `State`: one that raises an error here may be incomplete.
+        """
+        saved = _checked(state_dict, self.as_dict())
+        self.form.restore(saved)
+        self.form.counts = saved["n_obs"], saved["n_clipped"], saved["innovations"]
+        self.history = History(**{name: saved[name] for name in History._fields})
+        self.waits = saved["waits"]
+        self.origin = saved["origin_coef"], saved["origin_covariance"]
+        if self.stop is not None:
+            self.stop.restore(saved)
+
+
+def _checked(state_dict: object, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return checked copies of a state dict's values; `own` has the required keys and shapes."""
+    if not isinstance(state_dict, Mapping) or set(state_dict) != set(own):
+        found = list(state_dict) if isinstance(state_dict, Mapping) else state_dict
+        raise FastoptError(f"the state dict has {found!r}; {list(own)} are needed")
+    shapes = {name: value.shape for name, value in own.items() if isinstance(value, np.ndarray)}
+    if np.ndim(state_dict["origin_covariance"]) == 2:  # a diagonal or a matrix
+        shapes["origin_covariance"] = shapes["origin_coef"] * 2
+    checked: dict[str, Any] = {
+        name: _array(name, state_dict[name], shape) for name, shape in shapes.items()
+    }
+    for name in ("n_obs", "n_clipped", "n_passes"):
+        checked[name] = Whole(0, MOST_ROWS)(name, state_dict[name])
+    checked["innovations"] = at_least_0("innovations", state_dict["innovations"])
+    for name in ("estimates_dispersion", "waits", "is_linear", "separable"):
+        checked[name] = flag(name, state_dict[name])
+    checked["stop_reached_at"] = state_dict.get("stop_reached_at")
+    if checked["stop_reached_at"] is not None:
+        Whole(0)("stop_reached_at", checked["stop_reached_at"])
+    return checked
+
+
+def _array(name: str, value: object, shape: tuple[int, ...]) -> Floats:
+    array = np.array(numbers(name, value), dtype=np.float64, order="F")
+    if array.shape != shape or not np.isfinite(array).all():
+        raise FastoptError(
+            f"{name} of the state dict has shape {array.shape}; an array of finite numbers of "
+            f"shape {shape} is needed"
+        )
+    return array
