@@ -35,6 +35,8 @@ def bfloat16(what: str) -> np.dtype[Any]:
     try:
         import ml_dtypes
     except ModuleNotFoundError:
-        raise FastoptError(f"{what} needs ml_dtypes: pip install 'fastopt[bfloat16]'") from None
+        raise FastoptError(
+            f"{what} needs ml_dtypes; from a checkout: pip install '.[bfloat16]'"
+        ) from None
     dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return dtype
