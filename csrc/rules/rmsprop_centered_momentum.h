@@ -1,4 +1,5 @@
-/* Graves 2013, eq. 38-45: centered RMSProp whose direction goes through momentum.h.
+/* Graves 2013, eq. 38-45: centered RMSProp, whose direction is the gradient of
+ * momentum.h.
  * States: s, the mean square; m, the mean; b, the buffer. */
 typedef FO_T(rmsprop_momentum_coef) FO_T(rmsprop_centered_momentum_coef);
 

@@ -1,4 +1,5 @@
-/* See rows.h. */
+/* Access to the rows of a row-sparse gradient (rows.h), and fo_rows_group (fastopt.h),
+ * which finds the distinct rows of an index array. */
 #include "rows.h"
 
 int64_t fo_rows_length(const fo_tensor *tensor)
@@ -7,7 +8,7 @@ int64_t fo_rows_length(const fo_tensor *tensor)
     return rows ? tensor->size / rows : 0;
 }
 
-int64_t fo_rows_each(const fo_tensor *tensor)
+int64_t fo_rows_per_item(const fo_tensor *tensor)
 {
     const int64_t length = fo_rows_length(tensor);
     return length ? (FO_CHUNK + length - 1) / length : FO_CHUNK;
@@ -22,26 +23,26 @@ fo_offsets fo_rows_offsets(const fo_tensor *tensor, int64_t j)
                         row * layout->index[axis]};
 }
 
-static fo_place place_of_values(const fo_tensor *tensor, int64_t k, const fo_tile *tile)
+static fo_view view_of_values(const fo_tensor *tensor, int64_t k, const fo_tile *tile)
 {
-    fo_place place = fo_place_of_grad(tensor, tile);
-    place.data +=
+    fo_view view = fo_grad_view(tensor, tile);
+    view.data +=
         tensor->rows->order[k] * tensor->layout->grad[tensor->layout->row_axis];
-    return place;
+    return view;
 }
 
-const void *fo_rows_fetch(const fo_tensor *tensor, int64_t j, const fo_tile *tile,
-                          void *room, void *other)
+const void *fo_rows_gradient(const fo_tensor *tensor, int64_t j, const fo_tile *tile,
+                             void *scratch, void *scratch2)
 {
     const int64_t first = tensor->rows->start[j], end = tensor->rows->start[j + 1];
-    const fo_place place = place_of_values(tensor, first, tile);
-    const void *g = fo_fetch(tile, &place, tensor->dtype, room);
+    const fo_view view = view_of_values(tensor, first, tile);
+    const void *g = fo_stage(tile, &view, tensor->dtype, scratch);
     for (int64_t k = first + 1; k < end; k++) {
-        const fo_place next = place_of_values(tensor, k, tile);
-        fo_kernels()->add[tensor->dtype](room, g,
-                                         fo_fetch(tile, &next, tensor->dtype, other),
+        const fo_view next = view_of_values(tensor, k, tile);
+        fo_kernels()->add[tensor->dtype](scratch, g,
+                                         fo_stage(tile, &next, tensor->dtype, scratch2),
                                          tile->rows * tile->cols);
-        g = room;
+        g = scratch;
     }
     return g;
 }
@@ -59,11 +60,11 @@ int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk)
            inner->param == fo_size_of(real) && inner->grad == fo_size_of(real);
 }
 
-/* A table of hashes tells which rows have occurred: rows keep the order in which they
- * occur first, so that values are read one after the other.  At most a quarter of it is
- * taken: looking on costs more than memory does. */
+/* fo_rows_group uses a hash table with open addressing.  Rows are numbered in order of
+ * first occurrence, so that a step reads the values sequentially.  At most a quarter of
+ * the table is in use, because probing costs more than memory. */
 typedef struct {
-    int64_t row, group; /* the row from 1; 0 where the place is free */
+    int64_t row, group; /* row + 1, or 0 if the entry is free; the number of the row */
 } entry;
 
 static int table_bits(int64_t n)
@@ -74,7 +75,7 @@ static int table_bits(int64_t n)
     return bits;
 }
 
-/* Fibonacci hashing: the high bits tell rows at regular distances apart. */
+/* Fibonacci hashing: the high bits differ for rows at regular distances. */
 static uint64_t hash(int64_t row, int bits)
 {
     return (uint64_t)row * 0x9e3779b97f4a7c15 >> (64 - bits);
@@ -108,7 +109,8 @@ int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *
         group[i] = table[at].group;
         start[group[i]]++;
     }
-    /* From counts to where each group ends, and from there back to where it starts. */
+    /* Counting sort.  start[u], at first the number of values of row u, becomes the end
+     * and then the start of its range in `order`. */
     for (int64_t u = 1; u <= n_unique; u++)
         start[u] += start[u - 1];
     for (int64_t i = n - 1; i >= 0; i--)
