@@ -113,7 +113,7 @@ fo_tile fo_tile_piece(const fo_tile *panel, int64_t row, int64_t col)
     return piece;
 }
 
-enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* transposed at a time; prefetch distance */
+enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* transposed at once; prefetch distance */
 
 /* Loads a tile whose columns, not rows, are contiguous or nearly so: a few columns at a
  * time, in memory order. */

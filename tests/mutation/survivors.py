@@ -1,24 +1,26 @@
-"""Changes that no test can notice, for mutation.py: why, where, and lines as they become.
+"""Equivalent mutants: changes of csrc/ that leave every result as it is, so that no test can fail.
 
-A line as it is stands for any change of it.
+Each entry of SURVIVORS is (reason, file, lines).  A line is either a line of the source, which
+stands for every change of it, or a line as one change leaves it ("without ...": the statement is
+deleted).
 """
 
-ASKED_BEFOREHAND = "What memory is asked for beforehand changes no result."
-ONE_RESULT = "One result, in pieces of another size or order, or by another way."
+PREFETCH = "Prefetching affects the speed only."
+SAME_RESULT = "The result has the same bits by another path, or in pieces of another size or order."
 
 SURVIVORS = [
     (
-        ASKED_BEFOREHAND,
+        PREFETCH,
         "csrc/step/stage.c",
         [
-            "enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* transposed at a time; prefetch distance */",
+            "enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* transposed at once; prefetch distance */",
             "for (int64_t k = COLUMNS_AHEAD; k < COLUMNS_AHEAD + n && k < left; k++) {",
             "FO_PREFETCH_L2(from + k * view->col);",
             "FO_PREFETCH_L2(from + k * view->col + (rows - 1) * view->row);",
         ],
     ),
     (
-        ASKED_BEFOREHAND,
+        PREFETCH,
         "csrc/step/update_rows.c",
         [
             "enum { ROWS_AHEAD = 12 };",
@@ -38,7 +40,7 @@ SURVIVORS = [
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/step/stage.c",
         [
             "if (magnitude(walk->axis[k].grad) < magnitude(walk->axis[fast].grad))",
@@ -56,7 +58,7 @@ SURVIVORS = [
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/kernels/staging.inc",
         [
             "if (index_stride == 0) {",
@@ -71,7 +73,7 @@ SURVIVORS = [
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/step/step.c",
         [
             "enum { STAGED_COST = 2, ROW_COST = 8 };",
@@ -82,12 +84,12 @@ SURVIVORS = [
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/step/rows.c",
         ["return length == 0 ? (FO_CHUNK + length - 1) / length : FO_CHUNK;"],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/kalman/kalman.c",
         [
             "#define STRIP 65",
@@ -98,7 +100,7 @@ SURVIVORS = [
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/kalman/ud.c",
         [
             "least = d[j] <= least ? d[j] : least;",
@@ -107,8 +109,8 @@ SURVIVORS = [
         ],
     ),
     (
-        "A sum of one row is that row; the tile past the last is the first again, which may be "
-        "cleared twice (that it is updated twice is noticed).",
+        "The sum of a single value is that value.  Past the last tile the walk starts again at the "
+        "first, which may be cleared twice (updating it twice makes a test fail).",
         "csrc/step/update_rows.c",
         [
             "const int is_sum = d.rows->start[j + 1] + first > 1;",
@@ -116,17 +118,17 @@ SURVIVORS = [
         ],
     ),
     (
-        "A piece past the last is empty.",
+        "The piece after the last one is empty.",
         "csrc/step/update_tiles.c",
         ["for (int64_t c = 0; c <= panel->cols; c += FO_TILE) {"],
     ),
     (
-        "The scratch has two more than are drawn.",
+        "The buffer has two elements more than are used.",
         "csrc/kernels/staging.inc",
         ["for (int64_t i = 0; i <= n; i++)"],
     ),
     (
-        "A bound with a margin.",
+        "The bound has a margin larger than the change.",
         "csrc/kalman/ud.c",
         [
             "double *eta = k->scalars, *sums = eta + k->block, inflated = 1.0, way = 1.0;",
@@ -134,8 +136,9 @@ SURVIVORS = [
         ],
     ),
     (
-        "Rows that could be updated where they lie are staged, with one result; or those may not "
-        "be that no gradient has: a dtype of the same size, states apart from their parameter.",
+        "Rows that could be updated in place are staged, with the same bits; or the changed "
+        "condition differs only for gradients that do not occur (another dtype of the same size, "
+        "or states with other strides than the parameter).",
         "csrc/step/rows.c",
         [
             "layout->grad_dtype != real && layout->state_dtype == real &&",
@@ -145,17 +148,17 @@ SURVIVORS = [
         ],
     ),
     (
-        "Of no rows there is no hash.",
+        "A gradient without rows computes no hash.",
         "csrc/step/rows.c",
         ["int bits = 0;"],
     ),
     (
-        "An array of one element has no second to be found by a stride.",
+        "An array of one element does not use its strides.",
         "csrc/step/stage.c",
         [".own = 1,", ".index = 1};"],
     ),
     (
-        "Needs a tensor of more than 2^32 elements.",
+        "Only a tensor of more than 2^32 elements reaches this code.",
         "csrc/step/stage.c",
         [
             "const uint64_t left = ((uint64_t)1 << 32) - (uint32_t)index;",
@@ -167,7 +170,7 @@ SURVIVORS = [
         ],
     ),
     (
-        "A tile has no more columns than random bits are drawn for at once.",
+        "A tile has at most FO_RANDOMS columns, so the loop runs once.",
         "csrc/kernels/staging.inc",
         [
             "enum { FO_RANDOMS = 512 };",
@@ -178,17 +181,17 @@ SURVIVORS = [
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/kalman/kalman.inc",
         ["if (4 * n > k->block || a >= FO_MOST_INFLATION)", "if (n > 0)"],
     ),
     (
-        "BLAS multiplies a row by M as well, rounding otherwise.",
+        "BLAS multiplies a row by M on the other path, with other rounding.",
         "csrc/kalman/kalman.inc",
         ["if (n == 0 && k->parts)"],
     ),
     (
-        "A number that is not finite is one with either sign.",
+        "The sign of a nonfinite number does not matter here.",
         "csrc/kalman/kalman.inc",
         [
             "sum -= fabs(w[i]);",
@@ -197,12 +200,12 @@ SURVIVORS = [
         ],
     ),
     (
-        "A number that is not finite is one with either sign.",
+        "The sign of a nonfinite number does not matter here.",
         "csrc/kalman/ud.c",
         ["turned -= fabs(lambda[j]) + d[j];"],
     ),
     (
-        "Reads and writes beyond what counts, which the sanitizers notice.",
+        "Reads and writes outside the elements that are used; AddressSanitizer reports them.",
         "csrc/kernels/staging.inc",
         [
             "if (cols - c >= WIDE && rows + r >= TALL) {",
@@ -210,7 +213,7 @@ SURVIVORS = [
         ],
     ),
     (
-        "Column `first` has nothing above the diagonal among these rows.",
+        "Column `first` has no element above the diagonal in these rows.",
         "csrc/kalman/ud.c",
         ["for (int64_t j = first + 0; j < p; j++) {"],
     ),
