@@ -2,8 +2,8 @@
  * numbers of stochastic rounding.  For the loops of staging.inc and loops.inc.
  *
  * Conversion to float is exact; conversion from float rounds to nearest even, or
- * stochastically with random bits of the caller.  There are no branches, so that loops
- * vectorise. */
+ * stochastically, with random bits from the caller.  There are no branches, so that
+ * loops vectorise. */
 #ifndef FO_FORMATS_H
 #define FO_FORMATS_H
 

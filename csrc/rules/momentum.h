@@ -1,5 +1,5 @@
-/* Momentum, Polyak 1964, and Nesterov 1983 in the form of Sutskever et al. 2013. State:
- * the buffer b.  The learning rate multiplies the buffer (PyTorch), or with
+/* Momentum, Polyak 1964, and Nesterov 1983 in the form of Sutskever et al. 2013.
+ * State: the buffer b.  The learning rate multiplies the buffer (PyTorch), or with
  * lr_in_buffer the gradient that is added to it (Polyak, Keras; b is minus their
  * velocity).  With copy_first, the first step sets b to the gradient, without
  * dampening, as in PyTorch. */

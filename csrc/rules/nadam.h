@@ -1,13 +1,12 @@
-/* NAdam, Dozat 2016, Algorithm 2, and the variants of five libraries.  States: m, v;
- * saved scalar: the product of all mu_i so far, where mu_t = beta1 (1 - decay_base^t /
- * 2) and decay_base = .96^momentum_decay.  `schedule` selects the variant:
- *
+/* NAdam, Dozat 2016, Algorithm 2, and the variants of five libraries.  States: m, v.
+ * Saved scalar: the product of mu_1 ... mu_t, where
+ *     mu_t = beta1 (1 - decay_base^t / 2),  decay_base = .96^momentum_decay.
+ * `schedule` selects the variant:
  *     0  PyTorch, Keras: mu_t in the step, beta1 in m
  *     1  optax: constant momentum; m is bias-corrected with t + 1
  *     2  river: constant momentum; m and g have the same bias correction
  *     3  DL4J: as 2, without bias correction of v
- *     4  Dozat's paper: as 0, with mu_t in m as well and beta2 in the scale of v
- */
+ *     4  Dozat's paper: as 0, with mu_t in m as well and beta2 in the scale of v */
 typedef struct {
     real m_decay, m_gain, beta2, one_minus_beta2, m_step, g_step, v_scale, eps,
         eps_root;
