@@ -1,5 +1,5 @@
-/* Conversions between float and the bits of float16 and bfloat16, and the random
- * numbers of stochastic rounding.  For the loops of staging.inc and loops.inc.
+/* Conversions between float and the bits of float16 and bfloat16, for the loops of
+ * staging.inc and loops.inc.
  *
  * Conversion to float is exact; conversion from float rounds to nearest even, or
  * stochastically, with random bits from the caller.  There are no branches, so that
@@ -86,33 +86,6 @@ static inline uint16_t fo_to_f16(float x, uint32_t random)
     const float units = fo_float_of(rest < 0x38800000 ? rest : 0) * 0x1p24f;
     const uint32_t small = (uint32_t)(int32_t)(units + (float)(int32_t)add * 0x1p-13f);
     return fo_f16_of(bits, small, (rest + add - 0x38000000) >> 13);
-}
-
-/* 32 random bits: a hash of the stream and of the number within the stream. */
-static inline uint32_t fo_random32(uint64_t stream, uint32_t number)
-{
-    uint32_t x = number ^ (uint32_t)stream;
-    x ^= x >> 16;
-    x *= 0x7feb352d;
-    x = (x ^ x >> 15) + (uint32_t)(stream >> 32);
-    x *= 0x846ca68b;
-    return x ^ x >> 16;
-}
-
-/* 16 random bits for element `index`: elements 2k and 2k + 1 use the low and the high
- * half of number k. */
-static inline uint16_t fo_random16(uint64_t stream, uint32_t index)
-{
-    return (uint16_t)(fo_random32(stream, index >> 1) >> 16 * (index & 1));
-}
-
-/* x with its low half first in memory, whatever the byte order. */
-static inline uint32_t fo_low_first(uint32_t x)
-{
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    x = x << 16 | x >> 16;
-#endif
-    return x;
 }
 
 #endif

@@ -10,6 +10,8 @@
 
 #include "fastopt.h"
 #include "formats.h"
+#include "power.h"
+#include "random.h"
 
 /* Prefetch the cache line at an address into the L1 or the L2 cache.  A function that
  * only prefetches must be FO_INLINE: gcc considers it free of effects and removes calls
@@ -118,35 +120,5 @@ extern const fo_kernel_table fo_kernels_baseline, fo_kernels_v3, fo_kernels_v4;
 
 /* The selected table: dispatch.c. */
 const fo_kernel_table *fo_kernels(void);
-
-/* x^n by repeated squaring: equal bits on every CPU, which pow() does not guarantee. */
-static inline double fo_powi(double x, int64_t n)
-{
-    double result = 1.0;
-    for (; n > 0; n >>= 1, x *= x)
-        if (n & 1)
-            result *= x;
-    return result;
-}
-
-/* 1 - x^n, computed as (1 - x)(1 + x + ... + x^(n-1)) to avoid cancellation: for x =
- * .999 and n = 1, 1 - x^n computed directly has 13 correct digits of 16.  The sum of 2k
- * terms is the sum of k terms times 1 + x^k. */
-static inline double fo_one_minus_powi(double x, int64_t n)
-{
-    double sum = 0.0, power = 1.0;
-    int bit = 0;
-    while (n >> bit > 1)
-        bit++;
-    for (; bit >= 0; bit--) {
-        sum *= 1.0 + power;
-        power *= power;
-        if (n >> bit & 1) {
-            sum = 1.0 + x * sum;
-            power *= x;
-        }
-    }
-    return (1.0 - x) * sum;
-}
 
 #endif

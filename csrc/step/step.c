@@ -9,12 +9,6 @@
 #include "rows.h"
 #include "update.h"
 
-const fo_rule_info fo_rules[FO_N_RULES] = {
-#define FO_RULE(name, n_states, ...) {#name, n_states, #__VA_ARGS__},
-#include "rules.def"
-#undef FO_RULE
-};
-
 static int needs_prologue(const fo_group *group, const fo_step_context *s)
 {
     return group->maximize || group->weight_decay != 0 || s->scale != 1.0 ||

@@ -149,7 +149,7 @@ SURVIVORS = [
     ),
     (
         "A gradient without rows computes no hash.",
-        "csrc/step/rows.c",
+        "csrc/step/group_rows.c",
         ["int bits = 0;"],
     ),
     (
