@@ -1,6 +1,5 @@
-/* The straightforward C loop for a step with a row-sparse gradient, to compare with
- * csrc/step/update_rows.c: rows in the order of their indices, which are distinct,
- * without prefetching. */
+/* A step on some rows of a matrix as one would write it: in the order of the indices,
+ * which are distinct, without asking for memory ahead. */
 #include <math.h>
 #include <stdint.h>
 
