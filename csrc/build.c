@@ -1,4 +1,5 @@
-/* What this was built with. */
+/* Reports the compiler and the flags that the library was built with.  setup.py passes
+ * the flags as FO_CFLAGS. */
 #include "fastopt.h"
 
 #if !defined(FO_CFLAGS)

@@ -1,5 +1,8 @@
-/* Which table of kernels is used: the widest that the CPU has, unless one is asked for.
- */
+/* Selects the kernel table, one per instruction set (kernels/isa/).
+ *
+ * The selection is a global variable, initially "baseline".  The Python extension
+ * selects the widest instruction set that the CPU supports when it is imported, or the
+ * one named by FASTOPT_ISA.  Results do not depend on the selection. */
 #include "kernels/kernels.h"
 
 static const struct {

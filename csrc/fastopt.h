@@ -1,13 +1,13 @@
-/* fastopt: parameter updates at the speed of memory.  The whole C API; knows no Python.
+/* The public C API of fastopt: optimizer steps over many tensors, updated in place.
  *
  *     fo_plan *plan = fo_plan_new(tensors, n_tensors, n_groups, 1000000);
- *     fo_plan_groups(plan)[0] = ...;                  hyperparameters, any time
- *     fo_plan_tensors(plan)[i].grad = g;              every step
- *     fo_step(plan, &extras, n_threads);              one pass, one parallel region
+ *     fo_plan_groups(plan)[0] = ...;         hyperparameters; may change between steps
+ *     fo_plan_tensors(plan)[i].grad = g;     gradients, before every step
+ *     fo_step(plan, &extras, n_threads);     one step for all tensors
  *     fo_plan_free(plan);
  *
- * The caller owns every array and keeps it alive; a plan may be used by one thread at a
- * time, different plans by different threads.  Nothing but fo_plan_new allocates. */
+ * The caller owns every array and keeps it alive.  A plan is used by one thread at a
+ * time; different plans may be used concurrently.  Only fo_plan_new allocates. */
 #ifndef FASTOPT_H
 #define FASTOPT_H
 
@@ -16,13 +16,14 @@
 
 enum { FO_MAX_STATES = 3, FO_MAX_HP = 16, FO_MAX_AXES = 16 };
 
-/* Elements of the largest piece that one kernel call updates; cutting depends on shapes
- * alone. */
+/* The largest number of elements that one kernel call updates.  How tensors are cut
+ * into chunks depends on their shapes alone. */
 enum { FO_CHUNK = 16384 };
 
-/* Kernels compute in the first two; arrays may be of any. */
+/* The dtypes of arrays.  Kernels compute in the first two. */
 typedef enum { FO_F32, FO_F64, FO_F16, FO_BF16, FO_N_DTYPES, FO_N_REALS = 2 } fo_dtype;
 
+/* The update rules: FO_RULE_sgd, FO_RULE_adam, ... */
 typedef enum {
 #define FO_RULE(name, n_states, ...) FO_RULE_##name,
 #include "rules.def"
@@ -30,8 +31,8 @@ typedef enum {
     FO_N_RULES
 } fo_rule;
 
-/* The hyperparameters of each rule, e.g. fo_adam_hp: its doubles in the order of
- * rules.def. */
+/* The hyperparameters of each rule (fo_sgd_hp, fo_adam_hp, ...): doubles, in the order
+ * of rules.def. */
 #define FO_RULE(name, n_states, ...) \
     typedef struct { \
         double __VA_ARGS__; \
@@ -39,94 +40,113 @@ typedef enum {
 #include "rules.def"
 #undef FO_RULE
 
-/* What weight decay does:
- *     g += wd * w,  or  w *= 1 - lr * wd,  or  w *= 1 - lr / base_lr * wd. */
+/* How weight decay wd is applied, before the rule:
+ *     FO_DECAY_COUPLED     g += wd * w
+ *     FO_DECAY_LR          w *= 1 - lr * wd
+ *     FO_DECAY_SCHEDULE    w *= 1 - lr / base_lr * wd */
 typedef enum { FO_DECAY_COUPLED, FO_DECAY_LR, FO_DECAY_SCHEDULE } fo_decay;
 
+/* The options of a group of tensors.  They may change between steps. */
 typedef struct {
     fo_rule rule;
     fo_decay decay;
-    int maximize; /* the gradient is negated first of all */
+    int maximize; /* nonzero: negate the gradient before anything else */
     double weight_decay, base_lr;
-    double hp[FO_MAX_HP]; /* a fo_<rule>_hp; hp[0] is the learning rate */
+    double hp[FO_MAX_HP]; /* an fo_<rule>_hp; hp[0] is the learning rate */
 } fo_group;
 
-/* How arrays lie that a kernel cannot take as they are.  Axes in the order of work, the
- * outermost first: that of the parameter's strides, so that it is walked as it lies. */
+/* The shape, strides and dtypes of a tensor's arrays.  Axes are sorted by the stride of
+ * the parameter, the largest first, so that the parameter is visited in memory order.
+ * States, master and ema ("own" arrays) have no gaps and share one set of strides. */
 typedef struct {
     int n_axes;
     int64_t shape[FO_MAX_AXES];
-    int64_t param[FO_MAX_AXES], grad[FO_MAX_AXES]; /* bytes from element to element */
-    int64_t own[FO_MAX_AXES];   /* elements: states, master and ema all lie so */
-    int64_t index[FO_MAX_AXES]; /* of an element in C order, which rounding counts by */
-    int row_axis;               /* the axis that the rows of fo_rows number */
+    int64_t param[FO_MAX_AXES], grad[FO_MAX_AXES]; /* strides in bytes */
+    int64_t own[FO_MAX_AXES];   /* strides of the own arrays, in elements */
+    int64_t index[FO_MAX_AXES]; /* strides of the C-order element number, which selects
+                                   the random bits of stochastic rounding */
+    int row_axis;               /* the axis that fo_rows.row indexes */
     fo_dtype param_dtype, grad_dtype, state_dtype;
 } fo_layout;
 
-/* A gradient that touches n rows, each once: row[j] gets the sum of values[order[k]]
- * for k from start[j] to start[j + 1] - 1.  Rows of values lie as the layout's grad
- * says.
- */
+/* A row-sparse gradient: n distinct rows.  The gradient of row[j] is the sum of
+ * values[order[k]] for start[j] <= k < start[j + 1], where `values` is fo_tensor.grad
+ * with the strides of fo_layout.grad. */
 typedef struct {
     int64_t n;
     const int64_t *row, *start, *order;
-    int clears; /* zero_grads acts on them: they are all of a dense gradient */
+    int clears; /* nonzero: zero_grads clears the values (a dense gradient given as
+                   rows) */
 } fo_rows;
 
+/* A parameter with its gradient, state and options. */
 typedef struct {
-    fo_dtype dtype; /* that is computed in; also the arrays', but for a layout */
-    int32_t group;
-    int64_t size;
+    fo_dtype dtype; /* FO_F32 or FO_F64: what is computed in, and the dtype of master,
+                       ema and row_state; of all arrays where layout is NULL */
+    int32_t group;  /* index into fo_plan_groups */
+    int64_t size;   /* number of elements */
     void *param;
-    const void *grad; /* NULL: parameter, state and step are left alone */
-    void *state[FO_MAX_STATES];
-    void *row_state; /* or NULL: a number for each row; then all gradients have rows */
-    void *master;    /* or NULL: the parameter proper, of which param is a copy */
-    void *ema;       /* or NULL: the average of the parameter over steps */
-    int64_t *step;   /* steps taken; fo_step adds one */
-    double *saved;   /* the rule's scalar between steps (NAdam's product of momenta) */
-    fo_layout *layout; /* NULL: all arrays of dtype, in one order, without gaps */
+    const void *grad; /* NULL: skip this tensor, its state and its step count */
+    void *state[FO_MAX_STATES]; /* NULL beyond the number of states of the rule */
+    void *row_state;   /* one number per row, for a row-wise rule: every gradient must
+                          then have rows; else NULL */
+    void *master;      /* the parameter in full precision, of which param is a rounded
+                          copy; or NULL */
+    void *ema;         /* exponential moving average of the parameter; or NULL */
+    int64_t *step;     /* number of steps taken; fo_step increments it */
+    double *saved;     /* a scalar that the rule keeps between steps (NAdam: the product
+                          of momenta) */
+    fo_layout *layout; /* NULL: all arrays are of `dtype`, aligned and without gaps, and
+                          store their elements in the same order */
     fo_rows *rows;     /* NULL: the gradient is dense */
 } fo_tensor;
 
-/* What a step does besides the rule, for all tensors. */
+/* The options of one step for all tensors, and what the step found. */
 typedef struct {
-    double grad_scale;                    /* gradients were multiplied by it */
-    double max_grad_norm, max_grad_value; /* INFINITY: none */
-    int needs_norm, needs_finite; /* the gradients are read before anything else */
-    int clears_skipped;           /* zero_grads acts on gradients not finite too */
-    int zero_grads, stochastic;
+    double grad_scale;     /* gradients are divided by it */
+    double max_grad_norm;  /* limit of the total norm; INFINITY: no clipping */
+    double max_grad_value; /* limit of each element; INFINITY: no clipping */
+    int needs_norm;        /* compute grad_norm; required to clip by norm */
+    int needs_finite;      /* skip the step if a gradient is NaN or infinite */
+    int clears_skipped;    /* zero_grads also applies to a skipped step */
+    int zero_grads;        /* set gradients to zero after they are used */
+    int stochastic;        /* round float16 and bfloat16 parameters stochastically */
     double ema_decay;
-    uint64_t seed, step; /* of stochastic rounding */
-    double grad_norm;    /* out, where it was needed */
-    int64_t nonfinite;   /* out: the first tensor with a NaN or infinity, or -1 */
+    uint64_t seed, step; /* select the random bits of stochastic rounding */
+    double grad_norm;    /* out, if needs_norm or needs_finite: after grad_scale */
+    int64_t nonfinite;   /* out, likewise: first tensor with a NaN or infinity, or -1 */
 } fo_extras;
 
 typedef struct fo_plan fo_plan;
 
-/* NULL when memory runs out.  Native arrays, no two of which overlap.  A step of fewer
- * elements than serial_below is the calling thread's alone: others take long to wake.
- */
+/* Create a plan with a copy of `tensors` and n_groups zeroed groups.  Arrays must be of
+ * native byte order and must not overlap.  A step that updates fewer than serial_below
+ * elements runs on the calling thread, because waking other threads would take longer.
+ * Returns NULL if memory runs out. */
 fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,
                      int64_t serial_below);
 void fo_plan_free(fo_plan *plan);
+
+/* The plan's tensors and groups.  Before a step, the caller may change `grad`, `layout`
+ * and `rows` of a tensor, and everything in a group. */
 fo_tensor *fo_plan_tensors(fo_plan *plan);
 fo_group *fo_plan_groups(fo_plan *plan);
 
-/* Returns 0, or 1 where the gradients must be finite and are not: nothing is done then
- * but to clear them, if asked to. */
+/* Take one step on at most n_threads threads (0: fo_max_threads()).  Returns 0, or 1 if
+ * needs_finite is set and a gradient is not finite: the step is then skipped, and
+ * nothing is changed except gradients that clears_skipped clears. */
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads);
 
-/* Describes a gradient by rows from the index of each row of values, with `work` of
- * fo_rows_work(n) numbers.  Returns the place of the first index outside [0, n_rows),
- * or -1. */
+/* Fill *out from the row index of each of n rows of values, in any order and with
+ * repetitions.  `work` has fo_rows_work(n) elements, which *out points into.  Returns
+ * -1, or the position of the first index outside [0, n_rows). */
 int64_t fo_rows_work(int64_t n);
 int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
                       fo_rows *out);
 
-/* out[i] = src[index[i]] for n_rows rows of row_bytes bytes; the rows of src lie stride
- * bytes apart.  Returns the place of the first index outside [0, n_src), before
- * anything is written, or -1. */
+/* Copy out[i] = src[index[i]] for n_rows rows of row_bytes bytes.  The rows of src are
+ * `stride` bytes apart; out is contiguous.  Returns -1, or the position of the first
+ * index outside [0, n_src), before anything is written. */
 int64_t fo_gather(const void *src, int64_t n_src, ptrdiff_t stride, size_t row_bytes,
                   const int64_t *index, int64_t n_rows, void *out, int n_threads);
 
@@ -136,25 +156,28 @@ typedef struct {
     const char *hp_names; /* "lr, beta1, ..." */
 } fo_rule_info;
 
+/* Indexed by fo_rule. */
 extern const fo_rule_info fo_rules[FO_N_RULES];
 
-/* Instruction sets: fo_isa_name(0) is "baseline"; fo_isa_use() takes one that this CPU
- * has. */
+/* The instruction sets, numbered from 0, which is "baseline".  fo_isa_use selects one
+ * that fo_isa_supported allows; no step may be running meanwhile. */
 int fo_isa_count(void);
 const char *fo_isa_name(int isa);
 int fo_isa_supported(int isa);
 int fo_isa_current(void);
 void fo_isa_use(int isa);
 
-/* The number of threads of a step whose n_threads is 0: OpenMP's now.  After
- * fo_limit_threads at most n_cpus, and at most the CPUs that are open to the caller. */
+/* The number of threads that n_threads = 0 stands for: OpenMP's current setting.  After
+ * fo_limit_threads(n_cpus) it is also at most n_cpus and at most the number of CPUs
+ * that the process may use.  fo_limit_threads(0) removes the limit. */
 int fo_max_threads(void);
 void fo_limit_threads(int n_cpus);
 
-/* The date of OpenMP's version; 0 without OpenMP, where there is one thread. */
+/* The value of _OPENMP (a date, yyyymm), or 0 in a build without OpenMP, which uses one
+ * thread. */
 int fo_openmp_version(void);
 
-/* The compiler and its flags. */
+/* The compiler, and the flags it was given. */
 const char *fo_compiler(void);
 const char *fo_cflags(void);
 

@@ -1,12 +1,12 @@
-/* Rows of a larger array, in a given order, into a contiguous one: shuffled
- * mini-batches. */
+/* Copies given rows of an array to a contiguous array, in parallel: the shuffled
+ * mini-batches of fastopt.Batches.  Indices are checked before anything is written. */
 #include <string.h>
 
 #include "fastopt.h"
 #include "parallel.h"
 
-/* Fewer bytes than SERIAL_BYTES are copied by the calling thread, as short steps are:
- * others take long to wake.  More are copied in parts of about PART_BYTES. */
+/* Copies of fewer than SERIAL_BYTES run on the calling thread, because waking other
+ * threads would take longer.  Larger copies are cut into parts of about PART_BYTES. */
 enum { SERIAL_BYTES = 1 << 22, PART_BYTES = 1 << 16 };
 
 typedef struct {

@@ -1,8 +1,9 @@
-/* Threads: the only file that knows OpenMP.
+/* The parallel loop of parallel.h and the default number of threads.  The only file
+ * that uses OpenMP; a build without OpenMP runs everything on the calling thread.
  *
- * A child process inherits libgomp's records of a thread team but not the threads, and
- * would wait for them for ever.  The team may be another library's that uses the same
- * libgomp: after any fork, work is done by the calling thread. */
+ * After fork(), the child has libgomp's records of its thread team but not the threads,
+ * and would wait for them forever.  The team may belong to another library that shares
+ * libgomp, so any forked child runs everything on the calling thread. */
 #include "parallel.h"
 
 #include "fastopt.h"
@@ -45,7 +46,7 @@ void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
         body(context, 0, n);
         return;
     }
-    int64_t part; /* declared here for MSVC (C3015) */
+    int64_t part; /* MSVC requires the declaration outside the loop (error C3015) */
 #pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads)
     for (part = 0; part < n_parts; part++) {
         const int64_t begin = part * grain, rest = n - begin;
@@ -60,7 +61,7 @@ void fo_limit_threads(int n_cpus)
     limit = n_cpus;
 }
 
-static int least(int a, int b)
+static int min_int(int a, int b)
 {
     return a < b ? a : b;
 }
@@ -68,7 +69,7 @@ static int least(int a, int b)
 int fo_max_threads(void)
 {
     const int n_threads = omp_get_max_threads();
-    return limit ? least(n_threads, least(limit, omp_get_num_procs())) : n_threads;
+    return limit ? min_int(n_threads, min_int(limit, omp_get_num_procs())) : n_threads;
 }
 
 int fo_openmp_version(void)

@@ -1,13 +1,15 @@
-/* The one way to use several threads. */
+/* The parallel loop of the library; all threads are started here.  The implementation,
+ * parallel.c, is the only file that uses OpenMP. */
 #ifndef FO_PARALLEL_H
 #define FO_PARALLEL_H
 
 #include <stdint.h>
 
-/* Calls body(context, begin, end) for parts of [0, n) of at most `grain` and returns
- * when all are done.  A thread that is free takes the next part, so that one that wakes
- * late delays nothing but its own.  One thread, or a forked process: one call for all.
- * n_threads 0: fo_max_threads(). */
+/* Calls body(context, begin, end) for consecutive parts of [0, n), each of at most
+ * `grain` elements, and returns when all calls have returned.  Parts are scheduled
+ * dynamically: a thread that wakes up late delays only the part it is working on.  With
+ * one thread, or in a forked child, body is called once for all of [0, n).  n_threads =
+ * 0 means fo_max_threads(). */
 typedef void fo_body(void *context, int64_t begin, int64_t end);
 typedef void fo_parallel_loop(int64_t n, int64_t grain, fo_body *body, void *context,
                               int n_threads);

@@ -1,6 +1,8 @@
-/* Before the rule sees an element: the gradient's sign, its scale and its limit,
- * coupled weight decay, and decoupled decay of the parameter.  A decay of 0 adds
- * nothing, not 0 * w, which is NaN where w is infinite. */
+/* What is applied to an element before its rule: the sign and scale of the gradient,
+ * clipping by value, and weight decay, coupled (added to the gradient) or decoupled
+ * (the parameter is multiplied by `keep`).  A weight decay of 0 adds nothing, rather
+ * than 0 * w, which is NaN if w is infinite.  Included by kernels.inc once per
+ * precision. */
 typedef struct {
     real scale, limit, decay, keep;
     int coupled;

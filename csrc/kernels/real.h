@@ -1,5 +1,6 @@
-/* What `real` is: include with FO_BITS 32 or 64, as often as needed.
- * FO_T(name) gives a name its precision: adam_element_f32, adam_element_f64. */
+/* Defines `real` as float or double.  Included with FO_BITS 32 or 64, repeatedly, by
+ * files that are compiled for both precisions.  FO_T(name) appends the precision to a
+ * name: adam_element_f32, adam_element_f64. */
 #undef real
 #undef FO_T
 #undef fo_sqrt
@@ -19,7 +20,8 @@
 #endif
 #define fo_max FO_T(fo_max)
 
-/* The larger of two; NaN if either is (fmax would drop it, and does not vectorise). */
+/* The larger of a and b, NaN if either is NaN (fmax ignores NaN and does not
+ * vectorise). */
 static inline real fo_max(real a, real b)
 {
     return a > b ? a : (b >= a ? b : a + b);

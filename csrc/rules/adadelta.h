@@ -1,5 +1,5 @@
-/* AdaDelta, Zeiler 2012, Algorithm 1.  States: s = E[g^2], d = E[dx^2].  eps is in both
- * roots. */
+/* AdaDelta, Zeiler 2012, Algorithm 1.  States: s = E[g^2], d = E[dx^2].  eps is added
+ * inside both roots. */
 typedef struct {
     real lr, rho, one_minus_rho, eps;
 } FO_T(adadelta_coef);

@@ -1,5 +1,6 @@
-/* AdaGrad with one accumulator a row, Gupta et al. 2020 and FBGEMM's
- * EXACT_ROWWISE_ADAGRAD.  Once a row: s, the sum of its mean squares, and its rate. */
+/* AdaGrad with one accumulator per row, Gupta et al. 2020 and FBGEMM's
+ * EXACT_ROWWISE_ADAGRAD.  Per-row state: s, the sum over steps of the mean square of
+ * the row's gradient.  adagrad_rowwise_row computes the learning rate of a row. */
 typedef struct {
     real rate, lr, eps, eps_root;
 } FO_T(adagrad_rowwise_coef);

@@ -1,5 +1,5 @@
-/* Adam, Kingma & Ba 2015, Algorithm 1; eps_hat is the reordering at the end of its
- * section 2. States: m, v. */
+/* Adam, Kingma & Ba 2015, Algorithm 1.  eps_hat selects the reordered form at the end
+ * of their section 2.  States: m, v. */
 typedef struct {
     real step_size, beta1, one_minus_beta1, beta2, one_minus_beta2, v_scale, eps,
         eps_root;

@@ -1,5 +1,6 @@
-/* AMSGrad, Reddi, Kale & Kumar 2018, Algorithm 2.  States: m, v, u = the largest v so
- * far, kept as it is (the paper, PyTorch, Keras) or bias-corrected (optax). */
+/* AMSGrad, Reddi, Kale & Kumar 2018, Algorithm 2.  States: m, v and u, the largest v
+ * so far, stored without bias correction (the paper, PyTorch, Keras) or with it
+ * (optax). */
 typedef struct {
     FO_T(adam_coef) adam;
     real u_scale;

@@ -1,6 +1,6 @@
-/* AdaMax, Kingma & Ba 2015, Algorithm 2.  States: m, u.  The paper has no epsilon;
- * PyTorch puts one inside the maximum (eps_max), DL4J adds one to the stored u
- * (eps_state), Keras to u where it divides (eps). */
+/* AdaMax, Kingma & Ba 2015, Algorithm 2.  States: m, u.  The paper has no epsilon.
+ * PyTorch adds one inside the maximum (eps_max), DL4J to the stored u (eps_state),
+ * Keras to u in the denominator (eps). */
 typedef struct {
     real step_size, beta1, one_minus_beta1, beta2, eps_max, eps_state, eps;
 } FO_T(adamax_coef);

@@ -1,7 +1,8 @@
-/* Momentum, Polyak 1964, and Nesterov 1983 in the form of Sutskever et al. 2013. State:
- * b. The learning rate stands outside the buffer (PyTorch) or inside it (Polyak, Keras:
- * b is minus their velocity).  The first step may copy the gradient into the empty
- * buffer, undamped, as PyTorch does. */
+/* Momentum, Polyak 1964, and Nesterov 1983 in the form of Sutskever et al. 2013.
+ * State: the buffer b.  The learning rate multiplies the buffer (PyTorch), or with
+ * lr_in_buffer the gradient that is added to it (Polyak, Keras; b is minus their
+ * velocity).  With copy_first, the first step sets b to the gradient, without
+ * dampening, as in PyTorch. */
 typedef struct {
     real decay, gain, step_size, momentum, lookahead;
     int nesterov;

@@ -1,13 +1,12 @@
-/* NAdam, Dozat 2016, Algorithm 2, and what five libraries made of it.  States: m, v;
- * saved: the product of the momenta mu_i so far, mu_t = beta1 * (1 - decay_base^t / 2),
- * decay_base = .96^decay.  By schedule:
- *
- *     0  PyTorch, Keras: Dozat's momenta in the step, beta1 in m
- *     1  optax: constant momentum, its correction one step ahead
- *     2  river: constant momentum, both terms corrected alike
- *     3  DL4J: as 2, v not corrected
- *     4  Dozat's paper: as 0, mu_t in m too, v scaled by beta2
- */
+/* NAdam, Dozat 2016, Algorithm 2, and the variants of five libraries.  States: m, v.
+ * Saved scalar: the product of mu_1 ... mu_t, where
+ *     mu_t = beta1 (1 - decay_base^t / 2),  decay_base = .96^momentum_decay.
+ * `schedule` selects the variant:
+ *     0  PyTorch, Keras: mu_t in the step, beta1 in m
+ *     1  optax: constant momentum; m is bias-corrected with t + 1
+ *     2  river: constant momentum; m and g have the same bias correction
+ *     3  DL4J: as 2, without bias correction of v
+ *     4  Dozat's paper: as 0, with mu_t in m as well and beta2 in the scale of v */
 typedef struct {
     real m_decay, m_gain, beta2, one_minus_beta2, m_step, g_step, v_scale, eps,
         eps_root;

@@ -18,7 +18,7 @@ static inline FO_T(rmsprop_coef)
     };
 }
 
-/* The gradient over its root mean square. */
+/* Updates s; returns the gradient divided by its root mean square. */
 static inline real FO_T(rmsprop_direction)(real g, real *s, FO_T(rmsprop_coef) c)
 {
     *s = c.alpha * *s + c.one_minus_alpha * (g * g);

@@ -1,6 +1,6 @@
 /* Centered RMSProp, Graves 2013, eq. 38-40.  States: s, the mean square; m, the mean.
- * Rounding can take the variance s - m^2 below 0, where PyTorch gives NaN: clamped at
- * 0. */
+ * Rounding can make the variance s - m^2 negative, which gives NaN in PyTorch; here it
+ * is clamped at 0. */
 typedef FO_T(rmsprop_coef) FO_T(rmsprop_centered_coef);
 
 static inline FO_T(rmsprop_centered_coef)
@@ -12,7 +12,7 @@ static inline FO_T(rmsprop_centered_coef)
     return FO_T(rmsprop_prepare)(&plain, t, saved);
 }
 
-/* The gradient over its standard deviation. */
+/* Updates s and m; returns the gradient divided by its standard deviation. */
 static inline real FO_T(rmsprop_centered_direction)(real g, real *s, real *m,
                                                     FO_T(rmsprop_coef) c)
 {

@@ -1,5 +1,6 @@
-/* Graves 2013, eq. 38-45: centered RMSProp whose direction goes through momentum.h.
- * States: s, the mean square; m, the mean; b, the buffer. */
+/* Centered RMSProp with momentum, Graves 2013, eq. 38-45: momentum.h, applied to the
+ * gradient scaled by rmsprop_centered.h.  States: s, the mean square; m, the mean; b,
+ * the buffer. */
 typedef FO_T(rmsprop_momentum_coef) FO_T(rmsprop_centered_momentum_coef);
 
 static inline FO_T(rmsprop_centered_momentum_coef)

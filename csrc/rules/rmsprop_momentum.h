@@ -1,5 +1,5 @@
-/* RMSProp whose direction goes through momentum.h.  States: s, the mean square; b, the
- * buffer. */
+/* RMSProp with momentum: momentum.h, applied to the gradient scaled by rmsprop.h.
+ * States: s, the mean square; b, the buffer. */
 typedef struct {
     FO_T(rmsprop_coef) scaling;
     FO_T(momentum_coef) buffer;

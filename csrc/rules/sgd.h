@@ -1,4 +1,4 @@
-/* Gradient descent, Cauchy 1847; Robbins & Monro 1951 where the gradient is sampled. No
+/* Gradient descent, Cauchy 1847; Robbins & Monro 1951 for sampled gradients.  No
  * state. */
 typedef struct {
     real lr;

@@ -1,8 +1,9 @@
-/* From tensors to chunks and work items, by their sizes alone.
+/* Builds plans (plan.h) and cuts tensors into chunks and work items, by their sizes
+ * alone.  The only file that allocates memory.
  *
- * Large tensors are cut into chunks; small ones are gathered until they make up about a
- * chunk, so that work items weigh the same and a list of many small tensors is no
- * slower than a large one. */
+ * Large tensors are cut into chunks.  Small tensors are grouped until they have about
+ * as many elements as a chunk, so that work items cost about the same and many small
+ * tensors are as fast as one large tensor. */
 #include "plan.h"
 
 #include "rows.h"
@@ -14,20 +15,21 @@ static int64_t chunks_of(int64_t size)
     return (size + FO_CHUNK - 1) / FO_CHUNK;
 }
 
+/* Cuts the tensors with dense gradients into chunks, and groups these into items. */
 static void cut(fo_plan *plan)
 {
-    int64_t chunk = 0, items = 0, room = 0;
+    int64_t chunk = 0, items = 0, space = 0;
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const int64_t size = plan->has_rows[i] ? 0 : plan->tensors[i].size;
         for (int64_t begin = 0; begin < size; begin += FO_CHUNK) {
             const int64_t rest = size - begin,
                           length = rest < FO_CHUNK ? rest : FO_CHUNK;
-            if (room < length) {
+            if (space < length) {
                 plan->item[items++] = chunk;
-                room = FO_CHUNK;
+                space = FO_CHUNK;
             }
             plan->chunks[chunk++] = (fo_chunk){i, begin, length};
-            room -= length;
+            space -= length;
         }
     }
     plan->item[items] = chunk;
@@ -36,7 +38,7 @@ static void cut(fo_plan *plan)
     plan->row_item[0] = items;
 }
 
-void fo_plan_fit(fo_plan *plan, int some_rows)
+void fo_plan_refresh(fo_plan *plan, int some_rows)
 {
     if (!some_rows && !plan->had_rows)
         return;
@@ -54,10 +56,10 @@ void fo_plan_fit(fo_plan *plan, int some_rows)
         const fo_tensor *tensor = &plan->tensors[i];
         if (!tensor->grad || !tensor->rows || !tensor->size)
             continue;
-        const int64_t each = fo_rows_each(tensor);
+        const int64_t per_item = fo_rows_per_item(tensor);
         plan->row_tensor[n] = i;
         plan->row_item[n++] = items;
-        items += (tensor->rows->n + each - 1) / each;
+        items += (tensor->rows->n + per_item - 1) / per_item;
     }
     plan->n_row_tensors = n;
     plan->row_item[n] = items;
@@ -76,9 +78,10 @@ fo_work fo_plan_work(const fo_plan *plan, int64_t item)
     while (plan->row_item[k + 1] <= item)
         k++;
     const fo_tensor *tensor = &plan->tensors[plan->row_tensor[k]];
-    const int64_t each = fo_rows_each(tensor),
-                  begin = (item - plan->row_item[k]) * each;
-    const int64_t end = begin + each < tensor->rows->n ? begin + each : tensor->rows->n;
+    const int64_t per_item = fo_rows_per_item(tensor),
+                  begin = (item - plan->row_item[k]) * per_item;
+    const int64_t end =
+        begin + per_item < tensor->rows->n ? begin + per_item : tensor->rows->n;
     return (fo_work){{0, 0}, {begin, end}, plan->row_tensor[k]};
 }
 
@@ -102,7 +105,7 @@ fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_grou
         return NULL;
     plan->n_tensors = n_tensors;
     plan->serial_below = serial_below;
-    /* One more than needed: calloc(0) may be NULL without being a failure. */
+    /* One element more than needed, because calloc(0) may return NULL on success. */
     plan->tensors = calloc((size_t)n_tensors + 1, sizeof *plan->tensors);
     plan->groups = calloc((size_t)n_groups + 1, sizeof *plan->groups);
     plan->chunks = calloc((size_t)n_chunks + 1, sizeof *plan->chunks);
@@ -113,7 +116,8 @@ fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_grou
     plan->has_rows = calloc((size_t)n_tensors + 1, sizeof *plan->has_rows);
     plan->row_tensor = calloc((size_t)n_tensors + 1, sizeof *plan->row_tensor);
     plan->row_item = calloc((size_t)n_tensors + 1, sizeof *plan->row_item);
-    /* Rows are touched in items of about a chunk: at most one more a tensor. */
+    /* Items of rows have at least FO_CHUNK elements, except the last one of a tensor,
+     * so there are at most n_chunks + n_tensors items. */
     plan->parts = calloc((size_t)(n_chunks + n_tensors) + 1, sizeof *plan->parts);
     if (!plan->tensors || !plan->groups || !plan->chunks || !plan->item ||
         !plan->recipes || !plan->recipe_of || !plan->walks || !plan->has_rows ||

@@ -1,4 +1,8 @@
-/* Tensors cut into work: built once, used every step. */
+/* A plan: the caller's tensors and groups, cut into work items for threads.
+ *
+ * fo_plan_new (fastopt.h) builds a plan once; every step uses it.  Each work item is a
+ * range of chunks, or of rows of one tensor with a row-sparse gradient.  Items depend
+ * on shapes and on the rows present, never on the number of threads. */
 #ifndef FO_PLAN_H
 #define FO_PLAN_H
 
@@ -9,19 +13,20 @@ typedef struct {
     int64_t tensor, begin, length;
 } fo_chunk;
 
-/* What one (group, step, saved scalar, precision) needs; tensors that agree in these
- * share one. */
+/* The kernels and coefficients for a step of a tensor.  They depend on its group, step
+ * count, saved scalar and precision; consecutive tensors that agree in these share a
+ * recipe. */
 typedef struct {
     int32_t group;
     fo_dtype dtype;
-    int64_t t;
+    int64_t t; /* the step, counted from 1 */
     double saved_before, saved_after;
     fo_update_fn *update, *update_bf16;
     fo_row_fn *row;
     fo_coef rule, prologue;
 } fo_recipe;
 
-/* What the gradients of a work item add to their norm. */
+/* The sum of squares of the gradients of a work item, for the norm. */
 typedef struct {
     double squares;
     int64_t nonfinite; /* the first tensor with a NaN or infinity, or -1 */
@@ -33,13 +38,13 @@ struct fo_plan {
     fo_group *groups;
     fo_chunk *chunks;
     int64_t *item;           /* work item i is chunks item[i] .. item[i + 1] - 1 */
-    fo_recipe *recipes;      /* one a tensor at most */
-    int64_t *recipe_of;      /* by tensor */
-    fo_walk *walks;          /* by tensor, where it has a layout */
-    int had_rows;            /* whether any tensor has_rows */
-    unsigned char *has_rows; /* by tensor: it is not among the chunks */
-    /* After the items of chunks come those of rows: row_tensor[k]'s begin at
-     * row_item[k]. */
+    fo_recipe *recipes;      /* at most one per tensor */
+    int64_t *recipe_of;      /* by tensor: index into recipes */
+    fo_walk *walks;          /* by tensor; used if it has a layout */
+    int had_rows;            /* whether any tensor had rows in the previous step */
+    unsigned char *has_rows; /* by tensor: has rows, and so no chunks */
+    /* Items of rows follow the items of chunks: those of tensor row_tensor[k] are
+     * row_item[k] .. row_item[k + 1] - 1. */
     int64_t n_row_tensors, *row_tensor, *row_item;
     fo_part *parts; /* by work item */
 };
@@ -48,18 +53,21 @@ typedef struct {
     int64_t begin, end;
 } fo_range;
 
-/* A work item: chunks, or rows of one tensor. */
+/* A work item: chunks, or rows of one tensor; the other range is empty. */
 typedef struct {
     fo_range chunks, rows;
     int64_t tensor; /* of the rows, or -1 */
 } fo_work;
 
-/* Fits the items to the gradients, of which some are of rows, or have been. */
-void fo_plan_fit(fo_plan *plan, int some_rows);
+/* Recomputes the work items from the gradients of this step.  some_rows: whether any of
+ * them is row-sparse. */
+void fo_plan_refresh(fo_plan *plan, int some_rows);
+
+/* The number of work items, and work item number `item`. */
 int64_t fo_plan_items(const fo_plan *plan);
 fo_work fo_plan_work(const fo_plan *plan, int64_t item);
 
-/* The tiles that a chunk stands for, where its tensor has a layout. */
+/* The tiles of a chunk, for a tensor that has a layout. */
 fo_range fo_plan_tiles(const fo_plan *plan, const fo_chunk *chunk);
 
 #endif

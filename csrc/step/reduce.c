@@ -1,9 +1,9 @@
-/* The norm of all gradients, and whether they are finite.
+/* The total norm of all gradients, and whether they are finite (reduce.h).
  *
- * Equal bits on every machine: element i of a piece is added in double to lane i mod
- * FO_LANES, pieces one after the other; the lanes of a work item are added in their
- * order, the items in theirs.  Pieces and items follow from shapes and strides alone.
- */
+ * Equal bits on every machine and for any number of threads: element i of a chunk or
+ * tile is added, in double, to lane i mod FO_LANES; chunks and tiles are added in
+ * order; then the lanes of a tensor in a work item are summed in order, then the work
+ * items. Chunks, tiles and items depend on shapes, strides and rows alone. */
 #include "reduce.h"
 
 #include "rows.h"
@@ -12,7 +12,7 @@ typedef struct {
     fo_sums sums;
     double squares;
     int64_t nonfinite;
-    unsigned char *room, *other; /* for a panel each */
+    unsigned char *scratch, *scratch2; /* FO_PANEL bytes each */
 } reduction;
 
 static void finish_tensor(reduction *r, int64_t tensor)
@@ -42,8 +42,8 @@ static void sum_chunk(const fo_plan *plan, const fo_chunk *chunk, reduction *r)
         const fo_range tiles = fo_plan_tiles(plan, chunk);
         for (int64_t t = tiles.begin; t < tiles.end; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, &(fo_offsets){0});
-            const fo_place place = fo_place_of_grad(tensor, &tile);
-            sum(&r->sums, fo_fetch(&tile, &place, tensor->dtype, r->room),
+            const fo_view view = fo_grad_view(tensor, &tile);
+            sum(&r->sums, fo_stage(&tile, &view, tensor->dtype, r->scratch),
                 tile.rows * tile.cols);
         }
     }
@@ -57,7 +57,7 @@ static void sum_rows(const fo_plan *plan, int64_t i, fo_range rows, reduction *r
     for (int64_t j = rows.begin; j < rows.end; j++)
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, &(fo_offsets){0});
-            const void *g = fo_rows_fetch(tensor, j, &tile, r->room, r->other);
+            const void *g = fo_rows_gradient(tensor, j, &tile, r->scratch, r->scratch2);
             fo_kernels()->sum[tensor->dtype](&r->sums, g, tile.rows * tile.cols);
         }
     finish_tensor(r, i);
@@ -66,9 +66,9 @@ static void sum_rows(const fo_plan *plan, int64_t i, fo_range rows, reduction *r
 static void sum_items(void *context, int64_t begin, int64_t end)
 {
     fo_plan *plan = context;
-    _Alignas(64) unsigned char room[2][FO_PANEL];
+    _Alignas(64) unsigned char scratch[2][FO_PANEL];
     for (int64_t i = begin; i < end; i++) {
-        reduction r = {.nonfinite = -1, .room = room[0], .other = room[1]};
+        reduction r = {.nonfinite = -1, .scratch = scratch[0], .scratch2 = scratch[1]};
         const fo_work work = fo_plan_work(plan, i);
         for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
             sum_chunk(plan, &plan->chunks[c], &r);

@@ -1,4 +1,4 @@
-/* See rows.h. */
+/* Access to the rows present in a row-sparse gradient (rows.h). */
 #include "rows.h"
 
 int64_t fo_rows_length(const fo_tensor *tensor)
@@ -7,7 +7,7 @@ int64_t fo_rows_length(const fo_tensor *tensor)
     return rows ? tensor->size / rows : 0;
 }
 
-int64_t fo_rows_each(const fo_tensor *tensor)
+int64_t fo_rows_per_item(const fo_tensor *tensor)
 {
     const int64_t length = fo_rows_length(tensor);
     return length ? (FO_CHUNK + length - 1) / length : FO_CHUNK;
@@ -22,26 +22,26 @@ fo_offsets fo_rows_offsets(const fo_tensor *tensor, int64_t j)
                         row * layout->index[axis]};
 }
 
-static fo_place place_of_values(const fo_tensor *tensor, int64_t k, const fo_tile *tile)
+static fo_view view_of_values(const fo_tensor *tensor, int64_t k, const fo_tile *tile)
 {
-    fo_place place = fo_place_of_grad(tensor, tile);
-    place.data +=
+    fo_view view = fo_grad_view(tensor, tile);
+    view.data +=
         tensor->rows->order[k] * tensor->layout->grad[tensor->layout->row_axis];
-    return place;
+    return view;
 }
 
-const void *fo_rows_fetch(const fo_tensor *tensor, int64_t j, const fo_tile *tile,
-                          void *room, void *other)
+const void *fo_rows_gradient(const fo_tensor *tensor, int64_t j, const fo_tile *tile,
+                             void *scratch, void *scratch2)
 {
     const int64_t first = tensor->rows->start[j], end = tensor->rows->start[j + 1];
-    const fo_place place = place_of_values(tensor, first, tile);
-    const void *g = fo_fetch(tile, &place, tensor->dtype, room);
+    const fo_view view = view_of_values(tensor, first, tile);
+    const void *g = fo_stage(tile, &view, tensor->dtype, scratch);
     for (int64_t k = first + 1; k < end; k++) {
-        const fo_place next = place_of_values(tensor, k, tile);
-        fo_kernels()->add[tensor->dtype](room, g,
-                                         fo_fetch(tile, &next, tensor->dtype, other),
+        const fo_view next = view_of_values(tensor, k, tile);
+        fo_kernels()->add[tensor->dtype](scratch, g,
+                                         fo_stage(tile, &next, tensor->dtype, scratch2),
                                          tile->rows * tile->cols);
-        g = room;
+        g = scratch;
     }
     return g;
 }
@@ -57,62 +57,4 @@ int fo_rows_are_direct(const fo_tensor *tensor, const fo_walk *walk)
            (uintptr_t)tensor->grad % (uintptr_t)fo_size_of(real) == 0 &&
            layout->grad[layout->row_axis] % fo_size_of(real) == 0 && inner->own == 1 &&
            inner->param == fo_size_of(real) && inner->grad == fo_size_of(real);
-}
-
-/* A table of hashes tells which rows have occurred: rows keep the order in which they
- * occur first, so that values are read one after the other.  At most a quarter of it is
- * taken: looking on costs more than memory does. */
-typedef struct {
-    int64_t row, group; /* the row from 1; 0 where the place is free */
-} entry;
-
-static int table_bits(int64_t n)
-{
-    int bits = 1;
-    while ((int64_t)1 << bits < 4 * n)
-        bits++;
-    return bits;
-}
-
-/* Fibonacci hashing: the high bits tell rows at regular distances apart. */
-static uint64_t hash(int64_t row, int bits)
-{
-    return (uint64_t)row * 0x9e3779b97f4a7c15 >> (64 - bits);
-}
-
-int64_t fo_rows_work(int64_t n)
-{
-    return 4 * n + 1 + ((int64_t)2 << table_bits(n));
-}
-
-int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
-                      fo_rows *out)
-{
-    const int bits = table_bits(n);
-    const uint64_t last = ((uint64_t)1 << bits) - 1;
-    int64_t *row = work, *start = row + n, *order = start + n + 1, *group = order + n;
-    entry *table = (entry *)(group + n);
-    memset(start, 0, (size_t)(n + 1) * sizeof *start);
-    memset(table, 0, (last + 1) * sizeof *table);
-    int64_t n_unique = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (index[i] < 0 || index[i] >= n_rows)
-            return i;
-        uint64_t at = hash(index[i], bits);
-        while (table[at].row && table[at].row != index[i] + 1)
-            at = (at + 1) & last;
-        if (!table[at].row) {
-            table[at] = (entry){index[i] + 1, n_unique};
-            row[n_unique++] = index[i];
-        }
-        group[i] = table[at].group;
-        start[group[i]]++;
-    }
-    /* From counts to where each group ends, and from there back to where it starts. */
-    for (int64_t u = 1; u <= n_unique; u++)
-        start[u] += start[u - 1];
-    for (int64_t i = n - 1; i >= 0; i--)
-        order[--start[group[i]]] = i;
-    *out = (fo_rows){n_unique, row, start, order, 0};
-    return -1;
 }

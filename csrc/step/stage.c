@@ -1,7 +1,9 @@
-/* See stage.h. */
+/* Enumerates the tiles of a tensor, and copies them to scratch memory and back
+ * (stage.h). */
 #include "stage.h"
 
-static int follows(const fo_axis *outer, const fo_axis *inner)
+/* Whether two adjacent axes can be treated as one in all arrays. */
+static int can_merge(const fo_axis *outer, const fo_axis *inner)
 {
     const int64_t n = inner->length;
     return outer->param == n * inner->param && outer->grad == n * inner->grad &&
@@ -13,20 +15,21 @@ static int64_t magnitude(int64_t x)
     return x < 0 ? -x : x;
 }
 
-void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real, int without)
+void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
+                     int skip_axis)
 {
-    /* An axis of one element at least, so that a tile always has its two. */
+    /* An axis of length 1, so that there are always two axes for a tile. */
     walk->axis[0] = (fo_axis){.length = 1};
     int last = 0;
     for (int k = 0; k < layout->n_axes; k++) {
-        if (k == without || layout->shape[k] == 1)
+        if (k == skip_axis || layout->shape[k] == 1)
             continue;
         const fo_axis axis = {.length = layout->shape[k],
                               .param = layout->param[k],
                               .grad = layout->grad[k],
                               .own = layout->own[k],
                               .index = layout->index[k]};
-        if (last > 0 && follows(&walk->axis[last], &axis)) {
+        if (last > 0 && can_merge(&walk->axis[last], &axis)) {
             const int64_t length = walk->axis[last].length * axis.length;
             walk->axis[last] = axis;
             walk->axis[last].length = length;
@@ -48,26 +51,27 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real, int 
         if (magnitude(walk->axis[k].grad) < magnitude(walk->axis[fast].grad))
             fast = k;
     walk->fast = fast;
-    walk->cols = fo_least(inner->length, FO_TILE);
+    walk->cols = fo_min(inner->length, FO_TILE);
     walk->rows = 1;
     const fo_axis *row = &walk->axis[last - 1];
     if (walk->cols == inner->length && inner->own == 1 && row->own == walk->cols)
-        walk->rows = fo_least(FO_TILE / walk->cols, row->length);
-    walk->is_panel = without < 0 && fast == last - 1 && walk->rows < PANEL_ROWS;
+        walk->rows = fo_min(FO_TILE / walk->cols, row->length);
+    walk->is_panel = skip_axis < 0 && fast == last - 1 && walk->rows < PANEL_ROWS;
     if (walk->is_panel) {
-        walk->rows = fo_least(row->length, PANEL_ROWS);
-        walk->cols = fo_least(inner->length, FO_PANEL / PANEL_ROWS / fo_size_of(real));
+        walk->rows = fo_min(row->length, PANEL_ROWS);
+        walk->cols = fo_min(inner->length, FO_PANEL / PANEL_ROWS / fo_size_of(real));
     }
     walk->n_tiles = 1;
     for (int k = 0; k <= last; k++) {
         fo_axis *axis = &walk->axis[k];
-        axis->each = k == last ? walk->cols : k == last - 1 ? walk->rows : 1;
-        axis->tiles = (axis->length + axis->each - 1) / axis->each;
+        axis->per_tile = k == last ? walk->cols : k == last - 1 ? walk->rows : 1;
+        axis->tiles = (axis->length + axis->per_tile - 1) / axis->per_tile;
         walk->n_tiles *= axis->tiles;
     }
 }
 
-static void move(fo_offsets *at, const fo_axis *axis, int64_t n)
+/* Moves offsets by n elements along an axis. */
+static void advance(fo_offsets *at, const fo_axis *axis, int64_t n)
 {
     at->param += n * axis->param;
     at->grad += n * axis->grad;
@@ -82,17 +86,18 @@ fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from
                     &walk->axis[last]};
     if (walk->n_tiles == 1)
         return tile;
-    for (int turn = 0; turn <= walk->n_axes; turn++) {
-        const int k = turn == 0 ? walk->fast : walk->n_axes - turn;
+    for (int nth = 0; nth <= walk->n_axes; nth++) {
+        const int k = nth == 0 ? walk->fast : walk->n_axes - nth;
         const fo_axis *axis = &walk->axis[k];
-        if (axis->tiles == 1 || (turn > 0 && k == walk->fast))
+        if (axis->tiles == 1 || (nth > 0 && k == walk->fast))
             continue;
-        const int64_t i = number % axis->tiles, left = axis->length - i * axis->each;
+        const int64_t i = number % axis->tiles,
+                      left = axis->length - i * axis->per_tile;
         number /= axis->tiles;
-        move(&tile.at, axis, i * axis->each);
-        if (k == last && left < axis->each)
+        advance(&tile.at, axis, i * axis->per_tile);
+        if (k == last && left < axis->per_tile)
             tile.cols = left;
-        if (k == last - 1 && left < axis->each)
+        if (k == last - 1 && left < axis->per_tile)
             tile.rows = left;
     }
     return tile;
@@ -101,56 +106,59 @@ fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from
 fo_tile fo_tile_piece(const fo_tile *panel, int64_t row, int64_t col)
 {
     fo_tile piece = *panel;
-    move(&piece.at, panel->row, row);
-    move(&piece.at, panel->col, col);
+    advance(&piece.at, panel->row, row);
+    advance(&piece.at, panel->col, col);
     piece.rows = 1;
-    piece.cols = fo_least(panel->cols - col, FO_TILE);
+    piece.cols = fo_min(panel->cols - col, FO_TILE);
     return piece;
 }
 
-enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* turned at once; asked for before that */
+enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* transposed at once; prefetch distance */
 
-/* Some columns at a time, as the array lies. */
-static void load_across(const fo_tile *tile, const fo_place *place, fo_dtype real,
-                        char *room)
+/* Loads a tile whose columns, not rows, are contiguous or nearly so: a few columns at a
+ * time, in memory order. */
+static void load_transposed(const fo_tile *tile, const fo_view *view, fo_dtype real,
+                            char *scratch)
 {
     const fo_kernel_table *table = fo_kernels();
     const int64_t size = fo_size_of(real), rows = tile->rows;
-    const int as_it_lies = place->dtype == real && place->row == size;
+    const int is_direct = view->dtype == real && view->row == size;
     double loaded[COLUMNS * FO_TILE];
     for (int64_t c = 0; c < tile->cols; c += COLUMNS) {
-        const int64_t left = tile->cols - c, n = fo_least(left, COLUMNS);
-        const char *from = place->data + c * place->col;
+        const int64_t left = tile->cols - c, n = fo_min(left, COLUMNS);
+        const char *from = view->data + c * view->col;
         for (int64_t k = COLUMNS_AHEAD; k < COLUMNS_AHEAD + n && k < left; k++) {
-            FO_PREFETCH_SECOND(from + k * place->col);
-            FO_PREFETCH_SECOND(from + k * place->col + (rows - 1) * place->row);
+            FO_PREFETCH_L2(from + k * view->col);
+            FO_PREFETCH_L2(from + k * view->col + (rows - 1) * view->row);
         }
-        for (int64_t k = 0; k < n && !as_it_lies; k++)
-            table->load[real][place->dtype]((char *)loaded + k * rows * size,
-                                            from + k * place->col, place->row, rows);
-        table->turn[real](room + c * size, tile->cols,
-                          as_it_lies ? from : (char *)loaded,
-                          as_it_lies ? place->col : rows * size, rows, n);
+        for (int64_t k = 0; k < n && !is_direct; k++)
+            table->load[real][view->dtype]((char *)loaded + k * rows * size,
+                                           from + k * view->col, view->row, rows);
+        table->transpose[real](scratch + c * size, tile->cols,
+                               is_direct ? from : (char *)loaded,
+                               is_direct ? view->col : rows * size, rows, n);
     }
 }
 
-void fo_load(const fo_tile *tile, const fo_place *place, fo_dtype real, void *room)
+void fo_load(const fo_tile *tile, const fo_view *view, fo_dtype real, void *scratch)
 {
-    if (tile->rows > 1 && magnitude(place->row) < magnitude(place->col)) {
-        load_across(tile, place, real, room);
+    if (tile->rows > 1 && magnitude(view->row) < magnitude(view->col)) {
+        load_transposed(tile, view, real, scratch);
         return;
     }
-    fo_load_fn *load = fo_kernels()->load[real][place->dtype];
+    fo_load_fn *load = fo_kernels()->load[real][view->dtype];
     for (int64_t r = 0; r < tile->rows; r++)
-        load((char *)room + r * tile->cols * fo_size_of(real),
-             place->data + r * place->row, place->col, tile->cols);
+        load((char *)scratch + r * tile->cols * fo_size_of(real),
+             view->data + r * view->row, view->col, tile->cols);
 }
 
-/* The counter of random bits has 32 bits: what is above them chooses another stream. */
-static void dither(char *out, int64_t stride, fo_dtype dtype, const float *in,
-                   int64_t n, uint64_t stream, uint64_t index, uint64_t index_stride)
+/* Stores with stochastic rounding.  Kernels take a 32-bit element number; the upper 32
+ * bits of the number select another stream. */
+static void store_stochastic(char *out, int64_t stride, fo_dtype dtype, const float *in,
+                             int64_t n, uint64_t stream, uint64_t index,
+                             uint64_t index_stride)
 {
-    fo_dither_fn *store = fo_kernels()->dither[dtype];
+    fo_store_stochastic_fn *store = fo_kernels()->store_stochastic[dtype];
     while (n > 0) {
         const uint64_t left = ((uint64_t)1 << 32) - (uint32_t)index;
         const uint64_t most =
@@ -165,26 +173,26 @@ static void dither(char *out, int64_t stride, fo_dtype dtype, const float *in,
     }
 }
 
-void fo_store(const fo_tile *tile, const fo_place *place, fo_dtype real,
-              const void *from, const uint64_t *stream)
+void fo_store(const fo_tile *tile, const fo_view *view, fo_dtype real, const void *from,
+              const uint64_t *stream)
 {
-    fo_store_fn *store = fo_kernels()->store[real][place->dtype];
+    fo_store_fn *store = fo_kernels()->store[real][view->dtype];
     for (int64_t r = 0; r < tile->rows; r++) {
         const char *in = (const char *)from + r * tile->cols * fo_size_of(real);
-        char *out = place->data + r * place->row;
-        if (stream && fo_kernels()->dither[place->dtype])
-            dither(out, place->col, place->dtype, (const float *)in, tile->cols,
-                   *stream, (uint64_t)(tile->at.index + r * tile->row->index),
-                   (uint64_t)tile->col->index);
+        char *out = view->data + r * view->row;
+        if (stream && fo_kernels()->store_stochastic[view->dtype])
+            store_stochastic(out, view->col, view->dtype, (const float *)in, tile->cols,
+                             *stream, (uint64_t)(tile->at.index + r * tile->row->index),
+                             (uint64_t)tile->col->index);
         else
-            store(out, place->col, in, tile->cols);
+            store(out, view->col, in, tile->cols);
     }
 }
 
-void fo_clear(const fo_tile *tile, const fo_place *place)
+void fo_clear(const fo_tile *tile, const fo_view *view)
 {
-    const int64_t size = fo_size_of(place->dtype);
+    const int64_t size = fo_size_of(view->dtype);
     for (int64_t r = 0; r < tile->rows; r++)
         for (int64_t c = 0; c < tile->cols; c++)
-            memset(place->data + r * place->row + c * place->col, 0, (size_t)size);
+            memset(view->data + r * view->row + c * view->col, 0, (size_t)size);
 }

@@ -1,38 +1,47 @@
-/* Arrays as they come: tiles of them are brought to where a kernel works, and back. */
+/* Staging: kernels need contiguous, aligned arrays of float or double; arrays of
+ * another layout or dtype are copied, a tile at a time, to scratch memory and back.
+ *
+ * A walk enumerates the tiles of a tensor, so that each element belongs to exactly one.
+ * A view is the tile of one array.  Tiles fit in L1; panels are larger tiles. */
 #ifndef FO_STAGE_H
 #define FO_STAGE_H
 
 #include "kernels/kernels.h"
 
-static inline int64_t fo_least(int64_t a, int64_t b)
+static inline int64_t fo_min(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-/* Reals of the largest tile: its parameter, gradient and states fit in the L1 cache. */
+/* The largest number of elements of a tile: its parameter, gradient and states fit in
+ * the L1 cache. */
 enum { FO_TILE = 512 };
-/* Bytes of one whose gradient lies across: a cache line of floats of each of so many
- * columns that the rows of the other arrays are long enough to be fetched ahead. */
+/* A panel is a larger tile, for a gradient that is transposed relative to the
+ * parameter.  Its PANEL_ROWS rows are the floats of a cache line of the gradient; a row
+ * is long enough for the hardware to prefetch the other arrays.  FO_PANEL is the size
+ * in bytes. */
 enum { PANEL_ROWS = 16, FO_PANEL = 131072 };
 
 typedef struct {
     int64_t length;
-    int64_t param, grad, own, index; /* from one element to the next, as in fo_layout */
-    int64_t each, tiles;             /* elements of a tile; number of tiles */
+    int64_t param, grad, own, index; /* strides, as in fo_layout */
+    int64_t per_tile, tiles;         /* elements per tile; number of tiles */
 } fo_axis;
 
 /* The tiles of a tensor, or of one row of it.  A tile is `rows` by `cols` elements of
- * the two innermost axes; of more than one row only where the states lie without gaps.
- */
+ * the two innermost axes.  It has several rows only if it is contiguous in the own
+ * arrays, or is a panel. */
 typedef struct {
     int n_axes;
-    int fast; /* the axis that tiles follow first: there the gradient's lie close */
+    int fast; /* the axis along which tiles are enumerated first: the one with the
+                 smallest stride of the gradient */
     int64_t rows, cols, n_tiles;
-    int is_panel; /* larger than a tile: updated in pieces of its rows */
-    fo_axis axis[FO_MAX_AXES + 1]; /* one of one element before the tensor's */
+    int is_panel; /* tiles are panels, updated in pieces of their rows */
+    fo_axis axis[FO_MAX_AXES + 1]; /* preceded by an axis of length 1 */
 } fo_walk;
 
-/* Distances of a tile, or of a row of the tensor, from the first element. */
+/* Offsets of a tile, or of a row, from the first element of the tensor, in the units of
+ * fo_layout. */
 typedef struct {
     int64_t param, grad, own, index;
 } fo_offsets;
@@ -43,77 +52,84 @@ typedef struct {
     const fo_axis *row, *col;
 } fo_tile;
 
-/* Axis `without` is left out; -1: none.  `real`: what the tiles are loaded as. */
+/* Prepares the walk over a tensor.  skip_axis is left out (the row axis, for the walk
+ * over one row), or -1.  `real` is the dtype that tiles are staged as. */
 void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
-                     int without);
+                     int skip_axis);
 fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from);
-/* Of row `row` what begins at column `col`: FO_TILE elements at most. */
+/* The part of a row of a panel from column `col` on: at most FO_TILE elements. */
 fo_tile fo_tile_piece(const fo_tile *panel, int64_t row, int64_t col);
 
-/* A tile of one array.  Places are passed by their address: copies of what was just
- * written in other pieces stall until all stores before them are done. */
+/* A tile of one array.  Views are passed by address: copying a struct right after its
+ * fields were written separately stalls until those stores are done. */
 typedef struct {
     char *data;
     fo_dtype dtype;
-    int64_t row, col; /* bytes from one to the next */
-} fo_place;
+    int64_t row, col; /* strides in bytes */
+} fo_view;
 
 static inline int64_t fo_size_of(fo_dtype dtype)
 {
     return dtype == FO_F64 ? 8 : dtype == FO_F32 ? 4 : 2;
 }
 
-static inline fo_place fo_place_of_param(const fo_tensor *tensor, const fo_tile *tile)
+static inline fo_view fo_param_view(const fo_tensor *tensor, const fo_tile *tile)
 {
-    return (fo_place){(char *)tensor->param + tile->at.param,
-                      tensor->layout->param_dtype, tile->row->param, tile->col->param};
+    return (fo_view){(char *)tensor->param + tile->at.param,
+                     tensor->layout->param_dtype, tile->row->param, tile->col->param};
 }
 
-static inline fo_place fo_place_of_grad(const fo_tensor *tensor, const fo_tile *tile)
+static inline fo_view fo_grad_view(const fo_tensor *tensor, const fo_tile *tile)
 {
-    return (fo_place){(char *)tensor->grad + tile->at.grad, tensor->layout->grad_dtype,
-                      tile->row->grad, tile->col->grad};
+    return (fo_view){(char *)tensor->grad + tile->at.grad, tensor->layout->grad_dtype,
+                     tile->row->grad, tile->col->grad};
 }
 
-static inline fo_place fo_place_of_own(void *array, fo_dtype dtype, const fo_tile *tile)
+static inline fo_view fo_own_view(void *array, fo_dtype dtype, const fo_tile *tile)
 {
     const int64_t size = fo_size_of(dtype);
-    return (fo_place){(char *)array + tile->at.own * size, dtype, tile->row->own * size,
-                      tile->col->own * size};
+    return (fo_view){(char *)array + tile->at.own * size, dtype, tile->row->own * size,
+                     tile->col->own * size};
 }
 
-/* Whether the tile lies there as a kernel takes it. */
-static inline int fo_is_ready(const fo_tile *tile, const fo_place *place, fo_dtype real)
+/* Whether kernels can use the view without staging: it is contiguous, aligned and of
+ * dtype `real`. */
+static inline int fo_is_direct(const fo_tile *tile, const fo_view *view, fo_dtype real)
 {
     const int64_t size = fo_size_of(real);
-    return place->dtype == real &&
-           ((uintptr_t)place->data & (uintptr_t)(size - 1)) == 0 &&
-           (tile->cols == 1 || place->col == size) &&
-           (tile->rows == 1 || place->row == tile->cols * size);
+    return view->dtype == real &&
+           ((uintptr_t)view->data & (uintptr_t)(size - 1)) == 0 &&
+           (tile->cols == 1 || view->col == size) &&
+           (tile->rows == 1 || view->row == tile->cols * size);
 }
 
-void fo_load(const fo_tile *tile, const fo_place *place, fo_dtype real, void *room);
-void fo_store(const fo_tile *tile, const fo_place *place, fo_dtype real,
-              const void *from, const uint64_t *stream);
+/* Copy a view to contiguous reals in `scratch`, and back.  `stream` points to the
+ * stream of random bits for stochastic rounding; NULL: round to nearest. */
+void fo_load(const fo_tile *tile, const fo_view *view, fo_dtype real, void *scratch);
+void fo_store(const fo_tile *tile, const fo_view *view, fo_dtype real, const void *from,
+              const uint64_t *stream);
 
-/* The tile as reals without gaps: where it lies, or loaded into `room`. */
-static inline void *fo_fetch(const fo_tile *tile, const fo_place *place, fo_dtype real,
-                             void *room)
+/* The view as contiguous reals: a pointer to its data if possible, else a copy in
+ * `scratch`. */
+static inline void *fo_stage(const fo_tile *tile, const fo_view *view, fo_dtype real,
+                             void *scratch)
 {
-    if (fo_is_ready(tile, place, real))
-        return place->data;
-    fo_load(tile, place, real, room);
-    return room;
+    if (fo_is_direct(tile, view, real))
+        return view->data;
+    fo_load(tile, view, real, scratch);
+    return scratch;
 }
 
-/* Store reals unless they lie there.  `stream` is of random bits, NULL: to nearest. */
-static inline void fo_put(const fo_tile *tile, const fo_place *place, fo_dtype real,
-                          const void *from, const uint64_t *stream)
+/* Writes back what fo_stage returned; does nothing if that was not a copy. */
+static inline void fo_write_back(const fo_tile *tile, const fo_view *view,
+                                 fo_dtype real, const void *from,
+                                 const uint64_t *stream)
 {
-    if (from != place->data)
-        fo_store(tile, place, real, from, stream);
+    if (from != view->data)
+        fo_store(tile, view, real, from, stream);
 }
 
-void fo_clear(const fo_tile *tile, const fo_place *place);
+/* Sets all elements of the view to zero. */
+void fo_clear(const fo_tile *tile, const fo_view *view);
 
 #endif

@@ -1,23 +1,22 @@
-/* One optimizer step: what the gradients' norm asks for, coefficients, then every piece
- * of every tensor through its kernel in one parallel region, then the counters. */
+/* fo_step: one optimizer step for all tensors of a plan.
+ *
+ * It computes the norm of all gradients if an option needs it (reduce.c), then the
+ * coefficients of each group in double, then updates all work items in one parallel
+ * region, then increments the step counts.  Chunks without a layout go straight to the
+ * kernel; all others through update_tiles.c or update_rows.c. */
 #include "parallel.h"
 #include "reduce.h"
 #include "rows.h"
 #include "update.h"
 
-const fo_rule_info fo_rules[FO_N_RULES] = {
-#define FO_RULE(name, n_states, ...) {#name, n_states, #__VA_ARGS__},
-#include "rules.def"
-#undef FO_RULE
-};
-
-static int needs_prologue(const fo_group *group, const fo_stepping *s)
+static int needs_prologue(const fo_group *group, const fo_step_context *s)
 {
     return group->maximize || group->weight_decay != 0 || s->scale != 1.0 ||
            s->extras->max_grad_value < INFINITY;
 }
 
-static void prepare(const fo_stepping *s, const fo_tensor *tensor, fo_recipe *recipe)
+static void prepare(const fo_step_context *s, const fo_tensor *tensor,
+                    fo_recipe *recipe)
 {
     const fo_kernel_table *table = fo_kernels();
     const fo_group *group = &s->plan->groups[tensor->group];
@@ -39,14 +38,15 @@ static void prepare(const fo_stepping *s, const fo_tensor *tensor, fo_recipe *re
     }
 }
 
-static int fits(const fo_recipe *recipe, const fo_tensor *tensor)
+static int matches(const fo_recipe *recipe, const fo_tensor *tensor)
 {
     return recipe->group == tensor->group && recipe->dtype == tensor->dtype &&
            recipe->t == *tensor->step + 1 && recipe->saved_before == *tensor->saved;
 }
 
-/* Gives every active tensor a recipe, the previous one's where it fits. */
-static void prepare_all(const fo_stepping *s)
+/* Gives a recipe to every tensor that has a gradient: the previous tensor's if it
+ * matches. */
+static void prepare_all(const fo_step_context *s)
 {
     fo_plan *plan = s->plan;
     int64_t n_recipes = 0;
@@ -54,19 +54,19 @@ static void prepare_all(const fo_stepping *s)
         const fo_tensor *tensor = &plan->tensors[i];
         if (!tensor->grad)
             continue;
-        if (n_recipes == 0 || !fits(&plan->recipes[n_recipes - 1], tensor))
+        if (n_recipes == 0 || !matches(&plan->recipes[n_recipes - 1], tensor))
             prepare(s, tensor, &plan->recipes[n_recipes++]);
         plan->recipe_of[i] = n_recipes - 1;
     }
 }
 
-/* An element that is brought to where a kernel works is about as dear as so many
- * others; of a touched row, whose memory lies apart, as so many more. */
+/* The estimated cost of an element relative to one of a contiguous array, compared with
+ * serial_below: an element that may need staging, and an element of a sparse row. */
 enum { STAGED_COST = 2, ROW_COST = 8 };
 
-/* Prepares the walks of tensors that have a layout; returns the number of elements to
- * update. */
-static int64_t survey(fo_plan *plan)
+/* Prepares the walks of tensors that have a layout, and the work items.  Returns the
+ * cost of the step, in elements of contiguous arrays. */
+static int64_t prepare_walks(fo_plan *plan)
 {
     int64_t active = 0;
     int some_rows = 0;
@@ -85,11 +85,12 @@ static int64_t survey(fo_plan *plan)
         active += tensor->rows ? ROW_COST * tensor->rows->n * fo_rows_length(tensor)
                                : STAGED_COST * tensor->size;
     }
-    fo_plan_fit(plan, some_rows);
+    fo_plan_refresh(plan, some_rows);
     return active;
 }
 
-static void update_chunk(const fo_stepping *s, const fo_chunk *chunk, fo_scratch *room)
+static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
+                         fo_scratch *scratch)
 {
     const fo_plan *plan = s->plan;
     const int64_t i = chunk->tensor;
@@ -100,15 +101,15 @@ static void update_chunk(const fo_stepping *s, const fo_chunk *chunk, fo_scratch
         const fo_range tiles = fo_plan_tiles(plan, chunk);
         for (int64_t t = tiles.begin; t < tiles.end; t++) {
             const fo_tile tile = fo_walk_tile(&plan->walks[i], t, &(fo_offsets){0});
-            const fo_place place = fo_place_of_grad(tensor, &tile);
+            const fo_view view = fo_grad_view(tensor, &tile);
             if (plan->walks[i].is_panel)
-                fo_update_panel(s, i, &tile, &place, room);
+                fo_update_panel(s, i, &tile, &view, scratch);
             else if (!fo_update_bf16_tile(s, i, &tile))
                 fo_update_tile(s, i, &tile,
-                               fo_fetch(&tile, &place, tensor->dtype, room->tile[2]),
-                               &plan->recipes[plan->recipe_of[i]].rule, room);
+                               fo_stage(&tile, &view, tensor->dtype, scratch->tile[2]),
+                               &plan->recipes[plan->recipe_of[i]].rule, scratch);
             if (s->extras->zero_grads)
-                fo_clear(&tile, &place);
+                fo_clear(&tile, &view);
         }
         return;
     }
@@ -128,15 +129,15 @@ static void update_chunk(const fo_stepping *s, const fo_chunk *chunk, fo_scratch
 
 static void update_items(void *context, int64_t begin, int64_t end)
 {
-    const fo_stepping *s = context;
-    fo_scratch room;
+    const fo_step_context *s = context;
+    fo_scratch scratch;
     for (int64_t i = begin; i < end; i++) {
         const fo_work work = fo_plan_work(s->plan, i);
         for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
-            update_chunk(s, &s->plan->chunks[c], &room);
+            update_chunk(s, &s->plan->chunks[c], &scratch);
         if (work.tensor < 0)
             continue;
-        fo_update_rows(s, work.tensor, work.rows, &room);
+        fo_update_rows(s, work.tensor, work.rows, &scratch);
         if (s->extras->zero_grads)
             fo_clear_rows(s->plan, work.tensor, work.rows);
     }
@@ -157,8 +158,8 @@ static void clear_chunk(const fo_plan *plan, const fo_chunk *chunk)
     for (int64_t t = tiles.begin; t < tiles.end; t++) {
         const fo_tile tile =
             fo_walk_tile(&plan->walks[chunk->tensor], t, &(fo_offsets){0});
-        const fo_place place = fo_place_of_grad(tensor, &tile);
-        fo_clear(&tile, &place);
+        const fo_view view = fo_grad_view(tensor, &tile);
+        fo_clear(&tile, &view);
     }
 }
 
@@ -176,8 +177,8 @@ static void clear_items(void *context, int64_t begin, int64_t end)
 
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
 {
-    fo_stepping s = {plan, extras, 1.0 / extras->grad_scale};
-    const int64_t active = survey(plan), n_items = fo_plan_items(plan);
+    fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
+    const int64_t active = prepare_walks(plan), n_items = fo_plan_items(plan);
     if (active < plan->serial_below)
         n_threads = 1;
     if (extras->needs_norm || extras->needs_finite) {
@@ -187,7 +188,7 @@ int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
                 fo_parallel_for(n_items, 1, clear_items, plan, n_threads);
             return 1;
         }
-        /* As torch.nn.utils.clip_grad_norm_; a NaN stays one. */
+        /* The formula of torch.nn.utils.clip_grad_norm_.  A NaN norm stays NaN. */
         const double clip = extras->max_grad_norm / (extras->grad_norm + 1e-6);
         if (extras->max_grad_norm < INFINITY)
             s.scale *= clip > 1.0 ? 1.0 : clip;

@@ -1,4 +1,5 @@
-/* Updating what a step's work items are made of. */
+/* Updates of the parts of a work item: tiles and panels (update_tiles.c) and rows
+ * (update_rows.c), called by step.c. */
 #ifndef FO_UPDATE_H
 #define FO_UPDATE_H
 
@@ -7,29 +8,33 @@
 typedef struct {
     fo_plan *plan;
     const fo_extras *extras;
-    double scale; /* of the gradients */
-} fo_stepping;
+    double scale; /* the gradients are multiplied by it */
+} fo_step_context;
 
-/* Room for tiles of a parameter, an average, a gradient and states, and for a panel. */
-enum { FO_ROOMS = FO_MAX_STATES + 3 };
+/* The scratch memory of a thread: tiles of the parameter [0], the average [1], the
+ * gradient [2] and the states [3...], and a panel of the gradient. */
+enum { FO_SCRATCH_TILES = FO_MAX_STATES + 3 };
 typedef struct {
-    _Alignas(64) unsigned char tile[FO_ROOMS][FO_TILE * sizeof(double)];
+    _Alignas(64) unsigned char tile[FO_SCRATCH_TILES][FO_TILE * sizeof(double)];
     unsigned char panel[FO_PANEL];
 } fo_scratch;
 
-/* Bring a tile of tensor i to where the kernel works, update it, and put it back. */
-void fo_update_tile(const fo_stepping *s, int64_t i, const fo_tile *tile, const void *g,
-                    const fo_coef *rule, fo_scratch *room);
+/* Stage a tile of tensor i, update it and write it back.  g is the gradient as
+ * contiguous reals. */
+void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
+                    const void *g, const fo_coef *rule, fo_scratch *scratch);
 
-/* The same of bfloat16 that a kernel takes as it is; returns 0 where it does not. */
-int fo_update_bf16_tile(const fo_stepping *s, int64_t i, const fo_tile *tile);
+/* Update a tile with the bfloat16 kernel, without staging; return 0 if that kernel does
+ * not apply. */
+int fo_update_bf16_tile(const fo_step_context *s, int64_t i, const fo_tile *tile);
 
-/* The same of a panel, whose gradient lies across. */
-void fo_update_panel(const fo_stepping *s, int64_t i, const fo_tile *panel,
-                     const fo_place *grad, fo_scratch *room);
+/* Update a panel, whose gradient is transposed. */
+void fo_update_panel(const fo_step_context *s, int64_t i, const fo_tile *panel,
+                     const fo_view *grad, fo_scratch *scratch);
 
-/* Touched rows of tensor i. */
-void fo_update_rows(const fo_stepping *s, int64_t i, fo_range rows, fo_scratch *room);
+/* Update rows of tensor i, or clear their values. */
+void fo_update_rows(const fo_step_context *s, int64_t i, fo_range rows,
+                    fo_scratch *scratch);
 void fo_clear_rows(const fo_plan *plan, int64_t i, fo_range rows);
 
 #endif

@@ -1,7 +1,8 @@
-/* How a tile is updated whose arrays do not lie as a kernel takes them. */
+/* Updates of tiles that need staging: the arrays have gaps, another memory order or a
+ * dtype that kernels do not take (update.h).  Called by step.c and update_rows.c. */
 #include "update.h"
 
-/* Random bits of their own for each step, tensor and array of it. */
+/* A separate stream of random bits for each step, tensor and array of the tensor. */
 static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
 {
     const uint64_t numbers[] = {extras->step, (uint64_t)tensor, (uint64_t)array};
@@ -15,73 +16,76 @@ static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
     return x;
 }
 
-/* Store a tile of a tensor's array; `random`: by random bits where bits are cut off. */
-static void put(const fo_stepping *s, int64_t i, int array, const fo_tile *tile,
-                const fo_place *place, const void *from, int random)
+/* Writes back a tile of array number `array` of tensor i.  random: round
+ * stochastically, if the dtype has 16 bits. */
+static void write_back(const fo_step_context *s, int64_t i, int array,
+                       const fo_tile *tile, const fo_view *view, const void *from,
+                       int random)
 {
-    const int cuts = place->dtype == FO_F16 || place->dtype == FO_BF16;
+    const int cuts = view->dtype == FO_F16 || view->dtype == FO_BF16;
     const uint64_t stream = random && cuts ? stream_of(s->extras, i, array) : 0;
-    fo_put(tile, place, s->plan->tensors[i].dtype, from,
-           random && cuts ? &stream : NULL);
+    fo_write_back(tile, view, s->plan->tensors[i].dtype, from,
+                  random && cuts ? &stream : NULL);
 }
 
-void fo_update_tile(const fo_stepping *s, int64_t i, const fo_tile *tile, const void *g,
-                    const fo_coef *rule, fo_scratch *room)
+void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
+                    const void *g, const fo_coef *rule, fo_scratch *scratch)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
     const fo_dtype real = tensor->dtype, state_dtype = tensor->layout->state_dtype;
     const int64_t n = tile->rows * tile->cols;
 
-    const fo_place param = fo_place_of_param(tensor, tile);
-    fo_place master;
-    const fo_place *main = &param;
+    const fo_view param = fo_param_view(tensor, tile);
+    fo_view master;
+    const fo_view *main = &param;
     if (tensor->master) {
-        master = fo_place_of_own(tensor->master, real, tile);
+        master = fo_own_view(tensor->master, real, tile);
         main = &master;
     }
-    void *w = fo_fetch(tile, main, real, room->tile[0]), *state[FO_MAX_STATES] = {NULL};
-    fo_place place[FO_MAX_STATES];
+    void *w = fo_stage(tile, main, real, scratch->tile[0]),
+         *state[FO_MAX_STATES] = {NULL};
+    fo_view view[FO_MAX_STATES];
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
-        place[k] = fo_place_of_own(tensor->state[k], state_dtype, tile);
-        state[k] = fo_fetch(tile, &place[k], real, room->tile[3 + k]);
+        view[k] = fo_own_view(tensor->state[k], state_dtype, tile);
+        state[k] = fo_stage(tile, &view[k], real, scratch->tile[3 + k]);
     }
 
     recipe->update(w, g, state, n, rule, &recipe->prologue);
 
     const int random = s->extras->stochastic;
-    /* States at random whatever is asked for: to nearest, they would stall. */
+    /* States are always rounded stochastically: rounded to nearest, they would stop
+     * changing. */
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
-        put(s, i, 1 + k, tile, &place[k], state[k], 1);
-    put(s, i, 0, tile, main, w, random);
+        write_back(s, i, 1 + k, tile, &view[k], state[k], 1);
+    write_back(s, i, 0, tile, main, w, random);
     if (tensor->master)
-        put(s, i, 0, tile, &param, w, random);
+        write_back(s, i, 0, tile, &param, w, random);
     if (tensor->ema) {
-        const fo_place average = fo_place_of_own(tensor->ema, real, tile);
-        void *ema = fo_fetch(tile, &average, real, room->tile[1]);
-        /* What the parameter has become, rounded as it is. */
-        fo_kernels()->average[real](ema, fo_fetch(tile, main, real, room->tile[0]), n,
-                                    s->extras->ema_decay);
-        fo_put(tile, &average, real, ema, NULL);
+        const fo_view average = fo_own_view(tensor->ema, real, tile);
+        void *ema = fo_stage(tile, &average, real, scratch->tile[1]);
+        /* The average is of the parameter as stored, after rounding. */
+        fo_kernels()->average[real](ema, fo_stage(tile, main, real, scratch->tile[0]),
+                                    n, s->extras->ema_decay);
+        fo_write_back(tile, &average, real, ema, NULL);
     }
 }
 
-int fo_update_bf16_tile(const fo_stepping *s, int64_t i, const fo_tile *tile)
+int fo_update_bf16_tile(const fo_step_context *s, int64_t i, const fo_tile *tile)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
     const fo_layout *layout = tensor->layout;
-    const fo_place param = fo_place_of_param(tensor, tile);
-    const fo_place grad = fo_place_of_grad(tensor, tile);
+    const fo_view param = fo_param_view(tensor, tile);
+    const fo_view grad = fo_grad_view(tensor, tile);
     if (!recipe->update_bf16 || s->extras->stochastic || tensor->master ||
-        tensor->ema || !fo_is_ready(tile, &param, FO_BF16) ||
-        !fo_is_ready(tile, &grad, FO_BF16))
+        tensor->ema || !fo_is_direct(tile, &param, FO_BF16) ||
+        !fo_is_direct(tile, &grad, FO_BF16))
         return 0;
     void *state[FO_MAX_STATES] = {NULL};
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
-        const fo_place own =
-            fo_place_of_own(tensor->state[k], layout->state_dtype, tile);
-        if (!fo_is_ready(tile, &own, tensor->dtype))
+        const fo_view own = fo_own_view(tensor->state[k], layout->state_dtype, tile);
+        if (!fo_is_direct(tile, &own, tensor->dtype))
             return 0;
         state[k] = own.data;
     }
@@ -90,17 +94,18 @@ int fo_update_bf16_tile(const fo_stepping *s, int64_t i, const fo_tile *tile)
     return 1;
 }
 
-/* The gradient all at once, since it lies across; the rest piece by piece. */
-void fo_update_panel(const fo_stepping *s, int64_t i, const fo_tile *panel,
-                     const fo_place *grad, fo_scratch *room)
+/* The gradient is staged as a whole, because it is transposed; the other arrays in
+ * pieces of one row. */
+void fo_update_panel(const fo_step_context *s, int64_t i, const fo_tile *panel,
+                     const fo_view *grad, fo_scratch *scratch)
 {
     const fo_dtype real = s->plan->tensors[i].dtype;
     const fo_coef *rule = &s->plan->recipes[s->plan->recipe_of[i]].rule;
-    const char *g = fo_fetch(panel, grad, real, room->panel);
+    const char *g = fo_stage(panel, grad, real, scratch->panel);
     for (int64_t r = 0; r < panel->rows; r++)
         for (int64_t c = 0; c < panel->cols; c += FO_TILE) {
             const fo_tile piece = fo_tile_piece(panel, r, c);
             fo_update_tile(s, i, &piece, g + (r * panel->cols + c) * fo_size_of(real),
-                           rule, room);
+                           rule, scratch);
         }
 }

@@ -1,4 +1,4 @@
-/* See arrays.h. */
+/* Arrays for the fuzzer: allocation, contents, strides and checks (arrays.h). */
 #include "arrays.h"
 
 #include <stdio.h>
@@ -139,7 +139,7 @@ static uint64_t random64(uint64_t *seed)
     return x ^ x >> 31;
 }
 
-/* Ordinary numbers, of which some are of any size, or of any bits at all. */
+/* A number in [-2, 2), or, one time in `one_in`, a special value or random bits. */
 static double random_value(uint64_t *seed, int64_t one_in, int any_bits)
 {
     static const double special[] = {0.0,      -0.0,      1e-45,  -5e-324, 6e-8, 1e-40,
@@ -167,7 +167,7 @@ void array_fill(array *a, choices *c)
         memcpy(a->last, a->memory, (size_t)a->bytes);
 }
 
-enum { MOST_BYTES = 1 << 20 };
+enum { MAX_BYTES = 1 << 20 };
 
 void pick_strides(choices *c, int64_t item, int64_t unit, int shares, int n_axes,
                   const int64_t *shape, int64_t *stride)
@@ -187,9 +187,9 @@ void pick_strides(choices *c, int64_t item, int64_t unit, int shares, int n_axes
         const int64_t n = shape[order[k]];
         if (n == 1 && pick(c, 2)) {
             stride[order[k]] = (int64_t)pick(c, 3) * ((int64_t)1 << 40) - 1;
-            continue; /* as NumPy has them: it leads nowhere */
+            continue; /* NumPy gives axes of length 1 any stride; it is never used */
         }
-        if (gaps && pitch * n < MOST_BYTES)
+        if (gaps && pitch * n < MAX_BYTES)
             pitch = pick(c, 2) ? pitch * (1 + pick(c, 3)) : pitch + unit * pick(c, 3);
         stride[order[k]] = flips && pick(c, 2) ? -pitch : pitch;
         if (shares && repeats && pick(c, 2))
@@ -217,7 +217,7 @@ void array_check(array *a, const char *what, int64_t tensor)
                (size_t)item_size(a->dtype));
     }
     if (a->bytes && memcmp(a->last, a->memory, (size_t)a->bytes) != 0) {
-        fprintf(stderr, "tensor %d, %s: a byte of no element has changed\n",
+        fprintf(stderr, "tensor %d, %s: a byte outside all elements has changed\n",
                 (int)tensor, what);
         abort();
     }

@@ -1,17 +1,18 @@
-/* Arrays as a caller may have them, between bytes that nobody may touch; and what each
- * element has to be. */
+/* Arrays of any shape, strides and dtype for the fuzzer, with the expected value of
+ * each element.  The bytes between elements must not change, and accesses outside the
+ * allocation are found by AddressSanitizer. */
 #ifndef FUZZ_ARRAYS_H
 #define FUZZ_ARRAYS_H
 
 #include "kernels/kernels.h"
 
-/* What the fuzzer decides: its bytes, then zeros. */
+/* The input of the fuzzer, a sequence of choices: its bytes, then zeros. */
 typedef struct {
     const uint8_t *next;
     size_t left;
 } choices;
 
-/* A number from 0 to n - 1. */
+/* Take a number from 0 to n - 1, or one of n values, from the input. */
 int64_t pick(choices *c, int64_t n);
 double pick_of(choices *c, const double *values, int64_t n);
 #define PICK_OF(c, ...) \
@@ -20,34 +21,35 @@ double pick_of(choices *c, const double *values, int64_t n);
 typedef struct array {
     fo_dtype dtype;
     int n_axes;
-    int64_t shape[FO_MAX_AXES], stride[FO_MAX_AXES]; /* axes in C's order; bytes */
+    int64_t shape[FO_MAX_AXES], stride[FO_MAX_AXES]; /* axes in C order; bytes */
     int64_t size;
-    char *data;    /* the element whose indices are all 0 */
-    double *value; /* what each element has to be, in C's order */
-    int64_t *at;   /* bytes from `data`, for each element in C's order */
+    char *data;    /* the element with all indices 0 */
+    double *value; /* the expected value of each element, in C order */
+    int64_t *at;   /* offset of each element from `data`, in C order */
     int64_t bytes;
-    char *memory, *last; /* as it was allocated, and as it was when last checked */
+    char *memory, *last; /* the allocation, and its contents at the last check */
     struct array *next;
 } array;
 
-/* Allocated to the byte, behind `lead` bytes; of small integers until it is filled. */
+/* Allocates exactly the bytes that the elements span, after `lead` bytes.  Elements are
+ * small integers until array_fill is called. */
 array *array_new(fo_dtype dtype, int n_axes, const int64_t *shape,
                  const int64_t *stride, int64_t lead);
 void array_fill(array *a, choices *c);
-void arrays_free(void); /* all that there are */
+void arrays_free(void); /* every array that array_new returned */
 
-/* Any order of the axes, any direction, with gaps of `unit` bytes; where `shares`,
- * sometimes one element for all along an axis. */
+/* Choose strides: axes in any order and direction, with gaps of multiples of `unit`
+ * bytes; if `shares`, some strides may be 0. */
 void pick_strides(choices *c, int64_t item, int64_t unit, int shares, int n_axes,
                   const int64_t *shape, int64_t *stride);
 int64_t item_size(fo_dtype dtype);
 
-/* A number as an element of dtype, rounded to nearest or by random bits. */
+/* x rounded to dtype: to nearest if random is NULL, else stochastically. */
 double rounded(fo_dtype dtype, double x, const uint32_t *random);
 
-/* Ends the process where an element is not what it has to be, or a byte of no element
- * has changed.  One NaN is as good as another: which of two is kept is up to the order
- * in which a compiler passes operands. */
+/* Aborts if an element does not have its expected value, or if a byte outside all
+ * elements has changed.  All NaNs are equal: which of two NaN operands an operation
+ * returns depends on the order in which the compiler passes them. */
 void array_check(array *a, const char *what, int64_t tensor);
 
 #endif

@@ -1,23 +1,23 @@
-/* See inputs.h. */
+/* Random options, tensors and gradients for the fuzzer (inputs.h). */
 #include "inputs.h"
 
 #include <stdlib.h>
 
-enum { MOST_ROWS = 40 };
+enum { MAX_ROWS = 40 };
 
 static const double HP[] = {0.9,    0.1,  1e-3,  0.99,   1e-8,     0.0,
                             1.0,    -0.5, 1e-45, 5e-324, 1e30,     1e300,
                             1e-300, -0.0, 3.0,   NAN,    INFINITY, -INFINITY};
 enum { N_HP = sizeof HP / sizeof *HP, N_USUAL = 7 };
 
-void pick_rates(choices *c, fo_group *group)
+void pick_hyperparameters(choices *c, fo_group *group)
 {
     const int64_t n = pick(c, 4) ? N_USUAL : N_HP;
     for (int k = 0; k < FO_MAX_HP; k++)
         group->hp[k] = pick_of(c, HP, n);
     group->weight_decay = pick(c, 2) ? pick_of(c, HP, n) : 0;
     group->base_lr = pick_of(c, HP, n);
-    if (group->rule == FO_RULE_nadam) /* a number of one of its forms */
+    if (group->rule == FO_RULE_nadam) /* the number of a variant */
         ((fo_nadam_hp *)group->hp)->schedule = (double)pick(c, 5);
 }
 
@@ -47,7 +47,7 @@ void pick_extras(choices *c, fo_extras *extras, uint64_t step)
     }
 }
 
-/* Lengths about those of vectors, tiles, panels and chunks. */
+/* Choose a shape.  Lengths are near the sizes of vectors, tiles, panels and chunks. */
 static int pick_shape(choices *c, int least_axes, int64_t *shape)
 {
     static const int64_t lengths[] = {1,    2,    3,    4,     5,     7,     8,    9,
@@ -71,7 +71,7 @@ static int pick_shape(choices *c, int least_axes, int64_t *shape)
     return n_axes;
 }
 
-static void *exactly(int64_t n, size_t size)
+static void *allocate(int64_t n, size_t size)
 {
     void *memory = malloc((size_t)n * size);
     if (!memory && n)
@@ -79,7 +79,8 @@ static void *exactly(int64_t n, size_t size)
     return memory;
 }
 
-/* An array of the parameter's shape without gaps, in the order of work. */
+/* A state, master or average: of the parameter's shape, without gaps, with the axes in
+ * the order of the layout. */
 static array *new_own(choices *c, const tensor *t, fo_dtype dtype)
 {
     const array *param = t->simple.param;
@@ -92,11 +93,11 @@ static array *new_own(choices *c, const tensor *t, fo_dtype dtype)
     return own;
 }
 
-/* Fills t->layout but for the gradient, as the boundary does. */
-static void lay_out(tensor *t)
+/* Fill t->layout, except the gradient's fields, as fastopt/_core.pyx does. */
+static void set_layout(tensor *t)
 {
     const array *param = t->simple.param;
-    fo_layout *layout = t->layout = exactly(1, sizeof *layout);
+    fo_layout *layout = t->layout = allocate(1, sizeof *layout);
     *layout = (fo_layout){.n_axes = param->n_axes,
                           .param_dtype = param->dtype,
                           .state_dtype = t->state_dtype};
@@ -146,7 +147,7 @@ void tensor_init(tensor *t, choices *c, const fo_group *groups, int64_t n_groups
     pick_strides(c, item_size(dtype), item_size(dtype), 0, n_axes, shape, stride);
     s->param = array_new(dtype, n_axes, shape, stride, item_size(dtype) * pick(c, 4));
     array_fill(s->param, c);
-    lay_out(t);
+    set_layout(t);
 
     s->n_states = fo_rules[rule].n_states;
     for (int k = 0; k < s->n_states; k++)
@@ -160,13 +161,13 @@ void tensor_init(tensor *t, choices *c, const fo_group *groups, int64_t n_groups
     }
     s->step = pick(c, 3) ? 0 : (int64_t)1 << pick(c, 62);
     s->saved = PICK_OF(c, 1, 1, 0.5, NAN);
-    t->step = exactly(1, sizeof *t->step);
-    t->saved = exactly(1, sizeof *t->saved);
+    t->step = allocate(1, sizeof *t->step);
+    t->saved = allocate(1, sizeof *t->saved);
     *t->step = s->step;
     *t->saved = s->saved;
 }
 
-fo_tensor tensor_described(const tensor *t)
+fo_tensor tensor_description(const tensor *t)
 {
     const simple_tensor *s = &t->simple;
     fo_tensor d = {.dtype = s->real,
@@ -183,12 +184,12 @@ fo_tensor tensor_described(const tensor *t)
     return d;
 }
 
-/* What touches each row, for the simple loop. */
+/* Link the values of each row, for the reference loop. */
 static void link_rows(simple_tensor *s, const int64_t *index, int64_t n)
 {
     const int64_t rows = s->param->shape[0];
-    s->first = exactly(rows + 1, sizeof *s->first);
-    s->next = exactly(n, sizeof *s->next);
+    s->first = allocate(rows + 1, sizeof *s->first);
+    s->next = allocate(n, sizeof *s->next);
     for (int64_t row = 0; row < rows; row++)
         s->first[row] = -1;
     for (int64_t k = n - 1; k >= 0; k--) {
@@ -197,7 +198,7 @@ static void link_rows(simple_tensor *s, const int64_t *index, int64_t n)
     }
 }
 
-static void forget_rows(tensor *t)
+static void free_rows(tensor *t)
 {
     free(t->index);
     free(t->work);
@@ -206,14 +207,15 @@ static void forget_rows(tensor *t)
     t->index = t->work = t->simple.first = t->simple.next = NULL;
 }
 
-/* Rows in any order, repeated, or all once: then as the boundary gives a dense
- * gradient. Returns their number. */
+/* Choose the rows of a gradient: in any order and with repetitions, or, if all_once,
+ * each row once in order, as fastopt/_core.pyx describes a dense gradient of a row-wise
+ * rule. Returns the number of values. */
 static int64_t pick_rows(choices *c, tensor *t, int all_once)
 {
     const int64_t rows = t->simple.param->shape[0];
-    const int64_t n = all_once ? rows : rows ? pick(c, MOST_ROWS + 1) : 0;
+    const int64_t n = all_once ? rows : rows ? pick(c, MAX_ROWS + 1) : 0;
     const int64_t about = rows ? pick(c, 65536) % rows : 0;
-    t->index = exactly(n + all_once, sizeof *t->index);
+    t->index = allocate(n + all_once, sizeof *t->index);
     for (int64_t k = 0; k < n + all_once; k++)
         t->index[k] = all_once ? k : (about + pick(c, 256) * (1 + rows / 256)) % rows;
     link_rows(&t->simple, t->index, n);
@@ -221,8 +223,8 @@ static int64_t pick_rows(choices *c, tensor *t, int all_once)
         t->rows = (fo_rows){n, t->index, t->index, t->index, 1};
         return n;
     }
-    t->work = exactly(fo_rows_work(n), sizeof *t->work);
-    if (n && pick(c, 16) == 0) { /* an index outside is told */
+    t->work = allocate(fo_rows_work(n), sizeof *t->work);
+    if (n && pick(c, 16) == 0) { /* an index out of range must be reported */
         const int64_t bad = pick(c, n), good = t->index[bad];
         t->index[bad] = pick(c, 2) ? rows : -1;
         if (fo_rows_group(t->index, n, rows, t->work, &t->rows) != bad)
@@ -238,7 +240,7 @@ void tensor_pick_grad(tensor *t, choices *c, const fo_extras *extras, fo_tensor 
 {
     simple_tensor *s = &t->simple;
     const array *param = s->param;
-    forget_rows(t);
+    free_rows(t);
     s->grad = NULL;
     d->grad = NULL;
     d->rows = NULL;
@@ -246,8 +248,9 @@ void tensor_pick_grad(tensor *t, choices *c, const fo_extras *extras, fo_tensor 
     const int64_t form = pick(c, 8);
     if (form == 0)
         return;
-    const int is_alike = form < 4 && !s->row_state; /* lies as the parameter does */
-    const int is_sparse = !is_alike && param->n_axes > 0 && pick(c, 2);
+    const int has_param_layout =
+        form < 4 && !s->row_state; /* has the strides of the parameter */
+    const int is_sparse = !has_param_layout && param->n_axes > 0 && pick(c, 2);
 
     int64_t shape[FO_MAX_AXES], stride[FO_MAX_AXES];
     memcpy(shape, param->shape, sizeof shape);
@@ -257,9 +260,10 @@ void tensor_pick_grad(tensor *t, choices *c, const fo_extras *extras, fo_tensor 
         d->rows = &t->rows;
     }
     const fo_dtype any = (fo_dtype)pick(c, FO_N_DTYPES);
-    const fo_dtype dtype = is_alike || pick(c, 2) ? param->dtype : any;
-    const int64_t item = item_size(dtype), unit = is_alike || pick(c, 4) ? item : 1;
-    if (!is_alike)
+    const fo_dtype dtype = has_param_layout || pick(c, 2) ? param->dtype : any;
+    const int64_t item = item_size(dtype),
+                  unit = has_param_layout || pick(c, 4) ? item : 1;
+    if (!has_param_layout)
         pick_strides(c, item, unit, !extras->zero_grads, param->n_axes, shape, stride);
     s->grad = array_new(dtype, param->n_axes, shape, stride, unit * pick(c, 4));
     array_fill(s->grad, c);
@@ -268,7 +272,7 @@ void tensor_pick_grad(tensor *t, choices *c, const fo_extras *extras, fo_tensor 
     t->layout->grad_dtype = dtype;
     for (int k = 0; k < param->n_axes; k++)
         t->layout->grad[k] = stride[t->order[k]];
-    const int is_direct = is_alike && t->is_dense && dtype == s->real &&
+    const int is_direct = has_param_layout && t->is_dense && dtype == s->real &&
                           t->state_dtype == s->real && !s->master;
     if (is_direct && pick(c, 4))
         d->layout = NULL;
@@ -279,5 +283,5 @@ void tensor_free(tensor *t)
     free(t->layout);
     free(t->step);
     free(t->saved);
-    forget_rows(t);
+    free_rows(t);
 }

@@ -1,4 +1,5 @@
-/* See simple.h.  The formulas are those of csrc, each called for one element. */
+/* The reference step of simple.h.  It calls the formulas of csrc/rules for one element
+ * at a time; tests/reference.py checks the formulas independently. */
 #include "simple.h"
 
 #define FO_TABLE simple_kernels
@@ -39,7 +40,7 @@ static element_fn *const elements[FO_N_RULES][FO_N_REALS] = {
 #undef FO_RULE
 };
 
-/* Elements of a row; a dense gradient is one row. */
+/* The number of elements of a row; a dense gradient is treated as one row. */
 static int64_t row_length(const simple_tensor *tensor)
 {
     const int64_t size = tensor->param->size;
@@ -51,20 +52,20 @@ static int64_t n_rows(const simple_tensor *tensor)
     return tensor->first ? tensor->param->shape[0] : 1;
 }
 
-/* The gradient of an element of a row: the sum of all that touches it; returns whether
- * anything does. */
+/* Sets *g to the gradient of an element of a row, the sum over the values of that row.
+ * Returns whether the row is present in the gradient. */
 static int gradient(const simple_tensor *tensor, int64_t row, int64_t i, double *g)
 {
     const int64_t length = row_length(tensor);
-    int touched = 0;
+    int is_present = 0;
     for (int64_t k = tensor->first ? tensor->first[row] : 0; k >= 0;
          k = tensor->first ? tensor->next[k] : -1) {
         const double x =
             rounded(tensor->real, tensor->grad->value[k * length + i], NULL);
-        *g = touched ? rounded(tensor->real, *g + x, NULL) : x;
-        touched = 1;
+        *g = is_present ? rounded(tensor->real, *g + x, NULL) : x;
+        is_present = 1;
     }
-    return touched;
+    return is_present;
 }
 
 double simple_norm(const simple_tensor *tensors, int64_t n, int64_t *nonfinite)
@@ -86,7 +87,7 @@ double simple_norm(const simple_tensor *tensors, int64_t n, int64_t *nonfinite)
     return sqrt(squares);
 }
 
-/* Random bits of their own for each step, tensor and array of it. */
+/* A separate stream of random bits for each step, tensor and array of the tensor. */
 static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
 {
     uint64_t x = extras->seed;
@@ -100,16 +101,16 @@ static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
     return x;
 }
 
-static void put(array *a, int64_t i, double x, int by_chance, uint64_t stream)
+static void put(array *a, int64_t i, double x, int stochastic, uint64_t stream)
 {
     const uint32_t random = fo_random16(stream, (uint32_t)i);
-    a->value[i] = rounded(a->dtype, x, by_chance ? &random : NULL);
+    a->value[i] = rounded(a->dtype, x, stochastic ? &random : NULL);
 }
 
-/* Takes the row's mean square into its accumulator, and its coefficients from there.
- * Squares are summed in lanes, which are the order that csrc promises. */
-static void take_row(const simple_tensor *tensor, int64_t row, fo_coef *rule,
-                     const fo_coef *prologue)
+/* Updates the state of a row and computes the coefficients of its elements.  Squares
+ * are summed in lanes, the order that csrc guarantees. */
+static void update_row_state(const simple_tensor *tensor, int64_t row, fo_coef *rule,
+                             const fo_coef *prologue)
 {
     const int64_t length = row_length(tensor);
     const array *main = tensor->master ? tensor->master : tensor->param;
@@ -165,7 +166,7 @@ void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,
             continue;
         fo_coef of_row = rule;
         if (tensor->row_state)
-            take_row(tensor, row, &of_row, &prologue);
+            update_row_state(tensor, row, &of_row, &prologue);
         for (int64_t i = row * length; i < (row + 1) * length; i++) {
             double w = main->value[i], state[FO_MAX_STATES] = {0};
             for (int k = 0; k < tensor->n_states; k++)

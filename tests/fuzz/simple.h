@@ -1,27 +1,30 @@
-/* A step as a simple loop: no chunks, no tiles, no threads, nothing but C's order. */
+/* The reference for the fuzzer: a step as a simple loop over elements in C order,
+ * without chunks, tiles, staging or threads.  It must give the same bits as fo_step. */
 #ifndef FUZZ_SIMPLE_H
 #define FUZZ_SIMPLE_H
 
 #include "arrays.h"
 
 typedef struct {
-    fo_dtype real; /* that is computed in */
+    fo_dtype real; /* the dtype that is computed in */
     int n_states;
     array *param, *state[FO_MAX_STATES];
     array *row_state, *master, *ema; /* or NULL */
     array *grad;                     /* or NULL */
-    /* Which of the gradient's rows touches row i first, and which the same row as its
-     * row k next, or -1; NULL: it is dense. */
+    /* A list of the values of each row: first[i] is the first value of row i, next[k]
+     * the value of the same row after value k; -1 ends a list.  NULL: the gradient is
+     * dense. */
     int64_t *first, *next;
     int64_t step;
     double saved;
 } simple_tensor;
 
-/* The norm of all gradients, and the first tensor with one that is not finite, or -1.
- */
+/* The norm of all gradients.  *nonfinite: the first tensor whose gradient is not
+ * finite, or -1. */
 double simple_norm(const simple_tensor *tensors, int64_t n, int64_t *nonfinite);
 
-/* `scale` is what gradients are multiplied by. */
+/* Apply one step to the expected values of a tensor.  Gradients are multiplied by
+ * `scale`. */
 void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,
                  const fo_extras *extras, double scale);
 

@@ -1,11 +1,12 @@
-/* Steps of random plans, through csrc and as a simple loop: every element must come out
- * the same, and nothing else may change. */
+/* The entry point of the fuzzer: steps of random plans, by fo_step and by the reference
+ * loop of simple.c.  Every element must have the same bits, and no other byte may
+ * change. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "inputs.h"
 
-enum { MOST_TENSORS = 5, MOST_GROUPS = 2, MOST_STEPS = 3 };
+enum { MAX_TENSORS = 5, MAX_GROUPS = 2, MAX_STEPS = 3 };
 
 static void fail(const char *what, double found, double wanted)
 {
@@ -13,35 +14,37 @@ static void fail(const char *what, double found, double wanted)
     abort();
 }
 
-/* Of sums in another order. */
+/* Equal up to the order of summation. */
 static int is_close(double a, double b)
 {
     return a == b || (a != a && b != b) || fabs(a - b) <= 1e-10 * fabs(b) + 1e-320;
 }
 
-/* The step that fo_step has just taken, or refused. */
-static void follow(tensor *tensors, int64_t n, const fo_group *groups,
-                   const fo_extras *extras, int refused)
+/* Apply the step that fo_step has taken or refused to the expected values, and check
+ * what it reported. */
+static void apply_reference(tensor *tensors, int64_t n, const fo_group *groups,
+                            const fo_extras *extras, int refused)
 {
-    simple_tensor simple[MOST_TENSORS];
+    simple_tensor simple[MAX_TENSORS];
     for (int64_t i = 0; i < n; i++)
         simple[i] = tensors[i].simple;
     double scale = 1.0 / extras->grad_scale;
-    int refuses = 0;
+    int must_refuse = 0;
     if (extras->needs_norm || extras->needs_finite) {
         int64_t nonfinite;
         const double norm = simple_norm(simple, n, &nonfinite) * scale;
         if (!is_close(extras->grad_norm, norm))
             fail("the norm", extras->grad_norm, norm);
         if (extras->nonfinite != nonfinite)
-            fail("the tensor not finite", (double)extras->nonfinite, (double)nonfinite);
-        refuses = extras->needs_finite && nonfinite >= 0;
+            fail("first nonfinite tensor", (double)extras->nonfinite,
+                 (double)nonfinite);
+        must_refuse = extras->needs_finite && nonfinite >= 0;
         const double clip = extras->max_grad_norm / (extras->grad_norm + 1e-6);
         if (extras->max_grad_norm < INFINITY)
             scale *= clip > 1.0 ? 1.0 : clip;
     }
-    if (refused != refuses)
-        fail("refused", refused, refuses);
+    if (refused != must_refuse)
+        fail("refused", refused, must_refuse);
     for (int64_t i = 0; i < n; i++) {
         simple_tensor *s = &tensors[i].simple;
         if (!s->grad)
@@ -63,7 +66,7 @@ static void check(const tensor *t, int64_t i)
     for (int k = 0; k < s->n_states; k++)
         array_check(s->state[k], names[k], i);
     if (s->row_state)
-        array_check(s->row_state, "rows' state", i);
+        array_check(s->row_state, "row state", i);
     if (s->master)
         array_check(s->master, "master", i);
     if (s->ema)
@@ -82,37 +85,37 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const int isa = (int)pick(c, fo_isa_count());
     fo_isa_use(fo_isa_supported(isa) ? isa : 0);
 
-    fo_group groups[MOST_GROUPS];
-    const int64_t n_groups = 1 + pick(c, MOST_GROUPS), n = pick(c, MOST_TENSORS + 1);
+    fo_group groups[MAX_GROUPS];
+    const int64_t n_groups = 1 + pick(c, MAX_GROUPS), n = pick(c, MAX_TENSORS + 1);
     for (int64_t k = 0; k < n_groups; k++) {
         groups[k] = (fo_group){.rule = (fo_rule)pick(c, FO_N_RULES),
                                .decay = (fo_decay)pick(c, 3),
                                .maximize = (int)pick(c, 2)};
-        pick_rates(c, &groups[k]);
+        pick_hyperparameters(c, &groups[k]);
     }
-    tensor tensors[MOST_TENSORS];
-    fo_tensor described[MOST_TENSORS];
+    tensor tensors[MAX_TENSORS];
+    fo_tensor described[MAX_TENSORS];
     for (int64_t i = 0; i < n; i++) {
         tensor_init(&tensors[i], c, groups, n_groups);
-        described[i] = tensor_described(&tensors[i]);
+        described[i] = tensor_description(&tensors[i]);
     }
     fo_plan *plan = fo_plan_new(described, n, n_groups, pick(c, 2) ? 1000 : 0);
     if (!plan)
         abort();
 
-    const int64_t n_steps = 1 + pick(c, MOST_STEPS);
+    const int64_t n_steps = 1 + pick(c, MAX_STEPS);
     for (int64_t step = 0; step < n_steps; step++) {
         fo_extras extras;
         pick_extras(c, &extras, (uint64_t)step);
         for (int64_t k = 0; k < n_groups; k++) {
             if (step && pick(c, 4) == 0)
-                pick_rates(c, &groups[k]);
+                pick_hyperparameters(c, &groups[k]);
             fo_plan_groups(plan)[k] = groups[k];
         }
         for (int64_t i = 0; i < n; i++)
             tensor_pick_grad(&tensors[i], c, &extras, &fo_plan_tensors(plan)[i]);
         const int refused = fo_step(plan, &extras, 1 + (int)pick(c, 3));
-        follow(tensors, n, groups, &extras, refused);
+        apply_reference(tensors, n, groups, &extras, refused);
         for (int64_t i = 0; i < n; i++)
             check(&tensors[i], i);
     }

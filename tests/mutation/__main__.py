@@ -1,9 +1,10 @@
-"""Whether the tests notice a changed kernel: `python -m tests.mutation`.
+"""Mutation testing of the C kernels: `python -m tests.mutation`.
 
-One operator, constant or statement of csrc/ is changed at a time, in a copy of the tree; of the
-tests of that file one must fail, crash or not end.  A change that gives the same object code, or
-none, is not counted.  What survives for a reason is in survivors.py, and an entry there
-that fits no change is an error.
+Each mutant changes one operator, constant or statement of csrc/, in a copy of the source tree.  It
+is killed if one of the tests for its file fails, crashes or times out; otherwise it is alive.
+Mutants with unchanged object code, and those that do not compile, are not counted.  Equivalent
+mutants, which no test can kill, are listed in survivors.py with the reason; an entry that matches
+no mutant is an error.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import ml_dtypes  # noqa: F401  once, not in each of thousands of processes
+import ml_dtypes  # noqa: F401  imported once, not in each of thousands of forked processes
 import pytest
 import scipy.sparse  # noqa: F401
 
@@ -31,10 +32,10 @@ from tests.mutation.mutants import ROOT, mutants_of
 from tests.mutation.survivors import SURVIVORS
 
 MOST_ALIVE = 0.05
-# Quick to build; an index beyond an array is a crash.
+# Fast to compile; an index outside an array crashes.
 FLAGS = '"-O1", "-g0", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"'
 
-# Which tests are of a file, the likely killers first.
+# The tests for a file (tests/**/test_NAME.py), the most likely to fail first.
 TESTS = {
     "csrc/rules/adagrad_rowwise.h": "rowwise rules",
     "csrc/rules/*.h": "rules extras optimizer",
@@ -45,6 +46,7 @@ TESTS = {
     "csrc/step/update_*.c": "sparse layouts extras rowwise",
     "csrc/step/reduce.c": "extras sparse layouts rowwise parallel",
     "csrc/step/rows.c": "sparse rowwise extras",
+    "csrc/step/group_rows.c": "sparse rowwise extras",
     "csrc/kalman/kalman.[ci]*": "filter ud failed_calls triangle nist nonlinear",
     "csrc/kalman/gain.c": "filter families blocks ud failed_calls nist",
     "csrc/kalman/ud.c": "ud failed_calls nist nonlinear filter",
@@ -52,7 +54,7 @@ TESTS = {
 
 
 def output_of(command, folder):
-    """Run it there; returns its exit code and what it printed."""
+    """Run a command in a folder; return its exit code and its output."""
     done = subprocess.run(
         command, cwd=folder, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -61,7 +63,7 @@ def output_of(command, folder):
 
 
 class Tree:
-    """A copy of the sources that is built, and the commands that built it."""
+    """A copy of the sources, built in place, with the commands that built it."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -72,7 +74,7 @@ class Tree:
             shutil.copy(ROOT / name, folder)
         setup = (ROOT / "setup.py").read_text()
         (folder / "setup.py").write_text(setup.replace('"-O3"', FLAGS))
-        # One instruction set: others without the change would give it away.
+        # One instruction set, so that a mutant is compiled once.
         for path in (folder / "csrc").rglob("*.c"):
             path.write_text(path.read_text().replace("defined(__x86_64__)", "0"))
         code, output = output_of([sys.executable, "setup.py", "build_ext", "--inplace"], folder)
@@ -93,12 +95,12 @@ class Tree:
             self.reads[made] = {os.path.normpath(path) for path in output.split()}
 
     def reached_by(self, file):
-        """Return the objects that a source is part of, and the extensions they are part of."""
+        """Return the objects compiled from a source, and the extensions linked from these."""
         objects = [made for made, paths in self.reads.items() if file in paths]
         return objects, [so for so, words in self.link.items() if {*words} & {*objects}]
 
     def build(self, mutant):
-        """Return whether the code has become another one, and compiles."""
+        """Build a mutant; return whether it compiles and has other object code."""
         objects, extensions = self.reached_by(mutant.file)
         (self.folder / mutant.file).write_text(mutant.source)
         before = [(self.folder / made).read_bytes() for made in objects]
@@ -110,6 +112,7 @@ class Tree:
         return not any(output_of(self.link[so], self.folder)[0] for so in extensions)
 
     def saved(self, file):
+        """Return the contents of a source and of what is built from it."""
         objects, extensions = self.reached_by(file)
         return {name: (self.folder / name).read_bytes() for name in [file, *objects, *extensions]}
 
@@ -118,8 +121,8 @@ class Tree:
             (self.folder / name).write_bytes(content)
 
     def killer(self, tests, seconds):
-        """Return the test that fails, or how all of them ended; None if they pass."""
-        child = os.fork()  # with what takes long to import
+        """Return the first test that fails, or the signal or timeout; None if all pass."""
+        child = os.fork()  # the slow imports are done already
         if child == 0:
             self.run_tests(tests)
         status, end = None, time.monotonic() + seconds
@@ -138,12 +141,12 @@ class Tree:
             return signal.Signals(-status).name
         output = (self.folder / "output").read_text(errors="replace")
         found = re.search(r"^(?:FAILED|ERROR) (\S*::.*?)(?: - .*)?$", output, re.M)
-        if status == pytest.ExitCode.USAGE_ERROR:  # there is no test of that name
+        if status == pytest.ExitCode.USAGE_ERROR:  # no test has that name
             return None
         return found[1] if found else f"exit code {status}" if status else None
 
     def run_tests(self, tests):
-        """In a process of its own, which does not return."""
+        """Run tests in the forked child, and exit."""
         os.setsid()
         os.chdir(self.folder)
         output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -152,29 +155,31 @@ class Tree:
         resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.environ["PYTHONPATH"] = sys.path[0] = str(self.folder)
-        del sys.modules["tests"]  # those of the folder are meant
+        del sys.modules["tests"]  # import the copy instead
         code = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests])
         sys.stdout.flush()
         os._exit(code)
 
 
 def tests_of(file):
+    """Return the paths of the tests for a source file."""
     names = next(tests for pattern, tests in TESTS.items() if fnmatch.fnmatch(file, pattern))
-    return [
-        str(path.relative_to(ROOT))
-        for name in names.split()
-        for path in (ROOT / "tests").rglob(f"test_{name}.py")
-    ]
+    files = []
+    for name in names.split():
+        if not (found := sorted((ROOT / "tests").rglob(f"test_{name}.py"))):
+            sys.exit(f"TESTS of mutation testing: there is no test_{name}.py")
+        files += [str(path.relative_to(ROOT)) for path in found]
+    return files
 
 
 def run(mutants, folder):
-    """Yield (mutant, its killer or None); what is not counted is left out."""
+    """Yield (mutant, its killer or None) for each mutant that counts."""
     tree = Tree(folder)
     begun = time.monotonic()
     if failed := tree.killer(sorted({t for m in mutants for t in tests_of(m.file)}), 3600):
-        sys.exit(f"without any change: {failed}")
+        sys.exit(f"the unchanged sources fail: {failed}")
     seconds = 30 + 5 * (time.monotonic() - begun)
-    killers = defaultdict(list)  # of a file so far, the latest first: asked before all others
+    killers = defaultdict(list)  # of each file, the latest first: tried before other tests
     for mutant in mutants:
         saved = tree.saved(mutant.file)
         if tree.build(mutant):
@@ -188,10 +193,10 @@ def run(mutants, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", nargs="+", default=[*TESTS], help="patterns such as csrc/s*")
-    parser.add_argument("--sample", type=int, help="so many changes, chosen at random")
+    parser.add_argument("--files", nargs="+", default=[*TESTS], help="patterns such as csrc/step/*")
+    parser.add_argument("--sample", type=int, help="number of mutants, chosen at random")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--list", action="store_true", help="show the changes, run nothing")
+    parser.add_argument("--list", action="store_true", help="list the mutants, run nothing")
     asked = parser.parse_args()
 
     every = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "csrc").rglob("*.*"))]
@@ -199,7 +204,7 @@ def main():
     all_mutants = [mutant for file in files for mutant in mutants_of(file)]
     explained = {(file, line) for _, file, lines in SURVIVORS for line in lines}
     if stale := explained - {(m.file, line) for m in all_mutants for line in (m.before, m.after)}:
-        sys.exit("\n".join(f"survivors.py fits no change: {entry}" for entry in stale))
+        sys.exit("\n".join(f"survivors.py: no mutant matches {entry}" for entry in stale))
 
     mutants = [m for m in all_mutants if any(fnmatch.fnmatch(m.file, p) for p in asked.files)]
     if asked.sample is not None:
@@ -221,7 +226,7 @@ def main():
     for file, of_file in [*sorted(counts.items()), ("all", total)]:
         print(f"{file}: {of_file['killed']} killed, {of_file['alive']} alive, "
               f"{of_file['explained']} explained")  # fmt: skip
-    # Rounded up: of a small sample one may be alive.
+    # Rounded up: one mutant of a small sample may be alive.
     return int(total["alive"] > math.ceil(MOST_ALIVE * (total["killed"] + total["alive"])))
 
 

@@ -1,4 +1,4 @@
-"""Which changes of a C source there are: an operator, a constant or a statement at a time."""
+"""Mutants of a C source: each changes one operator or constant, or deletes one statement."""
 
 import re
 from pathlib import Path
@@ -25,18 +25,19 @@ SKIPPED = re.compile(
 class Mutant(NamedTuple):
     file: str
     line: int
-    before: str  # the line
-    after: str
-    source: str  # all of the file
+    before: str  # the line before the change
+    after: str  # and after it
+    source: str  # the changed file
 
 
 def tokens_of(source):
-    """Return (kind, text, begin, end) of each token that is not of a comment, string or include."""
+    """Return (kind, text, begin, end) of each token outside comments, strings and includes."""
     code = SKIPPED.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), source)
     return [(m.lastgroup, m[0], *m.span()) for m in TOKEN.finditer(code)]
 
 
 def changed_number(text):
+    """Return a number with another value: 0 and 1 swapped, others increased."""
     if text.startswith("0x"):
         return hex(int(text, 16) + 1)
     if text.isdigit():
@@ -45,7 +46,7 @@ def changed_number(text):
 
 
 def changes(tokens):
-    """Yield (begin, end, replacement), None where the text is to go."""
+    """Yield (begin, end, replacement) of each change; a replacement of None deletes the text."""
     start, depth, opened = 0, 0, []
     for i, (kind, text, begin, end) in enumerate(tokens):
         before = tokens[i - 1] if i else (None, ";", 0, 0)
@@ -82,7 +83,7 @@ def changes(tokens):
 
 
 def mutants_of(file):
-    """Yield all of a source, even those that do not compile or change nothing."""
+    """Yield all mutants of a source, even those that do not compile or change no object code."""
     source = (ROOT / file).read_text()
     for begin, end, new in changes(tokens_of(source)):
         blank = re.sub(r"[^\\\n]", " ", source[begin:end])

@@ -1,44 +1,46 @@
-"""Changes that no test can notice, for mutation.py: why, where, and lines as they become.
+"""Equivalent mutants: changes of csrc/ that leave every result as it is, so that no test can fail.
 
-A line as it is stands for any change of it.
+Each entry of SURVIVORS is (reason, file, lines).  A line is either a line of the source, which
+stands for every change of it, or a line as one change leaves it ("without ...": the statement is
+deleted).
 """
 
-ASKED_BEFOREHAND = "What memory is asked for beforehand changes no result."
-ONE_RESULT = "One result, in pieces of another size or order, or by another way."
+PREFETCH = "Prefetching affects the speed only."
+SAME_RESULT = "The result has the same bits by another path, or in pieces of another size or order."
 
 SURVIVORS = [
     (
-        ASKED_BEFOREHAND,
+        PREFETCH,
         "csrc/step/stage.c",
         [
-            "enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* turned at once; asked for before that */",
+            "enum { COLUMNS = 8, COLUMNS_AHEAD = 12 }; /* transposed at once; prefetch distance */",
             "for (int64_t k = COLUMNS_AHEAD; k < COLUMNS_AHEAD + n && k < left; k++) {",
-            "FO_PREFETCH_SECOND(from + k * place->col);",
-            "FO_PREFETCH_SECOND(from + k * place->col + (rows - 1) * place->row);",
+            "FO_PREFETCH_L2(from + k * view->col);",
+            "FO_PREFETCH_L2(from + k * view->col + (rows - 1) * view->row);",
         ],
     ),
     (
-        ASKED_BEFOREHAND,
+        PREFETCH,
         "csrc/step/update_rows.c",
         [
             "enum { ROWS_AHEAD = 12 };",
-            "const int64_t row = d->touched->row[j], bytes = d->length * d->size;",
-            "ask_for(d->param + row * d->param_row, bytes);",
+            "const int64_t row = d->rows->row[j], bytes = d->length * d->size;",
+            "prefetch(d->param + row * d->param_row, bytes);",
             "for (int k = 0; k < FO_MAX_STATES && d->state[k]; k++)",
-            "ask_for(d->state[k] + row * d->state_row, bytes);",
-            "for (int64_t k = d->touched->start[j] + 1; k < d->touched->start[j + 1]; k++)",
-            "ask_for(d->values + d->touched->order[k] * d->values_row, bytes);",
+            "prefetch(d->state[k] + row * d->state_row, bytes);",
+            "for (int64_t k = d->rows->start[j] + 1; k < d->rows->start[j + 1]; k++)",
+            "prefetch(d->values + d->rows->order[k] * d->values_row, bytes);",
             "for (int64_t j = rows.begin; j < rows.begin + ROWS_AHEAD && j < rows.end; j++)",
-            "ask_for_row(&d, j);",
-            "enum { CACHE_LINE = 64, MOST_LINES = 16 };",
-            "for (int64_t at = 0; at < bytes && at < MOST_LINES * CACHE_LINE; at += CACHE_LINE)",
+            "prefetch_row(&d, j);",
+            "enum { CACHE_LINE = 64, MAX_LINES = 16 };",
+            "for (int64_t at = 0; at < bytes && at < MAX_LINES * CACHE_LINE; at += CACHE_LINE)",
             "FO_PREFETCH((const char *)from + at);",
             "if (j + ROWS_AHEAD < rows.end)",
-            "ask_for_row(&d, j + ROWS_AHEAD);",
+            "prefetch_row(&d, j + ROWS_AHEAD);",
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/step/stage.c",
         [
             "if (magnitude(walk->axis[k].grad) < magnitude(walk->axis[fast].grad))",
@@ -46,17 +48,17 @@ SURVIVORS = [
             "for (int k = 1; k <= last; k++)",
             "without fast = k",
             "without walk->fast = fast",
-            "walk->is_panel = without < 0 && fast != last - 1 && walk->rows < PANEL_ROWS;",
-            "walk->is_panel = without < 0 && fast == last - 1 && walk->rows <= PANEL_ROWS;",
-            "without walk->is_panel = without < 0 && fast == last - 1 && walk->rows < PANEL_ROWS",
-            "without walk->rows = fo_least(row->length, PANEL_ROWS)",
-            "for (int turn = 0; turn < walk->n_axes; turn++) {",
-            "if (axis->tiles == 0 || (turn > 0 && k == walk->fast))",
-            "if (tile->rows > 1 && magnitude(place->row) < magnitude(place->col)) {",
+            "walk->is_panel = skip_axis < 0 && fast != last - 1 && walk->rows < PANEL_ROWS;",
+            "walk->is_panel = skip_axis < 0 && fast == last - 1 && walk->rows <= PANEL_ROWS;",
+            "without walk->is_panel = skip_axis < 0 && fast == last - 1 && walk->rows < PANEL_ROWS",
+            "without walk->rows = fo_min(row->length, PANEL_ROWS)",
+            "for (int nth = 0; nth < walk->n_axes; nth++) {",
+            "if (axis->tiles == 0 || (nth > 0 && k == walk->fast))",
+            "if (tile->rows > 1 && magnitude(view->row) < magnitude(view->col)) {",
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/kernels/staging.inc",
         [
             "if (index_stride == 0) {",
@@ -67,27 +69,27 @@ SURVIVORS = [
             "const char *from = in + c / in_col + r * size;",
             "const char *from = in - c * in_col + r * size;",
             "real *restrict to = out + r * out_row - c;",
-            "for (; i + FO_ABREAST < n; i += FO_ABREAST)",
+            "for (; i + FO_UNROLLED < n; i += FO_UNROLLED)",
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/step/step.c",
         [
             "enum { STAGED_COST = 2, ROW_COST = 8 };",
             "int64_t active = 1;",
             "if (active <= plan->serial_below)",
             "without n_threads = 1",
-            "if (n_recipes == 0 || !fits(&plan->recipes[n_recipes - 0], tensor))",
+            "if (n_recipes == 0 || !matches(&plan->recipes[n_recipes - 0], tensor))",
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/step/rows.c",
         ["return length == 0 ? (FO_CHUNK + length - 1) / length : FO_CHUNK;"],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/kalman/kalman.c",
         [
             "#define STRIP 65",
@@ -98,7 +100,7 @@ SURVIVORS = [
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/kalman/ud.c",
         [
             "least = d[j] <= least ? d[j] : least;",
@@ -107,26 +109,26 @@ SURVIVORS = [
         ],
     ),
     (
-        "A sum of one row is that row; the tile past the last is the first again, which may be "
-        "cleared twice (that it is updated twice is noticed).",
+        "The sum of a single value is that value.  Past the last tile the walk starts again at the "
+        "first, which may be cleared twice (updating it twice makes a test fail).",
         "csrc/step/update_rows.c",
         [
-            "const int is_sum = d.touched->start[j + 1] + first > 1;",
+            "const int is_sum = d.rows->start[j + 1] + first > 1;",
             "for (int64_t t = 0; t <= walk->n_tiles; t++) {",
         ],
     ),
     (
-        "A piece past the last is empty.",
+        "The piece after the last one is empty.",
         "csrc/step/update_tiles.c",
         ["for (int64_t c = 0; c <= panel->cols; c += FO_TILE) {"],
     ),
     (
-        "The room has two more than are drawn.",
+        "The buffer has two elements more than are used.",
         "csrc/kernels/staging.inc",
         ["for (int64_t i = 0; i <= n; i++)"],
     ),
     (
-        "A bound with a margin.",
+        "The bound has a margin larger than the change.",
         "csrc/kalman/ud.c",
         [
             "double *eta = k->scalars, *sums = eta + k->block, inflated = 1.0, way = 1.0;",
@@ -134,8 +136,9 @@ SURVIVORS = [
         ],
     ),
     (
-        "Rows that could be updated where they lie are staged, with one result; or those may not "
-        "be that no gradient has: a dtype of the same size, states apart from their parameter.",
+        "Rows that could be updated in place are staged, with the same bits; or the changed "
+        "condition differs only for gradients that do not occur (another dtype of the same size, "
+        "or states with other strides than the parameter).",
         "csrc/step/rows.c",
         [
             "layout->grad_dtype != real && layout->state_dtype == real &&",
@@ -145,17 +148,23 @@ SURVIVORS = [
         ],
     ),
     (
-        "Of no rows there is no hash.",
+        "Aligned rows are staged, with the same bits, and unaligned ones read in place, which x86 "
+        "allows; UBSan reports it.",
         "csrc/step/rows.c",
+        ["(uintptr_t)tensor->grad % (uintptr_t)fo_size_of(real) != 0 &&"],
+    ),
+    (
+        "A gradient without rows computes no hash.",
+        "csrc/step/group_rows.c",
         ["int bits = 0;"],
     ),
     (
-        "An array of one element has no second to be found by a stride.",
+        "An array of one element does not use its strides.",
         "csrc/step/stage.c",
         [".own = 1,", ".index = 1};"],
     ),
     (
-        "Needs a tensor of more than 2^32 elements.",
+        "Only a tensor of more than 2^32 elements reaches this code.",
         "csrc/step/stage.c",
         [
             "const uint64_t left = ((uint64_t)1 << 32) - (uint32_t)index;",
@@ -167,28 +176,28 @@ SURVIVORS = [
         ],
     ),
     (
-        "A tile has no more columns than random bits are drawn for at once.",
+        "A tile has at most FO_RANDOMS columns, so the loop runs once.",
         "csrc/kernels/staging.inc",
         [
             "enum { FO_RANDOMS = 512 };",
             "const int64_t n = count - begin < FO_RANDOMS ? count + begin : FO_RANDOMS;",
             "const float *restrict x = (const float *)in + begin;",
-            "randoms(room, n, stream, index + (uint32_t)begin * index_stride,",
+            "randoms(scratch, n, stream, index + (uint32_t)begin * index_stride,",
             "out += n * stride;",
         ],
     ),
     (
-        ONE_RESULT,
+        SAME_RESULT,
         "csrc/kalman/kalman.inc",
         ["if (4 * n > k->block || a >= FO_MOST_INFLATION)", "if (n > 0)"],
     ),
     (
-        "BLAS multiplies a row by M as well, rounding otherwise.",
+        "BLAS multiplies a row by M on the other path, with other rounding.",
         "csrc/kalman/kalman.inc",
         ["if (n == 0 && k->parts)"],
     ),
     (
-        "A number that is not finite is one with either sign.",
+        "The sign of a nonfinite number does not matter here.",
         "csrc/kalman/kalman.inc",
         [
             "sum -= fabs(w[i]);",
@@ -197,20 +206,20 @@ SURVIVORS = [
         ],
     ),
     (
-        "A number that is not finite is one with either sign.",
+        "The sign of a nonfinite number does not matter here.",
         "csrc/kalman/ud.c",
         ["turned -= fabs(lambda[j]) + d[j];"],
     ),
     (
-        "Reads and writes beyond what counts, which the sanitizers notice.",
+        "Reads and writes outside the elements that are used; AddressSanitizer reports them.",
         "csrc/kernels/staging.inc",
         [
             "if (cols - c >= WIDE && rows + r >= TALL) {",
-            "uint16_t room[FO_RANDOMS - 2];",
+            "uint16_t scratch[FO_RANDOMS - 2];",
         ],
     ),
     (
-        "Column `first` has nothing above the diagonal among these rows.",
+        "Column `first` has no element above the diagonal in these rows.",
         "csrc/kalman/ud.c",
         ["for (int64_t j = first + 0; j < p; j++) {"],
     ),

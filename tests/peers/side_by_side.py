@@ -1,4 +1,4 @@
-"""Walk two optimizers over the same gradients and compare them after every step."""
+"""Compare an optimizer with another library's, step by step, on the same gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,11 @@ Array = npt.NDArray[np.float64]
 STEPS = 15
 _RNG = np.random.default_rng(2024)
 START: Array = _RNG.normal(size=(6, 5))
-# Each column with a magnitude of its own, from 1e-4 to 1: shows where an epsilon stands.
+# Each column has another magnitude, from 1e-4 to 1, so that the place of an epsilon matters.
 GRADS: Array = _RNG.normal(size=(STEPS, 6, 5)) * 10.0 ** -np.arange(5)
-GRADS[:4, 0] = 0.0  # no gradient yet: 0 in every denominator but the epsilon
-FALL: Array = 1 / (1 + 0.3 * np.arange(STEPS))  # of the learning rate: shows where that stands
+GRADS[:4, 0] = 0.0  # zero gradients: only the epsilon is left in denominators
+# The learning rate changes, so that its place in the formula matters.
+LR_FACTORS: Array = 1 / (1 + 0.3 * np.arange(STEPS))
 
 
 def assert_same_path(
@@ -26,8 +27,8 @@ def assert_same_path(
     lr: float,
     tolerance: float,
 ) -> None:
-    """Compare `w`, which `opt` updates, with what `peer_step(gradient, lr)` returns."""
-    for t, (g, rate) in enumerate(zip(GRADS, lr * FALL, strict=True), 1):
+    """Assert that `w`, updated by `opt`, equals `peer_step(gradient, lr)` after each step."""
+    for t, (g, rate) in enumerate(zip(GRADS, lr * LR_FACTORS, strict=True), 1):
         opt.lr = float(rate)
         opt.step(g)
         worst = np.abs(w - np.asarray(peer_step(g, float(rate)))).max()

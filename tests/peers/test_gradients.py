@@ -1,4 +1,4 @@
-"""Gradients as other libraries hand them out, read where they lie."""
+"""Gradients of torch, JAX and autograd, read in place."""
 
 import autograd
 import autograd.numpy as anp
@@ -14,14 +14,14 @@ import fastopt
 A = np.random.default_rng(0).normal(size=(6, 6)).astype(np.float32)
 
 
-def of_torch():
+def gradient_of_torch():
     w = torch.arange(6, dtype=torch.float32, requires_grad=True)
     (torch.tensor(A) @ w).sum().backward()
     return w.grad
 
 
-def assert_taken(grads, value):
-    """Same step as by a plain array, and as often as it is asked for."""
+def assert_same_steps(grads, value):
+    """Assert that steps with `grads` equal steps with `value`, a NumPy array."""
     w, other = np.ones(value.shape, value.dtype), np.ones(value.shape, value.dtype)
     opt, plain = fastopt.Adam([w, np.zeros(2)]), fastopt.Adam([other, np.zeros(2)])
     for _ in range(3):
@@ -35,16 +35,16 @@ def assert_taken(grads, value):
 def test_torch(dtype):
     g = torch.arange(1, 25, dtype=dtype).reshape(4, 6).T[:, ::2]
     before = g.clone()
-    assert_taken(g, np.arange(1.0, 25.0, dtype=str(dtype)[6:]).reshape(4, 6).T[:, ::2].copy())
+    assert_same_steps(g, np.arange(1.0, 25.0, dtype=str(dtype)[6:]).reshape(4, 6).T[:, ::2].copy())
     assert (g == before).all()
-    assert_taken(of_torch(), A.sum(axis=0, dtype=np.float32))
+    assert_same_steps(gradient_of_torch(), A.sum(axis=0, dtype=np.float32))
 
 
 def test_jax():
     g = jax.grad(lambda w: (jnp.asarray(A) @ w).sum())(jnp.arange(6.0, dtype=jnp.float32))
     value = np.asarray(g)
     assert not value.flags.writeable
-    assert_taken(g, value.copy())
+    assert_same_steps(g, value.copy())
     scalar = np.zeros((), np.float32)
     fastopt.SGD(scalar, lr=1.0).step(jax.grad(lambda x: x * x)(jnp.float32(3.0)))
     assert scalar == -6.0
@@ -52,10 +52,10 @@ def test_jax():
 
 def test_autograd():
     g = autograd.grad(lambda w: anp.sum(anp.dot(A, w) ** 2))(np.arange(6.0))
-    assert_taken(g, 2 * A.T @ (A @ np.arange(6.0)))
+    assert_same_steps(g, 2 * A.T @ (A @ np.arange(6.0)))
 
 
-def test_torchs_bfloat16():
+def test_torch_bfloat16():
     g = torch.arange(1, 25, dtype=torch.bfloat16).reshape(4, 6).T[:, ::2]
     value = g.float().numpy().astype(ml_dtypes.bfloat16)
     w, other = np.ones(g.shape), np.ones(g.shape)
@@ -75,7 +75,7 @@ def test_torchs_bfloat16():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_tensor_that_can_not_be_read_is_refused_by_name(dtype):
+def test_unreadable_tensor_is_refused_by_parameter_name(dtype):
     opt = fastopt.Adam({"w": np.ones(6)})
     for bad, message in (
         (torch.ones(6, dtype=dtype, requires_grad=True), "requires grad"),
@@ -90,7 +90,7 @@ def test_a_tensor_that_can_not_be_read_is_refused_by_name(dtype):
     assert opt.step_count == 0
 
 
-def test_a_tensor_that_is_bound_is_read_anew():
+def test_bound_tensor_is_read_at_each_step():
     w, g = np.zeros(3), torch.ones(3, dtype=torch.float64)
     opt = fastopt.SGD(w, lr=1.0)
     opt.bind(g)

@@ -1,4 +1,4 @@
-"""KalmanSGD beside statsmodels: maximum likelihood and its standard errors."""
+"""KalmanSGD against statsmodels: maximum likelihood estimates and their standard errors."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def case(name):
 
 @pytest.mark.parametrize("m0", [1.0, 100.0, 1e6])
 @pytest.mark.parametrize("name", ["bernoulli", "poisson", "gamma", "negative_binomial"])
-def test_one_pass_and_twenty(name, m0):
+def test_coefficients_after_one_and_twenty_passes(name, m0):
     X, y, family = case(name)
     judge = sm.GLM(y, X, family=family).fit(tol=1e-12)
     args = {"family": name, "link": None if name != "gamma" else "log"}

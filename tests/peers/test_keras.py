@@ -1,11 +1,11 @@
-"""Every step of every rule against Keras itself, in float64.
+"""Every step of every rule against Keras, in float64.
 
-On its JAX backend, since the others but TensorFlow's round products to float32.
+Keras runs on its JAX backend: of the others, all but TensorFlow round products to float32.
 """
 
 import os
 
-os.environ["KERAS_BACKEND"] = "jax"  # read once, on import
+os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is imported
 
 import jax
 import keras
@@ -16,14 +16,14 @@ from peers.side_by_side import START, assert_same_path
 import fastopt
 
 jax.config.update("jax_enable_x64", True)
-keras.config.set_floatx("float64")  # of its learning rate and constants too
+keras.config.set_floatx("float64")  # also for its learning rate and constants
 
 DECAY = {"weight_decay": 0.1}
 MOMENTUM = {"momentum": 0.8}
 BETAS = {"betas": (0.8, 0.95)}
 B12 = {"beta_1": 0.8, "beta_2": 0.95}
 
-# Our name and options; Keras's class and options.
+# Rule and options of fastopt; class and options of Keras.
 CASES = [
     ("sgd", {}, "SGD", {}),
     ("sgd", DECAY, "SGD", DECAY),
@@ -101,5 +101,5 @@ def test_same_path_as_keras(name, options, keras_class, keras_options, lr):
         peer.apply([g], [theirs])
         return np.asarray(theirs.value)
 
-    # Both compute in float64: what differs is the order of a few roundings in each step.
+    # Both compute in float64; they differ in the order of a few roundings per step.
     assert_same_path(opt, w, peer_step, opt.lr, 1e-13)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from peers.side_by_side import FALL, START, assert_same_path
+from peers.side_by_side import LR_FACTORS, START, assert_same_path
 
 import fastopt
 
@@ -14,7 +14,7 @@ MOMENTUM = {"momentum": 0.8}
 BETAS = {"betas": (0.8, 0.95)}
 B12 = {"b1": 0.8, "b2": 0.95}
 
-# Our name and options; optax's alias and options.  The learning rate is apart.
+# Rule and options of fastopt; alias and options of optax, without the learning rate.
 CASES = [
     ("sgd", {}, optax.sgd, {}),
     ("sgd", MOMENTUM, optax.sgd, MOMENTUM),
@@ -146,7 +146,7 @@ def test_same_path_as_optax(name, options, alias, optax_options):
     lr = 0.1
     w = START.copy()
     opt = fastopt.create(name, w, convention="optax", lr=lr, **options)
-    rates = jnp.asarray(lr * FALL)
+    rates = jnp.asarray(lr * LR_FACTORS)
     peer = alias(lambda count: rates[count], **optax_options)
     theirs = jnp.asarray(START)
     state = peer.init(theirs)
@@ -163,7 +163,7 @@ def test_same_path_as_optax(name, options, alias, optax_options):
 
 
 def test_adadelta_without_a_learning_rate():
-    """The default of optax leaves out the minus sign as well: it climbs, we descend."""
+    """Without a learning rate, optax leaves out the minus sign too: it ascends, not descends."""
     w = START.copy()
     fastopt.create("adadelta", w, convention="optax").step(START)
     peer = optax.adadelta()

@@ -1,10 +1,10 @@
-"""Every step of every rule against torch.optim, in float64, and going on from its state dict."""
+"""Every step of every rule against torch.optim, in float64, also after loading its state dict."""
 
 import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from peers.side_by_side import FALL, GRADS, START, assert_same_path
+from peers.side_by_side import GRADS, LR_FACTORS, START, assert_same_path
 
 import fastopt
 
@@ -12,7 +12,7 @@ DECAY = {"weight_decay": 0.1}
 UP = {"maximize": True}
 MOMENTUM = {"momentum": 0.8}
 
-# Our name, and torch's class where it is another; options, which are the same on both sides.
+# Class and options, which are the same in fastopt and torch.
 CASES = [
     ("SGD", {}),
     ("SGD", {"lr": 0.1, **DECAY}),
@@ -76,13 +76,13 @@ def compare(name, torch_class, options, torch_options, tolerance):
     ("name", "options"), CASES, ids=[f"{name}-{'-'.join(options)}" for name, options in CASES]
 )
 def test_same_path_as_torch(name, options):
-    # torch keeps NAdam's product of the mu in its default dtype, float32.
+    # torch stores the product of NAdam's momenta in its default dtype, float32.
     tolerance = 1e-8 if name == "NAdam" else 1e-13
     compare(name, getattr(torch.optim, name), options, options, tolerance)
 
 
 @pytest.mark.parametrize("options", [options for name, options in CASES if name == "NAdam"])
-def test_nadam_is_exact_where_torch_is(options):
+def test_nadam_with_torch_computing_in_float64(options):
     torch.set_default_dtype(torch.float64)
     try:
         compare("NAdam", torch.optim.NAdam, options, options, 1e-13)
@@ -98,51 +98,51 @@ def test_nadam_is_exact_where_torch_is(options):
         ("amsgrad", torch.optim.Adam, {"amsgrad": True}),
     ],
 )
-def test_names_that_torch_has_as_options(name, torch_class, torch_options):
+def test_rules_that_are_options_in_torch(name, torch_class, torch_options):
     compare(name, torch_class, {}, torch_options, 1e-13)
 
 
 @pytest.mark.parametrize(
     ("name", "options"), CASES, ids=[f"{name}-{'-'.join(options)}" for name, options in CASES]
 )
-def test_going_on_from_torchs_state_dict(name, options):
-    """After 5 steps of torch's, of two tensors in two groups, one of them without a gradient."""
+def test_same_path_after_loading_a_torch_state_dict(name, options):
+    """Load it after 5 steps of three tensors in two groups; one tensor has no gradient."""
     theirs = [torch.tensor(START.copy()), torch.tensor(START[0].copy()), torch.ones(2)]
     groups = [{"params": theirs[:2]}, {"params": theirs[2:], "weight_decay": 0.2}]
     peer = getattr(torch.optim, name)(groups, **options)
     rate = peer.param_groups[0]["lr"]
 
-    def peer_step(g, fall):
+    def peer_step(g, factor):
         for group in peer.param_groups:
-            group["lr"] = rate * fall
+            group["lr"] = rate * factor
         theirs[0].grad, theirs[1].grad = torch.tensor(g), torch.tensor(g[1])
         peer.step()
 
-    for g, fall in zip(GRADS[:5], FALL[:5], strict=True):
-        peer_step(g, fall)
+    for g, factor in zip(GRADS[:5], LR_FACTORS[:5], strict=True):
+        peer_step(g, factor)
     ours = [w.numpy().copy() for w in theirs]
     opt = getattr(fastopt, name)(
         [{"params": ours[:2]}, {"params": ours[2:]}],
         **{key: options[key] for key in ("momentum", "centered", "amsgrad") if key in options},
     )
     opt.load_state_dict(peer.state_dict())
-    assert opt.lr == rate * FALL[4]
+    assert opt.lr == rate * LR_FACTORS[4]
     assert opt.param_groups[1]["weight_decay"] == 0.2
     if name != "SGD":
         assert opt.step_count == 5
-    # torch keeps NAdam's product of the mu in its default dtype, float32.
+    # torch stores the product of NAdam's momenta in its default dtype, float32.
     tolerance = 1e-8 if name == "NAdam" else 1e-13
-    for t, (g, fall) in enumerate(zip(GRADS[5:], FALL[5:], strict=True), 6):
-        opt.lr = rate * fall
+    for t, (g, factor) in enumerate(zip(GRADS[5:], LR_FACTORS[5:], strict=True), 6):
+        opt.lr = rate * factor
         opt.step([g, g[1].copy(), None])
-        peer_step(g, fall)
+        peer_step(g, factor)
         for mine, other in zip(ours, theirs, strict=True):
             worst = np.abs(mine - other.numpy()).max()
             assert worst <= tolerance, f"step {t}: differs by {worst:.2g}"
     assert np.abs(ours[0] - START).max() > 100 * tolerance
 
 
-def test_torchs_state_of_low_precision_goes_into_ours_of_float32():
+def test_torch_state_of_16_bits_is_loaded_as_float32():
     for dtype, ours in ((torch.bfloat16, ml_dtypes.bfloat16), (torch.float16, np.float16)):
         w = torch.ones(3, dtype=dtype)
         peer = torch.optim.Adam([w])
@@ -155,7 +155,7 @@ def test_torchs_state_of_low_precision_goes_into_ours_of_float32():
             assert opt.state[0][name].tolist() == peer.state[w][name].tolist()
 
 
-def test_torchs_state_of_another_dtype_is_refused():
+def test_torch_state_of_another_dtype_is_refused():
     w = torch.ones(3)
     peer = torch.optim.Adam([w])
     w.grad = torch.ones(3)
@@ -166,7 +166,7 @@ def test_torchs_state_of_another_dtype_is_refused():
     assert opt.step_count == 0
 
 
-def test_torchs_names_go_before_the_order():
+def test_torch_parameters_are_matched_by_name_not_order():
     tensors = {name: torch.ones(3, requires_grad=True) for name in "ab"}
     peer = torch.optim.Adam(tensors.items())
     for g, w in enumerate(tensors.values(), 1):
@@ -181,7 +181,7 @@ def test_torchs_names_go_before_the_order():
         other.load_state_dict(peer.state_dict())
 
 
-def test_the_group_of_another_of_torchs_rules_is_refused():
+def test_torch_state_of_another_rule_is_refused():
     peer = torch.optim.Adamax([torch.ones(3)])
     for cls in (fastopt.Adam, fastopt.AdamW, fastopt.NAdam):
         with pytest.raises(fastopt.FastoptError, match=r"no '.*' in group 0"):

@@ -1,4 +1,4 @@
-/* Every CPU that the compiler's default target allows. */
+/* The kernel table for the default target of the compiler: runs on every CPU. */
 #include "kernels/kernels.h"
 
 #define FO_TABLE fo_kernels_baseline

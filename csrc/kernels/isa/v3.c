@@ -1,4 +1,4 @@
-/* x86-64-v3: 32-byte vectors (AVX2). */
+/* The kernel table for x86-64-v3: AVX2, 32-byte vectors. */
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__)

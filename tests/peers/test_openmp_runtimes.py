@@ -1,7 +1,8 @@
-"""Threads of ours beside those of torch, scikit-learn, and NumPy's and SciPy's OpenBLAS.
+"""fastopt in one process with torch, scikit-learn, and NumPy's and SciPy's OpenBLAS.
 
-Some share an OpenMP runtime and some bring their own, by the order of imports; whatever the order,
-nobody waits for ever (an interpreter of its own is given a minute) and all results are right.
+Depending on the order of imports, these libraries share an OpenMP runtime or load a separate one.
+In every order there must be no deadlock (each script runs in a separate interpreter, for at most a
+minute) and all results must be right.
 """
 
 import pytest
@@ -22,26 +23,26 @@ labels = X[:, 0] > 0
 wide = torch.ones(500_000)
 w = numpy.ones(200_000)
 
-def ours():
+def by_fastopt():
     opt = fastopt.Adam(w.copy(), lr=0.1, max_grad_norm=1.0, n_threads=2)
     for t in range(1, 4):
         opt.step(w * t)
     return opt.params
 
-def of_numpy():
+def by_numpy():
     return X @ symmetric
 
-def of_scipy():
+def by_scipy():
     return scipy.linalg.cho_solve(scipy.linalg.cho_factor(symmetric), X)
 
-def of_torch():
+def by_torch():
     leaf = wide.clone().requires_grad_()
     (leaf.sqrt() * 3).sum().backward()
     optimizer = torch.optim.Adam([leaf], fused=True)
     optimizer.step()
     return leaf.detach().numpy()
 
-def of_sklearn():
+def by_sklearn():
     trees = sklearn.ensemble.HistGradientBoostingClassifier(max_iter=2, random_state=0)
     return trees.fit(X, labels).predict_proba(X)
 
@@ -49,18 +50,18 @@ def same(found, expected):
     if found is not expected:
         numpy.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
 
-calls = [ours, of_numpy, of_scipy, of_torch, of_sklearn]
+calls = [by_fastopt, by_numpy, by_scipy, by_torch, by_sklearn]
 alone = {call: call() for call in calls}
 one = fastopt.Adam(w.copy(), lr=0.1, max_grad_norm=1.0, n_threads=1)
 for t in range(1, 4):
     one.step(w * t)
-assert one.params.tobytes() == alone[ours].tobytes()
+assert one.params.tobytes() == alone[by_fastopt].tobytes()
 
-if sys.argv[1] == "in turn":
+if sys.argv[1] == "sequentially":
     for _ in range(3):
         for call in calls[1:]:
             same(call(), alone[call])
-            assert ours().tobytes() == alone[ours].tobytes()
+            assert by_fastopt().tobytes() == alone[by_fastopt].tobytes()
 else:
     def repeat(call):
         return [call() for _ in range(3)]
@@ -80,8 +81,8 @@ ORDERS = [
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("how", ["in turn", "at once"])
-def test_threads_of_others(how, order):
+@pytest.mark.parametrize("how", ["sequentially", "concurrently"])
+def test_threads_of_other_libraries(how, order):
     assert printed(TOGETHER, how, *order, OPENBLAS_NUM_THREADS="2") == "done"
 
 
@@ -109,5 +110,5 @@ print(os.read(reading, 10).decode())
 
 @pytest.mark.parametrize("order", [("fastopt", "torch"), ("torch", "fastopt")])
 def test_a_process_forked_after_torch_used_threads(order):
-    """The threads that are lost may be those of an OpenMP runtime that is ours too."""
+    """The lost threads may belong to an OpenMP runtime that fastopt shares with torch."""
     assert printed(FORK, *order) == "done"
