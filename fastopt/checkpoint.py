@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,14 +101,32 @@ def _target(path: PathLike) -> Path:
     return Path(os.path.realpath(path))
 
 
+class _Archive(zipfile.ZipFile):
+    """A ZipFile whose finalizer is not written in Python.
+
+    If the handler of a signal runs while Python code is called from C that ignores errors, the
+    KeyboardInterrupt is lost.  `ZipFile.__del__` and `NpzFile.__del__` are such code, as is the
+    closing of a member that was not closed, and `str` of an array.
+    """
+
+    # A method in C without effect; the `with` statement closes.
+    __del__ = object.__sizeof__  # type: ignore[assignment]
+
+
 def _save_npz(file: BinaryIO, plain: str, arrays: Mapping[str, Array]) -> None:
     np.savez(file, allow_pickle=False, **{_PLAIN: np.array(plain)}, **arrays)
 
 
 def _load_npz(path: PathLike) -> tuple[str, dict[str, Array]]:
-    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    return str(arrays.pop(_PLAIN)), arrays
+    # Not by numpy.load, nor by str() of an array: see _Archive.
+    arrays = {}
+    with open(path, "rb") as opened, _Archive(opened) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                arrays[name.removesuffix(".npy")] = np.lib.format.read_array(
+                    member, allow_pickle=False
+                )
+    return arrays.pop(_PLAIN).item(), arrays
 
 
 def _save_safetensors(file: BinaryIO, plain: str, arrays: Mapping[str, Array]) -> None:

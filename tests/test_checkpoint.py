@@ -1,5 +1,6 @@
 """Saved files: what is read is what was written, and nothing is ever half written."""
 
+import itertools
 import json
 import stat
 import sys
@@ -180,3 +181,28 @@ def test_a_link_stays_one_and_a_file_keeps_its_mode(tmp_path):
     left.touch()
     checkpoint.remove_leftovers(link)
     assert [*(tmp_path / "big").iterdir()] == [target]
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_at_any_call_of_a_read_is_raised(path):
+    """Python cannot raise what comes in a `__del__`, and NumPy's `str` of an array ignores it."""
+    checkpoint.write(path, "test", {"w": np.arange(3.0), "b": np.float32(0.5)})
+    checkpoint.read(path, "test")  # imports what it needs
+    before = sys.gettrace()
+    for last in itertools.count():
+        calls = itertools.count()
+
+        def interrupt(_frame, _event, _arg, calls=calls, last=last):
+            if next(calls) == last:
+                raise KeyboardInterrupt
+
+        try:
+            sys.settrace(interrupt)
+            checkpoint.read(path, "test")
+        except KeyboardInterrupt:
+            continue
+        finally:
+            sys.settrace(before)
+        break
+    assert next(calls) == last  # none was left for this one
+    assert last > 10
