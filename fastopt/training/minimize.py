@@ -1,46 +1,39 @@
-"""minimize: a whole run of an optimizer, over data or on a function alone."""
+"""minimize: a run of an optimizer over data, or on a function alone."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
-from fastopt._checks import Whole, flag
-from fastopt._errors import FastoptError
-from fastopt.arrays.accepted import Array, refuse_masked, require_parameter
+from fastopt._checks import flag
+from fastopt.arrays.accepted import Array
 from fastopt.batching import Batches
 from fastopt.optimizers.base.groups import Schedule
 from fastopt.optimizers.base.optimizer import Params
-from fastopt.optimizers.base.structure import each
 from fastopt.optimizers.conventions import create
+from fastopt.training.arguments import (
+    as_batches,
+    copied_start,
+    is_ksgd,
+    model_filter,
+    rate_options,
+    refuse_options,
+    require_callables,
+    require_searchable,
+)
+from fastopt.training.ending import Criteria
 from fastopt.training.fun import Fun, as_fun
 from fastopt.training.interrupts import Interrupts
 from fastopt.training.line_search import LineSearch
 from fastopt.training.progress import Line
-from fastopt.training.resuming import RunFile, Spec, asked_for
-from fastopt.training.run import (
-    INTERRUPTED,
-    MET,
-    NO_STEP,
-    STOPPED,
-    USED_UP,
-    Callback,
-    FilterRun,
-    Run,
-    Tolerance,
-)
-
-if TYPE_CHECKING:
-    from fastopt.training.model_filter import ModelFilter
+from fastopt.training.resuming import RunFile, Spec
+from fastopt.training.run import Callback, Run
+from fastopt.training.state import RunState
+from fastopt.training.steps import FilterSteps, Objective, RuleSteps, Steps
 
 __all__ = ["minimize"]
-
-EPOCHS = 1000  # where no budget is given
 
 
 def minimize(
@@ -229,160 +222,58 @@ def minimize(
     >>> bool((both.x["w"] == whole.x["w"]).all()), both.nit, len(both.history["loss"])
     (True, 50, 5)
     """
-    filters = isinstance(method, str) and method.lower() == "ksgd"
-    loss_and_grad: Any = getattr(fun, "loss_and_grad", fun) if filters else as_fun(fun)
-    for name, function in (("callback", callback), ("progress", progress)):
-        left_out = function is None or function is False
-        if not (callable(function) or left_out or (name == "progress" and function is True)):
-            raise TypeError(f"{name} is {function!r}; a callable is needed")
-    if epochs is None and max_steps is None:
-        epochs = EPOCHS
-    most_epochs = math.inf if epochs is None else Whole(1)("epochs", epochs)
-    most_steps = math.inf if max_steps is None else Whole(1)("max_steps", max_steps)
-    tolerance = Tolerance(tol, patience)
-    x = each(_start, "x0", x0)
-    batches = _batches(data, batch_size, seed)
-    kind: type[Run] = FilterRun if filters else Run
+    loss_and_grad: Any = getattr(fun, "loss_and_grad", fun) if is_ksgd(method) else as_fun(fun)
+    require_callables(callback, progress)
+    criteria = Criteria(epochs=epochs, max_steps=max_steps, tol=tol, patience=patience)
+    x = copied_start(x0)
+    batches = as_batches(data, batch_size, seed)
+    given = {"lr": lr, "schedule": schedule, "checkpoint": checkpoint}
     optimizer: Any
-    if filters:
-        unused = dict(
-            lr=lr,
-            schedule=schedule,
-            convention=convention,
-            checkpoint=checkpoint,
-            line_search=line_search or None,
-        )
-        optimizer = _filter(fun, x, batches, unused, options)
+    if is_ksgd(method):
+        given["convention"] = None if convention == "torch" else convention
+        given["line_search"] = line_search or None
+        optimizer = model_filter(fun, x, batches, given, options)
+    elif flag("line_search", line_search):
+        require_searchable(method, batches, {**given, **options})
+        optimizer = create(method, x, convention, lr=1.0)  # until the first search
     else:
-        if flag("line_search", line_search):
-            given = {"lr": lr, "schedule": schedule, "checkpoint": checkpoint, **options}
-            _require_searchable(method, batches, given)
-            options = {"lr": 1.0}  # until the search has found one
-        optimizer = create(method, x, convention, **_rate(lr, schedule), **options)
-    if options.get("maximize"):
-        raise FastoptError("maximize=True in minimize(); let fun return -loss and -grad")
-    if options.get("zero_grads"):
-        raise FastoptError("zero_grads=True in minimize(), whose result has the last gradient")
+        optimizer = create(method, x, convention, **rate_options(lr, schedule), **options)
+        refuse_options(options)
 
-    line = Line(epochs) if progress is True else None
+    interrupts = Interrupts()
+    state = RunState(x, optimizer, batches)
+    objective = Objective(loss_and_grad, state, interrupts)
+    steps: Steps
+    if is_ksgd(method):
+        steps = FilterSteps(objective, optimizer)
+    elif line_search:
+        steps = LineSearch(objective, optimizer)
+    else:
+        steps = RuleSteps(objective, optimizer)
+    line = Line(criteria.budget.epochs) if progress is True else None
     show = line if isinstance(progress, bool) else progress
-    with Interrupts() as interrupts:
-        run = kind(loss_and_grad, x, optimizer, batches, tolerance, interrupts)
-        if checkpoint is not None:
-            run.file = RunFile(checkpoint, run, asked_for(run))
-        if line_search:
-            run.search = LineSearch(optimizer, x)
-        watch = None if show is None and callback is None else partial(_watch, show, callback)
+    watch = None if show is None and callback is None else partial(_watch, show, callback)
+    with interrupts:
+        file = None if checkpoint is None else RunFile(checkpoint, state, criteria.tolerance)
+        run = Run(steps, state, criteria, interrupts, file)
         try:
-            try:
-                status = run.go(watch, most_epochs, most_steps)
-            finally:
-                if run.file:
-                    run.file.write()
-            if batches is None:
-                run.loss, run.grad = run.evaluate(())
-            interrupts.check()
-        except KeyboardInterrupt:
-            status = INTERRUPTED
+            status = run.go(watch)
         finally:
             if line:
                 line.close()
-    used_up = f"{max_steps} steps" if run.nit >= most_steps else f"{epochs} epochs"
-    message = {
-        MET: f"the loss improved by less than tol={tol} for {tolerance.patience} epochs in a row",
-        USED_UP: f"the budget of {used_up} is used up",
-        STOPPED: "stopped by callback",
-        INTERRUPTED: "interrupted",
-        NO_STEP: "the line search found no step that lowers the loss as the gradient promises",
-    }
-    result = run.state()
-    result.jac = run.copied_gradient()
-    result.success = status == MET or (
-        status == USED_UP and tol is None and math.isfinite(run.loss)
-    )
+    result = run.result()
+    result.jac = state.copied_gradient()
+    result.success = criteria.is_success(status, state.loss)
     result.status = status
-    result.message = message[status]
+    result.message = criteria.message(status, state.nit)
     return result
 
 
 def _watch(show: Callback | None, callback: Callback | None, state: OptimizeResult) -> bool:
-    """Show the state to whoever wants to see it; say whether one of them asks to stop."""
+    """Call ``show`` and ``callback`` with the run so far; return whether the run is to stop."""
     if show is not None:
         show(state)
     try:
         return callback is not None and bool(callback(state))
     except StopIteration:
         return True
-
-
-def _start(name: str, value: object) -> Array:
-    """Return a copy to optimize."""
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} is a {type(value).__name__}; a numpy.ndarray is needed")
-    refuse_masked(name, value)
-    copied = np.array(value, np.float64 if value.dtype.kind in "iu" else None, order="C")
-    require_parameter(name, copied)
-    return copied
-
-
-def _batches(data: Any, batch_size: int | None, seed: int | None) -> Batches | None:
-    """Return the data as batches."""
-    if data is None or isinstance(data, Batches):
-        why = "without data" if data is None else "beside a Batches, which has its own"
-        for name, value in (("batch_size", batch_size), ("seed", seed)):
-            if value is not None:
-                raise FastoptError(f"{name} is {value!r} {why}")
-        return data
-    if not isinstance(data, (tuple, np.ndarray)):
-        raise TypeError(
-            f"data is a {type(data).__name__}; an array, a tuple of arrays or a Batches is needed"
-        )
-    arrays = data if isinstance(data, tuple) else (data,)
-    return Batches(*arrays, batch_size=batch_size, seed=seed, reuse_buffers=True)
-
-
-def _require_searchable(method: str, batches: Batches | None, given: Mapping[str, Any]) -> None:
-    """Refuse what has no meaning beside a line search."""
-    if not isinstance(method, str) or method.lower() != "gd":
-        raise FastoptError(f"method is {method!r} with line_search=True; allowed: 'gd'")
-    if batches is not None and batches.batch_size is not None:
-        raise FastoptError(
-            f"batch_size is {batches.batch_size} with line_search=True; None, the full batch, is "
-            "needed: losses of different rows can not be compared"
-        )
-    for name, value in given.items():
-        if value is not None:
-            raise FastoptError(
-                f"{name} is {value!r} with line_search=True, which has no use for it"
-            )
-
-
-def _filter(
-    model: object,
-    x: Params,
-    batches: Batches | None,
-    unused: dict[str, Any],
-    options: dict[str, Any],
-) -> ModelFilter:
-    """Return what trains a model by a KalmanSGD."""
-    from fastopt.training.model_filter import ModelFilter  # on first use, as KalmanSGD itself
-
-    for name, value in unused.items():
-        if value is not None and (name, value) != ("convention", "torch"):
-            raise FastoptError(f"{name} is {value!r}; method='ksgd' has none")
-    learner = ModelFilter(model, x, **options)
-    if batches is None or len(batches.arrays) != 2:
-        found = "None" if batches is None else f"{len(batches.arrays)} array(s)"
-        raise FastoptError(f"data is {found}; method='ksgd' needs rows and targets, (X, y)")
-    return learner
-
-
-def _rate(lr: float | None, schedule: Schedule | None) -> dict[str, Any]:
-    """Return the option of the optimizer that says how the learning rate goes, if any."""
-    if schedule is None:
-        return {} if lr is None else {"lr": lr}
-    if lr is not None:
-        raise FastoptError(f"lr is {lr!r} beside a schedule, which has its own")
-    if not callable(schedule):
-        raise TypeError(f"schedule is {schedule!r}; a callable, step -> lr, is needed")
-    return {"lr": schedule}

@@ -93,14 +93,17 @@ def test_a_line_search_that_fails_says_so():
     [
         ({"method": "adam"}, "method is 'adam' with line_search=True; allowed: 'gd'"),
         ({"method": "momentum"}, "method is 'momentum' with line_search"),
-        ({"lr": 0.1}, "lr is 0.1 with line_search"),
-        ({"schedule": schedules.constant(0.1)}, "schedule is .* with line_search"),
-        ({"weight_decay": 0.1}, "weight_decay is 0.1 with line_search"),
-        ({"checkpoint": "x.npz"}, "checkpoint is 'x.npz' with line_search"),
+        ({"lr": 0.1}, "lr is 0.1; it cannot be given with line_search"),
+        (
+            {"schedule": schedules.constant(0.1)},
+            "schedule is .*; it cannot be given with line_search",
+        ),
+        ({"weight_decay": 0.1}, "weight_decay is 0.1; it cannot be given with line_search"),
+        ({"checkpoint": "x.npz"}, "checkpoint is 'x.npz'; it cannot be given with line_search"),
         ({"data": X, "batch_size": 5}, "batch_size is 5 with line_search"),
     ],
 )
-def test_what_a_line_search_refuses(change, message):
+def test_arguments_that_a_line_search_excludes_are_refused(change, message):
     arguments = {"method": "gd", "line_search": True, **change}
     with pytest.raises(FastoptError, match=message):
         minimize(lambda x, *_: (0.0, x), np.zeros(2), **arguments)
