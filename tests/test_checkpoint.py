@@ -14,6 +14,7 @@ from support import bits
 
 from fastopt import checkpoint
 from fastopt._errors import FastoptError
+from fastopt.checkpoint import saved_file
 
 CONTENT = {
     "options": {"lr": 0.1, "betas": (0.9, (0.5, None)), "bound": float("inf"), "names": ["a"]},
@@ -109,7 +110,7 @@ def test_another_kind_or_a_later_version_is_refused(path, monkeypatch):
     checkpoint.write(path, "test", CONTENT)
     with pytest.raises(FastoptError, match="holds 'test' in version 1; 'other' in version 1"):
         checkpoint.read(path, "other")
-    monkeypatch.setattr(checkpoint, "VERSION", 2)
+    monkeypatch.setattr(saved_file, "VERSION", 2)
     with pytest.raises(FastoptError, match="version 1; 'test' in version 2"):
         checkpoint.read(path, "test")
 
@@ -162,7 +163,7 @@ def test_numbers_of_numpys_are_what_they_were(tmp_path):
 
 @pytest.mark.parametrize("value", [1j, {1, 2}, len])
 def test_what_no_file_can_hold_is_named(value, tmp_path):
-    with pytest.raises(TypeError, match=r"schedule\.best is a .*can not be saved"):
+    with pytest.raises(TypeError, match=r"schedule\.best is a .*cannot be saved"):
         checkpoint.write(tmp_path / "x.npz", "test", {"schedule": {"best": value}})
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,64 @@
+"""`write` and `read`: which kind, version and format a file has."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import Array
+from fastopt.checkpoint import npz, safetensors
+from fastopt.checkpoint.encoding import decode, encode
+from fastopt.checkpoint.replacing import PathLike, replace
+
+VERSION = 1  # of the layout; files of a later version are refused
+
+
+def write(path: PathLike, kind: str, content: Mapping[str, Any]) -> None:
+    """Write a file that `read` reads, or raise and leave an existing file unchanged."""
+    arrays: dict[str, Array] = {}
+    inner = encode(content, "", arrays)
+    plain = json.dumps({"fastopt": VERSION, "kind": kind, "content": inner})
+    save = safetensors.save if Path(path).suffix == ".safetensors" else npz.save
+
+    def write_into(file: BinaryIO) -> None:
+        save(file, plain, arrays)
+
+    replace(path, write_into)
+
+
+def read(path: PathLike, kind: str) -> dict[str, Any]:
+    """Return the content that `write` was given, tuples as tuples.
+
+    Raises
+    ------
+    FastoptError
+        A damaged or foreign file, or one of another kind or of a later version.
+    OSError
+        A file that cannot be opened.
+    """
+    with open(path, "rb") as opened:
+        is_zip = opened.read(2) == b"PK"
+    try:
+        text, arrays = _load_npz(path) if is_zip else safetensors.load(path)
+        plain = json.loads(text)
+        found = plain["fastopt"], plain["kind"]
+        content = decode(plain["content"], arrays) if found == (VERSION, kind) else None
+    except FastoptError:
+        raise
+    except Exception as error:  # zipfile raises almost any exception for a damaged file
+        raise FastoptError(f"{os.fspath(path)!r} is not a file of fastopt, or it is damaged") from error
+    if content is None:
+        raise FastoptError(
+            f"{os.fspath(path)!r} holds {found[1]!r} in version {found[0]!r}; "
+            f"{kind!r} in version {VERSION} is needed"
+        )
+    return dict(content)
+
+
+def _load_npz(path: PathLike) -> tuple[str, dict[str, Array]]:
+    with open(path, "rb") as file:
+        return npz.load(file)
