@@ -1,4 +1,4 @@
-"""Saved files: what is read is what was written, and nothing is ever half written."""
+"""Saved files: content, atomic replacement, and errors for damaged files."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ CONTENT = {
     "half": np.arange(3.0).astype(np.float16),
     "bfloat16": np.array([[1.5, -2.0], [np.inf, 3e38]], ml_dtypes.bfloat16),
     "by index": {0: {"step": 3, "sum": np.ones(2)}, ("a", 1): {}},
-    # Names that mean something to the formats, and two that could be taken for one another.
+    # Names that are reserved in the formats, and two that could be confused.
     "file": np.ones(1),
     "plain": np.zeros(1),
     "__metadata__": np.ones(2),
@@ -40,7 +40,7 @@ def path(request, tmp_path):
     return tmp_path / request.param
 
 
-def test_what_is_read_was_written(path):
+def test_content_is_read_as_it_was_written(path):
     checkpoint.write(path, "test", CONTENT)
     found = checkpoint.read(path, "test")
     assert bits(found) == bits(CONTENT)
@@ -50,7 +50,7 @@ def test_what_is_read_was_written(path):
     assert bits(checkpoint.read(moved, "test")) == bits(CONTENT)
 
 
-def test_the_files_are_of_the_formats_that_their_names_say(tmp_path):
+def test_the_suffix_selects_the_format(tmp_path):
     content = {"w": np.arange(3.0), "lr": 0.5}
     for name in ("x.npz", "x.safetensors"):
         checkpoint.write(tmp_path / name, "test", content)
@@ -62,7 +62,7 @@ def test_the_files_are_of_the_formats_that_their_names_say(tmp_path):
         assert json.loads(file.metadata()["plain"])["content"]["lr"] == 0.5
 
 
-def test_a_failed_write_leaves_the_file(path):
+def test_a_failed_write_leaves_the_file_unchanged(path):
     checkpoint.write(path, "test", CONTENT)
     before = path.read_bytes()
     for bad in ({"x": {1, 2}}, {"x": np.array([object()])}):
@@ -74,12 +74,12 @@ def test_a_failed_write_leaves_the_file(path):
 
 def test_damaged_and_foreign_files_are_refused(path):
     checkpoint.write(path, "test", CONTENT)
-    whole = path.read_bytes()
+    content = path.read_bytes()
     foreign = path.parent / "y.npz"
     np.savez(foreign, a=np.ones(3))
     np.save(path.parent / "z.npy", np.ones(3))
     save_file({"a": np.ones(3)}, path.parent / "w.safetensors")
-    for damaged in (b"", b"text", whole[: len(whole) // 2], whole[:-30]):
+    for damaged in (b"", b"text", content[: len(content) // 2], content[:-30]):
         path.write_bytes(damaged)
         with pytest.raises(FastoptError, match="damaged"):
             checkpoint.read(path, "test")
@@ -90,20 +90,20 @@ def test_damaged_and_foreign_files_are_refused(path):
         checkpoint.read(path.parent / "absent", "test")
 
 
-def test_no_byte_can_change_unnoticed(path):
-    """Or it means nothing, as the dates in a zip."""
+def test_changed_bytes_are_found(path):
+    """A changed byte is an error, or has no meaning, like the dates in a zip file."""
     content = {"w": np.arange(3.0), "lr": 0.5}
     checkpoint.write(path, "test", content)
-    whole, refused = path.read_bytes(), 0
-    for at in range(0, len(whole), 3):
-        damaged = bytearray(whole)
+    original, refused = path.read_bytes(), 0
+    for at in range(0, len(original), 3):
+        damaged = bytearray(original)
         damaged[at] ^= 0x15
         path.write_bytes(damaged)
         try:
             assert bits(checkpoint.read(path, "test")) == bits(content)
         except FastoptError:
             refused += 1
-    assert refused > len(whole) / 6
+    assert refused > len(original) / 6
 
 
 def test_another_kind_or_a_later_version_is_refused(path, monkeypatch):
@@ -115,7 +115,7 @@ def test_another_kind_or_a_later_version_is_refused(path, monkeypatch):
         checkpoint.read(path, "test")
 
 
-def test_without_safetensors_the_error_says_what_to_install(tmp_path, monkeypatch):
+def test_without_safetensors_the_error_names_the_extra_to_install(tmp_path, monkeypatch):
     path = tmp_path / "x.safetensors"
     checkpoint.write(path, "test", {})
     before = path.read_bytes()
@@ -140,14 +140,14 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     }  # fmt: skip
 
 
-def test_a_name_that_ends_as_a_file_of_numpys(tmp_path):
+def test_array_names_that_end_in_npy(tmp_path):
     content = {"x": np.ones(2), "x.npy": np.full(2, 2.0), "x.npy_": np.full(2, 3.0)}
     for suffix in ("npz", "safetensors"):
         checkpoint.write(tmp_path / f"x.{suffix}", "test", content)
         assert bits(checkpoint.read(tmp_path / f"x.{suffix}", "test")) == bits(content)
 
 
-def test_numbers_of_numpys_are_what_they_were(tmp_path):
+def test_numpy_scalars_keep_their_types(tmp_path):
     numbers = [np.float32(0.1), np.float16(0.1), ml_dtypes.bfloat16(0.1), np.complex64(1j)]
     content = {
         "plain": numbers,
@@ -162,13 +162,13 @@ def test_numbers_of_numpys_are_what_they_were(tmp_path):
 
 
 @pytest.mark.parametrize("value", [1j, {1, 2}, len])
-def test_what_no_file_can_hold_is_named(value, tmp_path):
+def test_a_value_that_cannot_be_saved_is_named(value, tmp_path):
     with pytest.raises(TypeError, match=r"schedule\.best is a .*cannot be saved"):
         checkpoint.write(tmp_path / "x.npz", "test", {"schedule": {"best": value}})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_stays_one_and_a_file_keeps_its_mode(tmp_path):
+def test_symbolic_links_and_file_modes_are_kept(tmp_path):
     (tmp_path / "big").mkdir()
     target, link = tmp_path / "big" / "x.npz", tmp_path / "x.npz"
     link.symlink_to(target)

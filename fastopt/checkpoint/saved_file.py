@@ -50,7 +50,9 @@ def read(path: PathLike, kind: str) -> dict[str, Any]:
     except FastoptError:
         raise
     except Exception as error:  # zipfile raises almost any exception for a damaged file
-        raise FastoptError(f"{os.fspath(path)!r} is not a file of fastopt, or it is damaged") from error
+        raise FastoptError(
+            f"{os.fspath(path)!r} is not a file of fastopt, or it is damaged"
+        ) from error
     if content is None:
         raise FastoptError(
             f"{os.fspath(path)!r} holds {found[1]!r} in version {found[0]!r}; "

@@ -59,122 +59,128 @@ def minimize(
 ) -> OptimizeResult:
     """Minimize a function, or its mean over batches of data, with one of the update rules.
 
-    Each step evaluates ``loss, grad = fun(x, *batch)`` and hands ``grad`` to the optimizer, once
-    for each batch of an epoch. Without `data` it evaluates ``fun(x)``, and a step is an epoch.
+    Each step evaluates ``loss, grad = fun(x, *batch)`` and passes ``grad`` to the optimizer; an
+    epoch has a step for each batch. Without `data`, ``fun(x)`` is evaluated and each step is an
+    epoch.
 
     Parameters
     ----------
     fun : callable, or a model
         ``fun(x, *batch) -> (loss, grad)``: a number, and gradients of the structure and shapes
-        of ``x``. It is given the arrays that are being optimized and, with ``batch_size``,
-        buffers of the batch: it may read them during the call, should copy what it keeps, and
-        should not write. A model, such as those of `fastopt.models`, has this function as its
-        ``loss_and_grad``; for "ksgd" see the notes.
+        of ``x``. It is called with the arrays that are being optimized and, with ``batch_size``,
+        with buffers that the next batch overwrites: it may read them during the call, should copy
+        what it keeps, and should not write to them. A model, such as those of `fastopt.models`, has
+        this function as its method ``loss_and_grad``; for "ksgd" see the notes.
     x0 : numpy.ndarray, or list or dict of them
-        Where to start. It is copied: float32 and float64 as they are, integers to float64.
+        The initial parameters. They are copied: float32 and float64 with their dtype, integers as
+        float64.
     data : numpy.ndarray, tuple of them, or Batches, optional
-        Arrays with a row for each observation. A `Batches` goes on from where it is; it has its
-        own batch size and seed, so neither may be given with it.
+        Arrays with a row for each observation. A `Batches` continues from its current position; it
+        has a batch size and a seed, so neither may be given with it.
     method : str
         The name of a rule: see `fastopt.create`. Default "adam". Or "ksgd".
     batch_size : int, at least 1, optional
-        Rows a batch. By default all of them, in the order that they are in: gradient descent.
+        Rows of a batch. By default all rows, in their order: gradient descent.
     epochs, max_steps : int, at least 1, optional
-        Budgets; what is used up first ends the run. By default 1000 epochs, if neither is given.
+        Budgets; the run ends when the first of them is used up. Default 1000 epochs, if neither is
+        given.
     lr : float, at least 0, optional
-        The learning rate, by default the convention's.
+        The learning rate. Default: that of the convention.
     schedule : callable, optional
-        One of `fastopt.schedules`, in the place of `lr`. Its ``report``, if it has one, hears the
-        mean loss of each epoch.
+        One of `fastopt.schedules`, instead of `lr`. If it has a method ``report``, that is called
+        with the mean loss of each epoch.
     tol : float, at least 0, optional
-        Stop, with success, after `patience` epochs in a row of which none has improved on the
-        best mean loss before it by tol*max(1, abs(best)) or more. NaN improves nothing.
+        Stop, with success, after `patience` epochs in a row none of which has improved on the
+        best mean loss before it by tol*max(1, abs(best)) or more. NaN is no improvement.
     patience : int, at least 1, optional
         Only with `tol`. Default 5.
     convention : {"torch", "keras", "optax", "dl4j", "textbook"}
-        Whose formula and defaults: see `fastopt.create`. Where the rule takes its gradients at
-        the look-ahead point (the textbook's Nesterov), so does this.
+        The library whose formula and defaults are used: see `fastopt.create`. If the rule takes its
+        gradients at the look-ahead point (the textbook's Nesterov), `fun` is evaluated there.
     line_search : bool
-        Whether each learning rate is searched for, by ``scipy.optimize.line_search`` along the
-        negative gradient (the strong Wolfe conditions). Only with ``method="gd"`` and full
-        batches, and without lr, schedule, checkpoint and options of a rule. Each step evaluates
-        `fun` a few times, at copies of x. DL4J's LINE_GRADIENT_DESCENT. Default False.
+        Whether each learning rate is found by ``scipy.optimize.line_search`` along the negative
+        gradient (the strong Wolfe conditions). Only with ``method="gd"`` and full batches, and
+        without lr, schedule, checkpoint and options of a rule. Each step evaluates `fun` a few
+        times, at copies of x. DL4J's LINE_GRADIENT_DESCENT. Default False.
     checkpoint : path, or (path, seconds), optional
-        A file from which a later call of the same arguments goes on, to the bit, whatever has
-        ended this one, ``kill -9`` included. It is replaced, atomically, at the end of every
-        epoch, or with `seconds` after the first step that ends so long after the last time,
-        in mid-epoch too; and at the end. See the notes.
+        A file from which a later call with the same arguments resumes, with equal bits, whatever
+        has ended this call, ``kill -9`` included. The file is replaced, atomically, after every
+        epoch; or, with `seconds`, after the first step that ends that long after the file was last
+        written, in mid-epoch too. It is also written when the run ends. See the notes.
     callback : callable, optional
         Called after each epoch with an `OptimizeResult` of the run so far: x, fun, jac, nit, nfev
-        and history, the live ones (copy what you keep). It stops the run by returning a true
-        value or raising StopIteration.
+        and history. Its arrays change in later steps: copy what you keep. The run stops if the
+        callback returns a true value or raises StopIteration.
     progress : True or callable, optional
-        Called like `callback`, but what it returns says nothing. True shows a line on stderr.
+        Called like `callback`, but its return value is ignored. True shows a line on stderr.
     seed : int, at least 0, optional
-        Of the order of rows; only with `data` and `batch_size`. By default another each time.
+        The seed of the order of rows; only with `data` and `batch_size`. By default it is drawn
+        anew for each call.
     **options
-        The rule's own: see `fastopt.create`. Those of "ksgd" are `fastopt.KalmanSGD`'s.
+        Options of the rule: see `fastopt.create`. Those of "ksgd" are `fastopt.KalmanSGD`'s.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
         x : of the structure of `x0`
-            After the last step.
+            The parameters after the last step.
         fun, jac
             Without data, loss and gradient at `x`, from an evaluation after the last step. With
-            data, the mean loss of the last epoch and the gradient of the last step; and so after
-            Ctrl-C without data, where both are those of the last step. NaN and None before the
-            first step. A checkpoint keeps no `RowSparse` gradient: None until the next step.
+            data, the mean loss of the last epoch and the gradient of the last step. After Ctrl-C
+            without data, loss and gradient of the last step. NaN and None before the first step.
+            A checkpoint keeps no `RowSparse` gradient: None until the next step.
         nit, nfev : int
-            Steps taken, those that ``on_nonfinite="skip"`` skips included; evaluations of `fun`.
+            Steps taken, including those that ``on_nonfinite="skip"`` skips; evaluations of `fun`.
         status, success, message
             0: `tol` is met, a success. 1: a budget is used up, a success if there is no `tol` and
             `fun` is finite. 2: stopped by `callback`. 3: interrupted (Ctrl-C). 4: the line search
-            found no step: x is a minimum to within rounding, or grad is not that of `fun`, see
-            `fastopt.check_grad`. The last three are no success.
-        history : dict of lists, an entry an epoch
+            found no step: x is a minimum to within rounding, or grad is not the gradient of `fun`,
+            see `fastopt.check_grad`. The last three are no success.
+        history : dict of lists, an entry for each epoch
             "loss", the mean; "lr", that of the epoch's first step; "seconds" since the start,
-            without those in `callback` and `progress`.
+            without the time spent in `callback` and `progress`.
         kalman : KalmanSGD
             With "ksgd": the filter, which has covariance and standard errors of the parameters.
 
     Raises
     ------
     FastoptError, TypeError
-        For arguments, and for what `fun` returns, saying what is allowed. What `fun` and
-        `callback` raise is passed on, but for KeyboardInterrupt.
+        An argument, or a value returned by `fun`, that is not allowed. Exceptions of `fun` and
+        `callback` are passed on, except KeyboardInterrupt.
 
     Notes
     -----
-    The mean loss of an epoch weighs the loss of each batch by its rows. A loss that is not finite
-    stops nothing: it shows in the history.
+    In the mean loss of an epoch, the loss of each batch is weighted by its rows. A loss that is not
+    finite does not stop the run; it appears in the history.
 
-    An epoch that `max_steps` or Ctrl-C cuts short has its entry in the history, of the steps that
-    were taken, but is not counted for `tol` and not reported to `schedule`. `callback` hears of it
-    if `max_steps` cut it.
+    An epoch that `max_steps` or Ctrl-C cuts short has an entry in the history, computed from the
+    steps that were taken, but it does not count for `tol` and is not reported to `schedule`.
+    `callback` is called after it if `max_steps` was the reason.
 
-    Ctrl-C takes effect at once while `fun`, `callback` or `progress` is running, else as soon as
-    the step at hand is complete: x is always what whole steps have made it. A `Batches` that was
-    given has then handed out the batches of those steps alone. This holds for the main thread
-    and Python's own handler of SIGINT; another is left in place.
+    Ctrl-C takes effect at once while `fun`, `callback` or `progress` is running, and otherwise when
+    the current step is complete: no step is taken in part. The position of a `Batches` is then that
+    after the last complete step. This holds for the main thread and Python's own handler of
+    SIGINT; another handler is left in place.
 
-    **Checkpoints.** The file holds parameters, optimizer, position in the data, history and what
-    `tol` and `schedule` have counted; `fastopt.checkpoint` says in which format. Where it exists,
-    x0 gives the structure alone, and the run goes on: it ends with the bits, counts and history
-    (but for seconds) of one that was never stopped, if `fun` depends on its arguments alone.
+    **Checkpoints.** The file holds parameters, optimizer, position in the data, history and the
+    state of `tol` and `schedule`; `fastopt.checkpoint` describes the format. If it exists, `x0`
+    gives the structure only, and the run resumes: it ends with the same bits, counts and history
+    (except seconds) as a run that was never stopped, if `fun` depends on its arguments only.
     Structure, shapes and dtypes, method and options, schedule, tol, patience, batch size and a
-    given seed must be those of the file; the values of `data` are not looked at. `epochs` and
-    `max_steps` may differ: they count from the first start. So the same call again returns at
-    once with the same result, one with a larger budget goes on, and the file is left for you to
-    delete. Epochs that had ended after the last writing are run again, and `callback` hears of
-    them again. Without data every step is an epoch: give `seconds`, unless `fun` is slow.
+    given seed must be those of the file; the values of `data` are not compared. `epochs` and
+    `max_steps` may differ: they count from the first start. Repeating a call that has finished
+    returns the same result at once, and a call with a larger budget continues the run. The file is
+    never deleted. Epochs that ended after the file was last written are run again, and `callback`
+    is called for them again. Without data every step is an epoch: give `seconds`, unless `fun` is
+    slow.
 
-    "ksgd" is `KalmanSGD.update`, a batch at a time. It needs data of rows and targets, and in the
-    place of `fun` a model with ``mean_and_jacobian(x, X) -> (mean, jac)``, where jac is (n, p) or
+    "ksgd" is `KalmanSGD.update`, a batch at a time. It needs data of rows and targets and, instead
+    of `fun`, a model with ``mean_and_jacobian(x, X) -> (mean, jac)``, where jac is (n, p) or
     (n, k, p) for n rows, k outputs and the p numbers of `x` in their order; ``variance(mean)`` is
-    what `KalmanSGD.update` takes, by default 1. The loss is the model's ``loss_and_grad``, if it
-    has one, else half the sum of squared residuals of a row. There is no learning rate: `lr`,
-    `schedule` and `convention` are refused, as is `checkpoint`, and the history has NaN.
+    passed to `KalmanSGD.update`, by default 1. The loss is that of the model's ``loss_and_grad``,
+    if it has one, otherwise half the mean of the rows' squared residuals. There is no learning
+    rate: `lr`, `schedule` and `convention` are refused, as is `checkpoint`, and the history has
+    NaN.
 
     Examples
     --------
@@ -203,7 +209,7 @@ def minimize(
     >>> print(result.x["w"].round(3), result.x["b"].round(3), result.nit)
     [ 2. -1.] 3.0 300
 
-    Of a model, in one pass and without a learning rate:
+    A model, in one pass and without a learning rate:
 
     >>> from fastopt.models import GLM
     >>> model = GLM(2)
@@ -213,13 +219,13 @@ def minimize(
     >>> print(result.x["w1"].ravel().round(3), result.x["b1"].round(3), result.nit)
     [ 2. -1.] [3.] 10
 
-    Going on:
+    Resuming:
 
     >>> data = {"data": (X, y), "batch_size": 20, "seed": 0}
     >>> first = minimize(squared, start, **data, epochs=3, checkpoint="run.npz")
-    >>> both = minimize(squared, start, **data, epochs=5, checkpoint="run.npz")
-    >>> whole = minimize(squared, start, **data, epochs=5)
-    >>> bool((both.x["w"] == whole.x["w"]).all()), both.nit, len(both.history["loss"])
+    >>> resumed = minimize(squared, start, **data, epochs=5, checkpoint="run.npz")
+    >>> direct = minimize(squared, start, **data, epochs=5)
+    >>> bool((resumed.x["w"] == direct.x["w"]).all()), resumed.nit, len(resumed.history["loss"])
     (True, 50, 5)
     """
     loss_and_grad: Any = getattr(fun, "loss_and_grad", fun) if is_ksgd(method) else as_fun(fun)

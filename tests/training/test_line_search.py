@@ -1,4 +1,4 @@
-"""minimize(line_search=True): gradient descent whose learning rates are searched for."""
+"""minimize(line_search=True): gradient descent with a line search."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_each_step_of_a_line_search_satisfies_the_wolfe_conditions():
     assert (result.nit, result.status, result.success) == (40, 1, True)
 
 
-def test_a_line_search_goes_where_fixed_rates_do_not():
+def test_a_line_search_converges_to_the_minimum():
     result = minimize(
         quadratic, np.zeros(2), method="gd", line_search=True, tol=1e-14, convention="optax"
     )
@@ -65,7 +65,7 @@ def test_a_line_search_over_a_full_batch_in_any_structure():
     assert listed.history["loss"][:2] == result.history["loss"][:2]
 
 
-def test_a_line_search_with_a_gradient_in_one_buffer():
+def test_a_function_that_reuses_its_gradient_array():
     buffer = np.zeros(2)
 
     def reused(x):
@@ -78,7 +78,7 @@ def test_a_line_search_with_a_gradient_in_one_buffer():
     )
 
 
-def test_a_line_search_that_fails_says_so():
+def test_a_failed_line_search_has_status_4():
     result = minimize(
         lambda x: (x @ x, -2 * x), np.ones(2), method="gd", line_search=True, epochs=5
     )
@@ -124,9 +124,7 @@ def test_arguments_that_a_line_search_excludes_are_refused(change, message):
         ({"w": ZERO, "b": "x"}, TypeError, "the gradient of parameter 'b' is a str"),
     ],
 )
-def test_gradients_of_another_structure_are_refused_as_without(
-    line_search, returned, error, message
-):
+def test_gradients_of_another_structure_are_refused(line_search, returned, error, message):
     start = {"w": np.ones(2), "b": np.ones(2)}
     with pytest.raises(error, match=message):
         minimize(lambda x: (1.0, returned), start, method="gd", line_search=line_search, epochs=1)

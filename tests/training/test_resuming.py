@@ -1,4 +1,4 @@
-"""minimize(checkpoint=...): whatever ends a run, the next one goes on to the same bits."""
+"""minimize(checkpoint=...): a run that was ended by anything resumes with equal bits."""
 
 import os
 import random
@@ -33,7 +33,7 @@ def bowl(x):
 
 
 START = {"w": np.zeros(3), "b": np.zeros(())}
-# fun, x0 and what is asked for: made anew for each call, since data and schedules go forward.
+# fun, x0, data and options, made anew for each call: batches and schedules have state.
 RUNS = {
     "adam": lambda: (squared, START, (X, Y), {"batch_size": 5, "seed": 3, "epochs": 6}),
     "textbook nesterov": lambda: (
@@ -66,7 +66,7 @@ def run(name, checkpoint=None, fun=None, **changes):
 
 
 def outcome(result):
-    """Return all of a result that must be the same, bit for bit."""
+    """Return what must be equal in two results, bit for bit."""
     history = {name: values for name, values in result.history.items() if name != "seconds"}
     seconds = result.history["seconds"]
     assert len(seconds) == len(history["loss"])
@@ -81,7 +81,7 @@ def path(request, tmp_path):
 
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("every", [None, 0.0, 1e9])
-def test_writing_changes_nothing_and_the_same_call_returns_at_once(name, every, path):
+def test_a_checkpoint_changes_no_result_and_a_repeated_call_returns_at_once(name, every, path):
     whole = run(name)
     spec = path if every is None else (str(path), every)
     calls = []
@@ -92,22 +92,22 @@ def test_writing_changes_nothing_and_the_same_call_returns_at_once(name, every, 
 
     assert outcome(run(name, spec)) == outcome(whole)
     assert outcome(run(name, spec, counted)) == outcome(whole)
-    assert len(calls) == (name == "without data")  # fun and jac are taken at x
+    assert len(calls) == (name == "without data")  # fun and jac at x are evaluated again
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("every", [None, 0.0])
-def test_from_every_file_that_there_was(name, every, tmp_path):
-    """As it is after a kill before each evaluation."""
+def test_resuming_from_every_file_that_was_written(name, every, tmp_path):
+    """As after a kill before each evaluation."""
     path, files = tmp_path / "run.npz", []
 
-    def noting(*arguments):
+    def recorded(*arguments):
         files.append(path.read_bytes())
         return RUNS[name]()[0](*arguments)
 
     spec = path if every is None else (path, every)
-    whole = outcome(run(name, spec, noting))
+    whole = outcome(run(name, spec, recorded))
     different = list(dict.fromkeys(files))
     if every is None:
         assert len(different) >= 5
@@ -119,8 +119,8 @@ def test_from_every_file_that_there_was(name, every, tmp_path):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_step_by_step(name, path):
-    """Each call with one step more in its budget ends as a run of that budget does."""
+def test_a_run_resumed_after_every_step(name, path):
+    """Each call has a budget of one step more and ends as an uninterrupted run of that budget."""
     whole = run(name)
     for steps in range(1, whole.nit + 1):
         part = run(name, path, max_steps=steps)
@@ -131,8 +131,8 @@ def test_step_by_step(name, path):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_after_ctrl_c_and_after_errors(name, path):
-    """In an evaluation; the last evaluation of an epoch is among them."""
+def test_resuming_after_interrupts_and_exceptions(name, path):
+    """They are raised in an evaluation, also in the last one of an epoch."""
     whole = run(name)
     for at in range(2, 8):
         for how in (KeyboardInterrupt, ZeroDivisionError):
@@ -168,17 +168,17 @@ def test_a_signal_between_an_epochs_last_step_and_its_end(path, monkeypatch):
     assert outcome(run("plateau", path)) == outcome(whole)
 
 
-def test_a_callback_that_stops(path):
+def test_resuming_after_a_callback_has_stopped_the_run(path):
     whole = run("adam")
     stopped = run("adam", path, callback=lambda state: state.nit == 10)
     assert (stopped.status, stopped.nit) == (2, 10)
-    heard = []
-    resumed = run("adam", path, callback=lambda state: heard.append(state.nit))
-    assert heard == [15, 20, 25, 30]
+    calls = []
+    resumed = run("adam", path, callback=lambda state: calls.append(state.nit))
+    assert calls == [15, 20, 25, 30]
     assert outcome(resumed) == outcome(whole)
 
 
-def test_a_smaller_budget_returns_what_there_is(path):
+def test_a_smaller_budget_returns_the_saved_run(path):
     whole = run("adam", path, epochs=4)
     less = run("adam", path, epochs=2)
     assert (less.nit, less.status) == (20, 1)
@@ -197,7 +197,7 @@ def test_a_seed_that_was_drawn_is_kept(path):
     assert first.history["loss"] == whole.history["loss"][:2]
 
 
-def test_a_batches_goes_to_where_the_file_is(path):
+def test_resuming_moves_batches_to_the_saved_position(path):
     batches = Batches(X, Y, batch_size=5, seed=3)
     minimize(squared, START, batches, max_steps=7, checkpoint=path)
     again = Batches(X, Y, batch_size=5, seed=3)
@@ -206,8 +206,8 @@ def test_a_batches_goes_to_where_the_file_is(path):
     assert (again.epoch, again.position) == (1, 2)
 
 
-def test_rows_and_low_precision(path):
-    """Of gradients that are rows the file keeps none: jac is None where no step is taken."""
+def test_sparse_gradients_and_low_precision(path):
+    """The file holds no sparse gradient: jac is None if no further step is taken."""
     indices = RNG.integers(0, 50, size=(40, 6))
     table = RNG.normal(size=(50, 4)).astype(ml_dtypes.bfloat16)
 
@@ -232,7 +232,7 @@ def test_rows_and_low_precision(path):
     assert bits(again.x) == bits(whole.x)
 
 
-def test_a_mask_of_weight_decay_is_asked_for_again(path):
+def test_another_mask_of_weight_decay_is_refused(path):
     def ask(*decaying, **changes):
         options = {"weight_decay": 0.3, "weight_decay_mask": lambda name: name in decaying}
         return run("plateau", path, **{**options, **changes})
@@ -293,7 +293,7 @@ def test_other_structures_and_schedules_are_refused(path):
     assert (plateau.state_dict(), other.state_dict()) == before
 
 
-def test_a_function_as_schedule_has_no_address(path):
+def test_the_address_of_a_schedule_is_not_compared(path):
     def asked():
         return run("adam", path, schedule=lambda _: 0.1)
 
@@ -310,7 +310,7 @@ def test_a_function_as_schedule_has_no_address(path):
         ("absent/x.npz", FileNotFoundError, "absent"),
     ],
 )
-def test_a_checkpoint_that_can_not_be_is_refused_before_the_first_step(
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_first_step(
     spec, error, message, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -332,14 +332,14 @@ def test_damaged_and_foreign_files_are_refused(path):
         run("adam", path)
 
 
-# kill -9; FASTOPT_KILLS=20 for the long run
+# kill -9; FASTOPT_KILLS=20 kills more often
 
 KILLS = int(os.environ.get("FASTOPT_KILLS", "3"))
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("run.npz", 0.0), ("run.safetensors", None)])
 def test_kill_9(name, seconds, tmp_path):
-    """At random moments of a training that takes about as long as all its kills."""
+    """Kill a run at random moments, several times, then let it finish."""
     path, steps = tmp_path / name, 50 * (KILLS + 2)
     arguments = [sys.executable, "-P", str(Path(__file__).parents[1] / "training_to_kill.py")]
     while_writing = 0
