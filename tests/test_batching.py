@@ -149,8 +149,8 @@ def test_sparse_file_larger_than_memory(tmp_path):
     ((row,),) = itertools.islice(batches, 1)
     assert row.shape == (1, 1 << 18)
     assert row[0, -1] == 7.0
-    ((whole,),) = Batches(data)
-    assert np.shares_memory(whole[:1], data[:1])
+    ((full,),) = Batches(data)
+    assert np.shares_memory(full[:1], data[:1])
 
 
 def test_batches_are_separate_writable_copies():
@@ -215,8 +215,8 @@ def make(**options):
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("taken", range(9))
 def test_resume_at_every_batch(taken, drop_last):
-    whole = make(drop_last=drop_last)
-    expected = [rows(whole) for _ in range(4)]
+    reference = make(drop_last=drop_last)
+    expected = [rows(reference) for _ in range(4)]
     batches = make(drop_last=drop_last)
     stream = itertools.chain.from_iterable(itertools.repeat(batches))
     head = [batch.tolist() for (batch,) in itertools.islice(stream, taken)]
@@ -231,7 +231,7 @@ def test_resume_at_every_batch(taken, drop_last):
     copied = copy.deepcopy(batches)
     tail = rest(batches)
     assert [*head, *itertools.chain(*tail)] == [*itertools.chain(*expected)]
-    assert [len(epoch) for epoch in tail[1:]] == [len(whole)] * len(tail[1:])
+    assert [len(epoch) for epoch in tail[1:]] == [len(reference)] * len(tail[1:])
     for resumed in (loaded, unpickled, copied):
         assert rest(resumed) == tail
 

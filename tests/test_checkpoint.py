@@ -151,7 +151,7 @@ def test_numpy_scalars_keep_their_types(tmp_path):
     numbers = [np.float32(0.1), np.float16(0.1), ml_dtypes.bfloat16(0.1), np.complex64(1j)]
     content = {
         "plain": numbers,
-        "whole": (np.int64(3), np.bool_(True), np.float64(0.1)),
+        "integers": (np.int64(3), np.bool_(True), np.float64(0.1)),
         "keys": {np.int64(7): 1.0, np.float32(0.5): None},
     }
     for suffix in ("npz", "safetensors"):

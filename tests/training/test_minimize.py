@@ -231,10 +231,10 @@ def test_batches_continue_from_their_position():
     second = minimize(squared, first.x, batches, method="sgd", lr=0.1, epochs=2)
     assert second.nit == 3 + 5
     assert len(second.history["loss"]) == 2
-    whole = minimize(
+    uninterrupted = minimize(
         squared, np.zeros(3), (X, y), method="sgd", lr=0.1, epochs=3, batch_size=5, seed=4
     )
-    assert bits(whole.x) == bits(second.x)
+    assert bits(uninterrupted.x) == bits(second.x)
 
 
 def test_mean_loss_weighs_batches_by_rows():
@@ -446,12 +446,12 @@ def test_interrupt_in_fun(at, method, how):
         assert result.jac is None
         assert result.history == {"loss": [], "lr": [], "seconds": []}
     else:
-        whole = minimize(
+        uninterrupted = minimize(
             squared, np.ones(3), (X, y), batch_size=5, seed=4, max_steps=at - 1, **options
         )
         for name in ("x", "fun", "jac"):
-            assert bits(result[name]) == bits(whole[name])
-        assert result.history["loss"] == whole.history["loss"]
+            assert bits(result[name]) == bits(uninterrupted[name])
+        assert result.history["loss"] == uninterrupted.history["loss"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -494,12 +494,12 @@ def test_a_signal_during_a_step_takes_effect_after_it(data, when, monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     fun = squared if data else lambda x: squared(x, X, y)
-    whole = minimize(fun, np.zeros(3), data, epochs=3)
+    uninterrupted = minimize(fun, np.zeros(3), data, epochs=3)
     monkeypatch.setattr(Optimizer, "step", interrupted_step)
     for budget in ({"epochs": 30}, {"epochs": 3}, {"max_steps": 3}):  # the last step too
         result = minimize(fun, np.zeros(3), data, **budget)
         assert (result.nit, result.status, result.success) == (3, 3, False)
-        assert bits(result.x) == bits(whole.x)
+        assert bits(result.x) == bits(uninterrupted.x)
         assert len(result.history["loss"]) == 3
 
 
@@ -514,11 +514,11 @@ def test_a_signal_while_parameters_are_at_the_look_ahead_point(monkeypatch):
             yield
 
     options = {"method": "nesterov", "convention": "textbook"}
-    whole = minimize(quadratic, np.zeros(2), epochs=2, **options)
+    uninterrupted = minimize(quadratic, np.zeros(2), epochs=2, **options)
     monkeypatch.setattr(Optimizer, "extrapolated", interrupted)
     result = minimize(quadratic, np.zeros(2), **options)
     assert (result.nit, result.status) == (2, 3)
-    assert bits(result.x) == bits(whole.x)
+    assert bits(result.x) == bits(uninterrupted.x)
 
 
 def test_a_signal_from_another_thread_ends_the_run_within_a_second():

@@ -82,7 +82,7 @@ def path(request, tmp_path):
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("every", [None, 0.0, 1e9])
 def test_a_checkpoint_changes_no_result_and_a_repeated_call_returns_at_once(name, every, path):
-    whole = run(name)
+    uninterrupted = run(name)
     spec = path if every is None else (str(path), every)
     calls = []
 
@@ -90,8 +90,8 @@ def test_a_checkpoint_changes_no_result_and_a_repeated_call_returns_at_once(name
         calls.append(1)
         return RUNS[name]()[0](*arguments)
 
-    assert outcome(run(name, spec)) == outcome(whole)
-    assert outcome(run(name, spec, counted)) == outcome(whole)
+    assert outcome(run(name, spec)) == outcome(uninterrupted)
+    assert outcome(run(name, spec, counted)) == outcome(uninterrupted)
     assert len(calls) == (name == "without data")  # fun and jac at x are evaluated again
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -107,7 +107,7 @@ def test_resuming_from_every_file_that_was_written(name, every, tmp_path):
         return RUNS[name]()[0](*arguments)
 
     spec = path if every is None else (path, every)
-    whole = outcome(run(name, spec, recorded))
+    uninterrupted = outcome(run(name, spec, recorded))
     different = list(dict.fromkeys(files))
     if every is None:
         assert len(different) >= 5
@@ -115,25 +115,25 @@ def test_resuming_from_every_file_that_was_written(name, every, tmp_path):
         assert len(different) >= len(files) - 1
     for content in different:
         path.write_bytes(content)
-        assert outcome(run(name, (path, 1e9))) == whole
+        assert outcome(run(name, (path, 1e9))) == uninterrupted
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_resumed_after_every_step(name, path):
     """Each call has a budget of one step more and ends as an uninterrupted run of that budget."""
-    whole = run(name)
-    for steps in range(1, whole.nit + 1):
+    uninterrupted = run(name)
+    for steps in range(1, uninterrupted.nit + 1):
         part = run(name, path, max_steps=steps)
         if steps % 4 == 0:
             assert outcome(part) == outcome(run(name, max_steps=steps))
         assert part.nit == steps
-    assert outcome(run(name, path)) == outcome(whole)
+    assert outcome(run(name, path)) == outcome(uninterrupted)
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_resuming_after_interrupts_and_exceptions(name, path):
     """They are raised in an evaluation, also in the last one of an epoch."""
-    whole = run(name)
+    uninterrupted = run(name)
     for at in range(2, 8):
         for how in (KeyboardInterrupt, ZeroDivisionError):
             calls = []
@@ -149,12 +149,12 @@ def test_resuming_after_interrupts_and_exceptions(name, path):
             else:
                 with pytest.raises(ZeroDivisionError):
                     run(name, (path, 1e9), stopped)
-            assert outcome(run(name, (path, 1e9))) == outcome(whole)
+            assert outcome(run(name, (path, 1e9))) == outcome(uninterrupted)
             path.unlink()
 
 
 def test_a_signal_between_an_epochs_last_step_and_its_end(path, monkeypatch):
-    whole = run("plateau")
+    uninterrupted = run("plateau")
     step = Optimizer.step
 
     def interrupted(self, grads):
@@ -165,24 +165,24 @@ def test_a_signal_between_an_epochs_last_step_and_its_end(path, monkeypatch):
     monkeypatch.setattr(Optimizer, "step", interrupted)
     assert run("plateau", path).status == 3
     monkeypatch.undo()
-    assert outcome(run("plateau", path)) == outcome(whole)
+    assert outcome(run("plateau", path)) == outcome(uninterrupted)
 
 
 def test_resuming_after_a_callback_has_stopped_the_run(path):
-    whole = run("adam")
+    uninterrupted = run("adam")
     stopped = run("adam", path, callback=lambda state: state.nit == 10)
     assert (stopped.status, stopped.nit) == (2, 10)
     calls = []
     resumed = run("adam", path, callback=lambda state: calls.append(state.nit))
     assert calls == [15, 20, 25, 30]
-    assert outcome(resumed) == outcome(whole)
+    assert outcome(resumed) == outcome(uninterrupted)
 
 
 def test_a_smaller_budget_returns_the_saved_run(path):
-    whole = run("adam", path, epochs=4)
+    uninterrupted = run("adam", path, epochs=4)
     less = run("adam", path, epochs=2)
     assert (less.nit, less.status) == (20, 1)
-    assert bits(less.x) == bits(whole.x)
+    assert bits(less.x) == bits(uninterrupted.x)
     cut = run("adam", path, max_steps=22)
     assert bits(run("adam", path, epochs=2).x) == bits(cut.x)
 
@@ -191,10 +191,10 @@ def test_a_seed_that_was_drawn_is_kept(path):
     first = run("adam", path, seed=None, epochs=2)
     batches = Batches(X, Y, batch_size=5)
     minimize(squared, START, batches, epochs=6, checkpoint=path)
-    whole = run("adam", seed=batches.seed)
+    uninterrupted = run("adam", seed=batches.seed)
     assert batches.epoch == 6
-    assert outcome(run("adam", path, seed=None)) == outcome(whole)
-    assert first.history["loss"] == whole.history["loss"][:2]
+    assert outcome(run("adam", path, seed=None)) == outcome(uninterrupted)
+    assert first.history["loss"] == uninterrupted.history["loss"][:2]
 
 
 def test_resuming_moves_batches_to_the_saved_position(path):
@@ -215,35 +215,35 @@ def test_sparse_gradients_and_low_precision(path):
         rows = indices.ravel()
         return float((x[0][rows] ** 2).sum()), [RowSparse(rows, 2 * x[0][rows])]
 
-    def ask(checkpoint, epochs):
+    def call(checkpoint, epochs):
         return minimize(
             pull, [table], indices, method="adagrad", lr=0.1, batch_size=8, seed=0, epochs=epochs,
             rounding="stochastic", master="float32", checkpoint=checkpoint,
         )  # fmt: skip
 
-    whole = ask(None, 6)
-    assert ask(path, 3).nit == 15
-    resumed = ask(path, 6)
-    assert bits(resumed.x) == bits(whole.x)
-    assert resumed.history["loss"] == whole.history["loss"]
-    assert bits(resumed.jac[0].values) == bits(whole.jac[0].values)
-    again = ask(path, 6)
+    uninterrupted = call(None, 6)
+    assert call(path, 3).nit == 15
+    resumed = call(path, 6)
+    assert bits(resumed.x) == bits(uninterrupted.x)
+    assert resumed.history["loss"] == uninterrupted.history["loss"]
+    assert bits(resumed.jac[0].values) == bits(uninterrupted.jac[0].values)
+    again = call(path, 6)
     assert again.jac == [None]
-    assert bits(again.x) == bits(whole.x)
+    assert bits(again.x) == bits(uninterrupted.x)
 
 
 def test_another_mask_of_weight_decay_is_refused(path):
-    def ask(*decaying, **changes):
+    def call(*decaying, **changes):
         options = {"weight_decay": 0.3, "weight_decay_mask": lambda name: name in decaying}
         return run("plateau", path, **{**options, **changes})
 
-    ask("w", epochs=5)
-    resumed = ask("w")
+    call("w", epochs=5)
+    resumed = call("w")
     path.unlink()
-    assert outcome(ask("w")) == outcome(resumed)
+    assert outcome(call("w")) == outcome(resumed)
     for other in (("b",), (), ("w", "b")):
         with pytest.raises(FastoptError, match="is of a run with"):
-            ask(*other)
+            call(*other)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_another_run_is_refused(changes, message, path):
 
 
 def test_other_structures_and_schedules_are_refused(path):
-    def ask(x0, data=None, schedule=None):
+    def call(x0, data=None, schedule=None):
         minimize(
             lambda x, *_: (0.0, [np.zeros_like(w) for w in x]), x0, data, epochs=1,
             checkpoint=path, schedule=schedule,
@@ -275,7 +275,7 @@ def test_other_structures_and_schedules_are_refused(path):
 
     plateau = schedules.ReduceOnPlateau(0.5)
     plateau.report(1.0)
-    ask([np.zeros(2)], (np.zeros((4, 2)),), plateau)
+    call([np.zeros(2)], (np.zeros((4, 2)),), plateau)
     other = Batches(np.zeros((4, 2)))
     before = plateau.state_dict(), other.state_dict()
     for x0, data, schedule, message in (
@@ -289,15 +289,15 @@ def test_other_structures_and_schedules_are_refused(path):
         ([np.zeros(2)], other, lambda _: 0.5, "schedule "),
     ):
         with pytest.raises(FastoptError, match=message):
-            ask(x0, data, schedule)
+            call(x0, data, schedule)
     assert (plateau.state_dict(), other.state_dict()) == before
 
 
 def test_the_address_of_a_schedule_is_not_compared(path):
-    def asked():
+    def repeated():
         return run("adam", path, schedule=lambda _: 0.1)
 
-    assert outcome(asked()) == outcome(asked())
+    assert outcome(repeated()) == outcome(repeated())
 
 
 @pytest.mark.parametrize(
@@ -321,8 +321,8 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_first_step(
 
 def test_damaged_and_foreign_files_are_refused(path):
     run("adam", path)
-    whole = path.read_bytes()
-    for damaged in (b"", whole[:-9]):
+    content = path.read_bytes()
+    for damaged in (b"", content[:-9]):
         path.write_bytes(damaged)
         with pytest.raises(FastoptError, match="damaged"):
             run("adam", path)
@@ -353,7 +353,7 @@ def test_kill_9(name, seconds, tmp_path):
         assert child.returncode == -signal.SIGKILL, "it ended before it was killed"
         while_writing += any(file != path for file in tmp_path.iterdir())
     print(f"{name}, {seconds}: {KILLS} kills, {while_writing} while the file was written")
-    resumed, whole = train(steps, (path, 1e9)), train(steps)
+    resumed, uninterrupted = train(steps, (path, 1e9)), train(steps)
     assert resumed.nit == steps
-    assert outcome(resumed) == outcome(whole)
+    assert outcome(resumed) == outcome(uninterrupted)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
