@@ -1,9 +1,14 @@
 """Saved files: content, atomic replacement, and errors for damaged files."""
 
+import io
 import itertools
 import json
 import stat
+import struct
 import sys
+import tracemalloc
+import zipfile
+from contextlib import suppress
 
 import ml_dtypes
 import numpy as np
@@ -207,3 +212,90 @@ def test_an_interrupt_at_any_call_of_a_read_is_raised(path):
         break
     assert next(calls) == last  # none was left for this one
     assert last > 10
+
+
+# Files that `write` does not write
+
+
+def npy(array, shape=None):
+    """Return the bytes of a .npy file, whose header may state another shape."""
+    stream = io.BytesIO()
+    header = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(stream, {**header, "shape": shape or array.shape})
+    return stream.getvalue() + array.tobytes()
+
+
+PLAIN = npy(np.array(json.dumps({"fastopt": 1, "kind": "test", "content": {}})))
+
+
+def zipped(path, members, compression=zipfile.ZIP_STORED, before=b""):
+    """Write a zip file with the JSON of an empty content and these members."""
+    with path.open("wb") as file:
+        file.write(before)
+        with zipfile.ZipFile(file, "a" if before else "w", compression) as archive:
+            for name, content in [("plain.npy", PLAIN), *members]:
+                archive.writestr(name, content)
+
+
+ZEROS = npy(np.zeros(200_000))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("members", "options", "message"),
+    [
+        ([("w.npy", ZEROS)], {"compression": zipfile.ZIP_DEFLATED}, "compressed"),
+        ([("w.npy", ZEROS)], {"compression": zipfile.ZIP_LZMA}, "compressed"),
+        ([("w.npy", npy(np.ones(1)))] * 2, {}, "two members of one name"),
+        ([(".npy", npy(np.ones(1)))], {}, "not an array"),
+        ([("w", b"text")], {}, "not an array"),
+        ([("w.npy", npy(np.ones(1), (10**9,)))], {}, "its header says 8000000000"),
+        ([("w.npy", npy(np.ones(3), (1,)))], {}, "24 bytes of data; its header says 8"),
+        ([("w.npy", b"text that is long enough")], {}, "magic"),
+        ([("w.npy", b"\x93NUMPY\x07\x00" + ZEROS[8:])], {}, ""),
+        ([], {"before": b"PK"}, "does not begin"),
+    ],
+    ids=range(10),
+)
+def test_other_zip_files_are_refused_without_allocating(members, options, message, tmp_path):
+    path = tmp_path / "x.npz"
+    zipped(path, [])
+    assert checkpoint.read(path, "test") == {}
+    zipped(path, members, **options)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FastoptError, match="damaged") as caught:
+            checkpoint.read(path, "test")
+        assert tracemalloc.get_traced_memory()[1] < 300_000
+    finally:
+        tracemalloc.stop()
+    assert message in str(caught.value.__cause__)
+
+
+def test_members_that_overlap_are_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    zipped(path, [("a.npy", ZEROS), ("b.npy", ZEROS)])
+    with zipfile.ZipFile(path) as archive:
+        first, second = (archive.getinfo(name).header_offset for name in ("a.npy", "b.npy"))
+    content = path.read_bytes()
+    directory = content.rindex(struct.pack("<L", second))
+    path.write_bytes(content[:directory] + struct.pack("<L", first) + content[directory + 4 :])
+    with pytest.raises(FastoptError, match="damaged") as caught:
+        checkpoint.read(path, "test")
+    assert "does not end where the next" in str(caught.value.__cause__)
+
+
+def test_random_damage_is_reported_as_damage(path):
+    """No other exception is raised, and little memory is allocated."""
+    checkpoint.write(path, "test", CONTENT)
+    original, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(200):
+        damaged = bytearray(original)
+        for at in rng.integers(len(original), size=rng.integers(1, 6)):
+            damaged[at] = rng.integers(256)
+        if rng.integers(2):
+            begin, end = np.sort(rng.integers(len(damaged), size=2))
+            damaged[begin:end] = damaged[begin:end][: rng.integers(30)]
+        path.write_bytes(damaged)
+        with suppress(FastoptError):
+            checkpoint.read(path, "test")
