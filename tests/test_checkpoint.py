@@ -1,14 +1,20 @@
 """Saved files: content, atomic replacement, and errors for damaged files."""
 
+import errno
 import io
 import itertools
 import json
+import os
+import signal
+import socket
 import stat
 import struct
+import subprocess
 import sys
 import tracemalloc
 import zipfile
 from contextlib import suppress
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -19,7 +25,7 @@ from support import bits
 
 from fastopt import checkpoint
 from fastopt._errors import FastoptError
-from fastopt.checkpoint import saved_file
+from fastopt.checkpoint import replacing, saved_file
 
 CONTENT = {
     "options": {"lr": 0.1, "betas": (0.9, (0.5, None)), "bound": float("inf"), "names": ["a"]},
@@ -134,84 +140,148 @@ def test_without_safetensors_the_error_names_the_extra_to_install(tmp_path, monk
     assert checkpoint.read(tmp_path / "x.npz", "test") == {"a": 1}
 
 
+def temporary_name(path):
+    """Return the name of the temporary file of a write, which is not removed meanwhile."""
+    folder = path.resolve().parent
+    before, during = set(folder.iterdir()), set()
+
+    def look(file):
+        during.update(folder.iterdir())
+        checkpoint.remove_leftovers(path)
+        file.write(b"x")
+
+    replacing.replace(path, look)
+    (file,) = during - before
+    return file.name
+
+
 def test_leftovers_of_killed_writers_are_removed(tmp_path):
+    """But not the files of running writers, and no files of the user."""
     path = tmp_path / "x[1].npz"
-    checkpoint.write(path, "test", {})
-    for name in ("x[1].npz.0123abcd.part", "x1.npz.0123abcd.part", "x[1].npz.part"):
-        (tmp_path / name).write_bytes(b"")
-    checkpoint.remove_leftovers(path)
-    assert {file.name for file in tmp_path.iterdir()} == {
-        "x[1].npz", "x1.npz.0123abcd.part", "x[1].npz.part",
-    }  # fmt: skip
-
-
-def test_array_names_that_end_in_npy(tmp_path):
-    content = {"x": np.ones(2), "x.npy": np.full(2, 2.0), "x.npy_": np.full(2, 3.0)}
-    for suffix in ("npz", "safetensors"):
-        checkpoint.write(tmp_path / f"x.{suffix}", "test", content)
-        assert bits(checkpoint.read(tmp_path / f"x.{suffix}", "test")) == bits(content)
-
-
-def test_numpy_scalars_keep_their_types(tmp_path):
-    numbers = [np.float32(0.1), np.float16(0.1), ml_dtypes.bfloat16(0.1), np.complex64(1j)]
-    content = {
-        "plain": numbers,
-        "integers": (np.int64(3), np.bool_(True), np.float64(0.1)),
-        "keys": {np.int64(7): 1.0, np.float32(0.5): None},
+    name = temporary_name(path)
+    assert path.read_bytes() == b"x"
+    others = {
+        temporary_name(tmp_path / "x1.npz"),
+        name.replace(".part", "0.part"),
+        name.replace(".part", ".npz"),
+        "x[1].npz.0123abcd.part",
+        "x1.npz",
+        "x[1].npz",
     }
-    for suffix in ("npz", "safetensors"):
-        checkpoint.write(tmp_path / f"x.{suffix}", "test", content)
-        found = checkpoint.read(tmp_path / f"x.{suffix}", "test")
-        assert [type(value) for value in found["plain"]] == [type(value) for value in numbers]
-        assert found == content
+    for remove in (lambda: checkpoint.remove_leftovers(path),
+                   lambda: checkpoint.write(path, "test", {})):  # fmt: skip
+        for file in {name, *others} - {"x[1].npz"}:
+            (tmp_path / file).write_bytes(b"")
+        remove()
+        assert {file.name for file in tmp_path.iterdir()} == others
 
 
-@pytest.mark.parametrize("value", [1j, {1, 2}, len])
-def test_a_value_that_cannot_be_saved_is_named(value, tmp_path):
-    with pytest.raises(TypeError, match=r"schedule\.best is a .*cannot be saved"):
-        checkpoint.write(tmp_path / "x.npz", "test", {"schedule": {"best": value}})
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.skipif(not replacing.fcntl, reason="needs flock")
+def test_a_temporary_file_that_is_deleted_before_it_is_locked(tmp_path, monkeypatch):
+    flock, deleted = replacing.fcntl.flock, []
+
+    def delete_first(file, operation):
+        if not deleted:
+            deleted.extend(tmp_path.iterdir())
+            deleted[0].unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(replacing.fcntl, "flock", delete_first)
+    checkpoint.write(tmp_path / "x.npz", "test", {"n": 1})
+    assert len(deleted) == 1
+    assert checkpoint.read(tmp_path / "x.npz", "test") == {"n": 1}
 
 
-def test_symbolic_links_and_file_modes_are_kept(tmp_path):
-    (tmp_path / "big").mkdir()
-    target, link = tmp_path / "big" / "x.npz", tmp_path / "x.npz"
-    link.symlink_to(target)
-    for number in (1, 2):
-        checkpoint.write(link, "test", {"n": number})
-        assert link.is_symlink()
-        assert checkpoint.read(target, "test") == {"n": number}
-        target.chmod(0o600)
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    left = target.with_name("x.npz.01234567.part")
-    left.touch()
-    checkpoint.remove_leftovers(link)
-    assert [*(tmp_path / "big").iterdir()] == [target]
+def test_a_killed_write_leaves_the_old_file_and_the_next_write_cleans_up(path):
+    checkpoint.write(path, "test", {"n": 1})
+    code = f"""
+import os, signal
+from fastopt import checkpoint
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.write({str(path)!r}, "test", {{"n": 2}})
+"""
+    child = subprocess.run([sys.executable, "-c", code], check=False)
+    assert child.returncode == -signal.SIGKILL
+    assert len(list(path.parent.iterdir())) == 2
+    assert checkpoint.read(path, "test") == {"n": 1}
+    checkpoint.write(path, "test", {"n": 3})
+    assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_at_any_call_of_a_read_is_raised(path):
-    """Python cannot raise what comes in a `__del__`, and NumPy's `str` of an array ignores it."""
-    checkpoint.write(path, "test", {"w": np.arange(3.0), "b": np.float32(0.5)})
-    checkpoint.read(path, "test")  # imports what it needs
-    before = sys.gettrace()
-    for last in itertools.count():
-        calls = itertools.count()
+# Which paths are accepted
 
-        def interrupt(_frame, _event, _arg, calls=calls, last=last):
-            if next(calls) == last:
-                raise KeyboardInterrupt
 
-        try:
-            sys.settrace(interrupt)
-            checkpoint.read(path, "test")
-        except KeyboardInterrupt:
-            continue
-        finally:
-            sys.settrace(before)
-        break
-    assert next(calls) == last  # none was left for this one
-    assert last > 10
+@pytest.fixture(params=["a directory", "a named pipe", "a socket", "a device"])
+def special(request, tmp_path):
+    """Yield a kind and the path of such a file.
+
+    The device is a terminal of this test, so that no fault can replace a device of others.
+    """
+    path = tmp_path / "special.npz"
+    if request.param == "a directory":
+        path.mkdir()
+    elif request.param == "a named pipe":
+        os.mkfifo(path)
+    elif request.param == "a socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    else:
+        ends = os.openpty()
+        path.symlink_to(os.ttyname(ends[1]))
+    yield request.param, path
+    if request.param == "a device":
+        for end in ends:
+            os.close(end)
+
+
+def test_only_regular_files_are_replaced_and_read(special):
+    kind, path = special
+    before = path.stat()
+    message = f"special.npz' is {kind}; a regular file is needed"
+    with pytest.raises(FastoptError, match=message):
+        checkpoint.write(path, "test", {})
+    with pytest.raises(FastoptError, match=message):
+        checkpoint.read(path, "test")
+    assert os.path.samestat(path.stat(), before)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_file_descriptors_are_refused(tmp_path):
+    with open(tmp_path / "x", "wb") as file:
+        for call in (
+            lambda: checkpoint.write(file.fileno(), "test", {}),
+            lambda: checkpoint.read(file.fileno(), "test"),
+        ):
+            with pytest.raises(TypeError, match=r"path is \d+; a str or os\.PathLike is needed"):
+                call()
+        file.write(b"it is still open")
+
+
+def test_long_names(tmp_path):
+    for length in (241, 242, 255):
+        path = tmp_path / ("x" * (length - 4) + ".npz")
+        checkpoint.write(path, "test", {"n": length})
+        assert checkpoint.read(path, "test") == {"n": length}
+
+
+def test_keys_longer_than_the_formats_allow(path):
+    content = {"k" * 70_000: np.ones(2), "k" * 70_001: {"w": np.zeros(3)}}
+    checkpoint.write(path, "test", content)
+    assert bits(checkpoint.read(path, "test")) == bits(content)
+
+
+def test_a_mount_point_cannot_be_replaced(tmp_path, monkeypatch):
+    path = tmp_path / "x.npz"
+    checkpoint.write(path, "test", {"n": 1})
+
+    def busy(*_):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", busy)
+    with pytest.raises(FastoptError, match=r"x\.npz' is a mount point.* mount its directory"):
+        checkpoint.write(path, "test", {"n": 2})
+    assert checkpoint.read(path, "test") == {"n": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 # Files that `write` does not write
@@ -299,3 +369,85 @@ def test_random_damage_is_reported_as_damage(path):
         path.write_bytes(damaged)
         with suppress(FastoptError):
             checkpoint.read(path, "test")
+
+
+@pytest.mark.parametrize("error", [MemoryError, TimeoutError, RuntimeError, KeyboardInterrupt])
+def test_errors_that_are_not_damage_are_passed_on(error, path, monkeypatch):
+    """As raised by a signal's handler."""
+    checkpoint.write(path, "test", {"w": np.ones(3)})
+
+    def raise_it(*_):
+        raise error
+
+    monkeypatch.setattr(saved_file, "decode", raise_it)
+    with pytest.raises(error):
+        checkpoint.read(path, "test")
+
+
+def test_array_names_that_end_in_npy(tmp_path):
+    content = {"x": np.ones(2), "x.npy": np.full(2, 2.0), "x.npy_": np.full(2, 3.0)}
+    for suffix in ("npz", "safetensors"):
+        checkpoint.write(tmp_path / f"x.{suffix}", "test", content)
+        assert bits(checkpoint.read(tmp_path / f"x.{suffix}", "test")) == bits(content)
+
+
+def test_numpy_scalars_keep_their_types(tmp_path):
+    numbers = [np.float32(0.1), np.float16(0.1), ml_dtypes.bfloat16(0.1), np.complex64(1j)]
+    content = {
+        "plain": numbers,
+        "integers": (np.int64(3), np.bool_(True), np.float64(0.1)),
+        "keys": {np.int64(7): 1.0, np.float32(0.5): None},
+    }
+    for suffix in ("npz", "safetensors"):
+        checkpoint.write(tmp_path / f"x.{suffix}", "test", content)
+        found = checkpoint.read(tmp_path / f"x.{suffix}", "test")
+        assert [type(value) for value in found["plain"]] == [type(value) for value in numbers]
+        assert found == content
+
+
+@pytest.mark.parametrize("value", [1j, {1, 2}, len])
+def test_a_value_that_cannot_be_saved_is_named(value, tmp_path):
+    with pytest.raises(TypeError, match=r"schedule\.best is a .*cannot be saved"):
+        checkpoint.write(tmp_path / "x.npz", "test", {"schedule": {"best": value}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_symbolic_links_and_file_modes_are_kept(tmp_path):
+    (tmp_path / "big").mkdir()
+    target, link = tmp_path / "big" / "x.npz", tmp_path / "x.npz"
+    link.symlink_to(target)
+    for number in (1, 2):
+        checkpoint.write(link, "test", {"n": number})
+        assert link.is_symlink()
+        assert checkpoint.read(target, "test") == {"n": number}
+        target.chmod(0o600)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    left = target.with_name(temporary_name(link))
+    left.touch()
+    checkpoint.remove_leftovers(link)
+    assert [*(tmp_path / "big").iterdir()] == [target]
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_at_any_call_of_a_read_is_raised(path):
+    """Python cannot raise what comes in a `__del__`, and NumPy's `str` of an array ignores it."""
+    checkpoint.write(path, "test", {"w": np.arange(3.0), "b": np.float32(0.5)})
+    checkpoint.read(path, "test")  # imports what it needs
+    before = sys.gettrace()
+    for last in itertools.count():
+        calls = itertools.count()
+
+        def interrupt(_frame, _event, _arg, calls=calls, last=last):
+            if next(calls) == last:
+                raise KeyboardInterrupt
+
+        try:
+            sys.settrace(interrupt)
+            checkpoint.read(path, "test")
+        except KeyboardInterrupt:
+            continue
+        finally:
+            sys.settrace(before)
+        break
+    assert next(calls) == last  # none was left for this one
+    assert last > 10

@@ -10,6 +10,7 @@ under readable names and everything else as JSON.
 | `encoding` | nested content as JSON and named arrays, and back |
 | `npz` | JSON and arrays in NumPy's .npz format |
 | `safetensors` | JSON and arrays in the .safetensors format |
+| `regular_files` | which paths are accepted: those of regular files |
 | `replacing` | how a file is replaced atomically, and what a killed process leaves behind |
 """
 

@@ -15,6 +15,7 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array
 
+LONGEST = 200  # characters of an array's name; a zip file has room for 65,535 bytes
 PLAIN = "plain"  # the name of the entry that holds the JSON
 
 _RESERVED = {PLAIN, "file", "allow_pickle", "__metadata__"}  # numpy.savez and safetensors use them
@@ -53,7 +54,7 @@ def encode(value: Any, name: str, arrays: dict[str, Array]) -> Any:
 def _encode_array(value: Array, name: str, arrays: dict[str, Array]) -> dict[str, str]:
     if value.dtype.hasobject:
         raise TypeError(f"{name} is an array of objects; it cannot be saved")
-    free = name if name.isprintable() else "array"
+    free = name if name.isprintable() and len(name) <= LONGEST else "array"
     # numpy.load takes the name "x.npy" for the file in which the array "x" is stored.
     while free in arrays or free in _RESERVED or free.endswith(".npy"):
         free += "_"

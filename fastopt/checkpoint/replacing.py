@@ -1,17 +1,30 @@
-"""How a file is replaced atomically, and what a killed process leaves behind."""
+"""How a file is replaced atomically, and what a killed process leaves behind.
+
+The new content is written to a temporary file in the same directory, which is then renamed.  The
+writer holds a lock on it (flock), which ends with the process: a temporary file without a lock is
+what a killed process has left.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import glob
+import errno
+import hashlib
+import importlib
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-PathLike = str | os.PathLike[str]
+from fastopt._errors import FastoptError
+from fastopt.checkpoint.regular_files import PathLike, require_regular, resolved
+
+# Windows has no flock; a file that is open cannot be deleted there.
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 
 def replace(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
@@ -20,16 +33,22 @@ def replace(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
     A reader finds the old content or the new one, even after a crash.  The permissions of the file
     are kept; of a symbolic link, the target is replaced.
     """
-    target = _target(path)
-    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    target = resolved(path)
+    with contextlib.suppress(FileNotFoundError):
+        require_regular(path, target.stat())
+    remove_leftovers(path)
+    part, file = _create(target)
     try:
-        with part.open("xb") as file:
+        with file:
             if target.exists():
                 shutil.copymode(target, part)
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(target)
+            if fcntl:  # while the lock is held
+                _rename(part, target, path)
+        if not fcntl:
+            _rename(part, target, path)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink()
@@ -38,11 +57,53 @@ def replace(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
 
 def remove_leftovers(path: PathLike) -> None:
     """Delete the temporary files of processes that were killed while they replaced the file."""
-    target = _target(path)
-    for part in target.parent.glob(f"{glob.escape(target.name)}.????????.part"):
-        part.unlink(missing_ok=True)
+    for part in _temporary_files(resolved(path)):
+        with contextlib.suppress(OSError), part.open("rb") as file:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # raises if a writer has the lock
+            else:
+                file.close()
+            part.unlink()
 
 
-def _target(path: PathLike) -> Path:
-    """Return the path with symbolic links resolved."""
-    return Path(os.path.realpath(path))
+def _create(target: Path) -> tuple[Path, BinaryIO]:
+    """Return a new temporary file, locked."""
+    while True:
+        part = target.with_name(f"{_prefix(target)}{secrets.token_hex(4)}.part")
+        file = part.open("xb")
+        if not fcntl:
+            return part, file
+        with contextlib.suppress(OSError):  # on a file system without locks nothing is removed
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):
+            if os.path.samestat(part.stat(), os.fstat(file.fileno())):
+                return part, file
+        file.close()  # deleted by `remove_leftovers` before it was locked
+
+
+def _rename(part: Path, target: Path, path: PathLike) -> None:
+    try:
+        part.replace(target)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        raise FastoptError(
+            f"path {os.fspath(path)!r} is a mount point, which cannot be replaced; mount its "
+            "directory instead"
+        ) from error
+
+
+def _prefix(target: Path) -> str:
+    """Return how the names of temporary files begin; the length does not depend on the target's."""
+    return f"fastopt-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
+
+
+def _temporary_files(target: Path) -> Iterator[Path]:
+    """Yield the temporary files of a target, those of killed and of running processes."""
+    name = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{8}\.part")
+    with contextlib.suppress(FileNotFoundError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            if name.fullmatch(entry.name) and stat.S_ISREG(
+                entry.stat(follow_symlinks=False).st_mode
+            ):
+                yield Path(entry.path)

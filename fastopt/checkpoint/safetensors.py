@@ -13,7 +13,7 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array
 from fastopt.checkpoint.encoding import PLAIN
-from fastopt.checkpoint.replacing import PathLike
+from fastopt.checkpoint.regular_files import PathLike
 
 
 def save(file: BinaryIO, plain: str, arrays: Mapping[str, Array]) -> None:

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array
 from fastopt.checkpoint import npz, safetensors
 from fastopt.checkpoint.encoding import decode, encode
-from fastopt.checkpoint.replacing import PathLike, replace
+from fastopt.checkpoint.regular_files import PathLike, as_path, open_regular
+from fastopt.checkpoint.replacing import replace
 
 VERSION = 1  # of the layout; files of a later version are refused
+
+# What the libraries raise for a damaged file.  MemoryError is not among them, nor is OSError:
+# TimeoutError, which a signal's handler may raise, is an OSError.
+DAMAGE = (
+    zipfile.BadZipFile,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    SyntaxError,
+    NotImplementedError,
+    RecursionError,
+    struct.error,
+    zlib.error,
+)
 
 
 def write(path: PathLike, kind: str, content: Mapping[str, Any]) -> None:
@@ -22,7 +42,7 @@ def write(path: PathLike, kind: str, content: Mapping[str, Any]) -> None:
     arrays: dict[str, Array] = {}
     inner = encode(content, "", arrays)
     plain = json.dumps({"fastopt": VERSION, "kind": kind, "content": inner})
-    save = safetensors.save if Path(path).suffix == ".safetensors" else npz.save
+    save = safetensors.save if as_path(path).suffix == ".safetensors" else npz.save
 
     def write_into(file: BinaryIO) -> None:
         save(file, plain, arrays)
@@ -36,31 +56,27 @@ def read(path: PathLike, kind: str) -> dict[str, Any]:
     Raises
     ------
     FastoptError
-        A damaged or foreign file, or one of another kind or of a later version.
+        A damaged or foreign file, one of another kind or of a later version, or a path of a
+        directory, pipe or device.
     OSError
         A file that cannot be opened.
     """
-    with open(path, "rb") as opened:
-        is_zip = opened.read(2) == b"PK"
-    try:
-        text, arrays = _load_npz(path) if is_zip else safetensors.load(path)
-        plain = json.loads(text)
-        found = plain["fastopt"], plain["kind"]
-        content = decode(plain["content"], arrays) if found == (VERSION, kind) else None
-    except FastoptError:
-        raise
-    except Exception as error:  # zipfile raises almost any exception for a damaged file
-        raise FastoptError(
-            f"{os.fspath(path)!r} is not a file of fastopt, or it is damaged"
-        ) from error
+    with open_regular(path) as file:
+        is_zip = file.read(2) == b"PK"
+        try:
+            text, arrays = npz.load(file) if is_zip else safetensors.load(path)
+            plain = json.loads(text)
+            found = plain["fastopt"], plain["kind"]
+            content = decode(plain["content"], arrays) if found == (VERSION, kind) else None
+        except FastoptError:
+            raise
+        except DAMAGE as error:
+            raise FastoptError(
+                f"{os.fspath(path)!r} is not a file of fastopt, or it is damaged"
+            ) from error
     if content is None:
         raise FastoptError(
             f"{os.fspath(path)!r} holds {found[1]!r} in version {found[0]!r}; "
             f"{kind!r} in version {VERSION} is needed"
         )
     return dict(content)
-
-
-def _load_npz(path: PathLike) -> tuple[str, dict[str, Array]]:
-    with open(path, "rb") as file:
-        return npz.load(file)
