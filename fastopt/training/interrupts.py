@@ -29,7 +29,8 @@ class Interrupts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.is_installed:
+        # The user's function may have installed another handler, which stays.
+        if self.is_installed and signal.getsignal(signal.SIGINT) == self._handle:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:

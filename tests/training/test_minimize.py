@@ -565,6 +565,20 @@ def test_a_handler_of_the_user_is_left_in_place():
     assert (result.status, result.nit) == (1, 3)
 
 
+def test_a_handler_that_a_callback_installs_stays_after_the_run():
+    def handler(_number, _frame):
+        raise AssertionError
+
+    def install(_state):
+        signal.signal(signal.SIGINT, handler)
+
+    try:
+        minimize(quadratic, np.zeros(2), epochs=2, callback=install)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_in_another_thread():
     results = []
     thread = threading.Thread(
