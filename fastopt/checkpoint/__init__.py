@@ -15,6 +15,6 @@ under readable names and everything else as JSON.
 """
 
 from fastopt.checkpoint.replacing import remove_leftovers
-from fastopt.checkpoint.saved_file import read, write
+from fastopt.checkpoint.saved_file import loading, read, write
 
-__all__ = ["read", "remove_leftovers", "write"]
+__all__ = ["loading", "read", "remove_leftovers", "write"]

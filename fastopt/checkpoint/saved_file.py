@@ -7,7 +7,8 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from fastopt._errors import FastoptError
@@ -68,6 +69,8 @@ def read(path: PathLike, kind: str) -> dict[str, Any]:
             plain = json.loads(text)
             found = plain["fastopt"], plain["kind"]
             content = decode(plain["content"], arrays) if found == (VERSION, kind) else None
+            if not isinstance(content, (dict, type(None))):
+                raise TypeError("the content is not a dict")
         except FastoptError:
             raise
         except DAMAGE as error:
@@ -79,4 +82,19 @@ def read(path: PathLike, kind: str) -> dict[str, Any]:
             f"{os.fspath(path)!r} holds {found[1]!r} in version {found[0]!r}; "
             f"{kind!r} in version {VERSION} is needed"
         )
-    return dict(content)
+    return content
+
+
+@contextmanager
+def loading(path: PathLike) -> Iterator[None]:
+    """Report content that cannot be loaded as a FastoptError that names the file.
+
+    The content of a file may be malformed in ways that the code which loads it does not check, such
+    as a number in place of a dict; what is raised in the body for that reason is replaced.
+    """
+    try:
+        yield
+    except FastoptError:
+        raise
+    except DAMAGE as error:
+        raise FastoptError(f"{os.fspath(path)!r} cannot be loaded: {error!r}") from error

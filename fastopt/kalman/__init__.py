@@ -3,6 +3,7 @@
 | module | what it answers |
 |---|---|
 | `filter` | `KalmanSGD`: its options, methods and results |
+| `saved` | what a file must hold before a filter is built from it |
 | `input` | which arguments are accepted |
 | `stopping` | when the coefficients are known precisely enough |
 | `damped` | nonlinear least squares: which steps are taken |

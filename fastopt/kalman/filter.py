@@ -34,6 +34,7 @@ from fastopt.kalman.covariance.refining import Rows, rows_at_a_time
 from fastopt.kalman.covariance.ud import UD
 from fastopt.kalman.damped import solve
 from fastopt.kalman.model import Fun, RowsModel
+from fastopt.kalman.saved import require_arrays
 from fastopt.kalman.stopping import Stop
 
 __all__ = ["KalmanSGD"]
@@ -884,7 +885,10 @@ class KalmanSGD:
             A damaged or foreign file.
         """
         made = cls.__new__(cls)
-        made.__setstate__(checkpoint.read(path, "KalmanSGD"))
+        saved = checkpoint.read(path, "KalmanSGD")
+        with checkpoint.loading(path):
+            require_arrays(saved)
+            made.__setstate__(saved)
         return made
 
     def __repr__(self) -> str:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from fastopt import checkpoint
-from fastopt._checks import at_least_0
+from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import Array
 from fastopt.optimizers.base.groups import arrays_of
 from fastopt.optimizers.base.state_dict import all_of, load_all
 from fastopt.optimizers.base.structure import each
 from fastopt.training.ending import Tolerance
-from fastopt.training.state import RunState, copied
+from fastopt.training.state import HISTORY, RunState, copied
 
 Spec = str | os.PathLike[str] | tuple[str | os.PathLike[str], float]
 
@@ -82,19 +82,25 @@ class RunFile:
     def _resume(self) -> None:
         """Load the file, or raise and leave the caller's schedule and batches unchanged."""
         saved, state = checkpoint.read(self.path, "minimize"), self.state
-        for name, own in self.settings.items():
-            if saved["asked"].get(name) != own:
-                raise FastoptError(
-                    f"checkpoint {os.fspath(self.path)!r} is of a run with {name} "
-                    f"{saved['asked'].get(name)!r}; here it is {own!r}. Give the same arguments, "
-                    "or another path"
-                )
+        with checkpoint.loading(self.path):
+            self._require_equal_settings(saved["asked"])
         try:
-            load_all(state.optimizer, saved, state.batches)
+            with checkpoint.loading(self.path):
+                restored = _checked(saved["run"])
+                load_all(state.optimizer, saved, state.batches)
         except FastoptError as error:
             raise FastoptError(f"checkpoint {os.fspath(self.path)!r}: {error}") from error
-        _restore(state, self.tolerance, saved["run"])
+        _restore(state, self.tolerance, restored)
         self._saved_at = state.nit, state.n_epochs
+
+    def _require_equal_settings(self, saved: Mapping[str, Any]) -> None:
+        for name, own in self.settings.items():
+            if saved.get(name) != own:
+                raise FastoptError(
+                    f"checkpoint {os.fspath(self.path)!r} is of a run with {name} "
+                    f"{saved.get(name)!r}; here it is {own!r}. Give the same arguments, or another "
+                    "path"
+                )
 
 
 def _settings(state: RunState, tolerance: Tolerance) -> dict[str, Any]:
@@ -126,6 +132,25 @@ def _saved(state: RunState, tolerance: Tolerance) -> dict[str, Any]:
         "grad": each(_saved_gradient, "grad", state.grad),
         "counts": {name: getattr(state, own) for name, own in COUNTS.items()},
         "tolerance": (tolerance.best, tolerance.misses),
+    }
+
+
+def _checked(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `_saved` returned, with the types that it has; raise for malformed content."""
+    counts, (best, misses), history = saved["counts"], saved["tolerance"], saved["history"]
+    n_epochs = Whole(0)("n_epochs", counts["n_epochs"])
+    whole = ("nit", "nfev", "n_epochs", "steps")
+    lists = {name: [float(value) for value in history[name]] for name in HISTORY}
+    if any(len(values) != n_epochs for values in lists.values()):
+        raise FastoptError(f"the history does not have {n_epochs} epochs")
+    return {
+        "history": lists,
+        "grad": saved["grad"],
+        "counts": {
+            name: Whole(0)(name, counts[name]) if name in whole else float(counts[name])
+            for name in COUNTS
+        },
+        "tolerance": (float(best), Whole(0)("misses", misses)),
     }
 
 

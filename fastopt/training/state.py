@@ -16,6 +16,8 @@ from fastopt.batching import Batches
 from fastopt.optimizers.base.optimizer import Grads, Params
 from fastopt.optimizers.base.structure import each
 
+HISTORY = ("loss", "lr", "seconds")  # the lists with an entry for each epoch
+
 
 class RunState:
     """All that changes during a run, except the criteria by which it ends.
@@ -42,7 +44,7 @@ class RunState:
         self.nit = self.nfev = self.n_epochs = 0
         self.loss = math.nan
         self.grad: Grads = None
-        self.history: dict[str, list[float]] = {"loss": [], "lr": [], "seconds": []}
+        self.history: dict[str, list[float]] = {name: [] for name in HISTORY}
         self.seconds = 0.0
         self._clock = time.perf_counter()
         self._begin_epoch()

@@ -639,7 +639,8 @@ class Optimizer:
         saved = checkpoint.read(path, "optimizer")
         if batches is not None and saved.get("batches") is None:
             raise FastoptError(f"{os.fspath(path)} was saved without batches")
-        _state_dict.load_all(self, saved, batches)
+        with checkpoint.loading(path):
+            _state_dict.load_all(self, saved, batches)
 
     def _require_own_parameters(self) -> None:
         self._plan.require_idle()
