@@ -131,9 +131,9 @@ def test_without_safetensors_the_error_names_the_extra_to_install(tmp_path, monk
     checkpoint.write(path, "test", {})
     before = path.read_bytes()
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(FastoptError, match=r"pip install 'fastopt\[checkpoint\]'"):
+    with pytest.raises(FastoptError, match=r"pip install '\.\[checkpoint\]'"):
         checkpoint.write(path, "test", {"a": 1})
-    with pytest.raises(FastoptError, match=r"pip install 'fastopt\[checkpoint\]'"):
+    with pytest.raises(FastoptError, match=r"pip install '\.\[checkpoint\]'"):
         checkpoint.read(path, "test")
     assert path.read_bytes() == before
     checkpoint.write(tmp_path / "x.npz", "test", {"a": 1})

@@ -1,6 +1,6 @@
 """Nested dicts of arrays and plain values as a file, without pickle, replaced atomically.
 
-A path that ends in .safetensors is written in that format (``pip install 'fastopt[checkpoint]'``),
+A path that ends in .safetensors is written in that format (``pip install '.[checkpoint]'``),
 any other path as NumPy's .npz; `read` recognises the format by the content.  Both hold the arrays
 under readable names and everything else as JSON.
 

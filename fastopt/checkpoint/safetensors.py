@@ -44,7 +44,7 @@ def _library(purpose: str) -> Any:
         return importlib.import_module("safetensors")
     except ImportError as error:
         raise FastoptError(
-            f"to {purpose} safetensors is needed: pip install 'fastopt[checkpoint]'"
+            f"to {purpose} safetensors is needed; from a checkout: pip install '.[checkpoint]'"
         ) from error
 
 

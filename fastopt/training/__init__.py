@@ -10,6 +10,7 @@
 | `line_search` | how a step is taken by gradient descent with a line search |
 | `state` | what a run has reached: parameters, counts, losses and history |
 | `resuming` | what a run's checkpoint contains, and resuming from it |
+| `fingerprint` | whether a user's schedule is the same function in another process |
 | `model_filter` | a model's parameters as the coefficients of a `KalmanSGD` |
 | `scipy_method` | an optimizer as a method of `scipy.optimize.minimize` |
 | `fun` | what a user's function is, and what it may return |

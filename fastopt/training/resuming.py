@@ -18,6 +18,7 @@ from fastopt.optimizers.base.groups import arrays_of
 from fastopt.optimizers.base.state_dict import all_of, load_all
 from fastopt.optimizers.base.structure import each
 from fastopt.training.ending import Tolerance
+from fastopt.training.fingerprint import differ, fingerprint
 from fastopt.training.state import HISTORY, RunState, copied
 
 Spec = str | os.PathLike[str] | tuple[str | os.PathLike[str], float]
@@ -95,10 +96,11 @@ class RunFile:
 
     def _require_equal_settings(self, saved: Mapping[str, Any]) -> None:
         for name, own in self.settings.items():
-            if saved.get(name) != own:
+            found = saved.get(name)
+            if differ(found, own) if name == "schedule_code" else found != own:
                 raise FastoptError(
                     f"checkpoint {os.fspath(self.path)!r} is of a run with {name} "
-                    f"{saved.get(name)!r}; here it is {own!r}. Give the same arguments, or another "
+                    f"{found!r}; here it is {own!r}. Give the same arguments, or another "
                     "path"
                 )
 
@@ -120,6 +122,7 @@ def _settings(state: RunState, tolerance: Tolerance) -> dict[str, Any]:
         "options": {**groups[0].options, **state.optimizer.extras},
         "weight_decay": [group["weight_decay"] for group in groups],
         "schedule": schedule and re.sub(r" at 0x\w+", "", repr(schedule)),  # without addresses
+        "schedule_code": fingerprint(schedule),
         "tol": tolerance.tol,
         "patience": tolerance.patience,
     }

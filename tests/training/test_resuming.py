@@ -1,5 +1,6 @@
 """minimize(checkpoint=...): a run that was ended by anything resumes with equal bits."""
 
+import functools
 import os
 import random
 import signal
@@ -298,6 +299,60 @@ def test_the_address_of_a_schedule_is_not_compared(path):
         return run("adam", path, schedule=lambda _: 0.1)
 
     assert outcome(repeated()) == outcome(repeated())
+
+
+FACTOR = 0.5
+
+
+def scaled(factor, t):
+    return factor * t
+
+
+def captured(factor):
+    return lambda t: factor / t
+
+
+def default(factor):
+    return lambda t, factor=factor: factor / t
+
+
+@pytest.mark.parametrize(
+    ("schedule", "other"),
+    [
+        (lambda _: 0.1, lambda _: 0.2),
+        (lambda t: 0.1 * t, lambda t: 0.1 / t),
+        (lambda t: 0.1 if t in {1, 2} else 0.2, lambda t: 0.1 if t in {1, 3} else 0.2),
+        (lambda t: min(0.1, t), lambda t: max(0.1, t)),
+        (captured(0.1), captured(0.2)),
+        (default(0.1), default(0.2)),
+        (functools.partial(scaled, 0.1), functools.partial(scaled, 0.2)),
+        (lambda t: scaled(0.1, t), lambda t: FACTOR / t),
+    ],
+)
+def test_another_function_as_schedule_is_refused(schedule, other, path):
+    def call(schedule):
+        return run("adam", path, schedule=schedule, epochs=2)
+
+    assert outcome(call(schedule)) == outcome(call(schedule))
+    with pytest.raises(FastoptError, match="is of a run with schedule"):
+        call(other)
+
+
+def test_a_global_variable_of_a_schedule_is_compared(path, monkeypatch):
+    def call():
+        return run("adam", path, schedule=lambda t: FACTOR / t, epochs=2)
+
+    assert outcome(call()) == outcome(call())
+    monkeypatch.setitem(globals(), "FACTOR", 0.25)
+    with pytest.raises(FastoptError, match="is of a run with schedule_code"):
+        call()
+
+
+def test_the_code_of_a_schedule_is_not_compared_between_versions_of_python(path, monkeypatch):
+    monkeypatch.setattr(sys.implementation, "cache_tag", "another")
+    run("adam", path, schedule=lambda _: 0.1, epochs=2)
+    monkeypatch.undo()
+    run("adam", path, schedule=lambda _: 0.2, epochs=2)
 
 
 @pytest.mark.parametrize(
