@@ -1,4 +1,4 @@
-"""fastopt: parameter updates at the speed of memory, on the CPU.
+"""fastopt: fast parameter updates for neural networks and statistical models, on the CPU.
 
 >>> import numpy as np, fastopt
 >>> w = np.zeros(3)
@@ -12,9 +12,9 @@ import importlib as _importlib
 import os as _os
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-# OpenMP's idle threads would spin for milliseconds beside the next matrix product, which then runs
-# many times slower.  libgomp reads the bound once, when the extension below loads it; FASTOPT_SPIN
-# is the number of turns, or "active" for its own default.
+# By default, idle OpenMP threads spin for milliseconds; a matrix product that runs meanwhile is
+# many times slower.  GOMP_SPINCOUNT limits the number of turns.  libgomp reads it once, when the
+# extension below loads it.  FASTOPT_SPIN is the number of turns, or "active" for libgomp's default.
 _spin = _os.environ.get("FASTOPT_SPIN", "1000")
 _set_spin = _spin != "active" and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & _os.environ.keys()
 if _set_spin:
@@ -64,7 +64,7 @@ __all__ = [
     "scipy_method",
 ]
 
-# Loaded on first use, to keep `import fastopt` light: where each name lives.
+# The modules of names that are imported on first use, which keeps `import fastopt` fast.
 _LAZY = {
     "Batches": "fastopt.batching",
     "KalmanSGD": "fastopt.kalman",

@@ -1,4 +1,4 @@
-"""`python -m fastopt` is the `fastopt` command."""
+"""Run the `fastopt` command as ``python -m fastopt``."""
 
 import sys
 

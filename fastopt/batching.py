@@ -1,4 +1,4 @@
-"""Batches: rows of data, a few at a time, in an order that a seed fixes."""
+"""Batches: mini-batches of the rows of arrays, in an order that a seed determines."""
 
 from __future__ import annotations
 
@@ -19,42 +19,44 @@ __all__ = ["Batches"]
 
 
 class Batches:
-    """Rows of arrays in batches: one epoch an iteration, tuples of arrays, again and again.
+    """Iterate over the rows of arrays in batches; each iteration is an epoch.
 
-    With r_e the order of epoch e = 0, 1, ... (a permutation that is a function of ``seed`` and e
-    alone, or 0, 1, ... without ``shuffle``), batch k of b rows is row r_e[k*b], ...,
-    r_e[k*b + b - 1] of each array. The last batch of an epoch may have fewer rows.
+    A batch is a tuple with an array for each array given.
+
+    Let r_e be the order of epoch e = 0, 1, ...: a permutation that depends on ``seed`` and e only,
+    or 0, 1, ... without ``shuffle``. Batch k of b rows has the rows r_e[k*b], ..., r_e[k*b + b - 1]
+    of each array. The last batch of an epoch may have fewer rows.
 
     Parameters
     ----------
     *arrays : numpy.ndarray
-        Of any dtype and any layout, each with the same number of rows (its first axis), at least
-        one. They are not copied: what is written into them later shows in the batches to come.
-        Memory-mapped arrays are read as far as batches need them. Rows that are contiguous are
-        gathered in parallel.
+        At least one array, of any dtype and layout. Each has the same number of rows (its first
+        axis), at least one. They are not copied: later changes of their values appear in later
+        batches. Of memory-mapped arrays, only the rows of a batch are read. Contiguous rows are
+        copied in parallel.
     batch_size : int, at least 1, optional
-        Rows a batch. None, the default, is the full batch (gradient descent), 1 gives
-        stochastic gradient descent, other numbers mini-batches. A number above that of the rows
-        gives one batch of them all.
+        Rows of a batch. None, the default, is the full batch (gradient descent), 1 gives
+        stochastic gradient descent, other numbers mini-batches. A number larger than the number of
+        rows gives one batch of all rows.
     shuffle : bool
-        Whether each epoch has an order of its own. Default True. The full batch is never
-        shuffled: every row is in it.
+        Whether the rows are in a different random order in each epoch. Default True. The full batch
+        is never shuffled.
     seed : int, at least 0, optional
-        By default drawn once, here, and kept: see ``state_dict()["seed"]``.
+        By default drawn at random once, at construction: see ``state_dict()["seed"]``.
     drop_last : bool
-        Whether rows that do not fill a batch are left out of their epoch. Default False.
+        Whether the last batch of an epoch is left out if it has fewer rows. Default False.
     reuse_buffers : bool
-        Whether a batch's arrays are overwritten by the next batch. By default each batch is an
-        array of its own, to keep or to write into.
+        Whether a batch's arrays are overwritten by the next batch. By default each batch has new
+        arrays, which may be kept and written to.
 
     Attributes
     ----------
     n_rows : int
-        Rows of each array.
+        The number of rows of each array.
     epoch : int
-        Epochs done. An epoch is done once its last batch has been handed out.
+        The number of complete epochs. An epoch is complete once its last batch has been returned.
     position : int
-        Batches of the epoch in progress that have been handed out.
+        The number of batches of the current epoch that have been returned.
 
     Raises
     ------
@@ -63,15 +65,14 @@ class Batches:
 
     Notes
     -----
-    The full batch, ``batch_size=None``, is the one exception to arrays of their own: it consists
-    of read-only views, since a copy of all data would gain nothing. A ``batch_size`` at or above
-    the number of rows shuffles and copies as any other.
+    The full batch, ``batch_size=None``, consists of read-only views, not of copies. A
+    ``batch_size`` equal to the number of rows or larger shuffles and copies as any other.
 
-    An iteration goes on with the epoch in progress: after a ``break`` the next one hands out the
-    batches that remain, and so it does after `load_state_dict`, in another process too. Pickles
-    and deep copies hold the position and a copy of the data, mapped arrays included.
+    An iteration resumes the current epoch: after a ``break``, and after `load_state_dict`, also in
+    another process, the next iteration returns the remaining batches. Pickles and deep copies
+    contain the position and a copy of the data, including that of memory-mapped arrays.
 
-    ``len(batches)`` is the number of batches in a whole epoch.
+    ``len(batches)`` is the number of batches of an epoch.
 
     References
     ----------
@@ -105,8 +106,8 @@ class Batches:
         for i, array in enumerate(self.arrays):
             if len(array) != self.n_rows:
                 raise FastoptError(
-                    f"arrays[{i}] has {len(array)} rows; arrays[0] has {self.n_rows}, and each "
-                    "needs as many"
+                    f"arrays[{i}] has {len(array)} rows; arrays[0] has {self.n_rows}, and all "
+                    "must have the same number"
                 )
         self.batch_size = None if batch_size is None else Whole(1)("batch_size", batch_size)
         self.shuffle = flag("shuffle", shuffle)
@@ -116,8 +117,8 @@ class Batches:
         self.reuse_buffers = flag("reuse_buffers", reuse_buffers)
         if len(self) == 0:
             raise FastoptError(
-                f"batch_size is {batch_size}, which drop_last=True never fills with "
-                f"{self.n_rows} rows; allowed: 1 to {self.n_rows}"
+                f"batch_size is {batch_size}, with drop_last=True and {self.n_rows} rows, "
+                f"so that no batch is full; allowed: 1 to {self.n_rows}"
             )
         self.epoch = 0
         self.position = 0
@@ -130,8 +131,8 @@ class Batches:
     def __len__(self) -> int:
         if self.batch_size is None:
             return 1
-        whole, rest = divmod(self.n_rows, self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        full, rest = divmod(self.n_rows, self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         epoch = self.epoch
@@ -139,9 +140,11 @@ class Batches:
         threads = default_threads()
         n_batches = len(self)
         while self.epoch == epoch:
-            batch = self._whole() if self.batch_size is None else self._gathered(order, threads)
-            # Before the loop's body, so that a state saved there leaves this batch out; and without
-            # a call, after which Ctrl-C is heard.
+            batch = (
+                self._full_batch() if self.batch_size is None else self._gathered(order, threads)
+            )
+            # Before the loop's body, so that a state saved in the body counts this batch as done.
+            # There is no call here, since KeyboardInterrupt may be raised after one.
             if self.position == n_batches - 1:
                 self.epoch, self.position = epoch + 1, 0
             else:
@@ -149,46 +152,46 @@ class Batches:
             yield batch
 
     def _order(self) -> npt.NDArray[np.int64] | None:
-        """Return the epoch's order; None is that of the arrays."""
+        """Return the order of the current epoch, or None for the order of the arrays."""
         if self.batch_size is None or not self.shuffle:
             return None
         return np.random.default_rng([self.seed, self.epoch]).permutation(self.n_rows)
 
-    def _whole(self) -> tuple[Array, ...]:
-        """Return all rows of each array, not to be written."""
+    def _full_batch(self) -> tuple[Array, ...]:
+        """Return read-only views of the arrays."""
         views = tuple(array.view() for array in self.arrays)
         for view in views:
             view.flags.writeable = False
         return views
 
     def _gathered(self, order: npt.NDArray[np.int64] | None, threads: int) -> tuple[Array, ...]:
-        """Return copies of the rows of the batch at hand."""
+        """Return copies of the rows of the next batch."""
         assert self.batch_size is not None
         start = self.position * self.batch_size
         stop = min(start + self.batch_size, self.n_rows)
         rows = np.arange(start, stop) if order is None else order[start:stop]
-        batch = self._room(stop - start)
+        batch = self._empty(stop - start)
         for array, part, contiguous in zip(self.arrays, batch, self._in_c, strict=True):
             if contiguous:
                 _core.gather(array, rows, part, threads)
             else:
-                # The rows exist, so nothing is clipped; checking them would take another buffer.
+                # All indices are valid, and mode="raise" would allocate another buffer.
                 array.take(rows, axis=0, out=part, mode="clip")
         return batch
 
-    def _room(self, n: int) -> tuple[Array, ...]:
-        """Return arrays for n rows, not filled."""
+    def _empty(self, n: int) -> tuple[Array, ...]:
+        """Return uninitialised arrays of n rows."""
         if self._buffers is not None:
             return tuple(buffer[:n] for buffer in self._buffers)
-        room = tuple(np.empty((n, *array.shape[1:]), array.dtype) for array in self.arrays)
+        arrays = tuple(np.empty((n, *array.shape[1:]), array.dtype) for array in self.arrays)
         if self.reuse_buffers and n == min(self.batch_size or n, self.n_rows):
-            self._buffers = room
-        return room
+            self._buffers = arrays
+        return arrays
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on from here, as plain numbers.
+        """Return the current position, from which `load_state_dict` resumes, as plain numbers.
 
-        In the body of a loop over the batches, the batch at hand counts as done.
+        In the body of a loop over the batches, the current batch counts as done.
 
         Returns
         -------
@@ -206,19 +209,19 @@ class Batches:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was called: the next iteration has the batches that remained.
+        """Resume from a saved position: the next iteration returns the batches that remained.
 
-        A seed that was given must be the saved one; one that was drawn becomes the saved one.
+        A seed that was given must equal the saved one; a seed that was drawn is replaced by it.
 
         Parameters
         ----------
         state_dict : dict
-            As `state_dict` gives it.
+            As returned by `state_dict`.
 
         Raises
         ------
         FastoptError, TypeError
-            A damaged dict, or one with other rows, batches or seed. Nothing has changed then.
+            The dict is damaged, or of other rows, batches or seed. Nothing is changed then.
 
         Examples
         --------
@@ -235,7 +238,7 @@ class Batches:
         _core.assign_all([], self.attributes_at(state_dict))
 
     def attributes_at(self, state_dict: object) -> list[tuple[object, str, Any]]:
-        """Return (self, name, value) of what has to be set to go on there, checked."""
+        """Return (self, name, value) of each attribute that loading must set; all are checked."""
         own = self.state_dict()
         if not isinstance(state_dict, Mapping) or state_dict.keys() != own.keys():
             raise FastoptError(f"the state dict is {state_dict!r}; keys needed: {list(own)}")
@@ -269,7 +272,7 @@ class Batches:
 
 
 def _with_rows(name: str, array: object) -> Array:
-    """Return the array as a plain one; a mapped array stays mapped."""
+    """Return the array without its subclass; a memory-mapped array is not read."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} is a {type(array).__name__}; a numpy.ndarray is needed")
     refuse_masked(name, array)

@@ -1,4 +1,4 @@
-"""Small problems with known minima, shared by the tests of training."""
+"""Small problems with known minima, shared by tests/training."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Batches: which rows, in which order, in whose memory, and going on where it was left."""
+"""Batches: rows and their order, copies and buffers, saving and resuming, bad input."""
 
 import copy
 import itertools
@@ -12,7 +12,7 @@ from fastopt import Batches, FastoptError
 
 
 def rows(batches):
-    """Return the rows of an epoch's batches, for data that is np.arange(n)."""
+    """Return the rows of each batch of an epoch, for the data np.arange(n)."""
     return [batch[0].tolist() for batch in batches]
 
 
@@ -36,13 +36,13 @@ def test_each_row_exactly_once_an_epoch(batch_size, drop_last, shuffle):
             assert seen == list(range(len(seen)))
 
 
-def test_arrays_go_together():
+def test_arrays_have_the_same_rows_in_a_batch():
     X, y = np.arange(30.0).reshape(10, 3), np.arange(10)
     for X_batch, y_batch in Batches(X, y, batch_size=4, seed=0):
         assert (X_batch == X[y_batch]).all()
 
 
-def test_order_is_a_function_of_seed_and_epoch():
+def test_the_order_depends_on_seed_and_epoch_only():
     batches = Batches(np.arange(20), batch_size=20, seed=5)
     first, second = rows(batches), rows(batches)
     assert first != second
@@ -58,7 +58,7 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert [list(in_threes)] == first
 
 
-def test_seed_none_is_drawn_once_and_kept():
+def test_a_drawn_seed_does_not_change():
     batches = Batches(np.arange(20), batch_size=5)
     seed = batches.state_dict()["seed"]
     assert seed != Batches(np.arange(20), batch_size=5).seed
@@ -120,8 +120,10 @@ def test_shapes(shape):
         assert (batch == data[rows_of_batch]).all()
 
 
-def test_large_batches_are_gathered_in_parallel_too():
-    data = np.random.default_rng(0).normal(size=(9000, 130))  # above the serial threshold
+def test_batches_large_enough_to_be_copied_in_parallel():
+    data = np.random.default_rng(0).normal(
+        size=(9000, 130)
+    )  # more than FASTOPT_SERIAL_BELOW elements
     for batch, index in Batches(data, np.arange(9000), batch_size=6000, seed=0):
         assert (batch == data[index]).all()
 
@@ -138,18 +140,20 @@ def test_memory_mapped(tmp_path):
 
 
 def test_sparse_file_larger_than_memory(tmp_path):
-    data = np.memmap(tmp_path / "data", "f4", "w+", shape=(1 << 20, 1 << 18))  # 1 TiB of holes
+    data = np.memmap(
+        tmp_path / "data", "f4", "w+", shape=(1 << 20, 1 << 18)
+    )  # 1 TiB, none of it allocated
     data[12345, -1] = 7.0
     batches = Batches(data, batch_size=1, shuffle=False)
     batches.load_state_dict({**batches.state_dict(), "position": 12345})
     ((row,),) = itertools.islice(batches, 1)
     assert row.shape == (1, 1 << 18)
     assert row[0, -1] == 7.0
-    ((whole,),) = Batches(data)
-    assert np.shares_memory(whole[:1], data[:1])
+    ((full,),) = Batches(data)
+    assert np.shares_memory(full[:1], data[:1])
 
 
-def test_each_batch_is_an_array_of_its_own():
+def test_batches_are_separate_writable_copies():
     data = np.arange(10.0)
     for shuffle in (False, True):
         batches = [batch for (batch,) in Batches(data, batch_size=4, seed=0, shuffle=shuffle)]
@@ -173,14 +177,14 @@ def test_buffers_are_reused_over_epochs():
     assert len(addresses) == 1
 
 
-def test_buffers_after_a_start_with_the_short_last_batch():
+def test_reused_buffers_when_the_first_batch_is_the_short_last_one():
     batches = Batches(np.arange(10), batch_size=4, seed=0, reuse_buffers=True)
     batches.load_state_dict({**batches.state_dict(), "position": 2})
     assert [len(epoch) for epoch in rows(batches)] == [2]
     assert [len(epoch) for epoch in rows(batches)] == [4, 4, 2]
 
 
-def test_full_batch_is_the_data_itself_read_only():
+def test_the_full_batch_is_a_read_only_view():
     X, y = np.arange(12.0).reshape(4, 3), np.arange(4)
     batches = Batches(X, y, seed=0)
     assert len(batches) == 1
@@ -194,14 +198,14 @@ def test_full_batch_is_the_data_itself_read_only():
     assert batches.epoch == 2
 
 
-def test_what_is_written_into_the_data_shows():
+def test_changes_of_the_data_appear_in_later_batches():
     data = np.zeros(4)
     batches = Batches(data, batch_size=2)
     data[:] = 1.0
     assert rows(batches) == [[1.0, 1.0], [1.0, 1.0]]
 
 
-# Going on
+# Saving and resuming
 
 
 def make(**options):
@@ -211,14 +215,14 @@ def make(**options):
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("taken", range(9))
 def test_resume_at_every_batch(taken, drop_last):
-    whole = make(drop_last=drop_last)
-    expected = [rows(whole) for _ in range(4)]
+    reference = make(drop_last=drop_last)
+    expected = [rows(reference) for _ in range(4)]
     batches = make(drop_last=drop_last)
     stream = itertools.chain.from_iterable(itertools.repeat(batches))
     head = [batch.tolist() for (batch,) in itertools.islice(stream, taken)]
 
     def rest(resumed):
-        """The remaining epochs of the four."""
+        """Return the remaining epochs of four."""
         return [rows(resumed) for _ in range(4 - resumed.epoch)]
 
     loaded = make(drop_last=drop_last)
@@ -227,19 +231,19 @@ def test_resume_at_every_batch(taken, drop_last):
     copied = copy.deepcopy(batches)
     tail = rest(batches)
     assert [*head, *itertools.chain(*tail)] == [*itertools.chain(*expected)]
-    assert [len(epoch) for epoch in tail[1:]] == [len(whole)] * len(tail[1:])
+    assert [len(epoch) for epoch in tail[1:]] == [len(reference)] * len(tail[1:])
     for resumed in (loaded, unpickled, copied):
         assert rest(resumed) == tail
 
 
-def test_state_in_the_loop_leaves_the_batch_at_hand_out():
+def test_a_state_saved_in_the_loop_counts_the_current_batch_as_done():
     batches = make()
     for i, _ in enumerate(batches, 1):
         state = batches.state_dict()
         assert (state["epoch"], state["position"]) == ((0, i) if i < 4 else (1, 0))
 
 
-def test_break_and_go_on():
+def test_an_iteration_after_break_returns_the_remaining_batches():
     batches = make()
     expected = rows(make())
     for (batch,) in batches:
@@ -257,7 +261,7 @@ def test_two_iterators_share_the_epoch():
     assert next(one, None) is next(other, None) is None
 
 
-def test_drawn_seed_is_taken_over_but_a_given_one_must_agree():
+def test_a_drawn_seed_is_replaced_and_a_given_one_must_be_equal():
     saved = make(seed=None)
     next(iter(saved))
     other = make(seed=None)
@@ -282,7 +286,7 @@ def test_drawn_seed_is_taken_over_but_a_given_one_must_agree():
         ({"other": 1}, "keys needed"),
     ],
 )
-def test_foreign_states_are_refused(change, message):
+def test_states_of_other_batches_are_refused(change, message):
     batches = make()
     next(iter(batches))
     before = batches.state_dict()
@@ -301,7 +305,7 @@ def test_damaged_states_are_refused():
         batches.load_state_dict({**batches.state_dict(), "epoch": 1.5})
 
 
-def test_pickle_leaves_the_buffers_out():
+def test_pickles_do_not_contain_the_buffers():
     data = np.zeros(1000)
     plain = Batches(data, batch_size=1000, seed=0)
     batches = Batches(data, batch_size=1000, seed=0, reuse_buffers=True)
@@ -309,7 +313,7 @@ def test_pickle_leaves_the_buffers_out():
     assert abs(len(pickle.dumps(batches)) - len(pickle.dumps(plain))) < 100
 
 
-# Refusals
+# Bad input
 
 GOOD = np.zeros((3, 2))
 
@@ -336,7 +340,7 @@ GOOD = np.zeros((3, 2))
         ((GOOD,), {"reuse_buffers": 0}, TypeError, "reuse_buffers is 0"),
     ],
 )
-def test_refused(arrays, options, error, message):
+def test_bad_input_is_refused(arrays, options, error, message):
     with pytest.raises(error, match=message):
         Batches(*arrays, **options)
 
@@ -350,7 +354,7 @@ def test_repr():
     )
 
 
-def test_threads_come_from_the_environment(monkeypatch):
+def test_the_number_of_threads_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("FASTOPT_NUM_THREADS", "none")
     with pytest.raises(TypeError, match="FASTOPT_NUM_THREADS"):
         rows(make())

@@ -1,4 +1,4 @@
-"""A training that test_resuming.py kills: python training_to_kill.py STEPS CHECKPOINT SECONDS."""
+"""A run that test_resuming.py kills: python training_to_kill.py STEPS CHECKPOINT SECONDS."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from fastopt import minimize, schedules
 
 
 def train(steps, checkpoint=None, pause=0.0):
-    """Return what a run comes to; large enough for a good part of it to be spent on writing."""
+    """Return the result of a run that spends a large part of its time on writing its file."""
     X = np.random.default_rng(1).normal(size=(32, 5_000))
 
     def distance(x, X):

@@ -11,6 +11,7 @@
 | `nonlinear` | how rows of a nonlinear model are absorbed (`fit_model`) |
 | `damped` | which steps nonlinear least squares takes |
 | `merging` | when two filters can be merged exactly, and how (`merge`) |
+| `saved` | what a file must hold before a filter is built from it |
 | `stopping` | when the coefficients are known precisely enough (`converged`) |
 | `covariance` | the forms in which a covariance is stored, one module each |
 | `_kalman` | the Cython boundary of `csrc/kalman` |

@@ -20,6 +20,7 @@ from fastopt.kalman.nonlinear import Fun, fit_rows
 from fastopt.kalman.options import checked_options, initial_coefficients
 from fastopt.kalman.outputs import absorb_outputs
 from fastopt.kalman.rows import absorb_rows, checked_rows, find_separation
+from fastopt.kalman.saved import require_arrays
 from fastopt.kalman.state import State
 
 __all__ = ["KalmanSGD"]
@@ -666,7 +667,10 @@ class KalmanSGD:
             The file cannot be read, is damaged or is not from `save`.
         """
         made = cls.__new__(cls)
-        made.__setstate__(checkpoint.read(path, "KalmanSGD"))
+        saved = checkpoint.read(path, "KalmanSGD")
+        with checkpoint.loading(path):
+            require_arrays(saved)
+            made.__setstate__(saved)
         return made
 
     def __repr__(self) -> str:

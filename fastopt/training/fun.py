@@ -1,4 +1,4 @@
-"""What a caller's function is, and what it may return."""
+"""What a user's function is, and what it may return."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Fun = Callable[..., tuple[Any, Any]]
 
 
 def as_fun(fun: object) -> Fun:
-    """Return a function that returns loss and gradients: itself, or a model's."""
+    """Return a callable as it is, and of a model the method ``loss_and_grad``."""
     found = getattr(fun, "loss_and_grad", fun)
     if not callable(found):
         raise TypeError(f"fun is {fun!r}; a callable is needed")
@@ -20,11 +20,11 @@ def as_fun(fun: object) -> Fun:
 
 
 def loss_and_grads(returned: object) -> tuple[float, Any]:
-    """Return what a function has returned, the loss as a float."""
+    """Return the loss, as a float, and the gradients of a pair that a function returned."""
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
         raise TypeError(f"fun returned {returned!r}; a pair (loss, grad) is needed")
     loss, grads = returned
-    is_0d = getattr(loss, "shape", None) == ()  # of NumPy, torch or JAX
+    is_0d = getattr(loss, "shape", None) == ()  # an array of NumPy, torch or JAX
     plain = loss.item() if is_0d and hasattr(loss, "item") else loss
     if isinstance(plain, (complex, str)) or not (is_0d or isinstance(plain, numbers.Real)):
         raise TypeError(f"fun returned the loss {loss!r}; a number is needed")

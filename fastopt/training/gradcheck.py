@@ -1,4 +1,4 @@
-"""check_grad: is a gradient that of its function?"""
+"""check_grad: whether a gradient agrees with finite differences of its function."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from fastopt.training.fun import Fun, as_fun, loss_and_grads
 __all__ = ["check_grad"]
 
 EPS = float(np.finfo(np.float64).eps)
-STEP = EPS ** (1 / 3)  # balances the cut of the series, step^2, against rounding, EPS/step
+STEP = EPS ** (1 / 3)  # balances the truncation error, step^2, against rounding, EPS/step
 
 
 @dataclass(frozen=True)
 class GradCheck:
-    """What `check_grad` has found.
+    """The result of `check_grad`.
 
     Attributes
     ----------
     error : float
         The largest of `errors`.
     errors : dict
-        For each parameter, by name or index (0 for one array), the largest error.
+        The largest error of each parameter, by name or index (0 for one array).
     param, index
-        Where the largest is: a parameter, and the index of the element in it.
+        The parameter, and the index of the element in it, with the largest error.
     gradient, difference : float
-        What `fun` says there, and what its losses say.
+        The element of the gradient there, and the difference quotient of the losses.
     """
 
     error: float
@@ -53,39 +53,40 @@ def check_grad(
 ) -> GradCheck:
     """Compare the gradients that a function returns with central differences of its losses.
 
-    An element's error is abs(gradient - difference), less what rounding of the losses can
-    explain, over the largest absolute gradient or difference of the parameter's elements that
-    were looked at.
+    The error of an element is abs(gradient - difference), minus a bound on the rounding error of
+    the difference, divided by the largest absolute gradient or difference among the elements of
+    the parameter that are checked.
 
     Parameters
     ----------
     fun : callable, or a model
-        ``fun(params, *batch) -> (loss, grads)``, as for `fastopt.minimize`: smooth around
-        `params`, and computing in the precision of what it is given.
+        ``fun(params, *batch) -> (loss, grads)``, as for `fastopt.minimize`. It should be smooth
+        around `params` and compute in the precision of its arguments.
     params : numpy.ndarray, or list or dict of them
-        Where. They are copied, as float64.
+        The point at which gradients are checked. The arrays are copied, as float64.
     *batch
-        Handed on to `fun`.
+        Further arguments of `fun`.
     samples : int, at least 1
-        Elements of each parameter that are looked at, at two calls of `fun` each: all of a small
-        one, else some drawn at random. Default 50.
+        The largest number of elements that are checked of each parameter; of a larger parameter
+        they are drawn at random. Each takes two calls of `fun`. Default 50.
     seed : int, at least 0
-        Of the drawing. Default 0.
+        The seed of the random draw. Default 0.
 
     Returns
     -------
     GradCheck
-        With ``error``, about 1e-9 for a right gradient and 1 for one that is all wrong, and where
-        it is largest. A parameter whose gradient is None is left out.
+        The largest ``error``, about 1e-9 for a correct gradient and 1 for an entirely wrong one,
+        and where it is. A parameter whose gradient is None is left out.
 
     Raises
     ------
     FastoptError, TypeError
-        Gradients of another structure or shapes than `params`, none at all, or an option.
+        The gradients do not have the structure and shapes of `params`, or are all None; or an
+        option is not allowed.
 
     References
     ----------
-    As ``scipy.optimize.check_grad``, which sums the errors of one vector.
+    ``scipy.optimize.check_grad`` does the same for one vector, and sums the errors.
 
     Examples
     --------
@@ -105,20 +106,14 @@ def check_grad(
     call = as_fun(fun)
     named = _gradients(arrays, loss_and_grads(call(x, *batch))[1])
     worst = None
-    errors = {}
+    errors: dict[Any, float] = {}
     for key, gradient in named.items():
         w = arrays[key]
         places = rng.permutation(w.size)[:samples]
         found = gradient.reshape(-1)[places]
-        differences = np.empty(len(places))
-        noise = np.empty(len(places))
-        for i, place in enumerate(places):
-            differences[i], noise[i] = _difference(call, x, batch, w, place)
-        scale = max(np.abs(found).max(initial=0.0), np.abs(differences).max(initial=0.0))
-        off = np.maximum(np.abs(found - differences) - noise, 0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            relative = np.where(off == 0, 0.0, off / scale)
-        relative[~np.isfinite(relative)] = np.inf
+        slopes = [_difference(call, x, batch, w, place) for place in places]
+        differences, noise = np.array(slopes).reshape(-1, 2).T
+        relative = _relative_errors(found, differences, noise)
         errors[key] = float(relative.max(initial=0.0))
         if len(places) and (worst is None or errors[key] > worst.error):
             i = int(relative.argmax())
@@ -131,10 +126,23 @@ def check_grad(
     return worst
 
 
+def _relative_errors(gradient: Array, differences: Array, noise: Array) -> Array:
+    """Return the errors that ``noise`` does not explain, over the largest absolute value."""
+    scale = max(np.abs(gradient).max(initial=0.0), np.abs(differences).max(initial=0.0))
+    off = np.maximum(np.abs(gradient - differences) - noise, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where(off == 0, 0.0, off / scale)
+    relative[~np.isfinite(relative)] = np.inf
+    return relative
+
+
 def _difference(
     fun: Fun, x: Any, batch: tuple[Any, ...], w: Array, place: int
 ) -> tuple[float, float]:
-    """Return the slope along an element of ``w``, which is part of ``x``, and its rounding."""
+    """Return the difference quotient along an element of ``w``, and a bound on its rounding error.
+
+    ``w`` is one of the arrays of ``x``; it is restored.
+    """
     flat = w.reshape(-1)
     before = float(flat[place])
     step = STEP * max(1.0, abs(before))
@@ -151,7 +159,7 @@ def _difference(
 
 
 def _as_float64(params: Any) -> tuple[Any, dict[Any, Array]]:
-    """Return a copy of the parameters, and the same arrays by name."""
+    """Return a copy of the parameters in their structure, and the same arrays by name or index."""
     if isinstance(params, dict):
         copies = {key: _copy(f"params[{key!r}]", w) for key, w in params.items()}
         return copies, copies
@@ -172,7 +180,7 @@ def _copy(name: str, w: object) -> Array:
 
 
 def _gradients(arrays: dict[Any, Array], grads: Any) -> dict[Any, Array]:
-    """Return copies of the gradients by the names of their parameters, without those left out."""
+    """Return copies of the gradients that are not None, by the names of their parameters."""
     if isinstance(grads, (list, tuple)):
         grads = dict(enumerate(grads))
     elif not isinstance(grads, dict):

@@ -1,4 +1,4 @@
-"""Ctrl-C during a run: when it is heard."""
+"""When KeyboardInterrupt is delivered during a run."""
 
 from __future__ import annotations
 
@@ -10,39 +10,44 @@ from typing import Any, Self
 
 
 class Interrupts:
-    """Ctrl-C: at once while a function of the user's runs, else held until the step is whole."""
+    """Hold KeyboardInterrupt back during a step and deliver it during the user's functions.
+
+    A context manager.  It replaces Python's own handler of SIGINT only, and only in the main
+    thread; another handler stays in place.
+    """
 
     def __init__(self) -> None:
-        self.held = True
-        self.came = False
-        self.installed = False
+        self.is_held_back = True
+        self.is_pending = False
+        self.is_installed = False
 
     def __enter__(self) -> Self:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            with suppress(ValueError):  # only the main thread may, and only it gets them
+            with suppress(ValueError):  # raised in other threads, which receive no signals
                 signal.signal(signal.SIGINT, self._handle)
-                self.installed = True
+                self.is_installed = True
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.installed:
+        # The user's function may have installed another handler, which stays.
+        if self.is_installed and signal.getsignal(signal.SIGINT) == self._handle:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self.came = True
-        if not self.held:
+        self.is_pending = True
+        if not self.is_held_back:
             raise KeyboardInterrupt
 
     def check(self) -> None:
-        """Raise what was held."""
-        if self.came:
+        """Raise KeyboardInterrupt if a signal has come."""
+        if self.is_pending:
             raise KeyboardInterrupt
 
-    def let(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Call a function that may be interrupted."""
+    def deliver_during(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Return ``call(*args)``, during which KeyboardInterrupt is raised at once."""
         try:
-            self.held = False
+            self.is_held_back = False
             self.check()
             return call(*args)
         finally:
-            self.held = True
+            self.is_held_back = True

@@ -1,48 +1,54 @@
-"""How far to go down the gradient: SciPy's search for the strong Wolfe conditions."""
+"""Gradient descent whose learning rates are found by SciPy's line search."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.optimize import line_search  # type: ignore[import-untyped]
 
 from fastopt.arrays.dtypes import Array
-from fastopt.optimizers.base.arguments import Grads, Params
+from fastopt.optimizers.base.arguments import Grads
 from fastopt.optimizers.base.groups import arrays_of
 from fastopt.optimizers.base.optimizer import Optimizer, dense_gradients
+from fastopt.training.steps import Batch, Objective, Report
 
 
 class NoStepError(Exception):
-    """No step has been found that lowers the loss as the conditions ask."""
+    """No step was found that satisfies the strong Wolfe conditions."""
 
 
 class LineSearch:
-    """Steps of gradient descent whose learning rates are searched for."""
+    """Steps along the negative gradient to a point that satisfies the strong Wolfe conditions.
 
-    def __init__(self, optimizer: Optimizer, x: Params) -> None:
-        self.optimizer, self.x = optimizer, x
+    `steps.Steps` describes the methods.  The point evaluated last is remembered, since the search
+    ends where the next step begins.
+    """
+
+    finds_lr = True
+    report: Report | None = None
+
+    def __init__(self, objective: Objective, optimizer: Optimizer) -> None:
+        self.objective, self.optimizer = objective, optimizer
         self._arrays = arrays_of(optimizer.param_groups)
-        self._before: float | None = None  # the loss a step ago, from which the first try follows
+        self._before: float | None = None  # the loss before the last step: sets the first trial
         self._seen: tuple[Array, float, Array] | None = None  # point, loss and gradient
 
-    def evaluate(self, call: Callable[[Params], tuple[float, Grads]]) -> tuple[float, Grads]:
-        """Return loss and gradients at x; `call` gives them anywhere."""
-        loss, gradient = self._at(_flat(list(self._arrays.values())), call)
-        return loss, self._shaped(gradient)
+    @property
+    def lr(self) -> float:
+        return self.optimizer.lr
 
-    def step(self, call: Callable[[Params], tuple[float, Grads]]) -> tuple[float, Grads]:
-        """Take a step and return loss and gradients before it."""
-        start = _flat(list(self._arrays.values()))
-        loss, gradient = self._at(start, call)
+    def take(self, batch: Batch) -> tuple[float, Grads]:
+        """Take a step; return loss and gradients before it."""
+        start = self._point()
+        loss, gradient = self._at(start, batch)
         before = loss + np.linalg.norm(gradient) / 2 if self._before is None else self._before
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it has failed is said by what it returns
+            warnings.simplefilter("ignore")  # a failure is seen from the length None
             length = line_search(
-                lambda point: self._at(point, call)[0],
-                lambda point: self._at(point, call)[1],
+                lambda point: self._at(point, batch)[0],
+                lambda point: self._at(point, batch)[1],
                 start,
                 -gradient,
                 gradient,
@@ -57,12 +63,22 @@ class LineSearch:
         self.optimizer.step(grads)
         return loss, grads
 
-    def _at(
-        self, point: Array, call: Callable[[Params], tuple[float, Grads]]
-    ) -> tuple[float, Array]:
-        """Return loss and gradient at a point, the last one remembered."""
+    def evaluate(self, batch: Batch) -> tuple[float, Grads]:
+        """Return loss and gradients at the current parameters."""
+        loss, gradient = self._at(self._point(), batch)
+        return loss, self._shaped(gradient)
+
+    def extras(self) -> dict[str, Any]:
+        return {}
+
+    def _point(self) -> Array:
+        """Return the current parameters as one vector."""
+        return _flat(list(self._arrays.values()))
+
+    def _at(self, point: Array, batch: Batch) -> tuple[float, Array]:
+        """Return loss and gradient at a point."""
         if self._seen is None or not np.array_equal(self._seen[0], point):
-            loss, grads = call(self._shaped(point))
+            loss, grads = self.objective(self._shaped(point), batch)
             found = [
                 np.zeros(w.shape) if g is None else g
                 for w, g in zip(
@@ -73,17 +89,18 @@ class LineSearch:
         return self._seen[1:]
 
     def _shaped(self, flat: Array) -> Any:
-        """Return a vector in the form of x."""
+        """Return a vector in the structure of x, as new arrays."""
         ends = np.cumsum([w.size for w in self._arrays.values()])[:-1]
         parts = [
             part.reshape(w.shape).astype(w.dtype)
             for part, w in zip(np.split(flat, ends), self._arrays.values(), strict=True)
         ]
-        if isinstance(self.x, dict):
+        x = self.objective.state.x
+        if isinstance(x, dict):
             return dict(zip(self._arrays, parts, strict=True))
-        return parts if isinstance(self.x, list) else parts[0]
+        return parts if isinstance(x, list) else parts[0]
 
 
 def _flat(arrays: list[Array]) -> Array:
-    """Return all elements in one new vector."""
+    """Return all elements in one new float64 vector."""
     return np.concatenate([np.asarray(w, np.float64).reshape(-1) for w in arrays])

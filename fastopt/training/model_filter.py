@@ -1,4 +1,4 @@
-"""A KalmanSGD of a model's parameters, which are written in place as it learns."""
+"""A model's parameters as the coefficients of a `KalmanSGD`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fastopt.optimizers.base.arguments import Params
 
 
 class ModelFilter:
-    """What `minimize` and the race need of a model, and of the filter of its parameters.
+    """A `KalmanSGD` whose coefficients are the parameters of a model, updated in place.
 
-    A model has ``mean_and_jacobian(params, X)``, and may have ``variance(mean)``, by default 1.
+    The model has ``mean_and_jacobian(params, X)`` and may have ``variance(mean)``, by default 1.
     """
 
-    lr = math.nan  # it has none
+    lr = math.nan  # there is no learning rate
 
     def __init__(self, model: Any, params: Params, **options: Any) -> None:
         self.model = model
@@ -27,14 +27,14 @@ class ModelFilter:
         self.kalman = KalmanSGD(np.concatenate([a.ravel() for a in self._arrays]), **options)
 
     def absorb(self, y: Array, mean: Array, jac: Array) -> float:
-        """Learn from rows whose mean and Jacobian were taken at the parameters as they are.
+        """Update with rows; ``mean`` and ``jac`` are those at the current parameters.
 
-        Return half the sum of squared residuals of a row.
+        Return half the mean over the rows of the squared residuals before the update.
         """
         variance = self.model.variance(mean) if hasattr(self.model, "variance") else 1.0
         if isinstance(variance, str) and variance == "multinomial":
             y = np.eye(mean.shape[-1])[y]
-        if y.size == mean.size:  # y may be (n,) where the mean is (n, 1)
+        if y.size == mean.size:  # y may have shape (n,) and mean (n, 1)
             y = y.reshape(mean.shape)
         self.kalman.update(y, mean, jac, variance)
         coef, end = self.kalman.coef, 0
@@ -45,7 +45,7 @@ class ModelFilter:
 
 
 def _in_order(model: Any, params: Params) -> list[Array]:
-    """Return the arrays in the order that the Jacobian has them in."""
+    """Return the parameters in the order of the Jacobian's columns."""
     if not callable(getattr(model, "mean_and_jacobian", None)):
         raise FastoptError(
             f"fun is {model!r}; method='ksgd' needs more than a loss and its gradient: a model "

@@ -1,7 +1,8 @@
-"""A line of progress on stderr."""
+"""The progress display on stderr."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -9,15 +10,22 @@ from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
 
 class Line:
-    """A line that is rewritten, or in a file one every ten seconds."""
+    """A line that is rewritten in a terminal; elsewhere, a new line every ten seconds.
 
-    def __init__(self, epochs: int | None) -> None:
-        self.of = f"/{epochs}" if epochs else ""
+    Parameters
+    ----------
+    epochs
+        The number of epochs to come, or infinity if it is not known.
+    """
+
+    def __init__(self, epochs: float) -> None:
+        self.of = "" if epochs == math.inf else f"/{epochs}"
         self.terminal = sys.stderr.isatty()
         self.due = 0.0
         self.text = self.written = ""
 
     def __call__(self, state: OptimizeResult) -> None:
+        """Show the last epoch of a run, unless a line was written a moment ago."""
         history = state.history
         self.text = (
             f"epoch {len(history['loss'])}{self.of}  loss {state.fun:.6g}  "
@@ -37,7 +45,7 @@ class Line:
         self.due = time.monotonic() + (0.1 if self.terminal else 10.0)
 
     def close(self) -> None:
-        """Show the last state, and leave it."""
+        """Show the last epoch and end the line."""
         if self.text != self.written:
             self._write()
         if self.terminal:

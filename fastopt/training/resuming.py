@@ -1,4 +1,4 @@
-"""The file of a run of `minimize`: written now and then, and where a later call goes on from."""
+"""What the checkpoint of a run contains, when it is written, and how a run resumes from it."""
 
 from __future__ import annotations
 
@@ -6,40 +6,50 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from fastopt import checkpoint
-from fastopt._checks import at_least_0
+from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
+from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.groups import arrays_of
 from fastopt.optimizers.base.optimizer import all_of, load_all
-
-if TYPE_CHECKING:
-    from fastopt.training.run import Run
+from fastopt.optimizers.base.structure import each
+from fastopt.training.ending import Tolerance
+from fastopt.training.fingerprint import differ, fingerprint
+from fastopt.training.state import HISTORY, RunState, copied
 
 Spec = str | os.PathLike[str] | tuple[str | os.PathLike[str], float]
 
+COUNTS = {  # names in the file -> attributes of `RunState`
+    **{name: name for name in ("nit", "nfev", "n_epochs", "loss", "seconds")},
+    **{name: f"epoch_{name}" for name in ("steps", "lr", "total", "weight")},
+}
+
 
 class RunFile:
-    """Where a run is saved, and when.
+    """The checkpoint of a run.
+
+    If the file exists, the run resumes from it.  Otherwise it is written at once, so that a path
+    that cannot be written is an error before the first step.
 
     Parameters
     ----------
     spec
         ``checkpoint`` of `fastopt.minimize`.
-    run
-        At its start.  If the file is there it goes on from that, else the file is written, so
-        that a place where it can not be is known before the first step.
-    asked
-        What a later call must ask for too, plain values by their names.
+    state, tolerance
+        Those of the run, before its first step.
     """
 
-    def __init__(self, spec: Spec, run: Run, asked: Mapping[str, Any]) -> None:
+    def __init__(self, spec: Spec, state: RunState, tolerance: Tolerance) -> None:
         path, every = spec if isinstance(spec, tuple) and len(spec) == 2 else (spec, None)
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"checkpoint is {spec!r}; a path or (path, seconds) is needed")
         self.every = None if every is None else at_least_0("checkpoint[1]", every)
-        self.path, self.run, self.asked = path, run, dict(asked)
+        self.path, self.state, self.tolerance = path, state, tolerance
+        self.settings = _settings(state, tolerance)
         self._saved_at: tuple[int, int] | None = None
         checkpoint.remove_leftovers(path)
         if os.path.exists(path):
@@ -47,58 +57,115 @@ class RunFile:
         self.write()
 
     def step_done(self) -> None:
-        """Write if it is time to, in mid-epoch."""
+        """Write the file if ``seconds`` have passed since it was last written."""
         if self.every is not None and time.monotonic() >= self._due:
             self.write()
 
     def epoch_done(self) -> None:
-        """Write where no time between writings was given."""
+        """Write the file, unless ``seconds`` were given."""
         if self.every is None:
             self.write()
 
     def write(self) -> None:
-        """Replace the file, unless nothing has happened since."""
-        run = self.run
-        if (now := (run.nit, run.n_epochs)) != self._saved_at:
-            whole = all_of(run.optimizer, run.batches)
-            content = {"asked": self.asked, **whole, "run": run.saved()}
+        """Replace the file, unless no step was taken since it was last written."""
+        state = self.state
+        if (now := (state.nit, state.n_epochs)) != self._saved_at:
+            content = {
+                "asked": self.settings,
+                **all_of(state.optimizer, state.batches),
+                "run": _saved(state, self.tolerance),
+            }
             checkpoint.write(self.path, "minimize", content)
             self._saved_at = now
         if self.every is not None:
             self._due = time.monotonic() + self.every
 
     def _resume(self) -> None:
-        """Take over what the file holds, or raise and change nothing of the caller's."""
-        saved, run = checkpoint.read(self.path, "minimize"), self.run
-        for name, own in self.asked.items():
-            if saved["asked"].get(name) != own:
-                raise FastoptError(
-                    f"checkpoint {os.fspath(self.path)!r} is of a run with {name} "
-                    f"{saved['asked'].get(name)!r}; here it is {own!r}. Ask for the same, or give "
-                    "another path"
-                )
+        """Load the file, or raise and leave the caller's schedule and batches unchanged."""
+        saved, state = checkpoint.read(self.path, "minimize"), self.state
+        with checkpoint.loading(self.path):
+            self._require_equal_settings(saved["asked"])
         try:
-            load_all(run.optimizer, saved, run.batches)
+            with checkpoint.loading(self.path):
+                restored = _checked(saved["run"])
+                load_all(state.optimizer, saved, state.batches)
         except FastoptError as error:
             raise FastoptError(f"checkpoint {os.fspath(self.path)!r}: {error}") from error
-        run.restore(saved["run"])
-        self._saved_at = run.nit, run.n_epochs
+        _restore(state, self.tolerance, restored)
+        self._saved_at = state.nit, state.n_epochs
+
+    def _require_equal_settings(self, saved: Mapping[str, Any]) -> None:
+        for name, own in self.settings.items():
+            found = saved.get(name)
+            if differ(found, own) if name == "schedule_code" else found != own:
+                raise FastoptError(
+                    f"checkpoint {os.fspath(self.path)!r} is of a run with {name} "
+                    f"{found!r}; here it is {own!r}. Give the same arguments, or another "
+                    "path"
+                )
 
 
-def asked_for(run: Run) -> dict[str, Any]:
-    """Return what is asked of a run, but for the functions, the values of the data and budgets."""
-    groups = run.optimizer.param_groups
+def _settings(state: RunState, tolerance: Tolerance) -> dict[str, Any]:
+    """Return the arguments that a call must share with the call that wrote the file.
+
+    The functions, the values of the data and the budgets are not among them.
+    """
+    groups = state.optimizer.param_groups
     schedule = groups[0].schedule
     return {
         "x0": (
-            type(run.x).__name__,
+            type(state.x).__name__,
             [(key, w.shape, w.dtype.name) for key, w in arrays_of(groups).items()],
         ),
-        "data": run.batches and [(a.shape[1:], a.dtype.str) for a in run.batches.arrays],
-        "method": type(run.optimizer).__name__,
-        "options": {**groups[0].options, **run.optimizer.extras},
+        "data": state.batches and [(a.shape[1:], a.dtype.str) for a in state.batches.arrays],
+        "method": type(state.optimizer).__name__,
+        "options": {**groups[0].options, **state.optimizer.extras},
         "weight_decay": [group["weight_decay"] for group in groups],
         "schedule": schedule and re.sub(r" at 0x\w+", "", repr(schedule)),  # without addresses
-        "tol": run.tolerance.tol,
-        "patience": run.tolerance.patience,
+        "schedule_code": fingerprint(schedule),
+        "tol": tolerance.tol,
+        "patience": tolerance.patience,
     }
+
+
+def _saved(state: RunState, tolerance: Tolerance) -> dict[str, Any]:
+    """Return what `_restore` needs; the history is that of complete epochs."""
+    return {
+        "history": {name: values[: state.n_epochs] for name, values in state.history.items()},
+        "grad": each(_saved_gradient, "grad", state.grad),
+        "counts": {name: getattr(state, own) for name, own in COUNTS.items()},
+        "tolerance": (tolerance.best, tolerance.misses),
+    }
+
+
+def _checked(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `_saved` returned, with the types that it has; raise for malformed content."""
+    counts, (best, misses), history = saved["counts"], saved["tolerance"], saved["history"]
+    n_epochs = Whole(0)("n_epochs", counts["n_epochs"])
+    whole = ("nit", "nfev", "n_epochs", "steps")
+    lists = {name: [float(value) for value in history[name]] for name in HISTORY}
+    if any(len(values) != n_epochs for values in lists.values()):
+        raise FastoptError(f"the history does not have {n_epochs} epochs")
+    return {
+        "history": lists,
+        "grad": saved["grad"],
+        "counts": {
+            name: Whole(0)(name, counts[name]) if name in whole else float(counts[name])
+            for name in COUNTS
+        },
+        "tolerance": (float(best), Whole(0)("misses", misses)),
+    }
+
+
+def _restore(state: RunState, tolerance: Tolerance, saved: Mapping[str, Any]) -> None:
+    """Restore what `_saved` returned; parameters, optimizer and batches are loaded separately."""
+    state.history, state.grad = saved["history"], saved["grad"]
+    for name, own in COUNTS.items():
+        setattr(state, own, saved["counts"][name])
+    tolerance.best, tolerance.misses = saved["tolerance"]
+
+
+def _saved_gradient(name: str, gradient: Any) -> Array | None:
+    """Return a copy of a dense gradient, None of a row-sparse one, which files do not hold."""
+    found = copied(name, gradient)
+    return found if isinstance(found, np.ndarray) else None

@@ -19,27 +19,32 @@ __all__ = ["scipy_method"]
 
 
 def scipy_method(name: str, **options: Any) -> Callable[..., OptimizeResult]:
-    """Return a rule as the `method` of ``scipy.optimize.minimize``; the loop is `fastopt.minimize`.
+    """Return an update rule as a `method` for ``scipy.optimize.minimize``.
+
+    The steps are those of `fastopt.minimize`.
 
     Parameters
     ----------
     name : str
-        The rule: see `fastopt.create`.
+        The name of the rule: see `fastopt.create`.
     **options
-        Those of `fastopt.minimize`: lr, schedule, convention, patience and so on, and the rule's.
+        Arguments of `fastopt.minimize` (lr, schedule, convention, patience and so on) and options
+        of the rule.
 
     Returns
     -------
     callable
-        Of SciPy's arguments it takes jac, which must be True or a function, args, tol (that of
-        `fastopt.minimize`), callback in both of SciPy's forms, called after each step, and from
-        ``options`` maxiter, a number of steps, by default 1000, and disp, a line of progress. They
-        go before `options` here. Second derivatives are not used.
+        A function for the argument `method`. It supports these arguments of SciPy's function: jac,
+        which must be True or a function; args; tol, with the meaning it has in `fastopt.minimize`;
+        callback, in both of SciPy's forms, called after each step; and in ``options`` maxiter, a
+        number of steps, by default 1000, and disp, which shows a line of progress. They take
+        precedence over `options` here. Second derivatives are not used.
 
     Raises
     ------
     FastoptError, TypeError
-        When SciPy calls it: without a gradient, with bounds or constraints, and for options.
+        Raised when SciPy calls the method: without a gradient, with bounds or constraints, or with
+        an option that is not allowed.
 
     Examples
     --------
@@ -77,14 +82,14 @@ def _solve(
     del hess, hessp
     if not callable(jac):
         raise FastoptError(
-            f"jac is {jac!r}; True or a function is needed: the rules take gradients"
+            f"jac is {jac!r}; True or a function is needed: the rules need gradients"
         )
     if bounds is not None or (constraints is not None and np.size(constraints)):
-        raise FastoptError("bounds and constraints are given; the update rules know of neither")
+        raise FastoptError("bounds or constraints are given; the update rules support neither")
     given = {
         "epochs": None if maxiter is None else Whole(1)("maxiter", maxiter),
         "tol": tol,
-        "callback": None if callback is None else _in_our_form(callback),
+        "callback": None if callback is None else _with_result(callback),
         "progress": True if disp else None,
     }
 
@@ -97,8 +102,8 @@ def _solve(
     return result
 
 
-def _in_our_form(callback: Callable[..., object]) -> Callable[[OptimizeResult], object]:
-    """Return a callback of SciPy's, told apart as SciPy does, as one of a result."""
+def _with_result(callback: Callable[..., object]) -> Callable[[OptimizeResult], object]:
+    """Return a callback in either of SciPy's forms as a function of an `OptimizeResult`."""
     if set(inspect.signature(callback).parameters) == {"intermediate_result"}:
         return lambda state: callback(intermediate_result=state)
     return lambda state: callback(np.copy(state.x))

@@ -1,4 +1,4 @@
-"""check_grad finds every wrong gradient, and lets every right one pass."""
+"""check_grad finds wrong gradients and accepts correct ones."""
 
 import ml_dtypes
 import numpy as np
@@ -27,7 +27,7 @@ PARAMS = {"in": RNG.normal(size=(4, 7)), "bias": RNG.normal(size=7), "out": RNG.
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_right_gradients_pass(dtype, scale):
+def test_correct_gradients_pass(dtype, scale):
     def scaled(p, X, y):
         loss, grads = network(p, X, y)
         return loss * scale, {name: g * scale for name, g in grads.items()}
@@ -58,7 +58,7 @@ def test_one_wrong_element_is_found(name):
     assert (one.param, one.index, one.error) == (name, place, found.error)
 
 
-def test_large_parameters_are_sampled_and_the_seed_says_where():
+def test_large_parameters_are_sampled_at_places_drawn_with_the_seed():
     calls = []
 
     def square(x):
@@ -76,7 +76,7 @@ def test_large_parameters_are_sampled_and_the_seed_says_where():
     assert check_grad(square, x, samples=40, seed=1).index != found.index
 
 
-def test_forms_of_parameters():
+def test_structures_and_dtypes_of_parameters():
     a, b = RNG.normal(size=(2, 3)), RNG.normal(size=())
 
     def of_list(x):
@@ -92,7 +92,7 @@ def test_forms_of_parameters():
     assert frozen.error < 1e-8
 
 
-def test_gradients_of_rows():
+def test_sparse_gradients():
     def rows(x, wrong=0.0):
         loss = (x[1] ** 2).sum() + x[3].sum()
         return loss, RowSparse([3, 1, 1], np.array([0 * x[3] + 1, x[1], x[1] + wrong]))
@@ -105,13 +105,13 @@ def test_gradients_of_rows():
     assert check_grad(lambda x: ((x**2).sum(), 2 * x), x.astype(ml_dtypes.bfloat16)).error < 1e-8
 
 
-def test_a_model_is_a_function():
+def test_a_model_instead_of_a_function():
     model = GLM(2)
     X = RNG.normal(size=(9, 2))
     assert check_grad(model, model.init(), X, X[:, 0]).error < 1e-6
 
 
-def test_a_gradient_that_is_0_and_one_that_is_not_finite():
+def test_zero_and_non_finite_gradients():
     assert check_grad(lambda x: (5.0, np.zeros(3)), np.ones(3)).error == 0.0
     assert check_grad(lambda x: (1e9 + 0 * x.sum(), 0 * x), np.ones(3)).error == 0.0
     found = check_grad(lambda x: (x.sum(), np.array([1.0, np.nan, 1.0])), np.ones(3))
@@ -149,6 +149,6 @@ def test_a_gradient_that_is_0_and_one_that_is_not_finite():
         (lambda x: (0.0, x), np.ones(1), {"seed": -1}, FastoptError, "seed is -1"),
     ],
 )
-def test_refused(fun, params, options, error, message):
+def test_bad_input_is_refused(fun, params, options, error, message):
     with pytest.raises(error, match=message):
         check_grad(fun, params, **options)

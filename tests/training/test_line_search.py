@@ -1,4 +1,4 @@
-"""minimize(line_search=True): gradient descent whose learning rates are searched for."""
+"""minimize(line_search=True): gradient descent with a line search."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_each_step_of_a_line_search_satisfies_the_wolfe_conditions():
     assert (result.nit, result.status, result.success) == (40, 1, True)
 
 
-def test_a_line_search_goes_where_fixed_rates_do_not():
+def test_a_line_search_converges_to_the_minimum():
     result = minimize(
         quadratic, np.zeros(2), method="gd", line_search=True, tol=1e-14, convention="optax"
     )
@@ -65,7 +65,7 @@ def test_a_line_search_over_a_full_batch_in_any_structure():
     assert listed.history["loss"][:2] == result.history["loss"][:2]
 
 
-def test_a_line_search_with_a_gradient_in_one_buffer():
+def test_a_function_that_reuses_its_gradient_array():
     buffer = np.zeros(2)
 
     def reused(x):
@@ -78,7 +78,7 @@ def test_a_line_search_with_a_gradient_in_one_buffer():
     )
 
 
-def test_a_line_search_that_fails_says_so():
+def test_a_failed_line_search_has_status_4():
     result = minimize(
         lambda x: (x @ x, -2 * x), np.ones(2), method="gd", line_search=True, epochs=5
     )
@@ -93,14 +93,17 @@ def test_a_line_search_that_fails_says_so():
     [
         ({"method": "adam"}, "method is 'adam' with line_search=True; allowed: 'gd'"),
         ({"method": "momentum"}, "method is 'momentum' with line_search"),
-        ({"lr": 0.1}, "lr is 0.1 with line_search"),
-        ({"schedule": schedules.constant(0.1)}, "schedule is .* with line_search"),
-        ({"weight_decay": 0.1}, "weight_decay is 0.1 with line_search"),
-        ({"checkpoint": "x.npz"}, "checkpoint is 'x.npz' with line_search"),
+        ({"lr": 0.1}, "lr is 0.1; it cannot be given with line_search"),
+        (
+            {"schedule": schedules.constant(0.1)},
+            "schedule is .*; it cannot be given with line_search",
+        ),
+        ({"weight_decay": 0.1}, "weight_decay is 0.1; it cannot be given with line_search"),
+        ({"checkpoint": "x.npz"}, "checkpoint is 'x.npz'; it cannot be given with line_search"),
         ({"data": X, "batch_size": 5}, "batch_size is 5 with line_search"),
     ],
 )
-def test_what_a_line_search_refuses(change, message):
+def test_arguments_that_a_line_search_excludes_are_refused(change, message):
     arguments = {"method": "gd", "line_search": True, **change}
     with pytest.raises(FastoptError, match=message):
         minimize(lambda x, *_: (0.0, x), np.zeros(2), **arguments)
@@ -121,9 +124,7 @@ def test_what_a_line_search_refuses(change, message):
         ({"w": ZERO, "b": "x"}, TypeError, "the gradient of parameter 'b' is a str"),
     ],
 )
-def test_gradients_of_another_structure_are_refused_as_without(
-    line_search, returned, error, message
-):
+def test_gradients_of_another_structure_are_refused(line_search, returned, error, message):
     start = {"w": np.ones(2), "b": np.ones(2)}
     with pytest.raises(error, match=message):
         minimize(lambda x: (1.0, returned), start, method="gd", line_search=line_search, epochs=1)

@@ -1,4 +1,4 @@
-"""minimize(model, ..., method="ksgd"): the loop one would write by hand, and what it needs."""
+"""minimize(model, ..., method="ksgd"): equal to a loop by hand; which models and data it takes."""
 
 import math
 
@@ -14,7 +14,7 @@ CLASSES = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
 
 
 class Decay:
-    """w0 exp(-w1 t): no loss, no variance, no dict."""
+    """A model of w0 exp(-w1 t) without loss and variance; its parameters are one array."""
 
     def mean_and_jacobian(self, w, t):
         decay = np.exp(-w[1] * t)
@@ -49,7 +49,7 @@ def test_equals_the_loop_by_hand():
         assert (result.kalman.stderr > 0).all()
 
 
-def test_a_model_of_ones_own_needs_mean_and_jacobian_alone():
+def test_a_user_model_needs_only_mean_and_jacobian():
     start, seen = np.array([1.0, 1.0]), []
     result = minimize(
         Decay(),
@@ -81,9 +81,9 @@ def test_a_network_learns_classes_by_blocks_per_neuron(dtype):
     assert {x.dtype for x in result.x.values()} == {np.dtype(dtype)}
     assert result.history["loss"][-1] < 0.4 * result.history["loss"][0]
     assert model.score(result.x, X, CLASSES) > 0.9
-    # The order of a dict's keys is not that of the Jacobian.
-    turned = {name: start[name] for name in reversed(list(start))}
-    again = minimize(model, turned, (X, CLASSES), epochs=15, **options)
+    # The order of the keys is not the order of the Jacobian's columns.
+    reordered = {name: start[name] for name in reversed(list(start))}
+    again = minimize(model, reordered, (X, CLASSES), epochs=15, **options)
     for name in start:
         np.testing.assert_array_equal(again.x[name], result.x[name])
 
@@ -107,7 +107,7 @@ def test_outputs_in_two_columns_and_lists_of_parameters():
     np.testing.assert_allclose(result.x[1], b, atol=1e-4)
 
 
-def test_a_model_stands_for_its_loss_with_every_rule():
+def test_a_model_instead_of_a_function_with_update_rules():
     model = GLM(3)
     options = dict(lr=0.1, epochs=3, batch_size=20, seed=1)
     y = X @ [1.0, 2.0, 3.0]
@@ -123,20 +123,24 @@ def test_a_model_stands_for_its_loss_with_every_rule():
         ({"fun": None}, FastoptError, "fun is None; method='ksgd' needs more than a loss"),
         ({"data": None}, FastoptError, r"data is None; .* \(X, y\)"),
         ({"data": TIMES}, FastoptError, r"data is 1 array\(s\); .* \(X, y\)"),
-        ({"lr": 0.1}, FastoptError, r"lr is 0\.1; method='ksgd' has none"),
-        ({"schedule": schedules.constant(1.0)}, FastoptError, "schedule is .*'ksgd' has none"),
+        ({"lr": 0.1}, FastoptError, r"lr is 0\.1; it cannot be given with method='ksgd'"),
+        (
+            {"schedule": schedules.constant(1.0)},
+            FastoptError,
+            "schedule is .*; it cannot be given with",
+        ),
         ({"convention": "keras"}, FastoptError, "convention is 'keras'"),
         (
             {"checkpoint": "run.npz"},
             FastoptError,
-            "checkpoint is 'run.npz'; method='ksgd' has none",
+            "checkpoint is 'run.npz'; it cannot be given with method='ksgd'",
         ),
         ({"beta": 0.9}, TypeError, "beta"),
         ({"m0": -1.0}, FastoptError, r"m0 is -1\.0"),
         ({"data": (TIMES, np.ones((40, 2)))}, FastoptError, r"y has shape \(40, 2\)"),
     ],
 )
-def test_refused(change, error, message):
+def test_bad_input_is_refused(change, error, message):
     arguments = {"fun": Decay(), "data": (TIMES, DECAYED), "epochs": 1, "method": "ksgd", **change}
     start = np.ones(2)
     with pytest.raises(error, match=message):

@@ -1,5 +1,6 @@
-"""minimize(checkpoint=...): whatever ends a run, the next one goes on to the same bits."""
+"""minimize(checkpoint=...): a run that was ended by anything resumes with equal bits."""
 
+import functools
 import os
 import random
 import signal
@@ -33,7 +34,7 @@ def bowl(x):
 
 
 START = {"w": np.zeros(3), "b": np.zeros(())}
-# fun, x0 and what is asked for: made anew for each call, since data and schedules go forward.
+# fun, x0, data and options, made anew for each call: batches and schedules have state.
 RUNS = {
     "adam": lambda: (squared, START, (X, Y), {"batch_size": 5, "seed": 3, "epochs": 6}),
     "textbook nesterov": lambda: (
@@ -66,7 +67,7 @@ def run(name, checkpoint=None, fun=None, **changes):
 
 
 def outcome(result):
-    """Return all of a result that must be the same, bit for bit."""
+    """Return what must be equal in two results, bit for bit."""
     history = {name: values for name, values in result.history.items() if name != "seconds"}
     seconds = result.history["seconds"]
     assert len(seconds) == len(history["loss"])
@@ -81,8 +82,8 @@ def path(request, tmp_path):
 
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("every", [None, 0.0, 1e9])
-def test_writing_changes_nothing_and_the_same_call_returns_at_once(name, every, path):
-    whole = run(name)
+def test_a_checkpoint_changes_no_result_and_a_repeated_call_returns_at_once(name, every, path):
+    uninterrupted = run(name)
     spec = path if every is None else (str(path), every)
     calls = []
 
@@ -90,24 +91,24 @@ def test_writing_changes_nothing_and_the_same_call_returns_at_once(name, every, 
         calls.append(1)
         return RUNS[name]()[0](*arguments)
 
-    assert outcome(run(name, spec)) == outcome(whole)
-    assert outcome(run(name, spec, counted)) == outcome(whole)
-    assert len(calls) == (name == "without data")  # fun and jac are taken at x
+    assert outcome(run(name, spec)) == outcome(uninterrupted)
+    assert outcome(run(name, spec, counted)) == outcome(uninterrupted)
+    assert len(calls) == (name == "without data")  # fun and jac at x are evaluated again
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("every", [None, 0.0])
-def test_from_every_file_that_there_was(name, every, tmp_path):
-    """As it is after a kill before each evaluation."""
+def test_resuming_from_every_file_that_was_written(name, every, tmp_path):
+    """As after a kill before each evaluation."""
     path, files = tmp_path / "run.npz", []
 
-    def noting(*arguments):
+    def recorded(*arguments):
         files.append(path.read_bytes())
         return RUNS[name]()[0](*arguments)
 
     spec = path if every is None else (path, every)
-    whole = outcome(run(name, spec, noting))
+    uninterrupted = outcome(run(name, spec, recorded))
     different = list(dict.fromkeys(files))
     if every is None:
         assert len(different) >= 5
@@ -115,25 +116,25 @@ def test_from_every_file_that_there_was(name, every, tmp_path):
         assert len(different) >= len(files) - 1
     for content in different:
         path.write_bytes(content)
-        assert outcome(run(name, (path, 1e9))) == whole
+        assert outcome(run(name, (path, 1e9))) == uninterrupted
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_step_by_step(name, path):
-    """Each call with one step more in its budget ends as a run of that budget does."""
-    whole = run(name)
-    for steps in range(1, whole.nit + 1):
+def test_a_run_resumed_after_every_step(name, path):
+    """Each call has a budget of one step more and ends as an uninterrupted run of that budget."""
+    uninterrupted = run(name)
+    for steps in range(1, uninterrupted.nit + 1):
         part = run(name, path, max_steps=steps)
         if steps % 4 == 0:
             assert outcome(part) == outcome(run(name, max_steps=steps))
         assert part.nit == steps
-    assert outcome(run(name, path)) == outcome(whole)
+    assert outcome(run(name, path)) == outcome(uninterrupted)
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_after_ctrl_c_and_after_errors(name, path):
-    """In an evaluation; the last evaluation of an epoch is among them."""
-    whole = run(name)
+def test_resuming_after_interrupts_and_exceptions(name, path):
+    """They are raised in an evaluation, also in the last one of an epoch."""
+    uninterrupted = run(name)
     for at in range(2, 8):
         for how in (KeyboardInterrupt, ZeroDivisionError):
             calls = []
@@ -149,12 +150,12 @@ def test_after_ctrl_c_and_after_errors(name, path):
             else:
                 with pytest.raises(ZeroDivisionError):
                     run(name, (path, 1e9), stopped)
-            assert outcome(run(name, (path, 1e9))) == outcome(whole)
+            assert outcome(run(name, (path, 1e9))) == outcome(uninterrupted)
             path.unlink()
 
 
 def test_a_signal_between_an_epochs_last_step_and_its_end(path, monkeypatch):
-    whole = run("plateau")
+    uninterrupted = run("plateau")
     step = Optimizer.step
 
     def interrupted(self, grads):
@@ -165,24 +166,24 @@ def test_a_signal_between_an_epochs_last_step_and_its_end(path, monkeypatch):
     monkeypatch.setattr(Optimizer, "step", interrupted)
     assert run("plateau", path).status == 3
     monkeypatch.undo()
-    assert outcome(run("plateau", path)) == outcome(whole)
+    assert outcome(run("plateau", path)) == outcome(uninterrupted)
 
 
-def test_a_callback_that_stops(path):
-    whole = run("adam")
+def test_resuming_after_a_callback_has_stopped_the_run(path):
+    uninterrupted = run("adam")
     stopped = run("adam", path, callback=lambda state: state.nit == 10)
     assert (stopped.status, stopped.nit) == (2, 10)
-    heard = []
-    resumed = run("adam", path, callback=lambda state: heard.append(state.nit))
-    assert heard == [15, 20, 25, 30]
-    assert outcome(resumed) == outcome(whole)
+    calls = []
+    resumed = run("adam", path, callback=lambda state: calls.append(state.nit))
+    assert calls == [15, 20, 25, 30]
+    assert outcome(resumed) == outcome(uninterrupted)
 
 
-def test_a_smaller_budget_returns_what_there_is(path):
-    whole = run("adam", path, epochs=4)
+def test_a_smaller_budget_returns_the_saved_run(path):
+    uninterrupted = run("adam", path, epochs=4)
     less = run("adam", path, epochs=2)
     assert (less.nit, less.status) == (20, 1)
-    assert bits(less.x) == bits(whole.x)
+    assert bits(less.x) == bits(uninterrupted.x)
     cut = run("adam", path, max_steps=22)
     assert bits(run("adam", path, epochs=2).x) == bits(cut.x)
 
@@ -191,13 +192,13 @@ def test_a_seed_that_was_drawn_is_kept(path):
     first = run("adam", path, seed=None, epochs=2)
     batches = Batches(X, Y, batch_size=5)
     minimize(squared, START, batches, epochs=6, checkpoint=path)
-    whole = run("adam", seed=batches.seed)
+    uninterrupted = run("adam", seed=batches.seed)
     assert batches.epoch == 6
-    assert outcome(run("adam", path, seed=None)) == outcome(whole)
-    assert first.history["loss"] == whole.history["loss"][:2]
+    assert outcome(run("adam", path, seed=None)) == outcome(uninterrupted)
+    assert first.history["loss"] == uninterrupted.history["loss"][:2]
 
 
-def test_a_batches_goes_to_where_the_file_is(path):
+def test_resuming_moves_batches_to_the_saved_position(path):
     batches = Batches(X, Y, batch_size=5, seed=3)
     minimize(squared, START, batches, max_steps=7, checkpoint=path)
     again = Batches(X, Y, batch_size=5, seed=3)
@@ -206,8 +207,8 @@ def test_a_batches_goes_to_where_the_file_is(path):
     assert (again.epoch, again.position) == (1, 2)
 
 
-def test_rows_and_low_precision(path):
-    """Of gradients that are rows the file keeps none: jac is None where no step is taken."""
+def test_sparse_gradients_and_low_precision(path):
+    """The file holds no sparse gradient: jac is None if no further step is taken."""
     indices = RNG.integers(0, 50, size=(40, 6))
     table = RNG.normal(size=(50, 4)).astype(ml_dtypes.bfloat16)
 
@@ -215,35 +216,35 @@ def test_rows_and_low_precision(path):
         rows = indices.ravel()
         return float((x[0][rows] ** 2).sum()), [RowSparse(rows, 2 * x[0][rows])]
 
-    def ask(checkpoint, epochs):
+    def call(checkpoint, epochs):
         return minimize(
             pull, [table], indices, method="adagrad", lr=0.1, batch_size=8, seed=0, epochs=epochs,
             rounding="stochastic", master="float32", checkpoint=checkpoint,
         )  # fmt: skip
 
-    whole = ask(None, 6)
-    assert ask(path, 3).nit == 15
-    resumed = ask(path, 6)
-    assert bits(resumed.x) == bits(whole.x)
-    assert resumed.history["loss"] == whole.history["loss"]
-    assert bits(resumed.jac[0].values) == bits(whole.jac[0].values)
-    again = ask(path, 6)
+    uninterrupted = call(None, 6)
+    assert call(path, 3).nit == 15
+    resumed = call(path, 6)
+    assert bits(resumed.x) == bits(uninterrupted.x)
+    assert resumed.history["loss"] == uninterrupted.history["loss"]
+    assert bits(resumed.jac[0].values) == bits(uninterrupted.jac[0].values)
+    again = call(path, 6)
     assert again.jac == [None]
-    assert bits(again.x) == bits(whole.x)
+    assert bits(again.x) == bits(uninterrupted.x)
 
 
-def test_a_mask_of_weight_decay_is_asked_for_again(path):
-    def ask(*decaying, **changes):
+def test_another_mask_of_weight_decay_is_refused(path):
+    def call(*decaying, **changes):
         options = {"weight_decay": 0.3, "weight_decay_mask": lambda name: name in decaying}
         return run("plateau", path, **{**options, **changes})
 
-    ask("w", epochs=5)
-    resumed = ask("w")
+    call("w", epochs=5)
+    resumed = call("w")
     path.unlink()
-    assert outcome(ask("w")) == outcome(resumed)
+    assert outcome(call("w")) == outcome(resumed)
     for other in (("b",), (), ("w", "b")):
         with pytest.raises(FastoptError, match="is of a run with"):
-            ask(*other)
+            call(*other)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_another_run_is_refused(changes, message, path):
 
 
 def test_other_structures_and_schedules_are_refused(path):
-    def ask(x0, data=None, schedule=None):
+    def call(x0, data=None, schedule=None):
         minimize(
             lambda x, *_: (0.0, [np.zeros_like(w) for w in x]), x0, data, epochs=1,
             checkpoint=path, schedule=schedule,
@@ -275,7 +276,7 @@ def test_other_structures_and_schedules_are_refused(path):
 
     plateau = schedules.ReduceOnPlateau(0.5)
     plateau.report(1.0)
-    ask([np.zeros(2)], (np.zeros((4, 2)),), plateau)
+    call([np.zeros(2)], (np.zeros((4, 2)),), plateau)
     other = Batches(np.zeros((4, 2)))
     before = plateau.state_dict(), other.state_dict()
     for x0, data, schedule, message in (
@@ -289,15 +290,69 @@ def test_other_structures_and_schedules_are_refused(path):
         ([np.zeros(2)], other, lambda _: 0.5, "schedule "),
     ):
         with pytest.raises(FastoptError, match=message):
-            ask(x0, data, schedule)
+            call(x0, data, schedule)
     assert (plateau.state_dict(), other.state_dict()) == before
 
 
-def test_a_function_as_schedule_has_no_address(path):
-    def asked():
+def test_the_address_of_a_schedule_is_not_compared(path):
+    def repeated():
         return run("adam", path, schedule=lambda _: 0.1)
 
-    assert outcome(asked()) == outcome(asked())
+    assert outcome(repeated()) == outcome(repeated())
+
+
+FACTOR = 0.5
+
+
+def scaled(factor, t):
+    return factor * t
+
+
+def captured(factor):
+    return lambda t: factor / t
+
+
+def default(factor):
+    return lambda t, factor=factor: factor / t
+
+
+@pytest.mark.parametrize(
+    ("schedule", "other"),
+    [
+        (lambda _: 0.1, lambda _: 0.2),
+        (lambda t: 0.1 * t, lambda t: 0.1 / t),
+        (lambda t: 0.1 if t in {1, 2} else 0.2, lambda t: 0.1 if t in {1, 3} else 0.2),
+        (lambda t: min(0.1, t), lambda t: max(0.1, t)),
+        (captured(0.1), captured(0.2)),
+        (default(0.1), default(0.2)),
+        (functools.partial(scaled, 0.1), functools.partial(scaled, 0.2)),
+        (lambda t: scaled(0.1, t), lambda t: FACTOR / t),
+    ],
+)
+def test_another_function_as_schedule_is_refused(schedule, other, path):
+    def call(schedule):
+        return run("adam", path, schedule=schedule, epochs=2)
+
+    assert outcome(call(schedule)) == outcome(call(schedule))
+    with pytest.raises(FastoptError, match="is of a run with schedule"):
+        call(other)
+
+
+def test_a_global_variable_of_a_schedule_is_compared(path, monkeypatch):
+    def call():
+        return run("adam", path, schedule=lambda t: FACTOR / t, epochs=2)
+
+    assert outcome(call()) == outcome(call())
+    monkeypatch.setitem(globals(), "FACTOR", 0.25)
+    with pytest.raises(FastoptError, match="is of a run with schedule_code"):
+        call()
+
+
+def test_the_code_of_a_schedule_is_not_compared_between_versions_of_python(path, monkeypatch):
+    monkeypatch.setattr(sys.implementation, "cache_tag", "another")
+    run("adam", path, schedule=lambda _: 0.1, epochs=2)
+    monkeypatch.undo()
+    run("adam", path, schedule=lambda _: 0.2, epochs=2)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +365,7 @@ def test_a_function_as_schedule_has_no_address(path):
         ("absent/x.npz", FileNotFoundError, "absent"),
     ],
 )
-def test_a_checkpoint_that_can_not_be_is_refused_before_the_first_step(
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_first_step(
     spec, error, message, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -321,8 +376,8 @@ def test_a_checkpoint_that_can_not_be_is_refused_before_the_first_step(
 
 def test_damaged_and_foreign_files_are_refused(path):
     run("adam", path)
-    whole = path.read_bytes()
-    for damaged in (b"", whole[:-9]):
+    content = path.read_bytes()
+    for damaged in (b"", content[:-9]):
         path.write_bytes(damaged)
         with pytest.raises(FastoptError, match="damaged"):
             run("adam", path)
@@ -332,14 +387,14 @@ def test_damaged_and_foreign_files_are_refused(path):
         run("adam", path)
 
 
-# kill -9; FASTOPT_KILLS=20 for the long run
+# kill -9; FASTOPT_KILLS=20 kills more often
 
 KILLS = int(os.environ.get("FASTOPT_KILLS", "3"))
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("run.npz", 0.0), ("run.safetensors", None)])
 def test_kill_9(name, seconds, tmp_path):
-    """At random moments of a training that takes about as long as all its kills."""
+    """Kill a run at random moments, several times, then let it finish."""
     path, steps = tmp_path / name, 50 * (KILLS + 2)
     arguments = [sys.executable, "-P", str(Path(__file__).parents[1] / "training_to_kill.py")]
     while_writing = 0
@@ -353,7 +408,7 @@ def test_kill_9(name, seconds, tmp_path):
         assert child.returncode == -signal.SIGKILL, "it ended before it was killed"
         while_writing += any(file != path for file in tmp_path.iterdir())
     print(f"{name}, {seconds}: {KILLS} kills, {while_writing} while the file was written")
-    resumed, whole = train(steps, (path, 1e9)), train(steps)
+    resumed, uninterrupted = train(steps, (path, 1e9)), train(steps)
     assert resumed.nit == steps
-    assert outcome(resumed) == outcome(whole)
+    assert outcome(resumed) == outcome(uninterrupted)
     assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -1,4 +1,4 @@
-"""scipy_method: the rules as methods of scipy.optimize.minimize."""
+"""scipy_method: the update rules as methods of scipy.optimize.minimize."""
 
 import pickle
 
@@ -30,7 +30,7 @@ def test_the_steps_are_those_of_minimize(name):
     assert result.njev == result.nfev == 41
 
 
-def test_jac_as_a_function_and_whole_numbers_to_start_from():
+def test_jac_as_a_function_and_an_integer_start():
     result = scipy.optimize.minimize(
         lambda x, c: bowl(x, c)[0],
         [0, 5],
@@ -73,7 +73,7 @@ def test_disp(capsys):
     assert "epoch 5/5" in capsys.readouterr().err
 
 
-def test_it_pickles():
+def test_pickling():
     method = pickle.loads(pickle.dumps(scipy_method("adam", lr=0.1)))
     assert bits(solve(method).x) == bits(solve(scipy_method("adam", lr=0.1)).x)
 
@@ -82,7 +82,7 @@ def test_it_pickles():
     ("method", "arguments", "error", "message"),
     [
         (scipy_method("adam"), {"jac": None}, FastoptError, "jac is None; True or a function"),
-        (scipy_method("adam"), {"bounds": [(0, 1), (0, 1)]}, FastoptError, "bounds and constr"),
+        (scipy_method("adam"), {"bounds": [(0, 1), (0, 1)]}, FastoptError, "bounds or constr"),
         (scipy_method("adam"), {"constraints": {"type": "eq", "fun": bowl}}, FastoptError, "bound"),
         (scipy_method("adam"), {"options": {"ftol": 1}}, TypeError, "ftol"),
         (scipy_method("adam"), {"options": {"maxiter": 0}}, FastoptError, "maxiter is 0"),

@@ -597,7 +597,8 @@ class Optimizer(Rule):
         saved = checkpoint.read(path, "optimizer")
         if batches is not None and saved.get("batches") is None:
             raise FastoptError(f"{os.fspath(path)} was saved without batches")
-        load_all(self, saved, batches)
+        with checkpoint.loading(path):
+            load_all(self, saved, batches)
 
     def _require_own_parameters(self) -> None:
         """Raise an error during a step and inside `extrapolated`."""
