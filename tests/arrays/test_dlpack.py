@@ -79,5 +79,5 @@ def test_bfloat16_of_a_wrong_size_is_refused():
 def test_the_error_without_ml_dtypes_names_the_extra(monkeypatch):
     opt = SGD([np.zeros(2)])
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    with unchanged(opt), pytest.raises(FastoptError, match=r"of parameter 0.*fastopt\[bfloat16\]"):
+    with unchanged(opt), pytest.raises(FastoptError, match=r"of parameter 0.*\.\[bfloat16\]"):
         opt.step([Exporter(np.ones(2, BF16))])
