@@ -81,15 +81,15 @@ typedef struct {
 
 /* A parameter with its gradient, state and options. */
 typedef struct {
-    fo_dtype dtype; /* FO_F32 or FO_F64: what is computed in, and the dtype of master,
-                       ema and row_state; of all arrays where layout is NULL */
+    fo_dtype dtype; /* FO_F32 or FO_F64: the dtype of the arithmetic, of master, ema and
+                       row_state, and, if layout is NULL, of all arrays */
     int32_t group;  /* index into fo_plan_groups */
     int64_t size;   /* number of elements */
     void *param;
     const void *grad; /* NULL: skip this tensor, its state and its step count */
     void *state[FO_MAX_STATES]; /* NULL beyond the number of states of the rule */
-    void *row_state;   /* one number per row, for a row-wise rule: every gradient must
-                          then have rows; else NULL */
+    void *row_state;   /* one number per row, for a row-wise rule, whose gradients must
+                          all have rows; NULL for other rules */
     void *master;      /* the parameter in full precision, of which param is a rounded
                           copy; or NULL */
     void *ema;         /* exponential moving average of the parameter; or NULL */
@@ -137,9 +137,10 @@ fo_group *fo_plan_groups(fo_plan *plan);
  * nothing is changed except gradients that clears_skipped clears. */
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads);
 
-/* Fill *out from the row index of each of n rows of values, in any order and with
- * repetitions.  `work` has fo_rows_work(n) elements, which *out points into.  Returns
- * -1, or the position of the first index outside [0, n_rows). */
+/* Fill *out for n rows of values, where values[i] belongs to row index[i] of the
+ * parameter.  Indices may have any order and may repeat.  `work` has fo_rows_work(n)
+ * elements; *out points into it.  Returns -1, or the position of the first index
+ * outside [0, n_rows). */
 int64_t fo_rows_work(int64_t n);
 int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
                       fo_rows *out);
@@ -160,7 +161,7 @@ typedef struct {
 extern const fo_rule_info fo_rules[FO_N_RULES];
 
 /* The instruction sets, numbered from 0, which is "baseline".  fo_isa_use selects one
- * that fo_isa_supported allows; no step may be running meanwhile. */
+ * for which fo_isa_supported is nonzero; no step may be running at that time. */
 int fo_isa_count(void);
 const char *fo_isa_name(int isa);
 int fo_isa_supported(int isa);

@@ -1,4 +1,4 @@
-/* y = M x for a symmetric M by its lower triangle, on several threads (triangle.h).
+/* y = M x from the lower triangle of a symmetric M, on several threads (triangle.h).
  *
  * The columns are cut into FO_TRIANGLE_PARTS parts of about equal size, whatever the
  * number of threads. Each part is summed separately, and the sums are added in a fixed

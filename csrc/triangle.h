@@ -1,5 +1,5 @@
-/* y = M x for a symmetric M, of which only the lower triangle is read, once; for a
- * single row of the dense Kalman filter (csrc/kalman/kalman.c).
+/* y = M x for a symmetric M.  Each element of the lower triangle is read once, the
+ * others never.  Used for a single row of the dense Kalman filter (kalman/kalman.c).
  */
 #ifndef FO_TRIANGLE_H
 #define FO_TRIANGLE_H

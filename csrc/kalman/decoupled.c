@@ -46,7 +46,8 @@ static double inflation(const fo_decoupled *k)
     return isfinite(trace / k->forgetting.keep) ? 1.0 / k->forgetting.keep : INFINITY;
 }
 
-/* Returns the rows with their columns in the order of the blocks; sets their *ldx. */
+/* Returns the rows with their columns in the order of the blocks, and sets *ldx to the
+ * distance of these rows. */
 static double *arranged(fo_decoupled *k, const double *x, int64_t *ldx, int n)
 {
     if (!k->order)
@@ -94,8 +95,8 @@ static void mirror(double *m, int64_t n)
             m[i * n + j] = m[j * n + i];
 }
 
-/* Returns whether n rows are 0 in the columns of a block, as for the weights of a
- * neuron that is not active. */
+/* Returns whether n rows are 0 in the columns of a block, as they are for the weights
+ * of a neuron that is not active. */
 static int is_idle(const double *x, int64_t ldx, int64_t size, int n)
 {
     for (int64_t j = 0; j < n; j++)

@@ -18,7 +18,7 @@ typedef struct {
     const int64_t *start;     /* n_blocks + 1: where blocks begin */
     const int64_t *order;     /* p: index of each coefficient in a row, or NULL */
     double *w;                /* p, block after block */
-    double *m;                /* a diagonal, or the blocks as squares in a row */
+    double *m;                /* a diagonal, or square blocks one after another */
     double *x, *u;            /* work: p x capacity */
     double *s;                /* work: capacity x (capacity + 1) */
     double *next;             /* work: p */

@@ -10,8 +10,8 @@
 
 #define ROOT_HALF 0.70710678118654752440
 
-/* exp() of z limited to +-700, so that it neither overflows nor becomes 0. A score at a
- * more extreme z only has to be very large, not exact. */
+/* exp(z), with z clipped to [-700, 700] so that it neither overflows nor becomes 0. A
+ * score at a more extreme z only has to be very large, not exact. */
 static double bounded_exp(double z)
 {
     return exp(z > 700.0 ? 700.0 : z < -700.0 ? -700.0 : z);
@@ -156,23 +156,23 @@ double fo_implicit(fo_family family, double alpha, double y, double prior, doubl
     const double move = scale * fo_observe(family, alpha, y, eta).score;
     if (eta + move == eta)
         return eta;
-    const double way = move < 0.0 ? -1.0 : 1.0;
+    const double sign = move < 0.0 ? -1.0 : 1.0;
     double reach = fmin(fabs(move), fabs(link_of(family, y, INFINITY) - eta));
     /* Bisection from an end where exp() is huge would need many steps: find the bracket
      * by doubling the distance from eta. */
     double near = 0.0, far = 1.0;
     while (far < reach) {
-        const double z = eta + way * far;
-        if (way * (z - eta - scale * fo_observe(family, alpha, y, z).score) >= 0.0)
+        const double z = eta + sign * far;
+        if (sign * (z - eta - scale * fo_observe(family, alpha, y, z).score) >= 0.0)
             break;
         near = far;
         far *= 2.0;
     }
     reach = fmin(reach, far);
-    double low = eta + way * (way > 0.0 ? near : reach);
-    double high = eta + way * (way > 0.0 ? reach : near);
+    double low = eta + sign * (sign > 0.0 ? near : reach);
+    double high = eta + sign * (sign > 0.0 ? reach : near);
 
-    double z = way > 0.0 ? low : high, step = high - low;
+    double z = sign > 0.0 ? low : high, step = high - low;
     for (int i = 0; i < 200; i++) {
         const fo_observation at = fo_observe(family, alpha, y, z);
         const double f = z - eta - scale * at.score;

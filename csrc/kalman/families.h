@@ -19,7 +19,7 @@ typedef enum {
 typedef struct {
     double mean, slope, variance; /* m, dm/dz, V(m) */
     double score, weight;         /* (y - m) slope / V and slope^2 / V, without 0/0 */
-    double fall;                  /* -d score / dz; the weight is its expectation */
+    double fall;                  /* -d score / dz, whose expectation is the weight */
 } fo_observation;
 
 fo_observation fo_observe(fo_family family, double alpha, double y, double z);

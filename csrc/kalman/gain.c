@@ -11,13 +11,15 @@ fo_gain fo_gain_of(const fo_glm *glm, double y, double prior, double eta, double
     if (!glm->is_explicit) {
         const double z = fo_implicit(glm->family, glm->shape, y, prior, eta, g);
         const fo_observation at = fo_observe(glm->family, glm->shape, y, z);
-        const double w = prior * at.weight, inflated = 1.0 + w * g, miss = y - at.mean;
+        const double w = prior * at.weight, inflated = 1.0 + w * g,
+                     residual = y - at.mean;
         /* For the Gaussian family (y - z)^2 (1 + g) = (y - eta)^2 / (1 + g). */
         if (!(w * g >= 1.0))
             return (fo_gain){prior * at.score, w / inflated, w,
-                             miss == 0.0 || prior == 0.0
+                             residual == 0.0 || prior == 0.0
                                  ? 0.0
-                                 : prior * (miss * miss / at.variance) * inflated,
+                                 : prior * (residual * residual / at.variance) *
+                                       inflated,
                              0};
         /* If w is large, z is near link(y), and y - m and the score lose digits. */
         const double alpha = (z - eta) / g;
@@ -33,11 +35,12 @@ fo_gain fo_gain_of(const fo_glm *glm, double y, double prior, double eta, double
         score = prior * (y - at.mean) * (at.slope / clipped);
         w = prior * at.slope * (at.slope / clipped);
     }
-    const double inflated = 1.0 + w * g, miss = y - at.mean;
-    return (fo_gain){
-        score / inflated, w / inflated, w,
-        miss == 0.0 || prior == 0.0 ? 0.0 : prior * (miss * miss / clipped) / inflated,
-        clipped != v};
+    const double inflated = 1.0 + w * g, residual = y - at.mean;
+    return (fo_gain){score / inflated, w / inflated, w,
+                     residual == 0.0 || prior == 0.0
+                         ? 0.0
+                         : prior * (residual * residual / clipped) / inflated,
+                     clipped != v};
 }
 
 int64_t fo_rows_to_inflate(fo_forgetting forgetting, double trace, double inflated,

@@ -1,6 +1,6 @@
-/* The gain of one observation, from its linear predictor eta and g = x'Mx; for all
- * forms of the covariance M (kalman.c, ud.c, decoupled.c). Also their common types: the
- * model, the counts, forgetting and status codes.
+/* The gain of one observation, from its linear predictor eta and g = x'Mx, for all
+ * forms of the covariance M (kalman.c, ud.c, decoupled.c). Also the types that these
+ * share: the model, the counts, forgetting and status codes.
  */
 #ifndef FO_GAIN_H
 #define FO_GAIN_H
@@ -12,8 +12,8 @@
 typedef struct {
     fo_family family;
     double shape;    /* alpha of the negative binomial */
-    int is_change;   /* y has y - x'w, for at most one block: eta starts at 0 */
-    int is_explicit; /* take the mean before the update, and clip V */
+    int is_change;   /* y contains y - x'w, for at most one block: eta starts at 0 */
+    int is_explicit; /* take the mean at w before the update, and clip V */
     double gamma_min, gamma_max; /* bounds of V(m) */
 } fo_glm;
 
@@ -37,14 +37,14 @@ typedef struct {
     double keep, max_trace;
 } fo_forgetting;
 
-/* Returns how many of the next `most` rows inflate M for certain, whatever their
+/* Returns how many of the next `most` rows are certain to inflate M, whatever their
  * values: a row never increases the trace. M has already grown by the factor
  * `inflated`. Returns 0 if the trace is at its cap. */
 int64_t fo_rows_to_inflate(fo_forgetting forgetting, double trace, double inflated,
                            int64_t most);
 
-/* The largest factor by which the rows of a block may inflate M: with a larger one the
- * last rows would lose digits. */
+/* The largest factor by which the rows of a block may inflate M: with a larger factor
+ * the last rows would lose digits. */
 #define FO_MOST_INFLATION 2.0
 
 typedef enum {

@@ -2,7 +2,7 @@
  *
  * This file chooses the precision and cuts rows into blocks; kalman.inc has the
  * arithmetic, compiled for float and for double. With forgetting, blocks are cut so
- * that the trace of M stays below its cap exactly as with single rows.
+ * that the cap of the trace of M has the same effect as with single rows.
  */
 #include "kalman.h"
 

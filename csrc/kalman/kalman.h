@@ -51,7 +51,7 @@ typedef struct {
     void *u;         /* work: p x block */
     void *c;         /* work: block x block */
     double *scalars; /* work: 3 x block + p */
-    void *parts;     /* work of `times`: p x FO_TRIANGLE_PARTS; NULL: BLAS symv */
+    void *parts;     /* work of `times`: p x FO_TRIANGLE_PARTS; NULL: use BLAS symv */
     fo_triangle_product *times;
     int n_threads; /* for `times` */
     fo_forgetting forgetting;

@@ -1,6 +1,6 @@
-/* Absorbs rows into U D U', in blocks: the functions of ud.h. Threads own columns (or
- * rows) of U, so that bits do not depend on their number. A failing block changes
- * nothing. */
+/* Absorbs rows into U D U', in blocks: the functions of ud.h. Each column (or row) of U
+ * is computed by one thread, so that bits do not depend on the number of threads. A
+ * failing block changes nothing. */
 #include "ud.h"
 
 #include <float.h>
@@ -15,15 +15,16 @@
  *     lambda_j = -weight f_j / a_{j-1}.
  * For the next rows of the block f becomes T'f, which needs sums of v f but not U. So a
  * block first reads U once for f = U'x of all rows (`project`), then computes all v and
- * lambda (`find`), and then multiplies U by every T in one pass (`transform`). This is
- * 3 p^2 operations per row; U is read twice and written (and rounded) once per block.
+ * lambda (`find_transforms`), and then multiplies U by every T in one pass
+ * (`transform`). This is 3 p^2 operations per row; U is read twice and written (and
+ * rounded) once per block.
  */
 
 #define SPAN 64 /* elements of a column that are converted to double at a time */
-/* The rows of a block may reduce the determinant of M by this factor. T'f within a
- * block has the absolute rounding error of the original f = U'x, so a larger reduction
- * would cost digits. */
-#define MOST_TOLD 10.0
+/* The rows of a block may reduce the determinant of M by about this factor. T'f within
+ * a block has the absolute rounding error of the original f = U'x, so a larger
+ * reduction would cost digits. */
+#define MAX_REDUCTION 10.0
 #define COLUMNS 16           /* columns that a thread takes at a time */
 #define SERIAL_BELOW 1000000 /* elements times rows: below, one thread is faster */
 
@@ -35,7 +36,7 @@ typedef struct {
     double *f;      /* p x n: the n values of an element are contiguous */
     double *v;      /* n x p */
     double *lambda; /* n x p */
-    double *reach;  /* n x p: v, then M x */
+    double *mx;     /* n x p: v, then M x */
     const double *alpha;
 } block;
 
@@ -90,8 +91,8 @@ static void project(void *context, int64_t begin, int64_t end)
 }
 
 /* u += lambda k, and k += v u with the old u. */
-static void turn(double *restrict u, double *restrict k, double lambda, double v,
-                 int64_t n)
+static void update_both(double *restrict u, double *restrict k, double lambda, double v,
+                        int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         const double before = u[i];
@@ -112,33 +113,34 @@ static void transform(void *context, int64_t begin, int64_t end)
             double u[SPAN];
             load(b->k, column(j) + first, n, u);
             for (int64_t r = 0; r < b->n; r++)
-                turn(u, b->reach + r * p + first, b->lambda[r * p + j], b->v[r * p + j],
-                     n);
+                update_both(u, b->mx + r * p + first, b->lambda[r * p + j],
+                            b->v[r * p + j], n);
             store(b->k, column(j) + first, n, u);
         }
         for (int64_t r = 0; r < b->n; r++)
             for (int64_t i = first; i < last; i++)
-                b->k->w[i] += b->alpha[r] * b->reach[r * p + i];
+                b->k->w[i] += b->alpha[r] * b->mx[r * p + i];
     }
 }
 
 /* Computes d, and v, lambda and alpha of each row that has an effect; updates f of the
  * later rows to T'f. Does not change the state. */
-static fo_kalman_status find(const fo_ud *k, const fo_glm *glm, block *b, double *alpha,
-                             const double *y, const double *weight, double inflate,
-                             double *d, double *largest, fo_counts *counts)
+static fo_kalman_status find_transforms(const fo_ud *k, const fo_glm *glm, block *b,
+                                        double *alpha, const double *y,
+                                        const double *weight, double inflate, double *d,
+                                        double *largest, fo_counts *counts)
 {
     const double most = (k->is_single ? FLT_MAX : DBL_MAX) / 4.0;
     const int64_t n = b->n, p = k->p;
-    double *eta = k->scalars, *sums = eta + k->block, inflated = 1.0, way = 0.0;
+    double *eta = k->scalars, *sums = eta + k->block, inflated = 1.0, w_bound = 0.0;
     for (int64_t r = 0; r < n; r++)
         eta[r] = glm->is_change ? 0.0 : fo_dot(b->x + r * b->ldx, k->w, p);
     for (int64_t i = 0; i < p; i++)
-        way = fmax(way, fabs(k->w[i]));
+        w_bound = fmax(w_bound, fabs(k->w[i]));
     memcpy(d, k->d, (size_t)p * sizeof *d);
     b->n = 0;
-    double told = 1.0;
-    for (int64_t r = 0; r < n && (told <= MOST_TOLD || glm->is_change); r++) {
+    double reduction = 1.0;
+    for (int64_t r = 0; r < n && (reduction <= MAX_REDUCTION || glm->is_change); r++) {
         if (inflate > 1.0 && (r == 0 || !glm->is_change)) {
             for (int64_t j = 0; j < p; j++)
                 d[j] *= inflate;
@@ -162,28 +164,28 @@ static fo_kalman_status find(const fo_ud *k, const fo_glm *glm, block *b, double
             return FO_KALMAN_NONFINITE;
         if (g == 0.0)
             continue;
-        told *= 1.0 + got.weight * g;
-        double a = 1.0, least = INFINITY, turned = 0.0;
+        reduction *= 1.0 + got.weight * g;
+        double a = 1.0, least = INFINITY, magnitudes = 0.0;
         for (int64_t j = 0; j < p; j++) {
             const double f = b->f[j * n + r], next = a + got.weight * (v[j] * f);
             lambda[j] = -got.weight * f / a;
             d[j] *= a / next;
             least = d[j] < least ? d[j] : least;
-            turned += fabs(lambda[j]) + d[j];
+            magnitudes += fabs(lambda[j]) + d[j];
             a = next;
         }
         /* U_ij^2 D_j <= M_ii and |M x|_i^2 <= M_ii g: checks that what `transform` will
          * compute does not overflow. */
         if (!(sqrt(*largest) < most * sqrt(least)))
             *largest = fo_ud_trace(k) * inflated;
-        way += (1.0 + fabs(got.alpha)) * sqrt(g) * sqrt(*largest);
-        if (!(sqrt(*largest) < most * sqrt(least)) || !isfinite(turned + way))
+        w_bound += (1.0 + fabs(got.alpha)) * sqrt(g) * sqrt(*largest);
+        if (!(sqrt(*largest) < most * sqrt(least)) || !isfinite(magnitudes + w_bound))
             return FO_KALMAN_NONFINITE;
 
         const int64_t rest = n - r - 1;
         memset(sums, 0, (size_t)rest * sizeof *sums);
         for (int64_t j = 0; j < p; j++)
-            turn(b->f + j * n + r + 1, sums, lambda[j], v[j], rest);
+            update_both(b->f + j * n + r + 1, sums, lambda[j], v[j], rest);
         for (int64_t q = 0; q < rest; q++)
             eta[r + 1 + q] += got.alpha * sums[q];
         alpha[b->n++] = got.alpha;
@@ -200,16 +202,16 @@ static fo_kalman_status absorb(fo_ud *k, const fo_glm *glm, const double *x,
     block b = {.k = k, .x = x, .ldx = ldx, .n = n, .f = k->work, .alpha = alpha};
     b.v = b.f + size;
     b.lambda = b.v + size;
-    b.reach = b.lambda + size;
+    b.mx = b.lambda + size;
     double largest = k->largest;
     fo_counts counts = k->counts;
 
     k->loop(k->p, COLUMNS, project, &b, threads(k, n));
     const fo_kalman_status status =
-        find(k, glm, &b, alpha, y, weight, inflate, d, &largest, &counts);
+        find_transforms(k, glm, &b, alpha, y, weight, inflate, d, &largest, &counts);
     if (status != FO_KALMAN_OK)
         return status;
-    memcpy(b.reach, b.v, (size_t)(b.n * k->p) * sizeof *b.v);
+    memcpy(b.mx, b.v, (size_t)(b.n * k->p) * sizeof *b.v);
     k->loop(k->p, SPAN, transform, &b, threads(k, b.n));
     memcpy(k->d, d, (size_t)k->p * sizeof *d);
     k->largest = largest;

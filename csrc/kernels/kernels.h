@@ -14,8 +14,8 @@
 #include "random.h"
 
 /* Prefetch the cache line at an address into the L1 or the L2 cache.  A function that
- * only prefetches must be FO_INLINE: gcc considers it free of effects and removes calls
- * of it. */
+ * only prefetches must be FO_INLINE: gcc considers it free of side effects and removes
+ * calls of it. */
 #if defined(__GNUC__)
 #define FO_PREFETCH(address) __builtin_prefetch(address)
 #define FO_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)

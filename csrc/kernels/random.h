@@ -1,5 +1,7 @@
-/* The random numbers of stochastic rounding, for staging.inc: a hash of a stream and of
- * the number within the stream, so that they do not depend on the order of elements. */
+/* The random numbers of stochastic rounding, for staging.inc.  There is one stream per
+ * step, tensor and array.  A random number is a hash of its stream and of its number
+ * within the stream, so it does not depend on the order in which elements are updated.
+ */
 #ifndef FO_RANDOM_H
 #define FO_RANDOM_H
 

@@ -6,8 +6,8 @@
 
 #include "rows.h"
 
-/* Elements at a constant stride: the offset of the first one in a row, their stride and
- * their number. */
+/* A part of a row with a constant stride: the offset of its first element in the row,
+ * the stride, and the number of elements. */
 typedef struct {
     int64_t at, stride, length;
 } run;
@@ -29,9 +29,9 @@ static run run_at(const fo_layout *layout, const int64_t *strides, int64_t posit
     return found;
 }
 
-/* n elements of a row from number `position` on, as contiguous reals: a pointer into
- * the array if possible, else a copy in `out`.  The strides are in units of `unit`
- * bytes. */
+/* Returns n elements of a row, beginning with element `position`, as contiguous reals:
+ * a pointer into the array if possible, else a copy in `out`.  The strides are in units
+ * of `unit` bytes. */
 static const void *stage(const fo_layout *layout, const char *data,
                          const int64_t *strides, int64_t unit, fo_dtype dtype,
                          fo_dtype real, int64_t position, int64_t n, char *out)

@@ -17,9 +17,9 @@ static inline int64_t fo_min(int64_t a, int64_t b)
  * the L1 cache. */
 enum { FO_TILE = 512 };
 /* A panel is a larger tile, for a gradient that is transposed relative to the
- * parameter.  Its PANEL_ROWS rows are the floats of a cache line of the gradient; a row
- * is long enough for the hardware to prefetch the other arrays.  FO_PANEL is the size
- * in bytes. */
+ * parameter.  A cache line of the gradient has PANEL_ROWS floats, so that a panel of as
+ * many rows uses all of it; a row is long enough for the hardware to prefetch the other
+ * arrays.  FO_PANEL is the size in bytes. */
 enum { PANEL_ROWS = 16, FO_PANEL = 131072 };
 
 typedef struct {
@@ -52,8 +52,8 @@ typedef struct {
     const fo_axis *row, *col;
 } fo_tile;
 
-/* Prepares the walk over a tensor.  skip_axis is left out (the row axis, for the walk
- * over one row), or -1.  `real` is the dtype that tiles are staged as. */
+/* Prepares the walk over a tensor.  skip_axis is an axis to leave out (the row axis,
+ * for the walk over one row), or -1.  `real` is the dtype that tiles are staged as. */
 void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
                      int skip_axis);
 fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from);
@@ -109,8 +109,8 @@ void fo_load(const fo_tile *tile, const fo_view *view, fo_dtype real, void *scra
 void fo_store(const fo_tile *tile, const fo_view *view, fo_dtype real, const void *from,
               const uint64_t *stream);
 
-/* The view as contiguous reals: a pointer to its data if possible, else a copy in
- * `scratch`. */
+/* Returns the view as contiguous reals: a pointer to its data if possible, else a copy
+ * in `scratch`. */
 static inline void *fo_stage(const fo_tile *tile, const fo_view *view, fo_dtype real,
                              void *scratch)
 {

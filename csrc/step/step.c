@@ -44,8 +44,8 @@ static int matches(const fo_recipe *recipe, const fo_tensor *tensor)
            recipe->t == *tensor->step + 1 && recipe->saved_before == *tensor->saved;
 }
 
-/* Gives a recipe to every tensor that has a gradient: the previous tensor's if it
- * matches. */
+/* Sets the recipe of every tensor that has a gradient.  A tensor shares the recipe of
+ * the tensor before it if that recipe matches. */
 static void prepare_all(const fo_step_context *s)
 {
     fo_plan *plan = s->plan;
@@ -60,12 +60,12 @@ static void prepare_all(const fo_step_context *s)
     }
 }
 
-/* The estimated cost of an element relative to one of a contiguous array, compared with
- * serial_below: an element that may need staging, and an element of a sparse row. */
+/* Estimated costs, as multiples of the cost of an element of a contiguous array: of an
+ * element that may need staging, and of an element of a sparse row. */
 enum { STAGED_COST = 2, ROW_COST = 8 };
 
 /* Prepares the walks of tensors that have a layout, and the work items.  Returns the
- * cost of the step, in elements of contiguous arrays. */
+ * estimated cost of the step, in elements of contiguous arrays. */
 static int64_t prepare_walks(fo_plan *plan)
 {
     int64_t active = 0;

@@ -6,8 +6,8 @@
 #include "rowwise.h"
 #include "update.h"
 
-/* The coefficients for the elements of row j: the rule's, or for a row-wise rule those
- * of the row, computed into *of_row. */
+/* Returns the coefficients for the elements of row j: those of the rule, or, for a
+ * row-wise rule, those of the row, which are computed into *of_row. */
 static const fo_coef *rule_of_row(const fo_tensor *tensor, const fo_recipe *recipe,
                                   int64_t j, fo_scratch *scratch, fo_coef *of_row)
 {
@@ -35,8 +35,8 @@ static FO_INLINE void prefetch(const void *from, int64_t bytes)
         FO_PREFETCH((const char *)from + at);
 }
 
-/* Prefetches what the update of row j reads, except the first value of the row: values
- * are read sequentially, and the hardware prefetches them. */
+/* Prefetches what the update of row j reads, except the first value of the row, which
+ * the hardware prefetches: the first values of rows are in increasing order. */
 static FO_INLINE void prefetch_row(const direct *d, int64_t j)
 {
     const int64_t row = d->rows->row[j], bytes = d->length * d->size;
@@ -47,8 +47,8 @@ static FO_INLINE void prefetch_row(const direct *d, int64_t j)
         prefetch(d->values + d->rows->order[k] * d->values_row, bytes);
 }
 
-/* The prefetch distance.  A larger one exceeds the number of outstanding cache misses
- * of a core. */
+/* The prefetch distance.  A larger one exceeds the number of cache misses that a core
+ * can have outstanding. */
 enum { ROWS_AHEAD = 12 };
 
 /* Updates rows in place: one call of the kernel per tile. */

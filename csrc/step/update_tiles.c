@@ -16,16 +16,16 @@ static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
     return x;
 }
 
-/* Writes back a tile of array number `array` of tensor i.  random: round
- * stochastically, if the dtype has 16 bits. */
+/* Writes back a tile of array number `array` of tensor i.  random: whether dtypes of 16
+ * bits are rounded stochastically. */
 static void write_back(const fo_step_context *s, int64_t i, int array,
                        const fo_tile *tile, const fo_view *view, const void *from,
                        int random)
 {
-    const int cuts = view->dtype == FO_F16 || view->dtype == FO_BF16;
-    const uint64_t stream = random && cuts ? stream_of(s->extras, i, array) : 0;
+    const int is_16_bit = view->dtype == FO_F16 || view->dtype == FO_BF16;
+    const uint64_t stream = random && is_16_bit ? stream_of(s->extras, i, array) : 0;
     fo_write_back(tile, view, s->plan->tensors[i].dtype, from,
-                  random && cuts ? &stream : NULL);
+                  random && is_16_bit ? &stream : NULL);
 }
 
 void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
@@ -94,8 +94,8 @@ int fo_update_bf16_tile(const fo_step_context *s, int64_t i, const fo_tile *tile
     return 1;
 }
 
-/* The gradient is staged as a whole, because it is transposed; the other arrays in
- * pieces of one row. */
+/* The gradient of a panel is transposed, so it is staged all at once; the other arrays
+ * are staged in pieces of one row. */
 void fo_update_panel(const fo_step_context *s, int64_t i, const fo_tile *panel,
                      const fo_view *grad, fo_scratch *scratch)
 {

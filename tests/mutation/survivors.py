@@ -131,7 +131,7 @@ SURVIVORS = [
         "The bound has a margin larger than the change.",
         "csrc/kalman/ud.c",
         [
-            "double *eta = k->scalars, *sums = eta + k->block, inflated = 1.0, way = 1.0;",
+            "double *eta = k->scalars, *sums = eta + k->block, inflated = 1.0, w_bound = 1.0;",
             "const double most = (k->is_single ? FLT_MAX : DBL_MAX) / 4.0000004;",
         ],
     ),
@@ -208,7 +208,7 @@ SURVIVORS = [
     (
         "The sign of a nonfinite number does not matter here.",
         "csrc/kalman/ud.c",
-        ["turned -= fabs(lambda[j]) + d[j];"],
+        ["magnitudes -= fabs(lambda[j]) + d[j];"],
     ),
     (
         "Reads and writes outside the elements that are used; AddressSanitizer reports them.",
