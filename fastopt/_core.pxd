@@ -1,5 +1,5 @@
-# What fastopt.kalman._kalman needs of _core: its threads, since OpenMP is linked into one extension
-# only, and a kernel that is compiled for each instruction set.
+# The functions of _core that fastopt.kalman._kalman calls: the parallel loop, because OpenMP is
+# linked into one extension only, and a kernel that is compiled for each instruction set.
 from libc.stdint cimport int64_t
 
 from fastopt._csrc cimport fo_body

@@ -1,11 +1,11 @@
-"""The boundary of C: check buffers, fill the structs of csrc/fastopt.h, drop the GIL, call C.
+"""The boundary to C: check buffers, fill the structs of csrc/fastopt.h, release the GIL, call C.
 
-`Plan.step` takes a step.  The other parts of this one extension module are in fastopt/core/:
+`Plan.step` takes a step.  The other parts of this extension module are in fastopt/core/:
 
 | part | what it answers |
 |---|---|
 | `slots.pxi` | how a parameter and its state arrays are described to C |
-| `unchanged.pxi` | whether a parameter still is the array that was described |
+| `unchanged.pxi` | whether a parameter is still the array that was described |
 | `overlap.pxi` | whether a gradient shares memory with the arrays that a step writes |
 | `gradients.pxi` | which gradient belongs to which parameter, and how it is described to C |
 | `clearing.pxi` | whether zero_grads can set the gradients to 0 |
@@ -54,12 +54,13 @@ DECAYS = {"coupled": FO_DECAY_COUPLED, "lr": FO_DECAY_LR, "schedule_only": FO_DE
 cdef class Plan:
     """A set of parameters with their states, described to C and divided into work for threads.
 
-    It is made once for a set of parameters; adding a parameter makes a new one.
+    A plan is made once for a set of parameters; adding a parameter makes a new plan.
 
-    kind: "array", "list" or "dict", the structure of the gradients.  For each parameter: params;
-    names for error messages; holders and keys, the caller's list or dict and the key in it; states;
-    extra, which is (master, ema, state for each row), each an array or None; scalars, which is
-    (step count, the rule's saved scalar); and group_of, the number of its group.
+    kind: "array", "list" or "dict", the structure of the gradients.  The lists have an entry for
+    each parameter.  params: the array; names: its name in error messages; holders, keys: the
+    caller's list or dict that contains it, and its key there; states: its state arrays; extra:
+    (master, ema, state for each row), each an array or None; scalars: (step count, the rule's saved
+    scalar); group_of: the number of its group.
     """
     cdef fo_plan *plan
     cdef fo_extras extras
@@ -70,8 +71,8 @@ cdef class Plan:
     cdef int64_t n_params
     cdef int n_threads
     cdef bint busy
-    cdef bint is_short  # a step takes less time than releasing and taking the GIL
-    cdef public int64_t step_count  # counted in C code: no interrupt between step and count
+    cdef bint is_short  # a step takes less time than releasing and acquiring the GIL
+    cdef public int64_t step_count  # incremented in C code: no interrupt between step and count
     cdef public int64_t skipped_steps
     cdef str kind
     cdef tuple params, names, holders, keys, bound
@@ -150,7 +151,7 @@ cdef class Plan:
 
     cdef set_group(self, int i, str rule, tuple hp, double weight_decay, str decay,
                    double base_lr, bint maximize):
-        """Set the options of group i; hp: in the order of RULES[rule], the learning rate first."""
+        """Set the options of group i; hp: the hyperparameters in the order of RULES[rule]."""
         cdef fo_group *group = fo_plan_groups(self.plan) + i
         cdef Py_ssize_t k
         group.rule = RULES[rule][0]
@@ -182,7 +183,7 @@ cdef class Plan:
         return self.extras.grad_norm
 
     def require_idle(self):
-        """Raise an error if a step is running, in another thread or in a caller of this one."""
+        """Raise an error if a step is running, in another thread or further up the call stack."""
         if self.busy:
             raise FastoptError("a step() of this optimizer is running, maybe in another thread")
 

@@ -1,5 +1,5 @@
-# Macros and functions of NumPy and Python on borrowed references.  With owned references, reference
-# counting would take half the time of a small step.
+# Macros and functions of NumPy and Python that take borrowed references.  With owned references,
+# reference counting would take half the time of a small step.
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 

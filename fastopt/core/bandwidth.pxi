@@ -1,4 +1,4 @@
-# Move as many bytes as a step does, without its arithmetic: the bound that benchmarks compare with.
+# Move as many bytes as a step does, without its arithmetic: the lower bound on the time of a step.
 from fastopt._errors import FastoptError
 
 cimport numpy as cnp

@@ -15,7 +15,7 @@ cdef bint require_clearable(Slot *slots, Py_ssize_t n_params, tuple grads,
     """Raise an error unless each dense gradient is writeable and shares no memory.
 
     grads: the caller's objects; arrays: the result of read_gradients.  Row-sparse gradients are not
-    cleared.  Return whether the check may have called the caller's code.
+    cleared.  Return whether the caller's code may have been called, which may change arrays.
     """
     cdef Py_ssize_t i
     if passed_before(slots, n_params, grads):
@@ -45,9 +45,9 @@ cdef bint require_clearable(Slot *slots, Py_ssize_t n_params, tuple grads,
 
 
 cdef bint passed_before(Slot *slots, Py_ssize_t n_params, tuple grads) noexcept:
-    """Return whether the gradients have the memory that passed the checks at an earlier step.
+    """Return whether the gradients use the memory that passed the checks at an earlier step.
 
-    False if one is row-sparse: its memory is not remembered.
+    The result is False if a gradient is row-sparse, because its memory is not remembered.
     """
     cdef Py_ssize_t i
     cdef int k

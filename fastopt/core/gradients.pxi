@@ -1,4 +1,4 @@
-# Read the gradient of each parameter as an array, check it, and point the tensor of C at it.
+# Read the gradient of each parameter as an array, check it, and point C's tensor at it.
 import numpy as np
 
 from fastopt._errors import FastoptError
@@ -16,7 +16,7 @@ from fastopt._numpy cimport PyArrayObject
 
 
 cdef tuple in_order(str kind, tuple keys, grads):
-    """Return the gradients in the order of the parameters; keys: those of a dict."""
+    """Return the gradients in the order of the parameters; keys: those of the parameters."""
     cdef PyObject *grad
     if kind == "array":
         return (grads,)
@@ -118,7 +118,8 @@ cdef int point_at_gradients(Slot *slots, Py_ssize_t n_params, Written written,
             point_at_rows(slot, written, name, values, indices, work)
         else:
             array = as_gradient(<object>slot.name, base_array(slot), <object>grad)
-            notice_dtype(array.dtype)  # the only reason to get here without an error
+            # as_gradient raises, unless only the type number of bfloat16 was still unknown.
+            notice_dtype(array.dtype)
             point_at_array(slot, written, grad)
     return 0
 
@@ -130,7 +131,7 @@ cdef int point_at_array(Slot *slot, Written written, PyObject *grad) except -1:
     cdef Py_ssize_t *strides = np_c.PyArray_STRIDES(array)
     cdef uintptr_t begin = <uintptr_t>np_c.PyArray_DATA(array), end
     cdef int64_t reach, k
-    # Whether the gradient is stored as the parameter is, so that C needs no layout.
+    # Whether the gradient has the dtype and strides of the parameter, so that C needs no layout.
     cdef bint alike = (
         slot.is_dense and np_c.PyArray_ISALIGNED(array)
         and np_c.PyArray_TYPE(array) == slot.numpy_type
@@ -156,7 +157,7 @@ cdef int point_at_array(Slot *slot, Written written, PyObject *grad) except -1:
 
 
 cdef void point_at_every_row(Slot *slot) noexcept:
-    """Describe a dense gradient as a gradient of the rows 0, 1, ..., each of which occurs once."""
+    """Describe a dense gradient as a row-sparse one in which each row occurs once, in order."""
     slot.rows.n = slot.layout.shape[slot.layout.row_axis]
     slot.rows.row = slot.rows.start = slot.rows.order = slot.row_numbers
     slot.rows.clears = True

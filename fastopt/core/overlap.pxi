@@ -10,7 +10,7 @@ from fastopt._numpy cimport PyArrayObject
 
 
 cdef class Written:
-    """The memory of all parameters and state arrays: `Spans`, searched without Python calls."""
+    """The memory of all parameters and state arrays: `Spans`, but searched without Python calls."""
     cdef object spans
     cdef cnp.ndarray starts, ends
 
@@ -25,7 +25,7 @@ cdef class Written:
         self.starts, self.ends = self.spans.starts, self.spans.ends
 
     cdef int require_contiguous_apart(self, Slot *slot, PyObject *grad) except -1:
-        """Raise an error if a contiguous gradient overlaps; remember the address if not."""
+        """Raise an error if a contiguous gradient overlaps, else remember its address."""
         cdef uintptr_t begin = <uintptr_t>np_c.PyArray_DATA(<PyArrayObject *>grad)
         self.require_apart(slot, begin, begin + np_c.PyArray_NBYTES(<PyArrayObject *>grad),
                            <object>grad)
@@ -33,7 +33,7 @@ cdef class Written:
         return 0
 
     cdef int require_apart(self, Slot *slot, uintptr_t begin, uintptr_t end, grad) except -1:
-        """Raise an error if a gradient, within these addresses, shares an element."""
+        """Raise an error if a gradient, at addresses begin to end, shares an element with them."""
         cdef uintptr_t *starts = <uintptr_t *>cnp.PyArray_DATA(self.starts)
         cdef uintptr_t *ends = <uintptr_t *>cnp.PyArray_DATA(self.ends)
         cdef int64_t n_spans = cnp.PyArray_SIZE(self.starts)

@@ -55,5 +55,5 @@ cdef void triangle_times(int is_single, const void *m, int64_t p, const void *x,
 
 
 use_isa(os.environ.get("FASTOPT_ISA") or isas()[-1])
-if not os.environ.get("OMP_NUM_THREADS"):  # the user's choice comes before the quota
+if not os.environ.get("OMP_NUM_THREADS"):  # the user's choice has precedence over the quota
     fo_limit_threads(cpu_quota() or INT_MAX)

@@ -1,4 +1,4 @@
-# Describe parameters, with their state arrays, to C: one Slot for each parameter.
+# Describe parameters and their state arrays to C: one Slot for each parameter.
 import numpy as np
 
 from fastopt.arrays.layout import memory_order
@@ -22,7 +22,7 @@ cdef struct Slot:
     bint is_dense  # parameter and states are in the dtype of the computation, without gaps
     bint is_plain  # the same, and C-contiguous
     uintptr_t disjoint  # the address of a contiguous gradient that passed the overlap check
-    # The gradient that passed the checks of zero_grads, together with those of the other slots.
+    # The memory of the gradient when the gradients of all slots last passed zero_grads's checks.
     uintptr_t cleared
     int cleared_type
     Py_ssize_t cleared_strides[FO_MAX_AXES]
@@ -30,7 +30,7 @@ cdef struct Slot:
     fo_layout *layout
     fo_rows *rows
     int *axes  # the parameter's axes in the order of the layout's
-    const int64_t *row_numbers  # 0, 1, ..., number of rows; NULL without a state for each row
+    const int64_t *row_numbers  # 0, 1, ..., number of rows; NULL if the rule is not row-wise
 
 
 cdef int bfloat16_type = -1  # NumPy's type number, which is assigned when ml_dtypes is imported
@@ -55,12 +55,12 @@ cdef int code_of(int numpy_type):
 
 
 cdef base_array(Slot *slot):
-    """Return the parameter as a plain ndarray: a subclass may override shape and the like."""
+    """Return the parameter as a plain ndarray; a subclass may override shape and the like."""
     return np.asarray(<object>slot.param)
 
 
 cdef describe_holder(Slot *slot, holder, key):
-    """Note the list or dict in which the caller keeps the parameter; None: there is none."""
+    """Record the list or dict in which the caller keeps the parameter, or None."""
     if holder is not None:
         slot.holder = <PyObject *>holder
         slot.key = <PyObject *>key

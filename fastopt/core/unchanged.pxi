@@ -1,4 +1,4 @@
-# Check before each step that a parameter still is the array that was described to C.
+# Check before each step that a parameter is still the array that was described to C.
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import require_parameter
 

@@ -1,5 +1,5 @@
-# Loops in C code: Python delivers KeyboardInterrupt between bytecodes, hence not inside them, so
-# that an interrupt leaves either no array changed or all of them.
+# Loops that KeyboardInterrupt cannot stop halfway: they run in C code, and Python delivers the
+# exception only between bytecodes.  An interrupt therefore finds no array changed, or all of them.
 import numpy as np
 
 from cpython.object cimport PyObject_GenericSetAttr
