@@ -1,8 +1,8 @@
 /* The memory limit of bench/kalman.py: a loop that only reads the covariance. */
 #include <stdint.h>
 
-/* Sums the lower triangle of a p x p column-major matrix, which reads it once. Eight
- * columns at a time were the fastest of the loops that were tried. */
+/* Sums the lower triangle of a p x p column-major matrix, reading it once. Of the loops
+ * that were tried, the one over eight columns at a time was the fastest. */
 double read_triangle(const double *m, int64_t p, int n_threads)
 {
     double sum = 0.0;

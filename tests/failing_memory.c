@@ -1,5 +1,5 @@
-/* A library to preload, in which one allocation fails: that numbered `failing_at` among
- * those called from the watched ranges of code.  __libc_* are names of glibc. */
+/* A library to preload that counts the allocations by code in the watched address
+ * ranges and lets number `failing_at` fail.  __libc_* are names of glibc. */
 #include <stddef.h>
 #include <stdint.h>
 

@@ -1,5 +1,5 @@
-/* A step on some rows of a matrix, written plainly: in the order of the indices, which
- * are distinct, without prefetch. */
+/* A step on some rows of a matrix as a plain loop, without prefetching.  The rows are
+ * distinct and are updated in the order of `index`. */
 #include <math.h>
 #include <stdint.h>
 

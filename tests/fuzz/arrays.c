@@ -139,7 +139,8 @@ static uint64_t random64(uint64_t *seed)
     return x ^ x >> 31;
 }
 
-/* A number in [-2, 2), or, one time in `one_in`, a special value or random bits. */
+/* Returns a number in [-2, 2), or, once in `one_in` calls, a special value or random
+ * bits. */
 static double random_value(uint64_t *seed, int64_t one_in, int any_bits)
 {
     static const double special[] = {0.0,      -0.0,      1e-45,  -5e-324, 6e-8, 1e-40,

@@ -31,8 +31,8 @@ typedef struct array {
     struct array *next;
 } array;
 
-/* Allocates exactly the bytes that the elements span, after `lead` bytes.  Elements are
- * small integers until array_fill is called. */
+/* Allocates `lead` bytes and, after them, exactly the bytes that the elements span.
+ * Elements are small integers until array_fill is called. */
 array *array_new(fo_dtype dtype, int n_axes, const int64_t *shape,
                  const int64_t *stride, int64_t lead);
 void array_fill(array *a, choices *c);
@@ -48,8 +48,8 @@ int64_t item_size(fo_dtype dtype);
 double rounded(fo_dtype dtype, double x, const uint32_t *random);
 
 /* Aborts if an element does not have its expected value, or if a byte outside all
- * elements has changed.  All NaNs are equal: which of two NaN operands an operation
- * returns depends on the order in which the compiler passes them. */
+ * elements has changed.  All NaNs count as equal, because the NaN that an operation
+ * returns depends on the order in which the compiler passes two NaN operands. */
 void array_check(array *a, const char *what, int64_t tensor);
 
 #endif

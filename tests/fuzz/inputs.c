@@ -79,8 +79,8 @@ static void *allocate(int64_t n, size_t size)
     return memory;
 }
 
-/* A state, master or average: of the parameter's shape, without gaps, with the axes in
- * the order of the layout. */
+/* Returns a state, master or average: an array of the parameter's shape without gaps,
+ * whose axes are in the order of the layout. */
 static array *new_own(choices *c, const tensor *t, fo_dtype dtype)
 {
     const array *param = t->simple.param;
@@ -184,7 +184,7 @@ fo_tensor tensor_description(const tensor *t)
     return d;
 }
 
-/* Link the values of each row, for the reference loop. */
+/* Make the list of the values of each row, for the reference loop. */
 static void link_rows(simple_tensor *s, const int64_t *index, int64_t n)
 {
     const int64_t rows = s->param->shape[0];
@@ -207,9 +207,9 @@ static void free_rows(tensor *t)
     t->index = t->work = t->simple.first = t->simple.next = NULL;
 }
 
-/* Choose the rows of a gradient: in any order and with repetitions, or, if all_once,
- * each row once in order, as fastopt/_core.pyx describes a dense gradient of a row-wise
- * rule. Returns the number of values. */
+/* Choose the rows of a gradient, in any order and with repetitions.  If all_once: each
+ * row once, in order, as fastopt/_core.pyx describes a dense gradient of a row-wise
+ * rule.  Returns the number of values. */
 static int64_t pick_rows(choices *c, tensor *t, int all_once)
 {
     const int64_t rows = t->simple.param->shape[0];

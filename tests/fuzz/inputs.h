@@ -1,4 +1,4 @@
-/* Random inputs of fo_step, within what fastopt/_core.pyx may pass. */
+/* Random inputs of fo_step, from the range that fastopt/_core.pyx may pass. */
 #ifndef FUZZ_INPUTS_H
 #define FUZZ_INPUTS_H
 

@@ -6,7 +6,7 @@
 #include "arrays.h"
 
 typedef struct {
-    fo_dtype real; /* the dtype that is computed in */
+    fo_dtype real; /* the dtype of the arithmetic */
     int n_states;
     array *param, *state[FO_MAX_STATES];
     array *row_state, *master, *ema; /* or NULL */

@@ -1,6 +1,6 @@
-/* The entry point of the fuzzer: steps of random plans, by fo_step and by the reference
- * loop of simple.c.  Every element must have the same bits, and no other byte may
- * change. */
+/* The entry point of the fuzzer: takes steps of random plans with fo_step and with the
+ * reference loop of simple.c.  Every element must have the same bits, and no other byte
+ * may change. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,8 +20,8 @@ static int is_close(double a, double b)
     return a == b || (a != a && b != b) || fabs(a - b) <= 1e-10 * fabs(b) + 1e-320;
 }
 
-/* Apply the step that fo_step has taken or refused to the expected values, and check
- * what it reported. */
+/* Apply to the expected values the step that fo_step has taken or skipped, and check
+ * what fo_step reported. */
 static void apply_reference(tensor *tensors, int64_t n, const fo_group *groups,
                             const fo_extras *extras, int refused)
 {
