@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 
 class Rule(NamedTuple):
-    """A class of fastopt, its reference and default learning rate, and option sets to test.
+    """A class of fastopt with its reference, its default learning rate and option sets to test.
 
     ``defaults`` are options whose default in the class differs from that in the reference.
     """
@@ -214,17 +214,17 @@ CASES = [Case(rule, options) for rule in RULES for options in [*COMMON, *rule.op
 
 DTYPES: list[np.dtype[Any]] = [np.dtype(np.float32), np.dtype(np.float64)]
 
-# Factors of the default learning rate, each different from the one before.
+# Factors of the default learning rate; each differs from the one before.
 RATES = [(1.5 if t % 3 == 0 else 0.7) / (1 + 0.1 * t) for t in range(20)]
 
-# Elements do not interact, so longer arrays repeat this many.  It is prime, so that repetitions
-# have different positions in vectors and chunks.
+# Elements do not interact, so longer arrays repeat this many elements.  The number is prime, so
+# that repetitions have different positions in vectors and chunks.
 PERIOD = 5003
 
 
 @cache
 def start(dtype: np.dtype[Any]) -> Array:
-    """Return parameters of many magnitudes; a third are 0, where only the steps show."""
+    """Return parameters of many magnitudes; a third are 0, so that rounding hides no step."""
     rng = np.random.default_rng(1)
     w = rng.standard_normal(PERIOD) * 10 ** rng.uniform(-6, 3, PERIOD)
     w[::3] = 0.0
@@ -233,9 +233,10 @@ def start(dtype: np.dtype[Any]) -> Array:
 
 @cache
 def gradients(dtype: np.dtype[Any], large: bool = False) -> list[Array]:
-    """Return a gradient for each of RATES: 0 or 1e-6 .. 1e3, of steady and of varying magnitude.
+    """Return a gradient for each of RATES, with elements 0 or of magnitude 1e-6 to 1e3.
 
-    Coupled weight decay is tested with the ``large`` ones, 10 .. 1e3 and not 0.  It adds the
+    The magnitude of an element is constant or varies between steps.  Coupled weight decay is tested
+    with ``large`` gradients: magnitudes from 10 to 1e3, none 0.  It adds the
     rounding error of w to the gradient, and rules that divide by the gradient's magnitude amplify
     it by about lr * weight_decay / |g| at each step: with small gradients the path is unstable.
     """

@@ -1,7 +1,8 @@
 """Tests that test_failing_memory.py runs with failing_memory.c preloaded.
 
-For each allocation that the extensions make, a call is repeated with that allocation failing. It
-must raise MemoryError and change nothing; repeated without a failure, it must give the usual bits.
+A call is repeated once for each allocation that the extensions make in it, and that allocation
+fails. The call must raise MemoryError and change nothing. Repeated without a failure, it must give
+the usual bits.
 """
 
 import copy
@@ -31,7 +32,7 @@ Y = X @ [1.0, 2.0, 3.0]
 
 
 def watch(extension):
-    """Count the allocations that an extension's code makes."""
+    """Count the allocations that are made by the code of an extension."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     mapped = [line.split()[0].split("-") for line in lines if line.endswith(extension.__file__)]
     begin, end = int(mapped[0][0], 16), int(mapped[-1][1], 16)
@@ -185,12 +186,12 @@ ALLOCATING_NOTHING = {
 
 @pytest.mark.parametrize("name", ALLOCATING_NOTHING)
 def test_steps_and_filters_allocate_nothing(name):
-    """They work in memory that exists already and in NumPy arrays."""
+    """They use memory that was allocated before, and NumPy arrays, which are not counted."""
     assert allocations_that_may_fail(ALLOCATING_NOTHING[name]) == 0
 
 
 def test_the_check_can_fail():
-    """On a call that changes something before it allocates."""
+    """The check fails for a call that changes something before it allocates."""
 
     def careless():
         w = np.zeros(2)

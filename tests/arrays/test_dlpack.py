@@ -1,4 +1,7 @@
-"""bfloat16 gradients that offer only DLPack, which NumPy refuses; see tests/peers for PyTorch."""
+"""bfloat16 gradients that offer only DLPack, from which NumPy does not read bfloat16.
+
+tests/peers has the tests with PyTorch.
+"""
 
 import sys
 

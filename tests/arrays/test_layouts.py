@@ -23,7 +23,7 @@ F16, F32, F64 = (np.dtype(name) for name in ("f2", "f4", "f8"))
 
 
 def steps(rule, params, gradients, **options):
-    """Take a step with each gradient, each with another lr; return the optimizer and its state."""
+    """Take a step with each gradient, with a different lr each; return the optimizer and state."""
     opt = make(rule, params, **options)
     for i, grad in enumerate(gradients):
         opt.lr = 0.1 / (1 + i)
@@ -109,7 +109,7 @@ def test_changed_strides_of_a_parameter_are_an_error():
     w = np.zeros((4, 6))[:, ::2]
     opt = fastopt.SGD(w, lr=1.0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy deprecates what the step must notice
+        warnings.simplefilter("ignore")  # NumPy deprecates the change that the step must detect
         w.strides = (48, 8)
     with pytest.raises(fastopt.FastoptError, match="strides"):
         opt.step(np.ones((4, 3)))
@@ -212,7 +212,7 @@ def test_stochastic_rounding_depends_on_seed_step_and_parameter():
 
 
 def test_stochastic_rounding_adds_the_random_bits_of_the_reference():
-    """They are added below the last bit of bfloat16; the formula is the same in every version."""
+    """The random bits are added to the bits that bfloat16 lacks; their formula must not change."""
 
     def rounded(x, *numbers):
         return ((x.view(np.uint32) + random16(*numbers, range(x.size))) >> 16).astype(np.uint16)
@@ -284,7 +284,7 @@ def test_states_in_bfloat16():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_bfloat16_states_with_a_transposed_gradient(rule):
-    """Both are staged: their copies must not overlap."""
+    """Both are staged, and their staged copies must not overlap."""
     w, grads = normal((40, 100), F32), [normal((40, 100), F32, seed) for seed in (1, 2)]
     expected = run(rule, w.copy(), grads, state_dtype="bfloat16")
     transposed = [np.asfortranarray(g) for g in grads]
@@ -295,7 +295,7 @@ def test_bfloat16_states_with_a_transposed_gradient(rule):
 
 
 def reference_step(rule, w, g, options):
-    """Take the step in float64 on contiguous arrays, without options of all rules."""
+    """Take the step in float64 on contiguous arrays; options: those of the rule alone."""
     opt = make(rule, [w.astype(F64)], **options)
     opt.step([g.astype(F64)])
     return opt.params[0]

@@ -103,7 +103,7 @@ def test_stochastic_rounding_of_rows_equals_that_of_a_dense_gradient(layout):
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_row_sparse_steps_have_the_same_bits_on_any_number_of_threads(threads):
-    """There are enough rows for several work items; rounding is stochastic."""
+    """The gradient has enough rows for several work items; rounding is stochastic."""
     rng = np.random.default_rng(0)
     indices = rng.integers(0, 3000, size=4000)
     values = normal((4000, 33), np.float32)

@@ -1,8 +1,8 @@
 """Equal inputs give equal bits on every instruction set and number of threads.
 
-The ways that are compared: every instruction set of this CPU; 1, 2 and 3 threads; one tensor and
-many; fresh and bound gradients.  This file is also the program that runs on one instruction set: it
-compares the other ways with each other and prints a digest of the results.
+A run is repeated with every instruction set of this CPU; with 1, 2 and 3 threads; with one tensor
+and many; with gradients given to each step and bound.  This file is also the program that runs on
+one instruction set: it compares all other variations and prints a digest of the results.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def run(case: Case, dtype: Dtype, n_threads: int, tensors: str, grads: str) -> l
 
 
 def compare_ways() -> dict[str, tuple[str, list[str]]]:
-    """Return for each label a digest of the first way's bits, and the ways that differ from it."""
+    """Return for each label the digest of the first way of WAYS, and the ways with other bits."""
     found = {}
     for label, (case, dtype) in LABELS.items():
         first = run(case, dtype, *WAYS[0])
@@ -85,7 +85,7 @@ def found() -> dict[str, Any]:
 
 
 def test_every_instruction_set_and_several_threads_are_compared(found: dict[str, Any]) -> None:
-    """Otherwise test_equal_bits could compare one instruction set, or one thread, with itself."""
+    """Without this, test_equal_bits could compare one instruction set or one thread with itself."""
     assert [of_isa["isa"] for of_isa in found.values()] == _core.isas()
     if _core.openmp_version():
         assert [of_isa["threads started"] for of_isa in found.values()] == [2] * len(found)

@@ -158,15 +158,15 @@ def test_a_pool_of_processes(method, tmp_path):
 # Threads of the caller
 
 
-class Waits:
-    """A gradient whose conversion to an array blocks until it is released, and with it the step."""
+class BlockingGradient:
+    """A gradient whose conversion to an array blocks, so that the step waits until `released`."""
 
     def __init__(self, array):
         self.array = array
-        self.asked, self.released = threading.Event(), threading.Event()
+        self.requested, self.released = threading.Event(), threading.Event()
 
     def __array__(self, dtype=None, copy=None):
-        self.asked.set()
+        self.requested.set()
         assert self.released.wait(20)
         return self.array
 
@@ -174,10 +174,10 @@ class Waits:
 @contextlib.contextmanager
 def during_a_step_of(opt):
     """Run a block while another thread is in opt.step with a gradient of ones."""
-    gradient = Waits(np.ones(3))
+    gradient = BlockingGradient(np.ones(3))
     with ThreadPoolExecutor(1) as pool:
         step = pool.submit(opt.step, [gradient])
-        assert gradient.asked.wait(20)
+        assert gradient.requested.wait(20)
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Every example in a docstring and in the README runs, and gives what it says."""
+"""Every example in a docstring and in the README runs and gives the output that is shown."""
 
 import ast
 import doctest
@@ -31,14 +31,19 @@ def test_readme_examples(block, tmp_path, monkeypatch):
     exec(compile(block, str(README), "exec"), {})
 
 
-# The headings of NumPy's docstrings, of all that is public
+# Every public name has the headings of NumPy's docstrings
 
-DOORS = [fastopt, fastopt.schedules, fastopt.models, importlib.import_module("fastopt.families")]
+PUBLIC_MODULES = [
+    fastopt,
+    fastopt.schedules,
+    fastopt.models,
+    importlib.import_module("fastopt.families"),
+]
 PUBLIC = {
     name: thing
-    for door in DOORS
-    for name in door.__all__
-    if inspect.isroutine(thing := getattr(door, name)) or isinstance(thing, type)
+    for module in PUBLIC_MODULES
+    for name in module.__all__
+    if inspect.isroutine(thing := getattr(module, name)) or isinstance(thing, type)
 }
 HOOKS = {"attributes_at"}  # for other modules of fastopt; one line of documentation is enough
 
@@ -65,7 +70,7 @@ def is_rule(thing):
 
 
 def missing(thing):
-    """Return the headings that a docstring needs and lacks, and the parameters it does not name."""
+    """Return the headings that are missing in a docstring, and the parameters it does not name."""
     doc = inspect.getdoc(thing)
     if not doc or isinstance(thing, property):
         return [] if doc else ["a docstring"]

@@ -1,4 +1,4 @@
-"""What importing does to the process: loads, leaves alone, refuses."""
+"""What importing fastopt does to the process: modules loaded, settings unchanged, errors."""
 
 import json
 
@@ -14,7 +14,7 @@ import numpy
 known = set(sys.modules)
 import fastopt
 new = sorted({name.partition(".")[0] for name in set(sys.modules) - known})
-w = numpy.full(200_000, 5e-324)  # enough for threads, whose arithmetic is theirs to set
+w = numpy.full(200_000, 5e-324)  # enough for threads: flush-to-zero is a setting of each thread
 fastopt.SGD(w, n_threads=2).step(numpy.zeros(200_000))
 print(json.dumps({
     "new": new,
@@ -31,7 +31,7 @@ print(json.dumps({
      {"FASTOPT_SPIN": "20"}],
     ids=str,
 )  # fmt: skip
-def test_the_import_leaves_the_process_as_it_was(environment):
+def test_the_import_does_not_change_the_settings_of_the_process(environment):
     seen = json.loads(printed(IMPORT, **environment))
     assert seen["environment"], "os.environ has changed"
     assert seen["subnormal"] != 0.0
@@ -41,7 +41,7 @@ def test_the_import_leaves_the_process_as_it_was(environment):
     assert not heavy & set(seen["new"])
 
 
-def test_a_refused_import_leaves_the_environment_alone():
+def test_a_failed_import_leaves_the_environment_unchanged():
     assert (
         printed(
             "import os\nbefore = dict(os.environ)\n"
@@ -54,17 +54,17 @@ def test_a_refused_import_leaves_the_environment_alone():
 
 @pytest.mark.skipif(
     not (_core.openmp_version() and _core.build()[0].startswith("gcc")),
-    reason="libgomp's variable",
+    reason="GOMP_SPINCOUNT is a variable of libgomp",
 )
 @pytest.mark.parametrize(
-    ("environment", "turns"),
+    ("environment", "spins"),
     [({}, "1000"), ({"FASTOPT_SPIN": "20"}, "20"), ({"GOMP_SPINCOUNT": "7"}, "7")],
     ids=str,
 )
-def test_libgomp_hears_how_long_to_spin(environment, turns):
-    """The one that is loaded, which in a wheel is the wheel's own, says so itself."""
-    said = python("import fastopt", OMP_DISPLAY_ENV="verbose", **environment).stderr
-    assert f"GOMP_SPINCOUNT = '{turns}'" in said
+def test_libgomp_receives_the_spin_count(environment, spins):
+    """The libgomp that is loaded (in a wheel, the wheel's copy) prints its settings."""
+    settings = python("import fastopt", OMP_DISPLAY_ENV="verbose", **environment).stderr
+    assert f"GOMP_SPINCOUNT = '{spins}'" in settings
 
 
 OTHER_INTERPRETER = """
@@ -88,5 +88,5 @@ print(numpy.unique(opt.params))
 """
 
 
-def test_a_second_interpreter_is_refused_and_the_first_goes_on():
+def test_a_second_interpreter_is_refused_and_the_first_still_works():
     assert printed(OTHER_INTERPRETER).splitlines() == ["refused", "[-2.]"]

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# From the bottom up.  A module may import from its own layer and from those above it in this list.
+# From the bottom up.  A module may import from its layer and from those listed before it.
 LAYERS = {
     "errors and checks": ["_errors", "_cpus", "_checks"],
     "arrays": ["arrays"],
@@ -136,7 +136,7 @@ def test_no_import_against_the_layers():
     ],
 )
 def test_the_checks_can_fail(text):
-    """On a cycle, wherever the import is, and on an import from a lower layer to a higher one."""
+    """They find a cycle, wherever its imports are, and a lower layer that imports a higher one."""
     files = [("", "", False), ("a", text, False), ("b", "from fastopt.a import y", False)]
     assert cycle(edges(files))
     cython = [("_core", "from fastopt cimport _numpy as n\n", True), ("_numpy", "", False)]
@@ -145,7 +145,7 @@ def test_the_checks_can_fail(text):
 
 
 def test_optimizers_base_is_listed_from_the_bottom_up():
-    """A module of that package imports only from those above it in the table of its docstring."""
+    """A module of that package imports only from those listed before it in the package's table."""
     package = "optimizers.base."
     docs = (ROOT / "fastopt/optimizers/base/__init__.py").read_text()
     order = [package + name for name in re.findall(r"^\| `(\w+)` \|", docs, re.M)]

@@ -1,4 +1,4 @@
-"""What a layer may not know: read in the files themselves, comments apart."""
+"""What a layer may not contain: a search of its files, without their comments."""
 
 import ast
 import re
@@ -16,19 +16,20 @@ OPTIONS = {name for line in re.findall(r"^FO_RULE\(\w+, \d, lr,? ?(.*)\)", RULES
 C_COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*|("(?:\\.|[^"\\\n])*")', re.S)
 PYTHON = (".py", ".pyx", ".pxd", ".pxi")
 BOUNDARY = "fastopt/**/*.pyx fastopt/**/*.pxi"
-# Docstrings go with the comments: both are for the reader.
+# Docstrings are removed with the comments.
 PY_COMMENT = re.compile(
     r'"""(?:\\.|[^\\])*?"""|#[^\n]*|("(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\')'
 )
 
 
 def code(name, text):
-    """Return a file's text without its comments; strings stay."""
+    """Return a file's text without its comments, but with its strings."""
     comment = PY_COMMENT if name.endswith(PYTHON) else C_COMMENT
     return comment.sub(lambda found: found[1] or " ", text)
 
 
-# Layer, files, files that may, what is forbidden, an example of it.
+# For each restriction: its name, files, exceptions among them, a pattern of what is forbidden, and
+# an example of it.
 FORBIDDEN = [
     ("a rule has no loop", "csrc/rules/*.h", (),
      r"\b(for|while|do|goto)\b", "for (int i = 0; i < n; i++)"),
@@ -41,9 +42,9 @@ FORBIDDEN = [
     ("a rule has no static state", "csrc/rules/*.h", (),
      r"\bstatic\b(?!\s+inline\b)|\b_Thread_local\b|\b__thread\b", "static double last;"),
     ("kernels have no omp", "csrc/kernels/**/*", (), r"\bomp\b|\bomp_", "#pragma omp parallel"),
-    ("kernels do not look at the CPU", "csrc/kernels/**/*", (),
+    ("kernels do not detect the CPU", "csrc/kernels/**/*", (),
      r"__builtin_cpu|cpuid|getauxval|xgetbv", "if (__builtin_cpu_supports(\"avx2\"))"),
-    ("C has not heard of Python", "csrc/**/*", (),
+    ("C does not use Python", "csrc/**/*", (),
      r"\bPython\.h\b|\bPy[A-Z]\w*|(?i:numpy)\b", "#include <Python.h>"),
     ("C does not print", "csrc/**/*", (),
      r"\bv?[fsd]?n?printf\b|\bf?puts\b|\bf?putc\b|\bputchar\b|\bperror\b|\bfwrite\b",
@@ -61,7 +62,7 @@ FORBIDDEN = [
     ("the boundary has no formula", BOUNDARY, (),
      rf"libc\.math|\b(sqrt|pow|exp|log|fma|fmax|fmin)f?\s*\(|\b({'|'.join(OPTIONS)})\b",
      "w[i] -= lr * m[i] / (sqrt(v[i]) + eps)"),
-    ("the boundary sees no element", BOUNDARY, (),
+    ("the boundary reads no element", BOUNDARY, (),
      r"\b(double|float|floating|real)\s*(const\s*)?\[[^\]]*:|"
      r"\bcdef\s+(const\s+)?(double|float|floating|real)\s*\*",
      "cdef double[::1] w"),
@@ -73,9 +74,9 @@ FORBIDDEN = [
      r"\b_core\b|\bctypes\b|\bcffi\b", "from fastopt import _core"),
     ("classes have no NumPy", "fastopt/optimizers/*.py", (),
      r"\bnumpy\b|\bnp\b", "import numpy as np"),
-    ("the truth is independent", "tests/*reference.py", (),
+    ("the references are independent", "tests/*reference.py", (),
      r"\b_*fastopt\b|\bimportlib\b|__import__", "import fastopt._core"),
-    ("flags keep to the arithmetic", "setup.py", (),
+    ("no flag changes the arithmetic", "setup.py", (),
      r"-ffast-math|-Ofast|-march|-mtune|-mcpu|-funsafe|-ffinite-math|-fassociative|"
      r"-freciprocal|-fno-signed-zeros|-ffp-contract=(?!off)|-mfma|-mavx",
      'CFLAGS += ["-march=native"]'),
@@ -84,12 +85,12 @@ IDS = [layer for layer, *_ in FORBIDDEN]
 
 
 def classes():
-    """Return the modules with one class a rule."""
+    """Return the modules that have one class for each rule."""
     return [path for path in text_files("fastopt/optimizers/*.py") if path.stem != "conventions"]
 
 
 def text_files(globs):
-    """Return the source files that one of some globs, separated by spaces, matches."""
+    """Return the source files that match one of several globs, which spaces separate."""
     return [
         path
         for glob in globs.split()
@@ -98,13 +99,15 @@ def text_files(globs):
     ]
 
 
-@pytest.mark.parametrize(("files", "may", "pattern"), [entry[1:4] for entry in FORBIDDEN], ids=IDS)
-def test_a_layer_does_not_know(files, may, pattern):
+@pytest.mark.parametrize(
+    ("files", "exceptions", "pattern"), [entry[1:4] for entry in FORBIDDEN], ids=IDS
+)
+def test_a_layer_does_not_contain(files, exceptions, pattern):
     paths = text_files(files)
     assert paths
     for path in paths:
         name = path.relative_to(ROOT).as_posix()
-        if name not in may:
+        if name not in exceptions:
             found = re.search(pattern, code(name, path.read_text()))
             assert not found, f"{name} has {found[0]!r}"
 
@@ -113,7 +116,7 @@ def test_a_layer_does_not_know(files, may, pattern):
     ("files", "pattern", "example"), [(f, p, e) for _, f, _, p, e in FORBIDDEN], ids=IDS
 )
 def test_the_check_can_fail(files, pattern, example):
-    """On an example; not on the same words in a comment, which may follow a string."""
+    """Each pattern matches its example, but not in a comment, which may follow a string."""
     for glob in files.split():
         name = glob.replace("*", "x") if "." in glob else "csrc/x.c"
         start, end = ("# ", "") if name.endswith(PYTHON) else ("/* ", " */")
@@ -136,8 +139,8 @@ def test_classes_have_no_loops():
         assert not loops(path.read_text()), path.name
 
 
-def test_the_boundary_loops_over_tensors_alone():
-    """Every counted loop is over parameters, axes, rules or the like, or halves an interval."""
+def test_the_boundary_has_no_loop_over_elements():
+    """Every counted loop is over parameters, axes, rules or the like, or is a binary search."""
     allowed = {"self.n_params", "n_params", "FO_N_RULES", "fo_isa_count()", "len(hp)",
                "low < high", "layout.n_axes", "slot.layout.n_axes", "param.ndim"}  # fmt: skip
     counted = re.compile(r"\brange\((\w+(?:\(\w*\)|\.\w+)?|[^\n]*)\)|\bwhile ([^\n:]*):")
@@ -165,7 +168,7 @@ def test_a_rule_is_one_header_one_line_and_one_include():
 
 
 def test_the_learning_rate_comes_first():
-    """fo_group.hp[0] is read without knowing the rule."""
+    """C reads it as fo_group.hp[0] for every rule."""
     assert len(RULES) == len(re.findall(r"^FO_RULE\(\w+, \d, lr\b", RULES_DEF, re.M))
 
 

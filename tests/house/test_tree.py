@@ -1,4 +1,7 @@
-"""The tree is the one that CONTRIBUTING.md and the packages' docstrings show; prose is wrapped."""
+"""The tree matches the tables of CONTRIBUTING.md and of the packages' docstrings.
+
+Prose is wrapped.
+"""
 
 import ast
 import fnmatch
@@ -16,7 +19,7 @@ HOUSE = (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def first_column(text):
-    """Return what stands in backticks in the first column of the tables of a text."""
+    """Return the names in backticks in the first column of a text's tables."""
     return re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|[^|]*", text, re.M)))
 
 
@@ -59,7 +62,7 @@ def test_each_folder_is_in_the_table():
     assert len(FOLDERS) > 15
     covered = {place for place in PLACES if place.endswith("/")}
     above = [folder for folder in FOLDERS if folder not in covered]
-    # A folder inside a wing is in the wing's own table.
+    # A folder inside a listed folder need not be listed: its parent's docstring lists it.
     assert [
         folder for folder in above if not any(folder.startswith(place) for place in covered)
     ] == []
@@ -94,6 +97,6 @@ def test_csrc_lists_its_files():
 
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "csrc/README.md"])
 def test_prose_is_wrapped(name):
-    """Rows of tables apart, which cannot be."""
+    """Except rows of tables, which cannot be wrapped."""
     lines = (ROOT / name).read_text().splitlines()
     assert [line for line in lines if len(line) > 100 and not line.startswith("|")] == []

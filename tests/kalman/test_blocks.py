@@ -1,4 +1,4 @@
-"""KalmanSGD with a diagonal or blocks, and for classes: masked matrices in NumPy."""
+"""KalmanSGD with a diagonal or block covariance, and for classes, against masked NumPy matrices."""
 
 import copy
 import itertools
@@ -162,9 +162,9 @@ def test_permuted_blocks_equal_permuted_columns():
     X, y, w = data("bernoulli")
     order = np.concatenate([np.array(block) for block in BLOCKS])
     ends = np.cumsum([0, *map(len, BLOCKS)])
-    beside = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
+    contiguous = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
     k = fastopt.KalmanSGD(w, covariance=BLOCKS)
-    other = fastopt.KalmanSGD(w[order], covariance=beside)
+    other = fastopt.KalmanSGD(w[order], covariance=contiguous)
     for y_i, row in zip(y, X, strict=True):
         k.partial_fit(row[None], [y_i], "bernoulli").update([0.0, 1.0], [0.1, 0.2], [row, -row])
         other.partial_fit(row[None, order], [y_i], "bernoulli")
@@ -369,16 +369,16 @@ def test_an_indefinite_block_raises(outputs):
     assert everything(k) == before
 
 
-@pytest.mark.parametrize(("beyond", "noticed"), [(2, False), (12, True)])
+@pytest.mark.parametrize(("n_eps", "raises"), [(2, False), (12, True)])
 @pytest.mark.parametrize("forgetting", [1.0, 0.1])
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_tolerance_for_negative_quadratic_forms(beyond, noticed, forgetting, outputs):
+def test_tolerance_for_negative_quadratic_forms(n_eps, raises, forgetting, outputs):
     """x'Mx < -4 eps x'x trace(M) raises, for the M of a block after the inflation."""
-    off = 1 + beyond * np.finfo(float).eps
+    off = 1 + n_eps * np.finfo(float).eps
     k = fastopt.KalmanSGD(3, covariance=[[0, 1], [2]], forgetting=forgetting)
     k.load_state_dict({**k.state_dict(), "blocks": np.array([1.0, off, off, 1.0, 1.0])})
     rows = [[1.0, -1.0, 1.0]] * outputs
-    with pytest.raises(FastoptError, match="positive definite") if noticed else nullcontext():
+    with pytest.raises(FastoptError, match="positive definite") if raises else nullcontext():
         k.update(np.ones(outputs), np.zeros(outputs), rows)
 
 

@@ -359,20 +359,20 @@ def test_merge_refuses_filters_without_an_exact_sum():
 
 def test_complete_separation_warns():
     X, y, _ = data(("bernoulli", "logit"))
-    told = (X[:, 0] > 0).astype(float)
-    k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, told, "bernoulli")  # nearly separated
+    separable = (X[:, 0] > 0).astype(float)
+    k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, separable, "bernoulli")  # nearly separated
     with pytest.warns(UserWarning, match="complete separation"):
-        k.partial_fit(np.tile(X, (50, 1)), np.tile(told, 50), "bernoulli", new_pass=True)
+        k.partial_fit(np.tile(X, (50, 1)), np.tile(separable, 50), "bernoulli", new_pass=True)
     X[:, 0] += 0.3 * np.sign(X[:, 0])
     with pytest.warns(UserWarning, match="complete separation"):
-        fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, told, "bernoulli")
+        fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, separable, "bernoulli")
     k = fastopt.KalmanSGD(6, m0=1e6)
-    k.partial_fit(X[:12], told[:12], "bernoulli")  # so few rows are always separated
+    k.partial_fit(X[:12], separable[:12], "bernoulli")  # so few rows are always separated
     with pytest.warns(UserWarning, match="complete separation"):
-        k.partial_fit(X[12:], told[12:], "bernoulli")
+        k.partial_fit(X[12:], separable[12:], "bernoulli")
     k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, y, "bernoulli")  # which is not separated
-    k.partial_fit(X, told, "bernoulli")
-    fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, 0.1 + 0.8 * told, "bernoulli")
+    k.partial_fit(X, separable, "bernoulli")
+    fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, 0.1 + 0.8 * separable, "bernoulli")
 
 
 # Calls that change nothing
@@ -484,17 +484,17 @@ def test_an_indefinite_covariance_raises():
     assert everything(k) == before
 
 
-@pytest.mark.parametrize(("beyond", "noticed"), [(2, False), (12, True)])
+@pytest.mark.parametrize(("n_eps", "raises"), [(2, False), (12, True)])
 @pytest.mark.parametrize("forgetting", [1.0, 0.5])
-def test_tolerance_for_negative_quadratic_forms(beyond, noticed, forgetting):
+def test_tolerance_for_negative_quadratic_forms(n_eps, raises, forgetting):
     """x'Mx < -4 eps x'x trace(M) raises, also if division by `forgetting` is still pending."""
-    off = 1 + beyond * np.finfo(float).eps
+    off = 1 + n_eps * np.finfo(float).eps
     k = fastopt.KalmanSGD(3, mode="plain", forgetting=forgetting, block=64)
     covariance = np.array([[1.0, off, 0.0], [off, 1.0, 0.0], [0.0, 0.0, 1e-3]])
     k.load_state_dict({**k.state_dict(), "covariance": covariance})
     k.partial_fit([[0.0, 0.0, 1.0]], [1.0])
     before = k.coef.copy()
-    if noticed:
+    if raises:
         with pytest.raises(FastoptError, match="positive definite"):
             k.partial_fit([[1.0, -1.0, 0.0]], [5.0])
     else:

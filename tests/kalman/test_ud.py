@@ -1,4 +1,4 @@
-"""Mode "ud", and float32 in both modes: plain float64, extreme m0, threads, bad input."""
+"""Mode "ud", and float32 in both modes, against plain float64; extreme m0, threads, bad input."""
 
 import copy
 import os

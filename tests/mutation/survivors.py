@@ -1,12 +1,12 @@
-"""Equivalent mutants: changes of csrc/ that leave every result as it is, so that no test can fail.
+"""Equivalent mutants: changes of csrc/ that change no result, so that no test can fail.
 
 Each entry of SURVIVORS is (reason, file, lines).  A line is either a line of the source, which
-stands for every change of it, or a line as one change leaves it ("without ...": the statement is
+stands for every mutant of that line, or the line after one change ("without ...": the statement is
 deleted).
 """
 
 PREFETCH = "Prefetching affects the speed only."
-SAME_RESULT = "The result has the same bits by another path, or in pieces of another size or order."
+SAME_RESULT = "Another path, or the size or order of pieces, changes: the result has the same bits."
 
 SURVIVORS = [
     (
@@ -109,8 +109,8 @@ SURVIVORS = [
         ],
     ),
     (
-        "The sum of a single value is that value.  Past the last tile the walk starts again at the "
-        "first, which may be cleared twice (updating it twice makes a test fail).",
+        "The sum of a single value is that value.  After the last tile the walk starts again at "
+        "the first tile, which may be cleared twice (updating it twice makes a test fail).",
         "csrc/step/update_rows.c",
         [
             "const int is_sum = d.rows->start[j + 1] + first > 1;",
@@ -136,8 +136,8 @@ SURVIVORS = [
         ],
     ),
     (
-        "Rows that could be updated in place are staged, with the same bits; or the changed "
-        "condition differs only for gradients that do not occur (another dtype of the same size, "
+        "Rows that could be updated in place are staged, with the same bits; or the result of the "
+        "condition changes only for gradients that do not occur (another dtype of the same size, "
         "or states with other strides than the parameter).",
         "csrc/step/rows.c",
         [
@@ -148,7 +148,7 @@ SURVIVORS = [
         ],
     ),
     (
-        "Aligned rows are staged, with the same bits, and unaligned ones read in place, which x86 "
+        "Aligned rows are staged, with the same bits.  Unaligned rows are read in place, which x86 "
         "allows; UBSan reports it.",
         "csrc/step/rows.c",
         ["(uintptr_t)tensor->grad % (uintptr_t)fo_size_of(real) != 0 &&"],

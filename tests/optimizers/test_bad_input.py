@@ -116,8 +116,8 @@ def test_adjacent_parameters_do_not_share_memory():
 # Gradients: a bad one in the first or the last place, among good ones.
 
 
-class Says:
-    """An object whose __array__ calls a given function."""
+class Converts:
+    """An object whose __array__ returns what a given function returns."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -169,12 +169,12 @@ GRADIENTS = {
     "the last parameter": (lambda opt: opt.params[2], FastoptError, "memory with parameter 2"),
     "a state": (lambda opt: opt.state[2]["exp_avg_sq"], FastoptError,
                 "memory with the state of parameter 2"),
-    "a parameter by __array__": (lambda opt: Says(lambda: opt.params[0]), FastoptError,
+    "a parameter by __array__": (lambda opt: Converts(lambda: opt.params[0]), FastoptError,
                                  "memory with parameter 0"),
-    "__array__ of another shape": (lambda _: Says(lambda: np.ones(3)), FastoptError, r"\(3,\)"),
-    "__array__ of integers": (lambda _: Says(lambda: np.ones((2, 3), int)), TypeError, "int64"),
-    "__array__ of nothing": (lambda _: Says(lambda: None), ValueError, "__array__"),
-    "__array__ that fails": (lambda _: Says(fails), ZeroDivisionError, "of the user"),
+    "__array__ of another shape": (lambda _: Converts(lambda: np.ones(3)), FastoptError, r"\(3,\)"),
+    "__array__ of integers": (lambda _: Converts(lambda: np.ones((2, 3), int)), TypeError, "int64"),
+    "__array__ of nothing": (lambda _: Converts(lambda: None), ValueError, "__array__"),
+    "__array__ that fails": (lambda _: Converts(fails), ZeroDivisionError, "of the user"),
 }  # fmt: skip
 
 
@@ -218,7 +218,7 @@ def test_gradient_interleaved_with_a_parameter_shares_no_element():
 def test_step_called_while_a_gradient_is_converted_is_refused():
     opt, twin = bound(), bound()
     grads = gradients()
-    grads[2] = Says(lambda: opt.step(gradients()))
+    grads[2] = Converts(lambda: opt.step(gradients()))
     with unchanged(opt), pytest.raises(FastoptError, match=r"step\(\)"):
         opt.step(grads)
     for one in (opt, twin):

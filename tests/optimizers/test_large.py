@@ -1,7 +1,7 @@
 """Tensors of more than 2**31 elements: `pytest -m slow`, with up to 14 GB of memory.
 
-Gradients are pages of zeros that were never written, which take no memory, except for a few
-elements around each power of two at which an index, or an offset in bytes, could overflow.
+Gradients are zero, in pages that were never written and take no memory, except for a few elements
+around each power of two at which an index, or an offset in bytes, could overflow.
 """
 
 import ml_dtypes
@@ -21,7 +21,7 @@ PLACES = np.array(
 VALUES = np.arange(1.0, len(PLACES) + 1)
 
 
-def need(gigabytes):
+def require_memory(gigabytes):
     """Skip the test unless that much memory is free."""
     try:
         with open("/proc/meminfo") as file:
@@ -63,7 +63,7 @@ def assert_marks(array, values):
 
 
 def test_dense_float32():
-    need(9)
+    require_memory(9)
     w, norm = np.zeros(N, np.float32), np.sqrt((VALUES**2).sum())
     opt = SGD(w, lr=0.5, max_grad_norm=1e9)
     opt.step(marked(np.float32))
@@ -73,7 +73,7 @@ def test_dense_float32():
 
 def test_every_element_is_used_once():
     """In the norm and in the step."""
-    need(5)
+    require_memory(5)
     w = np.zeros(N, np.float16)
     opt = SGD(w, lr=0.5, max_grad_norm=np.sqrt(N))
     opt.step(np.broadcast_to(np.float16(2), N))
@@ -82,7 +82,7 @@ def test_every_element_is_used_once():
 
 
 def test_ema():
-    need(14)
+    require_memory(14)
     w = np.zeros(N, np.float16)
     opt = SGD(w, lr=0.5, ema_decay=0.75)
     opt.step(marked(np.float16))
@@ -94,7 +94,7 @@ def test_ema():
     "view", [lambda w: w.T, lambda w: w[::-1, ::-1]], ids=["transposed", "reversed"]
 )
 def test_another_layout(view):
-    need(5)
+    require_memory(5)
     w = np.zeros((N // WIDTH, WIDTH), np.float16)
     g = marked(np.float16).reshape(w.shape)
     opt = SGD(view(w), lr=0.5, on_nonfinite="raise")
@@ -104,7 +104,7 @@ def test_another_layout(view):
 
 def test_state():
     """bfloat16 momentum, and a transposed gradient."""
-    need(10)
+    require_memory(10)
     w = np.zeros((WIDTH, N // WIDTH), ml_dtypes.bfloat16)
     g = marked(np.float16).reshape(w.shape[::-1]).T
     opt = SGD(w, lr=0.5, momentum=0.5, state_dtype="bfloat16")
@@ -158,7 +158,7 @@ def test_random_bits_of_rows():
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_random_bits_of_a_dense_gradient(transposed):
-    need(5)
+    require_memory(5)
     w = np.zeros((N // WIDTH, WIDTH), ml_dtypes.bfloat16)
     x = np.float32(1 + 1 / 300)
     opt = SGD(w.T if transposed else w, lr=1.0, rounding="stochastic", seed=7)

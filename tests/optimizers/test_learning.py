@@ -1,4 +1,4 @@
-"""Low precision learns: steps smaller than the rounding error add up."""
+"""Learning in low precision: steps smaller than the rounding error add up."""
 
 import ml_dtypes
 import numpy as np

@@ -192,7 +192,7 @@ def test_a_memory_mapped_parameter(tmp_path):
 
 @every_rule
 def test_none_leaves_parameter_state_and_step_unchanged(rule):
-    """The bias corrections of each parameter are those of its own number of steps."""
+    """The bias corrections of a parameter depend on the number of steps that it has taken."""
     given = [(True, True), (True, False), (True, True), (False, True), (True, True)]
     params = arrays(3, 4)
     others = [w.copy() for w in params]

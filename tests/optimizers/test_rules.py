@@ -25,7 +25,7 @@ both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
 def cut(flat: Array) -> list[Array]:
-    """Return tensors of SIZES, adjacent in memory so that writing past an end is noticed."""
+    """Return tensors of SIZES, adjacent in memory so that writing past an end is detected."""
     return np.split(flat, np.cumsum(SIZES)[:-1])
 
 
@@ -75,14 +75,14 @@ def variance_slack(
 ) -> dict[str, Any]:
     """Return the additional tolerance of centered RMSprop, in w and its buffer: s - m^2 cancels.
 
-    Like any state s is known to 16 eps s, and m to 16 eps sqrt(s), since m^2 <= s; so V = s - m^2
-    is known to E = 48 eps s.  The direction g/D, D = sqrt(V + eps_root) + eps, then lies between
-    those for V - E, clamped at 0, and for V + E.  To first order that is a relative error like that
-    of the other rules times s/V.  Where E exceeds V, as at the first step with bias correction,
-    nearly any value is allowed.  Momentum and learning rates add up these errors as they add up
-    directions, because their factors are all positive.
+    As for any state, the error of s is at most 16 eps s, and that of m at most 16 eps sqrt(s),
+    since m^2 <= s; so the error of V = s - m^2 is at most E = 48 eps s.  The direction g/D, where D
+    = sqrt(V + eps_root) + eps, is then between those for V - E, clamped at 0, and for V + E.  To
+    first order that is the relative error of the other rules times s/V.  If E exceeds V, as at the
+    first step with bias correction, nearly any value is allowed.  Momentum and learning rates add
+    up these errors as they add up directions, because their factors are all positive.
 
-    Weight decay must not be coupled, which would put errors into the gradient as well.
+    Weight decay must not be coupled, because then the gradient would have errors as well.
     """
     options = {"eps": 1e-8, "eps_root": 0.0, "alpha": 0.99, **case.options}
     if not options.get("centered"):
@@ -212,7 +212,7 @@ def test_nonfinite_gradients_give_what_the_reference_gives(case: Case, dtype: Dt
 @every_case
 @both_dtypes
 def test_subnormal_gradients_are_not_flushed_to_zero(case: Case, dtype: Dtype) -> None:
-    """Neither in w nor in the states; they have fewer digits."""
+    """Neither w nor the states are flushed; subnormal numbers have fewer digits."""
     g = np.full(17, np.finfo(dtype).smallest_normal / 16, dtype)
     w = np.zeros_like(g)
     opt = case.make(w, lr=1.0)

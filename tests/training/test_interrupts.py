@@ -40,7 +40,7 @@ def interrupt(call, after):
 def ignored_interrupts():
     """Yield a list with an entry for each KeyboardInterrupt that Python reports as ignored.
 
-    Where the handler runs in a `__del__` or in a callback, Python cannot raise its exception.
+    Python cannot raise the exception of a handler that runs in a `__del__` or in a callback.
     """
     ignored, report = [], sys.unraisablehook
 
@@ -58,7 +58,7 @@ def ignored_interrupts():
 
 
 def interrupt_once(call, after):
-    """Call once; the signal comes ``after`` seconds later, during the call or after it."""
+    """Call once; the signal is sent ``after`` seconds later, during the call or after it."""
     with ignored_interrupts() as ignored:
         try:
             signal.setitimer(signal.ITIMER_REAL, after)
@@ -66,7 +66,7 @@ def interrupt_once(call, after):
             for _ in range(6000):  # a busy machine may be late
                 if ignored:
                     return
-                time.sleep(0.01)  # short: a signal that comes just before it does not end it
+                time.sleep(0.01)  # short, because a signal just before the sleep does not end it
         except KeyboardInterrupt:
             return
     pytest.fail("KeyboardInterrupt was neither raised nor reported as ignored")
@@ -90,7 +90,7 @@ def test_an_interrupted_accumulation_adds_all_gradients_or_none():
     params = [np.zeros(300_000, np.float32) for _ in range(3)]
     grads = [np.ones_like(w) for w in params]
     opt = SGD(params, lr=1.0)
-    opt.bind([np.zeros_like(w) for w in params])  # for the steps after the one that uses the sums
+    opt.bind([np.zeros_like(w) for w in params])  # for steps when there are no accumulated sums
 
     def ends(tensors):
         return {float(x) for tensor in tensors for x in (tensor[0], tensor[-1])}
