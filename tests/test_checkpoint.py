@@ -156,7 +156,7 @@ def temporary_name(path):
 
 
 def test_leftovers_of_killed_writers_are_removed(tmp_path):
-    """But not the files of running writers, and no files of the user."""
+    """The files of running writers and those of the user are kept."""
     path = tmp_path / "x[1].npz"
     name = temporary_name(path)
     assert path.read_bytes() == b"x"
@@ -373,7 +373,7 @@ def test_random_damage_is_reported_as_damage(path):
 
 @pytest.mark.parametrize("error", [MemoryError, TimeoutError, RuntimeError, KeyboardInterrupt])
 def test_errors_that_are_not_damage_are_passed_on(error, path, monkeypatch):
-    """As raised by a signal's handler."""
+    """A signal handler may raise any error."""
     checkpoint.write(path, "test", {"w": np.ones(3)})
 
     def raise_it(*_):
@@ -430,7 +430,7 @@ def test_symbolic_links_and_file_modes_are_kept(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_at_any_call_of_a_read_is_raised(path):
-    """Python cannot raise what comes in a `__del__`, and NumPy's `str` of an array ignores it."""
+    """Except in a `__del__`, where Python cannot raise it, and in NumPy's `str` of an array."""
     checkpoint.write(path, "test", {"w": np.arange(3.0), "b": np.float32(0.5)})
     checkpoint.read(path, "test")  # imports what it needs
     before = sys.gettrace()

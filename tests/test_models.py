@@ -435,7 +435,7 @@ def test_copies(model):
 
 
 def test_pickles_name_the_public_module():
-    """So that pickles load after a class has moved to another module of the package."""
+    """Pickles can then be loaded after a class has moved to another module of the package."""
     assert MLP.__module__ == GLM.__module__ == "fastopt.models"
 
 

@@ -150,7 +150,7 @@ def test_copies(schedule):
 
 
 def test_pickles_name_the_public_module():
-    """So that pickles load after a class has moved to another module of the package."""
+    """Pickles can then be loaded after a class has moved to another module of the package."""
     for name in schedules.__all__:
         assert getattr(schedules, name).__module__ == "fastopt.schedules"
     assert b"schedules.decays" not in pickle.dumps(schedules.cosine(0.1, 10))

@@ -126,7 +126,7 @@ def test_broadcast_gradient():
 
 @pytest.mark.parametrize("dtype", [F16, BF16])
 def test_every_16_bit_value_is_converted_as_numpy_does(dtype):
-    """All 65536 values; and float32 values at and around every tie between two of them."""
+    """Converts all 65536 values, and float32 values at and around every tie between two of them."""
     every = np.arange(2**16, dtype=np.uint16).view(dtype)
     w = np.zeros(2**16, F32)
     fastopt.SGD(w, lr=1.0).step(every)
@@ -147,7 +147,7 @@ def test_every_16_bit_value_is_converted_as_numpy_does(dtype):
 @pytest.mark.parametrize("dtype", [F16, BF16])
 @pytest.mark.parametrize("rule", ALL_RULES)
 def test_every_16_bit_value_is_updated_as_float32_and_rounded_once(rule, dtype):
-    """Subnormal, huge, infinite and NaN included; the result is rounded once, after the step."""
+    """Subnormal, huge, infinite and NaN values are included."""
     every = np.arange(2**16, dtype=np.uint16).view(dtype)[:, None]
     with np.errstate(all="ignore"):
         for shift in (0, 1, 2**13, 2**15):
@@ -382,7 +382,7 @@ def test_bytes_of_state(param, options, per_element):
 @pytest.mark.parametrize("layout", [np.array, LAYOUTS["Fortran"], LAYOUTS["every other"]])
 @pytest.mark.parametrize("grad", [F32, BF16], ids=str)
 def test_a_step_allocates_less_than_a_megabyte(layout, grad):
-    """As counted by tracemalloc, with 16 MB of parameters."""
+    """tracemalloc counts the allocations; the parameters have 16 MB."""
     w, g = layout(np.zeros((2000, 2000), F32)), np.ones((2000, 2000), grad)
     opt = fastopt.Adam([w], max_grad_norm=1.0, on_nonfinite="skip", ema_decay=0.9)
     opt.step([g])
@@ -432,7 +432,7 @@ print("no access")
 
 @pytest.mark.skipif(sys.platform == "win32", reason="mprotect is a POSIX call")
 def test_no_access_past_the_end_of_an_array():
-    """For any dtypes; dense, strided, transposed and row-sparse gradients."""
+    """Gradients are dense, strided, transposed and row-sparse, and all dtypes are combined."""
     assert printed(WALLS) == "no access"
 
 

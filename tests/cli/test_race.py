@@ -175,7 +175,7 @@ def test_long_score_name_fits_80_columns(tmp_path, capsys, monkeypatch):
     assert all(word in out for word in ("deviance", "explained", "divided by its mean"))
 
 
-def test_one_of_anything_is_singular(tmp_path, capsys):
+def test_counts_of_one_have_singular_nouns(tmp_path, capsys):
     path = tmp_path / "a.csv"
     path.write_text("a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(20)))
     args = ["race", str(path), "--rules", "sgd", "--epochs", "1", "--out", str(tmp_path)]

@@ -41,7 +41,7 @@ def test_csv_with_byte_order_mark_blank_lines_spaces_quotes_and_numeric_names(tm
 
 
 def test_underscores_do_not_separate_digits(tmp_path, capsys):
-    """As they do in Python: float("2021_1") is 20211."""
+    """In Python they do: float("2021_1") is 20211."""
     path = tmp_path / "a.csv"
     path.write_text("a,y\n" + "1,1_1\n2,11\n" * 10)
     assert sorted(set(load(str(path), None).y)) == ["11", "1_1"]
@@ -55,7 +55,7 @@ def test_underscores_do_not_separate_digits(tmp_path, capsys):
 
 
 def test_tsv_is_separated_by_tabs(tmp_path):
-    """Even if its first line has more commas than tabs."""
+    """Its first line may have more commas than tabs."""
     path = tmp_path / "a.tsv"
     path.write_text("width, in mm, rounded\ty\n" + "1\tred\n2\tblue\n" * 10)
     loaded = load(str(path), None)
@@ -101,7 +101,7 @@ def test_header_is_refused_for_other_formats(option, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["", '""', "Unnamed: 0"])
 @pytest.mark.parametrize("start", [0, 1])
 def test_unnamed_column_of_row_numbers_is_left_out(name, start, tmp_path, race, capsys):
-    """As pandas and R write it."""
+    """pandas and R write such a column."""
     path = tmp_path / "a.csv"
     rows = "".join(f"{i + start},{i % 3},{i % 2}\n" for i in range(20))
     path.write_text(f"{name},a,y\n{rows}")

@@ -20,7 +20,7 @@ def test_restart_outside_the_range_of_float32_changes_nothing():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_failed_first_call_leaves_m0_scale_open(dtype):
+def test_a_failed_first_call_does_not_determine_m0_scale(dtype):
     k = KalmanSGD(3, m0="scale", mode="plain", dtype=dtype)
     before = everything(k)
     with pytest.raises(FastoptError, match="range of"):

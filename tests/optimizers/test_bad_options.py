@@ -58,7 +58,7 @@ OPTIONS = {
     ids=lambda v: getattr(v, "__name__", v),
 )
 def test_values_that_are_not_allowed_are_refused(cls, name):
-    """In the constructor, in a group dict, in an added group, and when set in a group."""
+    """The constructor, a group dict, an added group and an assignment to a group refuse them."""
     opt = cls(arrays(2))
     out_of_range, wrong_type = OPTIONS[cls][name]
     for error, values in ((FastoptError, out_of_range), (TypeError, wrong_type)):

@@ -34,7 +34,7 @@ def norm_of(grads):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
 def test_scale_then_norm_then_value_then_the_rule(rule, dtype, layout):
-    """Equal to a plain step with gradients that NumPy has scaled and clipped."""
+    """The step equals a plain step with gradients that NumPy has scaled and clipped."""
     params, grads = tensors(dtype), tensors(dtype, seed=1)
     options = {"grad_scale": 4.0, "max_grad_norm": 2.0, "max_grad_value": 0.02, "maximize": True,
                "weight_decay": 0.1}  # fmt: skip
@@ -74,7 +74,7 @@ def test_clipping_by_norm_equals_torch():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
 def test_norm_has_equal_bits_on_any_number_of_threads(dtype):
-    """For tensors smaller and larger than a chunk; instruction sets are tested elsewhere."""
+    """Tensors are smaller and larger than a chunk; instruction sets are tested elsewhere."""
     grads = [g.astype(dtype) for g in tensors(np.float32, seed=1)]
     big = np.random.default_rng(2).normal(size=200_001).astype(dtype)
     norms = set()
@@ -422,7 +422,7 @@ def test_parameters_together_equal_each_alone(rule):
 
 
 def test_parameters_with_different_momentum_products_equal_each_alone():
-    """Equal numbers of steps and one group, but different products of momenta in NAdam."""
+    """They share the number of steps and the group, but not the product of NAdam's momenta."""
     params, grads = arrays((20,), (20,)), arrays((20,), (20,), seed=1)
     alone = [fastopt.NAdam(w.copy()) for w in params]
     opt = fastopt.NAdam(params)

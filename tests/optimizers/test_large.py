@@ -72,7 +72,7 @@ def test_dense_float32():
 
 
 def test_every_element_is_used_once():
-    """In the norm and in the step."""
+    """The norm and the step use each element once."""
     require_memory(5)
     w = np.zeros(N, np.float16)
     opt = SGD(w, lr=0.5, max_grad_norm=np.sqrt(N))
@@ -103,7 +103,7 @@ def test_another_layout(view):
 
 
 def test_state():
-    """bfloat16 momentum, and a transposed gradient."""
+    """The momentum is bfloat16 and the gradient is transposed."""
     require_memory(10)
     w = np.zeros((WIDTH, N // WIDTH), ml_dtypes.bfloat16)
     g = marked(np.float16).reshape(w.shape[::-1]).T

@@ -39,7 +39,7 @@ def accuracy(seed, **options):
 
 
 def test_network_learns_as_well_with_bfloat16_state():
-    """Mean of five seeds, within half a point."""
+    """The mean accuracy over five seeds differs by at most half a percentage point."""
     full = np.mean([accuracy(seed) for seed in range(5)])
     moments = np.mean([accuracy(seed, state_dtype="bfloat16") for seed in range(5)])
     assert full > 0.94

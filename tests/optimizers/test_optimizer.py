@@ -369,7 +369,7 @@ CHANGES = [
     ("cls", "options", "name", "value"), CHANGES, ids=lambda v: getattr(v, "__name__", str(v))
 )
 def test_changed_option_takes_effect_at_the_next_step(cls, options, name, value):
-    """As in an optimizer made with that option, from the same parameters and state."""
+    """The step equals that of a new optimizer with that option and equal parameters and state."""
     (w,), (unchanged_option,) = arrays(5), arrays(5)
     grads = arrays(5, 5, 5, 5, seed=1)
     opt, same = cls(w, **options), cls(unchanged_option, **options)

@@ -179,7 +179,7 @@ def test_zero_gradient_changes_nothing(case: Case, dtype: Dtype) -> None:
 @every_case
 @both_dtypes
 def test_nonfinite_gradients_give_what_the_reference_gives(case: Case, dtype: Dtype) -> None:
-    """In the states as well, at later steps too; the other elements are unaffected."""
+    """The same holds for the states and for later steps; the other elements are unaffected."""
     n = 67
     strange = {3: np.nan, 20: np.inf, 33: -np.inf, 66: np.nan}
     grads = [g[:n].copy() for g in gradients(dtype)[:4]]

@@ -321,7 +321,7 @@ def test_object_that_is_no_state_dict_is_refused(value):
 
 
 def test_undamaged_state_dict_is_loaded():
-    """So a damaged one is refused because of its damage."""
+    """This shows that the damaged ones are refused because of their damage."""
     opt = two_groups("nadam")
     opt.load_state_dict(other_state())
     assert bits(opt.state_dict()) == bits(other_state())
@@ -390,7 +390,7 @@ def test_parameters_are_loaded_in_place(tmp_path):
     ],
 )
 def test_parameters_of_another_optimizer_are_refused(params, message, tmp_path):
-    """With SGD, which has no state whose shape could differ."""
+    """SGD without momentum has no state whose shape could differ."""
     SGD(params).save(tmp_path / "x.npz")
     opt = SGD(arrays(3, 3, seed=1))
     with unchanged(opt), pytest.raises(FastoptError, match=message):
@@ -399,7 +399,7 @@ def test_parameters_of_another_optimizer_are_refused(params, message, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
 def test_file_contains_masters_averages_sums_and_counts(suffix, tmp_path):
-    """For low precision and parameters of any memory layout."""
+    """Parameters have low precision or another memory layout."""
 
     def made(seed):
         (a,), (b,), (c,) = arrays((6, 8), seed=seed), arrays(5, seed=seed + 1), arrays(3)

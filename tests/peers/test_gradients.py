@@ -75,7 +75,7 @@ def test_torch_bfloat16():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_unreadable_tensor_is_refused_by_parameter_name(dtype):
+def test_error_for_an_unreadable_tensor_names_the_parameter(dtype):
     opt = fastopt.Adam({"w": np.ones(6)})
     for bad, message in (
         (torch.ones(6, dtype=dtype, requires_grad=True), "requires grad"),

@@ -110,5 +110,5 @@ print(os.read(reading, 10).decode())
 
 @pytest.mark.parametrize("order", [("fastopt", "torch"), ("torch", "fastopt")])
 def test_a_process_forked_after_torch_used_threads(order):
-    """The lost threads may belong to an OpenMP runtime that fastopt shares with torch."""
+    """The threads that are lost in the fork may belong to an OpenMP runtime shared with torch."""
     assert printed(FORK, *order) == "done"

@@ -1,4 +1,4 @@
-"""The criteria by which a run of `minimize` ends, without a run."""
+"""The criteria by which `minimize` ends a run, tested without a run."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_a_run_continues_until_a_budget_is_used_up():
     assert status(criteria, nit=4, n_epochs=1, is_cut=True) == BUDGET_USED_UP
 
 
-def test_the_steps_left_and_the_budget_that_is_named():
+def test_steps_left_and_description_of_the_budget():
     budget = Criteria(epochs=3, max_steps=10).budget
     assert [budget.steps_left(nit, 0) for nit in (0, 9, 10, 11)] == [10, 1, 0, 0]
     assert budget.steps_left(4, 3) == 0
@@ -42,7 +42,7 @@ def test_the_steps_left_and_the_budget_that_is_named():
     assert not Criteria(max_steps=10).budget.is_used_up(9, 10**9)
 
 
-def test_the_tolerance_comes_before_the_callback_and_that_before_the_budget():
+def test_tolerance_has_precedence_over_callback_and_callback_over_budget():
     criteria = Criteria(epochs=2, tol=0.1, patience=1)
     criteria.observe(1.0)
     assert status(criteria, n_epochs=1) is None

@@ -91,7 +91,7 @@ def test_equals_the_loop_by_hand(convention, method):
 
 
 def test_textbook_nesterov_takes_its_gradient_ahead():
-    """Against the formula itself: D = a*D + lr*g(theta - a*D), theta -= D."""
+    """Compares with the formula D = a*D + lr*g(theta - a*D), theta -= D."""
     lr, a = 0.1, 0.7
     theta, D, losses = np.zeros(2), np.zeros(2), []
     for _ in range(30):

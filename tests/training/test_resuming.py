@@ -100,7 +100,7 @@ def test_a_checkpoint_changes_no_result_and_a_repeated_call_returns_at_once(name
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("every", [None, 0.0])
 def test_resuming_from_every_file_that_was_written(name, every, tmp_path):
-    """As after a kill before each evaluation."""
+    """Each file is the one that a kill before some evaluation would leave."""
     path, files = tmp_path / "run.npz", []
 
     def recorded(*arguments):
@@ -208,7 +208,7 @@ def test_resuming_moves_batches_to_the_saved_position(path):
 
 
 def test_sparse_gradients_and_low_precision(path):
-    """The file holds no sparse gradient: jac is None if no further step is taken."""
+    """The file contains no sparse gradient, so jac is None if no further step is taken."""
     indices = RNG.integers(0, 50, size=(40, 6))
     table = RNG.normal(size=(50, 4)).astype(ml_dtypes.bfloat16)
 
