@@ -79,5 +79,5 @@ def test_what_says_bfloat16_of_other_bits_is_refused():
 def test_without_ml_dtypes_the_extra_is_named(monkeypatch):
     opt = SGD([np.zeros(2)])
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    with unchanged(opt), pytest.raises(FastoptError, match=r"of parameter 0.*fastopt\[bfloat16\]"):
+    with unchanged(opt), pytest.raises(FastoptError, match=r"of parameter 0.*'\.\[bfloat16\]'"):
         opt.step([Exporter(np.ones(2, BF16))])
