@@ -71,8 +71,8 @@ cdef class Plan:
     cdef int64_t n_params
     cdef int n_threads
     cdef bint busy
-    cdef bint is_short  # a step takes less time than releasing and acquiring the GIL
-    cdef public int64_t step_count  # incremented in C code: no interrupt between step and count
+    cdef bint is_short  # a step takes less time than releasing and taking the GIL
+    cdef public int64_t step_count  # counted in C code: no interrupt between step and count
     cdef public int64_t skipped_steps
     cdef str kind
     cdef tuple params, names, holders, keys, bound

@@ -15,7 +15,7 @@
  *     lambda_j = -weight f_j / a_{j-1}.
  * For the next rows of the block f becomes T'f, which needs sums of v f but not U. So a
  * block first reads U once for f = U'x of all rows (`project`), then computes all v and
- * lambda (`find_transforms`), and then multiplies U by every T in one pass
+ * lambda (`find`), and then multiplies U by every T in one pass
  * (`transform`). This is 3 p^2 operations per row; U is read twice and written (and
  * rounded) once per block.
  */
@@ -125,10 +125,9 @@ static void transform(void *context, int64_t begin, int64_t end)
 
 /* Computes d, and v, lambda and alpha of each row that has an effect; updates f of the
  * later rows to T'f. Does not change the state. */
-static fo_kalman_status find_transforms(const fo_ud *k, const fo_glm *glm, block *b,
-                                        double *alpha, const double *y,
-                                        const double *weight, double inflate, double *d,
-                                        double *largest, fo_counts *counts)
+static fo_kalman_status find(const fo_ud *k, const fo_glm *glm, block *b, double *alpha,
+                             const double *y, const double *weight, double inflate,
+                             double *d, double *largest, fo_counts *counts)
 {
     const double most = (k->is_single ? FLT_MAX : DBL_MAX) / 4.0;
     const int64_t n = b->n, p = k->p;
@@ -208,7 +207,7 @@ static fo_kalman_status absorb(fo_ud *k, const fo_glm *glm, const double *x,
 
     k->loop(k->p, COLUMNS, project, &b, threads(k, n));
     const fo_kalman_status status =
-        find_transforms(k, glm, &b, alpha, y, weight, inflate, d, &largest, &counts);
+        find(k, glm, &b, alpha, y, weight, inflate, d, &largest, &counts);
     if (status != FO_KALMAN_OK)
         return status;
     memcpy(b.mx, b.v, (size_t)(b.n * k->p) * sizeof *b.v);
