@@ -15,9 +15,8 @@
  *     lambda_j = -weight f_j / a_{j-1}.
  * For the next rows of the block f becomes T'f, which needs sums of v f but not U. So a
  * block first reads U once for f = U'x of all rows (`project`), then computes all v and
- * lambda (`find`), and then multiplies U by every T in one pass
- * (`transform`). This is 3 p^2 operations per row; U is read twice and written (and
- * rounded) once per block.
+ * lambda (`find`), and then multiplies U by every T in one pass (`transform`). This is
+ * 3 p^2 operations per row; U is read twice and written (and rounded) once per block.
  */
 
 #define SPAN 64 /* elements of a column that are converted to double at a time */
