@@ -1,4 +1,4 @@
-"""What a run of `minimize` has reached: parameters, counts, losses and history."""
+"""How far a run of `minimize` is: parameters, counts, losses and history."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RunState:
         return self.epoch_steps > 0 and (self.batches is None or self.batches.position == 0)
 
     def start_clock(self) -> None:
-        """Begin to measure time that counts."""
+        """Start the measurement of `seconds`."""
         self._clock = time.perf_counter()
 
     def read_clock(self) -> None:
