@@ -92,8 +92,8 @@ class KalmanSGD:
         M is divided by this number in (0, 1] before each row. Default 1.
     max_trace : float, optional
         M is not divided by `forgetting` while its trace is at or above this value, so that
-        variances in directions without data do not grow without bound. Near this value rows are
-        absorbed one at a time.
+        variances in directions without data do not grow without bound. While the trace is near
+        this value, rows are absorbed one at a time.
     dispersion : "estimate", optional
         Estimate the dispersion also for the families that fix it at 1: bernoulli, poisson,
         negative_binomial.
@@ -475,7 +475,7 @@ class KalmanSGD:
         Raises
         ------
         FastoptError, TypeError
-            The constructor would refuse this `m0`, or one is given in mode "qr".
+            `m0` is not allowed by the constructor, or is given in mode "qr".
         """
         options = self._state.options
         if options.mode == "qr" and m0 is not None:

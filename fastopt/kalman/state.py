@@ -79,7 +79,7 @@ class State:
             raise FastoptError("m0='scale' has no covariance before the first partial_fit")
 
     def require_done(self, failure: str) -> None:
-        """Raise the error of a failure that has left the state unchanged; "" is success."""
+        """Raise the error for the name of a failure that changed nothing; "" means success."""
         if failure:
             raise FastoptError(f"{FAILURES[failure]}; nothing was done, n_obs is {self.n_obs}")
 

@@ -29,8 +29,8 @@ _IN_ROOT = ("eps_root",)
 _NO_LR = {"lr": "this rule has no learning rate"}
 _NO_EPS = {"eps": "this AdaMax has no epsilon to set"}
 _NO_MOMENTUM = {
-    "momentum": "its SGD has none; see the rule nesterovs",
-    "nesterov": "that is the rule nesterovs",
+    "momentum": "DL4J's SGD has no momentum; see the rule nesterovs",
+    "nesterov": "use the rule nesterovs",
 }
 _NO_AMSGRAD = {"amsgrad": "its AMSGrad has another formula; see the rule amsgrad"}
 
@@ -130,7 +130,7 @@ _DL4J = {
 _BOOK_SGD = {"lr": 0.01, "lr_in_buffer": True}
 _BOOK_ADAM = {"eps": 0.0, "eps_root": 1e-8}
 _TEXTBOOK = {
-    "sgd": _Rule(SGD, _BOOK_SGD, refused={"nesterov": "that is the rule nesterov"}),
+    "sgd": _Rule(SGD, _BOOK_SGD, refused={"nesterov": "use the rule nesterov"}),
     "momentum": _Rule(SGD, {**_BOOK_SGD, "momentum": 0.9}),
     "nesterov": _Rule(SGD, {**_BOOK_SGD, "momentum": 0.9, "nesterov": "lookahead"}),
     "adagrad": _Rule(Adagrad, {"lr": 0.01, "eps": 0.0, "eps_root": 1e-8}, _IN_ROOT),
@@ -358,7 +358,7 @@ def _rule(name: str, convention: str) -> _Rule:
 
 
 def _require_allowed(which: str, rule: _Rule, options: Mapping[str, Any]) -> None:
-    """Raise an error for an option that a library's rule does not have, or needs."""
+    """Raise an error if an option is given that the rule lacks, or one that it needs is missing."""
     for option, reason in rule.refused.items():
         if option in options:
             raise FastoptError(f"{option} is {options[option]!r} for {which}: {reason}")
@@ -368,7 +368,7 @@ def _require_allowed(which: str, rule: _Rule, options: Mapping[str, Any]) -> Non
 
 
 def _require_no_decay(which: str, options: Mapping[str, Any], reason: str) -> None:
-    """Raise an error for weight decay of an undecided kind."""
+    """Raise an error for weight decay that is neither declared coupled nor decoupled."""
     if options.get("weight_decay", 0.0) != 0.0:
         raise FastoptError(
             f"weight_decay is {options['weight_decay']!r} for {which}, which does not define its "

@@ -77,7 +77,7 @@ def minimize(
         Arrays with a row for each observation. A `Batches` continues from its current position; it
         has a batch size and a seed, so neither may be given with it.
     method : str
-        The name of a rule: see `fastopt.create`. Default "adam". Or "ksgd".
+        The name of a rule: see `fastopt.create`. Default "adam". "ksgd" is for `KalmanSGD`.
     batch_size : int, at least 1, optional
         Rows of a batch. By default all rows, in their order: gradient descent.
     epochs, max_steps : int, at least 1, optional
@@ -116,7 +116,7 @@ def minimize(
         The seed of the order of rows; only with `data` and `batch_size`. By default it is drawn
         anew for each call.
     **options
-        Options of the rule: see `fastopt.create`. Those of "ksgd" are `fastopt.KalmanSGD`'s.
+        Options of the rule: see `fastopt.create`. For "ksgd", options of `fastopt.KalmanSGD`.
 
     Returns
     -------

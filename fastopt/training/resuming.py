@@ -40,7 +40,7 @@ class RunFile:
     spec
         ``checkpoint`` of `fastopt.minimize`.
     state, tolerance
-        Those of the run, before its first step.
+        The state and the tolerance of the run before its first step.
     """
 
     def __init__(self, spec: Spec, state: RunState, tolerance: Tolerance) -> None:

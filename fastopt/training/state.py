@@ -33,7 +33,7 @@ class RunState:
     grad
         The gradient of the last step.
     history, seconds
-        Those of the result; seconds without the time spent in callbacks.
+        As in the result; seconds exclude the time spent in callbacks.
     epoch_steps, epoch_lr, epoch_total, epoch_weight
         Of the current epoch: steps taken, learning rate of the first step, weighted sum of the
         losses and sum of the weights.

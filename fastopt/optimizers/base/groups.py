@@ -103,8 +103,8 @@ class ParamGroup(MutableMapping[str, Any]):
         changed = {**self.options, name: checks[name](name, value)}
         if name in self.rule._only_at_start:
             raise FastoptError(
-                f"{name} cannot be set to {value!r} in a group that has its state; give it when "
-                "the optimizer is made"
+                f"{name} cannot be set to {value!r} after the state has been made; pass it to the "
+                "constructor"
             )
         self.require_meaning(changed, self.initial_lr)
         self.options = changed

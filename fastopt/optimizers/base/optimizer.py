@@ -54,8 +54,8 @@ class Optimizer(Rule):
         For a dict of parameters, or group dicts that contain dicts: a callable that takes a name
         and returns whether that parameter decays.  It applies to groups added later too.
         Parameters that do not decay form a separate group with weight_decay 0.  By default all
-        decay.  Pickles and copies do not keep the mask: a group added to one needs its own
-        weight_decay.
+        decay.  Pickles and copies do not contain the mask: a group that is added to a copy must
+        give its weight_decay.
     maximize
         Whether the gradient is negated before anything else.  Default False.
     n_threads
@@ -108,7 +108,7 @@ class Optimizer(Rule):
         A tuple of mappings from an option's name to its value; setting one takes effect at the next
         step.
     step_count, lr
-        See below.
+        The number of steps taken, and the learning rate of the next step.
 
     Raises
     ------

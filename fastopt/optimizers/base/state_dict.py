@@ -35,7 +35,7 @@ def state_dict_of(
     Parameters
     ----------
     parameters, state
-        Those of the optimizer.
+        The parameters and state of the optimizer.
     sums
         The accumulated gradients.
     counts
@@ -82,7 +82,7 @@ def checked(
     Parameters
     ----------
     parameters, state
-        Those of the optimizer.
+        The parameters and state of the optimizer.
     state_dict
         As returned by `state_dict_of`, or by torch.optim.
     values
