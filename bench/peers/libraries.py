@@ -53,7 +53,7 @@ def memory_limit(case: Case, threads: int) -> Timed:
     Clipping reads the gradients a second time and clearing writes them; together these count as
     one more state.
     """
-    if case.p:  # the operations of a row, at the rate of a matrix product
+    if case.p:  # the time of a row's operations at the rate of a matrix product
         call, _ = kalman.product(case.p)
         return Timed(call, round(2 * kalman.PRODUCT**3 / (3 * case.p**2)))
     kinds = [case.dtype] + ["float32"] * (case.n_states + case.clip_and_zero)

@@ -22,14 +22,14 @@ import numpy as np
 
 from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, Case
 
-TURN = 0.03  # least seconds of a turn, the timed calls of one library in one round
+TURN = 0.03  # minimum seconds of a turn; a turn is the timed calls of one library in one round
 # The allocator keeps memory that was freed, so that temporaries are not on new pages.
 WARM_HEAP = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_ARENA_MAX": "1",
 }
-OF_OPENBLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they would select its kernels
+OF_OPENBLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they would select OpenBLAS kernels
 
 
 class FailedError(Exception):

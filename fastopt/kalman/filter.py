@@ -520,8 +520,8 @@ class KalmanSGD:
         """The ratio of an observation's variance to V(m); 1 where the family fixes it.
 
         If it is estimated, it is the sum of (y - m)^2 / s over the rows, divided by n_obs - p; NaN
-        for up to p rows. Implicit updates take m at the mean after the update and add (y - m)^2 (1
-        + c) / V with c = x'Mx h^2 / V, which is the same number for the Gaussian family.
+        for up to p rows. Implicit updates use (y - m)^2 (1 + c) / V, with m after the update and
+        c = x'Mx h^2 / V. For the Gaussian family this is the same number.
         """
         return self._state.dispersion
 

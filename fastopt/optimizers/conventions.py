@@ -368,7 +368,7 @@ def _require_allowed(which: str, rule: _Rule, options: Mapping[str, Any]) -> Non
 
 
 def _require_no_decay(which: str, options: Mapping[str, Any], reason: str) -> None:
-    """Raise an error for weight decay that is neither declared coupled nor decoupled."""
+    """Raise an error for weight decay that is declared neither coupled nor decoupled."""
     if options.get("weight_decay", 0.0) != 0.0:
         raise FastoptError(
             f"weight_decay is {options['weight_decay']!r} for {which}, which does not define its "

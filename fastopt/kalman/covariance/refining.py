@@ -30,7 +30,7 @@ CACHED = 2**14  # elements; malloc returns larger blocks to the system after eac
 
 
 def rows_at_a_time(n_params: int) -> int:
-    """Return the number of rows in each element of the argument `rows` of `correction`."""
+    """Return how many rows each item of the argument `rows` of `correction` should have."""
     return min(MOST, max(256, CACHED // n_params))
 
 
