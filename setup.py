@@ -62,7 +62,7 @@ class BuildExt(build_ext):
                 self.compiler.link_executable(
                     objects, str(Path(folder, "probe")), extra_postargs=to_link
                 )
-            except Exception:  # each compiler class of distutils raises another type
+            except Exception:  # each compiler class of distutils raises a different type
                 print("fastopt: this compiler has no OpenMP; building without threads")
                 return False
         return True

@@ -1,7 +1,7 @@
 """A matrix product alone, a step alone, and the two alternately: python -m bench.blas.
 
 The alternation should take the sum of the two times. It takes longer if threads of fastopt spin
-after a step and slow down the threads of the product, or the other way round.
+after a step and slow down the threads of the product, or vice versa.
 """
 
 import statistics

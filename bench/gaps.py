@@ -20,7 +20,7 @@ SIZES = (100_000, 200_000, 300_000, 500_000, 1_000_000, 2_000_000, 4_000_000)
 
 def median(gap: Callable[[], object], step: Callable[[], None], rounds: int) -> float:
     """Return the median time of a step after a gap, in microseconds."""
-    time.sleep(0.2)  # until the threads of the measurement before are asleep
+    time.sleep(0.2)  # until the threads of the previous measurement sleep
     times = []
     for _ in range(rounds):
         gap()

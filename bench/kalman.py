@@ -25,7 +25,7 @@ from scipy.linalg.blas import dgemm, dsymv, dsyr
 import fastopt
 from bench.compiled import library
 
-Call = tuple[Callable[[], object], int]  # and the number of rows that it absorbs
+Call = tuple[Callable[[], object], int]  # a call, and the number of rows that it absorbs
 PRODUCT = 2000  # the order of the matrix product that measures the rate of the machine
 TARGETS = """Targets by column: over numpy 8x at p = 100, 40x from 1000; over dsymv+dsyr 5x from
 2000; share of dgemm 65 % at 1000, 80 % from 2000; 2.5 us at 100; over read 1.3x from 2000"""
@@ -37,7 +37,7 @@ def data(p: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def samples(fitting: float, least: int) -> int:
-    """Return the number of rows in a call: `fitting`, which keeps it short, within bounds."""
+    """Return `fitting`, a number of rows for which a call is short, limited to [least, 3000]."""
     return max(least, min(3000, int(fitting)))
 
 
@@ -213,7 +213,7 @@ def main() -> None:
     if options.child:
         print(json.dumps(measure(sizes[0], threads[0], options.rounds)))
         return
-    print("partial_fit: time and rate per row; 'over' gives the time of the others divided by its;")
+    print("partial_fit: time and rate per row; over: time of the others divided by partial_fit's;")
     print("memory: its peak in p x p arrays; update: time per row, and divided by a read of M")
     print(TARGETS)
     print(HEADS)

@@ -1,7 +1,7 @@
 """Correct digits on NIST's linear problems, of KalmanSGD and statsmodels: python -m bench.nist.
 
-For three modes of KalmanSGD and for statsmodels' OLS and RecursiveLS: the digits of the least
-accurate coefficient and, in parentheses, of the least accurate standard error, at most 15.
+Prints, for three modes of KalmanSGD and for statsmodels' OLS and RecursiveLS, the digits of the
+least accurate coefficient and, in parentheses, of the least accurate standard error, at most 15.
 """
 
 import sys

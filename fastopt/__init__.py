@@ -12,9 +12,9 @@ import importlib as _importlib
 import os as _os
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-# By default, idle OpenMP threads spin for milliseconds; a matrix product that runs meanwhile is
-# many times slower.  GOMP_SPINCOUNT limits the number of turns.  libgomp reads it once, when the
-# extension below loads it.  FASTOPT_SPIN is the number of turns, or "active" for libgomp's default.
+# By default, idle OpenMP threads spin for milliseconds, which makes a concurrent matrix product
+# many times slower.  GOMP_SPINCOUNT limits the number of spins.  libgomp reads it once, when it is
+# loaded with the extension below.  FASTOPT_SPIN is this number, or "active" for libgomp's default.
 _spin = _os.environ.get("FASTOPT_SPIN", "1000")
 _set_spin = _spin != "active" and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & _os.environ.keys()
 if _set_spin:
@@ -28,7 +28,7 @@ finally:
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
-from fastopt.optimizers.base import optimizer as optimizer  # as torch.optim.optimizer
+from fastopt.optimizers.base import optimizer as optimizer  # like torch.optim.optimizer
 from fastopt.optimizers.base.optimizer import Optimizer
 
 if _TYPE_CHECKING:
@@ -64,7 +64,7 @@ __all__ = [
     "scipy_method",
 ]
 
-# The modules of names that are imported on first use, which keeps `import fastopt` fast.
+# Names that are imported on first use, with their modules; this keeps `import fastopt` fast.
 _LAZY = {
     "Batches": "fastopt.batching",
     "KalmanSGD": "fastopt.kalman",

@@ -11,7 +11,7 @@ from fastopt._errors import FastoptError
 
 
 class Check(Protocol):
-    """A callable that returns a value in its normal form, or raises an error that names it."""
+    """A callable that returns a converted value, or raises an error that names the argument."""
 
     def __call__(self, name: str, value: object) -> object: ...
 

@@ -11,8 +11,8 @@ _FILES = ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")  # cgroup v2, c
 def cpu_quota(root: str = "/") -> int | None:
     """Return the CPU quota of this process's control groups, in CPUs; None if there is no limit.
 
-    The quota is rounded up, as in the JVM and joblib: leaving half a CPU idle would cost more than
-    half an idle thread.
+    The quota is rounded up, as in the JVM and joblib: half a CPU that is never used costs more than
+    a thread that waits half of the time.
     """
     granted = []
     for folder in _groups(root):
@@ -33,7 +33,7 @@ def _groups(root: str) -> list[str]:
             if controllers and "cpu" not in controllers.split(","):
                 continue
             parts = os.path.normpath(path).strip("/").split("/")
-            # A container may mount its group as the root, but name it by the path on the host.
+            # A container may mount its group as the root although /proc has the path on the host.
             folders += [
                 "/".join([f"{root}/sys/fs/cgroup", controllers, *parts[:depth]])
                 for depth in range(len(parts) + 1)

@@ -21,7 +21,7 @@ __all__ = ["Batches"]
 class Batches:
     """Iterate over the rows of arrays in batches; each iteration is an epoch.
 
-    A batch is a tuple with an array for each array given.
+    A batch is a tuple with one array for each of ``*arrays``.
 
     Let r_e be the order of epoch e = 0, 1, ...: a permutation that depends on ``seed`` and e only,
     or 0, 1, ... without ``shuffle``. Batch k of b rows has the rows r_e[k*b], ..., r_e[k*b + b - 1]
@@ -32,17 +32,17 @@ class Batches:
     *arrays : numpy.ndarray
         At least one array, of any dtype and layout. Each has the same number of rows (its first
         axis), at least one. They are not copied: later changes of their values appear in later
-        batches. Of memory-mapped arrays, only the rows of a batch are read. Contiguous rows are
-        copied in parallel.
+        batches. Memory-mapped arrays are read one batch at a time. Contiguous rows are copied in
+        parallel.
     batch_size : int, at least 1, optional
-        Rows of a batch. None, the default, is the full batch (gradient descent), 1 gives
-        stochastic gradient descent, other numbers mini-batches. A number larger than the number of
-        rows gives one batch of all rows.
+        The number of rows in a batch. None, the default, is the full batch (gradient descent), 1
+        gives stochastic gradient descent, other numbers mini-batches. A number larger than the
+        number of rows gives one batch of all rows.
     shuffle : bool
         Whether the rows are in a different random order in each epoch. Default True. The full batch
         is never shuffled.
     seed : int, at least 0, optional
-        By default drawn at random once, at construction: see ``state_dict()["seed"]``.
+        By default, a random seed is drawn at construction: see ``state_dict()["seed"]``.
     drop_last : bool
         Whether the last batch of an epoch is left out if it has fewer rows. Default False.
     reuse_buffers : bool
@@ -65,12 +65,12 @@ class Batches:
 
     Notes
     -----
-    The full batch, ``batch_size=None``, consists of read-only views, not of copies. A
-    ``batch_size`` equal to the number of rows or larger shuffles and copies as any other.
+    The full batch, ``batch_size=None``, consists of read-only views, not of copies. In contrast, a
+    ``batch_size`` equal to the number of rows or larger gives a shuffled copy.
 
-    An iteration resumes the current epoch: after a ``break``, and after `load_state_dict`, also in
-    another process, the next iteration returns the remaining batches. Pickles and deep copies
-    contain the position and a copy of the data, including that of memory-mapped arrays.
+    Iteration resumes the current epoch: after a ``break`` or `load_state_dict`, also in another
+    process, the next iteration returns the remaining batches. Pickles and deep copies contain the
+    position and a copy of the data, also of the data of memory-mapped arrays.
 
     ``len(batches)`` is the number of batches of an epoch.
 
@@ -143,8 +143,9 @@ class Batches:
             batch = (
                 self._full_batch() if self.batch_size is None else self._gathered(order, threads)
             )
-            # Before the loop's body, so that a state saved in the body counts this batch as done.
-            # There is no call here, since KeyboardInterrupt may be raised after one.
+            # The position changes before the batch is yielded, so that a state saved in the loop's
+            # body counts this batch as done.  There is no function call between here and the yield,
+            # because KeyboardInterrupt may be raised after a call.
             if self.position == n_batches - 1:
                 self.epoch, self.position = epoch + 1, 0
             else:
@@ -189,7 +190,7 @@ class Batches:
         return arrays
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the current position, from which `load_state_dict` resumes, as plain numbers.
+        """Return the position in the epoch as plain numbers, for `load_state_dict`.
 
         In the body of a loop over the batches, the current batch counts as done.
 
@@ -209,9 +210,9 @@ class Batches:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Resume from a saved position: the next iteration returns the batches that remained.
+        """Resume from a saved position: the next iteration returns the remaining batches.
 
-        A seed that was given must equal the saved one; a seed that was drawn is replaced by it.
+        A seed given to the constructor must equal the saved one; a drawn seed is replaced.
 
         Parameters
         ----------
@@ -221,7 +222,8 @@ class Batches:
         Raises
         ------
         FastoptError, TypeError
-            The dict is damaged, or of other rows, batches or seed. Nothing is changed then.
+            The dict is damaged, or was saved with another number of rows, other options or another
+            seed. Nothing is changed then.
 
         Examples
         --------
@@ -272,7 +274,7 @@ class Batches:
 
 
 def _with_rows(name: str, array: object) -> Array:
-    """Return the array without its subclass; a memory-mapped array is not read."""
+    """Return the array as an instance of ndarray itself; a memory-mapped array is not read."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} is a {type(array).__name__}; a numpy.ndarray is needed")
     refuse_masked(name, array)

@@ -2,7 +2,7 @@
 
 One table and one picture: NumPy with out=, torch (default, foreach, fused), optax (jitted, with
 donated buffers), DeepSpeed's CPUAdam, SciPy's BLAS, padasip and statsmodels, with the time of a
-loop XX table says which libraries are not installed; to install them:
+loop that moves the same bytes. The table says which libraries are not installed; to install them:
 
     pip install -e '.[bench,peers]' deepspeed ninja     (DeepSpeed compiles CPUAdam on first use)
 
@@ -29,7 +29,7 @@ from bench.peers.workers import FailedError, Worker
 from fastopt.cli.arguments import wholes
 from fastopt.cli.text import counted
 
-PAUSE = 0.01  # seconds between turns, since threads of the library before may spin for a while
+PAUSE = 0.01  # seconds between turns, since threads of the previous library may still spin
 LEAST, MOST = 5, 11  # rounds
 DIFFERS = "differs"  # the failure of a library whose parameters differ from those of fastopt
 
@@ -108,7 +108,7 @@ class Team:
 
 
 def same(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """Return whether parameters that started at 0.1 changed alike, up to errors of float32."""
+    """Return whether parameters that started at 0.1 changed equally, up to errors of float32."""
     return bool(np.allclose(ours - 0.1, theirs - 0.1, rtol=0.05, atol=2e-8))
 
 

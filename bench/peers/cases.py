@@ -1,4 +1,4 @@
-"""The cases that fastopt and other libraries are timed with."""
+"""The cases in which fastopt and other libraries are timed."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Case:
     rule: str
     shapes: tuple[Shape, ...] = ()
     dtype: str = "float32"
-    clip_and_zero: bool = False  # clip by norm, step and set the gradients to zero, not only step
+    clip_and_zero: bool = False  # not only a step: clip by norm, step, set gradients to zero
     sparse_rows: int = 0  # number of rows in a sparse gradient
     p: int = 0  # number of coefficients of KalmanSGD
 

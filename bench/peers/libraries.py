@@ -1,4 +1,4 @@
-"""The step of a case by fastopt and by each other library, as the library's documentation has it.
+"""The step of a case by fastopt and by each other library, written as in its documentation.
 
 Each function returns the call to time. Packages are imported inside the functions: a missing one
 affects only its own rows of the table.
@@ -50,10 +50,10 @@ def tensors(case: Case) -> tuple[list[np.ndarray], list[np.ndarray]]:
 def memory_limit(case: Case, threads: int) -> Timed:
     """Return a loop that moves the bytes of a step, with all parameters in one array.
 
-    Clipping reads the gradients a second time and clearing writes them, so that they are counted
-    as one more state.
+    Clipping reads the gradients a second time and clearing writes them; together these count as
+    one more state.
     """
-    if case.p:  # the operations of a row, at the rate of a matrix product
+    if case.p:  # the time of a row's operations at the rate of a matrix product
         call, _ = kalman.product(case.p)
         return Timed(call, round(2 * kalman.PRODUCT**3 / (3 * case.p**2)))
     kinds = [case.dtype] + ["float32"] * (case.n_states + case.clip_and_zero)

@@ -63,7 +63,7 @@ temporaries would then look better than they do here."""
 
 @dataclass(frozen=True)
 class Row:
-    """The times of a library in a case, with those of other libraries, or why there are none."""
+    """The times of a library and of the others in a case, or the reason why there are none."""
 
     case: Case
     library: str

@@ -7,7 +7,7 @@ def resnet50() -> list[Shape]:
     """Return the shapes of ResNet-50's 161 parameters, 25.6 million elements."""
 
     def convolution(out: int, into: int, size: int) -> list[Shape]:
-        return [(out, into, size, size), (out,), (out,)]  # the last two are of batch normalisation
+        return [(out, into, size, size), (out,), (out,)]  # two for batch normalisation
 
     shapes, into = convolution(64, 3, 7), 64
     for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):

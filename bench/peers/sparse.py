@@ -1,7 +1,7 @@
 """Steps on some rows of an embedding: by fastopt, by PyTorch and by a plain C loop.
 
 The times of fastopt and PyTorch include finding and adding up repeated rows. The loop (sparse.c,
-one thread) receives distinct rows in the order of their occurrence.
+one thread) receives distinct rows, in the order in which they occur.
 """
 
 import ctypes

@@ -22,14 +22,14 @@ import numpy as np
 
 from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, Case
 
-TURN = 0.03  # least seconds of a turn, the timed calls of one library in one round
+TURN = 0.03  # minimum seconds of a turn; a turn is the timed calls of one library in one round
 # The allocator keeps memory that was freed, so that temporaries are not on new pages.
 WARM_HEAP = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_ARENA_MAX": "1",
 }
-OF_OPENBLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they would select its kernels
+OF_OPENBLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they would select OpenBLAS kernels
 
 
 class FailedError(Exception):
@@ -131,7 +131,7 @@ def distinct_cores(cpus: list[int]) -> list[int]:
 
 
 def serve(pipe: Connection, library: str, threads: int) -> None:
-    """Answer the requests of the parent until it ends: with a result, or the text of a failure."""
+    """Answer each request of the parent with a result or the text of a failure, until it ends."""
     os.dup2(2, 1)  # libraries write to stdout, which is for results
     from bench.peers.libraries import DoesNotBuildError, library_of
     from fastopt.cli.bench.steps import seconds

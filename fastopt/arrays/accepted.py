@@ -84,7 +84,8 @@ def as_gradient(name: str, param: Array, grad: object) -> Array:
 def require_followable(name: str, grad: object, array: Array) -> None:
     """Raise TypeError if `array` is a copy of the gradient `grad`.
 
-    Binding needs the caller's own memory, which is read at later steps; clearing writes to it.
+    Bound gradients are read again at later steps and cleared gradients are written to, so both
+    need the caller's memory.
     """
     if isinstance(grad, (np.generic, int, float)):
         raise TypeError(f"the gradient of {name} is the number {grad}; a 0-d array is needed")

@@ -1,6 +1,6 @@
 """bfloat16 arrays through DLPack.
 
-`numpy.from_dlpack` refuses bfloat16, so the exporter is presented to it as one of uint16, and the
+`numpy.from_dlpack` refuses bfloat16. It is therefore given the same memory as uint16, and the
 result is viewed as bfloat16.
 """
 
@@ -52,7 +52,7 @@ _pointer.restype = ctypes.c_void_p
 class _AsBits:
     """An exporter that presents another exporter's bfloat16 array as uint16.
 
-    The consumer of a capsule owns the description in it, so the type code may be changed there.
+    The consumer of a capsule owns the DLTensor in it, so it may change the type code.
     """
 
     def __init__(self, exporter: Any) -> None:

@@ -9,13 +9,13 @@ from fastopt.arrays.dtypes import Array
 
 
 def memory_order(param: Array) -> tuple[int, ...]:
-    """Return the axes from the largest stride to the smallest; this is the order of the loops."""
+    """Return the axes in order of decreasing stride, which is the order of the kernels' loops."""
     param = np.asarray(param)  # a subclass may override shape and strides
     return tuple(sorted(range(param.ndim), key=lambda axis: -abs(param.strides[axis])))
 
 
 def new_like(param: Array, dtype: npt.DTypeLike, value: float | Array) -> Array:
-    """Return a new array filled with `value`: the shape and axis order of `param`, without gaps."""
+    """Return a gapless array filled with `value`, with the shape and axis order of `param`."""
     param = np.asarray(param)
     order = memory_order(param)
     new: Array = np.empty([param.shape[axis] for axis in order], dtype=dtype)

@@ -10,7 +10,7 @@ from numpy.lib.array_utils import byte_bounds
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 
-MAX_WORK = 1_000_000  # of numpy.shares_memory; about ten milliseconds
+MAX_WORK = 1_000_000  # argument of numpy.shares_memory; about ten milliseconds
 
 
 def share_memory(one: Array, other: Array) -> bool:
@@ -24,7 +24,7 @@ def share_memory(one: Array, other: Array) -> bool:
 def may_overlap_itself(array: Array) -> bool:
     """Return whether two elements of an array may have the same address.
 
-    False is certain: each axis then steps over all elements of the axes with smaller strides.
+    False is certain: each stride then exceeds the extent of all axes with smaller strides.
     """
     extent = array.itemsize
     for n, stride in sorted(
@@ -66,7 +66,7 @@ class Spans:
             key=lambda span: span[:3],
         )  # fmt: skip
         intervals: list[tuple[int, int]] = []
-        self._arrays: list[list[tuple[str, Array]]] = []  # of each interval
+        self._arrays: list[list[tuple[str, Array]]] = []  # the arrays in each interval
         for start, end, _, name, array in found:
             if not intervals or start >= intervals[-1][1]:
                 intervals.append((start, end))

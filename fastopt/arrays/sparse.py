@@ -19,8 +19,9 @@ class RowSparse:
 
     The step reads and writes only those rows of the parameter and of its state. Values of the same
     row are added in the order in which they occur, before the norm, clipping and the rule. The
-    step counter of the parameter increases by one. The other rows do not decay, then or later, as
-    with ``torch.optim.SparseAdam`` (which is ``Adam(eps_mode="hat")``).
+    step counter of the parameter increases by one. The other rows and their state are unchanged,
+    and decay that they miss is not applied later either, as with ``torch.optim.SparseAdam`` (which
+    is ``Adam(eps_mode="hat")``).
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
             f"{param.shape[1:]} is needed"
         )
     if grad.indices.dtype == np.uint64:
-        require_within(name, param, grad.indices)  # int64 cannot hold all of them
+        require_within(name, param, grad.indices)  # large uint64 values do not fit in int64
     return (
         np.ascontiguousarray(grad.indices, dtype=np.int64),
         np.ascontiguousarray(grad.values),

@@ -1,7 +1,8 @@
 """Nested content as JSON and named arrays, and back.
 
-What JSON lacks is written as an object with one or two reserved keys: arrays and NumPy's numbers by
-their names, tuples as lists, and mappings whose keys are not all text as lists of pairs.
+Values that JSON lacks are written as objects with one or two reserved keys: arrays and NumPy's
+numbers as names of arrays, tuples as lists, and mappings with keys other than strings as lists of
+pairs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _MARKS = ({_ARRAY}, {_ARRAY, _BITS}, {_NUMBER}, {_TUPLE}, {_ITEMS})
 
 
 def encode(value: Any, name: str, arrays: dict[str, Array]) -> Any:
-    """Return the value as JSON can hold it; its arrays are added to ``arrays``.
+    """Return the value in a form that JSON can represent; add its arrays to ``arrays``.
 
     name: the path of the value in the content, from which names of arrays are made.
     """
@@ -43,7 +44,7 @@ def encode(value: Any, name: str, arrays: dict[str, Array]) -> Any:
         inner_list = [encode(v, f"{name}.{i}", arrays) for i, v in enumerate(value)]
         return {_TUPLE: inner_list} if isinstance(value, tuple) else inner_list
     if isinstance(value, (np.integer, np.bool_)):
-        return value.item()  # equal, as a key of a mapping too
+        return value.item()  # compares and hashes equal, so it also finds a mapping's key
     if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, np.generic):
@@ -55,7 +56,7 @@ def _encode_array(value: Array, name: str, arrays: dict[str, Array]) -> dict[str
     if value.dtype.hasobject:
         raise TypeError(f"{name} is an array of objects; it cannot be saved")
     free = name if name.isprintable() and len(name) <= LONGEST else "array"
-    # numpy.load takes the name "x.npy" for the file in which the array "x" is stored.
+    # numpy.load would take the name "x.npy" for the file that stores the array "x".
     while free in arrays or free in _RESERVED or free.endswith(".npy"):
         free += "_"
     if value.dtype.kind != "V":

@@ -1,7 +1,7 @@
 """JSON and arrays in NumPy's .npz format: a zip file with a .npy file for each array.
 
-A file may come from anywhere.  Headers are checked before any array is allocated, so that reading
-takes no more memory than the file has bytes.
+A file may come from an untrusted source.  Headers are checked before any array is allocated, so
+that reading takes no more memory than the file has bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Archive(zipfile.ZipFile):
 
     start_dir: int
 
-    # A method in C without effect; the `with` statement closes.
+    # A method in C without effect; the `with` statement closes the file.
     __del__ = object.__sizeof__  # type: ignore[assignment]
 
 
@@ -45,7 +45,7 @@ def save(file: BinaryIO, plain: str, arrays: Mapping[str, Array]) -> None:
 
 def load(file: BinaryIO) -> tuple[str, dict[str, Array]]:
     """Return the JSON and the arrays that `save` wrote; raise ValueError for other zip files."""
-    # Not by numpy.load, nor by str() of an array: see _Archive.
+    # numpy.load and str() of an array are not used, for the reason given in _Archive.
     arrays = {}
     with _opened(file) as archive:
         _require_stored_members(archive)

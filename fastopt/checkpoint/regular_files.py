@@ -1,4 +1,4 @@
-"""Which paths are accepted: those of regular files, and those where there is nothing yet."""
+"""Which paths are accepted: those of regular files, and those that do not exist yet."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def require_regular(path: PathLike, status: os.stat_result) -> None:
 def open_regular(path: PathLike) -> BinaryIO:
     """Open a regular file for reading; raise for anything else, without waiting for it."""
     target = resolved(path)
-    require_regular(path, target.stat())  # to open a device can have effects
+    require_regular(path, target.stat())  # opening a device can have side effects
     file = open(target, "rb", opener=_open_without_waiting)  # noqa: SIM115 - returned open
     try:
         require_regular(path, os.fstat(file.fileno()))
@@ -53,5 +53,5 @@ def open_regular(path: PathLike) -> BinaryIO:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file; a named pipe would otherwise wait for a writer."""
+    """Open a file without blocking; opening a named pipe would otherwise wait for a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

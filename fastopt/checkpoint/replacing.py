@@ -1,8 +1,8 @@
 """How a file is replaced atomically, and what a killed process leaves behind.
 
 The new content is written to a temporary file in the same directory, which is then renamed.  The
-writer holds a lock on it (flock), which ends with the process: a temporary file without a lock is
-what a killed process has left.
+writer holds a lock on it (flock), which is released when the process ends.  A temporary file
+without a lock was therefore left behind by a killed process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def replace(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
     """Replace a file by what ``write`` writes, or raise and leave it unchanged.
 
     A reader finds the old content or the new one, even after a crash.  The permissions of the file
-    are kept; of a symbolic link, the target is replaced.
+    are kept.  If the path is a symbolic link, its target is replaced.
     """
     target = resolved(path)
     with contextlib.suppress(FileNotFoundError):
@@ -94,7 +94,7 @@ def _rename(part: Path, target: Path, path: PathLike) -> None:
 
 
 def _prefix(target: Path) -> str:
-    """Return how the names of temporary files begin; the length does not depend on the target's."""
+    """Return the prefix of temporary files' names; its length does not depend on the target."""
     return f"fastopt-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
 
 

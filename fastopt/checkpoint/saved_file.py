@@ -20,8 +20,8 @@ from fastopt.checkpoint.replacing import replace
 
 VERSION = 1  # of the layout; files of a later version are refused
 
-# What the libraries raise for a damaged file.  MemoryError is not among them, nor is OSError:
-# TimeoutError, which a signal's handler may raise, is an OSError.
+# The errors that the libraries raise for a damaged file.  MemoryError and OSError are not included:
+# TimeoutError, which the handler of a signal may raise, is an OSError.
 DAMAGE = (
     zipfile.BadZipFile,
     ValueError,
@@ -52,7 +52,7 @@ def write(path: PathLike, kind: str, content: Mapping[str, Any]) -> None:
 
 
 def read(path: PathLike, kind: str) -> dict[str, Any]:
-    """Return the content that `write` was given, tuples as tuples.
+    """Return the content that was passed to `write`; tuples remain tuples.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def loading(path: PathLike) -> Iterator[None]:
     """Report content that cannot be loaded as a FastoptError that names the file.
 
     The content of a file may be malformed in ways that the code which loads it does not check, such
-    as a number in place of a dict; what is raised in the body for that reason is replaced.
+    as a number in place of a dict; errors that the body raises for that reason are replaced.
     """
     try:
         yield

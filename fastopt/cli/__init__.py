@@ -7,10 +7,10 @@
 | `bench` | `fastopt bench`: which fraction of the memory bandwidth does each rule reach? |
 | `info` | `fastopt info`: which version, instruction set, threads and build are used? |
 | `arguments` | Which command line arguments are accepted? |
-| `machine` | Which CPU and instruction set belong to a measurement? |
+| `machine` | On which CPU and instruction set was something measured? |
 | `picture` | Which file may a picture replace, and which colours do the rules have? |
 | `text` | How are counted nouns and tables printed? |
-| `json_values` | How does a number appear in JSON? |
+| `json_values` | How is a number written in JSON? |
 """
 
 from __future__ import annotations

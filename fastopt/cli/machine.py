@@ -1,4 +1,4 @@
-"""The CPU and the instruction set in use: facts that a measurement must be quoted with."""
+"""The CPU and the instruction set in use, which are reported with every measurement."""
 
 from __future__ import annotations
 

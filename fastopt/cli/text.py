@@ -1,4 +1,4 @@
-"""Text for people: counted nouns, and tables that fit the terminal."""
+"""Human-readable text: counted nouns, and tables that fit the terminal."""
 
 from __future__ import annotations
 

@@ -5,13 +5,13 @@
 | `filter` | `KalmanSGD`: its methods, results and documentation |
 | `options` | which options are allowed, separately and in combination |
 | `input` | which data are accepted, and their conversion to arrays for BLAS |
-| `state` | what data change, and how that is saved and restored |
+| `state` | what changes when rows are absorbed, and how it is saved and restored |
 | `rows` | how rows of a generalized linear model are absorbed (`partial_fit`) |
 | `outputs` | how observations of any model are absorbed (`update`) |
 | `nonlinear` | how rows of a nonlinear model are absorbed (`fit_model`) |
 | `damped` | which steps nonlinear least squares takes |
 | `merging` | when two filters can be merged exactly, and how (`merge`) |
-| `saved` | what a file must hold before a filter is built from it |
+| `saved` | what a file must contain before a filter is built from it |
 | `stopping` | when the coefficients are known precisely enough (`converged`) |
 | `covariance` | the forms in which a covariance is stored, one module each |
 | `_kalman` | the Cython boundary of `csrc/kalman` |

@@ -1,4 +1,4 @@
-"""The boundary of csrc/kalman: checks arrays, passes BLAS as pointers, releases the lock."""
+"""The boundary of csrc/kalman: checks arrays, passes BLAS as pointers, releases the GIL."""
 
 import numpy as np
 
@@ -44,7 +44,7 @@ STATUS = {
 
 
 cdef class Rows:
-    """Base of the filters: how a filter in C is called for rows, and its status returned."""
+    """Base of the filters: calls a filter in C for rows and returns its status."""
     cdef int64_t p
     cdef bint is_single  # the rows are float32
     cdef fo_counts *counted
@@ -72,7 +72,7 @@ cdef class Rows:
             raise FastoptError("a call of this filter is running, perhaps in another thread")
 
     def change(self, cnp.ndarray x, cnp.ndarray y):
-        """Absorb at most one block of rows of variance 1, given y - x'w as y."""
+        """Absorb at most one block of rows of variance 1; `y` is the residual y - x'w."""
         cdef fo_glm glm
         glm.family, glm.shape, glm.is_change, glm.is_explicit = FO_GAUSSIAN_IDENTITY, 0, 1, 0
         return self.run(&glm, x, y, None, len(y))
@@ -120,7 +120,7 @@ cdef class Rows:
 
 
 cdef class Filter(Rows):
-    """Coefficients w and covariance m: the lower triangle, Fortran order, float32 or float64.
+    """Coefficients w and covariance m: its lower triangle, in Fortran order, float32 or float64.
 
     Rows have the dtype of m. The product of m and a single row uses `n_threads` threads (0 for
     the default of OpenMP), or BLAS if `by_blas`.

@@ -5,13 +5,13 @@ a Kalman filter that starts at w with covariance (damping * D^2)^-1 and absorbs 
 
     step = argmin |J step - r|^2 + damping |D step|^2
 
-D has the largest recent norm of each column of J. Half the geodesic acceleration is added to the
-step: the solution of the same system for the curvature f'' of the mean along the step, which is
-computed by one finite difference.
+D is diagonal and has the largest recent norm of each column of J. Half the geodesic acceleration is
+added to the step. The acceleration solves the same system with -f'' in place of r, where f'' is the
+second derivative of the mean along the step, computed by one finite difference.
 
-D: J. J. More, "The Levenberg-Marquardt algorithm", 1978, where norms do not decay. Damping:
-H. B. Nielsen, "Damping parameter in Marquardt's method", 1999. Acceleration: M. K. Transtrum and
-J. P. Sethna, arXiv 1201.5885, 2012.
+D is that of J. J. More, "The Levenberg-Marquardt algorithm", 1978, except that there norms do not
+decay. Damping: H. B. Nielsen, "Damping parameter in Marquardt's method", 1999. Acceleration:
+M. K. Transtrum and J. P. Sethna, arXiv 1201.5885, 2012.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIRST_DAMPING = 1e-3
 LEAST_GAIN = 1e-4  # a step must reduce the cost by this fraction of the predicted reduction
 ACCELERATION = 0.75  # the largest ratio of twice the acceleration to the step, both scaled by D
 PART = 0.1  # the fraction of the step over which the curvature is computed
-MEMORY = 0.7  # the decay of the norms in D per step; they may have been huge far from here
+MEMORY = 0.7  # the factor of the norms in D per step; at an earlier point they may be huge
 NEAR = 1e-6  # the relative size of a step that counts as converged if rounding prevents progress
 EPS = float(np.finfo(float).eps)
 LEAST_DAMPING = EPS**2  # a smaller one has no effect in the decomposition
@@ -44,7 +44,7 @@ MESSAGES = {
 
 
 class Point(NamedTuple):
-    """Coefficients, and the triangle [R d; 0 r] of the linear model there.
+    """Coefficients, and the triangle [R d; 0 r] of the model linearized at them.
 
     The sum of squares after a step is |R step - d|^2 + r^2.
     """
@@ -111,7 +111,7 @@ def fit(model: Model, point: Point, tol: float, max_iter: int) -> tuple[Point, i
         damped = with_triangle(point.root, prior)[:p]
         step: Floats = dtrtrs(damped[:, :p], damped[:, p])[0]
         predicted = np.sum((r @ step) ** 2) + 2 * damping * np.sum((scale * step) ** 2)
-        if predicted <= EPS * cost:  # a reduction of the cost by less is not representable
+        if predicted <= EPS * cost:  # a smaller reduction of the cost is below rounding
             return point, tried, _at_rest(point, scale, tol)
         change = _accelerated(model, point, step, damped[:, :p], scale)
         trial = None if change is None else model.at(point.w + change)

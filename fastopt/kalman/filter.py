@@ -59,18 +59,19 @@ class KalmanSGD:
         is no bound. Default (None, None). Bounds need ``glm_update="explicit"``, and change what
         is estimated.
     glm_update : "implicit" or "explicit"
-        Whether m, h and V are taken at the linear predictor after the update (the solution of a
-        scalar equation; stable for every family) or before it, as in the formula. Default
-        "implicit". For the Gaussian family both are the same.
+        "implicit", the default: m, h and V are taken at the linear predictor after the update,
+        which is found by solving a scalar equation. This is stable for every family. "explicit":
+        they are taken before the update, as in the formula. For the Gaussian family both are the
+        same.
     mode : "auto", "plain", "ud" or "qr"
         How a full covariance is stored. "plain" stores M in a square array, of which one triangle
         is used, and is the fastest. "ud" stores the factors of M = U D U' (Bierman), half as many
-        numbers, and stays positive definite under rounding: for an extreme `m0` such as 1e20, and
-        for float32. "qr" stores a triangle R with R'R = M^-1. It is required for an infinite `m0`
-        and requires one, and it is the most accurate, in particular if a single call of
-        `partial_fit` has all the rows: the coefficients are then refined. Of the ways to absorb
-        data it allows `partial_fit` for the Gaussian family and `fit_model`, without forgetting.
-        "auto" is "qr" if m0 is infinite, else "ud" if dtype is "float32", else "plain".
+        numbers. M stays positive definite under rounding, even for an extreme `m0` such as 1e20
+        and for float32. "qr" stores a triangle R with R'R = M^-1. It must be used if `m0` is
+        infinite, and only then. It is the most accurate mode, in particular if a single call of
+        `partial_fit` has all the rows: the coefficients are then refined. It supports
+        `partial_fit` for the Gaussian family and `fit_model`, without forgetting, but not
+        `update`. "auto" is "qr" if m0 is infinite, else "ud" if dtype is "float32", else "plain".
     covariance : "full", "diag" or list of arrays of int
         Which part of M is stored. Default "full". A list gives the indices of the coefficients in
         each block; each coefficient must be in exactly one block. Covariances between blocks are
@@ -80,38 +81,40 @@ class KalmanSGD:
         coefficient. The coefficients move as with blocks of size one, but each precision grows by
         the information that the row would have if all other coefficients were known,
         ``1 / M_ii += p_i^2 / (V(m) / weight)``, which keeps M_ii positive under rounding. With
-        both, standard errors are too small if coefficients are correlated. Both absorb row by row
-        and need ``mode="auto"`` and a finite `m0` that is not a matrix.
+        "diag" and with blocks, standard errors are too small if coefficients are correlated, and
+        rows are absorbed one at a time. Both need ``mode="auto"`` and a finite `m0` that is not a
+        matrix.
     block : int or "auto"
-        The number of rows that are absorbed together, by matrix products. The result is that of
-        single rows up to rounding. The default "auto" depends on the number of coefficients. Mode
-        "ud" takes fewer rows at a time while they reduce the covariance a lot.
+        The number of rows that are absorbed together, by matrix products. Up to rounding, the
+        result does not depend on it. The default "auto" depends on the number of coefficients.
+        Mode "ud" takes fewer rows at a time while they reduce the covariance a lot.
     forgetting : float
         M is divided by this number in (0, 1] before each row. Default 1.
     max_trace : float, optional
         M is not divided by `forgetting` while its trace is at or above this value, so that
-        variances in directions without data do not grow without bound. Near this value rows are
-        absorbed one at a time.
+        variances in directions without data do not grow without bound. While the trace is near
+        this value, rows are absorbed one at a time.
     dispersion : "estimate", optional
         Estimate the dispersion also for the families that fix it at 1: bernoulli, poisson,
         negative_binomial.
     stop : pair, optional
         The condition under which `converged` becomes true; the filter does not stop by itself.
         ``("se", tol)``: max_j sqrt(dispersion M_jj) rms(x_j) <= tol sd(y), with the root mean
-        square of each column and the standard deviation of y so far (tol alone unless the link is
-        the identity): the standard error of no coefficient changes a prediction by more than this
-        fraction. ``("trace", tol)``: dispersion * trace(M) <= tol, where the left side is the
-        expected squared distance of the coefficients from their limit. Evaluated in the first
-        pass after each block of rows, from row 2p + 10. Needs ``forgetting=1``.
+        square of each column and the standard deviation of y so far (1 in place of sd(y) unless
+        the link is the identity). A change of any coefficient by its standard error then changes
+        predictions by no more than this. ``("trace", tol)``: dispersion * trace(M) <= tol, where
+        the left side is the expected squared distance of the coefficients from their limit. The
+        condition is evaluated after each block of rows of the first pass, from row 2p + 10 on. It
+        needs ``forgetting=1``.
     dtype : "float64" or "float32"
         The precision of the covariance. Default "float64". In mode "ud", "float32" applies to U
         only, which is rounded once per block; all arithmetic, D and the coefficients are float64.
         In mode "plain", X is rounded to float32 too, and everything but the coefficients and the
         scalars of a row is float32. An error is raised if M becomes indefinite, but not if it
-        becomes inaccurate, as it does if the condition number of the columns is 1e3 or more.
+        becomes inaccurate, which happens if the condition number of the columns is 1e3 or more.
     max_bytes : int, optional
-        Raise an error if the covariance and the work arrays of a block need more memory. Not
-        counted is the temporary memory of an `update` with more outputs n than a block has rows:
+        Raise an error if the covariance and the work arrays of a block need more memory. The
+        temporary memory of an `update` with more outputs n than a block has rows is not counted:
         16 n p + 8 n^2 bytes, in mode "ud" 32 n p.
     n_threads : int, optional
         The number of threads for mode "ud", and for the product of M and a single row if there
@@ -134,14 +137,15 @@ class KalmanSGD:
     Raises
     ------
     FastoptError, TypeError
-        An option is outside its range, or a method refuses its data. Then nothing has changed.
+        An option is outside its range, or the data of a method are not allowed. Nothing has
+        changed then.
 
     Notes
     -----
     A call whose data are not finite, or outside the range of the family, raises an error and
-    changes nothing. A numerical failure during a call leaves the state as it was before the block
-    of rows that failed, and the message says how many rows had been absorbed. KeyboardInterrupt
-    also leaves the state after a complete block.
+    changes nothing. After a numerical failure during a call, the state is that before the block of
+    rows that failed, and the message says how many rows had been absorbed. After a
+    KeyboardInterrupt, too, the state is that after a complete block.
 
     Equal inputs give equal bits on one machine with one number of BLAS threads. Work that does
     not use BLAS gives equal bits for any number of threads: mode "ud", and rows absorbed into a
@@ -212,7 +216,7 @@ class KalmanSGD:
     mode = _option("mode", "The form of a full covariance: 'plain', 'ud' or 'qr'; else 'auto'.")
     block = _option("block", "The number of rows absorbed together, as given.")
     forgetting = _option("forgetting", "The number by which M is divided before each row.")
-    max_trace = _option("max_trace", "The trace from which on M is not divided; None is no limit.")
+    max_trace = _option("max_trace", "M is not divided at this trace or above; None is no limit.")
     estimates = _option("estimates", "Whether the dispersion is always estimated.")
     stop = _option("stop", "The condition of `converged`, as given.")
     dtype = _option("dtype", "The precision of the covariance.")
@@ -234,7 +238,7 @@ class KalmanSGD:
     ) -> KalmanSGD:
         """Absorb rows of a generalized linear model.
 
-        The result is that of one call for each row, up to rounding.
+        Up to rounding, the result equals that of one call for each row.
 
         Parameters
         ----------
@@ -251,8 +255,9 @@ class KalmanSGD:
         alpha : float, optional
             The parameter of the negative binomial family, at least 0. Default 1.
         new_pass : bool
-            True if these rows have been absorbed before and this call has the first of them: a
-            new pass begins. Each pass counts the data once more, for which `stderr` corrects.
+            Whether a new pass over the data begins with this call: its rows, the first of the
+            data, have been absorbed before. Each pass counts the data once more; `stderr` corrects
+            for this.
 
         Returns
         -------
@@ -303,9 +308,9 @@ class KalmanSGD:
             The gradient of each mean. A mini-batch of n observations is absorbed jointly, with
             all means and gradients taken at the same coefficients.
         variance : float, array of shape (C,), (n, C) or (C, C), or "multinomial"
-            The variance of the observation, positive or positive definite. A matrix for a
-            mini-batch is that of all n C outputs. `gamma` bounds a number or each element of a
-            vector, and does not allow a matrix. Default 1. "multinomial" is for C classes: y is
+            The variance of the observation, positive or positive definite. For a mini-batch, a
+            matrix is the covariance of all n C outputs. `gamma` bounds a number or each element of
+            a vector, and does not allow a matrix. Default 1. "multinomial" is for C classes: y is
             one-hot or has probabilities, mean is their softmax, and `jac` is the Jacobian of the
             *logits*. Then J' R^-1 J is jac' (diag(mean) - mean mean') jac and J' R^-1 (y - mean)
             is jac' (y - mean), which is exact even for probabilities of 0 or 1. The dispersion is
@@ -324,9 +329,9 @@ class KalmanSGD:
 
         Notes
         -----
-        Each call reads M once. M is written when the outputs since the last time are as many as
-        a block has rows, and with forgetting in every call. Diagonals and blocks are written in
-        every call. `n_obs` counts outputs, C - 1 for C classes.
+        Each call reads M once. M is written once for every `block` outputs, but in every call if
+        there is forgetting or only a diagonal or blocks are stored. `n_obs` counts outputs, C - 1
+        for C classes.
 
         Examples
         --------
@@ -384,8 +389,8 @@ class KalmanSGD:
         tol : float, at least 0
             The fit has converged when the step to the minimum of the linear model would change
             the sum of squares by a fraction of tol^2 or less. This step is at most
-            tol sqrt(n - p) standard errors long. The fit has also converged when rounding
-            prevents progress, if the step is within 1e-6 by the same measure, or relative to the
+            tol sqrt(n - p) standard errors long. If rounding prevents progress, the fit has also
+            converged if the step is at most 1e-6 by the same measure, or relative to the
             coefficients. Default 1e-8.
         max_iter : int, optional
             The maximum number of steps that are tried. Default 1000 p.
@@ -470,7 +475,7 @@ class KalmanSGD:
         Raises
         ------
         FastoptError, TypeError
-            The constructor would refuse this `m0`, or one is given in mode "qr".
+            `m0` is not allowed by the constructor, or is given in mode "qr".
         """
         options = self._state.options
         if options.mode == "qr" and m0 is not None:
@@ -514,9 +519,9 @@ class KalmanSGD:
     def dispersion(self) -> float:
         """The ratio of an observation's variance to V(m); 1 where the family fixes it.
 
-        Else the sum of (y - m)^2 / s over the innovations, divided by n_obs - p; NaN up to p
-        rows. Implicit updates take each innovation at the mean after the update, (y - m)^2 (1 +
-        c) / V with c = x'Mx h^2 / V, which is the same number for the Gaussian family.
+        If it is estimated, it is the sum of (y - m)^2 / s over the rows, divided by n_obs - p; NaN
+        for up to p rows. Implicit updates use (y - m)^2 (1 + c) / V, with m after the update and
+        c = x'Mx h^2 / V. For the Gaussian family this is the same number.
         """
         return self._state.dispersion
 
@@ -589,7 +594,7 @@ class KalmanSGD:
     # Saving and copying
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state: everything that data have changed, as numbers and copies of arrays.
+        """Return everything that the absorbed data have changed: numbers and copies of arrays.
 
         Returns
         -------

@@ -12,7 +12,7 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import refuse_masked
 from fastopt.kalman.covariance import Floats
 
-COPIED_ROWS = 4096  # at a time, where the layout of X is not one that BLAS reads
+COPIED_ROWS = 4096  # rows copied at a time if BLAS cannot read the layout of X
 
 
 def numbers(name: str, value: object, kinds: str = "fiub") -> npt.NDArray[Any]:

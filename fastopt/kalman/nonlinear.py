@@ -1,4 +1,4 @@
-"""Nonlinear least squares of a user's model of rows (`KalmanSGD.fit_model`).
+"""Nonlinear least squares for a user's model of the rows (`KalmanSGD.fit_model`).
 
 The model is linearized at given coefficients, and its rows are reduced to the triangular system
 from which `damped` takes its steps.

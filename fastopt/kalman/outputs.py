@@ -73,7 +73,7 @@ def _jacobian(value: object, p: int) -> Floats:
 def _outputs(name: str, value: object, shape: tuple[int, ...]) -> Floats:
     found = given.numbers(name, value)
     if found.shape != shape and not (shape == (1,) and found.shape == ()):
-        raise FastoptError(f"{name} has shape {found.shape}; {shape} is needed, as jac has rows")
+        raise FastoptError(f"{name} has shape {found.shape}; {shape} is needed, to match jac")
     return np.array(found.reshape(shape), dtype=np.float64)
 
 

@@ -114,8 +114,8 @@ def _absorb_blocks(state: State, rows: RowsToFit) -> None:
         failure = state.form.rows(glm, x, y, weight)
         if failure:
             raise FastoptError(
-                f"{FAILURES[failure]}; {state.n_obs} rows have been absorbed, the state is "
-                "that before the block that failed"
+                f"{FAILURES[failure]}; {state.n_obs} rows have been absorbed, up to the block that "
+                "failed"
             )
         state.check_stop(x, y, rows.link == "identity")
 

@@ -1,4 +1,4 @@
-"""What the file of a `KalmanSGD` must hold before a filter is built from it."""
+"""What the file of a `KalmanSGD` must contain before a filter is built from it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fastopt._errors import FastoptError
 def require_arrays(saved: Mapping[str, Any]) -> None:
     """Raise unless there is an array as large as the covariance that the options describe.
 
-    A small file can describe a large filter; without this check, building it would take its memory.
+    A small file can describe a large filter; without this check, its memory would be allocated.
     """
     options = saved["options"]
     start, covariance = options["n_params_or_w0"], options["covariance"]
     p = start if isinstance(start, int) else np.size(start)
     if covariance == "full":
-        needed = p * (p - 1) // 2  # of mode "ud", the smallest: a triangle without its diagonal
+        needed = p * (p - 1) // 2  # mode "ud" needs least: a triangle without its diagonal
     elif covariance == "diag":
         needed = p
     else:

@@ -1,4 +1,4 @@
-"""The state of a filter: everything that data change, as objects and as a state dict."""
+"""The state of a filter: everything that absorbing data changes, also as a state dict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class State:
 
     form: Form
     origin: tuple[Floats, Floats]  # the initial coefficients and covariance (or its diagonal)
-    waits: bool  # whether the covariance is still to come from the first rows (m0="scale")
+    waits: bool  # whether the first rows will determine the covariance (m0="scale")
     history: History
     stop: Stop | None
 
@@ -43,8 +43,8 @@ class State:
     def begin(self, w: Floats, start: Floats | None) -> None:
         """Discard all data and start from coefficients and a diagonal or a matrix.
 
-        ``start=None`` is for mode "qr", which has no start, and for ``m0="scale"``, whose start
-        comes with the first rows. A start that is refused changes nothing.
+        ``start=None`` is for mode "qr", which needs no initial covariance, and for ``m0="scale"``,
+        which computes it from the first rows. An invalid start raises and changes nothing.
         """
         options = self.options
         origin = w.copy(), np.ones(options.n_params) if start is None else start
@@ -79,7 +79,7 @@ class State:
             raise FastoptError("m0='scale' has no covariance before the first partial_fit")
 
     def require_done(self, failure: str) -> None:
-        """Raise the error of a failure that has left the state unchanged; "" is success."""
+        """Raise the error for the name of a failure that changed nothing; "" means success."""
         if failure:
             raise FastoptError(f"{FAILURES[failure]}; nothing was done, n_obs is {self.n_obs}")
 
@@ -108,9 +108,9 @@ class State:
         }
 
     def restore(self, state_dict: object) -> None:
-        """Take over what `as_dict` returned for the same options.
+        """Restore the result of `as_dict` for the same options.
 
-        For a new `State`: one that raises an error here may be incomplete.
+        Call this on a new `State` only, because an error may leave it incomplete.
         """
         saved = _checked(state_dict, self.as_dict())
         self.form.restore(saved)

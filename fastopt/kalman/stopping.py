@@ -18,8 +18,8 @@ class Stop:
     def __init__(self, kind: str, tolerance: float, n_params: int) -> None:
         self.kind, self.tolerance = kind, tolerance
         self.reached_at: int | None = None
-        self._least = 2 * n_params + 10  # rows, before which the dispersion is unreliable
-        # Of all rows: their number, mean and sum of squared deviations of y, squares of columns.
+        self._least = 2 * n_params + 10  # with fewer rows the dispersion is unreliable
+        # Number of rows, mean of y, its sum of squared deviations, sums of squares of columns.
         self._n, self._mean, self._deviations = 0, 0.0, 0.0
         self._squares: Floats = np.zeros(n_params)
 

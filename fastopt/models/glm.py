@@ -67,6 +67,6 @@ class GLM(MLP):
         seed: int | np.random.Generator | None = None,  # noqa: ARG002
         dtype: npt.DTypeLike = np.float64,
     ) -> Params:
-        """Return zeros; `seed` is ignored, since the loss is convex and any start will do."""
+        """Return zeros; `seed` is ignored, because the loss is convex, so any start is suitable."""
         dtype = real_dtype("dtype", {np.dtype(dtype)})
         return {name: np.zeros(shape, dtype) for name, shape in self.shapes.items()}

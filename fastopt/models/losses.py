@@ -30,7 +30,7 @@ class Loss:
         return y.reshape(shape).astype(dtype, copy=False)
 
     def value_and_slope(self, z: Array, y: Array) -> tuple[float, Array]:
-        """Return the sum of the losses of all rows and its derivative by z."""
+        """Return the sum of the losses of all rows and its derivative with respect to z."""
         raise NotImplementedError
 
     def mean(self, z: Array) -> Array:
@@ -46,7 +46,7 @@ class Loss:
         raise NotImplementedError
 
     def deviance(self, y: Array, mean: Array) -> float:
-        """Return the deviance: twice the excess of the loss at `mean` over its least value."""
+        """Return the deviance: twice the difference of the loss at `mean` and its least value."""
         raise NotImplementedError
 
 

@@ -214,7 +214,7 @@ class MLP:
     def mean_and_jacobian(
         self, params: Mapping[str, Array], X: npt.ArrayLike
     ) -> tuple[Array, Array]:
-        """Return the mean of y for each row of X and its derivatives by the parameters.
+        """Return the mean of y for each row of X, and its Jacobian for the parameters.
 
         Together with `variance` these are the arguments of `KalmanSGD.update`. For "softmax" the
         mean is that of y, the probabilities, but the derivatives are those of z.
@@ -333,7 +333,7 @@ class MLP:
         return inputs, z
 
     def _backward(self, params: Mapping[str, Array], inputs: list[Array], slope: Array) -> Params:
-        """Return the gradient, summed over rows, of a function whose derivative by z is `slope`."""
+        """Return the gradient, summed over rows, of a function with the derivative `slope` in z."""
         _, activation_slope = ACTIVATIONS[self.activation]
         grads: Params = {}
         for layer in range(len(inputs), 0, -1):
@@ -346,11 +346,11 @@ class MLP:
         return {name: grads[name] for name in self.shapes}
 
     def _jacobian(self, params: Mapping[str, Array], inputs: list[Array]) -> Array:
-        """Return the derivatives of z by the parameters, for each row."""
+        """Return the derivatives of z with respect to the parameters, for each row."""
         _, activation_slope = ACTIVATIONS[self.activation]
         n, k = len(inputs[0]), self.sizes[-1]
         jac = np.empty((n, k, self.n_params), inputs[0].dtype)
-        # The derivative of the outputs by the z of the current layer; for the last, the identity.
+        # Derivative of the outputs with respect to z of a layer; for the last, the identity.
         slope = np.broadcast_to(np.eye(k, dtype=jac.dtype), (n, k, k))
         end = self.n_params
         for layer in range(len(inputs), 0, -1):

@@ -9,7 +9,7 @@
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
 | `nadam` | NAdam |
-| `conventions` | how each library writes and defaults each rule |
+| `conventions` | the formula and defaults of each rule in each library |
 | `base` | what all optimizers share |
 
 The class of a rule states its options, their ranges, and which kernel of csrc/rules computes its

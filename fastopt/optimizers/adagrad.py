@@ -13,7 +13,7 @@ from fastopt.optimizers.base.optimizer import Optimizer
 class Adagrad(Optimizer):
     """AdaGrad: the learning rate of each element decreases with the sum of its squared gradients.
 
-    At step t, from 1::
+    At step t, counted from 1::
 
         s <- s + g^2
         w <- w - lr/(1 + (t - 1)*lr_decay) * g / (sqrt(s + eps_root) + eps)
@@ -36,7 +36,7 @@ class Adagrad(Optimizer):
         The initial value of s, >= 0.  Default 0.
     eps, eps_root
         >= 0, outside and inside the root.  Default 1e-10 and 0.  With both 0, an element whose
-        gradients were all 0 becomes 0/0 = NaN, as in PyTorch; optax does not change it.
+        gradients were all 0 becomes 0/0 = NaN, as in PyTorch; optax leaves it unchanged.
     rowwise
         Keep one accumulator for each row, as is usual for tables of embeddings: the state has as
         many elements as the parameter has rows.  Parameters need at least one axis; gradients may

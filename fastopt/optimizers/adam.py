@@ -14,7 +14,7 @@ from fastopt.optimizers.base.optimizer import Optimizer
 class Adam(Optimizer):
     """Adam: running means of the gradient and its square, corrected for their bias towards 0.
 
-    At step t, from 1, with c1 = 1 - beta1^t and c2 = 1 - beta2^t::
+    At step t, counted from 1, with c1 = 1 - beta1^t and c2 = 1 - beta2^t::
 
         m <- beta1*m + (1 - beta1)*g
         v <- beta2*v + (1 - beta2)*g^2

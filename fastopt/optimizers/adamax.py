@@ -13,7 +13,7 @@ from fastopt.optimizers.base.optimizer import Optimizer
 class Adamax(Optimizer):
     """AdaMax: Adam with the infinity norm in place of the root mean square.
 
-    At step t, from 1::
+    At step t, counted from 1::
 
         m <- beta1*m + (1 - beta1)*g
         u <- max(beta2*u, |g| + eps)            eps_mode="max" (PyTorch)

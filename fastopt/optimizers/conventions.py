@@ -1,4 +1,4 @@
-"""How each library writes and defaults each rule: a table, from which `create` makes optimizers."""
+"""The formula and defaults of each rule in each library, from which `create` makes optimizers."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _IN_ROOT = ("eps_root",)
 _NO_LR = {"lr": "this rule has no learning rate"}
 _NO_EPS = {"eps": "this AdaMax has no epsilon to set"}
 _NO_MOMENTUM = {
-    "momentum": "its SGD has none; see the rule nesterovs",
-    "nesterov": "that is the rule nesterovs",
+    "momentum": "DL4J's SGD has no momentum; see the rule nesterovs",
+    "nesterov": "use the rule nesterovs",
 }
 _NO_AMSGRAD = {"amsgrad": "its AMSGrad has another formula; see the rule amsgrad"}
 
@@ -130,7 +130,7 @@ _DL4J = {
 _BOOK_SGD = {"lr": 0.01, "lr_in_buffer": True}
 _BOOK_ADAM = {"eps": 0.0, "eps_root": 1e-8}
 _TEXTBOOK = {
-    "sgd": _Rule(SGD, _BOOK_SGD, refused={"nesterov": "that is the rule nesterov"}),
+    "sgd": _Rule(SGD, _BOOK_SGD, refused={"nesterov": "use the rule nesterov"}),
     "momentum": _Rule(SGD, {**_BOOK_SGD, "momentum": 0.9}),
     "nesterov": _Rule(SGD, {**_BOOK_SGD, "momentum": 0.9, "nesterov": "lookahead"}),
     "adagrad": _Rule(Adagrad, {"lr": 0.01, "eps": 0.0, "eps_root": 1e-8}, _IN_ROOT),
@@ -165,11 +165,11 @@ _CONVENTIONS: dict[str, dict[str, _Rule]] = {
 }
 _ALIASES = {"gd": "sgd", "nesterovs": "nesterov"}
 
-# Conventions that leave the kind of weight decay to the user, and why.
+# Conventions in which the user chooses coupled or decoupled weight decay, and why.
 _UNDECIDED_DECAY = {
     "optax": "optax has a separate transformation, placed before or after the rule",
     "dl4j": "DL4J has L2Regularization (coupled) and WeightDecay (decoupled)",
-    "textbook": "among the textbook's rules only AdamW says which it is",
+    "textbook": "of the textbook's rules only AdamW specifies it",
 }
 
 
@@ -189,9 +189,9 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     convention : {"torch", "keras", "optax", "dl4j", "textbook"}
         The library whose formula and defaults are used.
     **options
-        Override the defaults below. ``eps`` is that library's epsilon, wherever its formula has
-        it; given together with ``eps_root``, both are those of the class. All other options have
-        the names and meanings of the class, even if the library lacks them.
+        Override the defaults below. ``eps`` is the epsilon of the library's formula, inside or
+        outside the root; if ``eps_root`` is given too, both have the meanings of the class. All
+        other options have the names and meanings of the class, even if the library lacks them.
 
     Returns
     -------
@@ -294,7 +294,7 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     adadelta coupled. For the other rules of optax, dl4j and textbook, choose one with
     ``decoupled_weight_decay``.
 
-    **Not imitated.** DL4J replaces an epsilon of 0 by 1e-7, and a step size of 0 by epsilon;
+    **Not reproduced.** DL4J replaces an epsilon of 0 by 1e-7, and a step size of 0 by epsilon;
     ``optax.adagrad`` gives 0 for 0/0; ``optax.adadelta()`` without a learning rate ascends,
     because it lacks the minus sign. See `RMSprop` for centered variances that rounding makes
     negative.
@@ -358,7 +358,7 @@ def _rule(name: str, convention: str) -> _Rule:
 
 
 def _require_allowed(which: str, rule: _Rule, options: Mapping[str, Any]) -> None:
-    """Raise an error for an option that a library's rule does not have, or needs."""
+    """Raise an error if an option is given that the rule lacks, or one that it needs is missing."""
     for option, reason in rule.refused.items():
         if option in options:
             raise FastoptError(f"{option} is {options[option]!r} for {which}: {reason}")
@@ -368,9 +368,9 @@ def _require_allowed(which: str, rule: _Rule, options: Mapping[str, Any]) -> Non
 
 
 def _require_no_decay(which: str, options: Mapping[str, Any], reason: str) -> None:
-    """Raise an error for weight decay of an undecided kind."""
+    """Raise an error for weight decay that is declared neither coupled nor decoupled."""
     if options.get("weight_decay", 0.0) != 0.0:
         raise FastoptError(
-            f"weight_decay is {options['weight_decay']!r} for {which}, which leaves its kind open "
-            f"({reason}): also give decoupled_weight_decay, False or True"
+            f"weight_decay is {options['weight_decay']!r} for {which}, which does not define its "
+            f"kind ({reason}): also give decoupled_weight_decay, False or True"
         )

@@ -15,10 +15,10 @@ DECIMAL = Context(prec=28)
 
 
 class NAdam(Optimizer):
-    """NAdam: Adam with Nesterov's momentum, on a schedule of momenta.
+    """NAdam: Adam with Nesterov's momentum, whose coefficient mu_t changes at each step.
 
-    At step t, from 1, with mu_t = beta1*(1 - 0.96^(t*momentum_decay)/2), P_t the product of
-    mu_1 .. mu_t, c1 = 1 - beta1^t and c2 = 1 - beta2^t::
+    At step t, counted from 1, with mu_t = beta1*(1 - 0.96^(t*momentum_decay)/2), P_t the product
+    of mu_1 .. mu_t, c1 = 1 - beta1^t and c2 = 1 - beta2^t::
 
         m <- beta1*m + (1 - beta1)*g
         v <- beta2*v + (1 - beta2)*g^2
@@ -123,6 +123,6 @@ class NAdam(Optimizer):
             "beta1": beta1,
             "beta2": beta2,
             "schedule": SCHEDULES.index(options["nadam_schedule"]),
-            # Computed in decimal, because pow of the C library gives other bits on other CPUs.
+            # Computed in decimal, because the C library's pow gives different bits on other CPUs.
             "decay_base": float(DECIMAL.power(Decimal("0.96"), Decimal(options["momentum_decay"]))),
         }

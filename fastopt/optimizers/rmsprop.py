@@ -1,4 +1,4 @@
-"""RMSProp: the rules rmsprop, rmsprop_centered and both with momentum, of csrc."""
+"""RMSProp: the rules rmsprop and rmsprop_centered of csrc, each also with momentum."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RMSprop(Optimizer):
     momentum
         >= 0.  Default 0: no buffer.
     centered
-        Whether the squared mean is subtracted.  Default False.
+        Whether the squared mean of the gradient is subtracted from s.  Default False.
     nesterov
         Whether the step is lr*(momentum*b + x); needs momentum > 0.  Default False.
     lr_in_buffer

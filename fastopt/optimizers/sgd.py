@@ -14,16 +14,16 @@ from fastopt.optimizers.base.optimizer import Optimizer
 class SGD(Optimizer):
     """Gradient descent, with momentum or Nesterov's momentum.
 
-    With gradients of all samples it is gradient descent, with those of one sample stochastic
-    gradient descent, with those of a few samples mini-batch gradient descent.  With ``momentum`` =
-    mu and a buffer b::
+    The same class is used for gradient descent (gradients of all samples), stochastic gradient
+    descent (one sample) and mini-batch gradient descent (a few samples).  With ``momentum`` = mu
+    and a buffer b::
 
         b <- mu*b + (1 - dampening)*g       (first_step="copy": b <- g the first time)
         w <- w - lr*b                       nesterov=False
         w <- w - lr*(g + mu*b)              nesterov=True
 
-    With ``lr_in_buffer`` the buffer contains the learning rate (Polyak, Keras).  The result differs
-    if the rate changes between steps::
+    With ``lr_in_buffer`` the buffer contains the factor lr (Polyak, Keras).  The result differs if
+    the learning rate changes between steps::
 
         b <- mu*b + lr*(1 - dampening)*g
         w <- w - b,  or  w <- w - (mu*b + lr*g)
@@ -133,8 +133,8 @@ class SGD(Optimizer):
         if options["nesterov"] == "lookahead" and coupled:
             raise FastoptError(
                 f"weight_decay is {options['weight_decay']} and coupled, which is not allowed with "
-                "nesterov='lookahead': its gradient belongs to the look-ahead point; add it to "
-                "your gradient, or use decoupled_weight_decay=True"
+                "nesterov='lookahead', because it must be computed at the look-ahead point; add it "
+                "to your gradient, or use decoupled_weight_decay=True"
             )
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Learning rate schedules: functions from the number of a step to its learning rate.
 
-A schedule replaces a number wherever an optimizer takes `lr`:
+A schedule can be given in place of a number wherever an optimizer takes `lr`:
 
 >>> from fastopt.schedules import cosine, warmup
 >>> schedule = warmup(cosine(lr=0.1, total_steps=100), steps=4)
@@ -12,7 +12,7 @@ warmup(schedule=cosine(lr=0.1, total_steps=100, lr_min=0.0), steps=4, start_fact
 In the formulas t is the number of the step, counted from 1, and lr(t) is its learning rate. Names
 and indexing follow `torch.optim.lr_scheduler` with one call of its `step()` per update
 (t = last_epoch + 1); each class states where it differs. A schedule with an end keeps its last
-value from there on. All schedules except `ReduceOnPlateau` are immutable and compare equal if
+value after it. All schedules except `ReduceOnPlateau` are immutable and compare equal if
 their arguments are equal. Some use pow or cos of the C library, so bit-identical results are
 promised on one machine, not across machines.
 

@@ -75,7 +75,7 @@ def check_fields(schedule: Schedule, **checks: Check) -> None:
 
 
 def blend(start: float, stop: float, weight: float) -> float:
-    """Return the weighted mean of `start` and `stop`: exactly `start` at 1, `stop` at 0."""
+    """Return the mean of `start` and `stop`: exactly `start` for weight 1, `stop` for weight 0."""
     return weight * start + (1.0 - weight) * stop
 
 

@@ -43,10 +43,10 @@ class ReduceOnPlateau(Schedule):
     -----
     PyTorch's ReduceLROnPlateau with two differences. A relative threshold also works for negative
     metrics. PyTorch's best*(1 - threshold) is then worse than best, so that a constant metric
-    counts as an improvement in every epoch. And every reduction is made, however small, where
-    PyTorch skips those below its eps.
+    counts as an improvement in every epoch. And every reduction is made, however small; PyTorch
+    skips those below its eps.
 
-    Unlike the other schedules it has state, so an instance is equal to itself only.
+    Unlike the other schedules, this one has state, so an instance is equal only to itself.
 
     Examples
     --------

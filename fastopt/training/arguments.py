@@ -1,4 +1,4 @@
-"""What the arguments of `minimize` may be, and what each of them becomes."""
+"""How the arguments of `minimize` are checked and converted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _copied(name: str, value: object) -> Array:
 def as_batches(data: Any, batch_size: int | None, seed: int | None) -> Batches | None:
     """Return the data as a `Batches`, or None without data."""
     if data is None or isinstance(data, Batches):
-        case = "without data" if data is None else "with a Batches, which has its own"
+        case = "without data" if data is None else "with a Batches, which has one"
         for name, value in (("batch_size", batch_size), ("seed", seed)):
             if value is not None:
                 raise FastoptError(f"{name} is {value!r}; it must be None {case}")
@@ -60,7 +60,7 @@ def rate_options(lr: float | None, schedule: Schedule | None) -> dict[str, Any]:
 
 
 def require_callables(callback: object, progress: object) -> None:
-    """Raise unless ``callback`` and ``progress`` can be called, or are left out."""
+    """Raise unless ``callback`` and ``progress`` can be called, or are not given."""
     for name, function in (("callback", callback), ("progress", progress)):
         is_left_out = function is None or function is False
         is_line = name == "progress" and function is True
@@ -69,15 +69,15 @@ def require_callables(callback: object, progress: object) -> None:
 
 
 def refuse_options(options: Mapping[str, Any]) -> None:
-    """Raise for options of an optimizer that contradict what `minimize` promises."""
+    """Raise for options of an optimizer that `minimize` does not allow."""
     if options.get("maximize"):
-        raise FastoptError("maximize=True in minimize(); let fun return -loss and -grad")
+        raise FastoptError("maximize=True in minimize(); return -loss and -grad from fun instead")
     if options.get("zero_grads"):
         raise FastoptError("zero_grads=True in minimize(), whose result has the last gradient")
 
 
 def require_searchable(method: str, batches: Batches | None, given: Mapping[str, Any]) -> None:
-    """Raise for arguments that ``line_search=True`` excludes; ``given``: None is left out."""
+    """Raise for arguments that ``line_search=True`` excludes; those in ``given`` must be None."""
     if not isinstance(method, str) or method.lower() != "gd":
         raise FastoptError(f"method is {method!r} with line_search=True; allowed: 'gd'")
     if batches is not None and batches.batch_size is not None:
@@ -91,7 +91,7 @@ def require_searchable(method: str, batches: Batches | None, given: Mapping[str,
 
 
 def is_ksgd(method: object) -> bool:
-    """Return whether ``method`` names `KalmanSGD`, which is no update rule."""
+    """Return whether ``method`` names `KalmanSGD`, which is not an update rule."""
     return isinstance(method, str) and method.lower() == "ksgd"
 
 
@@ -102,7 +102,7 @@ def model_filter(
     unused: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> ModelFilter:
-    """Return the `KalmanSGD` of a model's parameters; ``unused``: arguments without a meaning."""
+    """Return the `KalmanSGD` of a model's parameters; arguments in ``unused`` must be None."""
     from fastopt.training.model_filter import ModelFilter  # imports KalmanSGD, which is large
 
     for name, value in unused.items():

@@ -1,12 +1,12 @@
 """When and why a run of `minimize` ends, and what its result says about that.
 
-All criteria are here.  They see counts and losses, no arrays and no optimizer.
+All criteria are here.  They depend on counts and losses only, not on arrays or the optimizer.
 
 | status | the run ended because | success |
 |---|---|---|
 | `CONVERGED` | `tol` is met | yes |
 | `BUDGET_USED_UP` | `epochs` or `max_steps` is used up | without `tol`, if the loss is finite |
-| `STOPPED` | `callback` asked for it | no |
+| `STOPPED` | `callback` returned a true value or raised StopIteration | no |
 | `INTERRUPTED` | KeyboardInterrupt was raised | no |
 | `NO_STEP` | the line search found no step | no |
 """
@@ -58,11 +58,11 @@ class Criteria:
         nit, n_epochs
             The numbers of steps and of complete epochs so far.
         is_stopped
-            Whether `callback` has asked to stop.
+            Whether `callback` has stopped the run.
         is_cut
             Whether `max_steps` has ended the last epoch before it was complete.
         is_open
-            Whether a checkpoint was resumed in mid-epoch: that epoch is closed first.
+            Whether the run was resumed within an epoch, which is recorded before the run ends.
         """
         if self.tolerance.is_met:
             return CONVERGED
@@ -87,7 +87,7 @@ class Criteria:
             BUDGET_USED_UP: f"the budget of {self.budget.describe(nit)} is used up",
             STOPPED: "stopped by callback",
             INTERRUPTED: "interrupted",
-            NO_STEP: "the line search found no step that lowers the loss as the gradient promises",
+            NO_STEP: "the line search found no step that lowers the loss as the gradient predicts",
         }[status]
 
 
@@ -105,7 +105,7 @@ class Budget:
         return nit >= self.max_steps or n_epochs >= self.epochs
 
     def steps_left(self, nit: int, n_epochs: int) -> float:
-        """Return how many steps may still be taken, infinity if any number."""
+        """Return how many steps may still be taken; infinity if there is no limit."""
         return 0 if self.is_used_up(nit, n_epochs) else self.max_steps - nit
 
     def describe(self, nit: int) -> str:
@@ -114,7 +114,7 @@ class Budget:
 
 
 class Tolerance:
-    """Count the epochs in a row whose loss improves too little on the best before them."""
+    """Count consecutive epochs whose loss is too little below the best earlier loss."""
 
     def __init__(self, tol: float | None, patience: int | None) -> None:
         if tol is None and patience is not None:
@@ -136,5 +136,5 @@ class Tolerance:
 
     @property
     def is_met(self) -> bool:
-        """Whether `patience` epochs in a row have improved too little."""
+        """Whether `patience` consecutive epochs have improved too little."""
         return self.misses >= self.patience

@@ -1,4 +1,4 @@
-"""Whether two functions of the user are the same, in another process too."""
+"""Whether two functions of the user are the same, also if one was defined in another process."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def fingerprint(function: object) -> tuple[str, str] | None:
     """Return the version of Python and a hash of what a function computes, or None.
 
     The hash is that of the bytecode, constants, defaults, captured variables and global variables
-    that are used, if they are numbers, text, arrays or functions.  It can be compared only for one
-    version of Python.  None is returned for what is no function, nor a partial of one.
+    that are used, if they are numbers, text, arrays or functions.  Hashes can be compared only for
+    the same version of Python.  The result is None unless `function` is a function or a partial.
     """
     if not isinstance(function, (types.FunctionType, functools.partial)):
         return None

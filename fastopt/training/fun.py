@@ -1,4 +1,4 @@
-"""What a user's function is, and what it may return."""
+"""What is accepted as the user's function, and what it may return."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Fun = Callable[..., tuple[Any, Any]]
 
 
 def as_fun(fun: object) -> Fun:
-    """Return a callable as it is, and of a model the method ``loss_and_grad``."""
+    """Return a callable unchanged; for a model, return its method ``loss_and_grad``."""
     found = getattr(fun, "loss_and_grad", fun)
     if not callable(found):
         raise TypeError(f"fun is {fun!r}; a callable is needed")

@@ -67,8 +67,8 @@ def check_grad(
     *batch
         Further arguments of `fun`.
     samples : int, at least 1
-        The largest number of elements that are checked of each parameter; of a larger parameter
-        they are drawn at random. Each takes two calls of `fun`. Default 50.
+        The number of elements of each parameter that are checked. If a parameter has more, they
+        are drawn at random. Each element takes two calls of `fun`. Default 50.
     seed : int, at least 0
         The seed of the random draw. Default 0.
 
@@ -76,7 +76,7 @@ def check_grad(
     -------
     GradCheck
         The largest ``error``, about 1e-9 for a correct gradient and 1 for an entirely wrong one,
-        and where it is. A parameter whose gradient is None is left out.
+        and its location. A parameter whose gradient is None is left out.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def check_grad(
 
 
 def _relative_errors(gradient: Array, differences: Array, noise: Array) -> Array:
-    """Return the errors that ``noise`` does not explain, over the largest absolute value."""
+    """Return the errors minus ``noise``, at least 0, divided by the largest absolute value."""
     scale = max(np.abs(gradient).max(initial=0.0), np.abs(differences).max(initial=0.0))
     off = np.maximum(np.abs(gradient - differences) - noise, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -12,7 +12,7 @@ from typing import Any, Self
 class Interrupts:
     """Hold KeyboardInterrupt back during a step and deliver it during the user's functions.
 
-    A context manager.  It replaces Python's own handler of SIGINT only, and only in the main
+    A context manager.  It replaces only Python's default handler of SIGINT, and only in the main
     thread; another handler stays in place.
     """
 
@@ -39,7 +39,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal has come."""
+        """Raise KeyboardInterrupt if a signal has arrived."""
         if self.is_pending:
             raise KeyboardInterrupt
 

@@ -32,7 +32,7 @@ class LineSearch:
     def __init__(self, objective: Objective, optimizer: Optimizer) -> None:
         self.objective, self.optimizer = objective, optimizer
         self._arrays = arrays_of(optimizer.param_groups)
-        self._before: float | None = None  # the loss before the last step: sets the first trial
+        self._before: float | None = None  # the loss before the last step; gives the first trial
         self._seen: tuple[Array, float, Array] | None = None  # point, loss and gradient
 
     @property
@@ -45,7 +45,7 @@ class LineSearch:
         loss, gradient = self._at(start, batch)
         before = loss + np.linalg.norm(gradient) / 2 if self._before is None else self._before
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a failure is seen from the length None
+            warnings.simplefilter("ignore")  # after a failure the length is None
             length = line_search(
                 lambda point: self._at(point, batch)[0],
                 lambda point: self._at(point, batch)[1],

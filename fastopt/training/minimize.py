@@ -77,7 +77,7 @@ def minimize(
         Arrays with a row for each observation. A `Batches` continues from its current position; it
         has a batch size and a seed, so neither may be given with it.
     method : str
-        The name of a rule: see `fastopt.create`. Default "adam". Or "ksgd".
+        The name of a rule: see `fastopt.create`. Default "adam". "ksgd" is for `KalmanSGD`.
     batch_size : int, at least 1, optional
         Rows of a batch. By default all rows, in their order: gradient descent.
     epochs, max_steps : int, at least 1, optional
@@ -89,8 +89,8 @@ def minimize(
         One of `fastopt.schedules`, instead of `lr`. If it has a method ``report``, that is called
         with the mean loss of each epoch.
     tol : float, at least 0, optional
-        Stop, with success, after `patience` epochs in a row none of which has improved on the
-        best mean loss before it by tol*max(1, abs(best)) or more. NaN is no improvement.
+        Stop, with success, after `patience` consecutive epochs that each improved on the best
+        earlier mean loss by less than tol*max(1, abs(best)). NaN is no improvement.
     patience : int, at least 1, optional
         Only with `tol`. Default 5.
     convention : {"torch", "keras", "optax", "dl4j", "textbook"}
@@ -102,10 +102,10 @@ def minimize(
         without lr, schedule, checkpoint and options of a rule. Each step evaluates `fun` a few
         times, at copies of x. DL4J's LINE_GRADIENT_DESCENT. Default False.
     checkpoint : path, or (path, seconds), optional
-        A file from which a later call with the same arguments resumes, with equal bits, whatever
-        has ended this call, ``kill -9`` included. The file is replaced, atomically, after every
-        epoch; or, with `seconds`, after the first step that ends that long after the file was last
-        written, in mid-epoch too. It is also written when the run ends. See the notes.
+        A file from which a later call with the same arguments resumes, with equal bits, however
+        this call has ended, ``kill -9`` included. The file is replaced atomically after every
+        epoch. With `seconds`, it is replaced after the first step that ends at least so long after
+        the last write, also within an epoch. It is also written when the run ends. See the notes.
     callback : callable, optional
         Called after each epoch with an `OptimizeResult` of the run so far: x, fun, jac, nit, nfev
         and history. Its arrays change in later steps: copy what you keep. The run stops if the
@@ -116,7 +116,7 @@ def minimize(
         The seed of the order of rows; only with `data` and `batch_size`. By default it is drawn
         anew for each call.
     **options
-        Options of the rule: see `fastopt.create`. Those of "ksgd" are `fastopt.KalmanSGD`'s.
+        Options of the rule: see `fastopt.create`. For "ksgd", options of `fastopt.KalmanSGD`.
 
     Returns
     -------
@@ -127,14 +127,14 @@ def minimize(
             Without data, loss and gradient at `x`, from an evaluation after the last step. With
             data, the mean loss of the last epoch and the gradient of the last step. After Ctrl-C
             without data, loss and gradient of the last step. NaN and None before the first step.
-            A checkpoint keeps no `RowSparse` gradient: None until the next step.
+            A checkpoint does not contain a `RowSparse` gradient: jac is None until the next step.
         nit, nfev : int
             Steps taken, including those that ``on_nonfinite="skip"`` skips; evaluations of `fun`.
         status, success, message
             0: `tol` is met, a success. 1: a budget is used up, a success if there is no `tol` and
             `fun` is finite. 2: stopped by `callback`. 3: interrupted (Ctrl-C). 4: the line search
             found no step: x is a minimum to within rounding, or grad is not the gradient of `fun`,
-            see `fastopt.check_grad`. The last three are no success.
+            see `fastopt.check_grad`. The last three are not a success.
         history : dict of lists, an entry for each epoch
             "loss", the mean; "lr", that of the epoch's first step; "seconds" since the start,
             without the time spent in `callback` and `progress`.
@@ -158,7 +158,7 @@ def minimize(
 
     Ctrl-C takes effect at once while `fun`, `callback` or `progress` is running, and otherwise when
     the current step is complete: no step is taken in part. The position of a `Batches` is then that
-    after the last complete step. This holds for the main thread and Python's own handler of
+    after the last complete step. This holds for the main thread and Python's default handler of
     SIGINT; another handler is left in place.
 
     **Checkpoints.** The file holds parameters, optimizer, position in the data, history and the
@@ -173,13 +173,13 @@ def minimize(
     is called for them again. Without data every step is an epoch: give `seconds`, unless `fun` is
     slow.
 
-    "ksgd" is `KalmanSGD.update`, a batch at a time. It needs data of rows and targets and, instead
+    "ksgd" calls `KalmanSGD.update` for each batch. It needs data of rows and targets and, instead
     of `fun`, a model with ``mean_and_jacobian(x, X) -> (mean, jac)``, where jac is (n, p) or
     (n, k, p) for n rows, k outputs and the p numbers of `x` in their order; ``variance(mean)`` is
     passed to `KalmanSGD.update`, by default 1. The loss is that of the model's ``loss_and_grad``,
     if it has one, otherwise half the mean of the rows' squared residuals. There is no learning
-    rate: `lr`, `schedule` and `convention` are refused, as is `checkpoint`, and the history has
-    NaN.
+    rate: "lr" in the history is NaN, and `lr`, `schedule` and `convention` are not allowed.
+    `checkpoint` is not allowed either.
 
     Examples
     --------

@@ -25,7 +25,7 @@ class Line:
         self.text = self.written = ""
 
     def __call__(self, state: OptimizeResult) -> None:
-        """Show the last epoch of a run, unless a line was written a moment ago."""
+        """Show the last epoch, unless one was shown in the last 0.1 s (terminal) or 10 s."""
         history = state.history
         self.text = (
             f"epoch {len(history['loss'])}{self.of}  loss {state.fun:.6g}  "

@@ -40,7 +40,7 @@ class RunFile:
     spec
         ``checkpoint`` of `fastopt.minimize`.
     state, tolerance
-        Those of the run, before its first step.
+        The state and the tolerance of the run before its first step.
     """
 
     def __init__(self, spec: Spec, state: RunState, tolerance: Tolerance) -> None:
@@ -139,7 +139,7 @@ def _saved(state: RunState, tolerance: Tolerance) -> dict[str, Any]:
 
 
 def _checked(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `_saved` returned, with the types that it has; raise for malformed content."""
+    """Return the result of `_saved` with the original types; raise for malformed content."""
     counts, (best, misses), history = saved["counts"], saved["tolerance"], saved["history"]
     n_epochs = Whole(0)("n_epochs", counts["n_epochs"])
     whole = ("nit", "nfev", "n_epochs", "steps")
@@ -166,6 +166,6 @@ def _restore(state: RunState, tolerance: Tolerance, saved: Mapping[str, Any]) ->
 
 
 def _saved_gradient(name: str, gradient: Any) -> Array | None:
-    """Return a copy of a dense gradient, None of a row-sparse one, which files do not hold."""
+    """Return a copy of a dense gradient, or None for a row-sparse one, which is not saved."""
     found = copied(name, gradient)
     return found if isinstance(found, np.ndarray) else None

@@ -18,7 +18,7 @@ Callback = Callable[[OptimizeResult], object]
 
 
 class Run:
-    """The loop: what it changes is in ``state``, and ``steps`` takes the steps."""
+    """The loop; it changes ``state``, and ``steps`` takes the steps."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Run:
         """Take steps until the run ends; return the status of `ending`.
 
         ``watch`` is called after each epoch; a true value stops the run.  The checkpoint is
-        written, whatever ends the run.
+        written however the run ends.
         """
         try:
             try:
@@ -55,7 +55,7 @@ class Run:
         return OptimizeResult(self.state.result(), **self.steps.extras())
 
     def _epochs(self, watch: Callback | None) -> int:
-        """Take epoch after epoch until a criterion is met; return the status."""
+        """Run epochs until a criterion is met; return the status."""
         state, criteria = self.state, self.criteria
         is_stopped = is_cut = False
         while True:
@@ -112,7 +112,7 @@ class Run:
         return is_complete
 
     def _weight(self, batch: Batch) -> float:
-        """Return the weight of a batch in the epoch's mean loss: its rows over those of a full one.
+        """Return the weight of a batch in the mean loss: its rows divided by those of a full batch.
 
         Without data it is 1.
         """

@@ -38,7 +38,7 @@ def scipy_method(name: str, **options: Any) -> Callable[..., OptimizeResult]:
         which must be True or a function; args; tol, with the meaning it has in `fastopt.minimize`;
         callback, in both of SciPy's forms, called after each step; and in ``options`` maxiter, a
         number of steps, by default 1000, and disp, which shows a line of progress. They take
-        precedence over `options` here. Second derivatives are not used.
+        precedence over the options given here. Second derivatives are not used.
 
     Raises
     ------

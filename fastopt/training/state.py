@@ -1,4 +1,4 @@
-"""What a run of `minimize` has reached: parameters, counts, losses and history."""
+"""How far a run of `minimize` is: parameters, counts, losses and history."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunState:
     grad
         The gradient of the last step.
     history, seconds
-        Those of the result; seconds without the time spent in callbacks.
+        As in the result; seconds exclude the time spent in callbacks.
     epoch_steps, epoch_lr, epoch_total, epoch_weight
         Of the current epoch: steps taken, learning rate of the first step, weighted sum of the
         losses and sum of the weights.
@@ -59,7 +59,7 @@ class RunState:
         return self.epoch_steps > 0 and (self.batches is None or self.batches.position == 0)
 
     def start_clock(self) -> None:
-        """Begin to measure time that counts."""
+        """Start the measurement of `seconds`."""
         self._clock = time.perf_counter()
 
     def read_clock(self) -> None:

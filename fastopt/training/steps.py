@@ -47,7 +47,7 @@ class Steps(Protocol):
 
 
 class Objective:
-    """The user's function: calls are counted and may be interrupted; what it returns is checked."""
+    """The user's function; calls are counted and may be interrupted, and results are checked."""
 
     def __init__(self, fun: Fun, state: RunState, interrupts: Interrupts) -> None:
         self.fun, self.state, self.interrupts = fun, state, interrupts

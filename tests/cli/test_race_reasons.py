@@ -18,7 +18,7 @@ from fastopt.cli.race.run import ranked
         ([2.0, 0.5, 1.5], 0.5, "rose from 0.5 in epoch 1 to 1.5"),
         ([2.0, 3.0, 9.0], 0.5, "rose from 2 in epoch 0 to 9"),
         ([2.0, 1.5, 1.0], 0.5, "still fell in the last epoch, from 1.5 to 1"),
-        ([2.0, 0.5, 0.5], 0.5, "stayed at 0.5, the best rule's is 0.1"),
+        ([2.0, 0.5, 0.5], 0.5, "stayed at 0.5; that of the best rule is 0.1"),
         ([2.0, 0.1, 0.1], 0.5, "it has overfitted"),
         ([2.0, 0.1, np.nan], np.nan, "diverged in epoch 2"),
         ([2.0, 0.1], 0.5, "interrupted after epoch 1 of 2"),

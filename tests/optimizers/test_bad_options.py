@@ -223,7 +223,7 @@ def test_initial_value_beyond_the_dtype_is_refused(cls):
     w, low = np.ones(3, np.float32), {"state_dtype": "bfloat16"}
     for value, options in ((1e39, {}), (3.4e38, low)):
         with pytest.raises(
-            FastoptError, match=r"parameter 0 would start at .*e\+3[89].* to fit in"
+            FastoptError, match=r"parameter 0 would start at .*e\+3[89].* must fit in"
         ):
             cls([w], initial_accumulator_value=value, **options)
     cls([w], initial_accumulator_value=3.4e38)

@@ -23,10 +23,10 @@ Measure the memory limit of this machine and the share of it that each update
 rule reaches: a table on stdout, and a picture, bench.png.
 
 The limit is the time of a C loop that moves the same bytes as the step of the
-rule: it reads as much as the gradient and reads and writes as much as the
-parameter and the states, with one addition per element. Loop and step run
-alternately, round by round. The share is the median over rounds of the loop's
-time divided by the step's.
+rule: it reads as many bytes as the gradient has, and reads and writes as many
+as the parameter and the states, with one addition per element. Loop and step
+run alternately. The share is the median over rounds of the loop's time divided
+by the step's.
 """
 _EXAMPLES = """\
 examples:

@@ -52,6 +52,6 @@ def thread_counts(results: list[Result]) -> list[int]:
 
 
 def memory_limit(results: list[Result], threads: int) -> str:
-    """Return the median rate of the loop with `threads` threads, for people."""
+    """Return the median rate of the loop with `threads` threads, as text."""
     rates = [result.limit_rate for result in results if result.threads == threads]
     return f"{counted(threads, 'thread')}: {statistics.median(rates):.1f} GB/s"

@@ -1,4 +1,4 @@
-"""The work of `fastopt race --conditioning`."""
+"""The steps of `fastopt race --conditioning`: measure, print and draw."""
 
 from __future__ import annotations
 

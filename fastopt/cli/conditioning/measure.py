@@ -53,13 +53,13 @@ def outcomes(sample: Sample) -> Iterator[Outcome]:
 def search(sample: Sample, rule: str) -> Outcome:
     """Return the outcome at the best rate of a grid, which grows until the best is inside.
 
-    The best rate must also be better than no step at all. This excludes a local minimum among
-    rates that are far too high, where a rate may be better than the next lower one. Any rate that
-    is low enough is better than no step.
+    The best rate must also be better than no step at all, as every rate that is low enough is.
+    This excludes a local minimum among rates that are far too high, where a rate may be better
+    than the next lower one.
     """
     if rule in ("sgd", "nesterov"):  # their steps are proportional to the gradient
         middle = 0.01 / float(np.square(sample.X).sum(axis=1).mean())
-    else:  # their steps are about as large as the rate, and coefficients from 1 to condition**-0.5
+    else:  # their steps are about as large as the rate; coefficients are condition**-0.5 to 1
         middle = 0.1 * sample.condition**-0.25
     at_start = float(sample.excess(np.zeros(sample.X.shape[1])))
     low, high = -_HALF_WIDTH, _HALF_WIDTH

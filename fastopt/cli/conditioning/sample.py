@@ -15,8 +15,8 @@ class Sample:
 
     The variances of the principal components of the features form a geometric sequence from 1 to
     `condition`. The components are rotated at random, so that each coefficient depends on all of
-    them. The true coefficients are such that each component explains about as much variance as
-    the noise, so that all components must be learned for a low loss.
+    them. With the true coefficients, each component explains about as much variance as the noise,
+    so that all components must be learned for a low loss.
     """
 
     condition: float

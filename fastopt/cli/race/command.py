@@ -59,15 +59,15 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     add(
         "--header",
         action=argparse.BooleanOptionalAction,
-        help="the first line of a csv or tsv is a header, or is data; default: judged by its cells",
+        help="the first line of a csv or tsv is a header, or data; default: decided by its cells",
     )
     add(
         "--model",
         choices=("mlp", "linear", "logistic", "poisson"),
         default="mlp",
         metavar="MODEL",
-        help="mlp (default): one hidden layer of 64; a target that is text, or that has at most "
-        "20 different values, all whole numbers, is classes. linear, logistic, poisson: "
+        help="mlp (default): one hidden layer of 64; a target of text, or of at most 20 "
+        "different whole numbers, is treated as classes. linear, logistic, poisson: "
         "generalized linear models",
     )
     add(

@@ -1,4 +1,4 @@
-"""The problem that all rules are given: a model, training rows, and rows held out for its test."""
+"""The problem that all rules solve: a model, training rows, and rows held out to test it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastopt.cli.race.data.table import Table
 from fastopt.models import GLM, MLP
 
 HIDDEN = 64  # width of the hidden layer
-MOST_CLASSES = 20  # a target of whole numbers with more different values is not classes
+MOST_CLASSES = 20  # a target of whole numbers with more different values is numeric
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Problem:
     train: tuple[Array, Array]
     held_out: tuple[Array, Array]
     classes: list[str] | None
-    target_scale: str  # how the target was scaled, for people, or ""
+    target_scale: str  # how the target was scaled, as text, or ""
     constant_columns: list[str]
     notes: tuple[str, ...]  # sentences on what was left out of the table
     curvature: float  # see `_curvature`
@@ -146,7 +146,7 @@ def _scaled(values: Array, train: Array) -> Array:
 
 
 def _require_float32(table: str, columns: list[str], values: Array, scaled: Array) -> None:
-    """Raise an error if a scaled value exceeds float32, which only held-out values can."""
+    """Raise an error if a scaled value is outside float32; only held-out values can be."""
     bad = np.argwhere(~(np.abs(scaled) <= np.finfo(np.float32).max))
     if len(bad):
         row, column = bad[0]

@@ -46,4 +46,4 @@ def _reason(run: Run, needed: float, least: float) -> str:
             f"{below}; its loss still fell in the last epoch, from {before:.4g} to {loss:.4g}: "
             f"it needs more epochs{' or a higher rate' if has_rate else ''}"
         )
-    return f"{below}; its loss stayed at {loss:.3g}, the best rule's is {least:.3g}"
+    return f"{below}; its loss stayed at {loss:.3g}; that of the best rule is {least:.3g}"

@@ -66,9 +66,9 @@ def _score(problem: Problem, run: Run) -> str:
 
 def _explanation(problem: Problem, runs: list[Run]) -> list[str]:
     lines = [
-        f"The lowest training loss is first; {problem.score_name} is that on the held-out rows; "
-        "seconds are of training without evaluation. Every rule starts from the same parameters, "
-        "uses the rows in the same order, and uses each equally often."
+        f"The lowest training loss is first; {problem.score_name} is that on held-out rows; "
+        "seconds of training exclude evaluation. Every rule starts from the same parameters, uses "
+        "the rows in the same order, and uses each equally often."
     ]
     best = max((run.last.score for run in runs if run.succeeded), default=math.nan)
     if problem.classes and 0.0 < best < 1.0:

@@ -8,7 +8,7 @@ from fastopt.cli.race.problem import Problem
 
 # The steps of these rules are proportional to the gradient, so their rates are in units of
 # 1/curvature: gradient descent converges below 2 on a linear model with squared loss. The rate of
-# sgd is lower because batches are noisy. Momentum 0.9 multiplies the rate by ten in effect.
+# sgd is lower because batches are noisy. Momentum 0.9 makes the effective rate ten times as high.
 _RATES_BY_CURVATURE = {"gd": 1.5, "sgd": 0.2, "momentum": 0.03, "nesterov": 0.03}
 # The other rules rescale the gradient, so that one rate fits all problems.
 _RATES = {

@@ -24,7 +24,7 @@ class Evaluation:
 
     train_loss: float
     score: float
-    seconds: float  # of training so far: batches, gradients and updates, but no evaluation
+    seconds: float  # training time so far: batches, gradients and updates, without evaluation
 
 
 @dataclass

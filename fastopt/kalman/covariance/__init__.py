@@ -10,7 +10,7 @@ Each form stores the coefficients too, and has the methods of `Form`.
 | `decoupled` | a diagonal, or blocks of M |
 | `choosing` | which form the options select, and the memory it needs |
 | `blockwise` | what "plain" and "ud" share: rows are absorbed in blocks |
-| `refining` | how the coefficients of "qr" get correct digits that rounding has lost |
+| `refining` | how digits that rounding has lost are restored in the coefficients of "qr" |
 | `merging` | the sum of the information of two covariances |
 """
 
@@ -49,7 +49,7 @@ class Form(Protocol):
         """Return a copy of the coefficients."""
 
     def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
-        """Absorb rows of a model; after a failure the blocks before the failing one stay."""
+        """Absorb rows of a model; after a failure the blocks before it remain absorbed."""
 
     def outputs(self, x: Floats, residual: Floats) -> str:
         """Absorb the outputs of one observation jointly.
@@ -67,10 +67,10 @@ class Form(Protocol):
         """Return the trace of M."""
 
     def arrays(self) -> dict[str, Floats]:
-        """Return copies of the arrays that data change."""
+        """Return copies of the arrays that change when data are absorbed."""
 
     def restore(self, arrays: Mapping[str, Floats]) -> None:
-        """Copy arrays of the names and shapes that `arrays` returns; an error changes nothing."""
+        """Copy arrays with the names and shapes of those of `arrays`; an error changes nothing."""
 
 
 class _Filter(Protocol):
@@ -108,6 +108,6 @@ def triangle(r: Floats, w: Floats, squares: float) -> Floats:
 
 FAILURES = {
     "indefinite": "the covariance is no longer positive definite: x'Mx < 0 beyond rounding; "
-    "mode='ud' prevents this, a smaller m0 or columns of equal scale lose fewer digits",
+    "mode='ud' prevents this; with a smaller m0 or columns of equal scale rounding matters less",
     "nonfinite": "a mean, a coefficient or the covariance left the range of its dtype",
 }

@@ -14,7 +14,7 @@ class Blockwise(Counted):
 
     _filter: Filter | Factors
 
-    run_flops: ClassVar[float]  # between two checks for signals
+    run_flops: ClassVar[float]  # floating-point operations between two checks for signals
 
     def __init__(
         self, w: Floats, rows: int, keep: float, max_trace: float | None, n_threads: int

@@ -11,7 +11,7 @@ from fastopt._errors import FastoptError
 from fastopt.kalman._kalman import DecoupledFilter
 from fastopt.kalman.covariance import Counted, Floats, Glm, Wholes
 
-RUN_NUMBERS = 1e9  # of M that are read between two checks for signals
+RUN_NUMBERS = 1e9  # elements of M that are read between two checks for signals
 
 
 class Decoupled(Counted):

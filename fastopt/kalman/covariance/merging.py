@@ -14,9 +14,10 @@ Estimate = tuple[Floats, Floats]  # coefficients, and their covariance or its di
 def merged(one: Estimate, other: Estimate, start: Estimate) -> tuple[Floats, Floats, float]:
     """Return the coefficients, the covariance and the increase of the sum of squares.
 
-    Both estimates had the start w0, L0^-1. The sum of squares of each, RSS plus
-    (w - w0)' L0 (w - w0), is its minimum plus (w - v)' L (w - v), where v is its own estimate.
-    The increase is the minimum for both data sets minus the sum of the two minima.
+    Both estimates started from coefficients w0 and covariance L0^-1. The sum of squares of each,
+    RSS plus (w - w0)' L0 (w - w0), equals its minimum plus (w - v)' L (w - v), where v and L are
+    its coefficients and information. The increase is the minimum for both data sets together minus
+    the sum of the two minima.
     """
     parts = [(w, _inverse(m), sign) for (w, m), sign in ((one, 1), (other, 1), (start, -1))]
     total = sum((sign * information for _, information, sign in parts), np.zeros(()))

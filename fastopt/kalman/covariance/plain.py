@@ -13,7 +13,7 @@ from fastopt.kalman._kalman import Filter
 from fastopt.kalman.covariance import FAILURES, Floats, triangle
 from fastopt.kalman.covariance.blockwise import Blockwise
 
-BLAS_BELOW = 2000  # coefficients; from here on M x for a single row is computed without BLAS
+BLAS_BELOW = 2000  # coefficients; from this number, M x for a single row is computed without BLAS
 
 
 class Plain(Blockwise):

@@ -37,7 +37,7 @@ def with_rows(root: Floats, x: Floats, y: Floats) -> Floats:
 
 
 def with_triangle(root: Floats, other: Floats) -> Floats:
-    """Return the triangle of two triangles, stacked vertically."""
+    """Return the triangle of the QR decomposition of two triangles, stacked vertically."""
     n = len(root)
     both: Floats = dtpqrt(n, min(COLUMNS, n), root, other)[0]
     return both
@@ -130,17 +130,17 @@ class Information:
         return ""
 
     def refine(self, rows: Iterable[Rows]) -> None:
-        """Correct the coefficients, from all rows absorbed so far, given once more.
+        """Correct the coefficients; `rows` has all rows absorbed so far, once more.
 
-        The correction is stored separately and dropped when more rows come. If it were added to d,
-        later rows would make an error in it of eps cond times their change of the coefficients,
+        The correction is stored separately and dropped when more rows are absorbed. If it were
+        added to d, more rows would cause an error of eps cond times the change of the coefficients,
         which is larger than the correction.
         """
         if not self._open().any():
             self.correction = correction(self.root, rows)
 
     def _take(self, root: Floats, n_obs: int) -> None:
-        # No call between the assignments, so that KeyboardInterrupt cannot come between them.
+        # No call between the assignments, so that KeyboardInterrupt is not raised between them.
         none = np.zeros(self.n_params)
         self.root, self.n_obs, self.correction = root, n_obs, none
 

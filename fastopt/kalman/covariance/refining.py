@@ -24,13 +24,13 @@ from fastopt.kalman.covariance import Floats
 
 Rows = tuple[Floats, Floats, Floats | None]  # x, y, weight
 
-MOST = 2**12  # the most rows or coefficients whose sums are exact
-LEADING = 2.0**33  # leaves 20 leading bits: a sum of MOST products of two such needs 52
-CACHED = 2**14  # numbers; malloc returns larger blocks to the system each time
+MOST = 2**12  # sums over at most this many rows or coefficients are exact
+LEADING = 2.0**33  # leaves 20 leading bits: a sum of MOST products of two such numbers needs 52
+CACHED = 2**14  # elements; malloc returns larger blocks to the system after each use
 
 
 def rows_at_a_time(n_params: int) -> int:
-    """Return how many rows `correction` should get at a time."""
+    """Return how many rows each item of the argument `rows` of `correction` should have."""
     return min(MOST, max(256, CACHED // n_params))
 
 
@@ -38,7 +38,7 @@ def correction(root: Floats, rows: Iterable[Rows]) -> Floats:
     """Return the correction of R^-1 d, where [R d; 0 r] is the triangle of exactly these rows."""
     with np.errstate(over="ignore", invalid="ignore"):
         r = root[:-1, :-1]
-        # Scaling columns to norm <= 1 by powers of 2 rounds nothing and prevents underflow.
+        # Scaling columns to norm <= 1 by powers of 2 is exact and prevents underflow.
         scale = np.ldexp(1.0, -np.frexp(np.linalg.norm(r, axis=0))[1])
         r = r * scale
         w = dtrtrs(r, root[:-1, -1])[0]
@@ -51,7 +51,7 @@ def correction(root: Floats, rows: Iterable[Rows]) -> Floats:
             lost += (gradient - (total - grown)) + (leading - grown) + rest
             gradient = total
         step = dtrtrs(r, dtrtrs(r, gradient + lost, trans=1)[0])[0] * scale
-    # Some products overflow although R does not: no correction then.
+    # A product may overflow although R does not; then there is no correction.
     return step if np.isfinite(step).all() else np.zeros_like(step)
 
 
@@ -61,7 +61,7 @@ def _gradient(
     """Return X'W(y - X w), X = x * scale, as an exact part and a rest of 2^-20 of its size."""
     x = x * scale
     if weight is not None:
-        # Multiply X by the powers of 2 of the weights' square roots, which rounds nothing.
+        # Multiply X by the powers of 2 of the weights' square roots, which is exact.
         factor, exponent = np.frexp(np.sqrt(weight))
         by = np.ldexp(np.sign(factor), exponent)
         x, y = x * by[:, None], y * by
@@ -78,7 +78,7 @@ def _gradient(
 
 
 def _leading(a: Floats, largest: float) -> Floats:
-    """Return the leading bits of the numbers, down to the same absolute bit for all.
+    """Return the numbers without the bits below one position, which is the same for all.
 
     Sums of products of such numbers are exact, for any BLAS and any order of the sum (S. M. Rump,
     T. Ogita and S. Oishi, "Accurate floating-point summation", 2008).

@@ -1,9 +1,9 @@
-"""What all optimizers share: everything except the facts of a rule.
+"""What all optimizers share: everything that does not depend on the rule.
 
 | module | what it answers |
 |---|---|
 | `arguments` | which arguments every optimizer takes, with their types |
-| `rule` | which facts the class of a rule states |
+| `rule` | what the class of a rule defines |
 | `structure` | in which containers parameters and gradients may be given |
 | `extras` | which options all parameters share |
 | `state_arrays` | which arrays make up the state of a parameter |
@@ -11,11 +11,11 @@
 | `accumulated` | what the sums of accumulated gradients are |
 | `groups` | which options a parameter group has |
 | `parameters` | which parameters an optimizer has, with their groups and state |
-| `plan` | how parameters, state and options are described to C |
+| `plan` | how parameters, state and options are passed to C |
 | `torch_state_dict` | how a state dict of `torch.optim` is converted to ours |
 | `state_dict` | what a state dict contains, and how one is loaded |
 | `optimizer` | what a step is; the public methods of every optimizer |
 
-A module imports only from those above it.  `rule` and `groups` know no optimizer: a group has the
-class of its rule, and shares a `groups.Status` with the optimizer.
+A module imports only from those above it.  `rule` and `groups` do not refer to an optimizer: a
+group has the class of its rule, and shares a `groups.Status` with the optimizer.
 """

@@ -13,7 +13,7 @@ from fastopt.optimizers.base.arguments import Key
 
 
 class Accumulated:
-    """Sums of gradients by the key of their parameter; `sums` is replaced, never changed."""
+    """Sums of gradients by the key of their parameter; `sums` is replaced, not modified."""
 
     def __init__(self, sums: Mapping[Key, Array] | None = None) -> None:
         self.sums: Mapping[Key, Array] = sums or {}
@@ -33,9 +33,9 @@ class Accumulated:
                 self.sums = sums
 
     def use(self, step: Callable[[], None], counts: Callable[[], object]) -> None:
-        """Call ``step()``, which uses up the sums; keep them if it was not taken.
+        """Call ``step()`` and discard the sums; keep them if no step was taken.
 
-        counts: returns the numbers of steps taken and skipped, which tell whether it was.
+        counts: returns the numbers of steps taken and skipped, which change if a step was taken.
         """
         sums, before = self.sums, counts()
         self.sums = {}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypedDict
 
-Key = int | str  # of a parameter: its index in a list, or its name in a dict
+Key = int | str  # identifies a parameter: its index in a list, or its name in a dict
 Params = Any  # an array, a list of arrays, a dict from name to array, or a list of group dicts
 Grads = Any  # in the structure of the parameters; None leaves a parameter unchanged
-Schedule = Callable[[int], float]  # from the number of a step, counted from 1, to its learning rate
+Schedule = Callable[[int], float]  # maps the number of a step, counted from 1, to its learning rate
 Lr = float | Schedule
 
 

@@ -46,7 +46,7 @@ CHECKS: Mapping[str, Any] = {
 
 
 def checked(given: Mapping[str, Any], others: Iterable[str]) -> dict[str, Any]:
-    """Return the checked value of every extra; those that are not given have their defaults.
+    """Return the checked value of every option in DEFAULTS; missing ones get their defaults.
 
     others: the names of the other options, for the message about an unknown keyword.
     """

@@ -18,7 +18,7 @@ from fastopt.optimizers.base.rule import Rule, checks_of
 
 
 class Status:
-    """What an optimizer shares with its groups, so that they need not refer to it.
+    """Data that an optimizer shares with its groups, so that they need no reference to it.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class ParamGroup(MutableMapping[str, Any]):
             for name, check in checks_of(rule).items()
             if not (name == "lr" and callable(lr))
         }
-        # The divisor of "schedule_only"; options of a pickled group contain it.
+        # `initial_lr` is the divisor of "schedule_only"; the options of a pickled group contain it.
         base = getattr(lr, "lr", None) if callable(lr) else self.options["lr"]
         is_number = isinstance(base, numbers.Real) and math.isfinite(base)
         self.initial_lr: float | None = options.get("initial_lr", base if is_number else None)
@@ -76,8 +76,8 @@ class ParamGroup(MutableMapping[str, Any]):
         kernel = self.rule._kernel(options)[0]
         if kernel != self.kernel:
             raise FastoptError(
-                f"these options need the rule {kernel!r} with other state than {self.kernel!r}, "
-                "which the group was made with; make a new optimizer"
+                f"these options need the rule {kernel!r}, whose state differs from that of "
+                f"{self.kernel!r}, for which the group was made; make a new optimizer"
             )
         has_base = initial_lr is not None and initial_lr > 0
         if options["decoupled_weight_decay"] == "schedule_only" and not has_base:
@@ -103,8 +103,8 @@ class ParamGroup(MutableMapping[str, Any]):
         changed = {**self.options, name: checks[name](name, value)}
         if name in self.rule._only_at_start:
             raise FastoptError(
-                f"{name} cannot be set to {value!r} in a group that has its state; give it when "
-                "the optimizer is made"
+                f"{name} cannot be set to {value!r} after the state has been made; pass it to the "
+                "constructor"
             )
         self.require_meaning(changed, self.initial_lr)
         self.options = changed
@@ -119,7 +119,7 @@ class ParamGroup(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    __eq__ = object.__eq__  # Mapping's would compare arrays, whose == has no single truth value
+    __eq__ = object.__eq__  # that of Mapping would compare arrays, whose == is elementwise
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
@@ -143,14 +143,14 @@ class ParamGroup(MutableMapping[str, Any]):
         )
 
     def shown(self) -> dict[str, Any]:
-        """Return the options with the schedule itself, which may have no rate for the next step."""
+        """Return the options; "lr" is the schedule itself, which may fail for the next step."""
         return {name: self._given_lr() if name == "lr" else self[name] for name in list(self)[1:]}
 
     def _given_lr(self) -> Any:
         return self.options["lr"] if self.schedule is None else self.schedule
 
     def saved(self) -> dict[str, Any]:
-        """Return the group's entry in a state dict; it has a schedule's state, not its rate."""
+        """Return the group's entry in a state dict, with the state of its schedule."""
         return {
             **self.options,
             "initial_lr": self.initial_lr,
@@ -166,9 +166,9 @@ class ParamGroup(MutableMapping[str, Any]):
 
 
 def arrays_of(groups: Iterable[ParamGroup]) -> dict[Key, Array]:
-    """Return the parameters of all groups by key: sorted if keys are indices, else as grouped.
+    """Return the parameters of all groups by key, sorted if keys are indices, else in group order.
 
-    A weight_decay_mask can put parameters into groups in another order than that of the indices.
+    A weight_decay_mask can split groups, so that group order differs from the order of the indices.
     """
     arrays = {key: w for group in groups for key, w in group.arrays.items()}
     indices: Any = range(len(arrays))

@@ -1,4 +1,4 @@
-"""The look-ahead point, where some rules need their gradients, and moving parameters there."""
+"""The look-ahead point, at which some rules need their gradients, and moving parameters there."""
 
 from __future__ import annotations
 

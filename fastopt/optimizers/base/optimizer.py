@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class Optimizer(Rule):
-    """Base class of the optimizers: everything except the facts of a rule.
+    """Base class of the optimizers: everything that does not depend on the rule.
 
-    A subclass states the facts of its rule (see `fastopt.optimizers.base.rule.Rule`) and has a
-    signature with the rule's options; `fastopt.Adam` is an example.
+    A subclass defines its rule (see `fastopt.optimizers.base.rule.Rule`) and has a signature with
+    the rule's options; `fastopt.Adam` is an example.
 
     Parameters
     ----------
@@ -54,18 +54,19 @@ class Optimizer(Rule):
         For a dict of parameters, or group dicts that contain dicts: a callable that takes a name
         and returns whether that parameter decays.  It applies to groups added later too.
         Parameters that do not decay form a separate group with weight_decay 0.  By default all
-        decay.  Pickles and copies do not keep the mask: a group added to one needs its own
-        weight_decay.
+        decay.  Pickles and copies do not contain the mask: a group that is added to a copy must
+        give its weight_decay.
     maximize
         Whether the gradient is negated before anything else.  Default False.
     n_threads
-        Threads of a large step.  Default: FASTOPT_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs
-        that affinity and a container's quota allow; threadpoolctl's limits apply at each step.
+        The number of threads of a large step.  Default: FASTOPT_NUM_THREADS, else OMP_NUM_THREADS,
+        else the number of CPUs that the affinity mask and a container's quota allow.  Limits set
+        with threadpoolctl apply at each step.
         A step of fewer than FASTOPT_SERIAL_BELOW elements (2**20) uses the calling thread only.
     grad_scale
-        The factor that the gradients were multiplied by (loss scaling).  The step divides by it
-        first, in the precision in which it computes: float64 gradients of float32 parameters are
-        rounded to float32 before.  2**-126 to 2**126; may be set later.  Default 1.
+        The factor that the gradients were multiplied by (loss scaling).  The step first divides
+        them by it, in the precision of the computation: float64 gradients of float32 parameters
+        are rounded to float32 before that.  2**-126 to 2**126; may be set later.  Default 1.
     max_grad_norm
         Then, all gradients are multiplied by min(1, max_grad_norm / (norm + 1e-6)), where norm is
         the Euclidean norm of all of them together, as torch.nn.utils.clip_grad_norm_ does.
@@ -89,10 +90,11 @@ class Optimizer(Rule):
     rounding
         "nearest" or "stochastic": how float16 and bfloat16 parameters are rounded.  Stochastic
         rounding rounds up with a probability proportional to the part that is cut off, so that
-        small steps add up.  A float16 between the largest finite one, 65504, and 65536 becomes
+        small steps add up.  A value between 65504, the largest finite float16, and 65536 becomes
         infinite with that probability.
     seed
-        Of stochastic rounding, whose bits depend on seed, step, parameter and element.  Default 0.
+        The seed of stochastic rounding, whose random bits depend on seed, step, parameter and
+        element.  Default 0.
 
     Attributes
     ----------
@@ -106,7 +108,7 @@ class Optimizer(Rule):
         A tuple of mappings from an option's name to its value; setting one takes effect at the next
         step.
     step_count, lr
-        See below.
+        The number of steps taken, and the learning rate of the next step.
 
     Raises
     ------
@@ -235,9 +237,9 @@ class Optimizer(Rule):
         Raises
         ------
         FastoptError, TypeError
-            As from `step`, or a gradient cannot be refilled because only a copy of it could be
-            read: a number, a sparse gradient, or an object that makes a new array each time.  The
-            gradients that were bound before remain bound.
+            As from `step`.  Also for a gradient that cannot be refilled, because only a copy of it
+            can be read: a number, a sparse gradient, or an object that makes a new array each time.
+            The gradients that were bound before remain bound.
         """
         self._plan.bind(grads)
 
@@ -517,7 +519,7 @@ class Optimizer(Rule):
     def _load(
         self, state_dict: object, values: object = None, others: list[Attribute] | None = None
     ) -> None:
-        """Load a state dict and values of the parameters, and set other attributes with them."""
+        """Load a state dict and values of the parameters, and set the attributes in `others`."""
         loaded = checked(self._parameters, self.state, state_dict, values)
         loaded.write(
             [
@@ -539,16 +541,16 @@ class Optimizer(Rule):
         Parameters
         ----------
         path
-            Written as .safetensors if it ends so (``pip install '.[checkpoint]'``), else as
-            NumPy's .npz.  It contains no pickled objects.
+            If it ends in .safetensors, the file has that format (``pip install '.[checkpoint]'``),
+            else NumPy's .npz.  The file contains no pickled objects.
         batches
             Their position in the epoch is saved in the same file.
 
         Raises
         ------
         FastoptError, OSError
-            Inside `extrapolated`, without the package named above, or if the file cannot be
-            written.
+            The call is inside `extrapolated`, the package safetensors is missing, or the file
+            cannot be written.
 
         Examples
         --------
@@ -652,7 +654,7 @@ class Optimizer(Rule):
         return "\n".join(lines)
 
 
-# For other parts of fastopt
+# Functions for other modules of fastopt
 
 
 def dense_gradients(optimizer: Optimizer, grads: Grads) -> list[Array | None]:

@@ -17,10 +17,10 @@ from fastopt.optimizers.base.structure import by_decay, in_structure, placed
 
 
 class Parameters(NamedTuple):
-    """Parameters by key; adding a group returns new ones and leaves these unchanged."""
+    """Parameters by key; `with_group` returns a new object and leaves this one unchanged."""
 
     rule: type[Rule]
-    kind: str  # of the container that they were given in: see `structure.kind_of`
+    kind: str  # the kind of container that they were given in: see `structure.kind_of`
     groups: tuple[ParamGroup, ...] = ()
     places: Mapping[Key, tuple[Any, Any]] = {}  # the container of each, and its place in it
     arrays: Mapping[Key, dict[str, Array]] = {}  # the state arrays of each, by name
@@ -84,7 +84,7 @@ class Parameters(NamedTuple):
 
 
 def unpickled(rule: type[Rule], status: Status, pickled: Mapping[str, Any]) -> Parameters:
-    """Return the parameters of which `Parameters.pickled` returned the entries."""
+    """Return the `Parameters` from the result of `Parameters.pickled`."""
     groups = tuple(ParamGroup(rule, status, *group) for group in pickled["groups"])
     arrays = {
         key: state_arrays.in_layout_of(w, pickled["arrays"][key])

@@ -1,4 +1,4 @@
-"""The description of parameters, state and options that C works with."""
+"""The description of parameters, state and options that is passed to C."""
 
 from __future__ import annotations
 

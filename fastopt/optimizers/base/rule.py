@@ -26,7 +26,7 @@ class Rule:
     any module of fastopt may use them.
     """
 
-    # What each option may be, besides those of COMMON.
+    # The check of each option that is not in COMMON.
     _checks = dict[str, Check]()
 
     # The options that cannot be changed after construction.
@@ -83,7 +83,7 @@ def defaults_of(rule: type[Rule]) -> dict[str, Any]:
 
 
 def positional_arguments(rule: type[Rule]) -> list[str]:
-    """Return the arguments that may be given by position, which torch.optim has too."""
+    """Return the arguments that may be given by position; torch.optim has the same."""
     parameters = inspect.signature(rule).parameters.items()
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     return [name for name, parameter in parameters if parameter.kind is positional]

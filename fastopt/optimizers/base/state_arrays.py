@@ -11,7 +11,7 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, bfloat16, computed_in, is_low_precision
 from fastopt.arrays.layout import new_like
 
-ADDED = ("master", "ema")  # state that options ask for, not the rule
+ADDED = ("master", "ema")  # state that options need, not the rule
 
 
 def new_arrays(
@@ -26,7 +26,7 @@ def new_arrays(
     Parameters
     ----------
     name
-        Of the parameter, for messages.
+        The name of the parameter, for error messages.
     param
         The parameter.
     initial
@@ -62,16 +62,16 @@ def new_arrays(
 def for_c(
     arrays: Mapping[str, Array], by_row: str | None
 ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-    """Return the states with a number for each element, in the order of rules.def, and others.
+    """Return the elementwise states of the rule, in the order of rules.def, and three others.
 
-    The others are the master, the average and the state with a number for each row, or None.
+    The others are the master, the average and the row-wise state; a missing one is None.
     """
     own = tuple(array for name, array in arrays.items() if name not in (*ADDED, by_row))
     return own, (*(arrays.get(name) for name in ADDED), arrays[by_row] if by_row else None)
 
 
 def in_layout_of(w: Array, pickled: Mapping[str, Array]) -> dict[str, Array]:
-    """Return state arrays in the memory layout of their parameter, which pickling may change.
+    """Return state arrays in the memory layout of their parameter; pickling may have changed it.
 
     A state with one number for each row has another shape and is returned as it is.
     """
@@ -89,7 +89,7 @@ def _start(
     with np.errstate(over="ignore"):
         start: Array = np.array(value).astype(dtype)
     if not np.isfinite(start):
-        raise FastoptError(f"{state} of {name} would start at {value}, which has to fit in {dtype}")
+        raise FastoptError(f"{state} of {name} would start at {value}; it must fit in {dtype}")
     return dtype, start
 
 

@@ -35,7 +35,7 @@ def state_dict_of(
     Parameters
     ----------
     parameters, state
-        Those of the optimizer.
+        The parameters and state of the optimizer.
     sums
         The accumulated gradients.
     counts
@@ -69,7 +69,7 @@ class Loaded(NamedTuple):
     schedules: list[tuple[Any, Any]]  # schedules that have state, each with its new state
 
     def write(self, attributes: Sequence[Attribute]) -> None:
-        """Write everything, and set these attributes; a KeyboardInterrupt comes before or after."""
+        """Write everything and set these attributes; KeyboardInterrupt is not raised in between."""
         with _schedules_loaded(self.schedules) as end:
             assign_all(self.writes, [*attributes, *self.attributes, (end, "reached", True)])
 
@@ -82,9 +82,9 @@ def checked(
     Parameters
     ----------
     parameters, state
-        Those of the optimizer.
+        The parameters and state of the optimizer.
     state_dict
-        Of `state_dict_of`, or of torch.optim.
+        As returned by `state_dict_of`, or by torch.optim.
     values
         New values of the parameters by key; None to leave the parameters unchanged.
     """

@@ -20,14 +20,14 @@ def kind_of(params: Params) -> str:
 
 
 def in_structure(kind: str, values: Mapping[Key, Any]) -> Any:
-    """Return one value for each parameter, in a container of the kind the parameters were in."""
+    """Return one value for each parameter, in the kind of container that the parameters had."""
     if kind == "array":
         return values[0]
     return dict(values) if kind == "dict" else list(values.values())
 
 
 def each(call: Callable[[str, Any], Any], name: str, holder: Any) -> Any:
-    """Return an array, or a list or dict of arrays, after ``call(name, array)`` for each array."""
+    """Return ``call(name, array)`` for an array, or a list or dict of these for each array."""
     if isinstance(holder, dict):
         return {key: call(f"{name}[{key!r}]", value) for key, value in holder.items()}
     if isinstance(holder, (list, tuple)):
@@ -47,10 +47,10 @@ def as_groups(params: Params, kind: str) -> list[Mapping[str, Any]]:
 def placed(
     given: object, kind: str, taken: Collection[Key], options: Collection[str]
 ) -> tuple[Any, dict[Any, Key]]:
-    """Return the container of a group's parameters, and each one's key by its place there.
+    """Return the container of a group's parameters, and a dict from place to key.
 
-    A place is an index of a list or a name of a dict; a key identifies a parameter in the whole
-    optimizer.
+    A place is the index or name of a parameter in this container; a key identifies the parameter
+    among all parameters of the optimizer.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def placed(
 def by_decay(
     group: Mapping[str, Any], places: Iterable[Any], mask: Callable[[str], bool] | None
 ) -> list[tuple[Mapping[str, Any], list[Any]]]:
-    """Split a group in two where a mask is given: names that decay, and names that do not.
+    """Split a group by `mask` into parameters that decay and parameters that do not.
 
     Each part is a group dict with the places of its parameters; empty parts are left out.
     """
@@ -109,7 +109,7 @@ def by_decay(
 
 
 def forgotten_mask(name: str) -> bool:
-    """Replace the weight_decay_mask of an optimizer that was copied or unpickled."""
+    """Raise an error; this replaces the weight_decay_mask of a copied or unpickled optimizer."""
     raise FastoptError(
         f"a copied or unpickled optimizer has no weight_decay_mask to decide whether {name!r} "
         "decays; set 'weight_decay' in the group"

@@ -18,21 +18,21 @@ from fastopt.optimizers.base.state_arrays import ADDED
 
 State = Mapping[Key, Mapping[str, Array]]  # as `Parameters.views` returns it
 
-# Entries of PyTorch's groups that do not affect the result: how it computes, and parameters' names.
+# Entries of PyTorch's groups that do not affect the formula: implementation, parameters and names.
 IGNORED = {"foreach", "fused", "capturable", "differentiable", "params", "param_names"}
 
 
 def is_pytorchs(state_dict: object) -> bool:
-    """Return whether a state dict has exactly the two entries of PyTorch's."""
+    """Return whether a state dict has exactly the two keys of a PyTorch state dict."""
     return isinstance(state_dict, Mapping) and state_dict.keys() == {"state", "param_groups"}
 
 
 def as_ours(parameters: Parameters, state: State, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Return PyTorch's state dict in our layout; parameters correspond by name, else in order.
 
-    What PyTorch's lacks is filled in.  A missing option has the default of our class, which gives
-    PyTorch's formula.  A parameter without state has the initial state.  Masters and averages start
-    at their parameters.  PyTorch's SGD counts no steps: a parameter with a buffer has taken one.
+    Entries that PyTorch's lacks are added.  A missing option has the default of our class, which
+    gives PyTorch's formula.  A parameter without state has the initial state.  Masters and averages
+    start at their parameters.  PyTorch's SGD does not count steps: the count is 1 with a buffer.
     """
     rule, groups = parameters.rule, parameters.groups
     saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
@@ -48,7 +48,7 @@ def as_ours(parameters: Parameters, state: State, state_dict: Mapping[str, Any])
         for key, index in zip(group.arrays, indices, strict=True):
             of_one = unlisted.pop(index, {})
             if not isinstance(of_one, Mapping):
-                raise FastoptError(f"the state dict has for parameter {key!r} the state {of_one!r}")
+                raise FastoptError(f"the state dict has the state {of_one!r} for parameter {key!r}")
             ours[key] = _state(group, key, state[key], of_one)
     if unlisted:
         raise FastoptError(f"the state dict has state of {list(unlisted)}, which no group lists")
@@ -84,7 +84,7 @@ def _indices(saved: object, i: int, keys: list[Key], own: list[Any] | None) -> l
         return list(indices)
     if not isinstance(names, list) or sorted(names, key=repr) != sorted(own, key=repr):
         raise FastoptError(
-            f"the state dict has in group {i} the names {names!r}; this optimizer has {own!r}"
+            f"the state dict has the names {names!r} in group {i}; this optimizer has {own!r}"
         )
     return [indices[names.index(name)] for name in own]
 

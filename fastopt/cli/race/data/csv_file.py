@@ -20,7 +20,7 @@ from fastopt.cli.text import counted
 def read_csv(path: Path, target: str | None, header: bool | None = None) -> Table:
     """Return features and target of a table with or without a header.
 
-    `header` says whether there is one; None judges by the first two lines. The
+    `header` says whether there is one; None means that the first two lines decide. The
     delimiter is a comma, semicolon or tab: the most frequent one in the first line.
     """
     return _read(path, target, header, ",;\t")

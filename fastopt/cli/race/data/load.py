@@ -22,8 +22,8 @@ _READERS = {
 def load(source: str | None, target: str | None, header: bool | None = None) -> Table:
     """Return the table in a file, by its extension, or the digits if there is no file.
 
-    `header` says whether the first line of a .csv or .tsv file is a header; by default this is
-    judged by its cells.
+    `header` says whether the first line of a .csv or .tsv file is a header; by default its cells
+    decide.
     """
     ending = Path(source or "").suffix.lower()
     if header is not None and ending not in _TEXT_READERS:
