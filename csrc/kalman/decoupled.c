@@ -184,7 +184,7 @@ static void shrink(fo_decoupled *k, const fo_blas_f64 *blas, double a, const dou
 }
 
 static fo_kalman_status row(fo_decoupled *k, const fo_blas_f64 *blas, const fo_glm *glm,
-                            const double *given, double y, double prior)
+                            const double *given, const fo_targets *of, int64_t i)
 {
     const int64_t p = k->p;
     int64_t ldx = p;
@@ -196,19 +196,20 @@ static fo_kalman_status row(fo_decoupled *k, const fo_blas_f64 *blas, const fo_g
     double g = fo_dot(x, u, p);
     if (g < 0.0)
         g = 0.0;
-    fo_gain got = fo_gain_of(glm, y, prior, fo_dot(x, k->w, p), g);
+    const double eta = fo_predictor(of, i, fo_dot(x, k->w, p));
+    fo_gain got = fo_gain_of(glm, of->y[i], fo_weight(of, i), eta, g);
     if (g == 0.0) /* M x is 0 up to rounding: the row has no effect */
         got.alpha = got.b = got.weight = 0.0;
 
     double sum = got.alpha + got.b + got.weight * g + got.innovation + inflate;
-    for (int64_t i = 0; i < p; i++) {
-        k->next[i] = k->w[i] + got.alpha * u[i];
-        sum += fabs(k->next[i]);
+    for (int64_t l = 0; l < p; l++) {
+        k->next[l] = k->w[l] + got.alpha * u[l];
+        sum += fabs(k->next[l]);
     }
     if (k->n_blocks) {
         const double root = sqrt(got.b);
-        for (int64_t i = 0; i < p; i++)
-            u[i] *= root;
+        for (int64_t l = 0; l < p; l++)
+            u[l] *= root;
         sum += fo_dot(u, u, p);
     }
     if (!isfinite(sum))
@@ -224,11 +225,10 @@ static fo_kalman_status row(fo_decoupled *k, const fo_blas_f64 *blas, const fo_g
 
 fo_kalman_status fo_decoupled_rows(fo_decoupled *k, const fo_blas_f64 *blas,
                                    const fo_glm *glm, const double *x, int64_t ldx,
-                                   const double *y, const double *weight, int64_t n)
+                                   const fo_targets *targets, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        const fo_kalman_status status =
-            row(k, blas, glm, x + i * ldx, y[i], weight ? weight[i] : 1.0);
+        const fo_kalman_status status = row(k, blas, glm, x + i * ldx, targets, i);
         if (status != FO_KALMAN_OK)
             return status;
     }

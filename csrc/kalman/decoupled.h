@@ -26,12 +26,12 @@ typedef struct {
     fo_counts counts;
 } fo_decoupled;
 
-/* Absorbs n rows of x, at a distance of ldx numbers, one by one. weight may be NULL.
+/* Absorbs n rows of x, at a distance of ldx numbers, one by one.
  * After a failure the state is that before the failing row, and n_obs counts the rows
  * absorbed. */
 fo_kalman_status fo_decoupled_rows(fo_decoupled *k, const fo_blas_f64 *blas,
                                    const fo_glm *glm, const double *x, int64_t ldx,
-                                   const double *y, const double *weight, int64_t n);
+                                   const fo_targets *targets, int64_t n);
 
 /* Absorbs one observation jointly: n <= capacity outputs of variance 1. */
 fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas_f64 *blas,

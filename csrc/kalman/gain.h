@@ -17,6 +17,30 @@ typedef struct {
     double gamma_min, gamma_max; /* bounds of V(m) */
 } fo_glm;
 
+/* The observations of rows: y, and each row's weight and the offset of its linear
+ * predictor, which are 1 and 0 where the pointers are NULL. */
+typedef struct {
+    const double *y, *weight, *offset;
+} fo_targets;
+
+/* Returns the observations from row i on. */
+static inline fo_targets fo_targets_from(const fo_targets *all, int64_t i)
+{
+    return (fo_targets){all->y + i, all->weight ? all->weight + i : 0,
+                        all->offset ? all->offset + i : 0};
+}
+
+static inline double fo_weight(const fo_targets *of, int64_t i)
+{
+    return of->weight ? of->weight[i] : 1.0;
+}
+
+/* Returns the linear predictor of row i, given x'w. */
+static inline double fo_predictor(const fo_targets *of, int64_t i, double xw)
+{
+    return of->offset ? xw + of->offset[i] : xw;
+}
+
 typedef struct {
     double alpha, b;   /* with v = M x:  w += alpha v,  M -= b v v' */
     double weight;     /* the information: M^-1 += weight x x' */

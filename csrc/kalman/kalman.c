@@ -50,8 +50,8 @@ void fo_kalman_settle(fo_kalman *k, const fo_blas *blas)
 }
 
 fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm *glm,
-                                void *x, int64_t ldx, const double *y,
-                                const double *weight, int64_t n)
+                                void *x, int64_t ldx, const fo_targets *targets,
+                                int64_t n)
 {
     for (int64_t i = 0; i < n;) {
         int64_t rows = n - i < k->block ? n - i : k->block;
@@ -65,12 +65,12 @@ fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm 
             if (!glm->is_change)
                 rows = free ? free : 1;
         }
+        const fo_targets of = fo_targets_from(targets, i);
         const fo_kalman_status status =
-            k->is_single
-                ? block_f32(k, &blas->f32, glm, (float *)x + i * ldx, (int)ldx, y + i,
-                            weight ? weight + i : 0, (int)rows, inflate)
-                : block_f64(k, &blas->f64, glm, (double *)x + i * ldx, (int)ldx, y + i,
-                            weight ? weight + i : 0, (int)rows, inflate);
+            k->is_single ? block_f32(k, &blas->f32, glm, (float *)x + i * ldx, (int)ldx,
+                                     &of, (int)rows, inflate)
+                         : block_f64(k, &blas->f64, glm, (double *)x + i * ldx,
+                                     (int)ldx, &of, (int)rows, inflate);
         if (status != FO_KALMAN_OK)
             return status;
         i += rows;

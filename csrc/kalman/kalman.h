@@ -59,11 +59,11 @@ typedef struct {
 } fo_kalman;
 
 /* Absorbs n rows of x, at a distance of ldx numbers, in blocks. A block gives the
- * result of single rows, up to rounding. weight may be NULL. After a failure the state
+ * result of single rows, up to rounding. After a failure the state
  * is that before the failing block, and n_obs counts the rows absorbed. */
 fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm *glm,
-                                void *x, int64_t ldx, const double *y,
-                                const double *weight, int64_t n);
+                                void *x, int64_t ldx, const fo_targets *targets,
+                                int64_t n);
 
 /* Subtracts the pending terms from m. Small calls leave terms pending, so that m is
  * read once per row but written rarely. */

@@ -125,14 +125,16 @@ static void transform(void *context, int64_t begin, int64_t end)
 /* Computes d, and v, lambda and alpha of each row that has an effect; updates f of the
  * later rows to T'f. Does not change the state. */
 static fo_kalman_status find(const fo_ud *k, const fo_glm *glm, block *b, double *alpha,
-                             const double *y, const double *weight, double inflate,
-                             double *d, double *largest, fo_counts *counts)
+                             const fo_targets *of, double inflate, double *d,
+                             double *largest, fo_counts *counts)
 {
     const double most = (k->is_single ? FLT_MAX : DBL_MAX) / 4.0;
     const int64_t n = b->n, p = k->p;
     double *eta = k->scalars, *sums = eta + k->block, inflated = 1.0, w_bound = 0.0;
     for (int64_t r = 0; r < n; r++)
-        eta[r] = glm->is_change ? 0.0 : fo_dot(b->x + r * b->ldx, k->w, p);
+        eta[r] = glm->is_change
+                     ? 0.0
+                     : fo_predictor(of, r, fo_dot(b->x + r * b->ldx, k->w, p));
     for (int64_t i = 0; i < p; i++)
         w_bound = fmax(w_bound, fabs(k->w[i]));
     memcpy(d, k->d, (size_t)p * sizeof *d);
@@ -154,7 +156,7 @@ static fo_kalman_status find(const fo_ud *k, const fo_glm *glm, block *b, double
             v[j] = d[j] * b->f[j * n + r];
             g += v[j] * b->f[j * n + r];
         }
-        const fo_gain got = fo_gain_of(glm, y[r], weight ? weight[r] : 1.0, eta[r], g);
+        const fo_gain got = fo_gain_of(glm, of->y[r], fo_weight(of, r), eta[r], g);
         counts->innovations += got.innovation;
         counts->n_clipped += got.clipped;
         counts->n_obs++;
@@ -192,8 +194,8 @@ static fo_kalman_status find(const fo_ud *k, const fo_glm *glm, block *b, double
 }
 
 static fo_kalman_status absorb(fo_ud *k, const fo_glm *glm, const double *x,
-                               int64_t ldx, const double *y, const double *weight,
-                               int64_t n, double inflate)
+                               int64_t ldx, const fo_targets *of, int64_t n,
+                               double inflate)
 {
     const int64_t size = k->p * k->block;
     double *d = k->work + 4 * size, *alpha = k->scalars + 2 * k->block;
@@ -206,7 +208,7 @@ static fo_kalman_status absorb(fo_ud *k, const fo_glm *glm, const double *x,
 
     k->loop(k->p, COLUMNS, project, &b, threads(k, n));
     const fo_kalman_status status =
-        find(k, glm, &b, alpha, y, weight, inflate, d, &largest, &counts);
+        find(k, glm, &b, alpha, of, inflate, d, &largest, &counts);
     if (status != FO_KALMAN_OK)
         return status;
     memcpy(b.mx, b.v, (size_t)(b.n * k->p) * sizeof *b.v);
@@ -218,7 +220,7 @@ static fo_kalman_status absorb(fo_ud *k, const fo_glm *glm, const double *x,
 }
 
 fo_kalman_status fo_ud_rows(fo_ud *k, const fo_glm *glm, const double *x, int64_t ldx,
-                            const double *y, const double *weight, int64_t n)
+                            const fo_targets *targets, int64_t n)
 {
     int64_t most = k->block;
     for (int64_t i = 0; i < n;) {
@@ -233,8 +235,9 @@ fo_kalman_status fo_ud_rows(fo_ud *k, const fo_glm *glm, const double *x, int64_
                 rows = free ? free : 1;
         }
         const int64_t before = k->counts.n_obs;
-        const fo_kalman_status status = absorb(k, glm, x + i * ldx, ldx, y + i,
-                                               weight ? weight + i : 0, rows, inflate);
+        const fo_targets of = fo_targets_from(targets, i);
+        const fo_kalman_status status =
+            absorb(k, glm, x + i * ldx, ldx, &of, rows, inflate);
         if (status != FO_KALMAN_OK)
             return status;
         const int64_t done = k->counts.n_obs - before;

@@ -29,7 +29,7 @@ typedef struct {
 /* Absorbs n rows as fo_kalman_rows does. The bits are the same for any number of
  * threads. */
 fo_kalman_status fo_ud_rows(fo_ud *k, const fo_glm *glm, const double *x, int64_t ldx,
-                            const double *y, const double *weight, int64_t n);
+                            const fo_targets *targets, int64_t n);
 
 double fo_ud_trace(const fo_ud *k);
 

@@ -28,6 +28,12 @@ cdef extern from "kalman/families.h" nogil:
                        double g)
 
 
+cdef extern from "kalman/scoring.h" nogil:
+    void fo_observe_rows(fo_family family, double alpha, const double *y, const double *z,
+                         int64_t n, double *mean, double *variance, double *score,
+                         double *weight)
+
+
 cdef extern from "kalman/gain.h" nogil:
     ctypedef struct fo_glm:
         fo_family family
@@ -36,6 +42,13 @@ cdef extern from "kalman/gain.h" nogil:
         int is_explicit
         double gamma_min
         double gamma_max
+
+    ctypedef struct fo_targets:
+        const double *y
+        const double *weight
+        const double *offset
+
+    fo_targets fo_targets_from(const fo_targets *all, int64_t i)
 
     ctypedef struct fo_counts:
         double innovations
@@ -126,8 +139,8 @@ cdef extern from "kalman/kalman.h" nogil:
         fo_counts counts
 
     fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm *glm,
-                                    void *x, int64_t ldx, const double *y,
-                                    const double *weight, int64_t n)
+                                    void *x, int64_t ldx, const fo_targets *targets,
+                                    int64_t n)
     void fo_kalman_settle(fo_kalman *k, const fo_blas *blas)
     int64_t fo_nonfinite_row(const void *x, int is_single, int64_t ldx, int64_t n, int64_t p)
     double fo_kalman_trace(const fo_kalman *k)
@@ -156,7 +169,7 @@ cdef extern from "kalman/ud.h" nogil:
         int n_threads
 
     fo_kalman_status fo_ud_rows(fo_ud *k, const fo_glm *glm, const double *x, int64_t ldx,
-                                const double *y, const double *weight, int64_t n)
+                                const fo_targets *targets, int64_t n)
     double fo_ud_trace(const fo_ud *k)
     void fo_ud_variances(const fo_ud *k, double *variances)
 
@@ -179,7 +192,7 @@ cdef extern from "kalman/decoupled.h" nogil:
 
     fo_kalman_status fo_decoupled_rows(fo_decoupled *k, const fo_blas_f64 *blas,
                                        const fo_glm *glm, const double *x, int64_t ldx,
-                                       const double *y, const double *weight, int64_t n)
+                                       const fo_targets *targets, int64_t n)
     fo_kalman_status fo_decoupled_outputs(fo_decoupled *k, const fo_blas_f64 *blas,
                                           const double *x, int64_t ldx,
                                           const double *residual, int n)

@@ -24,6 +24,7 @@ class Rows:
         x: _Floats,
         y: _Floats,
         weight: _Floats | None,
+        offset: _Floats | None,
         at_once: int,
     ) -> str: ...
 
@@ -76,6 +77,9 @@ def nonfinite_row(x: _Floats) -> int: ...
 def observe(
     family: tuple[str, str], shape: float, y: float, z: float
 ) -> tuple[float, float, float, float, float, float]: ...
+def observe_rows(
+    family: tuple[str, str], shape: float, y: _Floats, z: _Floats
+) -> tuple[_Floats, _Floats, _Floats, _Floats]: ...
 def implicit(
     family: tuple[str, str], shape: float, y: float, prior: float, eta: float, g: float
 ) -> float: ...

@@ -53,8 +53,8 @@ cdef class Rows:
     cdef tuple arrays  # kept alive for C
     cdef bint busy  # a call is running
 
-    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
-                                 const double *weight, int64_t n) noexcept nogil:
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx,
+                                 const fo_targets *targets, int64_t n) noexcept nogil:
         return FO_KALMAN_NONFINITE
 
     @property
@@ -75,25 +75,31 @@ cdef class Rows:
         """Absorb at most one block of rows of variance 1; `y` is the residual y - x'w."""
         cdef fo_glm glm
         glm.family, glm.shape, glm.is_change, glm.is_explicit = FO_GAUSSIAN_IDENTITY, 0, 1, 0
-        return self.run(&glm, x, y, None, len(y))
+        return self.run(&glm, x, y, None, None, len(y))
 
     def rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
              double gamma_max, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
-             int64_t at_once):
+             cnp.ndarray offset, int64_t at_once):
         """Absorb rows, `at_once` at a time; check for signals in between.
 
         Returns "" or the name of a failure. The state is then that before the failing block.
         """
         cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
-        return self.run(&glm, x, y, weight, at_once)
+        return self.run(&glm, x, y, weight, offset, at_once)
 
     cdef run(self, const fo_glm *glm, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
-             int64_t at_once):
+             cnp.ndarray offset, int64_t at_once):
         cdef fo_kalman_status status
+        cdef fo_targets targets, of
         cdef int64_t i = 0, now, ldx, n = cnp.PyArray_SIZE(y)
+        cdef char *first
         require_rows(x, self.p, self.is_single)
         ldx = row_stride(x)
         require_targets(len(x), y, weight)
+        require_targets(len(x), y, offset)
+        targets.y = <double *>cnp.PyArray_DATA(y)
+        targets.weight = <double *>cnp.PyArray_DATA(weight) if weight is not None else NULL
+        targets.offset = <double *>cnp.PyArray_DATA(offset) if offset is not None else NULL
         self.require_idle()
         self.busy = True
         try:
@@ -101,15 +107,10 @@ cdef class Rows:
                 self.threads[0] = self.n_threads if self.n_threads else max_threads()
             while i < n:
                 now = min(n - i, at_once)
+                of = fo_targets_from(&targets, i)
+                first = <char *>cnp.PyArray_DATA(x) + i * ldx * cnp.PyArray_ITEMSIZE(x)
                 with nogil:
-                    status = self.absorb(
-                        glm,
-                        <char *>cnp.PyArray_DATA(x) + i * ldx * cnp.PyArray_ITEMSIZE(x),
-                        ldx,
-                        <double *>cnp.PyArray_DATA(y) + i,
-                        <double *>cnp.PyArray_DATA(weight) + i if weight is not None else NULL,
-                        now,
-                    )
+                    status = self.absorb(glm, first, ldx, &of, now)
                 if status != FO_KALMAN_OK:
                     return STATUS[status]
                 i += now
@@ -152,9 +153,9 @@ cdef class Filter(Rows):
         self.c.scale = 1
         self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
 
-    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
-                                 const double *weight, int64_t n) noexcept nogil:
-        return fo_kalman_rows(&self.c, &BLAS, glm, x, ldx, y, weight, n)
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx,
+                                 const fo_targets *targets, int64_t n) noexcept nogil:
+        return fo_kalman_rows(&self.c, &BLAS, glm, x, ldx, targets, n)
 
     def settle(self):
         """Write the pending terms into the covariance."""
@@ -198,9 +199,9 @@ cdef class Factors(Rows):
         self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace
         self.c.loop = parallel_for
 
-    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
-                                 const double *weight, int64_t n) noexcept nogil:
-        return fo_ud_rows(&self.c, glm, <double *>x, ldx, y, weight, n)
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx,
+                                 const fo_targets *targets, int64_t n) noexcept nogil:
+        return fo_ud_rows(&self.c, glm, <double *>x, ldx, targets, n)
 
     def trace(self):
         self.require_idle()
@@ -252,9 +253,9 @@ cdef class DecoupledFilter(Rows):
         self.c.next = <double *>cnp.PyArray_DATA(next)
         self.c.capacity = n
 
-    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx, const double *y,
-                                 const double *weight, int64_t n) noexcept nogil:
-        return fo_decoupled_rows(&self.c, &BLAS.f64, glm, <double *>x, ldx, y, weight, n)
+    cdef fo_kalman_status absorb(self, const fo_glm *glm, void *x, int64_t ldx,
+                                 const fo_targets *targets, int64_t n) noexcept nogil:
+        return fo_decoupled_rows(&self.c, &BLAS.f64, glm, <double *>x, ldx, targets, n)
 
     def trace(self):
         return fo_decoupled_trace(&self.c)
@@ -294,6 +295,21 @@ def observe(tuple family, double shape, double y, double z):
     """Return mean, slope, variance, score, weight and fall at linear predictor z."""
     cdef fo_observation at = fo_observe(FAMILIES[family], shape, y, z)
     return at.mean, at.slope, at.variance, at.score, at.weight, at.fall
+
+
+def observe_rows(tuple family, double shape, cnp.ndarray y, cnp.ndarray z):
+    """Return mean, variance, score and weight of each observation at its linear predictor."""
+    cdef int64_t n = cnp.PyArray_SIZE(y)
+    require_targets(n, y, z)
+    cdef fo_family kind = FAMILIES[family]
+    cdef cnp.ndarray mean = np.empty(n), variance = np.empty(n)
+    cdef cnp.ndarray score = np.empty(n), weight = np.empty(n)
+    fo_observe_rows(
+        kind, shape, <double *>cnp.PyArray_DATA(y), <double *>cnp.PyArray_DATA(z), n,
+        <double *>cnp.PyArray_DATA(mean), <double *>cnp.PyArray_DATA(variance),
+        <double *>cnp.PyArray_DATA(score), <double *>cnp.PyArray_DATA(weight),
+    )
+    return mean, variance, score, weight
 
 
 def implicit(tuple family, double shape, double y, double prior, double eta, double g):

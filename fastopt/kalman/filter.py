@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,16 +15,31 @@ from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 from fastopt import checkpoint
 from fastopt._checks import flag
 from fastopt._errors import FastoptError
+from fastopt.kalman import diagnostics
+from fastopt.kalman import input as given
+from fastopt.kalman._kalman import observe_rows
 from fastopt.kalman.covariance import FAILURES, Floats
+from fastopt.kalman.exclusive import OneThread, exclusive
+from fastopt.kalman.fitting import fit_all
 from fastopt.kalman.merging import merge
 from fastopt.kalman.nonlinear import Fun, fit_rows
 from fastopt.kalman.options import checked_options, initial_coefficients
 from fastopt.kalman.outputs import absorb_outputs
-from fastopt.kalman.rows import absorb_rows, checked_rows, find_separation
+from fastopt.kalman.rows import absorb_rows, checked_rows, is_separated
 from fastopt.kalman.saved import require_arrays
 from fastopt.kalman.state import State
 
 __all__ = ["KalmanSGD"]
+
+SORTED = (
+    "one pass over rows in this order can end far from the maximum of the likelihood; shuffle the "
+    "rows, or use fit(), which finds it in any order"
+)
+
+
+def warnings_are_errors() -> bool:
+    """Return whether some filter turns warnings into errors, so that the state must be kept."""
+    return any(entry[0] == "error" for entry in warnings.filters)
 
 
 def _option(name: str, doc: str) -> Any:
@@ -50,10 +66,18 @@ class KalmanSGD:
         The number of coefficients, which then start at 0, or their initial values. In mode "qr"
         the initial values are only used as the starting point of `fit_model`.
     m0 : float, array or "scale", optional
-        The initial covariance: a number or a vector for the diagonal, or a matrix. Default 100.
-        "scale" is 100 / mean square of each column in the first call of `partial_fit`, which then
-        needs at least max(256, 2p) rows. Infinity, for the Gaussian family only, means no prior
-        information: the coefficients are then those of least squares.
+        The initial covariance: a number or a vector for the diagonal, or a matrix. It is a prior:
+        the coefficients are pulled towards `n_params_or_w0`. "scale" is 100 / mean square of each
+        column of the first call of `partial_fit`, for the identity link times mean(y^2) / var(y).
+        Infinity, for the Gaussian family only, means no prior information: the coefficients are
+        then those of least squares.
+
+        Default None: the first call of `partial_fit` starts at the maximum of the likelihood of
+        its first max(1024, 16p) rows, with a prior so weak that it only matters where these do
+        not determine a coefficient. It assumes that the coefficient of a column x is within
+        1e5 / rms(x) residual standard deviations of 0 (within 300 / rms(x) where the dispersion
+        is 1). With ``stop``, ``forgetting`` or ``glm_update="explicit"`` the rows are absorbed
+        from this prior on. `update`, and a diagonal or blocks, start from 100. `fit` has no prior.
     gamma : pair of float or None
         Lower and upper bound of the variance V(m), before it is divided by the row's weight. None
         is no bound. Default (None, None). Bounds need ``glm_update="explicit"``, and change what
@@ -71,7 +95,8 @@ class KalmanSGD:
         infinite, and only then. It is the most accurate mode, in particular if a single call of
         `partial_fit` has all the rows: the coefficients are then refined. It supports
         `partial_fit` for the Gaussian family and `fit_model`, without forgetting, but not
-        `update`. "auto" is "qr" if m0 is infinite, else "ud" if dtype is "float32", else "plain".
+        `update`. "auto" is "qr" if m0 is infinite, else "ud" if dtype is "float32" or
+        m0 exceeds 1e10, else "plain".
     covariance : "full", "diag" or list of arrays of int
         Which part of M is stored. Default "full". A list gives the indices of the coefficients in
         each block; each coefficient must be in exactly one block. Covariances between blocks are
@@ -142,6 +167,10 @@ class KalmanSGD:
 
     Notes
     -----
+    One thread at a time may use a filter. A method or attribute that another thread uses during a
+    call raises an error, so that nobody reads the coefficients of one moment with the covariance
+    of another.
+
     A call whose data are not finite, or outside the range of the family, raises an error and
     changes nothing. After a numerical failure during a call, the state is that before the block of
     rows that failed, and the message says how many rows had been absorbed. After a
@@ -207,7 +236,8 @@ class KalmanSGD:
             max_bytes=max_bytes,
             n_threads=n_threads,
         )
-        self._state = State(options, w0, options.first_covariance())
+        self._one_thread = OneThread()
+        self._state = State(options, w0)
 
     n_params = _option("n_params", "The number of coefficients.")
     m0 = _option("m0", "The initial covariance, as given.")
@@ -225,6 +255,7 @@ class KalmanSGD:
 
     # Absorbing data
 
+    @exclusive
     def partial_fit(
         self,
         X: npt.ArrayLike,
@@ -233,12 +264,16 @@ class KalmanSGD:
         link: str | None = None,
         weight: npt.ArrayLike | None = None,
         *,
+        offset: npt.ArrayLike | None = None,
         alpha: float | None = None,
         new_pass: bool = False,
     ) -> KalmanSGD:
         """Absorb rows of a generalized linear model.
 
-        Up to rounding, the result equals that of one call for each row.
+        With a given `m0` the result is that of one call for each row, up to rounding. Rows should
+        come in random order: each row is weighted at the coefficients of its turn, so that one
+        pass over rows sorted by y can end many standard errors from the maximum of the
+        likelihood. `fit` finds the maximum for rows in any order.
 
         Parameters
         ----------
@@ -251,7 +286,11 @@ class KalmanSGD:
             In the order of the families: identity; logit, probit, cloglog; log; log, inverse;
             log. Default: the first one of the family. "inverse" needs coefficients with X w > 0.
         weight : array of shape (n,), optional
-            The variance of each row is divided by its weight, which must be at least 0.
+            The variance of each row is divided by its weight, which must be at least 0. A row of
+            weight 0 is left out, and does not count in `n_obs`.
+        offset : array of shape (n,), optional
+            Added to the linear predictor: ``m = mu(x'w + offset)``; for counts with the log link,
+            the logarithm of the exposure.
         alpha : float, optional
             The parameter of the negative binomial family, at least 0. Default 1.
         new_pass : bool
@@ -275,18 +314,133 @@ class KalmanSGD:
         UserWarning
             The coefficients predict all labels so far correctly, for more than 2p rows (complete
             separation). The likelihood then has no maximum: it increases with the size of the
-            coefficients.
+            coefficients. Or the first rows of all have one label; or the information that the
+            filter has and Fisher's information on the last rows differ by more than 25 %. Both are
+            signs of sorted rows. If the warning is turned into an error, nothing has changed.
         """
-        rows = checked_rows(self._state, X, y, family, link, weight, alpha, new_pass)
-        absorb_rows(self._state, rows)
-        if find_separation(self._state, rows):
-            warnings.warn(
-                "the coefficients predict every label correctly (complete separation): the "
-                "likelihood has no maximum, and m0 determines the size of the coefficients",
-                stacklevel=2,
-            )
+        state = self._state
+        rows = checked_rows(state, X, y, family, link, weight, offset, alpha, new_pass)
+        if diagnostics.has_one_class_first(state, rows):
+            warnings.warn(f"the first rows all have y = {rows.y[0]:g}; {SORTED}", stacklevel=3)
+        may_warn = diagnostics.may_be_separated(state, rows) or diagnostics.can_compare(state, rows)
+        before = state.as_dict() if may_warn and warnings_are_errors() else None
+        absorb_rows(state, rows)
+        try:
+            if is_separated(state, rows):
+                warnings.warn(
+                    "the coefficients predict every label correctly (complete separation): the "
+                    "likelihood has no maximum, and m0 determines the size of the coefficients",
+                    stacklevel=3,
+                )
+            if diagnostics.disagrees(state, rows):
+                warnings.warn(
+                    "the information of the filter and Fisher's information on the last rows "
+                    "differ by more than 25 %, so that stderr is not right; this happens to rows "
+                    f"sorted by y and to labels that are nearly separated: {SORTED}",
+                    stacklevel=3,
+                )
+        except UserWarning:
+            if before is not None:
+                self.load_state_dict(before)
+            raise
         return self
 
+    @exclusive
+    def fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        family: str = "gaussian",
+        link: str | None = None,
+        weight: npt.ArrayLike | None = None,
+        offset: npt.ArrayLike | None = None,
+        *,
+        alpha: float | None = None,
+        tol: float = 1e-10,
+        max_rounds: int = 100,
+    ) -> KalmanSGD:
+        """Fit all rows: the maximum of the likelihood, whatever their order.
+
+        Fisher scoring until the coefficients are exact to rounding, with standard errors at the
+        maximum. Data absorbed before are discarded. The filter is then one that has absorbed these
+        rows, and `partial_fit` continues from it.
+
+        Parameters
+        ----------
+        X, y, family, link, weight, offset, alpha
+            As for `partial_fit`. In mode "qr" every family is allowed here.
+        tol : float
+            The last step, in standard errors, is at most so long. Default 1e-10.
+        max_rounds : int
+            The largest number of readings of the rows. Default 100; usually 2 to 10 are needed.
+
+        Returns
+        -------
+        KalmanSGD
+            This object.
+
+        Raises
+        ------
+        FastoptError, TypeError
+            An argument, as for `partial_fit`; the rows do not determine a coefficient; the
+            likelihood has no maximum (separation), or `max_rounds` did not suffice. Nothing has
+            changed then. With a finite `m0` there always is a maximum: that of the likelihood
+            times the normal prior with mean `n_params_or_w0` and covariance `m0`, times the
+            dispersion where that is estimated.
+
+        References
+        ----------
+        P. McCullagh and J. A. Nelder, "Generalized Linear Models", 2nd ed., 1989, section 2.5.
+
+        Examples
+        --------
+        >>> import numpy as np, fastopt
+        >>> rng = np.random.default_rng(0)
+        >>> X = np.column_stack([np.ones(300), rng.normal(size=300)])
+        >>> y = rng.poisson(np.exp(X @ [1.0, 0.5])).astype(float)
+        >>> order = np.argsort(y)
+        >>> k = fastopt.KalmanSGD(2).fit(X[order], y[order], "poisson")
+        >>> print(k.coef.round(3), k.stderr.round(3))
+        [0.967 0.52 ] [0.037 0.032]
+        >>> print(k.predict([[1.0, 0.0]]).round(3))
+        [2.63]
+        """
+        rows = checked_rows(self._state, X, y, family, link, weight, offset, alpha)
+        fit_all(self._state, rows, tol, max_rounds)
+        return self
+
+    @exclusive
+    def predict(self, X: npt.ArrayLike, offset: npt.ArrayLike | None = None) -> Floats:
+        """Return the mean of each row at the current coefficients.
+
+        Parameters
+        ----------
+        X : array of shape (n, p)
+        offset : array of shape (n,), optional
+            Added to the linear predictor.
+
+        Returns
+        -------
+        array of shape (n,)
+            ``mu(X w + offset)`` with the family and link of the last rows.
+
+        Raises
+        ------
+        FastoptError, TypeError
+            X or offset has the wrong type or shape; no rows have been absorbed by `fit` or
+            `partial_fit`, so that there is no link.
+        """
+        history = self._state.history
+        if not history.family:
+            raise FastoptError("predict() needs a family and a link: call fit or partial_fit first")
+        rows = given.matrix(X, self.n_params)
+        shift = given.offsets(offset, len(rows))
+        z = np.asarray(rows, dtype=np.float64) @ self.coef
+        z = np.ascontiguousarray(z if shift is None else z + shift)
+        model = (history.family, history.link)
+        return observe_rows(model, history.alpha, np.ones_like(z), z)[0]
+
+    @exclusive
     def update(
         self,
         y: npt.ArrayLike,
@@ -352,6 +506,7 @@ class KalmanSGD:
         absorb_outputs(self._state, y, mean, jac, variance)
         return self
 
+    @exclusive
     def fit_model(
         self,
         fun: Fun,
@@ -434,6 +589,7 @@ class KalmanSGD:
         """
         return fit_rows(self._state, fun, X, y, weight, block, tol, max_iter)
 
+    @exclusive
     def merge(self, other: KalmanSGD) -> KalmanSGD:
         """Add everything that another filter has absorbed, exactly.
 
@@ -461,9 +617,11 @@ class KalmanSGD:
         """
         if not isinstance(other, KalmanSGD):
             raise TypeError(f"other is a {type(other).__name__}; a KalmanSGD is needed")
-        merge(self._state, other._state)
+        with other._one_thread:
+            merge(self._state, other._state)
         return self
 
+    @exclusive
     def restart(self, m0: float | npt.ArrayLike | str | None = None) -> None:
         """Discard the covariance and all counts; start again from the current coefficients.
 
@@ -481,11 +639,13 @@ class KalmanSGD:
         if options.mode == "qr" and m0 is not None:
             raise FastoptError(f"m0 is {m0!r}; mode 'qr' restarts from an infinite one")
         start = options.first_covariance(m0)
-        self._state.begin(self._state.current_coefficients(), start)
+        chooses = m0 is None and options.chooses_start
+        self._state.begin(self._state.current_coefficients(), start, chooses)
 
     # Results
 
     @property
+    @exclusive
     def coef(self) -> Floats:
         """The coefficients."""
         return self._state.form.coef()
@@ -510,18 +670,21 @@ class KalmanSGD:
         return self._state.form.counts[1]
 
     @property
+    @exclusive
     def trace(self) -> float:
         """The trace of M."""
         self._state.require_covariance()
         return self._state.form.trace()
 
     @property
+    @exclusive
     def dispersion(self) -> float:
         """The ratio of an observation's variance to V(m); 1 where the family fixes it.
 
-        If it is estimated, it is the sum of (y - m)^2 / s over the rows, divided by n_obs - p; NaN
-        for up to p rows. Implicit updates use (y - m)^2 (1 + c) / V, with m after the update and
-        c = x'Mx h^2 / V. For the Gaussian family this is the same number.
+        Else the sum of (y - m)^2 / s over the innovations of a pass, divided by its number of rows
+        less p; NaN up to p rows. After `fit` it is Pearson's statistic, divided by the same.
+        Implicit updates take each innovation at the mean after the update, (y - m)^2 (1 + c) / V
+        with c = x'Mx h^2 / V, which is the same number for the Gaussian family.
         """
         return self._state.dispersion
 
@@ -535,6 +698,7 @@ class KalmanSGD:
         """Whether `stop` has been met; the caller decides whether to stop."""
         return self.converged_at is not None
 
+    @exclusive
     def covariance(self, scaled: bool = True) -> Floats:
         """Return M, times the dispersion and the number of passes if ``scaled``.
 
@@ -564,9 +728,12 @@ class KalmanSGD:
                 "state_dict() need less"
             )
         full = self._state.form.covariance()
-        return full * self._scale() if flag("scaled", scaled) else full
+        if not flag("scaled", scaled):
+            return full
+        return full * (self.dispersion * max(1, self.n_passes))
 
     @property
+    @exclusive
     def stderr(self) -> Floats:
         """The standard errors of the coefficients.
 
@@ -579,20 +746,11 @@ class KalmanSGD:
         variances = self._state.form.variances()
         if (variances < 0).any():
             raise FastoptError(FAILURES["indefinite"])
-        return np.sqrt(variances * self._scale())
-
-    def _scale(self) -> float:
-        """Return the factor of M for standard errors; warn if there were several passes."""
-        if self.n_passes > 1:
-            warnings.warn(
-                f"{self.n_passes} passes have counted each row {self.n_passes} times; the "
-                "covariance is multiplied by that number",
-                stacklevel=3,
-            )
-        return self.dispersion * max(1, self.n_passes)
+        return np.sqrt(variances) * (self._state.root_dispersion * math.sqrt(max(1, self.n_passes)))
 
     # Saving and copying
 
+    @exclusive
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the absorbed data have changed: numbers and copies of arrays.
 
@@ -602,6 +760,7 @@ class KalmanSGD:
         """
         return self._state.as_dict()
 
+    @exclusive
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Replace the state by that of a `state_dict`; after an error it is unchanged.
 
@@ -616,10 +775,11 @@ class KalmanSGD:
             The state is damaged, or that of a filter with other options.
         """
         options = self._state.options
-        loaded = State(options, np.zeros(options.n_params), options.first_covariance())
+        loaded = State(options, np.zeros(options.n_params))
         loaded.restore(state_dict)
         self._state = loaded  # one assignment: KeyboardInterrupt cannot leave a mixture
 
+    @exclusive
     def __getstate__(self) -> dict[str, Any]:
         return {"options": self._state.options.as_arguments(), "state": self.state_dict()}
 

@@ -50,6 +50,17 @@ def weights(weight: object, n: int) -> Floats | None:
     return value
 
 
+def offsets(offset: object, n: int) -> Floats | None:
+    """Return the offset of each row's linear predictor."""
+    if offset is None:
+        return None
+    value = vector("offset", offset, n)
+    if not np.isfinite(value).all():
+        bad = int(np.argmin(np.isfinite(value)))
+        raise FastoptError(f"offset[{bad}] is {value[bad]}; finite numbers are needed")
+    return value
+
+
 def floats(name: str, value: object, shape: tuple[int, ...]) -> Floats:
     """Return a copy as float64, after a check of the shape."""
     array = np.array(numbers(name, value), dtype=np.float64)

@@ -19,7 +19,7 @@ def merge(state: State, other: State) -> None:
     else:
         _require_same_start(state, other)
         w, m, moved = merged(
-            (own.coef(), own.covariance()), (others.coef(), others.covariance()), state.origin
+            (own.coef(), own.covariance()), (others.coef(), others.covariance()), other.origin
         )
         form = state.options.make_form(w, m)
         mine, theirs = own.counts, others.counts
@@ -65,11 +65,15 @@ def require_mergeable(state: State, other: State) -> None:
 
 
 def _require_same_start(state: State, other: State) -> None:
-    """Raise unless both filters started from the same finite m0 and w0."""
+    """Raise unless both filters started from the same finite m0 and w0.
+
+    Or from the default, which is another prior for other rows: that of `other` is subtracted.
+    """
     state.require_covariance()
     other.require_covariance()
+    default = state.options.m0 is None and other.options.m0 is None
     for mine, theirs in zip(state.origin, other.origin, strict=True):
-        if not np.array_equal(mine, theirs):
+        if not (np.array_equal(mine, theirs) or (default and mine is not state.origin[0])):
             raise FastoptError(
                 "the filters started from different m0 or w0, which would be counted twice; "
                 "start both from the same, or from an infinite m0"

@@ -51,6 +51,11 @@ class Options:
         return self.kind.dtype
 
     @property
+    def chooses_start(self) -> bool:
+        """Whether the first rows of `partial_fit` give the start: m0=None, full covariance."""
+        return self.m0 is None and self.kind.kept == "full" and self.mode != "qr"
+
+    @property
     def is_bounded(self) -> bool:
         """Whether `gamma` bounds the variance."""
         return self.gamma != NO_BOUNDS

@@ -12,35 +12,52 @@ from fastopt._checks import at_least_0, flag
 from fastopt._errors import FastoptError
 from fastopt.families import Family, family_of
 from fastopt.kalman import input as given
+from fastopt.kalman import starting
 from fastopt.kalman._kalman import nonfinite_row
 from fastopt.kalman.covariance import FAILURES, Floats, Glm
 from fastopt.kalman.covariance.qr import Information
 from fastopt.kalman.covariance.refining import Rows, rows_at_a_time
 from fastopt.kalman.options import Options
+from fastopt.kalman.scoring import Data
 from fastopt.kalman.state import State
 
 
 class RowsToFit(NamedTuple):
-    """The checked arguments of `partial_fit`."""
+    """The checked arguments of `partial_fit` and `fit`, without rows of weight 0."""
 
     x: npt.NDArray[Any]
-    y: Floats
+    y: Floats  # less the offset if the link is the identity
     weight: Floats | None
+    offset: Floats | None
     family: Family
     link: str
     alpha: float  # of the negative binomial, else 0
     new_pass: bool
+
+    def data(self) -> Data:
+        """Return the rows as `scoring` takes them."""
+        model = (self.family.name, self.link)
+        return Data(self.x, self.y, model, self.alpha, self.weight, self.offset)
+
+    def part(self, own: slice) -> RowsToFit:
+        """Return some of the rows."""
+        return self._replace(
+            x=self.x[own],
+            y=self.y[own],
+            weight=None if self.weight is None else self.weight[own],
+            offset=None if self.offset is None else self.offset[own],
+        )
 
     def glm(self, options: Options) -> Glm:
         """Return the model of the rows, as the forms of covariance take it."""
         is_explicit = options.glm_update == "explicit"
         return Glm((self.family.name, self.link), self.alpha, is_explicit, *options.gamma)
 
-    def blocks(self, most: int | None, dtype: str) -> Iterator[Rows]:
-        """Yield (x, y, weight) of at most `most` consecutive rows; None is as many as possible."""
-        for first, part in given.parts(self.x, most, dtype):
-            own = slice(first, first + len(part))
-            yield part, self.y[own], None if self.weight is None else self.weight[own]
+    def blocks(self, most: int | None, dtype: str) -> Iterator[tuple[Rows, Floats | None]]:
+        """Yield (x, y, weight) and offset of at most `most` consecutive rows, None: of many."""
+        for first, x in given.parts(self.x, most, dtype):
+            part = self.part(slice(first, first + len(x)))
+            yield (x, part.y, part.weight), part.offset
 
 
 def checked_rows(
@@ -50,28 +67,36 @@ def checked_rows(
     family: str,
     link: str | None,
     weight: object,
+    offset: object,
     alpha: float | None,
-    new_pass: bool,
+    new_pass: bool = False,
 ) -> RowsToFit:
-    """Return the arguments of `partial_fit`, or raise an error that names one."""
+    """Return the arguments of `partial_fit` or `fit`, or raise an error that names one.
+
+    Rows of weight 0 are left out.
+    """
     kind = family_of(family)
     link = kind.link(link)
-    shape = _alpha(kind, alpha)
-    if state.options.mode == "qr" and kind.name != "gaussian":
-        raise FastoptError(f"family is {family!r}; mode 'qr' allows 'gaussian'")
+    shape = alpha_of(kind, alpha)
     flag("new_pass", new_pass)
     x = given.matrix(X, state.options.n_params)
     target = given.vector("y", y, len(x))
     kind.require_domain(target)
     weights = given.weights(weight, len(x))
+    shift = given.offsets(offset, len(x))
     for first, part in given.parts(x, dtype=state.form.reads):
         bad = nonfinite_row(part)
         if bad >= 0:
             raise FastoptError(f"X[{first + bad}] has a NaN or an infinity; nothing was done")
-    return RowsToFit(x, target, weights, kind, link, shape, new_pass)
+    if link == "identity" and shift is not None:
+        target, shift = target - shift, None
+    rows = RowsToFit(x, target, weights, shift, kind, link, shape, new_pass)
+    if weights is not None and not weights.all():
+        rows = rows.part(np.flatnonzero(weights))  # type: ignore[arg-type]
+    return rows
 
 
-def _alpha(family: Family, alpha: float | None) -> float:
+def alpha_of(family: Family, alpha: float | None) -> float:
     if family.name == "negative_binomial":
         return 1.0 if alpha is None else at_least_0("alpha", alpha)
     if alpha is not None:
@@ -85,33 +110,36 @@ def absorb_rows(state: State, rows: RowsToFit) -> None:
     A failure or KeyboardInterrupt leaves the blocks before it absorbed. If there are none, the
     state is unchanged.
     """
-    waited = state.waits
-    if waited:
-        state.begin(state.form.coef(), scale_of(rows.x))
-    before, history = state.n_obs, state.history
+    if state.options.mode == "qr" and rows.family.name != "gaussian":
+        raise FastoptError(f"family is {rows.family.name!r}; mode 'qr' allows 'gaussian'")
+    if not len(rows.y):
+        return
+    kept, before, history = state.kept(), state.n_obs, state.history
     try:
+        done = starting.begin(state, rows.data()) if state.is_open else 0
         state.history = history._replace(
             n_passes=history.n_passes + (rows.new_pass or history.n_passes == 0),
             estimates_dispersion=history.estimates_dispersion or not rows.family.known_dispersion,
             is_linear=history.is_linear and rows.family.name == "gaussian",
             separable=(history.separable or rows.new_pass) and rows.family.name == "bernoulli",
+            family=rows.family.name,
+            link=rows.link,
+            alpha=rows.alpha,
         )
-        _absorb_blocks(state, rows)
+        _absorb_blocks(state, rows.part(slice(done, None)) if done else rows)
         if before == 0 and isinstance(state.form, Information):
             most = rows_at_a_time(state.options.n_params)
-            state.form.refine(rows.blocks(most, state.form.reads))
+            state.form.refine(block for block, _ in rows.blocks(most, state.form.reads))
     finally:
         if state.n_obs == before:
-            state.history = history
-            if waited:
-                state.begin(state.form.coef(), None)
+            state.restore_kept(kept)
 
 
 def _absorb_blocks(state: State, rows: RowsToFit) -> None:
     glm = rows.glm(state.options)
     most = state.options.kind.rows if state.stop else None  # `stop` is evaluated after each block
-    for x, y, weight in rows.blocks(most, state.form.reads):
-        failure = state.form.rows(glm, x, y, weight)
+    for (x, y, weight), offset in rows.blocks(most, state.form.reads):
+        failure = state.form.rows(glm, x, y, weight, offset)
         if failure:
             raise FastoptError(
                 f"{FAILURES[failure]}; {state.n_obs} rows have been absorbed, up to the block that "
@@ -120,26 +148,7 @@ def _absorb_blocks(state: State, rows: RowsToFit) -> None:
         state.check_stop(x, y, rows.link == "identity")
 
 
-def scale_of(x: npt.NDArray[Any]) -> Floats:
-    """Return the diagonal that m0="scale" gives for these rows."""
-    n, p = x.shape
-    least = max(256, 2 * p)
-    if n < least:
-        raise FastoptError(f"X has {n} rows; m0='scale' needs {least} in the first call")
-    total = np.zeros(p)
-    for _, part in given.parts(x):
-        total += np.einsum("ij,ij->j", part, part)
-    variance: Floats = 100.0 * n / np.where(total > 0, total, np.nan)
-    if not np.isfinite(variance).all():
-        bad = int(np.argmin(np.isfinite(variance)))
-        raise FastoptError(
-            f"the mean square of column {bad} of X is {total[bad] / n}, for which m0='scale' "
-            "has no finite value"
-        )
-    return variance
-
-
-def find_separation(state: State, rows: RowsToFit) -> bool:
+def is_separated(state: State, rows: RowsToFit) -> bool:
     """Record whether the coefficients predict every label so far; return whether to warn.
 
     If they do, the likelihood has no maximum. Up to 2p rows there is no warning: so few can be
@@ -147,9 +156,9 @@ def find_separation(state: State, rows: RowsToFit) -> bool:
     """
     if not state.history.separable or not len(rows.y):
         return False
-    counted = slice(None) if rows.weight is None else rows.weight > 0
-    x, y = rows.x[counted], rows.y[counted]
+    x, y = rows.x, rows.y
     is_label = bool(((y == 0) | (y == 1)).all())
-    separable = is_label and bool((np.where(y > 0, 1, -1) * (x @ state.form.coef()) > 0).all())
+    z = x @ state.form.coef() + (0.0 if rows.offset is None else rows.offset)
+    separable = is_label and bool((np.where(y > 0, 1, -1) * z > 0).all())
     state.history = state.history._replace(separable=separable)
     return separable and len(y) > 2 * state.options.n_params

@@ -10,7 +10,9 @@ import numpy as np
 
 from fastopt._checks import Whole, at_least_0, flag
 from fastopt._errors import FastoptError
+from fastopt.families import family_of
 from fastopt.kalman.covariance import FAILURES, Floats, Form
+from fastopt.kalman.covariance.qr import Information
 from fastopt.kalman.input import numbers
 from fastopt.kalman.options import Options
 from fastopt.kalman.stopping import Stop
@@ -25,6 +27,9 @@ class History(NamedTuple):
     estimates_dispersion: bool  # else the dispersion is 1
     is_linear: bool  # all were Gaussian rows, absorbed without forgetting
     separable: bool  # the coefficients have predicted the label of every row
+    family: str = ""  # of the last rows; "" before the first and after other models
+    link: str = ""
+    alpha: float = 0.0
 
 
 class State:
@@ -33,26 +38,34 @@ class State:
     form: Form
     origin: tuple[Floats, Floats]  # the initial coefficients and covariance (or its diagonal)
     waits: bool  # whether the first rows will determine the covariance (m0="scale")
+    chooses: bool  # whether the first rows of `partial_fit` replace the covariance (m0=None)
     history: History
     stop: Stop | None
 
-    def __init__(self, options: Options, w: Floats, start: Floats | None) -> None:
+    def __init__(self, options: Options, w: Floats) -> None:
         self.options = options
-        self.begin(w, start)
+        self.begin(w, options.first_covariance(), options.chooses_start)
 
-    def begin(self, w: Floats, start: Floats | None) -> None:
+    def begin(self, w: Floats, start: Floats | None, chooses: bool = False) -> None:
         """Discard all data and start from coefficients and a diagonal or a matrix.
 
         ``start=None`` is for mode "qr", which needs no initial covariance, and for ``m0="scale"``,
-        which computes it from the first rows. An invalid start raises and changes nothing.
+        which computes it from the first rows. With `chooses`, the first rows of `partial_fit`
+        replace it. An invalid start raises and changes nothing.
         """
         options = self.options
         origin = w.copy(), np.ones(options.n_params) if start is None else start
         self.form = options.make_form(*origin)
         self.origin = origin
         self.waits = start is None and options.mode != "qr"
+        self.chooses = chooses
         self.history = History(0, options.estimates, options.forgetting == 1.0, True)
         self.stop = None if options.stop is None else Stop(*options.stop, options.n_params)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the first rows of `partial_fit` decide where it starts."""
+        return self.waits or (self.chooses and self.n_obs == 0)
 
     @property
     def n_obs(self) -> int:
@@ -60,11 +73,23 @@ class State:
 
     @property
     def dispersion(self) -> float:
-        """The estimated or known dispersion; NaN while n_obs <= n_params."""
+        """The estimated or known dispersion; NaN while a pass has at most n_params rows.
+
+        `n_obs` and the innovations are sums over all passes.
+        """
         if not self.history.estimates_dispersion:
             return 1.0
-        p, (n, _, innovations) = self.options.n_params, self.form.counts
-        return float(innovations / (n - p)) if n > p else math.nan
+        n, _, innovations = self.form.counts
+        free = n - self.options.n_params * max(1, self.history.n_passes)
+        return float(innovations / free) if free > 0 else math.nan
+
+    @property
+    def root_dispersion(self) -> float:
+        """The square root of the dispersion, which overflows for larger data than that."""
+        if self.history.estimates_dispersion and isinstance(self.form, Information):
+            free = self.n_obs - self.options.n_params * max(1, self.history.n_passes)
+            return abs(float(self.form.root[-1, -1])) / math.sqrt(free) if free > 0 else math.nan
+        return math.sqrt(self.dispersion)
 
     def current_coefficients(self) -> Floats:
         """Return the coefficients, or the initial ones while the rows do not determine them."""
@@ -72,6 +97,14 @@ class State:
             return self.form.coef()
         except FastoptError:
             return self.origin[0].copy()
+
+    def kept(self) -> dict[str, Any]:
+        """Return what `restore_kept` needs to undo `begin` and changes of the history."""
+        return dict(self.__dict__)
+
+    def restore_kept(self, kept: Mapping[str, Any]) -> None:
+        """Undo `begin` and changes of the history since `kept`."""
+        self.__dict__.update(kept)
 
     def require_covariance(self) -> None:
         """Raise if there is no covariance yet."""
@@ -100,8 +133,12 @@ class State:
             "n_passes": self.history.n_passes,
             "estimates_dispersion": self.history.estimates_dispersion,
             "waits": self.waits,
+            "chooses": self.chooses,
             "is_linear": self.history.is_linear,
             "separable": self.history.separable,
+            "family": self.history.family,
+            "link": self.history.link,
+            "alpha": self.history.alpha,
             "origin_coef": self.origin[0].copy(),
             "origin_covariance": self.origin[1].copy(),
             **({} if self.stop is None else self.stop.state()),
@@ -116,7 +153,7 @@ class State:
         self.form.restore(saved)
         self.form.counts = saved["n_obs"], saved["n_clipped"], saved["innovations"]
         self.history = History(**{name: saved[name] for name in History._fields})
-        self.waits = saved["waits"]
+        self.waits, self.chooses = saved["waits"], saved["chooses"]
         self.origin = saved["origin_coef"], saved["origin_covariance"]
         if self.stop is not None:
             self.stop.restore(saved)
@@ -136,8 +173,12 @@ def _checked(state_dict: object, own: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("n_obs", "n_clipped", "n_passes"):
         checked[name] = Whole(0, MOST_ROWS)(name, state_dict[name])
     checked["innovations"] = at_least_0("innovations", state_dict["innovations"])
-    for name in ("estimates_dispersion", "waits", "is_linear", "separable"):
+    for name in ("estimates_dispersion", "waits", "chooses", "is_linear", "separable"):
         checked[name] = flag(name, state_dict[name])
+    checked["family"], checked["link"] = state_dict["family"], state_dict["link"]
+    if (checked["family"], checked["link"]) != ("", ""):
+        family_of(checked["family"]).link(checked["link"])
+    checked["alpha"] = at_least_0("alpha", state_dict["alpha"])
     checked["stop_reached_at"] = state_dict.get("stop_reached_at")
     if checked["stop_reached_at"] is not None:
         Whole(0)("stop_reached_at", checked["stop_reached_at"])

@@ -406,7 +406,8 @@ def test_copies_continue_with_equal_bits(covariance, m0, tmp_path):
 def test_m0_scale_is_100_over_the_mean_square():
     X, y, w = data("gaussian", n=300)
     scale = fastopt.KalmanSGD(w, m0="scale", covariance=BLOCKS).partial_fit(X, y)
-    given = fastopt.KalmanSGD(w, m0=100 / np.mean(X**2, 0), covariance=BLOCKS).partial_fit(X, y)
+    m0 = 100 / np.mean(X**2, 0) * np.mean(y**2) / np.var(y)
+    given = fastopt.KalmanSGD(w, m0=m0, covariance=BLOCKS).partial_fit(X, y)
     close(scale.coef, given.coef, 1e-12)
 
 

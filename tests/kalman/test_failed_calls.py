@@ -1,5 +1,8 @@
 """KalmanSGD: failed calls, rows of weight 0 and empty input do not change the state."""
 
+import pickle
+import threading
+
 import numpy as np
 import pytest
 from kalman_cases import everything
@@ -62,3 +65,44 @@ def test_rows_of_weight_0_do_not_hide_a_separation():
     label[:3], weight[:3] = 1 - label[:3], 0.0
     with pytest.warns(UserWarning, match="complete separation"):
         KalmanSGD(2, m0=1e6).partial_fit(x, label, "bernoulli", weight=weight)
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "ud"}, {"covariance": "diag"}, {"mode": "qr"}])
+def test_another_thread_is_refused_during_a_call(options):
+    """A copy that is taken during partial_fit would mix the coefficients of two moments."""
+    k = KalmanSGD(3, **options)
+    calls = {
+        "coef": lambda: k.coef,
+        "stderr": lambda: k.stderr,
+        "trace": lambda: k.trace,
+        "covariance": k.covariance,
+        "state_dict": k.state_dict,
+        "copy": k.copy,
+        "pickle": lambda: pickle.dumps(k),
+        "partial_fit": lambda: k.partial_fit(X, Y),
+        "restart": k.restart,
+    }
+    k.partial_fit(X, Y)
+    refused = {}
+
+    class Rows:
+        """Rows whose conversion to an array lets another thread use the filter."""
+
+        def __array__(self, dtype=None, copy=None):
+            def use():
+                for name, call in calls.items():
+                    try:
+                        call()
+                    except FastoptError as error:
+                        refused[name] = str(error)
+
+            thread = threading.Thread(target=use)
+            thread.start()
+            thread.join()
+            return X
+
+    k.partial_fit(Rows(), Y)
+    assert refused.keys() == calls.keys()
+    assert all("another thread" in message for message in refused.values())
+    for call in calls.values():
+        call()

@@ -47,7 +47,7 @@ def test_against_numpy(p, dtype):
     lower = np.where(np.tri(p, dtype=bool), m, np.nan)  # the upper triangle must not be read
     given, w = np.asfortranarray(lower, dtype), np.zeros(p)
     k = Filter(w, given, 1, 1.0, np.inf, 2, False)
-    assert k.rows(*GAUSSIAN, x[None].astype(dtype), np.array([y]), None, 1) == ""
+    assert k.rows(*GAUSSIAN, x[None].astype(dtype), np.array([y]), None, None, 1) == ""
     v = m @ x
     s = 1.0 + x @ v
     tolerance = 1e-13 if dtype == "float64" else 2e-5

@@ -264,13 +264,15 @@ def test_failures_change_nothing():
         with pytest.raises(FastoptError):
             k.partial_fit(X[:20], y[:20])
         assert everything(k) == before
-    k = ud(2, block=4)
+    k = ud(2, m0=100.0, block=4)
     X, y = np.ones((12, 2)) * 0.1, np.ones(12)
     X[6] = 1e200
     with pytest.raises(FastoptError, match="absorbed"):
         k.partial_fit(X, y)
     assert k.n_obs <= 6
-    assert everything(k) == everything(ud(2, block=4).partial_fit(X[: k.n_obs], y[: k.n_obs]))
+    assert everything(k) == everything(
+        ud(2, m0=100.0, block=4).partial_fit(X[: k.n_obs], y[: k.n_obs])
+    )
     k = ud(2, forgetting=0.5)
     with pytest.raises(FastoptError, match="left the range"):
         k.partial_fit(np.zeros((2000, 2)), np.zeros(2000))

@@ -48,7 +48,9 @@ class Form(Protocol):
     def coef(self) -> Floats:
         """Return a copy of the coefficients."""
 
-    def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
+    def rows(
+        self, glm: Glm, x: Floats, y: Floats, weight: Floats | None, offset: Floats | None = None
+    ) -> str:
         """Absorb rows of a model; after a failure the blocks before it remain absorbed."""
 
     def outputs(self, x: Floats, residual: Floats) -> str:

@@ -42,9 +42,11 @@ class Blockwise(Counted):
     def variances(self) -> Floats:
         return self._filter.variances()
 
-    def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
+    def rows(
+        self, glm: Glm, x: Floats, y: Floats, weight: Floats | None, offset: Floats | None = None
+    ) -> str:
         blocks = max(1, int(self.run_flops / (3 * self._w.size**2 + 1e4)) // self._rows)
-        return self._filter.rows(*glm, x, y, weight, self._rows * blocks)
+        return self._filter.rows(*glm, x, y, weight, offset, self._rows * blocks)
 
     def outputs(self, x: Floats, residual: Floats) -> str:
         if len(x) <= self._rows:

@@ -15,6 +15,7 @@ from fastopt.kalman.covariance.plain import Plain
 from fastopt.kalman.covariance.qr import Information
 from fastopt.kalman.covariance.ud import ROWS, UD
 
+LARGE = 1e10  # from here on M - v v' loses digits of the standard errors, which U D U' keeps
 MOST_DENSE = 46340  # coefficients of a square matrix whose size BLAS can count in int32
 FORMS: dict[str, type[Plain | UD | Information]] = {"plain": Plain, "ud": UD, "qr": Information}
 
@@ -37,7 +38,8 @@ def mode_and_dtype(mode: str, m0: object, kept: str, block: object, dtype: str) 
             "need a finite m0 and 'auto' for mode and block"
         )
     own = str(Choice(("float64", "float32"))("dtype", dtype))
-    usual = "qr" if infinite else "ud" if own == "float32" else "plain"
+    large = isinstance(m0, float | np.ndarray) and not infinite and np.max(m0) > LARGE
+    usual = "qr" if infinite else "ud" if own == "float32" or large else "plain"
     form = "auto" if kept != "full" else str(usual if wanted == "auto" else wanted)
     if form in ("auto", "qr") and own != "float64":
         raise FastoptError(f"dtype is {dtype!r}; mode 'qr', a diagonal and blocks allow 'float64'")

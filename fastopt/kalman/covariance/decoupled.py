@@ -63,9 +63,11 @@ class Decoupled(Counted):
     def coef(self) -> Floats:
         return self._by_coefficient(self._w)
 
-    def rows(self, glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
+    def rows(
+        self, glm: Glm, x: Floats, y: Floats, weight: Floats | None, offset: Floats | None = None
+    ) -> str:
         at_once = max(1, int(RUN_NUMBERS / self._m.size))
-        return self._filter.rows(*glm, x, y, weight, at_once)
+        return self._filter.rows(*glm, x, y, weight, offset, at_once)
 
     def outputs(self, x: Floats, residual: Floats) -> str:
         return self._filter.outputs(x, residual)

@@ -62,15 +62,20 @@ class Information:
 
     @property
     def counts(self) -> tuple[int, int, float]:
-        return self.n_obs, 0, float(self.root[-1, -1] ** 2)
+        return self.n_obs, 0, float(self.root[-1, -1]) * float(self.root[-1, -1])
 
     @counts.setter
     def counts(self, values: tuple[int, int, float]) -> None:
         self.n_obs = values[0]
 
     def coef(self) -> Floats:
-        w: Floats = dtrtrs(self._triangle(), self.root[:-1, -1])[0]
-        return w + self.correction
+        w: Floats = dtrtrs(self._triangle(), self.root[:-1, -1])[0] + self.correction
+        if not np.isfinite(w).all():
+            raise FastoptError(
+                f"coefficient {int(np.argmin(np.isfinite(w)))} is beyond float64: its column of X "
+                "is too small for y; scale the column"
+            )
+        return w
 
     def information(self) -> Floats:
         """Return a triangle [R d; 0 r]: R'R = M^-1, R w = d, r^2 the sum in `counts`."""
@@ -116,7 +121,10 @@ class Information:
         open_[self.n_obs :] = True
         return open_
 
-    def rows(self, _glm: Glm, x: Floats, y: Floats, weight: Floats | None) -> str:
+    def rows(
+        self, _glm: Glm, x: Floats, y: Floats, weight: Floats | None, offset: Floats | None = None
+    ) -> str:
+        assert offset is None  # of the identity link: subtracted from y before
         for first in range(0, len(y), ROWS):
             part = slice(first, first + ROWS)
             xs, ys = x[part], y[part]

@@ -1,0 +1,16 @@
+/* Many observations at once, for Fisher scoring; see scoring.h.  No state, and no order
+ * that matters: each observation is computed alone. */
+#include "scoring.h"
+
+void fo_observe_rows(fo_family family, double alpha, const double *y, const double *z,
+                     int64_t n, double *mean, double *variance, double *score,
+                     double *weight)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const fo_observation at = fo_observe(family, alpha, y[i], z[i]);
+        mean[i] = at.mean;
+        variance[i] = at.variance;
+        score[i] = at.score;
+        weight[i] = at.weight;
+    }
+}

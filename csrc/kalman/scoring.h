@@ -1,0 +1,16 @@
+/* What Fisher scoring needs of many observations of a generalized linear model, at
+ * their linear predictors z: the sums over rows are the caller's. */
+#ifndef FO_SCORING_H
+#define FO_SCORING_H
+
+#include <stdint.h>
+
+#include "families.h"
+
+/* For each of n observations y: mean, variance V, score (y - m) slope / V and weight
+ * slope^2 / V (see fo_observation). */
+void fo_observe_rows(fo_family family, double alpha, const double *y, const double *z,
+                     int64_t n, double *mean, double *variance, double *score,
+                     double *weight);
+
+#endif

@@ -1,0 +1,78 @@
+"""When `KalmanSGD.partial_fit` warns: rows in the order of their labels, a pass that went wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastopt.kalman import starting
+from fastopt.kalman._kalman import observe_rows
+from fastopt.kalman.rows import RowsToFit
+from fastopt.kalman.state import State
+
+LEAST_ROWS = 64  # below that, equal labels or a disagreement may be chance
+MOST_PARAMS = 500  # of the comparison, which takes n p^2 operations
+ALLOWED = (0.75, 1.3)  # of the ratio of informations
+
+
+def has_one_class_first(state: State, rows: RowsToFit) -> bool:
+    """Return whether the first rows of all have equal labels, and later ones others.
+
+    Not if the start is the maximum for all these rows, whatever their order.
+    """
+    if rows.family.name != "bernoulli" or state.n_obs or starting.takes_all(state, len(rows.y)):
+        return False
+    first = max(LEAST_ROWS, 2 * state.options.n_params)
+    y = rows.y
+    return len(y) > first and bool((y[:first] == y[0]).all()) and not bool((y == y[0]).all())
+
+
+def may_be_separated(state: State, rows: RowsToFit) -> bool:
+    """Return whether all labels so far were predicted correctly, and these are labels too."""
+    return state.history.separable and rows.family.name == "bernoulli"
+
+
+def can_compare(state: State, rows: RowsToFit) -> bool:
+    """Return whether `information_ratio` means something for these rows and options."""
+    options = state.options
+    return (
+        rows.family.name != "gaussian"
+        and options.kind.kept == "full"
+        and options.forgetting == 1.0
+        and not options.is_bounded
+        and options.n_params <= MOST_PARAMS
+        and len(rows.y) >= max(LEAST_ROWS, 10 * options.n_params)
+    )
+
+
+def information_ratio(state: State, rows: RowsToFit) -> float:
+    """Return Fisher's information on the last rows over the information that the filter has.
+
+    The first is the mean of ``u x'Mx`` over the last rows, at the final coefficients, times the
+    number of rows; it is p less what the prior contributes if M^-1 is the information of these
+    rows.  In one pass over rows in random order it is near 1.  In an order that depends on y the
+    filter has weighted the rows at coefficients that were far from the final ones.
+    """
+    n = min(len(rows.y), max(1024, 50 * state.options.n_params))
+    last = rows.part(slice(len(rows.y) - n, None))
+    coef, m = state.form.coef(), state.form.covariance()
+    x = np.asarray(last.x, dtype=np.float64)
+    z = x @ coef + (0.0 if last.offset is None else last.offset)
+    model = (rows.family.name, rows.link)
+    weight = observe_rows(model, rows.alpha, np.ascontiguousarray(last.y), z)[3]
+    if last.weight is not None:
+        weight = weight * last.weight
+    fisher = float(np.mean(weight * np.einsum("ij,ij->i", x @ m, x))) * state.n_obs
+    prior = state.origin[1]
+    inverse = np.diag(1.0 / prior) if prior.ndim == 1 else np.linalg.inv(prior)
+    return fisher / max(1e-300, state.options.n_params - float(np.sum(m * inverse)))
+
+
+def disagrees(state: State, rows: RowsToFit) -> bool:
+    """Return whether the two informations differ by more than rounding and chance explain.
+
+    Not if the coefficients separate the labels: then there is hardly any information.
+    """
+    if not can_compare(state, rows) or state.history.separable:
+        return False
+    ratio = information_ratio(state, rows)
+    return not ALLOWED[0] <= ratio <= ALLOWED[1]
