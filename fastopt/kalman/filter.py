@@ -558,7 +558,8 @@ class KalmanSGD:
             nit, nfev : the number of steps tried, and of evaluations of `fun` on all rows
             status, success, message
                 0: converged, the only success. 1: no step reduces the sum of squares. 2: max_iter
-                was reached. Without success this filter is unchanged.
+                was reached. 3: the rows do not determine a coefficient. Without success this
+                filter is unchanged.
 
         Raises
         ------

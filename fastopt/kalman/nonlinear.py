@@ -18,12 +18,14 @@ from fastopt._errors import FastoptError
 from fastopt.kalman import input as given
 from fastopt.kalman.covariance import Floats
 from fastopt.kalman.covariance.plain import Plain
-from fastopt.kalman.covariance.qr import Information, with_rows
+from fastopt.kalman.covariance.qr import Information, undetermined, with_rows
 from fastopt.kalman.covariance.ud import UD
 from fastopt.kalman.damped import Point, solve
 from fastopt.kalman.state import State
 
 Fun = Callable[[Floats, Any], tuple[npt.ArrayLike, npt.ArrayLike]]
+
+UNDETERMINED = 3  # a status, after those of `damped`
 
 
 def fit_rows(
@@ -52,6 +54,8 @@ def fit_rows(
     before = form.information()
     model = RowsModel(fun, rows, target, weights, per_call, before)
     end, result = solve(model, state.current_coefficients(), accuracy, limit)
+    if result.success and isinstance(form, Information):
+        _require_determined(result, end.root, state.n_obs + n)
     if result.success:
         state.require_done(form.fitted(end.w, end.root, state.n_obs + n))
         state.history = state.history._replace(
@@ -64,6 +68,17 @@ def fit_rows(
             state.stop.add_squares(np.sum(end.root**2 - before**2, axis=0)[:-1], target)
             state.stop.evaluate(state.form, state.dispersion, has_identity_link=False)
     return result
+
+
+def _require_determined(result: OptimizeResult, root: Floats, n_obs: int) -> None:
+    """Turn a success into status 3 if the minimum is not a point: a coefficient may be anything."""
+    is_open = undetermined(root, n_obs)
+    if is_open.any():
+        result.success, result.status = False, UNDETERMINED
+        result.message = (
+            f"the rows do not determine coefficient {int(np.argmax(is_open))} at the minimum; more "
+            "rows are needed, or a finite m0"
+        )
 
 
 def _form_for_models(state: State, fun: object) -> Plain | UD | Information:

@@ -43,6 +43,15 @@ def with_triangle(root: Floats, other: Floats) -> Floats:
     return both
 
 
+def undetermined(root: Floats, n_obs: int) -> Flags:
+    """Return which coefficients the rows of a triangle [R d; 0 r] leave open, up to rounding."""
+    r = root[:-1, :-1]
+    rounding = 4 * len(r) * np.finfo(float).eps * np.linalg.norm(r, axis=0)
+    open_: Flags = np.abs(np.diagonal(r)) <= rounding
+    open_[n_obs:] = True
+    return open_
+
+
 class Information:
     """The form of mode "qr", for the Gaussian family with the identity link."""
 
@@ -114,12 +123,7 @@ class Information:
         return r
 
     def _open(self) -> Flags:
-        """Return which coefficients are not determined, up to rounding."""
-        r = self.root[:-1, :-1]
-        rounding = 4 * self.n_params * np.finfo(float).eps * np.linalg.norm(r, axis=0)
-        open_: Flags = np.abs(np.diagonal(r)) <= rounding
-        open_[self.n_obs :] = True
-        return open_
+        return undetermined(self.root, self.n_obs)
 
     def rows(
         self, _glm: Glm, x: Floats, y: Floats, weight: Floats | None, offset: Floats | None = None
