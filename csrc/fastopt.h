@@ -107,14 +107,17 @@ typedef struct {
     double max_grad_norm;  /* limit of the total norm; INFINITY: no clipping */
     double max_grad_value; /* limit of each element; INFINITY: no clipping */
     int needs_norm;        /* compute grad_norm; required to clip by norm */
-    int needs_finite;      /* skip the step if a gradient is NaN or infinite */
+    int needs_finite;      /* skip the step if a gradient is NaN or infinite after
+                              grad_scale */
     int clears_skipped;    /* zero_grads also applies to a skipped step */
     int zero_grads;        /* set gradients to zero after they are used */
     int stochastic;        /* round float16 and bfloat16 parameters stochastically */
     double ema_decay;
     uint64_t seed, step; /* select the random bits of stochastic rounding */
     double grad_norm;    /* out, if needs_norm or needs_finite: after grad_scale */
-    int64_t nonfinite;   /* out, likewise: first tensor with a NaN or infinity, or -1 */
+    double clip;       /* out, if max_grad_norm is finite: the factor of the clipping */
+    int64_t nonfinite; /* out, likewise: the first tensor with a gradient that is
+                          NaN or infinite after grad_scale, or -1 */
 } fo_extras;
 
 typedef struct fo_plan fo_plan;

@@ -260,8 +260,9 @@ cdef class Plan:
             elif self.extras.clears_skipped:
                 self.skipped_steps += 1
             else:
+                divided = "" if self.extras.grad_scale == 1 else " divided by grad_scale"
                 raise FastoptError(
-                    f"the gradient of {self.names[self.extras.nonfinite]} has a NaN or an "
+                    f"the gradient of {self.names[self.extras.nonfinite]}{divided} has a NaN or an "
                     "infinity; nothing was changed"
                 )
         finally:

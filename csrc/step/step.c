@@ -175,6 +175,16 @@ static void clear_items(void *context, int64_t begin, int64_t end)
     }
 }
 
+/* The formula of torch.nn.utils.clip_grad_norm_.  A NaN norm stays NaN. */
+static double clip_factor(const fo_extras *extras, const fo_norm *norm, double scale)
+{
+    /* Where only the norm overflows, 1e-6 does not count. */
+    const double clip = extras->grad_norm == INFINITY && norm->root < INFINITY
+                            ? extras->max_grad_norm / norm->unit / norm->root / scale
+                            : extras->max_grad_norm / (extras->grad_norm + 1e-6);
+    return clip > 1.0 ? 1.0 : clip;
+}
+
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
 {
     fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
@@ -182,16 +192,18 @@ int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
     if (active < plan->serial_below)
         n_threads = 1;
     if (extras->needs_norm || extras->needs_finite) {
-        extras->grad_norm = fo_reduce(plan, n_threads, &extras->nonfinite) * s.scale;
+        const fo_norm norm = fo_reduce(&s, n_threads);
+        extras->nonfinite = norm.nonfinite;
+        extras->grad_norm = norm.root * s.scale * norm.unit;
         if (extras->needs_finite && extras->nonfinite >= 0) {
             if (extras->zero_grads && extras->clears_skipped)
                 fo_parallel_for(n_items, 1, clear_items, plan, n_threads);
             return 1;
         }
-        /* The formula of torch.nn.utils.clip_grad_norm_.  A NaN norm stays NaN. */
-        const double clip = extras->max_grad_norm / (extras->grad_norm + 1e-6);
-        if (extras->max_grad_norm < INFINITY)
-            s.scale *= clip > 1.0 ? 1.0 : clip;
+        if (extras->max_grad_norm < INFINITY) {
+            extras->clip = clip_factor(extras, &norm, s.scale);
+            s.scale *= extras->clip;
+        }
     }
     prepare_all(&s);
     fo_parallel_for(n_items, 1, update_items, &s, n_threads);
