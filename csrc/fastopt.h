@@ -7,7 +7,8 @@
  *     fo_plan_free(plan);
  *
  * The caller owns every array and keeps it alive.  A plan is used by one thread at a
- * time; different plans may be used concurrently.  Only fo_plan_new allocates. */
+ * time; different plans may be used concurrently.  Only fo_plan_new and fo_plan_reserve
+ * allocate.  No function needs more than 64 KiB of stack. */
 #ifndef FASTOPT_H
 #define FASTOPT_H
 
@@ -135,10 +136,20 @@ void fo_plan_free(fo_plan *plan);
 fo_tensor *fo_plan_tensors(fo_plan *plan);
 fo_group *fo_plan_groups(fo_plan *plan);
 
-/* Take one step on at most n_threads threads (0: fo_max_threads()).  Returns 0, or 1 if
- * needs_finite is set and a gradient is not finite: the step is then skipped, and
- * nothing is changed except gradients that clears_skipped clears. */
+/* What fo_step returns. */
+enum {
+    FO_TAKEN,
+    FO_NONFINITE, /* needs_finite is set and a gradient is not finite: nothing was
+                     changed except gradients that clears_skipped clears */
+    FO_NO_SCRATCH /* nothing was changed; call fo_plan_reserve, then fo_step again */
+};
+
+/* Take one step on at most n_threads threads (0: fo_max_threads()). */
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads);
+
+/* Allocate the scratch memory of the step that returned FO_NO_SCRATCH, which later
+ * steps use too.  Returns nonzero if memory runs out. */
+int fo_plan_reserve(fo_plan *plan);
 
 /* Fill *out from the row index of each of n rows of values, in any order and with
  * repetitions.  `work` has fo_rows_work(n) elements, which *out points into.  Returns

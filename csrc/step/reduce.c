@@ -21,7 +21,7 @@ typedef struct {
     fo_sums sums;
     double squares;
     int64_t nonfinite;
-    unsigned char *scratch, *scratch2; /* FO_PANEL bytes each */
+    fo_scratch *scratch; /* or NULL, if no gradient needs staging */
 } reduction;
 
 static void sum(reduction *r, fo_dtype dtype, const void *g, int64_t n)
@@ -59,7 +59,8 @@ static void sum_chunk(const fo_plan *plan, const fo_chunk *chunk, reduction *r)
         for (int64_t t = tiles.begin; t < tiles.end; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, &(fo_offsets){0});
             const fo_view view = fo_grad_view(tensor, &tile);
-            sum(r, tensor->dtype, fo_stage(&tile, &view, tensor->dtype, r->scratch),
+            sum(r, tensor->dtype,
+                fo_stage(&tile, &view, tensor->dtype, r->scratch->panel),
                 tile.rows * tile.cols);
         }
     }
@@ -73,20 +74,20 @@ static void sum_rows(const fo_plan *plan, int64_t i, fo_range rows, reduction *r
     for (int64_t j = rows.begin; j < rows.end; j++)
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, &(fo_offsets){0});
-            const void *g = fo_rows_gradient(tensor, j, &tile, r->scratch, r->scratch2);
+            const void *g = fo_rows_gradient(tensor, j, &tile, r->scratch->tile[2],
+                                             r->scratch->tile[1]);
             sum(r, tensor->dtype, g, tile.rows * tile.cols);
         }
     finish_tensor(r, i);
 }
 
-static void sum_items(void *context, int64_t begin, int64_t end)
+static void sum_items(void *context, int64_t begin, int64_t end, int thread)
 {
     const job *of = context;
     fo_plan *plan = of->s->plan;
-    _Alignas(64) unsigned char scratch[2][FO_PANEL];
+    fo_scratch *scratch = fo_scratch_of(plan, thread);
     for (int64_t i = begin; i < end; i++) {
-        reduction r = {
-            .job = of, .nonfinite = -1, .scratch = scratch[0], .scratch2 = scratch[1]};
+        reduction r = {.job = of, .nonfinite = -1, .scratch = scratch};
         const fo_work work = fo_plan_work(plan, i);
         for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
             sum_chunk(plan, &plan->chunks[c], &r);
@@ -100,7 +101,7 @@ static double sum_all(const fo_step_context *s, double unit, int n_threads)
 {
     job of = {s, unit};
     const int64_t n_items = fo_plan_items(s->plan);
-    fo_parallel_for(n_items, 1, sum_items, &of, n_threads);
+    fo_parallel_for_numbered(n_items, 1, sum_items, &of, n_threads);
     double squares = 0.0;
     for (int64_t i = 0; i < n_items; i++)
         squares += s->plan->parts[i].squares;

@@ -120,7 +120,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         for (int64_t i = 0; i < n; i++)
             tensor_pick_grad(&tensors[i], c, &extras, &fo_plan_tensors(plan)[i]);
-        const int refused = fo_step(plan, &extras, 1 + (int)pick(c, 3));
+        const int n_threads = 1 + (int)pick(c, 3);
+        int found = fo_step(plan, &extras, n_threads);
+        if (found == FO_NO_SCRATCH) {
+            if (fo_plan_reserve(plan))
+                abort();
+            found = fo_step(plan, &extras, n_threads);
+        }
+        const int refused = found == FO_NONFINITE;
         apply_reference(tensors, n, groups, &extras, refused);
         for (int64_t i = 0; i < n; i++)
             check(&tensors[i], i);

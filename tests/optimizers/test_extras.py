@@ -111,7 +111,7 @@ def test_an_infinity_beside_gradients_whose_squares_overflow():
     opt = fastopt.SGD([np.zeros(2)], max_grad_norm=1.0)
     for bad in (np.inf, np.nan):
         opt.step([np.array([1e200, bad])])
-        assert opt.grad_norm == np.inf or np.isnan(bad) and np.isnan(opt.grad_norm)
+        assert opt.grad_norm == np.inf or (np.isnan(bad) and np.isnan(opt.grad_norm))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
