@@ -9,6 +9,7 @@ only the baseline instruction set.  FASTOPT_INSTRUMENT adds flags for compiler a
 """
 
 import os
+import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -25,6 +26,12 @@ CFLAGS = [
     "-fno-trapping-math",  # otherwise a loop with a condition is not vectorised
     "-ffp-contract=off",  # equal bits on CPUs with and without FMA
 ]
+# These do not affect the arithmetic.
+SAFE_CFLAGS = [
+    "-fstack-clash-protection",  # a large frame cannot leap over the guard page of a stack
+    "-fvisibility=hidden",  # only PyInit is exported
+]
+SAFE_LINK_ARGS = ["-Wl,-z,now"] if sys.platform == "linux" else []
 MSVC_CFLAGS = ["/std:c11", "/O2", "/fp:precise"]
 
 INSTRUMENT = os.environ.get("FASTOPT_INSTRUMENT", "").split()
@@ -44,8 +51,8 @@ class BuildExt(build_ext):
             to_compile = to_link = []
         for extension in self.extensions:
             extension.define_macros.append(("FO_CFLAGS", '"' + " ".join(cflags) + '"'))
-            extension.extra_compile_args += [*cflags, *to_compile]
-            extension.extra_link_args += [*to_link, *INSTRUMENT]
+            extension.extra_compile_args += [*cflags, *([] if msvc else SAFE_CFLAGS), *to_compile]
+            extension.extra_link_args += [*SAFE_LINK_ARGS, *to_link, *INSTRUMENT]
             if not msvc:
                 extension.libraries.append("m")
         super().build_extensions()

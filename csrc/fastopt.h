@@ -7,7 +7,8 @@
  *     fo_plan_free(plan);
  *
  * The caller owns every array and keeps it alive.  A plan is used by one thread at a
- * time; different plans may be used concurrently.  Only fo_plan_new allocates. */
+ * time; different plans may be used concurrently.  Only fo_plan_new and fo_plan_reserve
+ * allocate.  No function needs more than 64 KiB of stack. */
 #ifndef FASTOPT_H
 #define FASTOPT_H
 
@@ -107,14 +108,17 @@ typedef struct {
     double max_grad_norm;  /* limit of the total norm; INFINITY: no clipping */
     double max_grad_value; /* limit of each element; INFINITY: no clipping */
     int needs_norm;        /* compute grad_norm; required to clip by norm */
-    int needs_finite;      /* skip the step if a gradient is NaN or infinite */
+    int needs_finite;      /* skip the step if a gradient is NaN or infinite after
+                              grad_scale */
     int clears_skipped;    /* zero_grads also applies to a skipped step */
     int zero_grads;        /* set gradients to zero after they are used */
     int stochastic;        /* round float16 and bfloat16 parameters stochastically */
     double ema_decay;
     uint64_t seed, step; /* select the random bits of stochastic rounding */
     double grad_norm;    /* out, if needs_norm or needs_finite: after grad_scale */
-    int64_t nonfinite;   /* out, likewise: first tensor with a NaN or infinity, or -1 */
+    double clip;       /* out, if max_grad_norm is finite: the factor of the clipping */
+    int64_t nonfinite; /* out, likewise: the first tensor with a gradient that is
+                          NaN or infinite after grad_scale, or -1 */
 } fo_extras;
 
 typedef struct fo_plan fo_plan;
@@ -132,10 +136,20 @@ void fo_plan_free(fo_plan *plan);
 fo_tensor *fo_plan_tensors(fo_plan *plan);
 fo_group *fo_plan_groups(fo_plan *plan);
 
-/* Take one step on at most n_threads threads (0: fo_max_threads()).  Returns 0, or 1 if
- * needs_finite is set and a gradient is not finite: the step is then skipped, and
- * nothing is changed except gradients that clears_skipped clears. */
+/* What fo_step returns. */
+enum {
+    FO_TAKEN,
+    FO_NONFINITE, /* needs_finite is set and a gradient is not finite: nothing was
+                     changed except gradients that clears_skipped clears */
+    FO_NO_SCRATCH /* nothing was changed; call fo_plan_reserve, then fo_step again */
+};
+
+/* Take one step on at most n_threads threads (0: fo_max_threads()). */
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads);
+
+/* Allocate the scratch memory of the step that returned FO_NO_SCRATCH, which later
+ * steps use too.  Returns nonzero if memory runs out. */
+int fo_plan_reserve(fo_plan *plan);
 
 /* Fill *out for n rows of values, where values[i] belongs to row index[i] of the
  * parameter.  Indices may have any order and may repeat.  `work` has fo_rows_work(n)

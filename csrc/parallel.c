@@ -28,8 +28,9 @@ __attribute__((constructor)) static void watch_forks(void)
 }
 #endif
 
-static int threads_for(int64_t n_parts, int n_threads)
+int fo_threads_for(int64_t n, int64_t grain, int n_threads)
 {
+    const int64_t n_parts = (n + grain - 1) / grain;
     if (n_threads == 0 && n_parts > 1)
         n_threads = fo_max_threads();
     if (n_threads > n_parts)
@@ -37,20 +38,21 @@ static int threads_for(int64_t n_parts, int n_threads)
     return n_threads <= 1 || is_forked ? 1 : n_threads;
 }
 
-void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
-                     int n_threads)
+void fo_parallel_for_numbered(int64_t n, int64_t grain, fo_numbered_body *body,
+                              void *context, int n_threads)
 {
     const int64_t n_parts = (n + grain - 1) / grain;
-    n_threads = threads_for(n_parts, n_threads);
-    if (n_threads == 1) {
-        body(context, 0, n);
+    n_threads = fo_threads_for(n, grain, n_threads);
+    if (n_threads == 1) { /* maybe inside a parallel region of the caller */
+        body(context, 0, n, 0);
         return;
     }
     int64_t part; /* MSVC requires the declaration outside the loop (error C3015) */
 #pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads)
     for (part = 0; part < n_parts; part++) {
         const int64_t begin = part * grain, rest = n - begin;
-        body(context, begin, begin + (rest < grain ? rest : grain));
+        body(context, begin, begin + (rest < grain ? rest : grain),
+             omp_get_thread_num());
     }
 }
 
@@ -79,11 +81,17 @@ int fo_openmp_version(void)
 
 #else
 
-void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
-                     int n_threads)
+int fo_threads_for(int64_t n, int64_t grain, int n_threads)
+{
+    (void)n, (void)grain, (void)n_threads;
+    return 1;
+}
+
+void fo_parallel_for_numbered(int64_t n, int64_t grain, fo_numbered_body *body,
+                              void *context, int n_threads)
 {
     (void)grain, (void)n_threads;
-    body(context, 0, n);
+    body(context, 0, n, 0);
 }
 
 void fo_limit_threads(int n_cpus)
@@ -102,3 +110,21 @@ int fo_openmp_version(void)
 }
 
 #endif
+
+typedef struct {
+    fo_body *body;
+    void *context;
+} unnumbered;
+
+static void call(void *context, int64_t begin, int64_t end, int thread)
+{
+    const unnumbered *of = context;
+    (void)thread;
+    of->body(of->context, begin, end);
+}
+
+void fo_parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
+                     int n_threads)
+{
+    fo_parallel_for_numbered(n, grain, call, &(unnumbered){body, context}, n_threads);
+}

@@ -222,6 +222,12 @@ cdef class Plan:
         """The bound gradients in the order of the parameters, or None."""
         return self.bound
 
+    cdef int take_step(self) noexcept nogil:
+        cdef int found = fo_step(self.plan, &self.extras, self.n_threads)
+        if found == FO_NO_SCRATCH and not fo_plan_reserve(self.plan):
+            found = fo_step(self.plan, &self.extras, self.n_threads)
+        return found
+
     def step(self, grads, list options, list rates):
         """Check every gradient, then update every parameter.
 
@@ -229,7 +235,7 @@ cdef class Plan:
         None if they have not changed; rates: (group, learning rate) for each group that follows a
         schedule, or None.
         """
-        cdef int refused
+        cdef int found
         self.require_idle()
         self.busy = True
         try:
@@ -252,17 +258,20 @@ cdef class Plan:
                     fo_plan_groups(self.plan)[<int>i].hp[0] = rate
             self.extras.step = self.step_count
             if self.is_short:
-                refused = fo_step(self.plan, &self.extras, self.n_threads)
+                found = self.take_step()
             else:
                 with nogil:
-                    refused = fo_step(self.plan, &self.extras, self.n_threads)
-            if not refused:
+                    found = self.take_step()
+            if found == FO_TAKEN:
                 self.step_count += 1
+            elif found == FO_NO_SCRATCH:
+                raise MemoryError
             elif self.extras.clears_skipped:
                 self.skipped_steps += 1
             else:
+                divided = "" if self.extras.grad_scale == 1 else " divided by grad_scale"
                 raise FastoptError(
-                    f"the gradient of {self.names[self.extras.nonfinite]} has a NaN or an "
+                    f"the gradient of {self.names[self.extras.nonfinite]}{divided} has a NaN or an "
                     "infinity; nothing was changed"
                 )
         finally:

@@ -89,7 +89,13 @@ cdef extern from "fastopt.h" nogil:
     void fo_plan_free(fo_plan *plan)
     fo_tensor *fo_plan_tensors(fo_plan *plan)
     fo_group *fo_plan_groups(fo_plan *plan)
+    enum:
+        FO_TAKEN
+        FO_NONFINITE
+        FO_NO_SCRATCH
+
     int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
+    int fo_plan_reserve(fo_plan *plan)
 
     int64_t fo_rows_work(int64_t n)
     int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,

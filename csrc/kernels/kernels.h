@@ -83,11 +83,14 @@ enum { FO_LANES = 16 };
 enum { FO_UNROLLED = 4 * FO_LANES };
 typedef struct {
     double squares[FO_LANES];
-    double probe[FO_LANES]; /* NaN if an element was NaN or infinite, else 0 */
+    double probe[FO_LANES]; /* NaN if scale * g was NaN or infinite, else 0 */
 } fo_sums;
 
-/* Adds n elements to the sums. */
-typedef void fo_sum_fn(fo_sums *sums, const void *g, int64_t n);
+/* Adds the squares of n elements to the sums.  `scale` is what the step multiplies
+ * gradients by, for the probe. */
+typedef void fo_sum_fn(fo_sums *sums, const void *g, int64_t n, double scale);
+/* Adds the squares of unit * g to FO_LANES lanes. */
+typedef void fo_sum_in_units_fn(double *lanes, const void *g, int64_t n, double unit);
 /* Adds the squares of the gradient as the rule receives it, after the prologue, to
  * FO_LANES lanes. */
 typedef void fo_squares_fn(double *lanes, const void *w, const void *g, int64_t n,
@@ -109,6 +112,7 @@ typedef struct {
     fo_average_fn *average[FO_N_REALS];
     fo_add_fn *add[FO_N_REALS];
     fo_sum_fn *sum[FO_N_REALS];
+    fo_sum_in_units_fn *sum_in_units[FO_N_REALS];
     fo_squares_fn *squares[FO_N_REALS];
     fo_row_fn *row[FO_N_REALS];
     fo_triangle_fn *triangle[FO_N_REALS];

@@ -1,5 +1,6 @@
 /* Builds plans (plan.h) and cuts tensors into chunks and work items, by their sizes
- * alone.  The only file that allocates memory.
+ * alone.  The only file that allocates memory: for a plan, and for the scratch memory
+ * of its steps.
  *
  * Large tensors are cut into chunks.  Small tensors are grouped until they have about
  * as many elements as a chunk, so that work items cost about the same and many small
@@ -146,7 +147,22 @@ void fo_plan_free(fo_plan *plan)
     free(plan->row_tensor);
     free(plan->row_item);
     free(plan->parts);
+    free(plan->allocated);
     free(plan);
+}
+
+int fo_plan_reserve(fo_plan *plan)
+{
+    enum { LINE = _Alignof(fo_scratch) };
+    void *allocated = malloc((size_t)plan->threads * sizeof(fo_scratch) + LINE);
+    if (!allocated)
+        return 1;
+    free(plan->allocated);
+    plan->allocated = allocated;
+    const uintptr_t misaligned = (uintptr_t)allocated % LINE;
+    plan->scratch = (fo_scratch *)((char *)allocated + (LINE - misaligned) % LINE);
+    plan->n_scratch = plan->threads;
+    return 0;
 }
 
 fo_tensor *fo_plan_tensors(fo_plan *plan)

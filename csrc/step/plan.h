@@ -32,6 +32,15 @@ typedef struct {
     int64_t nonfinite; /* the first tensor with a NaN or infinity, or -1 */
 } fo_part;
 
+/* The scratch memory of a thread: tiles of the parameter [0], the average [1], the
+ * gradient [2] and the states [3...], and a panel of the gradient.  It is part of the
+ * plan because a thread's stack may be small. */
+enum { FO_SCRATCH_TILES = FO_MAX_STATES + 3 };
+typedef struct {
+    _Alignas(64) unsigned char tile[FO_SCRATCH_TILES][FO_TILE * sizeof(double)];
+    unsigned char panel[FO_PANEL];
+} fo_scratch;
+
 struct fo_plan {
     int64_t n_tensors, n_items, serial_below;
     fo_tensor *tensors;
@@ -47,7 +56,19 @@ struct fo_plan {
      * row_item[k] .. row_item[k + 1] - 1. */
     int64_t n_row_tensors, *row_tensor, *row_item;
     fo_part *parts; /* by work item */
+    /* By thread, for n_scratch threads; a step without staging needs none.  The last
+     * step that lacked some needs it for `threads` threads. */
+    fo_scratch *scratch;
+    int n_scratch, threads;
+    void *allocated; /* what `scratch` is an aligned part of */
 };
+
+/* The scratch memory of a thread; NULL in a step that has too little, since it needs
+ * none. */
+static inline fo_scratch *fo_scratch_of(const fo_plan *plan, int thread)
+{
+    return thread < plan->n_scratch ? &plan->scratch[thread] : NULL;
+}
 
 typedef struct {
     int64_t begin, end;

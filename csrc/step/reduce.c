@@ -3,17 +3,34 @@
  * Equal bits on every machine and for any number of threads: element i of a chunk or
  * tile is added, in double, to lane i mod FO_LANES; chunks and tiles are added in
  * order; then the lanes of a tensor in a work item are summed in order, then the work
- * items. Chunks, tiles and items depend on shapes, strides and rows alone. */
+ * items.  Chunks, tiles and items depend on shapes, strides and rows alone.
+ *
+ * The squares of some float64 gradients overflow or underflow.  The sum is then
+ * computed again, of the squares of gradients in other units. */
 #include "reduce.h"
 
 #include "rows.h"
 
 typedef struct {
+    const fo_step_context *s;
+    double unit; /* sum the squares of unit * g */
+} job;
+
+typedef struct {
+    const job *job;
     fo_sums sums;
     double squares;
     int64_t nonfinite;
-    unsigned char *scratch, *scratch2; /* FO_PANEL bytes each */
+    fo_scratch *scratch; /* or NULL, if no gradient needs staging */
 } reduction;
+
+static void sum(reduction *r, fo_dtype dtype, const void *g, int64_t n)
+{
+    if (r->job->unit == 1.0)
+        fo_kernels()->sum[dtype](&r->sums, g, n, r->job->s->scale);
+    else
+        fo_kernels()->sum_in_units[dtype](r->sums.squares, g, n, r->job->unit);
+}
 
 static void finish_tensor(reduction *r, int64_t tensor)
 {
@@ -32,9 +49,8 @@ static void sum_chunk(const fo_plan *plan, const fo_chunk *chunk, reduction *r)
     const fo_tensor *tensor = &plan->tensors[chunk->tensor];
     if (!tensor->grad)
         return;
-    fo_sum_fn *sum = fo_kernels()->sum[tensor->dtype];
     if (!tensor->layout) {
-        sum(&r->sums,
+        sum(r, tensor->dtype,
             (const char *)tensor->grad + chunk->begin * fo_size_of(tensor->dtype),
             chunk->length);
     } else {
@@ -43,7 +59,8 @@ static void sum_chunk(const fo_plan *plan, const fo_chunk *chunk, reduction *r)
         for (int64_t t = tiles.begin; t < tiles.end; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, &(fo_offsets){0});
             const fo_view view = fo_grad_view(tensor, &tile);
-            sum(&r->sums, fo_stage(&tile, &view, tensor->dtype, r->scratch),
+            sum(r, tensor->dtype,
+                fo_stage(&tile, &view, tensor->dtype, r->scratch->panel),
                 tile.rows * tile.cols);
         }
     }
@@ -57,18 +74,20 @@ static void sum_rows(const fo_plan *plan, int64_t i, fo_range rows, reduction *r
     for (int64_t j = rows.begin; j < rows.end; j++)
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, &(fo_offsets){0});
-            const void *g = fo_rows_gradient(tensor, j, &tile, r->scratch, r->scratch2);
-            fo_kernels()->sum[tensor->dtype](&r->sums, g, tile.rows * tile.cols);
+            const void *g = fo_rows_gradient(tensor, j, &tile, r->scratch->tile[2],
+                                             r->scratch->tile[1]);
+            sum(r, tensor->dtype, g, tile.rows * tile.cols);
         }
     finish_tensor(r, i);
 }
 
-static void sum_items(void *context, int64_t begin, int64_t end)
+static void sum_items(void *context, int64_t begin, int64_t end, int thread)
 {
-    fo_plan *plan = context;
-    _Alignas(64) unsigned char scratch[2][FO_PANEL];
+    const job *of = context;
+    fo_plan *plan = of->s->plan;
+    fo_scratch *scratch = fo_scratch_of(plan, thread);
     for (int64_t i = begin; i < end; i++) {
-        reduction r = {.nonfinite = -1, .scratch = scratch[0], .scratch2 = scratch[1]};
+        reduction r = {.job = of, .nonfinite = -1, .scratch = scratch};
         const fo_work work = fo_plan_work(plan, i);
         for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
             sum_chunk(plan, &plan->chunks[c], &r);
@@ -78,17 +97,49 @@ static void sum_items(void *context, int64_t begin, int64_t end)
     }
 }
 
-double fo_reduce(fo_plan *plan, int n_threads, int64_t *nonfinite)
+static double sum_all(const fo_step_context *s, double unit, int n_threads)
 {
-    const int64_t n_items = fo_plan_items(plan);
-    fo_parallel_for(n_items, 1, sum_items, plan, n_threads);
+    job of = {s, unit};
+    const int64_t n_items = fo_plan_items(s->plan);
+    fo_parallel_for_numbered(n_items, 1, sum_items, &of, n_threads);
     double squares = 0.0;
-    *nonfinite = -1;
+    for (int64_t i = 0; i < n_items; i++)
+        squares += s->plan->parts[i].squares;
+    return squares;
+}
+
+static int64_t first_nonfinite(const fo_plan *plan)
+{
+    int64_t first = -1;
+    const int64_t n_items = fo_plan_items(plan);
     for (int64_t i = 0; i < n_items; i++) {
         const int64_t bad = plan->parts[i].nonfinite;
-        squares += plan->parts[i].squares;
-        if (bad >= 0 && (*nonfinite < 0 || bad < *nonfinite))
-            *nonfinite = bad;
+        if (bad >= 0 && (first < 0 || bad < first))
+            first = bad;
     }
-    return sqrt(squares);
+    return first;
+}
+
+static int some_in_double(const fo_plan *plan)
+{
+    for (int64_t i = 0; i < plan->n_tensors; i++)
+        if (plan->tensors[i].grad && plan->tensors[i].dtype == FO_F64)
+            return 1;
+    return 0;
+}
+
+/* A sum of squares below SMALL may lack the squares of numbers that count.  Multiplied
+ * by 2^600, gradients with such a sum have normal squares; multiplied by 2^-600, so do
+ * those whose sum is infinite, except for elements that are too small to count. */
+#define SMALL 0x1p-900
+
+fo_norm fo_reduce(const fo_step_context *s, int n_threads)
+{
+    const double squares = sum_all(s, 1.0, n_threads);
+    const int64_t nonfinite = first_nonfinite(s->plan);
+    /* The squares of floats are normal numbers in double. */
+    if (!(squares == INFINITY || squares < SMALL) || !some_in_double(s->plan))
+        return (fo_norm){sqrt(squares), 1.0, nonfinite};
+    const double unit = squares < SMALL ? 0x1p600 : 0x1p-600;
+    return (fo_norm){sqrt(sum_all(s, unit, n_threads)), 1.0 / unit, nonfinite};
 }

@@ -3,11 +3,16 @@
 #define FO_REDUCE_H
 
 #include "parallel.h"
-#include "plan.h"
+#include "update.h"
 
-/* Returns the square root of the sum of squares of all gradients.  Sets *nonfinite to
- * the first tensor whose gradient has a NaN or infinity, or to -1.  (The norm may
- * overflow to infinity although all gradients are finite.) */
-double fo_reduce(fo_plan *plan, int n_threads, int64_t *nonfinite);
+/* The square root of the sum of squares of all gradients is root * unit, which may
+ * overflow; unit is a power of two.  `nonfinite` is the first tensor with an element
+ * that is NaN or infinite after it is multiplied by the scale of the step, or -1. */
+typedef struct {
+    double root, unit;
+    int64_t nonfinite;
+} fo_norm;
+
+fo_norm fo_reduce(const fo_step_context *s, int n_threads);
 
 #endif

@@ -123,7 +123,9 @@ static void load_transposed(const fo_tile *tile, const fo_view *view, fo_dtype r
     const fo_kernel_table *table = fo_kernels();
     const int64_t size = fo_size_of(real), rows = tile->rows;
     const int is_direct = view->dtype == real && view->row == size;
-    double loaded[COLUMNS * FO_TILE];
+    /* A tile has at most FO_TILE elements; COLUMNS columns of a panel have fewer. */
+    double loaded[FO_TILE];
+    _Static_assert(COLUMNS * PANEL_ROWS <= FO_TILE, "columns of a panel");
     for (int64_t c = 0; c < tile->cols; c += COLUMNS) {
         const int64_t left = tile->cols - c, n = fo_min(left, COLUMNS);
         const char *from = view->data + c * view->col;

@@ -65,8 +65,9 @@ static void prepare_all(const fo_step_context *s)
 enum { STAGED_COST = 2, ROW_COST = 8 };
 
 /* Prepares the walks of tensors that have a layout, and the work items.  Returns the
- * estimated cost of the step, in elements of contiguous arrays. */
-static int64_t prepare_walks(fo_plan *plan)
+ * estimated cost of the step, in elements of contiguous arrays.  *some_staged: whether
+ * any tensor may be staged. */
+static int64_t prepare_walks(fo_plan *plan, int *some_staged)
 {
     int64_t active = 0;
     int some_rows = 0;
@@ -78,6 +79,7 @@ static int64_t prepare_walks(fo_plan *plan)
             active += tensor->size;
             continue;
         }
+        *some_staged |= tensor->size > 0;
         if (tensor->size)
             fo_walk_prepare(&plan->walks[i], tensor->layout, tensor->dtype,
                             tensor->rows ? tensor->layout->row_axis : -1);
@@ -127,17 +129,17 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
         memset(g, 0, (size_t)(chunk->length * size));
 }
 
-static void update_items(void *context, int64_t begin, int64_t end)
+static void update_items(void *context, int64_t begin, int64_t end, int thread)
 {
     const fo_step_context *s = context;
-    fo_scratch scratch;
+    fo_scratch *scratch = fo_scratch_of(s->plan, thread);
     for (int64_t i = begin; i < end; i++) {
         const fo_work work = fo_plan_work(s->plan, i);
         for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
-            update_chunk(s, &s->plan->chunks[c], &scratch);
+            update_chunk(s, &s->plan->chunks[c], scratch);
         if (work.tensor < 0)
             continue;
-        fo_update_rows(s, work.tensor, work.rows, &scratch);
+        fo_update_rows(s, work.tensor, work.rows, scratch);
         if (s->extras->zero_grads)
             fo_clear_rows(s->plan, work.tensor, work.rows);
     }
@@ -175,26 +177,43 @@ static void clear_items(void *context, int64_t begin, int64_t end)
     }
 }
 
+/* The formula of torch.nn.utils.clip_grad_norm_.  A NaN norm stays NaN. */
+static double clip_factor(const fo_extras *extras, const fo_norm *norm, double scale)
+{
+    /* Where only the norm overflows, 1e-6 does not count. */
+    const double clip = extras->grad_norm == INFINITY && norm->root < INFINITY
+                            ? extras->max_grad_norm / norm->unit / norm->root / scale
+                            : extras->max_grad_norm / (extras->grad_norm + 1e-6);
+    return clip > 1.0 ? 1.0 : clip;
+}
+
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
 {
     fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
-    const int64_t active = prepare_walks(plan), n_items = fo_plan_items(plan);
-    if (active < plan->serial_below)
-        n_threads = 1;
+    int some_staged = 0;
+    const int64_t active = prepare_walks(plan, &some_staged);
+    const int64_t n_items = fo_plan_items(plan);
+    n_threads = active < plan->serial_below ? 1 : fo_threads_for(n_items, 1, n_threads);
+    if (some_staged && plan->n_scratch < n_threads) {
+        plan->threads = n_threads;
+        return FO_NO_SCRATCH;
+    }
     if (extras->needs_norm || extras->needs_finite) {
-        extras->grad_norm = fo_reduce(plan, n_threads, &extras->nonfinite) * s.scale;
+        const fo_norm norm = fo_reduce(&s, n_threads);
+        extras->nonfinite = norm.nonfinite;
+        extras->grad_norm = norm.root * s.scale * norm.unit;
         if (extras->needs_finite && extras->nonfinite >= 0) {
             if (extras->zero_grads && extras->clears_skipped)
                 fo_parallel_for(n_items, 1, clear_items, plan, n_threads);
-            return 1;
+            return FO_NONFINITE;
         }
-        /* The formula of torch.nn.utils.clip_grad_norm_.  A NaN norm stays NaN. */
-        const double clip = extras->max_grad_norm / (extras->grad_norm + 1e-6);
-        if (extras->max_grad_norm < INFINITY)
-            s.scale *= clip > 1.0 ? 1.0 : clip;
+        if (extras->max_grad_norm < INFINITY) {
+            extras->clip = clip_factor(extras, &norm, s.scale);
+            s.scale *= extras->clip;
+        }
     }
     prepare_all(&s);
-    fo_parallel_for(n_items, 1, update_items, &s, n_threads);
+    fo_parallel_for_numbered(n_items, 1, update_items, &s, n_threads);
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         if (tensor->grad) {
@@ -202,5 +221,5 @@ int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
             *tensor->saved = plan->recipes[plan->recipe_of[i]].saved_after;
         }
     }
-    return 0;
+    return FO_TAKEN;
 }

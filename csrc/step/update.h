@@ -11,14 +11,6 @@ typedef struct {
     double scale; /* the gradients are multiplied by it */
 } fo_step_context;
 
-/* The scratch memory of a thread: tiles of the parameter [0], the average [1], the
- * gradient [2] and the states [3...], and a panel of the gradient. */
-enum { FO_SCRATCH_TILES = FO_MAX_STATES + 3 };
-typedef struct {
-    _Alignas(64) unsigned char tile[FO_SCRATCH_TILES][FO_TILE * sizeof(double)];
-    unsigned char panel[FO_PANEL];
-} fo_scratch;
-
 /* Stage a tile of tensor i, update it and write it back.  g is the gradient as
  * contiguous reals. */
 void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,

@@ -68,23 +68,35 @@ static int gradient(const simple_tensor *tensor, int64_t row, int64_t i, double 
     return is_present;
 }
 
-double simple_norm(const simple_tensor *tensors, int64_t n, int64_t *nonfinite)
+double simple_norm(const simple_tensor *tensors, int64_t n, double scale,
+                   int64_t *nonfinite)
 {
-    double squares = 0;
+    /* The sum of squares of the gradients times 2^-power, for a power that makes the
+     * largest one about 1. */
+    double most = 0, squares = 0;
+    int power = 0;
     *nonfinite = -1;
-    for (int64_t t = 0; t < n; t++) {
-        const simple_tensor *tensor = &tensors[t];
-        for (int64_t row = 0; tensor->grad && row < n_rows(tensor); row++)
-            for (int64_t i = 0; i < row_length(tensor); i++) {
-                double g;
-                if (!gradient(tensor, row, i, &g))
-                    break;
-                squares += g * g;
-                if (!isfinite(g) && *nonfinite < 0)
-                    *nonfinite = t;
-            }
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t t = 0; t < n; t++) {
+            const simple_tensor *tensor = &tensors[t];
+            for (int64_t row = 0; tensor->grad && row < n_rows(tensor); row++)
+                for (int64_t i = 0; i < row_length(tensor); i++) {
+                    double g;
+                    if (!gradient(tensor, row, i, &g))
+                        break;
+                    const double x = ldexp(g, -power);
+                    squares += pass ? x * x : 0;
+                    most = fabs(g) > most ? fabs(g) : most;
+                    const double seen = tensor->real == FO_F32
+                                            ? (double)((float)g * (float)scale)
+                                            : g * scale;
+                    if (!isfinite(seen) && *nonfinite < 0)
+                        *nonfinite = t;
+                }
+        }
+        power = most > 0 && most < INFINITY ? ilogb(most) : 0;
     }
-    return sqrt(squares);
+    return ldexp(sqrt(squares) * scale, power);
 }
 
 /* A separate stream of random bits for each step, tensor and array of the tensor. */

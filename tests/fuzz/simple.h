@@ -19,9 +19,10 @@ typedef struct {
     double saved;
 } simple_tensor;
 
-/* The norm of all gradients.  *nonfinite: the first tensor whose gradient is not
- * finite, or -1. */
-double simple_norm(const simple_tensor *tensors, int64_t n, int64_t *nonfinite);
+/* The norm of all gradients times `scale`.  *nonfinite: the first tensor with a
+ * gradient that is not finite times `scale`, or -1. */
+double simple_norm(const simple_tensor *tensors, int64_t n, double scale,
+                   int64_t *nonfinite);
 
 /* Apply one step to the expected values of a tensor.  Gradients are multiplied by
  * `scale`. */

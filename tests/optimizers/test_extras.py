@@ -11,7 +11,7 @@ import pytest
 from support import RULES, arrays, bits, everything, make, unchanged
 
 import fastopt
-from fastopt import FastoptError, _core
+from fastopt import FastoptError, RowSparse, _core
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 SHAPES = [(), (3,), (40, 33), (_core.CHUNK + 5,), (0,)]
@@ -67,9 +67,51 @@ def test_clipping_by_norm_equals_torch():
     opt = fastopt.SGD(w, lr=1.0, max_grad_norm=6.0)
     opt.step(g)
     assert (w == -g).all()
-    big = np.full(4, 1e200)
-    opt.step(big)
-    assert opt.grad_norm == np.inf
+
+
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside float32"])
+@pytest.mark.parametrize(
+    "size", [1.7e308, 3e200, 1e160, 1e-130, 1e-140, 1e-160, 1e-200, 1e-300, 5e-324]
+)
+def test_the_norm_of_gradients_whose_squares_overflow_or_underflow(size, beside, layout):
+    """Wherever the norm of 3, 4 and 0 times size is a number, it is 5 times size."""
+    g = layout(np.array([[3.0, 0.0], [0.0, -4.0]])) * (size / 8 if size > 1e300 else size)
+    norm = 5.0 * (size / 8 if size > 1e300 else size)
+    grads = [g, np.zeros(2, np.float32)] if beside else [g]
+    params = [np.zeros(a.shape, a.dtype) for a in grads]
+    opt = fastopt.SGD(params, lr=1.0, max_grad_norm=1.0, on_nonfinite="raise")
+    opt.step(grads)
+    assert opt.grad_norm == pytest.approx(norm, rel=1e-14, abs=5e-324)
+    factor = min(1.0, 1 / (norm + 1e-6))
+    assert params[0] == pytest.approx(-g * factor, rel=1e-14, abs=5e-324)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adagrad_rowwise"])
+def test_clipping_where_the_norm_itself_overflows(rule):
+    """The norm is then reported as infinite, and the clipped gradients have norm 1 all the same."""
+    big = np.finfo(np.float64).max
+    for grad in (np.full((2, 2), big), RowSparse([1, 0], np.full((2, 2), big))):
+        w = np.zeros((2, 2))
+        opt = make(rule, [w], lr=1.0, max_grad_norm=1.0, on_nonfinite="raise")
+        opt.step([grad])
+        assert opt.grad_norm == np.inf
+        assert w == pytest.approx(-0.5 if rule == "sgd" else -1.0, rel=1e-9)
+
+
+def test_the_norm_of_sparse_rows_whose_squares_overflow():
+    w = np.zeros((3, 2))
+    opt = fastopt.SGD(w, lr=1.0, max_grad_norm=10.0)
+    opt.step(RowSparse([2, 0, 2], np.array([[1e200, 0], [0, 4e200], [2e200, 0]])))
+    assert opt.grad_norm == pytest.approx(5e200, rel=1e-14)
+    assert w == pytest.approx(np.array([[0, -8.0], [0, 0], [-6.0, 0]]), rel=1e-14)
+
+
+def test_an_infinity_beside_gradients_whose_squares_overflow():
+    opt = fastopt.SGD([np.zeros(2)], max_grad_norm=1.0)
+    for bad in (np.inf, np.nan):
+        opt.step([np.array([1e200, bad])])
+        assert opt.grad_norm == np.inf or (np.isnan(bad) and np.isnan(opt.grad_norm))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, BF16])
@@ -133,6 +175,38 @@ def test_finite_gradients_with_overflowing_squares_are_finite():
     w = np.zeros(2)
     fastopt.SGD(w, lr=1e-200, on_nonfinite="raise").step(np.full(2, 1e200))
     assert (w == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(np.float32, 1e27), (BF16, 1e27), (np.float16, 6e4), (np.float64, 1e300)]
+)
+@pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
+@pytest.mark.parametrize("max_grad_norm", [None, 1.0])
+def test_gradients_that_grad_scale_makes_infinite(dtype, size, layout, max_grad_norm):
+    """What is looked at is the gradient divided by grad_scale, in the precision of the step."""
+    scale = 2.0**-40 if dtype in (np.float32, BF16) else 2.0**-126
+    grads = [layout(np.ones((3, 40), dtype)), layout(np.ones((3, 40), dtype))]
+    grads[1][2, 1] = size
+    params = [np.zeros((3, 40), dtype) for _ in grads]
+    options = {"lr": 1e-30, "grad_scale": scale, "max_grad_norm": max_grad_norm}
+    opt = fastopt.SGD(params, **options, on_nonfinite="raise")
+    with pytest.raises(FastoptError, match="parameter 1 divided by grad_scale has a NaN or an inf"):
+        opt.step(grads)
+    assert not any(w.any() for w in params)
+    skips = fastopt.SGD(params, **options, on_nonfinite="skip")
+    skips.step(grads)
+    assert skips.skipped_steps == 1
+    grads[1][2, 1] = 2.0**-10
+    opt.step(grads)
+    assert opt.step_count == 1
+
+
+def test_gradients_that_grad_scale_makes_small_enough():
+    """float64 gradients of float32 parameters are rounded to float32 first."""
+    opt = fastopt.SGD(np.zeros(1, np.float32), lr=1.0, grad_scale=2.0**100, on_nonfinite="raise")
+    opt.step(np.array([3e38]))
+    with pytest.raises(FastoptError, match="has a NaN or an infinity"):
+        opt.step(np.array([1e39]))
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -73,9 +73,9 @@ class Optimizer(Rule):
     max_grad_value
         Then, each element is clipped to [-max_grad_value, max_grad_value].
     on_nonfinite
-        What happens if a gradient contains NaN or infinity: "propagate" does nothing special,
-        "raise" raises an error that names the parameter, and "skip" skips the step, which changes
-        nothing except `skipped_steps`.
+        What happens if a gradient, divided by `grad_scale`, contains NaN or infinity: "propagate"
+        does nothing special, "raise" raises an error that names the parameter, and "skip" skips the
+        step, which changes nothing except `skipped_steps`.
     zero_grads
         Whether the step sets the gradients to 0 after using them, also if it is skipped.  Sparse
         gradients (`RowSparse`, ``scipy.sparse``) are not changed.
