@@ -81,6 +81,14 @@ def test_unsupported_container_of_parameters_is_refused(params, message):
         Adam(params)
 
 
+@pytest.mark.parametrize(
+    "params", [[], (), {}, iter([])], ids=["list", "tuple", "dict", "generator"]
+)
+def test_no_parameters_are_refused(params):
+    with pytest.raises(FastoptError, match=r"empty parameter list.*\[\{'params': \[\]\}\]"):
+        Adam(params)
+
+
 def test_error_in_a_generator_of_parameters_passes_through():
     def generator():
         yield np.zeros(2)

@@ -50,7 +50,7 @@ def test_help_shows_no_internals(cls):
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_facts_need_no_optimizer(cls):
     defaults = defaults_of(cls)
-    assert defaults == cls([]).param_groups[0].options
+    assert defaults == cls([{"params": []}]).param_groups[0].options
     assert defaults.keys() == checks_of(cls).keys()
     kernel, states = cls._kernel(defaults)
     group = cls(np.zeros((2, 3))).param_groups[0]

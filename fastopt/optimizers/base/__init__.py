@@ -3,6 +3,7 @@
 | module | what it answers |
 |---|---|
 | `arguments` | which arguments every optimizer takes, with their types |
+| `names` | which of our names is meant by one that does not exist |
 | `rule` | which facts the class of a rule states |
 | `structure` | in which containers parameters and gradients may be given |
 | `extras` | which options all parameters share |

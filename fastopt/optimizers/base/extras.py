@@ -10,6 +10,7 @@ import numpy as np
 
 from fastopt._checks import Choice, Real, Whole, flag
 from fastopt.optimizers.base.arguments import Extra
+from fastopt.optimizers.base.names import meant
 
 TINY = float(np.finfo(np.float64).tiny)
 positive = Real(low=TINY)
@@ -53,7 +54,9 @@ def checked(given: Mapping[str, Any], others: Iterable[str]) -> dict[str, Any]:
     for name in given:
         if name not in DEFAULTS:
             allowed = dict.fromkeys([*others, *Extra.__annotations__])
-            raise TypeError(f"unexpected keyword {name!r}; allowed: {', '.join(allowed)}")
+            raise TypeError(
+                f"unexpected keyword {name!r}{meant(name, allowed)}; allowed: {', '.join(allowed)}"
+            )
     return {name: CHECKS[name](name, value) for name, value in {**DEFAULTS, **given}.items()}
 
 

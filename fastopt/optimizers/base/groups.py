@@ -14,6 +14,7 @@ from fastopt._core import RULES, Plan
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key, Schedule
+from fastopt.optimizers.base.names import meant
 from fastopt.optimizers.base.rule import Rule, checks_of
 
 
@@ -46,6 +47,11 @@ class ParamGroup(MutableMapping[str, Any]):
     ``group["lr"] = 0.1`` takes effect at the next step.  With a schedule, ``group["lr"]`` is the
     learning rate of the next step.
     """
+
+    __slots__ = (
+        *("rule", "status", "arrays", "schedule", "options", "initial_lr", "kernel"),
+        *("state_names", "__weakref__"),
+    )
 
     def __init__(
         self,
@@ -97,7 +103,9 @@ class ParamGroup(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         checks = checks_of(self.rule)
         if name not in checks:
-            raise FastoptError(f"{name!r} cannot be set in a group; allowed: {list(self)[1:]}")
+            raise FastoptError(
+                f"{name!r} cannot be set in a group{meant(name, checks)}; allowed: {list(self)[1:]}"
+            )
         if name == "lr" and self.schedule is not None:
             raise FastoptError(f"lr follows {self.schedule!r} in this group; it cannot be set")
         changed = {**self.options, name: checks[name](name, value)}
@@ -109,6 +117,13 @@ class ParamGroup(MutableMapping[str, Any]):
         self.require_meaning(changed, self.initial_lr)
         self.options = changed
         self.status.options_changed = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in self.__slots__:
+            raise AttributeError(
+                f"a group has no attribute {name!r}; its options are items: group[{name!r}]"
+            )
+        super().__setattr__(name, value)
 
     def __delitem__(self, name: str) -> None:
         raise FastoptError(f"{name!r} cannot be removed from a group")

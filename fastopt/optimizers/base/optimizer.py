@@ -17,6 +17,7 @@ from fastopt.optimizers.base.accumulated import Accumulated
 from fastopt.optimizers.base.arguments import Extra, Grads, Key, Params
 from fastopt.optimizers.base.groups import ParamGroup, Status, arrays_of
 from fastopt.optimizers.base.lookahead import LookAhead, point
+from fastopt.optimizers.base.names import meant
 from fastopt.optimizers.base.parameters import Parameters, unpickled
 from fastopt.optimizers.base.plan import plan_of
 from fastopt.optimizers.base.rule import COMMON, Rule, checks_of
@@ -107,6 +108,9 @@ class Optimizer(Rule):
         step.
     step_count, lr
         See below.
+
+    No other attribute can be set, so that a misspelt one is not ignored.  A subclass may have
+    attributes that its class body defines, and any whose names begin with an underscore.
 
     Raises
     ------
@@ -447,13 +451,20 @@ class Optimizer(Rule):
         self._extras = changed
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not hasattr(type(self), name):  # properties check their values themselves
+        # Properties check their values themselves; private names are those of this class.
+        if not (name.startswith("_") or hasattr(type(self), name)):
             if name in self._only_at_start or name in Extra.__annotations__.keys() - COMMON:
                 raise FastoptError(
                     f"{name} can only be set when an optimizer is made; make a new optimizer"
                 )
             if name in COMMON or name in self._checks:
                 raise FastoptError(f"{name} is an option of groups: set param_groups[i][{name!r}]")
+            if name == "state":
+                raise AttributeError("state cannot be set; write into its arrays, or load a state")
+            known = [*dir(type(self)), *checks_of(type(self)), *Extra.__annotations__]
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r}{meant(name, known)}"
+            )
         super().__setattr__(name, value)
 
     @property
