@@ -24,9 +24,14 @@ class Written:
     ) -> Self: ...
 
 @disjoint_base
+class Counts:
+    steps: int
+    skipped: int
+
+@disjoint_base
 class Plan:
-    step_count: int
-    skipped_steps: int
+    @property
+    def counts(self) -> Counts: ...
     def __new__(
         cls,
         kind: str,

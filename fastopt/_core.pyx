@@ -51,6 +51,11 @@ RULES = {
 DECAYS = {"coupled": FO_DECAY_COUPLED, "lr": FO_DECAY_LR, "schedule_only": FO_DECAY_SCHEDULE}
 
 
+cdef class Counts:
+    """How many steps were taken and skipped; kept apart from the plan, which holds the arrays."""
+    cdef public int64_t steps, skipped
+
+
 cdef class Plan:
     """A set of parameters with their states, described to C and divided into work for threads.
 
@@ -71,8 +76,7 @@ cdef class Plan:
     cdef int n_threads
     cdef bint busy
     cdef bint is_short  # a step takes less time than releasing and taking the GIL
-    cdef public int64_t step_count  # counted in C code: no interrupt between step and count
-    cdef public int64_t skipped_steps
+    cdef readonly Counts counts
     cdef str kind
     cdef tuple params, names, holders, keys, bound
     cdef object arrays  # keeps alive what C points at
@@ -84,6 +88,7 @@ cdef class Plan:
         cdef Py_ssize_t i
         cdef int64_t size = 0
         self.n_params = len(params)
+        self.counts = Counts()
         self.n_threads = n_threads
         self.kind = kind
         self.params, self.names = tuple(params), tuple(names)
@@ -249,16 +254,16 @@ cdef class Plan:
             if rates is not None:
                 for i, rate in rates:
                     fo_plan_groups(self.plan)[<int>i].hp[0] = rate
-            self.extras.step = self.step_count
+            self.extras.step = self.counts.steps
             if self.is_short:
                 refused = fo_step(self.plan, &self.extras, self.n_threads)
             else:
                 with nogil:
                     refused = fo_step(self.plan, &self.extras, self.n_threads)
             if not refused:
-                self.step_count += 1
+                self.counts.steps += 1  # in C code: no interrupt between step and count
             elif self.extras.clears_skipped:
-                self.skipped_steps += 1
+                self.counts.skipped += 1
             else:
                 raise FastoptError(
                     f"the gradient of {self.names[self.extras.nonfinite]} has a NaN or an "

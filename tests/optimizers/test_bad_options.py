@@ -193,7 +193,7 @@ def test_option_of_another_class_is_refused():
 @pytest.mark.parametrize("cls", OPTIONS)
 def test_message_about_an_unknown_keyword_lists_all_keywords(cls):
     with pytest.raises(
-        TypeError, match="unexpected keyword 'momentun'.*; allowed: lr, "
+        TypeError, match=r"unexpected keyword 'momentun'.*; allowed: lr, "
     ) as refused:
         cls(np.zeros(3), momentun=0.9)
     allowed = str(refused.value).rpartition("allowed: ")[2].split(", ")
@@ -261,7 +261,7 @@ def test_setting_an_option_as_an_attribute_of_a_group_is_refused():
 def test_messages_about_unknown_options_suggest_a_name():
     with pytest.raises(TypeError, match="'learning_rate'; did you mean 'lr'"):
         Adam(np.zeros(3), learning_rate=0.1)
-    with pytest.raises(FastoptError, match="'wieght_decay' .*; did you mean 'weight_decay'"):
+    with pytest.raises(FastoptError, match=r"'wieght_decay' .*; did you mean 'weight_decay'"):
         Adam(np.zeros(3)).param_groups[0]["wieght_decay"] = 0.1
 
 

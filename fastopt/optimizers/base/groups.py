@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastopt._checks import at_least_0
-from fastopt._core import RULES, Plan
+from fastopt._core import RULES, Counts
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key, Schedule
@@ -25,20 +25,21 @@ class Status:
     ----------
     options_changed
         Whether an option was set since the last step.
-    plan
-        The plan of the optimizer, which counts its steps.
+    counts
+        The numbers of steps, not the plan that counts them: a group that outlives its optimizer
+        does not keep the state of the parameters alive.
     """
 
-    __slots__ = ("options_changed", "plan")
+    __slots__ = ("counts", "options_changed")
 
     def __init__(self) -> None:
         self.options_changed = True
-        self.plan: Plan
+        self.counts: Counts
 
     @property
     def step_count(self) -> int:
         """The number of steps taken."""
-        return self.plan.step_count
+        return self.counts.steps
 
 
 class ParamGroup(MutableMapping[str, Any]):

@@ -380,14 +380,14 @@ class Optimizer(Rule):
         A KeyboardInterrupt is raised before or after, never in between.
         """
         plan = plan_of(parameters, self._extras, self._n_threads)
-        plan.step_count, plan.skipped_steps = counts
+        plan.counts.steps, plan.counts.skipped = counts
         groups = enumerate(parameters.groups)
         attributes: list[Attribute] = [
             (self, "_parameters", parameters),
             (self, "_plan", plan),
             (self, "_scheduled", [(i, group) for i, group in groups if group.schedule is not None]),
             (self, "state", parameters.views()),
-            (self._status, "plan", plan),
+            (self._status, "counts", plan.counts),
             (self._status, "options_changed", True),
         ]
         assign_all([], attributes)
@@ -395,12 +395,12 @@ class Optimizer(Rule):
     @property
     def step_count(self) -> int:
         """The number of steps taken, including those in which no parameter had a gradient."""
-        return self._plan.step_count
+        return self._plan.counts.steps
 
     @property
     def skipped_steps(self) -> int:
         """The number of steps skipped because a gradient was not finite."""
-        return self._plan.skipped_steps
+        return self._plan.counts.skipped
 
     @property
     def grad_norm(self) -> float:
@@ -533,8 +533,8 @@ class Optimizer(Rule):
         loaded.write(
             [
                 *(others or []),
-                (self._plan, "step_count", loaded.step_count),
-                (self._plan, "skipped_steps", loaded.skipped_steps),
+                (self._plan.counts, "steps", loaded.step_count),
+                (self._plan.counts, "skipped", loaded.skipped_steps),
                 (self._accumulated, "sums", loaded.sums),
                 (self._ahead, "taken_at", None),  # gradients were taken at other parameters
                 (self._status, "options_changed", True),
