@@ -30,6 +30,7 @@ class Counts:
 
 @disjoint_base
 class Plan:
+    ema_decay: float
     @property
     def counts(self) -> Counts: ...
     def __new__(

@@ -182,6 +182,15 @@ cdef class Plan:
         extras.seed = values["seed"]
 
     @property
+    def ema_decay(self):
+        """The decay of the averages, which may be set before each step."""
+        return self.extras.ema_decay
+
+    @ema_decay.setter
+    def ema_decay(self, double value):
+        self.extras.ema_decay = value
+
+    @property
     def grad_norm(self):
         """The norm of the gradients of the last step, or NaN if none was computed."""
         return self.extras.grad_norm

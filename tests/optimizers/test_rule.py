@@ -17,7 +17,8 @@ CLASSES = [
     if inspect.isclass(thing) and issubclass(thing, Rule) and thing is not Optimizer
 ]
 DOCUMENTED = {
-    *("step", "bind", "accumulate", "zero_grad", "extrapolated", "looks_ahead"),
+    *("step", "bind", "accumulate", "zero_grad", "extrapolated", "averaged"),
+    "looks_ahead",
     *("params", "param_groups", "add_param_group", "step_count", "skipped_steps", "grad_norm"),
     *("lr", "extras", "grad_scale", "ema", "sync_master"),
     *("state_dict", "load_state_dict", "save", "load"),

@@ -8,6 +8,7 @@
 | `structure` | in which containers parameters and gradients may be given |
 | `extras` | which options all parameters share |
 | `state_arrays` | which arrays make up the state of a parameter |
+| `excursion` | where the parameters are temporarily moved, and how they return |
 | `lookahead` | where a rule with a look-ahead point needs its gradients |
 | `accumulated` | what the sums of accumulated gradients are |
 | `groups` | which options a parameter group has |

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Unpack
@@ -15,6 +15,7 @@ from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base import extras as _extras
 from fastopt.optimizers.base.accumulated import Accumulated
 from fastopt.optimizers.base.arguments import Extra, Grads, Key, Params
+from fastopt.optimizers.base.excursion import Excursion
 from fastopt.optimizers.base.groups import ParamGroup, Status, arrays_of
 from fastopt.optimizers.base.lookahead import LookAhead, point
 from fastopt.optimizers.base.names import meant
@@ -81,7 +82,11 @@ class Optimizer(Rule):
         gradients (`RowSparse`, ``scipy.sparse``) are not changed.
     ema_decay
         Keep an average of each parameter over steps, ema <- ema_decay * ema + (1 - ema_decay) * w,
-        which starts at the parameter.  See `ema`.
+        which starts at the parameter.  See `ema` and `averaged`.
+    ema_warmup
+        Whether step t = 1, 2, ... averages with the decay min(ema_decay, (1 + t)/(10 + t)), so that
+        the average soon forgets the initial parameters.  This is ``num_updates`` of TensorFlow's
+        tf.train.ExponentialMovingAverage.  Default False.
     state_dtype
         "bfloat16" halves the memory of float32 state, which is then rounded stochastically.
     master
@@ -156,8 +161,9 @@ class Optimizer(Rule):
         )
         self._extras = _extras.checked(extra, [*checks_of(type(self))])
         self._accumulated = Accumulated()
+        self._excursion = Excursion()
         self._ahead = LookAhead()
-        self._must_look_ahead = False
+        self._must_prepare = False
         self._status = Status()
         # Set by _set_parameters:
         self._parameters: Parameters
@@ -194,20 +200,28 @@ class Optimizer(Rule):
         elif self._status.options_changed:
             self._step_with_new_options(grads)
         else:
-            if self._must_look_ahead:
-                self._ahead.require_taken(self.step_count)
+            if self._must_prepare:
+                self._prepare()
             self._plan.step(grads, None, self._rates() if self._scheduled else None)
 
     def _step_with_new_options(self, grads: Grads) -> None:
-        self._must_look_ahead = self.looks_ahead
-        if self._must_look_ahead:
-            self._ahead.require_taken(self.step_count)
+        self._prepare()
         self._status.options_changed = False  # before the step, during which one may be set
         try:
             self._plan.step(grads, [group.for_c() for group in self.param_groups], self._rates())
         except BaseException:
             self._status.options_changed = True
             raise
+
+    def _prepare(self) -> None:
+        """Do what only some steps need; the next one calls this if it needs anything too."""
+        looks_ahead = self.looks_ahead
+        if looks_ahead:
+            self._ahead.require_taken(self.step_count, self._excursion.block == "extrapolated()")
+        self._excursion.require_back()
+        decay = _extras.ema_decay_of_step(self._extras, self.step_count + 1)
+        self._plan.ema_decay = decay
+        self._must_prepare = looks_ahead or decay != (self._extras["ema_decay"] or 0.0)
 
     def _step_with_accumulated(self, grads: Grads) -> None:
         if grads is not None:
@@ -328,9 +342,53 @@ class Optimizer(Rule):
             if (ahead := self._lookahead(group.options)) is not None
             for key, w in group.arrays.items()
         )
-        with self._ahead.visit(self._parameters.by_key().values(), points):
+        with self._moved("extrapolated()", points):
             yield
             self._ahead.taken_at = self.step_count
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Replace the parameters by their averages over steps, temporarily.
+
+        On leaving the block the parameters are restored, bit for bit.  The averages are rounded to
+        the dtype of the parameters.  Inside the block steps, saving, loading and copying are
+        refused.
+
+        Yields
+        ------
+        None
+
+        Raises
+        ------
+        FastoptError
+            The optimizer was made without `ema_decay`, or is inside `averaged` or `extrapolated`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastopt
+        >>> w = np.zeros(2)
+        >>> opt = fastopt.SGD(w, lr=1.0, ema_decay=0.5)
+        >>> opt.step(np.array([-4.0, 8.0]))
+        >>> with opt.averaged():
+        ...     print(w)
+        [ 2. -4.]
+        >>> w
+        array([ 4., -8.])
+        """
+        self._require_averages()
+        self._plan.require_idle()
+        points = (
+            (w, self._parameters.arrays[key]["ema"]) for key, w in self._parameters.by_key().items()
+        )
+        with self._moved("averaged()", points):
+            yield
+
+    @contextmanager
+    def _moved(self, block: str, points: Iterable[tuple[Array, Array]]) -> Iterator[None]:
+        """Move parameters for the length of a block, in which a step is refused."""
+        with self._excursion.visit(block, self._parameters.by_key().values(), points):
+            self._status.options_changed = True  # the next step prepares itself, and is refused
+            yield
 
     # Parameters, groups and options
 
@@ -360,7 +418,7 @@ class Optimizer(Rule):
             Options, parameters or a structure that the constructor would not accept either.  The
             optimizer is unchanged then.
         """
-        self._plan.require_idle()
+        self._require_own_parameters()
         if self._parameters.kind == "array":
             raise FastoptError("this optimizer was given one array; make it with a list instead")
         self._set_parameters(self._with_group(self._parameters, group), self._counts)
@@ -476,10 +534,13 @@ class Optimizer(Rule):
         FastoptError
             The optimizer was made without `ema_decay`.
         """
-        if self._extras["ema_decay"] is None:
-            raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")
+        self._require_averages()
         averages = {key: arrays["ema"][...] for key, arrays in self._parameters.arrays.items()}
         return self._parameters.in_structure(averages)
+
+    def _require_averages(self) -> None:
+        if self._extras["ema_decay"] is None:
+            raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")
 
     def sync_master(self) -> None:
         """Copy the parameters into their float32 masters; call it after writing to parameters."""
@@ -522,7 +583,7 @@ class Optimizer(Rule):
             The rule, groups, parameters, shapes, dtypes or options do not match.  The optimizer is
             unchanged then.
         """
-        self._plan.require_idle()
+        self._require_own_parameters()
         self._load(state_dict)
 
     def _load(
@@ -558,8 +619,8 @@ class Optimizer(Rule):
         Raises
         ------
         FastoptError, OSError
-            Inside `extrapolated`, without the package named above, or if the file cannot be
-            written.
+            Inside `extrapolated` or `averaged`, without the package named above, or if the file
+            cannot be written.
 
         Examples
         --------
@@ -612,9 +673,9 @@ class Optimizer(Rule):
             load_all(self, saved, batches)
 
     def _require_own_parameters(self) -> None:
-        """Raise an error during a step and inside `extrapolated`."""
+        """Raise an error during a step, and inside `extrapolated` and `averaged`."""
         self._plan.require_idle()
-        self._ahead.require_back()
+        self._excursion.require_back()
 
     def __getstate__(self) -> dict[str, Any]:
         self._require_own_parameters()
@@ -636,7 +697,9 @@ class Optimizer(Rule):
         self._extras = pickled["extras"]
         self._accumulated = Accumulated(pickled["sums"])
         self._mask = forgotten_mask if pickled["has_mask"] else None
+        self._excursion = Excursion()
         self._ahead = LookAhead(pickled["gradients_at"])
+        self._must_prepare = False
         self._status = Status()
         self._set_parameters(unpickled(type(self), self._status, pickled), pickled["counts"])
         if pickled["bound"] is not None:
