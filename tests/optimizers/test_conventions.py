@@ -13,6 +13,9 @@ import pytest
 import fastopt
 from fastopt.schedules import inverse_time
 
+# Of the textbook's AdaMax, which has no epsilon.
+pytestmark = pytest.mark.filterwarnings("ignore:eps is 0")
+
 THETA = np.array([1.5, -0.7, 0.2, -2.0, 0.01])
 # Decreasing, so that the place of the rate in a formula matters.
 RATES = [0.2 / (1 + 0.3 * t) for t in range(15)]

@@ -43,7 +43,7 @@ def test_help_shows_no_internals(cls):
     text = pydoc.render_doc(cls, renderer=pydoc.plaintext)
     assert "step(self, grads" in text
     internals = {name for name in vars(Rule) if re.match("_[a-z]", name)}
-    assert len(internals) == 9
+    assert len(internals) == 10
     shown = set(re.findall(r"\w+", text))
     assert not shown & {*internals, "__annotations__"}
 

@@ -11,6 +11,7 @@
 | `excursion` | where the parameters are temporarily moved, and how they return |
 | `lookahead` | where a rule with a look-ahead point needs its gradients |
 | `accumulated` | what the sums of accumulated gradients are |
+| `ranges` | whether options fit the dtype that computes |
 | `groups` | which options a parameter group has |
 | `parameters` | which parameters an optimizer has, with their groups and state |
 | `plan` | how parameters, state and options are described to C |

@@ -15,6 +15,7 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key, Schedule
 from fastopt.optimizers.base.names import meant
+from fastopt.optimizers.base.ranges import EPSILONS, INFINITE, is_single, require_single, warn_of_0
 from fastopt.optimizers.base.rule import Rule, checks_of
 
 
@@ -51,7 +52,7 @@ class ParamGroup(MutableMapping[str, Any]):
 
     __slots__ = (
         *("rule", "status", "arrays", "schedule", "options", "initial_lr", "kernel"),
-        *("state_names", "__weakref__"),
+        *("state_names", "is_single", "__weakref__"),
     )
 
     def __init__(
@@ -63,6 +64,7 @@ class ParamGroup(MutableMapping[str, Any]):
     ) -> None:
         self.rule, self.status = rule, status
         self.arrays = dict(params)
+        self.is_single = is_single(params.values())
         lr = options["lr"]
         self.schedule: Schedule | None = lr if callable(lr) else None
         self.options = {
@@ -80,6 +82,8 @@ class ParamGroup(MutableMapping[str, Any]):
     def require_meaning(self, options: Mapping[str, Any], initial_lr: float | None) -> None:
         """Raise an error if options that are allowed separately cannot be combined."""
         self.rule._require(options)
+        if self.is_single:
+            require_single(options)
         kernel = self.rule._kernel(options)[0]
         if kernel != self.kernel:
             raise FastoptError(
@@ -98,7 +102,11 @@ class ParamGroup(MutableMapping[str, Any]):
             return list(self.arrays.values())
         if name == "lr" and self.schedule is not None:
             step = self.status.step_count + 1
-            return at_least_0(f"the schedule's learning rate for step {step}", self.schedule(step))
+            name = f"the schedule's learning rate for step {step}"
+            rate = at_least_0(name, self.schedule(step))
+            if rate >= INFINITE and self.is_single:
+                require_single({name: rate})
+            return rate
         return self.options[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -116,6 +124,8 @@ class ParamGroup(MutableMapping[str, Any]):
                 "the optimizer is made"
             )
         self.require_meaning(changed, self.initial_lr)
+        if name in EPSILONS:
+            warn_of_0(self.rule, changed)
         self.options = changed
         self.status.options_changed = True
 

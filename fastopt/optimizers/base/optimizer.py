@@ -44,7 +44,10 @@ class Optimizer(Rule):
         None as the gradient of a parameter that should not change in a step.  Leave out a parameter
         that never changes; `add_param_group` can add it later.
     options
-        The options of the rule by name, which a subclass passes.
+        The options of the rule by name, which a subclass passes.  A parameter that is not float64
+        is computed in float32: options that are infinite there, such as lr=1e39, are refused, also
+        from a schedule, and so is an eps > 0 that is 0 there.  eps=0 is allowed, as in PyTorch, but
+        warns (UserWarning) if the rule can then divide 0 by 0.
     decoupled_weight_decay
         False: ``weight_decay * w`` is added to the gradient.  True or "lr": instead, before the
         rule's own update, w <- w * (1 - lr*weight_decay).  "schedule_only": w <- w * (1 -
