@@ -122,6 +122,7 @@ class Batches:
             )
         self.epoch = 0
         self.position = 0
+        self._loads = 0  # how often a state was loaded
         self._in_c = [
             array[:1].flags.c_contiguous and array.dtype.isnative and not array.dtype.hasobject
             for array in self.arrays
@@ -139,7 +140,12 @@ class Batches:
         order = self._order()
         threads = default_threads()
         n_batches = len(self)
-        while self.epoch == epoch:
+        loads = self._loads
+        while True:
+            if self._loads != loads:
+                raise FastoptError("a state was loaded during this iteration; begin another one")
+            if self.epoch != epoch:
+                return
             batch = (
                 self._full_batch() if self.batch_size is None else self._gathered(order, threads)
             )
@@ -212,6 +218,7 @@ class Batches:
         """Resume from a saved position: the next iteration returns the batches that remained.
 
         A seed that was given must equal the saved one; a seed that was drawn is replaced by it.
+        An iteration that has begun before raises an error at its next batch.
 
         Parameters
         ----------
@@ -256,7 +263,12 @@ class Batches:
             raise FastoptError(
                 f"the state dict's position is {position}; allowed: 0 to {len(self) - 1}"
             )
-        return [(self, "seed", seed), (self, "epoch", epoch), (self, "position", position)]
+        return [
+            (self, "seed", seed),
+            (self, "epoch", epoch),
+            (self, "position", position),
+            (self, "_loads", self._loads + 1),
+        ]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_buffers": None}

@@ -16,6 +16,7 @@
 | `parameters` | which parameters an optimizer has, with their groups and state |
 | `plan` | how parameters, state and options are described to C |
 | `torch_state_dict` | how a state dict of `torch.optim` is converted to ours |
+| `matching` | which saved group and state belong to which of ours, by name |
 | `state_dict` | what a state dict contains, and how one is loaded |
 | `optimizer` | what a step is; the public methods of every optimizer |
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from fastopt._checks import THREADS, default_threads
+from fastopt._checks import THREADS, default_threads, flag
 from fastopt._core import Plan, assign_all
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
@@ -566,8 +566,11 @@ class Optimizer(Rule):
         self._plan.require_idle()
         return state_dict_of(self._parameters, self.state, self._accumulated.sums, self._counts)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, options: bool = True) -> None:
         """Load the result of `state_dict`, from an optimizer of the same class and shapes.
+
+        Groups and parameters correspond by name where parameters have names (a dict, or a dict in
+        each group), in any order, else by their order.
 
         A state dict of the class of torch.optim with the same name can be loaded too: its tensors
         become state and its options become options, without ``foreach`` and the like.  Parameters
@@ -579,6 +582,10 @@ class Optimizer(Rule):
         Parameters
         ----------
         state_dict : dict
+        options
+            Whether options, such as the learning rate, and the state of schedules become those of
+            the state dict.  False loads only the state of the parameters, accumulated gradients
+            and the numbers of steps; with a dict of parameters, groups may then differ.
 
         Raises
         ------
@@ -587,13 +594,18 @@ class Optimizer(Rule):
             unchanged then.
         """
         self._require_own_parameters()
-        self._load(state_dict)
+        self._load(state_dict, options=flag("options", options))
 
     def _load(
-        self, state_dict: object, values: object = None, others: list[Attribute] | None = None
+        self,
+        state_dict: object,
+        values: object = None,
+        others: list[Attribute] | None = None,
+        *,
+        options: bool = True,
     ) -> None:
         """Load a state dict and values of the parameters, and set other attributes with them."""
-        loaded = checked(self._parameters, self.state, state_dict, values)
+        loaded = checked(self._parameters, self.state, state_dict, values, options)
         loaded.write(
             [
                 *(others or []),
@@ -645,7 +657,13 @@ class Optimizer(Rule):
         self._require_own_parameters()
         checkpoint.write(path, "optimizer", all_of(self, batches))
 
-    def load(self, path: str | os.PathLike[str], *, batches: Batches | None = None) -> None:
+    def load(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        batches: Batches | None = None,
+        options: bool = True,
+    ) -> None:
         """Load what `save` wrote: parameters (in place), state, options and steps, bit for bit.
 
         The optimizer must be of the same class and have parameters of the same shapes and dtypes in
@@ -658,6 +676,8 @@ class Optimizer(Rule):
         batches
             Batches of the same rows and options, which resume from the saved position.  If it is
             None, a saved position is ignored.
+        options
+            As in `load_state_dict`: False keeps the options of this optimizer.
 
         Raises
         ------
@@ -668,12 +688,13 @@ class Optimizer(Rule):
         """
         from fastopt import checkpoint
 
+        options = flag("options", options)
         self._require_own_parameters()
         saved = checkpoint.read(path, "optimizer")
         if batches is not None and saved.get("batches") is None:
             raise FastoptError(f"{os.fspath(path)} was saved without batches")
         with checkpoint.loading(path):
-            load_all(self, saved, batches)
+            load_all(self, saved, batches, options)
 
     def _require_own_parameters(self) -> None:
         """Raise an error during a step, and inside `extrapolated` and `averaged`."""
@@ -746,8 +767,10 @@ def all_of(optimizer: Optimizer, batches: Batches | None) -> dict[str, Any]:
     }
 
 
-def load_all(optimizer: Optimizer, saved: Mapping[str, Any], batches: Batches | None) -> None:
+def load_all(
+    optimizer: Optimizer, saved: Mapping[str, Any], batches: Batches | None, options: bool = True
+) -> None:
     """Load the result of `all_of`, and the position in the epoch if batches are given."""
     state_dict, values = (entry("", saved, name) for name in ("optimizer", "params"))
     position = [] if batches is None else batches.attributes_at(entry("", saved, "batches"))
-    optimizer._load(state_dict, values, position)
+    optimizer._load(state_dict, values, position, options=options)
