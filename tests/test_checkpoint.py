@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -409,6 +410,21 @@ def test_numpy_scalars_keep_their_types(tmp_path):
 def test_a_value_that_cannot_be_saved_is_named(value, tmp_path):
     with pytest.raises(TypeError, match=r"schedule\.best is a .*cannot be saved"):
         checkpoint.write(tmp_path / "x.npz", "test", {"schedule": {"best": value}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_name_the_path_of_the_user(tmp_path, monkeypatch):
+    missing = tmp_path / "missing" / "run.npz"
+    with pytest.raises(FileNotFoundError, match=re.escape(repr(str(missing)))) as refused:
+        checkpoint.write(missing, "test", {})
+    assert ".part" not in str(refused.value)
+
+    def fails(*names):
+        raise OSError(errno.EXDEV, "no", "a.part", None, "b")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(OSError, match=r"no: '.*run\.npz'$"):
+        checkpoint.write(tmp_path / "run.npz", "test", {})
     assert list(tmp_path.iterdir()) == []
 
 

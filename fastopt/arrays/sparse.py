@@ -86,7 +86,12 @@ def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
         grad = RowSparse(rows, values)
     except (FastoptError, TypeError) as error:
         raise type(error)(f"in the gradient of {name}, {error}") from None
-    if param.ndim == 0 or grad.values.shape[1:] != param.shape[1:]:
+    if param.ndim == 0:
+        raise FastoptError(
+            f"the gradient of {name} is sparse, but the parameter is 0-d and has no rows; a number "
+            "or a 0-d array is needed"
+        )
+    if grad.values.shape[1:] != param.shape[1:]:
         raise FastoptError(
             f"the gradient of {name} has rows of shape {grad.values.shape[1:]}; "
             f"{param.shape[1:]} is needed"

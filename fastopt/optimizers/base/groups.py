@@ -84,18 +84,28 @@ class ParamGroup(MutableMapping[str, Any]):
         self.rule._require(options)
         if self.is_single:
             require_single(options)
-        kernel = self.rule._kernel(options)[0]
-        if kernel != self.kernel:
-            raise FastoptError(
-                f"these options need the rule {kernel!r} with other state than {self.kernel!r}, "
-                "which the group was made with; make a new optimizer"
-            )
+        if self.rule._kernel(options)[0] != self.kernel:
+            self._raise_other_state(options)
         has_base = initial_lr is not None and initial_lr > 0
         if options["decoupled_weight_decay"] == "schedule_only" and not has_base:
             raise FastoptError(
                 "decoupled_weight_decay='schedule_only' divides by the base learning rate, so it "
                 "needs lr > 0 or a schedule with an attribute `lr`"
             )
+
+    def _raise_other_state(self, options: Mapping[str, Any]) -> None:
+        """Raise an error that names the options that need other state than the group's."""
+        causes = [
+            name
+            for name, value in options.items()
+            if self.rule._kernel({**self.options, name: value})[0] != self.kernel
+        ]
+        given = ", ".join(f"{name}={options[name]!r}" for name in causes)
+        own = ", ".join(f"{name}={self.options[name]!r}" for name in causes)
+        raise FastoptError(
+            f"{given} needs other state than the group has, which was made with {own}; make the "
+            f"optimizer with {given}"
+        )
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":

@@ -61,7 +61,7 @@ def _matched(parameters: Parameters, state_dict: Any) -> list[Mapping[str, Any]]
         if not isinstance(saved, Mapping):
             return None
         names: Any = _saved_names(parameters, saved)
-        keys = saved.get("params")
+        keys: Any = saved.get("params")
         if not (_is_distinct(names) and _is_distinct(keys) and len(names) == len(keys)):
             return None
         rest.append((set(names), saved))
