@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Unpack
 
+import numpy as np
+
 from fastopt._checks import THREADS, default_threads, flag
 from fastopt._core import Plan, assign_all
 from fastopt._errors import FastoptError
@@ -719,7 +721,8 @@ class Optimizer(Rule):
         self._defaults = pickled["defaults"]
         self._n_threads = pickled["n_threads"]
         self._extras = pickled["extras"]
-        self._accumulated = Accumulated(pickled["sums"])
+        sums = pickled["sums"]
+        self._accumulated = Accumulated({key: np.array(total) for key, total in sums.items()})
         self._mask = forgotten_mask if pickled["has_mask"] else None
         self._excursion = Excursion()
         self._ahead = LookAhead(pickled["gradients_at"])

@@ -86,13 +86,18 @@ class Parameters(NamedTuple):
 
 
 def unpickled(rule: type[Rule], status: Status, pickled: Mapping[str, Any]) -> Parameters:
-    """Return the parameters of which `Parameters.pickled` returned the entries."""
+    """Return the parameters of which `Parameters.pickled` returned the entries.
+
+    Everything that a step writes is copied, parameters excepted: what pickle protocol 5 restores
+    from out-of-band buffers may be read-only.
+    """
     groups = tuple(ParamGroup(rule, status, *group) for group in pickled["groups"])
     arrays = {
         key: state_arrays.in_layout_of(w, pickled["arrays"][key])
         for key, w in arrays_of(groups).items()
     }
-    kind, places, scalars = pickled["kind"], pickled["places"], pickled["scalars"]
+    scalars = {key: (np.array(a), np.array(b)) for key, (a, b) in pickled["scalars"].items()}
+    kind, places = pickled["kind"], pickled["places"]
     return Parameters(rule, kind, groups, places, arrays, scalars)
 
 
