@@ -10,6 +10,7 @@
 | `adamax` | AdaMax |
 | `nadam` | NAdam |
 | `conventions` | how each library writes and defaults each rule |
+| `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
 
 The class of a rule states its options, their ranges, and which kernel of csrc/rules computes its
