@@ -123,6 +123,7 @@ class Batches:
         self.epoch = 0
         self.position = 0
         self._loads = 0  # how often a state was loaded
+        self._shapes = [array.shape for array in self.arrays]
         self._in_c = [
             array[:1].flags.c_contiguous and array.dtype.isnative and not array.dtype.hasobject
             for array in self.arrays
@@ -161,10 +162,12 @@ class Batches:
         """Return the order of the current epoch, or None for the order of the arrays."""
         if self.batch_size is None or not self.shuffle:
             return None
-        return np.random.default_rng([self.seed, self.epoch]).permutation(self.n_rows)
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n_rows)
+        return order.astype(np.int64, copy=False)  # NumPy's default integer may have 32 bits
 
     def _full_batch(self) -> tuple[Array, ...]:
         """Return read-only views of the arrays."""
+        self._require_unchanged()
         views = tuple(array.view() for array in self.arrays)
         for view in views:
             view.flags.writeable = False
@@ -173,17 +176,27 @@ class Batches:
     def _gathered(self, order: npt.NDArray[np.int64] | None, threads: int) -> tuple[Array, ...]:
         """Return copies of the rows of the next batch."""
         assert self.batch_size is not None
+        self._require_unchanged()
         start = self.position * self.batch_size
         stop = min(start + self.batch_size, self.n_rows)
-        rows = np.arange(start, stop) if order is None else order[start:stop]
+        rows = np.arange(start, stop, dtype=np.int64) if order is None else order[start:stop]
         batch = self._empty(stop - start)
         for array, part, contiguous in zip(self.arrays, batch, self._in_c, strict=True):
             if contiguous:
                 _core.gather(array, rows, part, threads)
             else:
-                # All indices are valid, and mode="raise" would allocate another buffer.
+                # All indices are valid: the shape was checked; mode="raise" would copy the batch.
                 array.take(rows, axis=0, out=part, mode="clip")
         return batch
+
+    def _require_unchanged(self) -> None:
+        """Raise an error if the caller resized an array in place."""
+        for i, (array, shape) in enumerate(zip(self.arrays, self._shapes, strict=True)):
+            if array.shape != shape:
+                raise FastoptError(
+                    f"arrays[{i}] has shape {array.shape}; it had {shape} when the batches were "
+                    "made, and must keep it"
+                )
 
     def _empty(self, n: int) -> tuple[Array, ...]:
         """Return uninitialised arrays of n rows."""
