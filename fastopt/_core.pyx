@@ -18,6 +18,7 @@
 from fastopt._checks import Whole, from_environment
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import as_gradient, require_followable
+from fastopt.arrays.sparse import nonfinite_elements
 
 cimport numpy as cnp
 from cpython.ref cimport PyObject
@@ -276,7 +277,8 @@ cdef class Plan:
             else:
                 raise FastoptError(
                     f"the gradient of {self.names[self.extras.nonfinite]} has a NaN or an "
-                    "infinity; nothing was changed"
+                    f"infinity{nonfinite_elements(ordered[self.extras.nonfinite])}; nothing was "
+                    "changed"
                 )
         finally:
             self.busy = False

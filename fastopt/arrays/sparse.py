@@ -125,3 +125,20 @@ def as_dense(name: str, param: Array, grad: Any) -> Array:
 def is_of_rows(grad: object) -> bool:
     """Return whether a gradient is a `RowSparse` or a scipy.sparse matrix."""
     return isinstance(grad, RowSparse) or hasattr(grad, "tocsr")
+
+
+def nonfinite_elements(grad: Any) -> str:
+    """Return how many elements of a gradient are not finite, and where, for a message.
+
+    It is empty if all are finite, and only their sum or quotient is not.
+    """
+    what = "elements"
+    if is_of_rows(grad):
+        what = "stored values"
+        grad = grad.values if isinstance(grad, RowSparse) else grad.tocsr().data
+    values = np.atleast_1d(as_array("the gradient", grad) if is_array(grad) else np.asarray(grad))
+    places = np.argwhere(~np.isfinite(values.astype(np.float64)))
+    if not len(places):
+        return ""
+    first = ", ".join(map(str, places[0]))
+    return f" ({len(places)} of its {values.size} {what}, the first at [{first}])"

@@ -80,8 +80,8 @@ class Optimizer(Rule):
         Then, each element is clipped to [-max_grad_value, max_grad_value].
     on_nonfinite
         What happens if a gradient contains NaN or infinity: "propagate" does nothing special,
-        "raise" raises an error that names the parameter, and "skip" skips the step, which changes
-        nothing except `skipped_steps`.
+        "raise" raises an error that names the parameter and the first such element, and "skip"
+        skips the step, which changes nothing except `skipped_steps`.
     zero_grads
         Whether the step sets the gradients to 0 after using them, also if it is skipped.  Sparse
         gradients (`RowSparse`, ``scipy.sparse``) are not changed.
@@ -404,7 +404,21 @@ class Optimizer(Rule):
 
     @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
-        """The groups: mappings from an option's name to its value, which may be set."""
+        """The groups: mappings from an option's name to its value, which may be set.
+
+        Setting options before each step gives any of them a schedule.
+
+        Examples
+        --------
+        >>> import numpy as np, fastopt
+        >>> w = np.zeros(1)
+        >>> opt = fastopt.SGD(w, lr=1.0, momentum=0.5)
+        >>> for step in range(1, 4):
+        ...     opt.param_groups[0]["momentum"] = min(0.9, 0.3 + 0.2 * step)
+        ...     opt.step(np.ones(1))
+        >>> opt.param_groups[0]["momentum"]
+        0.9
+        """
         return self._parameters.groups
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
