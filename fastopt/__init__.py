@@ -33,6 +33,7 @@ from fastopt.optimizers.base.optimizer import Optimizer
 
 if _TYPE_CHECKING:
     from fastopt import models, schedules
+    from fastopt.arrays.nested import flatten
     from fastopt.batching import Batches
     from fastopt.kalman import KalmanSGD
     from fastopt.optimizers.conventions import create
@@ -58,6 +59,7 @@ __all__ = [
     "RowSparse",
     "check_grad",
     "create",
+    "flatten",
     "minimize",
     "models",
     "schedules",
@@ -70,6 +72,7 @@ _LAZY = {
     "KalmanSGD": "fastopt.kalman",
     "check_grad": "fastopt.training.gradcheck",
     "create": "fastopt.optimizers.conventions",
+    "flatten": "fastopt.arrays.nested",
     "minimize": "fastopt.training.minimize",
     "models": "fastopt.models",
     "schedules": "fastopt.schedules",

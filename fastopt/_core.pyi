@@ -24,9 +24,15 @@ class Written:
     ) -> Self: ...
 
 @disjoint_base
+class Counts:
+    steps: int
+    skipped: int
+
+@disjoint_base
 class Plan:
-    step_count: int
-    skipped_steps: int
+    ema_decay: float
+    @property
+    def counts(self) -> Counts: ...
     def __new__(
         cls,
         kind: str,

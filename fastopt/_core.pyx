@@ -18,6 +18,7 @@
 from fastopt._checks import Whole, from_environment
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import as_gradient, require_followable
+from fastopt.arrays.sparse import nonfinite_elements
 
 cimport numpy as cnp
 from cpython.ref cimport PyObject
@@ -51,6 +52,11 @@ RULES = {
 DECAYS = {"coupled": FO_DECAY_COUPLED, "lr": FO_DECAY_LR, "schedule_only": FO_DECAY_SCHEDULE}
 
 
+cdef class Counts:
+    """How many steps were taken and skipped; kept apart from the plan, which holds the arrays."""
+    cdef public int64_t steps, skipped
+
+
 cdef class Plan:
     """A set of parameters with their states, described to C and divided into work for threads.
 
@@ -72,8 +78,7 @@ cdef class Plan:
     cdef int n_threads
     cdef bint busy
     cdef bint is_short  # a step takes less time than releasing and taking the GIL
-    cdef public int64_t step_count  # counted in C code: no interrupt between step and count
-    cdef public int64_t skipped_steps
+    cdef readonly Counts counts
     cdef str kind
     cdef tuple params, names, holders, keys, bound
     cdef object arrays  # keeps alive what C points at
@@ -85,6 +90,7 @@ cdef class Plan:
         cdef Py_ssize_t i
         cdef int64_t size = 0
         self.n_params = len(params)
+        self.counts = Counts()
         self.n_threads = n_threads
         self.kind = kind
         self.params, self.names = tuple(params), tuple(names)
@@ -178,6 +184,15 @@ cdef class Plan:
         extras.seed = values["seed"]
 
     @property
+    def ema_decay(self):
+        """The decay of the averages, which may be set before each step."""
+        return self.extras.ema_decay
+
+    @ema_decay.setter
+    def ema_decay(self, double value):
+        self.extras.ema_decay = value
+
+    @property
     def grad_norm(self):
         """The norm of the gradients of the last step, or NaN if none was computed."""
         return self.extras.grad_norm
@@ -256,23 +271,24 @@ cdef class Plan:
             if rates is not None:
                 for i, rate in rates:
                     fo_plan_groups(self.plan)[<int>i].hp[0] = rate
-            self.extras.step = self.step_count
+            self.extras.step = self.counts.steps
             if self.is_short:
                 found = self.take_step()
             else:
                 with nogil:
                     found = self.take_step()
             if found == FO_TAKEN:
-                self.step_count += 1
+                self.counts.steps += 1  # in C code: no interrupt between step and count
             elif found == FO_NO_SCRATCH:
                 raise MemoryError
             elif self.extras.clears_skipped:
-                self.skipped_steps += 1
+                self.counts.skipped += 1
             else:
                 divided = "" if self.extras.grad_scale == 1 else " divided by grad_scale"
                 raise FastoptError(
                     f"the gradient of {self.names[self.extras.nonfinite]}{divided} has a NaN or an "
-                    "infinity; nothing was changed"
+                    f"infinity{nonfinite_elements(ordered[self.extras.nonfinite])}; nothing was "
+                    "changed"
                 )
         finally:
             self.busy = False

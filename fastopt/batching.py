@@ -122,6 +122,8 @@ class Batches:
             )
         self.epoch = 0
         self.position = 0
+        self._loads = 0  # how often a state was loaded
+        self._shapes = [array.shape for array in self.arrays]
         self._in_c = [
             array[:1].flags.c_contiguous and array.dtype.isnative and not array.dtype.hasobject
             for array in self.arrays
@@ -139,7 +141,12 @@ class Batches:
         order = self._order()
         threads = default_threads()
         n_batches = len(self)
-        while self.epoch == epoch:
+        loads = self._loads
+        while True:
+            if self._loads != loads:
+                raise FastoptError("a state was loaded during this iteration; begin another one")
+            if self.epoch != epoch:
+                return
             batch = (
                 self._full_batch() if self.batch_size is None else self._gathered(order, threads)
             )
@@ -156,10 +163,12 @@ class Batches:
         """Return the order of the current epoch, or None for the order of the arrays."""
         if self.batch_size is None or not self.shuffle:
             return None
-        return np.random.default_rng([self.seed, self.epoch]).permutation(self.n_rows)
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n_rows)
+        return order.astype(np.int64, copy=False)  # NumPy's default integer may have 32 bits
 
     def _full_batch(self) -> tuple[Array, ...]:
         """Return read-only views of the arrays."""
+        self._require_unchanged()
         views = tuple(array.view() for array in self.arrays)
         for view in views:
             view.flags.writeable = False
@@ -168,17 +177,27 @@ class Batches:
     def _gathered(self, order: npt.NDArray[np.int64] | None, threads: int) -> tuple[Array, ...]:
         """Return copies of the rows of the next batch."""
         assert self.batch_size is not None
+        self._require_unchanged()
         start = self.position * self.batch_size
         stop = min(start + self.batch_size, self.n_rows)
-        rows = np.arange(start, stop) if order is None else order[start:stop]
+        rows = np.arange(start, stop, dtype=np.int64) if order is None else order[start:stop]
         batch = self._empty(stop - start)
         for array, part, contiguous in zip(self.arrays, batch, self._in_c, strict=True):
             if contiguous:
                 _core.gather(array, rows, part, threads)
             else:
-                # All indices are valid, and mode="raise" would allocate another buffer.
+                # All indices are valid: the shape was checked; mode="raise" would copy the batch.
                 array.take(rows, axis=0, out=part, mode="clip")
         return batch
+
+    def _require_unchanged(self) -> None:
+        """Raise an error if the caller resized an array in place."""
+        for i, (array, shape) in enumerate(zip(self.arrays, self._shapes, strict=True)):
+            if array.shape != shape:
+                raise FastoptError(
+                    f"arrays[{i}] has shape {array.shape}; it had {shape} when the batches were "
+                    "made, and must keep it"
+                )
 
     def _empty(self, n: int) -> tuple[Array, ...]:
         """Return uninitialised arrays of n rows."""
@@ -213,6 +232,7 @@ class Batches:
         """Resume from a saved position: the next iteration returns the remaining batches.
 
         A seed given to the constructor must equal the saved one; a drawn seed is replaced.
+        An iteration that has begun before raises an error at its next batch.
 
         Parameters
         ----------
@@ -258,7 +278,12 @@ class Batches:
             raise FastoptError(
                 f"the state dict's position is {position}; allowed: 0 to {len(self) - 1}"
             )
-        return [(self, "seed", seed), (self, "epoch", epoch), (self, "position", position)]
+        return [
+            (self, "seed", seed),
+            (self, "epoch", epoch),
+            (self, "position", position),
+            (self, "_loads", self._loads + 1),
+        ]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_buffers": None}

@@ -358,3 +358,41 @@ def test_the_number_of_threads_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("FASTOPT_NUM_THREADS", "none")
     with pytest.raises(TypeError, match="FASTOPT_NUM_THREADS"):
         rows(make())
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_an_array_that_was_resized_is_refused(order, shuffle, batch_size):
+    array = np.array(np.arange(12.0).reshape(6, 2), order=order)
+    batches = Batches(np.arange(6), array, batch_size=batch_size, shuffle=shuffle, seed=0)
+    epoch = iter(batches)
+    if batch_size:
+        next(epoch)
+    before = batches.state_dict()
+    array.resize((4, 2), refcheck=False)
+    for iteration in (epoch, iter(batches)):
+        with pytest.raises(FastoptError, match=r"arrays\[1\] has shape \(4, 2\); it had \(6, 2\)"):
+            next(iteration)
+    assert batches.state_dict() == before
+
+
+def test_indices_have_64_bits(monkeypatch):
+    """NumPy's default integer, and what permutation returns, may have 32 bits."""
+    generator = np.random.default_rng
+    arange = np.arange
+    monkeypatch.setattr(np, "arange", lambda *a, dtype=np.int32: arange(*a, dtype=dtype))
+
+    class Short:
+        def __init__(self, seed):
+            self.seed = seed
+
+        def permutation(self, n):
+            return generator(self.seed).permutation(n).astype(np.int32)
+
+    data = arange(10)
+    for shuffle in (False, True):
+        monkeypatch.setattr(np.random, "default_rng", generator)
+        expected = rows(Batches(data, batch_size=3, seed=1, shuffle=shuffle))
+        monkeypatch.setattr(np.random, "default_rng", Short)
+        assert rows(Batches(data, batch_size=3, seed=1, shuffle=shuffle)) == expected

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -391,6 +392,24 @@ def test_array_names_that_end_in_npy(tmp_path):
         assert bits(checkpoint.read(tmp_path / f"x.{suffix}", "test")) == bits(content)
 
 
+def test_a_file_from_a_machine_of_the_other_byte_order(tmp_path):
+    native = {name: value for name, value in CONTENT.items() if name != "arrays"}
+    native["counts"] = np.arange(3)
+    checkpoint.write(tmp_path / "native.npz", "test", native)
+    with np.load(tmp_path / "native.npz") as stored:
+        arrays = {name: stored[name] for name in stored.files if name != "plain"}
+        swapped = {name: a.astype(a.dtype.newbyteorder()) for name, a in arrays.items()}
+        plain = stored["plain"]
+    assert [a.dtype.byteorder for a in swapped.values()].count(">") >= 5 or sys.byteorder == "big"
+    with zipfile.ZipFile(tmp_path / "foreign.npz", "w") as archive:
+        for name, array in {"plain": plain.astype(plain.dtype.newbyteorder()), **swapped}.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array)
+    read = checkpoint.read(tmp_path / "foreign.npz", "test")
+    assert bits(read) == bits(checkpoint.read(tmp_path / "native.npz", "test"))
+    assert read["bfloat16"].tolist() == native["bfloat16"].tolist()
+
+
 def test_numpy_scalars_keep_their_types(tmp_path):
     numbers = [np.float32(0.1), np.float16(0.1), ml_dtypes.bfloat16(0.1), np.complex64(1j)]
     content = {
@@ -409,6 +428,21 @@ def test_numpy_scalars_keep_their_types(tmp_path):
 def test_a_value_that_cannot_be_saved_is_named(value, tmp_path):
     with pytest.raises(TypeError, match=r"schedule\.best is a .*cannot be saved"):
         checkpoint.write(tmp_path / "x.npz", "test", {"schedule": {"best": value}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_name_the_path_of_the_user(tmp_path, monkeypatch):
+    missing = tmp_path / "missing" / "run.npz"
+    with pytest.raises(FileNotFoundError, match=re.escape(repr(str(missing)))) as refused:
+        checkpoint.write(missing, "test", {})
+    assert ".part" not in str(refused.value)
+
+    def fails(*names):
+        raise OSError(errno.EXDEV, "no", "a.part", None, "b")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(OSError, match=r"no: '.*run\.npz'$"):
+        checkpoint.write(tmp_path / "run.npz", "test", {})
     assert list(tmp_path.iterdir()) == []
 
 

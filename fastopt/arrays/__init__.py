@@ -6,6 +6,7 @@
 | `layout` | in which order an array's axes are stored, and new arrays with the same order |
 | `overlap` | which arrays share memory |
 | `accepted` | which objects are accepted as parameters and as gradients |
+| `nested` | how nested structures of arrays become a flat dict |
 | `dlpack` | how bfloat16 gradients of other libraries are read through DLPack |
 | `sparse` | what a row-sparse gradient is: `RowSparse` and SciPy's sparse matrices |
 """

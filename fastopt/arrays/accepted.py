@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,12 @@ def refuse_masked(what: str, value: object) -> None:
 def require_parameter(name: str, param: object) -> None:
     """Raise an error if a parameter cannot be updated in place."""
     if not isinstance(param, np.ndarray):
-        raise TypeError(f"{name} is a {type(param).__name__}; a numpy.ndarray is needed")
+        hint = ""
+        if isinstance(param, (Mapping, list, tuple)):
+            hint = "; fastopt.flatten makes a flat dict of nested ones"
+        elif is_array(param):
+            hint = "; numpy.array makes one that can be updated"
+        raise TypeError(f"{name} is a {type(param).__name__}; a numpy.ndarray is needed{hint}")
     refuse_masked(name, param)
     param = np.asarray(param)  # a subclass may override shape and the like
     require_dtype(name, param)

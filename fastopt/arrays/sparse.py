@@ -87,7 +87,12 @@ def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
         grad = RowSparse(rows, values)
     except (FastoptError, TypeError) as error:
         raise type(error)(f"in the gradient of {name}, {error}") from None
-    if param.ndim == 0 or grad.values.shape[1:] != param.shape[1:]:
+    if param.ndim == 0:
+        raise FastoptError(
+            f"the gradient of {name} is sparse, but the parameter is 0-d and has no rows; a number "
+            "or a 0-d array is needed"
+        )
+    if grad.values.shape[1:] != param.shape[1:]:
         raise FastoptError(
             f"the gradient of {name} has rows of shape {grad.values.shape[1:]}; "
             f"{param.shape[1:]} is needed"
@@ -121,3 +126,20 @@ def as_dense(name: str, param: Array, grad: Any) -> Array:
 def is_of_rows(grad: object) -> bool:
     """Return whether a gradient is a `RowSparse` or a scipy.sparse matrix."""
     return isinstance(grad, RowSparse) or hasattr(grad, "tocsr")
+
+
+def nonfinite_elements(grad: Any) -> str:
+    """Return how many elements of a gradient are not finite, and where, for a message.
+
+    It is empty if all are finite, and only their sum or quotient is not.
+    """
+    what = "elements"
+    if is_of_rows(grad):
+        what = "stored values"
+        grad = grad.values if isinstance(grad, RowSparse) else grad.tocsr().data
+    values = np.atleast_1d(as_array("the gradient", grad) if is_array(grad) else np.asarray(grad))
+    places = np.argwhere(~np.isfinite(values.astype(np.float64)))
+    if not len(places):
+        return ""
+    first = ", ".join(map(str, places[0]))
+    return f" ({len(places)} of its {values.size} {what}, the first at [{first}])"

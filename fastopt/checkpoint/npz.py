@@ -90,7 +90,8 @@ def _array(member: IO[bytes], info: zipfile.ZipInfo) -> Array:
     if found != needed:
         raise ValueError(f"{info.filename!r} has {found} bytes of data; its header says {needed}")
     member.seek(os.SEEK_SET)
-    return np.lib.format.read_array(member, allow_pickle=False)
+    array = np.lib.format.read_array(member, allow_pickle=False)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # as this machine stores it
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:

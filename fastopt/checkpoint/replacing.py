@@ -37,6 +37,11 @@ def replace(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
     with contextlib.suppress(FileNotFoundError):
         require_regular(path, target.stat())
     remove_leftovers(path)
+    with _naming(path):
+        _replace(target, write, path)
+
+
+def _replace(target: Path, write: Callable[[BinaryIO], None], path: PathLike) -> None:
     part, file = _create(target)
     try:
         with file:
@@ -64,6 +69,19 @@ def remove_leftovers(path: PathLike) -> None:
             else:
                 file.close()
             part.unlink()
+
+
+@contextlib.contextmanager
+def _naming(path: PathLike) -> Iterator[None]:
+    """Let errors of the operating system name this path, not the temporary file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = os.fspath(path)
+            if error.filename2 is not None:
+                del error.filename2
+        raise
 
 
 def _create(target: Path) -> tuple[Path, BinaryIO]:

@@ -10,6 +10,7 @@
 | `adamax` | AdaMax |
 | `nadam` | NAdam |
 | `conventions` | the formula and defaults of each rule in each library |
+| `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
 
 The class of a rule states its options, their ranges, and which kernel of csrc/rules computes its

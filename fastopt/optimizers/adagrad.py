@@ -106,6 +106,11 @@ class Adagrad(Optimizer):
         return "adagrad_rowwise" if options["rowwise"] else "adagrad", ("sum",)
 
     @staticmethod
+    def _divides_by_0(options: Mapping[str, Any]) -> bool:
+        has_start = options["initial_accumulator_value"] > 0.0
+        return Optimizer._divides_by_0(options) and not has_start
+
+    @staticmethod
     def _by_row(options: Mapping[str, Any]) -> str | None:
         return "sum" if options["rowwise"] else None
 

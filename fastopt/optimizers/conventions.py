@@ -10,6 +10,7 @@ from fastopt._errors import FastoptError
 from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
 from fastopt.optimizers.base.arguments import Params
 from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.optimizers.spellings import in_our_words
 
 __all__ = ["create"]
 
@@ -192,6 +193,10 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
         Override the defaults below. ``eps`` is the epsilon of the library's formula, inside or
         outside the root; if ``eps_root`` is given too, both have the meanings of the class. All
         other options have the names and meanings of the class, even if the library lacks them.
+        The library's own spellings are allowed too: keras ``learning_rate, beta_1, beta_2,
+        epsilon, rho, clipvalue, global_clipnorm``; optax ``learning_rate, b1, b2, decay,
+        initial_scale``; dl4j ``learningRate, beta1, beta2, epsilon, rmsDecay``. One beta alone
+        leaves the other at its default.
 
     Returns
     -------
@@ -203,9 +208,9 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     ------
     FastoptError
         The name or convention is not listed here, an option is not allowed by the convention, one
-        without a default is missing, or the class refuses an option.
+        without a default is missing or given in two spellings, or the class refuses an option.
     TypeError
-        The class has no such option.
+        There is no such option; the message lists all.
 
     Notes
     -----
@@ -323,6 +328,7 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     """
     rule = _rule(name, convention)
     which = f"{name!r} of convention {convention!r}"
+    options = in_our_words(which, rule.cls, convention, rule.options, options)
     _require_allowed(which, rule, options)
     if "eps" in options and "eps_root" not in options:
         eps = options.pop("eps")

@@ -265,7 +265,7 @@ def test_options_and_calls_that_refuse_rows():
     with unchanged(opt), pytest.raises(FastoptError, match="shares memory"):
         opt.step(RowSparse([0], opt.params[1:2]))
     opt = fastopt.SGD(np.ones(()))
-    with unchanged(opt), pytest.raises(FastoptError, match="rows of shape"):
+    with unchanged(opt), pytest.raises(FastoptError, match="0-d and has no rows"):
         opt.step(RowSparse([0], np.ones(1)))
 
 
@@ -350,3 +350,11 @@ def test_errors_name_the_parameter_and_the_value(grad, error, message):
     with unchanged(opt), pytest.raises(error, match=message) as found:
         opt.step({"w": grad})
     assert "the gradient of parameter 'w'" in str(found.value)
+
+
+def test_a_sparse_gradient_of_a_0d_parameter_is_refused():
+    opt = fastopt.SGD([np.array(1.0)], lr=0.1)
+    for values in (np.ones(1), np.ones((1, 1))):
+        with pytest.raises(FastoptError, match=r"parameter 0 is sparse.*0-d and has no rows"):
+            opt.step([RowSparse([0], values)])
+    assert (opt.params[0], opt.step_count) == (1.0, 0)

@@ -72,12 +72,20 @@ def test_unsupported_parameter_is_refused(kind):
         ([{"lr": 0.1}], "'params'"),
         ([{"params": [np.zeros(2)]}, np.zeros(2)], "'params'"),
         ([{"params": 5}], "params"),
-        ({"a": {"b": np.zeros(2)}}, "parameter 'a' is a dict"),
-        (np.zeros((2, 2)).tolist(), "parameter 0 is a list"),
+        ({"a": {"b": np.zeros(2)}}, "parameter 'a' is a dict; .*flatten"),
+        (np.zeros((2, 2)).tolist(), "parameter 0 is a list; .*flatten"),
     ],
 )
 def test_unsupported_container_of_parameters_is_refused(params, message):
     with pytest.raises(TypeError, match=message):
+        Adam(params)
+
+
+@pytest.mark.parametrize(
+    "params", [[], (), {}, iter([])], ids=["list", "tuple", "dict", "generator"]
+)
+def test_no_parameters_are_refused(params):
+    with pytest.raises(FastoptError, match=r"empty parameter list.*\[\{'params': \[\]\}\]"):
         Adam(params)
 
 

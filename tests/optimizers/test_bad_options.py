@@ -192,7 +192,9 @@ def test_option_of_another_class_is_refused():
 
 @pytest.mark.parametrize("cls", OPTIONS)
 def test_message_about_an_unknown_keyword_lists_all_keywords(cls):
-    with pytest.raises(TypeError, match="unexpected keyword 'momentun'; allowed: lr, ") as refused:
+    with pytest.raises(
+        TypeError, match=r"unexpected keyword 'momentun'.*; allowed: lr, "
+    ) as refused:
         cls(np.zeros(3), momentun=0.9)
     allowed = str(refused.value).rpartition("allowed: ")[2].split(", ")
     own = set(inspect.signature(cls).parameters) - {"params", "common", "options"}
@@ -214,8 +216,53 @@ def test_setting_an_option_on_the_optimizer_is_refused():
             setattr(opt, name, None)
     with pytest.raises(AttributeError):
         opt.param_groups.append(opt.param_groups[0])
-    opt.lr, opt.grad_scale, opt.remark = 0.2, 2.0, "the user's own"
-    assert (opt.lr, opt.grad_scale, opt.remark) == (0.2, 2.0, "the user's own")
+    opt.lr, opt.grad_scale = 0.2, 2.0
+    assert (opt.lr, opt.grad_scale) == (0.2, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("learning_rate", "'lr'"),
+        ("max_grad_nrom", "'max_grad_norm'"),
+        ("beta1", "'betas'"),
+        ("grad_scal", "'grad_scale'"),
+        ("param_group", "'param_groups'"),
+        ("remark", None),
+        ("state", "write into its arrays"),
+    ],
+)
+def test_setting_an_unknown_attribute_is_refused(name, meant):
+    opt = Adam(np.zeros(3))
+    with pytest.raises(AttributeError, match=name) as refused:
+        setattr(opt, name, 0.1)
+    assert name == "state" or (f"did you mean {meant}?" in str(refused.value)) == (
+        meant is not None
+    )
+    assert meant is None or meant in str(refused.value)
+
+
+def test_subclass_may_have_its_own_attributes():
+    class Noted(Adam):
+        remark = ""
+
+    opt = Noted(np.zeros(3))
+    opt.remark, opt._private = "first", 1
+    assert (opt.remark, opt._private) == ("first", 1)
+
+
+def test_setting_an_option_as_an_attribute_of_a_group_is_refused():
+    opt = Adam(np.zeros(3), lr=0.1)
+    with pytest.raises(AttributeError, match=r"group\['lr'\]"):
+        opt.param_groups[0].lr = 0.5
+    assert opt.lr == 0.1
+
+
+def test_messages_about_unknown_options_suggest_a_name():
+    with pytest.raises(TypeError, match="'learning_rate'; did you mean 'lr'"):
+        Adam(np.zeros(3), learning_rate=0.1)
+    with pytest.raises(FastoptError, match=r"'wieght_decay' .*; did you mean 'weight_decay'"):
+        Adam(np.zeros(3)).param_groups[0]["wieght_decay"] = 0.1
 
 
 @pytest.mark.parametrize("cls", [Adagrad, RMSprop])

@@ -13,6 +13,9 @@ import pytest
 import fastopt
 from fastopt.schedules import inverse_time
 
+# Of the textbook's AdaMax, which has no epsilon.
+pytestmark = pytest.mark.filterwarnings("ignore:eps is 0")
+
 THETA = np.array([1.5, -0.7, 0.2, -2.0, 0.01])
 # Decreasing, so that the place of the rate in a formula matters.
 RATES = [0.2 / (1 + 0.3 * t) for t in range(15)]
@@ -701,10 +704,67 @@ def test_dl4j_weight_decay_object():
 
 
 def test_unknown_option_is_a_type_error():
-    with pytest.raises(TypeError, match="beta_1"):
-        fastopt.create("adam", np.ones(1), convention="keras", beta_1=0.9)
+    with pytest.raises(TypeError, match="use_ema"):
+        fastopt.create("adam", np.ones(1), convention="keras", use_ema=True)
 
 
 def test_name_must_be_a_string():
     with pytest.raises(TypeError, match="name is 3"):
         fastopt.create(3, np.ones(1))
+
+
+# Spellings ------------------------------------------------------------------------------
+
+SPELLED = [
+    ("adam", "keras", {"learning_rate": 0.3, "beta_1": 0.5, "beta_2": 0.6, "epsilon": 0.01},
+     {"lr": 0.3, "betas": (0.5, 0.6), "eps": 0.01}),
+    ("adam", "keras", {"beta_2": 0.6}, {"betas": (0.9, 0.6)}),
+    ("nadam", "keras", {"beta_1": 0.6}, {"betas": (0.6, 0.999)}),
+    ("rmsprop", "keras", {"rho": 0.5, "epsilon": 0.01, "momentum": 0.2},
+     {"alpha": 0.5, "eps": 0.01, "momentum": 0.2}),
+    ("adadelta", "keras", {"rho": 0.5}, {"rho": 0.5}),
+    ("adagrad", "keras", {"epsilon": 0.01}, {"eps": 0.01}),
+    ("sgd", "keras", {"clipvalue": 0.5, "global_clipnorm": 2.0},
+     {"max_grad_value": 0.5, "max_grad_norm": 2.0}),
+    ("adam", "optax", {"learning_rate": 0.3, "b1": 0.5, "b2": 0.6, "eps": 0.01, "eps_root": 0.1},
+     {"lr": 0.3, "betas": (0.5, 0.6), "eps": 0.01, "eps_root": 0.1}),
+    ("rmsprop", "optax", {"learning_rate": 0.3, "decay": 0.5, "initial_scale": 0.1},
+     {"lr": 0.3, "alpha": 0.5, "initial_accumulator_value": 0.1}),
+    ("adam", "dl4j", {"learningRate": 0.3, "beta1": 0.5, "epsilon": 0.01},
+     {"lr": 0.3, "betas": (0.5, 0.999), "eps": 0.01}),
+    ("rmsprop", "dl4j", {"rmsDecay": 0.5, "epsilon": 0.01}, {"alpha": 0.5, "eps": 0.01}),
+    ("adadelta", "dl4j", {"rho": 0.5, "epsilon": 0.01}, {"rho": 0.5, "eps": 0.01}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "convention", "theirs", "ours"), SPELLED)
+def test_spellings_of_the_library_mean_the_same(name, convention, theirs, ours):
+    one = fastopt.create(name, np.ones(2), convention, **theirs)
+    other = fastopt.create(name, np.ones(2), convention, **ours)
+    assert one.param_groups[0].options == other.param_groups[0].options
+    assert one.extras == other.extras
+
+
+@pytest.mark.parametrize(("name", "convention", "theirs", "ours"), SPELLED)
+def test_both_spellings_together_are_refused(name, convention, theirs, ours):
+    for option in ours.keys() - theirs.keys():
+        with pytest.raises(fastopt.FastoptError, match=f"{option} and .* are both given"):
+            fastopt.create(name, np.ones(2), convention, **theirs, **{option: ours[option]})
+
+
+def test_spellings_of_another_library_are_refused():
+    with pytest.raises(
+        TypeError, match=r"'learningRate' .*did you mean 'lr'.*allowed: lr, "
+    ) as bad:
+        fastopt.create("adam", np.ones(2), "keras", learningRate=0.1)
+    allowed = str(bad.value).rpartition("allowed: ")[2].split(", ")
+    assert {"lr", "betas", "eps", "max_grad_norm", "learning_rate", "beta_1"} < set(allowed)
+    assert not {"rho", "learningRate", "b1", "centered"} & set(allowed)
+    with pytest.raises(TypeError, match="'learning_rate'"):
+        fastopt.create("adam", np.ones(2), learning_rate=0.1)
+    with pytest.raises(TypeError, match="'beta_1'"):
+        fastopt.create("sgd", np.ones(2), "keras", beta_1=0.1)
+    with pytest.raises(fastopt.FastoptError, match=r"lr is 0.1 for .*no learning rate"):
+        fastopt.create("adadelta", np.ones(2), "dl4j", learningRate=0.1)
+    with pytest.raises(fastopt.FastoptError, match=r"betas\[0\] is 1\.5"):
+        fastopt.create("adam", np.ones(2), "keras", beta_1=1.5)

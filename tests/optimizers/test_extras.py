@@ -8,6 +8,7 @@ import weakref
 import ml_dtypes
 import numpy as np
 import pytest
+import scipy.sparse
 from support import RULES, arrays, bits, everything, make, unchanged
 
 import fastopt
@@ -160,6 +161,31 @@ def test_gradients_that_are_not_finite(bad, dtype, where, layout):
         opt = make(rule, [np.ones(size, dtype)])
         opt.step([spoilt])
         assert not np.isfinite(opt.params[0].astype(np.float64)[where]) or np.isinf(bad)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, BF16])
+def test_message_says_which_elements_are_not_finite(dtype):
+    grads = [np.ones((3, 4), dtype), np.ones((3, 4), dtype), np.ones((), dtype)]
+    opt = fastopt.SGD([w.copy() for w in grads], on_nonfinite="raise")
+    grads[1][1, 2], grads[1][2, 0], grads[1][2, 3] = np.inf, np.nan, -np.inf
+    found = (
+        r"parameter 1 has .*\(3 of its 12 elements, the first at \[1, 2\]\); nothing was changed"
+    )
+    with pytest.raises(FastoptError, match=found):
+        opt.step(grads)
+    rows = fastopt.RowSparse([2, 0], grads[1][1:])
+    with pytest.raises(FastoptError, match=r"\(3 of its 8 stored values, the first at \[0, 2\]"):
+        opt.step([None, rows, None])
+    matrix = scipy.sparse.csr_array(np.diag([1.0, np.nan, np.inf, 1.0])[:3])
+    with pytest.raises(FastoptError, match=r"\(2 of its 3 stored values, the first at \[1\]"):
+        opt.step([matrix, None, None])
+    with pytest.raises(
+        FastoptError, match=r"parameter 2 .*1 of its 1 elements, the first at \[0\]"
+    ):
+        opt.step([None, None, np.array(np.nan, dtype)])
+    opt.bind(grads)
+    with pytest.raises(FastoptError, match=r"\(3 of its 12 elements"):
+        opt.step()
 
 
 def test_skipped_step_changes_only_its_count():

@@ -141,6 +141,17 @@ def test_dropping_an_optimizer_frees_its_state(life):
     assert [thing() for thing in watched] == [None] * len(watched)
 
 
+@pytest.mark.parametrize("life", LIVES, ids=lambda life: life.__name__)
+def test_a_group_that_is_kept_does_not_hold_the_state(life):
+    opt = life(np.ones((4, 3)), np.ones((4, 3)))
+    states = [array for of_one in opt.state.values() for array in of_one.values()]
+    watched = [weakref.ref(thing) for thing in (opt, *states, *(view.base for view in states))]
+    groups, lr = opt.param_groups, opt.param_groups[0]["lr"]
+    del opt, states
+    assert [thing() for thing in watched] == [None] * len(watched)
+    assert groups[0]["lr"] == lr  # with a schedule, of the step that would have been the next
+
+
 def test_dropped_trials_do_not_accumulate_memory():
     w = np.zeros(1 << 22, np.float32)  # 32 MiB of state
     tracemalloc.start()

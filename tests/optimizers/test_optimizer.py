@@ -89,9 +89,11 @@ def test_params_are_the_arrays_given():
 
 
 def test_no_parameters():
-    opt = Adam([])
+    opt = Adam([{"params": []}])
     opt.step([])
     assert opt.step_count == 1
+    opt.add_param_group({"params": arrays(2)})
+    assert len(opt.params) == 1
 
 
 @every_rule

@@ -17,7 +17,8 @@ CLASSES = [
     if inspect.isclass(thing) and issubclass(thing, Rule) and thing is not Optimizer
 ]
 DOCUMENTED = {
-    *("step", "bind", "accumulate", "zero_grad", "extrapolated", "looks_ahead"),
+    *("step", "bind", "accumulate", "zero_grad", "extrapolated", "averaged"),
+    "looks_ahead",
     *("params", "param_groups", "add_param_group", "step_count", "skipped_steps", "grad_norm"),
     *("lr", "extras", "grad_scale", "ema", "sync_master"),
     *("state_dict", "load_state_dict", "save", "load"),
@@ -42,7 +43,7 @@ def test_help_shows_no_internals(cls):
     text = pydoc.render_doc(cls, renderer=pydoc.plaintext)
     assert "step(self, grads" in text
     internals = {name for name in vars(Rule) if re.match("_[a-z]", name)}
-    assert len(internals) == 9
+    assert len(internals) == 10
     shown = set(re.findall(r"\w+", text))
     assert not shown & {*internals, "__annotations__"}
 
@@ -50,7 +51,7 @@ def test_help_shows_no_internals(cls):
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_facts_need_no_optimizer(cls):
     defaults = defaults_of(cls)
-    assert defaults == cls([]).param_groups[0].options
+    assert defaults == cls([{"params": []}]).param_groups[0].options
     assert defaults.keys() == checks_of(cls).keys()
     kernel, states = cls._kernel(defaults)
     group = cls(np.zeros((2, 3))).param_groups[0]

@@ -6,7 +6,7 @@ import pickle
 import ml_dtypes
 import numpy as np
 import pytest
-from support import RULES, arrays, bits, everything, make, unchanged
+from support import ALL_RULES, RULES, arrays, bits, everything, make, unchanged
 
 from fastopt import SGD, Adam, AdamW, Batches, FastoptError, KalmanSGD, NAdam, RMSprop
 from fastopt.schedules import ReduceOnPlateau, cosine, exponential
@@ -512,6 +512,30 @@ def test_saving_and_loading_inside_extrapolated_is_refused(tmp_path):
 def test_shallow_copy_is_refused():
     with pytest.raises(TypeError, match=r"copy\.copy of Adam.*copy\.deepcopy"):
         copy.copy(Adam(arrays(3)))
+
+
+@pytest.mark.parametrize("rule", [*ALL_RULES])
+def test_restored_arrays_may_be_in_read_only_memory(rule):
+    """Pickle protocol 5: the consumer decides which memory the buffers are in."""
+    opt = make(rule, arrays((4, 3), 5), ema_decay=0.5, lr=0.1)
+    opt.accumulate(arrays((4, 3), 5, seed=1))
+    opt.step()
+    opt.accumulate(arrays((4, 3), 5, seed=2))
+    buffers = []
+    data = pickle.dumps(opt, protocol=5, buffer_callback=buffers.append)
+    writable = {w.ctypes.data: w for w in opt.params}
+    read_only = [
+        # Parameters are the caller's; a step refuses those that are read-only.
+        bytearray(b) if np.frombuffer(b).ctypes.data in writable else bytes(b)
+        for b in map(memoryview, buffers)
+    ]
+    assert {type(b) for b in read_only} == {bytes, bytearray}
+    other = pickle.loads(data, buffers=read_only)
+    for one in (opt, other):
+        one.accumulate(arrays((4, 3), 5, seed=3))
+        one.step()
+        one.step(arrays((4, 3), 5, seed=4))
+    assert everything(other) == everything(opt)
 
 
 def test_numpy_scalars_as_names_and_in_a_schedule(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from support import arrays, unchanged
 
-from fastopt import Adam, FastoptError
+from fastopt import SGD, Adam, FastoptError, RMSprop
 from fastopt.schedules import cosine
 
 
@@ -74,7 +74,10 @@ def test_state_dict_of_pytorch_with_a_master_and_an_average():
             {"state": {0: {"step": np.ones(2), "exp_avg": np.zeros(3)}}},
             "step of parameter 0 is",
         ),
-        ({"param_groups": [{**GROUP_OF, "amsgrad": True}]}, "rule 'adam_amsgrad'"),
+        (
+            {"param_groups": [{**GROUP_OF, "amsgrad": True}]},
+            r"; make the .* with amsgrad=True$",
+        ),
     ],
 )
 def test_unsuitable_state_dict_of_pytorch_is_refused(changes, message):
@@ -82,6 +85,27 @@ def test_unsuitable_state_dict_of_pytorch_is_refused(changes, message):
     opt.step(arrays(3, 3))
     with unchanged(opt), pytest.raises((FastoptError, TypeError), match=message):
         opt.load_state_dict(of_pytorch(**changes))
+
+
+def test_message_about_the_state_of_momentum():
+    saved = SGD(arrays(3), momentum=0.9).state_dict()["param_groups"][0]
+    torchs = {name: saved[name] for name in ("lr", "momentum", "dampening", "weight_decay")}
+    state = {"param_groups": [{**torchs, "nesterov": False, "params": [0]}], "state": {}}
+    opt = SGD(arrays(3))
+    with unchanged(opt), pytest.raises(FastoptError, match=r"; make the .* with momentum=0\.9$"):
+        opt.load_state_dict(state)
+    with unchanged(opt), pytest.raises(FastoptError, match=r"; make the .* with momentum=0\.5$"):
+        opt.param_groups[0]["momentum"] = 0.5
+    plain = RMSprop(arrays(3))
+    both = RMSprop(arrays(3), centered=True, momentum=0.5)
+    with (
+        unchanged(plain),
+        pytest.raises(
+            FastoptError,
+            match=r"^momentum=0\.5, centered=True needs|^centered=True, momentum=0\.5 needs",
+        ),
+    ):
+        plain.load_state_dict(both.state_dict())
 
 
 def named(*names):

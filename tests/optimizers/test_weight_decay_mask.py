@@ -98,7 +98,7 @@ def test_mask_applies_to_added_groups():
     opt.add_param_group({"params": {"b.bias": np.ones(2), "b": np.ones(2)}, "lr": 0.5})
     found = [(list(g.arrays), g["lr"], g["weight_decay"]) for g in opt.param_groups[2:]]
     assert found == [(["b"], 0.5, 0.1), (["b.bias"], 0.5, 0.0)]
-    opt = SGD([], weight_decay=0.1, weight_decay_mask=lambda name: "bias" not in name)
+    opt = SGD([{"params": {}}], weight_decay=0.1, weight_decay_mask=lambda name: "bias" not in name)
     opt.add_param_group({"params": {"b.bias": np.ones(2), "b": np.ones(3)}})
     with unchanged(opt), pytest.raises(FastoptError, match="weight_decay_mask takes names"):
         opt.add_param_group({"params": [np.ones(2)]})

@@ -77,6 +77,25 @@ CASES = [
     ("nadam", {**BETAS, "eps": 0.01, **DECAY}, "Nadam", {**B12, "epsilon": 0.01, **DECAY}),
 ]
 
+CLASS_OF = {name: keras_class for name, _, keras_class, _ in CASES}
+OPTIONS_OF_NAMES = {"momentum", "nesterov", "amsgrad"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "keras_options"),
+    [(name, options, theirs) for name, options, _, theirs in CASES],
+    ids=[f"{name}-{'-'.join(options)}" for name, options, *_ in CASES],
+)
+def test_spellings_of_keras_mean_the_same(name, options, keras_options):
+    if name in ("momentum", "nesterov", "amsgrad"):  # names that Keras has as options
+        keras_options = {k: v for k, v in keras_options.items() if k not in OPTIONS_OF_NAMES}
+    made = fastopt.create(
+        name, START.copy(), convention="keras", learning_rate=0.3, **keras_options
+    )
+    ours = fastopt.create(name, START.copy(), convention="keras", lr=0.3, **options)
+    assert made.param_groups[0].options == ours.param_groups[0].options
+    getattr(keras.optimizers, CLASS_OF[name])(learning_rate=0.3, **keras_options)
+
 
 @pytest.mark.parametrize("lr", [None, 0.1], ids=["default-lr", "lr"])
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ NO_LR = [(convention, "none") for convention in _CONVENTIONS] + [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:eps is 0")  # of the textbook's AdaMax
 @pytest.mark.parametrize(("convention", "method"), METHODS)
 def test_equals_the_loop_by_hand(convention, method):
     schedule = None if (convention, method) in NO_LR else schedules.cosine(0.05, total_steps=20)

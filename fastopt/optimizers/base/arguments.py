@@ -24,6 +24,7 @@ class Extra(TypedDict, total=False):
     on_nonfinite: str
     zero_grads: bool
     ema_decay: float | None
+    ema_warmup: bool
     state_dtype: str | None
     master: str | None
     rounding: str

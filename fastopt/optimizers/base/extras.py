@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastopt._checks import Choice, Real, Whole, flag
+from fastopt._errors import FastoptError
 from fastopt.optimizers.base.arguments import Extra
+from fastopt.optimizers.base.names import meant
 
 TINY = float(np.finfo(np.float64).tiny)
 positive = Real(low=TINY)
@@ -26,6 +28,7 @@ DEFAULTS: Mapping[str, Any] = {
     "on_nonfinite": "propagate",
     "zero_grads": False,
     "ema_decay": None,
+    "ema_warmup": False,
     "state_dtype": None,
     "master": None,
     "rounding": "nearest",
@@ -38,6 +41,7 @@ CHECKS: Mapping[str, Any] = {
     "on_nonfinite": Choice(("propagate", "raise", "skip")),
     "zero_grads": flag,
     "ema_decay": _or_none(Real(0.0, 1.0)),
+    "ema_warmup": flag,
     "state_dtype": Choice((None, "float32", "bfloat16")),
     "master": Choice((None, "float32")),
     "rounding": Choice(("nearest", "stochastic")),
@@ -53,8 +57,19 @@ def checked(given: Mapping[str, Any], others: Iterable[str]) -> dict[str, Any]:
     for name in given:
         if name not in DEFAULTS:
             allowed = dict.fromkeys([*others, *Extra.__annotations__])
-            raise TypeError(f"unexpected keyword {name!r}; allowed: {', '.join(allowed)}")
-    return {name: CHECKS[name](name, value) for name, value in {**DEFAULTS, **given}.items()}
+            raise TypeError(
+                f"unexpected keyword {name!r}{meant(name, allowed)}; allowed: {', '.join(allowed)}"
+            )
+    found = {name: CHECKS[name](name, value) for name, value in {**DEFAULTS, **given}.items()}
+    if found["ema_warmup"] and found["ema_decay"] is None:
+        raise FastoptError("ema_warmup is True; it needs ema_decay, which is None")
+    return found
+
+
+def ema_decay_of_step(extras: Mapping[str, Any], step: int) -> float:
+    """Return the decay of the averages in a step, counted from 1; 0.0 without averages."""
+    decay: float = extras["ema_decay"] or 0.0
+    return min(decay, (1 + step) / (10 + step)) if extras["ema_warmup"] else decay
 
 
 def for_c(extras: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from fastopt._checks import at_least_0
-from fastopt._core import RULES, Plan
+from fastopt._core import RULES, Counts
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key, Schedule
+from fastopt.optimizers.base.names import meant
+from fastopt.optimizers.base.ranges import EPSILONS, INFINITE, is_single, require_single, warn_of_0
 from fastopt.optimizers.base.rule import Rule, checks_of
 
 
@@ -24,20 +26,21 @@ class Status:
     ----------
     options_changed
         Whether an option was set since the last step.
-    plan
-        The plan of the optimizer, which counts its steps.
+    counts
+        The numbers of steps, not the plan that counts them: a group that outlives its optimizer
+        does not keep the state of the parameters alive.
     """
 
-    __slots__ = ("options_changed", "plan")
+    __slots__ = ("counts", "options_changed")
 
     def __init__(self) -> None:
         self.options_changed = True
-        self.plan: Plan
+        self.counts: Counts
 
     @property
     def step_count(self) -> int:
         """The number of steps taken."""
-        return self.plan.step_count
+        return self.counts.steps
 
 
 class ParamGroup(MutableMapping[str, Any]):
@@ -46,6 +49,11 @@ class ParamGroup(MutableMapping[str, Any]):
     ``group["lr"] = 0.1`` takes effect at the next step.  With a schedule, ``group["lr"]`` is the
     learning rate of the next step.
     """
+
+    __slots__ = (
+        *("rule", "status", "arrays", "schedule", "options", "initial_lr", "kernel"),
+        *("state_names", "is_single", "__weakref__"),
+    )
 
     def __init__(
         self,
@@ -56,6 +64,7 @@ class ParamGroup(MutableMapping[str, Any]):
     ) -> None:
         self.rule, self.status = rule, status
         self.arrays = dict(params)
+        self.is_single = is_single(params.values())
         lr = options["lr"]
         self.schedule: Schedule | None = lr if callable(lr) else None
         self.options = {
@@ -73,12 +82,10 @@ class ParamGroup(MutableMapping[str, Any]):
     def require_meaning(self, options: Mapping[str, Any], initial_lr: float | None) -> None:
         """Raise an error if options that are allowed separately cannot be combined."""
         self.rule._require(options)
-        kernel = self.rule._kernel(options)[0]
-        if kernel != self.kernel:
-            raise FastoptError(
-                f"these options need the rule {kernel!r}, whose state differs from that of "
-                f"{self.kernel!r}, for which the group was made; make a new optimizer"
-            )
+        if self.is_single:
+            require_single(options)
+        if self.rule._kernel(options)[0] != self.kernel:
+            self._raise_other_state(options)
         has_base = initial_lr is not None and initial_lr > 0
         if options["decoupled_weight_decay"] == "schedule_only" and not has_base:
             raise FastoptError(
@@ -86,18 +93,38 @@ class ParamGroup(MutableMapping[str, Any]):
                 "needs lr > 0 or a schedule with an attribute `lr`"
             )
 
+    def _raise_other_state(self, options: Mapping[str, Any]) -> None:
+        """Raise an error that names the options that need other state than the group's."""
+        causes = [
+            name
+            for name, value in options.items()
+            if self.rule._kernel({**self.options, name: value})[0] != self.kernel
+        ]
+        given = ", ".join(f"{name}={options[name]!r}" for name in causes)
+        own = ", ".join(f"{name}={self.options[name]!r}" for name in causes)
+        raise FastoptError(
+            f"{given} needs other state than the group has, which was made with {own}; make the "
+            f"optimizer with {given}"
+        )
+
     def __getitem__(self, name: str) -> Any:
         if name == "params":
             return list(self.arrays.values())
         if name == "lr" and self.schedule is not None:
             step = self.status.step_count + 1
-            return at_least_0(f"the schedule's learning rate for step {step}", self.schedule(step))
+            name = f"the schedule's learning rate for step {step}"
+            rate = at_least_0(name, self.schedule(step))
+            if rate >= INFINITE and self.is_single:
+                require_single({name: rate})
+            return rate
         return self.options[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         checks = checks_of(self.rule)
         if name not in checks:
-            raise FastoptError(f"{name!r} cannot be set in a group; allowed: {list(self)[1:]}")
+            raise FastoptError(
+                f"{name!r} cannot be set in a group{meant(name, checks)}; allowed: {list(self)[1:]}"
+            )
         if name == "lr" and self.schedule is not None:
             raise FastoptError(f"lr follows {self.schedule!r} in this group; it cannot be set")
         changed = {**self.options, name: checks[name](name, value)}
@@ -107,8 +134,17 @@ class ParamGroup(MutableMapping[str, Any]):
                 "constructor"
             )
         self.require_meaning(changed, self.initial_lr)
+        if name in EPSILONS:
+            warn_of_0(self.rule, changed)
         self.options = changed
         self.status.options_changed = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in self.__slots__:
+            raise AttributeError(
+                f"a group has no attribute {name!r}; its options are items: group[{name!r}]"
+            )
+        super().__setattr__(name, value)
 
     def __delitem__(self, name: str) -> None:
         raise FastoptError(f"{name!r} cannot be removed from a group")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Unpack
 
-from fastopt._checks import THREADS, default_threads
+import numpy as np
+
+from fastopt._checks import THREADS, default_threads, flag
 from fastopt._core import Plan, assign_all
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base import extras as _extras
 from fastopt.optimizers.base.accumulated import Accumulated
 from fastopt.optimizers.base.arguments import Extra, Grads, Key, Params
+from fastopt.optimizers.base.excursion import Excursion
 from fastopt.optimizers.base.groups import ParamGroup, Status, arrays_of
 from fastopt.optimizers.base.lookahead import LookAhead, point
+from fastopt.optimizers.base.names import meant
 from fastopt.optimizers.base.parameters import Parameters, unpickled
 from fastopt.optimizers.base.plan import plan_of
 from fastopt.optimizers.base.rule import COMMON, Rule, checks_of
@@ -42,7 +46,10 @@ class Optimizer(Rule):
         None as the gradient of a parameter that should not change in a step.  Leave out a parameter
         that never changes; `add_param_group` can add it later.
     options
-        The options of the rule by name, which a subclass passes.
+        The options of the rule by name, which a subclass passes.  A parameter that is not float64
+        is computed in float32: options that are infinite there, such as lr=1e39, are refused, also
+        from a schedule, and so is an eps > 0 that is 0 there.  eps=0 is allowed, as in PyTorch, but
+        warns (UserWarning) if the rule can then divide 0 by 0.
     decoupled_weight_decay
         False: ``weight_decay * w`` is added to the gradient.  True or "lr": instead, before the
         rule's own update, w <- w * (1 - lr*weight_decay).  "schedule_only": w <- w * (1 -
@@ -74,14 +81,18 @@ class Optimizer(Rule):
         Then, each element is clipped to [-max_grad_value, max_grad_value].
     on_nonfinite
         What happens if a gradient, divided by `grad_scale`, contains NaN or infinity: "propagate"
-        does nothing special, "raise" raises an error that names the parameter, and "skip" skips the
-        step, which changes nothing except `skipped_steps`.
+        does nothing special, "raise" raises an error that names the parameter and the first such
+        element, and "skip" skips the step, which changes nothing except `skipped_steps`.
     zero_grads
         Whether the step sets the gradients to 0 after using them, also if it is skipped.  Sparse
         gradients (`RowSparse`, ``scipy.sparse``) are not changed.
     ema_decay
         Keep an average of each parameter over steps, ema <- ema_decay * ema + (1 - ema_decay) * w,
-        which starts at the parameter.  See `ema`.
+        which starts at the parameter.  See `ema` and `averaged`.
+    ema_warmup
+        Whether step t = 1, 2, ... averages with the decay min(ema_decay, (1 + t)/(10 + t)), so that
+        the average soon forgets the initial parameters.  This is ``num_updates`` of TensorFlow's
+        tf.train.ExponentialMovingAverage.  Default False.
     state_dtype
         "bfloat16" halves the memory of float32 state, which is then rounded stochastically.
     master
@@ -109,6 +120,9 @@ class Optimizer(Rule):
         step.
     step_count, lr
         The number of steps taken, and the learning rate of the next step.
+
+    No other attribute can be set, so that a misspelt one is not ignored.  A subclass may have
+    attributes that its class body defines, and any whose names begin with an underscore.
 
     Raises
     ------
@@ -154,8 +168,9 @@ class Optimizer(Rule):
         )
         self._extras = _extras.checked(extra, [*checks_of(type(self))])
         self._accumulated = Accumulated()
+        self._excursion = Excursion()
         self._ahead = LookAhead()
-        self._must_look_ahead = False
+        self._must_prepare = False
         self._status = Status()
         # Set by _set_parameters:
         self._parameters: Parameters
@@ -192,20 +207,28 @@ class Optimizer(Rule):
         elif self._status.options_changed:
             self._step_with_new_options(grads)
         else:
-            if self._must_look_ahead:
-                self._ahead.require_taken(self.step_count)
+            if self._must_prepare:
+                self._prepare()
             self._plan.step(grads, None, self._rates() if self._scheduled else None)
 
     def _step_with_new_options(self, grads: Grads) -> None:
-        self._must_look_ahead = self.looks_ahead
-        if self._must_look_ahead:
-            self._ahead.require_taken(self.step_count)
+        self._prepare()
         self._status.options_changed = False  # before the step, during which one may be set
         try:
             self._plan.step(grads, [group.for_c() for group in self.param_groups], self._rates())
         except BaseException:
             self._status.options_changed = True
             raise
+
+    def _prepare(self) -> None:
+        """Do what only some steps need; the next one calls this if it needs anything too."""
+        looks_ahead = self.looks_ahead
+        if looks_ahead:
+            self._ahead.require_taken(self.step_count, self._excursion.block == "extrapolated()")
+        self._excursion.require_back()
+        decay = _extras.ema_decay_of_step(self._extras, self.step_count + 1)
+        self._plan.ema_decay = decay
+        self._must_prepare = looks_ahead or decay != (self._extras["ema_decay"] or 0.0)
 
     def _step_with_accumulated(self, grads: Grads) -> None:
         if grads is not None:
@@ -326,9 +349,53 @@ class Optimizer(Rule):
             if (ahead := self._lookahead(group.options)) is not None
             for key, w in group.arrays.items()
         )
-        with self._ahead.visit(self._parameters.by_key().values(), points):
+        with self._moved("extrapolated()", points):
             yield
             self._ahead.taken_at = self.step_count
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Replace the parameters by their averages over steps, temporarily.
+
+        On leaving the block the parameters are restored, bit for bit.  The averages are rounded to
+        the dtype of the parameters.  Inside the block steps, saving, loading and copying are
+        refused.
+
+        Yields
+        ------
+        None
+
+        Raises
+        ------
+        FastoptError
+            The optimizer was made without `ema_decay`, or is inside `averaged` or `extrapolated`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastopt
+        >>> w = np.zeros(2)
+        >>> opt = fastopt.SGD(w, lr=1.0, ema_decay=0.5)
+        >>> opt.step(np.array([-4.0, 8.0]))
+        >>> with opt.averaged():
+        ...     print(w)
+        [ 2. -4.]
+        >>> w
+        array([ 4., -8.])
+        """
+        self._require_averages()
+        self._plan.require_idle()
+        points = (
+            (w, self._parameters.arrays[key]["ema"]) for key, w in self._parameters.by_key().items()
+        )
+        with self._moved("averaged()", points):
+            yield
+
+    @contextmanager
+    def _moved(self, block: str, points: Iterable[tuple[Array, Array]]) -> Iterator[None]:
+        """Move parameters for the length of a block, in which a step is refused."""
+        with self._excursion.visit(block, self._parameters.by_key().values(), points):
+            self._status.options_changed = True  # the next step prepares itself, and is refused
+            yield
 
     # Parameters, groups and options
 
@@ -339,7 +406,21 @@ class Optimizer(Rule):
 
     @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
-        """The groups: mappings from an option's name to its value, which may be set."""
+        """The groups: mappings from an option's name to its value, which may be set.
+
+        Setting options before each step gives any of them a schedule.
+
+        Examples
+        --------
+        >>> import numpy as np, fastopt
+        >>> w = np.zeros(1)
+        >>> opt = fastopt.SGD(w, lr=1.0, momentum=0.5)
+        >>> for step in range(1, 4):
+        ...     opt.param_groups[0]["momentum"] = min(0.9, 0.3 + 0.2 * step)
+        ...     opt.step(np.ones(1))
+        >>> opt.param_groups[0]["momentum"]
+        0.9
+        """
         return self._parameters.groups
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
@@ -358,7 +439,7 @@ class Optimizer(Rule):
             Options, parameters or a structure that the constructor would not accept either.  The
             optimizer is unchanged then.
         """
-        self._plan.require_idle()
+        self._require_own_parameters()
         if self._parameters.kind == "array":
             raise FastoptError("this optimizer was given one array; make it with a list instead")
         self._set_parameters(self._with_group(self._parameters, group), self._counts)
@@ -378,14 +459,14 @@ class Optimizer(Rule):
         A KeyboardInterrupt is raised before or after, never in between.
         """
         plan = plan_of(parameters, self._extras, self._n_threads)
-        plan.step_count, plan.skipped_steps = counts
+        plan.counts.steps, plan.counts.skipped = counts
         groups = enumerate(parameters.groups)
         attributes: list[Attribute] = [
             (self, "_parameters", parameters),
             (self, "_plan", plan),
             (self, "_scheduled", [(i, group) for i, group in groups if group.schedule is not None]),
             (self, "state", parameters.views()),
-            (self._status, "plan", plan),
+            (self._status, "counts", plan.counts),
             (self._status, "options_changed", True),
         ]
         assign_all([], attributes)
@@ -393,12 +474,12 @@ class Optimizer(Rule):
     @property
     def step_count(self) -> int:
         """The number of steps taken, including those in which no parameter had a gradient."""
-        return self._plan.step_count
+        return self._plan.counts.steps
 
     @property
     def skipped_steps(self) -> int:
         """The number of steps skipped because a gradient was not finite."""
-        return self._plan.skipped_steps
+        return self._plan.counts.skipped
 
     @property
     def grad_norm(self) -> float:
@@ -449,13 +530,20 @@ class Optimizer(Rule):
         self._extras = changed
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not hasattr(type(self), name):  # properties check their values themselves
+        # Properties check their values themselves; private names are those of this class.
+        if not (name.startswith("_") or hasattr(type(self), name)):
             if name in self._only_at_start or name in Extra.__annotations__.keys() - COMMON:
                 raise FastoptError(
                     f"{name} can only be set when an optimizer is made; make a new optimizer"
                 )
             if name in COMMON or name in self._checks:
                 raise FastoptError(f"{name} is an option of groups: set param_groups[i][{name!r}]")
+            if name == "state":
+                raise AttributeError("state cannot be set; write into its arrays, or load a state")
+            known = [*dir(type(self)), *checks_of(type(self)), *Extra.__annotations__]
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r}{meant(name, known)}"
+            )
         super().__setattr__(name, value)
 
     @property
@@ -467,10 +555,13 @@ class Optimizer(Rule):
         FastoptError
             The optimizer was made without `ema_decay`.
         """
-        if self._extras["ema_decay"] is None:
-            raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")
+        self._require_averages()
         averages = {key: arrays["ema"][...] for key, arrays in self._parameters.arrays.items()}
         return self._parameters.in_structure(averages)
+
+    def _require_averages(self) -> None:
+        if self._extras["ema_decay"] is None:
+            raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")
 
     def sync_master(self) -> None:
         """Copy the parameters into their float32 masters; call it after writing to parameters."""
@@ -493,8 +584,11 @@ class Optimizer(Rule):
         self._plan.require_idle()
         return state_dict_of(self._parameters, self.state, self._accumulated.sums, self._counts)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, options: bool = True) -> None:
         """Load the result of `state_dict`, from an optimizer of the same class and shapes.
+
+        Groups and parameters correspond by name where parameters have names (a dict, or a dict in
+        each group), in any order, else by their order.
 
         A state dict of the class of torch.optim with the same name can be loaded too: its tensors
         become state and its options become options, without ``foreach`` and the like.  Parameters
@@ -506,6 +600,10 @@ class Optimizer(Rule):
         Parameters
         ----------
         state_dict : dict
+        options
+            Whether options, such as the learning rate, and the state of schedules become those of
+            the state dict.  False loads only the state of the parameters, accumulated gradients
+            and the numbers of steps; with a dict of parameters, groups may then differ.
 
         Raises
         ------
@@ -513,19 +611,24 @@ class Optimizer(Rule):
             The rule, groups, parameters, shapes, dtypes or options do not match.  The optimizer is
             unchanged then.
         """
-        self._plan.require_idle()
-        self._load(state_dict)
+        self._require_own_parameters()
+        self._load(state_dict, options=flag("options", options))
 
     def _load(
-        self, state_dict: object, values: object = None, others: list[Attribute] | None = None
+        self,
+        state_dict: object,
+        values: object = None,
+        others: list[Attribute] | None = None,
+        *,
+        options: bool = True,
     ) -> None:
         """Load a state dict and values of the parameters, and set the attributes in `others`."""
-        loaded = checked(self._parameters, self.state, state_dict, values)
+        loaded = checked(self._parameters, self.state, state_dict, values, options)
         loaded.write(
             [
                 *(others or []),
-                (self._plan, "step_count", loaded.step_count),
-                (self._plan, "skipped_steps", loaded.skipped_steps),
+                (self._plan.counts, "steps", loaded.step_count),
+                (self._plan.counts, "skipped", loaded.skipped_steps),
                 (self._accumulated, "sums", loaded.sums),
                 (self._ahead, "taken_at", None),  # gradients were taken at other parameters
                 (self._status, "options_changed", True),
@@ -549,7 +652,7 @@ class Optimizer(Rule):
         Raises
         ------
         FastoptError, OSError
-            The call is inside `extrapolated`, the package safetensors is missing, or the file
+            The call is inside `extrapolated` or `averaged`, safetensors is missing, or the file
             cannot be written.
 
         Examples
@@ -572,7 +675,13 @@ class Optimizer(Rule):
         self._require_own_parameters()
         checkpoint.write(path, "optimizer", all_of(self, batches))
 
-    def load(self, path: str | os.PathLike[str], *, batches: Batches | None = None) -> None:
+    def load(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        batches: Batches | None = None,
+        options: bool = True,
+    ) -> None:
         """Load what `save` wrote: parameters (in place), state, options and steps, bit for bit.
 
         The optimizer must be of the same class and have parameters of the same shapes and dtypes in
@@ -585,6 +694,8 @@ class Optimizer(Rule):
         batches
             Batches of the same rows and options, which resume from the saved position.  If it is
             None, a saved position is ignored.
+        options
+            As in `load_state_dict`: False keeps the options of this optimizer.
 
         Raises
         ------
@@ -595,17 +706,18 @@ class Optimizer(Rule):
         """
         from fastopt import checkpoint
 
+        options = flag("options", options)
         self._require_own_parameters()
         saved = checkpoint.read(path, "optimizer")
         if batches is not None and saved.get("batches") is None:
             raise FastoptError(f"{os.fspath(path)} was saved without batches")
         with checkpoint.loading(path):
-            load_all(self, saved, batches)
+            load_all(self, saved, batches, options)
 
     def _require_own_parameters(self) -> None:
-        """Raise an error during a step and inside `extrapolated`."""
+        """Raise an error during a step, and inside `extrapolated` and `averaged`."""
         self._plan.require_idle()
-        self._ahead.require_back()
+        self._excursion.require_back()
 
     def __getstate__(self) -> dict[str, Any]:
         self._require_own_parameters()
@@ -625,9 +737,12 @@ class Optimizer(Rule):
         self._defaults = pickled["defaults"]
         self._n_threads = pickled["n_threads"]
         self._extras = pickled["extras"]
-        self._accumulated = Accumulated(pickled["sums"])
+        sums = pickled["sums"]
+        self._accumulated = Accumulated({key: np.array(total) for key, total in sums.items()})
         self._mask = forgotten_mask if pickled["has_mask"] else None
+        self._excursion = Excursion()
         self._ahead = LookAhead(pickled["gradients_at"])
+        self._must_prepare = False
         self._status = Status()
         self._set_parameters(unpickled(type(self), self._status, pickled), pickled["counts"])
         if pickled["bound"] is not None:
@@ -671,8 +786,10 @@ def all_of(optimizer: Optimizer, batches: Batches | None) -> dict[str, Any]:
     }
 
 
-def load_all(optimizer: Optimizer, saved: Mapping[str, Any], batches: Batches | None) -> None:
+def load_all(
+    optimizer: Optimizer, saved: Mapping[str, Any], batches: Batches | None, options: bool = True
+) -> None:
     """Load the result of `all_of`, and the position in the epoch if batches are given."""
     state_dict, values = (entry("", saved, name) for name in ("optimizer", "params"))
     position = [] if batches is None else batches.attributes_at(entry("", saved, "batches"))
-    optimizer._load(state_dict, values, position)
+    optimizer._load(state_dict, values, position, options=options)

@@ -12,6 +12,7 @@ from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base import state_arrays
 from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup, Status, arrays_of
+from fastopt.optimizers.base.ranges import warn_of_0
 from fastopt.optimizers.base.rule import Rule, checks_of
 from fastopt.optimizers.base.structure import by_decay, in_structure, placed
 
@@ -41,6 +42,7 @@ class Parameters(NamedTuple):
         for options, places in by_decay(given, keys, mask):
             params = {keys[place]: holder[place] for place in places}
             group = ParamGroup(self.rule, status, params, {**defaults, **options})
+            warn_of_0(self.rule, group.options)
             groups = (*groups, group)
             arrays |= _new_state(group, extras)
             scalars |= {key: (np.zeros((), dtype=np.int64), np.ones(())) for key in params}
@@ -84,13 +86,18 @@ class Parameters(NamedTuple):
 
 
 def unpickled(rule: type[Rule], status: Status, pickled: Mapping[str, Any]) -> Parameters:
-    """Return the `Parameters` from the result of `Parameters.pickled`."""
+    """Return the `Parameters` from the result of `Parameters.pickled`.
+
+    Everything that a step writes is copied, parameters excepted: what pickle protocol 5 restores
+    from out-of-band buffers may be read-only.
+    """
     groups = tuple(ParamGroup(rule, status, *group) for group in pickled["groups"])
     arrays = {
         key: state_arrays.in_layout_of(w, pickled["arrays"][key])
         for key, w in arrays_of(groups).items()
     }
-    kind, places, scalars = pickled["kind"], pickled["places"], pickled["scalars"]
+    scalars = {key: (np.array(a), np.array(b)) for key, (a, b) in pickled["scalars"].items()}
+    kind, places = pickled["kind"], pickled["places"]
     return Parameters(rule, kind, groups, places, arrays, scalars)
 
 

@@ -56,6 +56,11 @@ class Rule:
         return None
 
     @staticmethod
+    def _divides_by_0(options: Mapping[str, Any]) -> bool:
+        """Return whether an element whose gradients are all 0 becomes 0/0 at some step."""
+        return options.get("eps") == 0.0 and options.get("eps_root", 0.0) == 0.0
+
+    @staticmethod
     def _require(options: Mapping[str, Any]) -> None:
         """Raise an error if options that are allowed separately cannot be combined."""
 

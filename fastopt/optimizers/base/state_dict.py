@@ -17,6 +17,7 @@ from fastopt.arrays.dtypes import Array, computed_in
 from fastopt.arrays.layout import new_like
 from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup, arrays_of
+from fastopt.optimizers.base.matching import in_our_order
 from fastopt.optimizers.base.parameters import Parameters
 from fastopt.optimizers.base.rule import checks_of
 from fastopt.optimizers.base.torch_state_dict import State, as_ours, is_pytorchs
@@ -54,8 +55,16 @@ def state_dict_of(
             }
             for key, of_one in state.items()
         },
-        "param_groups": [group.saved() for group in parameters.groups],
+        "param_groups": [
+            {**group.saved(), **_names_in_list(parameters, group)} for group in parameters.groups
+        ],
     }
+
+
+def _names_in_list(parameters: Parameters, group: ParamGroup) -> dict[str, list[Any]]:
+    """Return the entry with names that are not the keys: of a dict inside a list of groups."""
+    names = None if parameters.kind == "dict" else parameters.names_of(group)
+    return {"param_names": names} if names else {}
 
 
 class Loaded(NamedTuple):
@@ -75,7 +84,11 @@ class Loaded(NamedTuple):
 
 
 def checked(
-    parameters: Parameters, state: State, state_dict: object, values: object = None
+    parameters: Parameters,
+    state: State,
+    state_dict: object,
+    values: object = None,
+    options: bool = True,
 ) -> Loaded:
     """Return the contents of a state dict, or raise an error if the optimizer cannot load it.
 
@@ -87,28 +100,25 @@ def checked(
         As returned by `state_dict_of`, or by torch.optim.
     values
         New values of the parameters by key; None to leave the parameters unchanged.
+    options
+        Whether the options of the groups and the state of their schedules are loaded too.
     """
     if is_pytorchs(state_dict):
         state_dict = as_ours(parameters, state, cast(Mapping[str, Any], state_dict))
+    else:
+        state_dict, values = in_our_order(parameters, state_dict, values)
     groups = parameters.groups
     _require_equal("rule", entry("", state_dict, "rule"), parameters.rule.__name__)
     step_count = _count("step_count", entry("", state_dict, "step_count"))
     skipped_steps = _count("skipped_steps", entry("", state_dict, "skipped_steps"))
     sums = _sums(groups, entry("", state_dict, "accumulated"))
-    saved_groups = _saved_groups(groups, state_dict)
-    options = [
-        _options(group, saved, f"group {i}")
-        for i, (group, saved) in enumerate(zip(groups, saved_groups, strict=True))
-    ]
+    attributes, schedules = _option_writes(groups, state_dict) if options else ([], [])
+    if not options and parameters.kind != "dict":  # an index tells nothing in other groups
+        for i, group in enumerate(groups):
+            _require_same_parameters(group, _saved_groups(groups, state_dict)[i], f"group {i}")
     writes = _state_writes(parameters.rule._saved_scalar, state, state_dict)
     if values is not None:
         writes += _parameter_writes(groups, values)
-    attributes: list[Attribute] = []
-    schedules = []
-    for group, loaded, saved in zip(groups, options, saved_groups, strict=True):
-        attributes += [(group, "options", loaded), (group, "initial_lr", saved["initial_lr"])]
-        if hasattr(group.schedule, "load_state_dict"):
-            schedules.append((group.schedule, saved["schedule"]))
     return Loaded(step_count, skipped_steps, sums, writes, attributes, schedules)
 
 
@@ -125,6 +135,20 @@ def _saved_groups(groups: Sequence[ParamGroup], state_dict: object) -> Sequence[
         raise FastoptError(f"the state dict's param_groups are {saved_groups!r}; a list is needed")
     _require_equal("groups:", len(saved_groups), len(groups))
     return saved_groups
+
+
+def _option_writes(
+    groups: Sequence[ParamGroup], state_dict: object
+) -> tuple[list[Attribute], list[tuple[Any, Any]]]:
+    """Return the attributes of the groups to set, and the schedules with their new state."""
+    attributes: list[Attribute] = []
+    schedules = []
+    for i, (group, saved) in enumerate(zip(groups, _saved_groups(groups, state_dict), strict=True)):
+        loaded = _options(group, saved, f"group {i}")
+        attributes += [(group, "options", loaded), (group, "initial_lr", saved["initial_lr"])]
+        if hasattr(group.schedule, "load_state_dict"):
+            schedules.append((group.schedule, saved["schedule"]))
+    return attributes, schedules
 
 
 def _state_writes(saved_scalar: str, state: State, state_dict: object) -> list[tuple[Array, Any]]:
@@ -183,9 +207,13 @@ def _count(name: str, value: object) -> int:
         raise FastoptError(f"in the state dict, {error}") from None
 
 
+def _require_same_parameters(group: ParamGroup, saved: object, where: str) -> None:
+    _require_equal(f"parameters of {where}:", entry(where, saved, "params"), list(group.arrays))
+
+
 def _options(group: ParamGroup, saved: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the checked options that the group has after loading."""
-    _require_equal(f"parameters of {where}:", entry(where, saved, "params"), list(group.arrays))
+    _require_same_parameters(group, saved, where)
     schedule = entry(where, saved, "schedule")
     _require_equal(f"a schedule in {where}:", schedule is not None, group.schedule is not None)
     base = entry(where, saved, "initial_lr")

@@ -11,6 +11,11 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import require_parameter
 from fastopt.optimizers.base.arguments import Key, Params
 
+EMPTY = (
+    "optimizer got an empty parameter list; if parameters will be added later, give "
+    "params=[{'params': []}]"
+)
+
 
 def kind_of(params: Params) -> str:
     """Return "array", "dict" or "list"; a list may hold arrays or group dicts."""
@@ -37,9 +42,13 @@ def each(call: Callable[[str, Any], Any], name: str, holder: Any) -> Any:
 
 def as_groups(params: Params, kind: str) -> list[Mapping[str, Any]]:
     """Return parameters in any container as group dicts; the user's list is not copied."""
+    if kind == "dict" and not params:
+        raise FastoptError(EMPTY)
     if kind != "list":
         return [{"params": params}]
     params = listed(params)
+    if not params:
+        raise FastoptError(EMPTY)
     is_groups = any(isinstance(entry, dict) for entry in params)
     return list(params) if is_groups else [{"params": params}]
 
