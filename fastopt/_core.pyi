@@ -8,6 +8,7 @@ from typing_extensions import disjoint_base
 CHUNK: int
 SERIAL_BELOW: int
 LOCKED_BELOW: int
+N_LOOPS: int
 RULES: dict[str, tuple[int, int, tuple[str, ...]]]
 DECAYS: dict[str, int]
 MEND: str
@@ -69,7 +70,9 @@ def gather(
     out: npt.NDArray[Any],
     n_threads: int = 0,
 ) -> None: ...
-def move(source: npt.NDArray[Any], arrays: list[npt.NDArray[Any]], n_threads: int = 0) -> None: ...
+def move(
+    source: npt.NDArray[Any], arrays: list[npt.NDArray[Any]], n_threads: int = 0, loop: int = 0
+) -> None: ...
 def assign_all(
     pairs: list[tuple[npt.NDArray[Any], Any]], attributes: Sequence[tuple[Any, str, Any]] = ...
 ) -> None: ...

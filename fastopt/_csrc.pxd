@@ -132,8 +132,11 @@ cdef extern from "parallel.h" nogil:
 
 
 cdef extern from "limit.h" nogil:
-    void fo_limit(fo_dtype dtype, const void *g, void *param, void *const *state, int n_states,
-                  int64_t n, int n_threads)
+    ctypedef enum fo_loop:
+        FO_N_LOOPS
+
+    void fo_limit(fo_dtype dtype, fo_loop loop, const void *g, void *param, void *const *state,
+                  int n_states, int64_t n, int n_threads)
 
 
 cdef extern from "triangle.h" nogil:

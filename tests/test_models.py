@@ -217,6 +217,52 @@ def test_dtype_and_layout_of_the_gradient(model):
     assert model.mean(params32, X).dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(GLM(1, family) for family in ("linear", "logistic", "poisson")),
+        GLM(1, "softmax", 2),
+        MLP([1, 2, 1], "tanh", "squared"),
+    ],
+    ids=repr,
+)
+def test_float32_gradients_lose_no_digits_with_the_number_of_rows(model):
+    """All terms of a sum have one sign, so that a sum in float32 would stop to grow."""
+    n = 4_000_000
+    X = np.random.default_rng(0).uniform(0.5, 1.5, (n, 1)).astype(np.float32)
+    y = np.ones(n, int if model.loss == "softmax" else np.float32)
+    params32 = {name: np.full(shape, 0.5, np.float32) for name, shape in model.shapes.items()}
+    if model.loss == "poisson":
+        params32 = {name: -param for name, param in params32.items()}
+    loss32, grads32 = model.loss_and_grad(params32, X, y)
+    params = {name: param.astype(float) for name, param in params32.items()}
+    loss, grads = model.loss_and_grad(params, X.astype(float), y)
+    assert loss32 == pytest.approx(loss, rel=1e-6)
+    for name, grad in grads.items():
+        assert grads32[name].dtype == np.float32
+        np.testing.assert_allclose(grads32[name], grad, rtol=1e-5)
+
+
+def test_the_mean_of_four_million_ones_is_1():
+    n = 4_000_000
+    model = GLM(1)
+    params = model.init(dtype=np.float32)
+    loss, grads = model.loss_and_grad(params, np.ones((n, 1), np.float32), np.ones(n, np.float32))
+    assert loss == 0.5
+    assert grads["b1"][0] == pytest.approx(-1, rel=1e-7)
+    assert grads["w1"][0, 0] == pytest.approx(-1, rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 1023, 1024, 1025, 2048, 2500])
+def test_the_blocks_of_rows_contain_each_row_once(n):
+    model = GLM(3, "linear", 2)
+    rng = np.random.default_rng(n)
+    X, y = rng.integers(-9, 9, (n, 3)), rng.integers(-9, 9, (n, 2))
+    _, grads = model.loss_and_grad(model.init(), X, n * y)
+    assert (grads["w1"] == -(X.T @ y)).all()
+    assert (grads["b1"] == -y.sum(axis=0)).all()
+
+
 @every_model
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_arguments_are_not_changed(model, dtype):

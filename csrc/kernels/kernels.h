@@ -117,7 +117,8 @@ typedef struct {
     fo_row_fn *row[FO_N_REALS];
     fo_triangle_fn *triangle[FO_N_REALS];
     /* By size of the parameter (2 or 4 bytes) and number of states. */
-    fo_move_fn *move[2][1 + FO_MAX_STATES];
+    fo_move_fn *move[2][1 + FO_MAX_STATES], *move_first[2][1 + FO_MAX_STATES];
+    fo_move_fn *move_one[2]; /* adds to arrays[1] alone */
 } fo_kernel_table;
 
 extern const fo_kernel_table fo_kernels_baseline, fo_kernels_v3, fo_kernels_v4;

@@ -1,8 +1,9 @@
-"""Parsers of command line arguments: whole numbers, learning rates and lists of rules."""
+"""Parsers of command line arguments: whole numbers, rates, names and lists of rules."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 from collections.abc import Callable, Iterable
 
@@ -41,6 +42,14 @@ def chosen(text: str, rules: Iterable[str]) -> tuple[str, ...]:
         if name not in rules:
             raise FastoptError(f"--rules has {name!r}; allowed: {', '.join(rules)}")
     return names
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Parse names separated by commas; a name in double quotes may contain a comma."""
+    found = tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
+    if not found:
+        raise argparse.ArgumentTypeError("a name is needed")
+    return found
 
 
 def _number(text: str) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 import fastopt
 from fastopt import _core
 from fastopt._checks import default_threads
+from fastopt.cli.machine import cpus
 
 # The version of OpenMP, by the value of the macro _OPENMP: year and month of the specification.
 _OPENMP = {
@@ -37,7 +38,6 @@ def run(args: argparse.Namespace) -> int:
     del args
     month = _core.openmp_version()
     openmp = f"{_OPENMP.get(month, 'of ' + str(month))}" if month else "none, a serial build"
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     compiler, flags = _core.build()
     lines = {
         "fastopt": f"{fastopt.__version__} in {os.path.dirname(fastopt.__file__)}",
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         "build": f"{compiler} {flags}",
         "openmp": openmp,
         "threads": f"{default_threads() or _core.max_threads()}; "
-        f"{cpus} CPUs are available to this process",
+        f"{cpus()} CPUs are available to this process",
     }
     settings = {"OMP_NUM_THREADS", *(name for name in os.environ if name.startswith("FASTOPT_"))}
     lines |= {name: os.environ[name] for name in sorted(settings) if name in os.environ}

@@ -7,11 +7,15 @@ from libc.stdint cimport int64_t
 from fastopt._csrc cimport *
 
 
-def move(cnp.ndarray source, list arrays, int n_threads=0):
+N_LOOPS = FO_N_LOOPS
+
+
+def move(cnp.ndarray source, list arrays, int n_threads=0, int loop=0):
     """Add the bits of source to those of each array, in one pass over memory.
 
     arrays: a parameter with the dtype of source, and its states; all are contiguous and have the
     size of source.  The states of a float16 or bfloat16 parameter are float32.
+    loop: 0 to N_LOOPS - 1, the order of loads and stores (csrc/limit.h); the result is the same.
     """
     cdef cnp.ndarray array
     cdef void *data[1 + FO_MAX_STATES]
@@ -22,6 +26,7 @@ def move(cnp.ndarray source, list arrays, int n_threads=0):
     cdef int dtype = code_of(kind)
     if (
         dtype < 0
+        or not 0 <= loop < FO_N_LOOPS
         or not 1 <= len(arrays) <= 1 + FO_MAX_STATES
         or not cnp.PyArray_ISCARRAY_RO(source)
     ):
@@ -45,4 +50,6 @@ def move(cnp.ndarray source, list arrays, int n_threads=0):
             kind = cnp.NPY_FLOAT  # the dtype of states
     cdef const void *g = cnp.PyArray_DATA(source)
     with nogil:
-        fo_limit(<fo_dtype>dtype, g, data[0], data + 1, n_arrays - 1, size, n_threads)
+        fo_limit(
+            <fo_dtype>dtype, <fo_loop>loop, g, data[0], data + 1, n_arrays - 1, size, n_threads
+        )

@@ -16,9 +16,10 @@ the caller holds and an optimizer updates in place:
 >>> model.predict(params, X)
 array([0, 1, 1, 0])
 
-Computations use the dtype of the parameters, float32 or float64; only the losses of a batch are
-summed in float64. They use BLAS and exp, so bit-identical results are promised on one machine with
-one number of BLAS threads.
+Computations use the dtype of the parameters, float32 or float64; sums over the rows of a batch are
+accumulated in float64, so that losses and gradients lose no digits with the number of rows. They
+use BLAS and exp, so bit-identical results are promised on one machine with one number of BLAS
+threads.
 
 | module | what it answers |
 |---|---|

@@ -7,11 +7,24 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 import fastopt
 from fastopt import FastoptError, _core
 from fastopt.cli import main
-from fastopt.cli.bench.steps import RULES, bound, limit, moved, paired, ratio
+from fastopt.cli.bench.picture import draw
+from fastopt.cli.bench.result import Result
+from fastopt.cli.bench.steps import (
+    RULES,
+    bound,
+    fastest,
+    limit,
+    limits,
+    moved,
+    paired,
+    ratio,
+    together,
+)
 
 SMALL = ["bench", "--size", "3000", "--rounds", "3"]
 BITS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
@@ -39,9 +52,13 @@ def test_move_reads_and_writes_every_element_of_every_array(dtype, n_states):
             for a, kind in zip(arrays, bits, strict=True)
         ]
         threads = 1 + size % 3
-        _core.move(source, arrays, threads)
-        for array, kind, wanted in zip(arrays, bits, expected, strict=True):
-            np.testing.assert_array_equal(array.view(kind), wanted)
+        starts = [array.copy() for array in arrays]
+        for loop in range(_core.N_LOOPS):
+            for array, start in zip(arrays, starts, strict=True):
+                array[:] = start
+            _core.move(source, arrays, threads, loop)
+            for array, kind, wanted in zip(arrays, bits, expected, strict=True):
+                np.testing.assert_array_equal(array.view(kind), wanted)
 
 
 def test_limit_does_not_change_the_arrays():
@@ -49,7 +66,31 @@ def test_limit_does_not_change_the_arrays():
     arrays[0][:3] = np.nan, -0.0, np.inf
     before = [array.tobytes() for array in arrays]
     limit(arrays, 2)()
+    for call in limits(arrays, 2):
+        call()
     assert [array.tobytes() for array in arrays] == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_loops_go_over_the_arrays_of_the_step_and_over_aligned_copies(dtype):
+    _, arrays = bound("amsgrad", 5000, 1, dtype)
+    calls = limits(arrays, 1)
+    assert len(calls) == 2 * _core.N_LOOPS
+    assert [call.args[3] for call in calls] == 2 * list(range(_core.N_LOOPS))
+    for call in calls[: _core.N_LOOPS]:
+        assert all(a is b for a, b in zip(call.args[1], arrays, strict=True))
+    for call in calls[_core.N_LOOPS :]:
+        copies = [call.args[0], *call.args[1]]
+        assert [copy.ctypes.data % 64 for copy in copies] == [0] * 5
+        assert len({copy.ctypes.data % 4096 for copy in copies}) == 5
+        for copy, array in zip(copies[1:], arrays, strict=True):
+            assert copy.tobytes() == array.tobytes()
+
+
+def test_the_fastest_call_has_the_least_median():
+    assert fastest([(1.0, 3.0, 2.0), (9.0, 3.0, 2.0), (9.0, 0.1, 2.5)]) == 2
+    calls = [lambda: sum(range(20_000)), lambda: None, lambda: sum(range(9000))]
+    assert fastest(together(calls, rounds=5, times=3)) == 1
 
 
 @pytest.mark.parametrize(
@@ -68,6 +109,12 @@ def test_limit_does_not_change_the_arrays():
 def test_move_refuses_unsupported_arrays(source, arrays):
     with pytest.raises(FastoptError, match="not of the form needed"):
         _core.move(source, arrays, 1)
+
+
+@pytest.mark.parametrize("loop", [-1, _core.N_LOOPS])
+def test_move_refuses_an_unknown_loop(loop):
+    with pytest.raises(FastoptError, match="not of the form needed"):
+        _core.move(np.zeros(4), [np.zeros(4)], 1, loop)
 
 
 def test_moved_counts_the_bytes_of_a_step():
@@ -200,8 +247,9 @@ def test_table_on_a_narrow_terminal_continues_below(tmp_path, capsys, monkeypatc
     ("args", "message"),
     [
         (["--rules", "adam,adm"], "--rules has 'adm'; allowed: sgd, momentum"),
-        (["--size", "1e17"], "--size is 100,000,000,000,000,000; 6 arrays"),
+        (["--size", "1e17"], "--size is 100,000,000,000,000,000; 11 arrays"),
         (["--size", "1e30"], "do not fit into memory"),
+        (["--threads", "1,4096"], "--threads has 4096; allowed: at most "),
     ],
 )
 def test_bad_arguments(args, message, tmp_path, capsys):
@@ -227,6 +275,19 @@ def test_bad_usage(args, message, capsys):
         main(["bench", *args])
     assert left.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_bar_that_is_cut_off_is_marked(tmp_path, monkeypatch):
+    texts = []
+    text = Axes.text
+    monkeypatch.setattr(
+        Axes, "text", lambda self, x, y, s, **more: texts.append(s) or text(self, x, y, s, **more)
+    )
+    results = [
+        Result(rule, 1, 100, [(loop, 1.0)] * 3) for rule, loop in (("sgd", 1.62), ("adam", 1.0))
+    ]
+    draw(tmp_path / "a.png", results, {"size": 100, "dtype": "float32"})
+    assert [shown for shown in texts if "cut off" in shown] == ["cut off: 1.62"]
 
 
 def test_other_pictures_are_not_overwritten(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """`fastopt race`: which data files are read, and how a bad one is reported."""
 
+import re
+
 import numpy as np
 import pytest
 from race_cases import table, write_csv
@@ -7,6 +9,7 @@ from race_cases import table, write_csv
 from fastopt import FastoptError
 from fastopt.cli import main
 from fastopt.cli.race.data.load import load
+from fastopt.cli.race.data.options import DataOptions
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -14,7 +17,7 @@ from fastopt.cli.race.data.load import load
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_csv(tmp_path, delimiter, header, newline):
     made = table()
-    loaded = load(write_csv(tmp_path / "a.CSV", made, header, delimiter, newline), None)
+    loaded = load(write_csv(tmp_path / "a.CSV", made, header, delimiter, newline))
     np.testing.assert_array_equal(loaded.X, made.X)
     np.testing.assert_array_equal(loaded.y, made.y)
     assert loaded.columns == (made.columns if header else ["0", "1", "2", "3"])
@@ -25,7 +28,7 @@ def test_csv(tmp_path, delimiter, header, newline):
 )
 def test_csv_target_by_name_or_index(tmp_path, target, column):
     made = table(target="numbers")
-    loaded = load(write_csv(tmp_path / "a.csv", made), target)
+    loaded = load(write_csv(tmp_path / "a.csv", made), DataOptions(target))
     everything = np.column_stack([made.X, made.y])
     np.testing.assert_array_equal(loaded.y, everything[:, column])
     np.testing.assert_array_equal(loaded.X, np.delete(everything, column, axis=1))
@@ -34,7 +37,7 @@ def test_csv_target_by_name_or_index(tmp_path, target, column):
 def test_csv_with_byte_order_mark_blank_lines_spaces_quotes_and_numeric_names(tmp_path):
     rows = "".join(f'{i}, "{i % 3}.5" ,{i % 2}\n\n' for i in range(12))
     (tmp_path / "a.csv").write_text("\ufeff0,1,label\n\n" + rows, encoding="utf-8")
-    loaded = load(str(tmp_path / "a.csv"), None)
+    loaded = load(str(tmp_path / "a.csv"))
     assert loaded.columns == ["0", "1"]
     np.testing.assert_array_equal(loaded.X[:3], [[0, 0.5], [1, 1.5], [2, 2.5]])
     np.testing.assert_array_equal(loaded.y, np.arange(12) % 2)
@@ -44,21 +47,21 @@ def test_underscores_do_not_separate_digits(tmp_path, capsys):
     """In Python they do: float("2021_1") is 20211."""
     path = tmp_path / "a.csv"
     path.write_text("a,y\n" + "1,1_1\n2,11\n" * 10)
-    assert sorted(set(load(str(path), None).y)) == ["11", "1_1"]
+    assert sorted(set(load(str(path)).y)) == ["11", "1_1"]
     path.write_text("a,y\n" + "1,0\n2,1\n" * 10 + "2021_1,0\n")
     with pytest.raises(FastoptError, match="line 22: column 'a' is '2021_1'; features must be"):
-        load(str(path), None)
+        load(str(path))
     path.write_text("2021_1,2021_2\n" + "1,0\n2,1\n" * 10)
-    assert load(str(path), None).columns == ["2021_1"]
+    assert load(str(path)).columns == ["2021_1"]
     with pytest.raises(FastoptError, match="--target is '1_0'; allowed: an index"):
-        load(str(path), "1_0")
+        load(str(path), DataOptions("1_0"))
 
 
 def test_tsv_is_separated_by_tabs(tmp_path):
     """Its first line may have more commas than tabs."""
     path = tmp_path / "a.tsv"
     path.write_text("width, in mm, rounded\ty\n" + "1\tred\n2\tblue\n" * 10)
-    loaded = load(str(path), None)
+    loaded = load(str(path))
     assert loaded.columns == ["width, in mm, rounded"]
     np.testing.assert_array_equal(loaded.X[:2], [[1], [2]])
 
@@ -72,10 +75,10 @@ def test_header_of_numbers_is_declared(tmp_path, race):
         (False, 21, ["0", "1"]),
         (None, 21, ["0", "1"]),
     ):
-        loaded = load(str(path), None, header)
+        loaded = load(str(path), DataOptions(header=header))
         assert loaded.X.shape == (n_rows, 2)
         assert loaded.columns == columns
-    np.testing.assert_array_equal(load(str(path), "2000", True).y, np.arange(20) % 5)
+    np.testing.assert_array_equal(load(str(path), DataOptions("2000", True)).y, np.arange(20) % 5)
     _, result = race(str(path), "--header", "--rules", "sgd", "--epochs", "1")
     assert result["data"]["train_rows"] + result["data"]["held_out_rows"] == 20
 
@@ -84,18 +87,29 @@ def test_no_header_makes_the_first_line_data(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a,b\n" + "1,a\n2,b\n" * 10)
     with pytest.raises(FastoptError, match="line 1: column '0' is 'a'; features must be finite"):
-        load(str(path), None, False)
+        load(str(path), DataOptions(header=False))
     path.write_text("1\n")
     with pytest.raises(FastoptError, match="0 rows of 0 features"):
-        load(str(path), None, True)
+        load(str(path), DataOptions(header=True))
 
 
-@pytest.mark.parametrize("option", ["--header", "--no-header"])
-def test_header_is_refused_for_other_formats(option, tmp_path, capsys):
-    np.savez(tmp_path / "a.npz", X=X20, y=Y20)
-    for args in ([str(tmp_path / "a.npz")], []):
-        assert main(["race", *args, option, "--out", str(tmp_path)]) == 2
-        assert f"{option} needs DATA in .csv or .tsv" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("a.npz", ["--header"], "--header needs DATA in .csv or .tsv"),
+        ("a.npz", ["--no-header"], "--no-header needs DATA in .csv or .tsv"),
+        ("a.npz", ["--encode"], "--encode needs DATA in .csv or .tsv"),
+        ("a.npz", ["--drop", "a,b"], "--drop is 'a,b'; it needs DATA in .csv or .tsv"),
+        ("a.svm", ["--target", "y"], "--target is 'y'; it needs DATA in .csv or .tsv or .npz"),
+        ("a.csv", ["--features", "Z"], "--features is 'Z'; it needs DATA in .npz"),
+        (None, ["--header"], "--header needs DATA in .csv or .tsv"),
+        (None, ["--features", "Z"], "--features is 'Z'; it needs DATA in .npz"),
+    ],
+)
+def test_options_are_refused_for_other_formats(name, option, message, tmp_path, capsys):
+    data = [] if name is None else [str(tmp_path / name)]
+    assert main(["race", *data, *option, "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["", '""', "Unnamed: 0"])
@@ -105,10 +119,10 @@ def test_unnamed_column_of_row_numbers_is_left_out(name, start, tmp_path, race, 
     path = tmp_path / "a.csv"
     rows = "".join(f"{i + start},{i % 3},{i % 2}\n" for i in range(20))
     path.write_text(f"{name},a,y\n{rows}")
-    loaded = load(str(path), None)
+    loaded = load(str(path))
     assert loaded.columns == ["a"]
     np.testing.assert_array_equal(loaded.X[:, 0], np.arange(20) % 3)
-    np.testing.assert_array_equal(load(str(path), "1").y, np.arange(20) % 3)
+    np.testing.assert_array_equal(load(str(path), DataOptions("1")).y, np.arange(20) % 3)
     _, result = race(str(path), "--rules", "sgd", "--epochs", "1")
     note = "The first column has no name and numbers the rows; it is left out."
     assert result["data"]["notes"] == [note]
@@ -126,11 +140,119 @@ def test_other_first_columns_are_features(tmp_path):
     ):
         rows = "".join(f"{value},{i % 2}\n" for i, value in enumerate(values))
         path.write_text(f"{name},y\n{rows}")
-        loaded = load(str(path), None)
+        loaded = load(str(path))
         assert loaded.columns == [name]
         assert loaded.notes == ()
     path.write_text(",y\n" + "".join(f"{i},{i % 2}\n" for i in range(20)))
-    np.testing.assert_array_equal(load(str(path), "0").y, np.arange(20))
+    np.testing.assert_array_equal(load(str(path), DataOptions("0")).y, np.arange(20))
+
+
+PEOPLE = "name,age,town,sex,y\n" + "".join(
+    f"p{i},{20 + i},{('Rome', 'Oslo', 'Nice')[i % 3]},{'mf'[i % 2]},{i % 2}\n" for i in range(18)
+)
+
+
+def test_text_columns_are_dropped(tmp_path, race):
+    path = tmp_path / "a.csv"
+    path.write_text(PEOPLE)
+    for drop in (("name", "town", "sex"), ("0", "2", "-2"), ("sex", "0", "town")):
+        loaded = load(str(path), DataOptions(drop=drop))
+        assert loaded.columns == ["age"]
+        np.testing.assert_array_equal(loaded.X[:, 0], np.arange(20, 38))
+    _, result = race(str(path), "--drop", "name, town,sex", "--rules", "sgd", "--epochs", "1")
+    assert result["data"]["features"] == 1
+
+
+def test_a_dropped_column_may_have_a_comma_in_its_name(tmp_path, race):
+    path = tmp_path / "a.csv"
+    path.write_text('"size, cm",b,y\n' + "".join(f"x,{i},{i % 2}\n" for i in range(20)))
+    _, result = race(str(path), "--drop", '"size, cm"', "--rules", "sgd", "--epochs", "1")
+    assert result["data"]["features"] == 1
+
+
+def test_text_columns_are_encoded(tmp_path, race, capsys):
+    path = tmp_path / "a.csv"
+    path.write_text(PEOPLE)
+    loaded = load(str(path), DataOptions(drop=("name",), encode=True))
+    assert loaded.columns == ["age", "town=Nice", "town=Oslo", "town=Rome", "sex=f", "sex=m"]
+    i = np.arange(18)
+    expected = [20 + i, i % 3 == 2, i % 3 == 1, i % 3 == 0, i % 2 == 1, i % 2 == 0]
+    np.testing.assert_array_equal(loaded.X, np.column_stack(expected))
+    assert loaded.notes == ("2 columns of text are encoded as 5 columns of 0 and 1.",)
+    args = (str(path), "--drop", "name", "--encode", "--rules", "sgd", "--epochs", "1")
+    _, result = race(*args)
+    assert result["data"]["features"] == 6
+    assert main(["race", *args, "--out", str(tmp_path)]) == 0
+    assert loaded.notes[0] in " ".join(capsys.readouterr().out.split())
+
+
+def test_encoding_a_table_of_numbers_changes_nothing(tmp_path):
+    path = write_csv(tmp_path / "a.csv", table())
+    plain, encoded = load(path), load(path, DataOptions(encode=True))
+    np.testing.assert_array_equal(plain.X, encoded.X)
+    assert (plain.columns, plain.notes) == (encoded.columns, encoded.notes)
+
+
+def test_row_numbers_are_left_out_of_encoded_tables_too(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(",town,y\n" + "".join(f"{i},{'ab'[i % 2]},{i % 2}\n" for i in range(20)))
+    assert load(str(path), DataOptions(encode=True)).columns == ["town=a", "town=b"]
+
+
+def test_dropping_the_first_column_does_not_drop_the_second(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("Unnamed: 0,k,y\n" + "".join(f"x,{i},{i % 2}\n" for i in range(20)))
+    loaded = load(str(path), DataOptions(drop=("0",)))
+    assert loaded.columns == ["k"]
+    assert loaded.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (PEOPLE, [], "line 2: column 'name' is 'p0'; .*--drop leaves the column out.*--encode"),
+        (PEOPLE, ["--drop", "name"], "line 2: column 'town' is 'Rome'; .*--encode"),
+        (PEOPLE, ["--drop", "nome"], "--drop is 'nome'; allowed: an index .* name: name, age"),
+        (PEOPLE, ["--drop", "9"], "--drop is '9'; allowed: an index from -5 to 4"),
+        (PEOPLE, ["--drop", "y"], "--drop names 'y', which is the target"),
+        (PEOPLE + "x,,Rome,m,1\n", ["--encode"], "line 20: column 'age' is missing .*--drop"),
+        (
+            "a,y\n" + "".join(f"u{i},{i % 2}\n" for i in range(101)),
+            ["--encode"],
+            "column 'a' has 101 different texts, such as 'u0'; --encode allows 100, and --drop",
+        ),
+        ("5.1 3.5 0\n4.9 3.0 1\n" * 10, [], "separated by spaces, as in '4.9 3.0 1', are not"),
+        ("  a  b y\n 1 2 0\n 2 3 1\n", [], "separated by spaces"),
+        ("1,5;2,5;0\n1;2,5;1\n" * 10, [], "seems to have decimal commas between semicolons"),
+        ("a;b;y\n" + "1,5;2;0\n" * 10, [], "column 'a' is '1,5'; .* decimal point"),
+        ("a;b;y\n" + "1,5;2;0\n" * 10, ["--encode"], "column 'a' is '1,5'; .* decimal point"),
+    ],
+)
+def test_bad_tables_name_the_way_out(tmp_path, capsys, text, options, message):
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    assert main(["race", str(path), *options, "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert re.search(message, printed.err)
+
+
+def test_spaces_inside_cells_are_no_delimiters(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a long name,y\n" + "1,so so\n2,very good\n" * 10)
+    assert sorted(set(load(str(path)).y)) == ["so so", "very good"]
+
+
+def test_features_of_npz_are_named(tmp_path, race):
+    made = table()
+    np.savez(tmp_path / "a.npz", X=made.X, inputs=2 * made.X, y=made.y, label=made.y[::-1])
+    path = str(tmp_path / "a.npz")
+    np.testing.assert_array_equal(load(path).X, made.X)
+    loaded = load(path, DataOptions("label", features="inputs"))
+    np.testing.assert_array_equal(loaded.X, 2 * made.X)
+    np.testing.assert_array_equal(loaded.y, made.y[::-1])
+    _, result = race(path, "--features", "inputs", "--rules", "sgd", "--epochs", "1")
+    assert result["data"]["features"] == 4
 
 
 def test_npz(tmp_path):
@@ -139,7 +261,7 @@ def test_npz(tmp_path):
     np.savez(tmp_path / "b.npz", inputs=made.X, label=made.y)
     np.savez(tmp_path / "c.npz", X=made.X, y=np.arange(60)[:, None])
     a, b, c = (
-        load(str(tmp_path / f"{name}.npz"), target)
+        load(str(tmp_path / f"{name}.npz"), DataOptions(target))
         for name, target in (("a", None), ("b", "label"), ("c", None))
     )
     np.testing.assert_array_equal(a.X, made.X.astype(np.float32))
@@ -154,7 +276,7 @@ def test_svmlight(tmp_path, race, ending):
     lines = "".join(f"{(-1) ** i} 1:{i % 2} 3:{i}\n" for i in range(20))
     path = tmp_path / f"a.{ending}"
     path.write_text(lines)
-    loaded = load(str(path), None)
+    loaded = load(str(path))
     np.testing.assert_array_equal(loaded.X[:3], [[0, 0, 0], [1, 0, 1], [0, 0, 2]])
     _, result = race(str(path), "--model", "logistic", "--rules", "adam", "--epochs", "2")
     assert result["data"]["classes"] == ["-1", "1"]
@@ -205,7 +327,7 @@ Y20 = np.arange(20) % 2
     ("arrays", "message"),
     [
         ({"X": X20}, "arrays X and y are needed; it has X"),
-        ({"a": X20, "b": X20, "y": Y20}, "arrays X and y are needed; it has a, b, y"),
+        ({"a": X20, "b": X20, "y": Y20}, "arrays X and y are needed; it has a, b, y (--features"),
         ({"X": X20[:, 0], "y": Y20}, "X has shape (20,)"),
         ({"X": X20.astype(str), "y": Y20}, "real numbers"),
         ({"X": X20, "y": Y20[:5]}, "y has shape (5,)"),
@@ -246,4 +368,4 @@ def test_npy_file_named_npz_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", X20)
     (tmp_path / "a.npy").rename(tmp_path / "a.npz")
     with pytest.raises(FastoptError, match="not an npz file"):
-        load(str(tmp_path / "a.npz"), None)
+        load(str(tmp_path / "a.npz"))

@@ -13,7 +13,7 @@ from fastopt import _core
 from fastopt._checks import default_threads
 from fastopt._errors import FastoptError
 from fastopt.cli.arguments import chosen, whole, wholes
-from fastopt.cli.bench.steps import DTYPES, RULES, bound, limit, moved, paired
+from fastopt.cli.bench.steps import DTYPES, RULES, bound, fastest, limits, moved, together
 
 if TYPE_CHECKING:
     from fastopt.cli.bench.result import Result
@@ -22,11 +22,12 @@ _DESCRIPTION = """\
 Measure the memory limit of this machine and the share of it that each update
 rule reaches: a table on stdout, and a picture, bench.png.
 
-The limit is the time of a C loop that moves the same bytes as the step of the
-rule: it reads as many bytes as the gradient has, and reads and writes as many
-as the parameter and the states, with one addition per element. Loop and step
-run alternately. The share is the median over rounds of the loop's time divided
-by the step's.
+The limit is the time of the fastest of six C loops that move the same bytes as
+the step of the rule: they read as much as the gradient, and read and write as
+much as the parameter and the states, with one addition per element. They differ
+in the order of loads and stores and in the alignment of the arrays. Loops and
+step run alternately, round by round. The share is the median over rounds of the
+loop's time divided by the step's.
 """
 _EXAMPLES = """\
 examples:
@@ -34,7 +35,7 @@ examples:
   fastopt bench --rules adam,adamw --size 5e7 --threads 1,2,4
   fastopt bench --dtype bfloat16 --json
 """
-_MOST_ARRAYS = 6  # parameter, gradient, three states and the zeros that the loop reads
+_MOST_ARRAYS = 11  # gradient; parameter, three states and zeros, and aligned copies of these
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -50,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     add = parser.add_argument
     add("--rules", metavar="A,B,...", help="the rules to measure; default: all")
     add("--size", type=whole(1), default=10**7, metavar="N", help="elements of the tensor (1e7)")
-    add("--threads", type=wholes(1), metavar="N,M,...", help="default: 1, and the default of steps")
+    add("--threads", type=wholes(1), metavar="N,M,...", help="default: 1, and that of steps")
     add("--dtype", choices=DTYPES, default="float32", help="of parameter and gradient (float32)")
     add("--rounds", type=whole(1), default=11, metavar="N", help="rounds of loop and step (11)")
     add("--out", type=Path, default=Path(), metavar="DIR", help="folder of the picture (.)")
@@ -68,10 +69,18 @@ def run(args: argparse.Namespace) -> int:
 
     from fastopt.cli.bench.picture import NAME, SIGNATURE
     from fastopt.cli.bench.result import Result
+    from fastopt.cli.machine import cpus
     from fastopt.cli.picture import claim
 
     rules = tuple(RULES) if args.rules is None else chosen(args.rules, RULES)
-    threads = args.threads or tuple(sorted({1, default_threads() or _core.max_threads()}))
+    threads = args.threads or tuple(
+        sorted({1, min(default_threads() or _core.max_threads(), cpus())})
+    )
+    if max(threads) > cpus():
+        raise FastoptError(
+            f"--threads has {max(threads)}; allowed: at most {cpus()}, the CPUs that are "
+            "available to this process, since threads that share a CPU compare nothing"
+        )
     path = claim(args.out, NAME, SIGNATURE)
     settings = {"size": args.size, "dtype": args.dtype, "rounds": args.rounds}
     planned = [(rule, count) for count in threads for rule in rules]
@@ -125,14 +134,15 @@ def _show(
 def _measured(
     planned: list[tuple[str, int]], settings: dict[str, Any]
 ) -> Iterator[tuple[str, int, int, list[tuple[float, float]]]]:
-    """Yield rule, threads, bytes per step, and the seconds of loop and step in each round."""
+    """Yield rule, threads, bytes per step, and the seconds of the best loop and of the step."""
     size = settings["size"]
     times = max(1, 2_000_000 // size)  # calls per round: enough to be timed
     try:
         for rule, count in planned:
             opt, arrays = bound(rule, size, count, settings["dtype"])
-            rounds = paired(limit(arrays, count), opt.step, settings["rounds"], times)
-            yield rule, count, moved(arrays), rounds
+            times_of = together((*limits(arrays, count), opt.step), settings["rounds"], times)
+            best = fastest([found[:-1] for found in times_of])
+            yield rule, count, moved(arrays), [(found[best], found[-1]) for found in times_of]
     except (MemoryError, ValueError) as error:
         if isinstance(error, FastoptError):
             raise

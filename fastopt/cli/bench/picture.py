@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
-from fastopt.cli.bench.result import Result, memory_limit, thread_counts
+from fastopt.cli.bench.result import MEANING, Result, memory_limit, thread_counts
 from fastopt.cli.machine import cpu, instruction_set
 
 NAME, SIGNATURE = "bench.png", "fastopt bench"
@@ -42,6 +43,10 @@ def draw(path: Path, results: list[Result], settings: dict[str, Any]) -> None:
             )
             for position, result in zip(positions, found, strict=True):
                 shown = f"{1e3 * result.seconds:.3g} ms, {result.rate:.1f} GB/s"
+                if result.shares[1] > _CUT:
+                    axes.text(0.99, position, f"cut off: {result.shares[1]:.2f}", ha="right",
+                              va="center", fontsize=7, color="#ffffff",
+                              transform=axes.get_yaxis_transform())  # fmt: skip
                 axes.text(1.01, position, shown, va="center", fontsize=7, color=colour,
                           transform=axes.get_yaxis_transform())  # fmt: skip
         axes.axvline(1.0, color="#000000", linewidth=1.0)
@@ -56,5 +61,11 @@ def draw(path: Path, results: list[Result], settings: dict[str, Any]) -> None:
             fontsize="medium",
             parse_math=False,
         )
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        figure.legend(
+            loc="outside lower center",
+            ncols=2,
+            frameon=False,
+            title=fill(MEANING, 100),
+            title_fontsize="small",
+        )
         figure.savefig(path, metadata={"Software": SIGNATURE})

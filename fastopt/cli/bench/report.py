@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 
 import fastopt
-from fastopt.cli.bench.result import Result, memory_limit, thread_counts
+from fastopt.cli.bench.result import MEANING, Result, memory_limit, thread_counts
 from fastopt.cli.machine import cpu, instruction_set
 from fastopt.cli.text import Column, counted, print_columns
 
@@ -26,10 +26,8 @@ def print_report(console: Console, results: list[Result], settings: dict[str, An
         print_columns(console, columns, n_keys=1, box=SIMPLE_HEAD, pad_edge=False)
     lines = [
         f"Medians of {counted(settings['rounds'], 'round')}. GB/s counts the gradient, "
-        "which is read, and the parameter and states, which are read and written. limit: a loop "
-        "that moves the same bytes, run alternately with the step. share: the time of the loop "
-        "divided by that of the step, with its quartiles. A share above 1 is noise, or a "
-        "favourable alignment of the step's arrays in memory."
+        "which is read, and the parameter and states, which are read and written. share: the time "
+        f"of the loop divided by that of the step, with its quartiles. {MEANING}"
     ]
     if settings["size"] < fastopt._core.SERIAL_BELOW:
         lines.append(

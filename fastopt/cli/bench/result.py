@@ -9,10 +9,15 @@ import numpy as np
 
 from fastopt.cli.text import counted
 
+MEANING = (
+    "The memory limit is the time in which the fastest of six plain loops reads and writes the "
+    "bytes of the step with as many threads, so a share above 1 is noise."
+)
+
 
 @dataclass(frozen=True)
 class Result:
-    """The times of a rule's step and of a loop that moves the same bytes."""
+    """The times of a rule's step and of the fastest loop that moves its bytes."""
 
     rule: str
     threads: int

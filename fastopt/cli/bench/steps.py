@@ -1,10 +1,11 @@
-"""The calls that are timed, a step of each rule and a loop that moves its bytes, and timers."""
+"""The calls that are timed, a step of each rule and loops that move its bytes, and timers."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ RULES: dict[str, tuple[Callable[..., Optimizer], dict[str, Any]]] = {
     "adamax": (optimizers.Adamax, {}),
     "nadam": (optimizers.NAdam, {}),
 }
+_PAGE = 4096
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -50,11 +52,34 @@ def bound(
     return opt, [w, *(opt.state[0][name] for name in opt.param_groups[0].state_names)]
 
 
-def limit(arrays: list[Array], threads: int) -> Call:
-    """Return a call that reads zeros and adds them to each of `arrays`, which do not change."""
+def limits(arrays: list[Array], threads: int) -> list[Call]:
+    """Return the loops that move the bytes of a step, which change no array.
+
+    Each reads zeros and adds them to each of `arrays`, or of copies that are aligned to 64 bytes.
+    """
     zeros = np.empty_like(arrays[0])
     zeros.fill(0)  # np.zeros could map all pages to a single page of zeros
-    return lambda: _core.move(zeros, arrays, threads)
+    aligned = [_aligned(array, i) for i, array in enumerate((zeros, *arrays))]
+    return [
+        partial(_core.move, source, own, threads, loop)
+        for source, own in ((zeros, arrays), (aligned[0], aligned[1:]))
+        for loop in range(_core.N_LOOPS)
+    ]
+
+
+def limit(arrays: list[Array], threads: int) -> Call:
+    """Return the fastest of `limits` in a few calls of each."""
+    loops = limits(arrays, threads)
+    return loops[fastest(together(loops, rounds=5, times=max(1, 1_000_000 // arrays[0].size)))]
+
+
+def _aligned(array: Array, i: int) -> Array:
+    """Return a copy aligned to 64 bytes; copies of different i have different offsets in a page."""
+    buffer = np.empty(array.nbytes + 2 * _PAGE, np.uint8)
+    start = -buffer.ctypes.data % _PAGE + 64 * (7 * i % (_PAGE // 64))
+    copy: Array = buffer[start : start + array.nbytes].view(array.dtype)
+    copy[:] = array
+    return copy
 
 
 def moved(arrays: list[Array]) -> int:
@@ -75,8 +100,20 @@ def paired(a: Call, b: Call, rounds: int, times: int) -> list[tuple[float, float
 
     They run alternately, so that a change of the machine's speed affects both.
     """
-    a(), b(), a(), b()
-    return [(seconds(a, times), seconds(b, times)) for _ in range(rounds)]
+    return [(first, second) for first, second in together((a, b), rounds, times)]
+
+
+def together(calls: Sequence[Call], rounds: int, times: int) -> list[tuple[float, ...]]:
+    """Return the times of all calls in each round, as `paired` does for two."""
+    for call in (*calls, *calls):
+        call()
+    return [tuple(seconds(call, times) for call in calls) for _ in range(rounds)]
+
+
+def fastest(rounds: list[tuple[float, ...]]) -> int:
+    """Return the index of the call with the least median time."""
+    medians = [statistics.median(times) for times in zip(*rounds, strict=True)]
+    return medians.index(min(medians))
 
 
 def ratio(a: Call, b: Call, rounds: int, times: int) -> float:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastopt._errors import FastoptError
-from fastopt.cli.arguments import chosen, rate, whole
+from fastopt.cli.arguments import chosen, names, rate, whole
 
 if TYPE_CHECKING:
     from fastopt.cli.race.problem import Problem
     from fastopt.cli.race.run import Run
 
 _SETTINGS = ("epochs", "batch_size", "lr", "seed")  # reported in JSON
-_OF_THE_RACE = ("data", "target", "header", "model", "rules", "epochs", "batch_size", "lr")
+_OF_THE_DATA = ("target", "header", "drop", "encode", "features")
+_OF_THE_RACE = ("data", *_OF_THE_DATA, "model", "rules", "epochs", "batch_size", "lr")
 _DESCRIPTION = """\
 Train one model with every update rule and show which is best: a table on
 stdout, and the loss against epochs and against seconds in race.png.
 
 DATA is .csv (the last column is the target; a header line is optional; comma,
 semicolon or tab), .tsv (tab), .npz (arrays X and y) or svmlight (.svm,
-.svmlight, .libsvm).
+.svmlight, .libsvm). Columns of text are dropped (--drop) or encoded (--encode).
 Without DATA, the data are the handwritten digits of scikit-learn. A fifth of
 the rows is held out; features are standardised on the others.
 
@@ -35,6 +37,7 @@ _EXAMPLES = """\
 examples:
   fastopt race
   fastopt race wine.csv --target quality --model linear
+  fastopt race people.csv --drop name,id --encode
   fastopt race digits.npz --rules sgd,momentum,adam --epochs 20 --json
   fastopt race --conditioning
 """
@@ -62,6 +65,19 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         help="the first line of a csv or tsv is a header, or data; default: decided by its cells",
     )
     add(
+        "--drop",
+        type=names,
+        default=(),
+        metavar="A,B,...",
+        help="names or indices of columns (csv, tsv) that are left out",
+    )
+    add(
+        "--encode",
+        action="store_true",
+        help="replace each column of text (csv, tsv) by a column of 0 and 1 for each of its texts",
+    )
+    add("--features", metavar="NAME", help="name of the array of features (npz); default: X")
+    add(
         "--model",
         choices=("mlp", "linear", "logistic", "poisson"),
         default="mlp",
@@ -73,7 +89,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     add(
         "--rules",
         metavar="A,B,...",
-        help="the rules to train with; default: all that take less than a minute",
+        help="the rules to train with; default: all but ksgd_full, and ksgd for 10 seconds only",
     )
     add("--epochs", type=whole(1), default=25, metavar="N", help="passes over the rows (25)")
     add(
@@ -129,20 +145,28 @@ def _race(args: argparse.Namespace) -> int:
     """
     from fastopt.cli.picture import claim
     from fastopt.cli.race.data.load import load
-    from fastopt.cli.race.display import Display
+    from fastopt.cli.race.data.options import DataOptions
+    from fastopt.cli.race.display import Display, notice
     from fastopt.cli.race.picture import NAME, SIGNATURE, draw
     from fastopt.cli.race.problem import pose
-    from fastopt.cli.race.rules import RULES, takes_long
+    from fastopt.cli.race.rules import DEFAULT_RULES, RULES, is_too_large
     from fastopt.cli.race.run import ranked
 
-    rules = RULES if args.rules is None else chosen(args.rules, RULES)
+    rules = DEFAULT_RULES if args.rules is None else chosen(args.rules, RULES)
     path = claim(args.out, NAME, SIGNATURE)
-    problem = pose(load(args.data, args.target, args.header), args.model, args.seed)
-    left_out = []
+    options = DataOptions(**{name: getattr(args, name) for name in _OF_THE_DATA})
+    notice(f"Reading {args.data or 'the handwritten digits'}")
+    table = load(args.data, options)
+    notice("Scaling {:,} rows of {:,} features".format(*table.X.shape))
+    problem = pose(table, args.model, args.seed)
+    left_out: dict[str, str] = {}
     if args.rules is None:
-        left_out = [rule for rule in rules if takes_long(rule, problem, args.epochs)]
-        rules = tuple(rule for rule in rules if rule not in left_out)
-    runs = _runs(args, problem, rules)
+        left_out = {
+            rule: "its covariance takes more than a gigabyte"
+            for rule in rules
+            if is_too_large(rule, problem)
+        }
+    runs = _runs(args, problem, tuple(rule for rule in rules if rule not in left_out))
     interrupted = False
     try:
         with Display(runs, problem.score_name) as display:
@@ -151,7 +175,12 @@ def _race(args: argparse.Namespace) -> int:
                     display.show(run)
     except KeyboardInterrupt:
         interrupted = True
-    started = ranked([run for run in runs if run.evaluations])
+    left_out |= {
+        run.rule: f"an epoch takes more than {run.patience:g} seconds"
+        for run in runs
+        if run.out_of_patience and not run.epochs_done
+    }
+    started = ranked([run for run in runs if run.evaluations and run.rule not in left_out])
     if started:
         # Printed before the picture is written, which may fail.
         _print(args, problem, started, left_out, interrupted, str(path))
@@ -166,7 +195,7 @@ def _race(args: argparse.Namespace) -> int:
 
 def _runs(args: argparse.Namespace, problem: Problem, rules: tuple[str, ...]) -> list[Run]:
     """Return a run for each rule, with the learning rate and batch size of the arguments."""
-    from fastopt.cli.race.rules import FILTERS, batch_size, learning_rate
+    from fastopt.cli.race.rules import FILTERS, PATIENCE, batch_size, learning_rate
     from fastopt.cli.race.run import Run
 
     return [
@@ -177,6 +206,7 @@ def _runs(args: argparse.Namespace, problem: Problem, rules: tuple[str, ...]) ->
             args.epochs,
             args.seed,
             problem,
+            patience=PATIENCE if args.rules is None and rule in FILTERS else math.inf,
         )
         for rule in rules
     ]
@@ -186,7 +216,7 @@ def _print(
     args: argparse.Namespace,
     problem: Problem,
     runs: list[Run],
-    left_out: list[str],
+    left_out: dict[str, str],
     interrupted: bool,
     picture: str,
 ) -> None:
@@ -198,9 +228,9 @@ def _print(
 
     if args.json:
         settings = {name: getattr(args, name) for name in _SETTINGS}
-        result = summary(problem, runs, left_out, settings, interrupted, picture)
+        result = summary(problem, runs, list(left_out), settings, interrupted, picture)
         print(json.dumps(result, allow_nan=False))
         return
     print_report(Console(), problem, runs, args.batch_size, args.seed)
-    if left_out:
-        print(f"Left out, since they would take more than a minute: {', '.join(left_out)}.")
+    for rule, reason in left_out.items():
+        print(f"{rule} was left out: {reason}. It is trained if it is named in --rules.")

@@ -12,6 +12,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 from fastopt.cli.race.run import Run
 
 
+def notice(text: str) -> None:
+    """Print what is done before the training to stderr, if stderr is a terminal."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
+
+
 class Display:
     """Progress bars on stderr; nothing is printed if stderr is not a terminal."""
 

@@ -22,7 +22,7 @@ def draw(path: Path, problem: Problem, runs: list[Run]) -> None:
     with matplotlib.style.context("default"):
         figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
         by_epoch, by_second = figure.subplots(1, 2, sharey=True)
-        totals = [run.last.seconds for run in runs if run.epochs_done]
+        totals = [run.epochs_done * run.epoch_quartiles[1] for run in runs if run.epochs_done]
         log_seconds = bool(totals) and max(totals) > 10.0 * min(totals)
         first = 1 if log_seconds else 0  # the initial loss is at 0 seconds
         for run in runs:
@@ -38,14 +38,15 @@ def draw(path: Path, problem: Problem, runs: list[Run]) -> None:
                 style["marker"] = "."  # a line needs two points
             label = run.rule + (" (diverged)" if run.diverged else "")
             by_epoch.plot(losses, label=label, **style)
-            seconds = [evaluation.seconds for evaluation in run.evaluations]
+            per_epoch = run.epoch_quartiles[1] if run.epochs_done else 0.0
+            seconds = [per_epoch * epoch for epoch in range(len(losses))]
             by_second.plot(seconds[first:], losses[first:], **style)
         if log_seconds:
             by_second.set_xscale("log")
         _scale_loss(by_epoch, runs)
         by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         by_epoch.set_xlabel("epochs (passes over the training rows)")
-        by_second.set_xlabel("seconds of training")
+        by_second.set_xlabel("seconds of training (epochs times the median of an epoch)")
         by_epoch.set_ylabel(f"training loss ({problem.model.loss})")
         for axes in (by_epoch, by_second):
             axes.grid(color="#dddddd", linewidth=0.6)

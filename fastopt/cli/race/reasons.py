@@ -25,6 +25,11 @@ def _reason(run: Run, needed: float, least: float) -> str:
     too_high = f"the rate {run.lr:g} is too high" if has_rate else "its steps are too large"
     if run.diverged:
         return f"diverged in epoch {run.epochs_done}: {too_high}"
+    if run.out_of_patience:
+        return (
+            f"stopped after epoch {run.epochs_done} of {run.epochs}, since {run.patience:g} "
+            "seconds had passed; if it is named in --rules it trains to the end"
+        )
     if not run.finished:
         return f"interrupted after epoch {run.epochs_done} of {run.epochs}"
     if not run.last.score < needed:

@@ -43,16 +43,32 @@ def _introduction(problem: Problem, runs: list[Run], batch_size: int, seed: int)
 def _columns(problem: Problem, runs: list[Run]) -> list[Column]:
     ranks = [str(rank) if run.succeeded else "-" for rank, run in enumerate(runs, 1)]
     losses = ["diverged" if run.diverged else f"{run.last.train_loss:.4g}" for run in runs]
-    speeds = [run.samples_per_second for run in runs]
-    return [
+    columns = [
         Column("", ranks),
         Column("rule", [run.rule for run in runs], "left"),
         Column("rate", [f"{run.lr:g}" if math.isfinite(run.lr) else "-" for run in runs]),
         Column("train\nloss", losses),
         Column(problem.score_name.replace(" ", "\n"), [_score(problem, run) for run in runs]),
-        Column("seconds", [f"{run.last.seconds:.3f}" for run in runs]),
-        Column("samples/s", [f"{n:,.0f}" if math.isfinite(n) else "-" for n in speeds]),
     ]
+    if any(map(_is_timed, runs)):
+        columns.append(Column("ms per epoch\n(quartiles)", list(map(_epoch_time, runs))))
+    return columns
+
+
+def _is_timed(run: Run) -> bool:
+    """Return whether there are two epochs or more, so that the time of an epoch has a spread."""
+    return run.epochs_done >= 2
+
+
+def _epoch_time(run: Run) -> str:
+    if not _is_timed(run):
+        return "-"
+    low, median, high = (_three_digits(1e3 * seconds) for seconds in run.epoch_quartiles)
+    return f"{median} ({low}-{high})"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _score(problem: Problem, run: Run) -> str:
@@ -65,11 +81,14 @@ def _score(problem: Problem, run: Run) -> str:
 
 
 def _explanation(problem: Problem, runs: list[Run]) -> list[str]:
+    stopped = [run.rule for run in runs if run.out_of_patience]
     lines = [
-        f"The lowest training loss is first; {problem.score_name} is that on held-out rows; "
-        "seconds of training exclude evaluation. Every rule starts from the same parameters, uses "
-        "the rows in the same order, and uses each equally often."
+        f"The lowest training loss is first; {problem.score_name} is that on the held-out rows. "
+        "Every rule starts from the same parameters and uses the rows in the same order, each "
+        f"equally often{f' except {stopped[0]}' if stopped else ''}."
     ]
+    if any(map(_is_timed, runs)):
+        lines.append("The time of an epoch is the median and quartiles, without evaluation.")
     best = max((run.last.score for run in runs if run.succeeded), default=math.nan)
     if problem.classes and 0.0 < best < 1.0:
         error = 100 * math.sqrt(best * (1.0 - best) / len(problem.held_out[0]))

@@ -26,18 +26,20 @@ _RATES = {
 # the weights too far.
 FILTERS = ("ksgd", "ksgd_full")
 M0 = 0.03
+M0_GLM = 100.0  # of a GLM, whose update is stable for any variance: hardly a prior
 RULES = (*_RATES_BY_CURVATURE, *_RATES, *FILTERS)
-_MOST_SECONDS = 60.0
+DEFAULT_RULES = tuple(rule for rule in RULES if rule != "ksgd_full")  # which takes minutes
+PATIENCE = 10.0  # seconds of training that a filter may take unless it is named in --rules
+_MOST_BYTES = 2**30  # of a filter's covariance, likewise
 
 
-def takes_long(rule: str, problem: Problem, epochs: int) -> bool:
-    """Return whether a rule is estimated to take more than a minute on an ordinary machine."""
+def is_too_large(rule: str, problem: Problem) -> bool:
+    """Return whether a filter's covariance takes more than a gigabyte."""
     if rule not in FILTERS:
         return False
     model = problem.model
     blocks = model.neurons() if rule == "ksgd" else [range(model.n_params)]
-    seconds_per_row = 3e-4 + 2e-10 * model.sizes[-1] * sum(len(block) ** 2 for block in blocks)
-    return seconds_per_row * len(problem.train[0]) * epochs > _MOST_SECONDS
+    return 8 * sum(len(block) ** 2 for block in blocks) > _MOST_BYTES
 
 
 def batch_size(rule: str, size: int) -> int | None:

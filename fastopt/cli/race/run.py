@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
@@ -13,9 +15,12 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.batching import Batches
 from fastopt.cli.race.problem import Problem
-from fastopt.cli.race.rules import FILTERS, M0
+from fastopt.cli.race.rules import FILTERS, M0, M0_GLM
+from fastopt.models import GLM
 from fastopt.optimizers.conventions import create
-from fastopt.training.model_filter import ModelFilter
+from fastopt.training.model_filter import FAMILIES, ModelFilter
+
+_BLOCK = 4096  # rows between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Run:
     seed: int
     problem: Problem
     evaluations: list[Evaluation] = field(default_factory=list)
+    patience: float = math.inf  # seconds of training after which it stops
+    out_of_patience: bool = False  # the last evaluation is that of the last completed epoch
 
     @property
     def last(self) -> Evaluation:
@@ -56,19 +63,26 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the training has ended, by divergence or after all epochs."""
-        return self.diverged or self.epochs_done == self.epochs
+        """Whether the training has ended: after all epochs, or before by divergence or patience."""
+        return self.diverged or self.out_of_patience or self.epochs_done == self.epochs
 
     @property
     def succeeded(self) -> bool:
-        """Whether all epochs are completed and the loss is finite."""
+        """Whether the training has ended and the loss is finite."""
         return self.finished and not self.diverged
 
     @property
+    def epoch_quartiles(self) -> tuple[float, float, float]:
+        """The quartiles over completed epochs of the seconds of training; NaN if there is none."""
+        seconds = [b.seconds - a.seconds for a, b in pairwise(self.evaluations)]
+        low, median, high = np.percentile(seconds or [math.nan], (25, 50, 75))
+        return float(low), float(median), float(high)
+
+    @property
     def samples_per_second(self) -> float:
-        """Training rows per second; NaN before the end of the first epoch."""
-        n = len(self.problem.train[0]) * self.epochs_done
-        return n / self.last.seconds if n else math.nan
+        """Training rows per second in the median epoch; NaN before the end of the first."""
+        n = len(self.problem.train[0])
+        return n / self.epoch_quartiles[1] if self.epochs_done else math.nan
 
     def train(self) -> Iterator[Evaluation]:
         """Train to the end; yield an evaluation at the start and after each epoch.
@@ -79,8 +93,8 @@ class Run:
         """
         model, train = self.problem.model, self.problem.train
         params = model.init(seed=self.seed, dtype=np.float32)
-        update = self._update(params)
-        batches = Batches(*train, batch_size=self.batch_size, seed=self.seed)
+        update, batch_size = self._update(params)
+        batches = Batches(*train, batch_size=batch_size, seed=self.seed)
         seconds = 0.0
         while True:
             # A rule that diverges overflows before its loss is NaN; the evaluation shows it.
@@ -89,27 +103,55 @@ class Run:
                 score = model.score(params, *self.problem.held_out)
             score = score if math.isfinite(loss) else math.nan
             self.evaluations.append(Evaluation(loss, score, seconds))
+            self.out_of_patience = seconds > self.patience and self.epochs_done < self.epochs
             yield self.last
             if self.finished:
                 return
             start = perf_counter()
             with np.errstate(all="ignore"):
                 try:
-                    for X, y in batches:
+                    for done, (X, y) in enumerate(batches, 1):
                         update(X, y)
+                        spent = seconds + perf_counter() - start
+                        if spent > self.patience and done < len(batches):
+                            self.out_of_patience = True
+                            yield self.last
+                            return
                 except FastoptError:  # a filter raises it for values that are not finite
                     params["b1"][:] = math.nan
             seconds += perf_counter() - start
 
-    def _update(self, params: dict[str, Array]) -> Callable[[Array, Array], object]:
-        """Return the function that updates `params` with a batch."""
+    def _update(
+        self, params: dict[str, Array]
+    ) -> tuple[Callable[[Array, Array], object], int | None]:
+        """Return the function that updates `params` with a batch, and the size of its batches.
+
+        A filter of a GLM absorbs blocks of rows, with the result of single rows.
+        """
         model = self.problem.model
-        if self.rule in FILTERS:
-            covariance = model.neurons() if self.rule == "ksgd" else "full"
-            learner = ModelFilter(model, params, m0=M0, covariance=covariance)
-            return lambda X, y: learner.absorb(y, *model.mean_and_jacobian(params, X))
-        opt = create(self.rule, params, lr=self.lr)
-        return lambda X, y: opt.step(model.loss_and_grad(params, X, y)[1])
+        if self.rule not in FILTERS:
+            opt = create(self.rule, params, lr=self.lr)
+            return lambda X, y: opt.step(model.loss_and_grad(params, X, y)[1]), self.batch_size
+        is_glm = isinstance(model, GLM) and model.family in FAMILIES
+        covariance = "full" if self.rule == "ksgd_full" or is_glm else model.neurons()
+        try:
+            learner = ModelFilter(model, params, m0=M0_GLM if is_glm else M0, covariance=covariance)
+        except MemoryError:
+            raise FastoptError(f"the covariance of {self.rule} does not fit into memory") from None
+        if learner.is_glm:
+            return _quietly(learner.absorb_rows), min(_BLOCK, len(self.problem.train[0]))
+        return lambda X, y: learner.absorb(y, *model.mean_and_jacobian(params, X)), self.batch_size
+
+
+def _quietly(function: Callable[..., object]) -> Callable[..., object]:
+    """Return the function without its warnings, which are for one fit: of separation, of order."""
+
+    def call(*args: object) -> object:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*args)
+
+    return call
 
 
 def ranked(runs: list[Run]) -> list[Run]:

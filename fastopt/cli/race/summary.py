@@ -55,7 +55,9 @@ def summary(
                 "train_loss": finite_or_none(run.last.train_loss),
                 "held_out_score": finite_or_none(run.last.score),
                 "seconds": run.last.seconds,
+                "epoch_seconds_quartiles": list(map(finite_or_none, run.epoch_quartiles)),
                 "samples_per_second": finite_or_none(run.samples_per_second),
+                "out_of_patience": run.out_of_patience,
                 "diverged": run.diverged,
                 "note": why.get(run.rule, ""),
                 "history": {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import math
-from array import array
+import re
 from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
@@ -13,40 +12,40 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
+from fastopt.cli.race.data.features import EncodedFeatures, Features, is_number, numbers
+from fastopt.cli.race.data.options import DataOptions
 from fastopt.cli.race.data.table import MISSING, Table, some_of
 from fastopt.cli.text import counted
 
 
-def read_csv(path: Path, target: str | None, header: bool | None = None) -> Table:
+def read_csv(path: Path, options: DataOptions) -> Table:
     """Return features and target of a table with or without a header.
 
-    `header` says whether there is one; None means that the first two lines decide. The
-    delimiter is a comma, semicolon or tab: the most frequent one in the first line.
+    The delimiter is a comma, semicolon or tab: the most frequent one in the first line.
     """
-    return _read(path, target, header, ",;\t")
+    return _read(path, options, ",;\t")
 
 
-def read_tsv(path: Path, target: str | None, header: bool | None = None) -> Table:
+def read_tsv(path: Path, options: DataOptions) -> Table:
     """Return features and target of a table with or without a header, separated by tabs."""
-    return _read(path, target, header, "\t")
+    return _read(path, options, "\t")
 
 
-def _read(path: Path, target: str | None, header: bool | None, delimiters: str) -> Table:
+def _read(path: Path, options: DataOptions, delimiters: str) -> Table:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return _parse(path, file, target, header, delimiters)
+            return _parse(path, file, options, delimiters)
     except UnicodeDecodeError as error:
         raise FastoptError(f"{path}: not text in UTF-8 ({error.reason})") from None
     except csv.Error as error:
         raise FastoptError(f"{path}: {error}") from None
 
 
-def _parse(
-    path: Path, file: TextIO, target: str | None, header: bool | None, delimiters: str
-) -> Table:
+def _parse(path: Path, file: TextIO, options: DataOptions, delimiters: str) -> Table:
     first_line = file.readline()
-    file.seek(0)
     delimiter = max(delimiters, key=first_line.count)
+    _require_delimiter(path, first_line, file.readline(), delimiter)
+    file.seek(0)
     reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
     lines = (
         (reader.line_num, [cell.strip() for cell in row])
@@ -56,31 +55,55 @@ def _parse(
     head = list(islice(lines, 2))
     if not head:
         raise FastoptError(f"{path}: no rows")
-    has_header = _is_header(*(cells for _, cells in head)) if header is None else header
+    has_header = options.header
+    if has_header is None:
+        has_header = _is_header(*(cells for _, cells in head))
     columns = head[0][1] if has_header else [str(i) for i in range(len(head[0][1]))]
-    at = _target_column(path, columns, target)
-    names = columns[:at] + columns[at + 1 :]
+    at = _column(path, columns, "--target", "-1" if options.target is None else options.target)
+    dropped = {_column(path, columns, "--drop", name) for name in options.drop}
+    if at in dropped:
+        raise FastoptError(f"{path}: --drop names {columns[at]!r}, which is the target")
+    kept = [i for i in range(len(columns)) if i != at and i not in dropped]
 
-    values, labels = array("d"), []
+    features = (EncodedFeatures if options.encode else Features)([columns[i] for i in kept])
+    labels = []
     for line, cells in chain(head[has_header:], lines):
         if len(cells) != len(columns):
             raise FastoptError(
                 f"{path}, line {line}: {counted(len(cells), 'cell')}; the first line has "
                 f"{len(columns)}"
             )
-        label = cells.pop(at)
-        if label.lower() in MISSING:
+        if cells[at].lower() in MISSING:
             raise FastoptError(f"{path}, line {line}: target {columns[at]!r} is missing")
-        labels.append(label)
-        numbers = _numbers(cells)
-        if numbers is None or not all(map(math.isfinite, numbers)):
-            raise FastoptError(f"{path}, line {line}: {_first_bad_cell(names, cells)}")
-        values.extend(numbers)
-    X, notes = np.asarray(values).reshape(len(labels), len(names)), []
-    if names and at > 0 and _numbers_rows(names[0], X[:, 0]):
+        labels.append(cells[at])
+        try:
+            features.add([cells[i] for i in kept])
+        except FastoptError as error:
+            raise FastoptError(f"{path}, line {line}: {error}") from None
+    try:
+        X, names, notes = features.finish()
+    except FastoptError as error:
+        raise FastoptError(f"{path}: {error}") from None
+    X = X.reshape(len(labels), len(names))
+    if names and kept[0] == 0 and _numbers_rows(columns[0], X[:, 0]):
         X, names = X[:, 1:], names[1:]
         notes.append("The first column has no name and numbers the rows; it is left out.")
     return Table(path.name, X, _numbers_or_text(labels), names, notes=tuple(notes))
+
+
+def _require_delimiter(path: Path, first: str, second: str, delimiter: str) -> None:
+    """Raise an error if the lines look as if spaces delimit cells, or commas are decimal points."""
+    line = second.strip() or first.strip()
+    if delimiter not in first and len(first.split()) > 1 and len(line.split()) > 1:
+        raise FastoptError(
+            f"{path}: the first line has no comma, semicolon or tab; cells separated by spaces, "
+            f"as in {line[:40]!r}, are not read (tr -s ' ' ',' converts them)"
+        )
+    if delimiter == "," and re.search(r"\d,\d+\s*;", line):
+        raise FastoptError(
+            f"{path}: {line[:40]!r} seems to have decimal commas between semicolons; a number "
+            "must have a decimal point and no comma"
+        )
 
 
 def _numbers_rows(name: str, values: Array) -> bool:
@@ -94,57 +117,30 @@ def _is_header(first: list[str], second: list[str] | None = None) -> bool:
 
     It is one if it contains no number, or if a cell that is not a number is above a number.
     """
-    if not any(map(_is_number, first)):
+    if not any(map(is_number, first)):
         return True
     return second is not None and any(
-        name.lower() not in MISSING and not _is_number(name) and _is_number(cell)
+        name.lower() not in MISSING and not is_number(name) and is_number(cell)
         for name, cell in zip(first, second, strict=False)
     )
 
 
-def _numbers(cells: list[str]) -> list[float] | None:
-    """Return the numbers in the cells, or None if a cell is not a number.
-
-    "2021_1" is not a number, although Python reads it as 20211.
-    """
+def _column(path: Path, columns: list[str], option: str, value: str) -> int:
+    """Return the index of a column; the value of the option is its name or index."""
+    if value in columns:
+        return columns.index(value)
     try:
-        return None if "_" in "".join(cells) else list(map(float, cells))
-    except ValueError:
-        return None
-
-
-def _is_number(cell: str) -> bool:
-    return _numbers([cell]) is not None and cell.lower() not in MISSING
-
-
-def _target_column(path: Path, columns: list[str], target: str | None) -> int:
-    """Return the index of the target column: `target` is its name or index, by default the last."""
-    if target is None:
-        return len(columns) - 1
-    if target in columns:
-        return columns.index(target)
-    try:
-        if "_" in target:
+        if "_" in value:
             raise ValueError
-        return range(len(columns))[int(target)]
+        return range(len(columns))[int(value)]
     except (ValueError, IndexError):
         raise FastoptError(
-            f"{path}: --target is {target!r}; allowed: an index from {-len(columns)} to "
+            f"{path}: {option} is {value!r}; allowed: an index from {-len(columns)} to "
             f"{len(columns) - 1}, or a name: {some_of(columns)}"
         ) from None
 
 
-def _first_bad_cell(names: list[str], cells: list[str]) -> str:
-    """Return what is wrong with the first cell that is not a finite number."""
-    for name, cell in zip(names, cells, strict=True):
-        if cell.lower() in MISSING:
-            return f"column {name!r} is missing ({cell!r}); missing values are not allowed"
-        if not _is_number(cell) or not math.isfinite(float(cell)):
-            return f"column {name!r} is {cell!r}; features must be finite numbers"
-    raise AssertionError(cells)
-
-
 def _numbers_or_text(labels: list[str]) -> Array:
     """Return the labels as numbers if all of them are numbers, otherwise as text."""
-    numbers = _numbers(labels)
-    return np.array(labels if numbers is None else numbers)
+    values = numbers(labels)
+    return np.array(labels if values is None else values)

@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from fastopt._errors import FastoptError
 from fastopt.cli.race.data.csv_file import read_csv, read_tsv
 from fastopt.cli.race.data.npz_file import read_npz
+from fastopt.cli.race.data.options import DataOptions
 from fastopt.cli.race.data.svmlight_file import read_svmlight
 from fastopt.cli.race.data.table import Table, require_usable
 
-_TEXT_READERS = {".csv": read_csv, ".tsv": read_tsv}
-_READERS = {
-    ".npz": read_npz,
-    ".svm": read_svmlight,
-    ".svmlight": read_svmlight,
-    ".libsvm": read_svmlight,
+_OF_TEXT = {"--target", "--header", "--no-header", "--drop", "--encode"}
+# By the extension of the file: its reader and the options that it takes.
+_READERS: dict[str, tuple[Callable[[Path, DataOptions], Table], set[str]]] = {
+    ".csv": (read_csv, _OF_TEXT),
+    ".tsv": (read_tsv, _OF_TEXT),
+    ".npz": (read_npz, {"--target", "--features"}),
+    ".svm": (read_svmlight, set()),
+    ".svmlight": (read_svmlight, set()),
+    ".libsvm": (read_svmlight, set()),
 }
 
 
-def load(source: str | None, target: str | None, header: bool | None = None) -> Table:
-    """Return the table in a file, by its extension, or the digits if there is no file.
-
-    `header` says whether the first line of a .csv or .tsv file is a header; by default its cells
-    decide.
-    """
+def load(source: str | None, options: DataOptions = DataOptions()) -> Table:  # noqa: B008
+    """Return the table in a file, by its extension, or the digits if there is no file."""
     ending = Path(source or "").suffix.lower()
-    if header is not None and ending not in _TEXT_READERS:
-        option = "--header" if header else "--no-header"
-        raise FastoptError(f"{option} needs DATA in {' or '.join(_TEXT_READERS)}")
-    if source is None:
-        if target is not None:
-            raise FastoptError(f"--target is {target!r} without DATA; the digits have one target")
+    if source is not None and ending not in _READERS:
+        raise FastoptError(f"{source}: the name must end in one of {', '.join(_READERS)}")
+    reader, takes = _READERS[ending] if source is not None else (None, set())
+    for option, value in options.given().items():
+        if option not in takes:
+            endings = [ending for ending, (_, takes) in _READERS.items() if option in takes]
+            shown = "" if value is True or value is False else f" is {value!r}; it"
+            raise FastoptError(f"{option}{shown} needs DATA in {' or '.join(endings)}")
+    if reader is None:
         return _digits()
-    path = Path(source)
-    if ending in _TEXT_READERS:
-        table = _TEXT_READERS[ending](path, target, header)
-    elif ending in _READERS:
-        table = _READERS[ending](path, target)
-    else:
-        endings = ", ".join([*_TEXT_READERS, *_READERS])
-        raise FastoptError(f"{path}: the name must end in one of {endings}")
+    table = reader(Path(source or ""), options)
     require_usable(table)
     return table
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from fastopt._errors import FastoptError
+from fastopt.cli.race.data.options import DataOptions
 from fastopt.cli.race.data.table import Table, some_of
 
 
-def read_npz(path: Path, target: str | None) -> Table:
+def read_npz(path: Path, options: DataOptions) -> Table:
     """Return features and target of an .npz file.
 
-    The target is the array `y`, or the one that `target` names. The features are the array `X`,
-    or the only other array.
+    The target is the array `y`, or the one that `--target` names. The features are the array that
+    `--features` names; by default `X`, or the only array besides the target.
     """
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
@@ -25,17 +26,20 @@ def read_npz(path: Path, target: str | None) -> Table:
             arrays = {name: stored[name] for name in stored.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FastoptError(f"{path}: {error}") from None
-    target = "y" if target is None else target
+    target, features = options.target or "y", options.features
     others = [name for name in arrays if name != target]
-    if target not in arrays or not ("X" in others or len(others) == 1):
+    if features is None:
+        features = others[0] if len(others) == 1 else "X"
+    if target not in arrays or features not in others:
         raise FastoptError(
-            f"{path}: arrays X and {target} are needed; it has {some_of(list(arrays))}"
+            f"{path}: arrays {features} and {target} are needed; it has {some_of(list(arrays))} "
+            "(--features and --target name others)"
         )
-    X, y = arrays["X" if "X" in others else others[0]], arrays[target]
+    X, y = arrays[features], arrays[target]
     if X.ndim != 2 or X.dtype.kind not in "fiub":
         raise FastoptError(
-            f"{path}: X has shape {X.shape} and dtype {X.dtype}; rows x columns of real numbers "
-            "are needed"
+            f"{path}: {features} has shape {X.shape} and dtype {X.dtype}; rows x columns of real "
+            "numbers are needed"
         )
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if y.shape != X.shape[:1] or y.dtype.kind not in "fiubU":

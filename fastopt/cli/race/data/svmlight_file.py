@@ -5,21 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastopt._errors import FastoptError
+from fastopt.cli.race.data.options import DataOptions
 from fastopt.cli.race.data.table import Table
 from fastopt.cli.text import counted
 
 _DENSE_LIMIT = 2**31  # bytes; a small sparse file may describe an array that exceeds the memory
 
 
-def read_svmlight(path: Path, target: str | None) -> Table:
+def read_svmlight(path: Path, _options: DataOptions) -> Table:
     """Return features and target of a file with lines `target index:value index:value ...`."""
     from sklearn.datasets import load_svmlight_file
 
-    if target is not None:
-        raise FastoptError(
-            f"{path}: --target is {target!r}; it must be omitted, since the target is the first "
-            "field of each line"
-        )
     try:
         X, y = load_svmlight_file(str(path))
     except (ValueError, IndexError) as error:
