@@ -173,13 +173,15 @@ def minimize(
     is called for them again. Without data every step is an epoch: give `seconds`, unless `fun` is
     slow.
 
-    "ksgd" is `KalmanSGD.update`, a batch at a time. It needs data of rows and targets and, instead
-    of `fun`, a model with ``mean_and_jacobian(x, X) -> (mean, jac)``, where jac is (n, p) or
-    (n, k, p) for n rows, k outputs and the p numbers of `x` in their order; ``variance(mean)`` is
-    passed to `KalmanSGD.update`, by default 1. The loss is that of the model's ``loss_and_grad``,
-    if it has one, otherwise half the mean of the rows' squared residuals. There is no learning
-    rate: `lr`, `schedule` and `convention` are refused, as is `checkpoint`, and the history has
-    NaN.
+    "ksgd" is `KalmanSGD.partial_fit` for a `fastopt.models.GLM`, unless that is "softmax", with the
+    model's family. For other models it is `KalmanSGD.update`, a batch at a time. It needs data of
+    rows and targets and, instead of `fun`, a model with ``mean_and_jacobian(x, X) -> (mean, jac)``,
+    where jac is (n, p) or (n, k, p) for n rows, k outputs and the p numbers of `x` in their order;
+    ``variance(mean)`` is passed to `KalmanSGD.update`, by default 1. If that is "multinomial",
+    targets are integers 0 to k - 1, the labels, or rows of k probabilities. The loss is that of the
+    model's ``loss_and_grad``, if it has one, otherwise half the mean of the rows' squared
+    residuals. There is no learning rate: `lr`, `schedule` and `convention` are refused, as is
+    `checkpoint`, and the history has NaN.
 
     Examples
     --------

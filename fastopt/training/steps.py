@@ -95,7 +95,11 @@ class RuleSteps:
 
 
 class FilterSteps:
-    """Updates of a `KalmanSGD` with a model's mean and Jacobian; there is no learning rate."""
+    """Updates of a `KalmanSGD` with a model's mean and Jacobian; there is no learning rate.
+
+    A `fastopt.models.GLM` is updated by `KalmanSGD.partial_fit`, which takes the mean after the
+    update and so cannot overshoot; any other model by `KalmanSGD.update`.
+    """
 
     finds_lr = False
     lr = math.nan
@@ -108,6 +112,11 @@ class FilterSteps:
         """Update with a batch; the loss is the model's, or half the mean of squared residuals."""
         rows, y = batch
         state, model = self.objective.state, self.model_filter.model
+        if self.model_filter.is_glm:
+            point = self.evaluate(batch)
+            is_new_pass = state.n_epochs > 0 and state.epoch_steps == 0
+            self.model_filter.absorb_rows(rows, y, new_pass=is_new_pass)
+            return point
         mean, jac = self.objective.interrupts.deliver_during(model.mean_and_jacobian, state.x, rows)
         if hasattr(model, "loss_and_grad"):
             loss, grads = self.evaluate(batch)
@@ -123,5 +132,6 @@ class FilterSteps:
     def extras(self) -> dict[str, Any]:
         """Return the filter; its standard errors take account of repeated passes."""
         kalman = self.model_filter.kalman
-        kalman.n_passes = max(1, len(self.objective.state.history["loss"]))
+        if not self.model_filter.is_glm:  # `partial_fit` counts them itself
+            kalman.n_passes = max(1, len(self.objective.state.history["loss"]))
         return {"kalman": kalman}
