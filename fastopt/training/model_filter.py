@@ -49,14 +49,30 @@ class ModelFilter:
 
         Return half the mean over the rows of the squared residuals before the update.
         """
-        variance = self.model.variance(mean) if hasattr(self.model, "variance") else 1.0
-        if isinstance(variance, str) and variance == "multinomial":
-            y = np.eye(mean.shape[-1])[y]
-        if y.size == mean.size:  # y may have shape (n,) and mean (n, 1)
-            y = y.reshape(mean.shape)
+        y, variance = self._observed(y, mean)
         self.kalman.update(y, mean, jac, variance)
         self._set_parameters()
-        return float(np.square(y - mean).sum()) / (2 * len(y))
+        return _half_mean_square(y, mean)
+
+    def loss_and_score(self, y: Array, mean: Array, jac: Array) -> tuple[float, Array]:
+        """Return the loss of `absorb`, and the gradient that is 0 where the filter settles.
+
+        It is -J' R^-1 (y - mean) over the number of rows, with R the variance; for "multinomial",
+        whose J is that of the logits, -J' (y - mean).
+        """
+        y, variance = self._observed(y, mean)
+        residual = y - mean if isinstance(variance, str) else (y - mean) / variance
+        rows = jac.reshape(-1, jac.shape[-1])
+        return _half_mean_square(y, mean), -(rows.T @ residual.reshape(-1)) / len(y)
+
+    def _observed(self, y: Array, mean: Array) -> tuple[Array, Any]:
+        """Return the observations in the shape of the mean, and their variance."""
+        variance = self.model.variance(mean) if hasattr(self.model, "variance") else 1.0
+        if isinstance(variance, str) and variance == "multinomial":
+            return probabilities(y, mean.shape), variance
+        if y.size == mean.size:  # y may have shape (n,) and mean (n, 1)
+            y = y.reshape(mean.shape)
+        return y, variance
 
     def _set_parameters(self) -> None:
         coef, end = self.kalman.coef, 0
@@ -74,6 +90,46 @@ def design_matrix(X: Array, k: int) -> Array:
     X = np.asarray(X, np.float64)
     with_bias = np.column_stack([X, np.ones(len(X))])
     return with_bias if k == 1 else np.kron(with_bias, np.eye(k))
+
+
+def probabilities(y: Array, shape: tuple[int, ...]) -> Array:
+    """Return class labels as one-hot rows; one-hot rows and probabilities as they are.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        Labels that are not integers in 0, ..., k - 1, or rows that are no probabilities.
+    """
+    n, k = shape
+    y = np.asarray(y)
+    if y.shape == shape:
+        sums = y.sum(axis=1)
+        wrong = np.flatnonzero(~((y >= 0).all(axis=1) & (abs(sums - 1) <= 1e-6)))
+        if wrong.size:
+            raise FastoptError(
+                f"y[{wrong[0]}] is {y[wrong[0]]}; probabilities that sum to 1 are needed, or "
+                f"integer labels of shape ({n},)"
+            )
+        return y
+    if y.shape != (n,):
+        raise FastoptError(
+            f"y has shape {y.shape}; ({n},), the labels, or {shape}, a row of probabilities for "
+            "each, is needed"
+        )
+    if y.dtype.kind not in "iu":
+        raise TypeError(
+            f"y has dtype {y.dtype}; labels must be integers in 0..{k - 1}: use y.astype(int) if "
+            "that is what they are"
+        )
+    wrong = np.flatnonzero((y < 0) | (y >= k))
+    if wrong.size:
+        raise FastoptError(f"y[{wrong[0]}] is {y[wrong[0]]}; allowed: labels 0 to {k - 1}")
+    one_hot: Array = np.eye(k)[y]
+    return one_hot
+
+
+def _half_mean_square(y: Array, mean: Array) -> float:
+    return float(np.square(y - mean).sum()) / (2 * len(y))
 
 
 def _in_order(model: Any, params: Params) -> list[Array]:
