@@ -10,6 +10,8 @@ SERIAL_BELOW: int
 LOCKED_BELOW: int
 RULES: dict[str, tuple[int, int, tuple[str, ...]]]
 DECAYS: dict[str, int]
+CALLS: tuple[str, ...]
+MISSING: object
 MEND: str
 
 @disjoint_base
@@ -24,7 +26,27 @@ class Written:
     ) -> Self: ...
 
 @disjoint_base
-class Plan:
+class Running:
+    def require_idle(self) -> None: ...
+    def during(self, call: str) -> During: ...
+    def retire(self) -> None: ...
+    def watch(self) -> Unchanged: ...
+
+@disjoint_base
+class During:
+    def __init__(self, running: Running, call: int) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
+    def release(self) -> None: ...
+
+@disjoint_base
+class Unchanged:
+    def __init__(self, running: Running, changes: int) -> None: ...
+    def __reduce__(self) -> tuple[type[bool], tuple[()]]: ...
+
+@disjoint_base
+class Plan(Running):
+    ema_decay: float
     step_count: int
     skipped_steps: int
     def __new__(
@@ -49,8 +71,13 @@ class Plan:
     def set_extras(self, values: dict[str, Any]) -> None: ...
     @property
     def grad_norm(self) -> float: ...
-    def require_idle(self) -> None: ...
     def step(
+        self,
+        grads: Any,
+        options: list[tuple[str, tuple[float, ...], float, str, float, bool]] | None,
+        rates: list[tuple[int, float]] | None,
+    ) -> None: ...
+    def step_in_call(
         self,
         grads: Any,
         options: list[tuple[str, tuple[float, ...], float, str, float, bool]] | None,

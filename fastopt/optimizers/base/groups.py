@@ -22,16 +22,17 @@ class Status:
 
     Attributes
     ----------
-    options_changed
-        Whether an option was set since the last step.
+    changes
+        An element for each option set since the last step.  A list, because a step removes only
+        those that it has used.
     plan
         The plan of the optimizer, which counts its steps.
     """
 
-    __slots__ = ("options_changed", "plan")
+    __slots__ = ("changes", "plan")
 
     def __init__(self) -> None:
-        self.options_changed = True
+        self.changes = [True]
         self.plan: Plan
 
     @property
@@ -108,7 +109,7 @@ class ParamGroup(MutableMapping[str, Any]):
             )
         self.require_meaning(changed, self.initial_lr)
         self.options = changed
-        self.status.options_changed = True
+        self.status.changes.append(True)
 
     def __delitem__(self, name: str) -> None:
         raise FastoptError(f"{name!r} cannot be removed from a group")
