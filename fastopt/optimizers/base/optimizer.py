@@ -62,6 +62,7 @@ class Optimizer(Rule):
         Threads of a large step.  Default: FASTOPT_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs
         that affinity and a container's quota allow; threadpoolctl's limits apply at each step.
         A step of fewer than FASTOPT_SERIAL_BELOW elements (2**20) uses the calling thread only.
+        At most 64 or four for each CPU, because OpenMP ends a process that may not make threads.
     grad_scale
         The factor that the gradients were multiplied by (loss scaling).  The step divides by it
         first, in the precision in which it computes: float64 gradients of float32 parameters are
@@ -641,7 +642,7 @@ class Optimizer(Rule):
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         self._defaults = pickled["defaults"]
-        self._n_threads = pickled["n_threads"]
+        self._n_threads = min(pickled["n_threads"], THREADS.high)  # of another machine
         self._extras = pickled["extras"]
         self._accumulated = Accumulated(pickled["sums"])
         self._mask = forgotten_mask if pickled["has_mask"] else None
