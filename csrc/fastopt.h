@@ -113,9 +113,9 @@ typedef struct {
     int clears_skipped;    /* zero_grads also applies to a skipped step */
     int zero_grads;        /* set gradients to zero after they are used */
     int stochastic;        /* round float16 and bfloat16 parameters stochastically */
-    double ema_decay;
-    uint64_t seed, step; /* select the random bits of stochastic rounding */
-    double grad_norm;    /* out, if needs_norm or needs_finite: after grad_scale */
+    double ema_decay;      /* of this step */
+    uint64_t seed, step;   /* select the random bits of stochastic rounding */
+    double grad_norm;      /* out, if needs_norm or needs_finite: after grad_scale */
     double clip;       /* out, if max_grad_norm is finite: the factor of the clipping */
     int64_t nonfinite; /* out, likewise: the first tensor with a gradient that is
                           NaN or infinite after grad_scale, or -1 */

@@ -11,6 +11,8 @@ LOCKED_BELOW: int
 N_LOOPS: int
 RULES: dict[str, tuple[int, int, tuple[str, ...]]]
 DECAYS: dict[str, int]
+CALLS: tuple[str, ...]
+MISSING: object
 MEND: str
 
 @disjoint_base
@@ -30,7 +32,26 @@ class Counts:
     skipped: int
 
 @disjoint_base
-class Plan:
+class Running:
+    def require_idle(self) -> None: ...
+    def during(self, call: str) -> During: ...
+    def retire(self) -> None: ...
+    def watch(self) -> Unchanged: ...
+
+@disjoint_base
+class During:
+    def __init__(self, running: Running, call: int) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
+    def release(self) -> None: ...
+
+@disjoint_base
+class Unchanged:
+    def __init__(self, running: Running, changes: int) -> None: ...
+    def __reduce__(self) -> tuple[type[bool], tuple[()]]: ...
+
+@disjoint_base
+class Plan(Running):
     ema_decay: float
     @property
     def counts(self) -> Counts: ...
@@ -56,8 +77,13 @@ class Plan:
     def set_extras(self, values: dict[str, Any]) -> None: ...
     @property
     def grad_norm(self) -> float: ...
-    def require_idle(self) -> None: ...
     def step(
+        self,
+        grads: Any,
+        options: list[tuple[str, tuple[float, ...], float, str, float, bool]] | None,
+        rates: list[tuple[int, float]] | None,
+    ) -> None: ...
+    def step_in_call(
         self,
         grads: Any,
         options: list[tuple[str, tuple[float, ...], float, str, float, bool]] | None,

@@ -11,6 +11,7 @@
 | `clearing.pxi` | whether zero_grads can set the gradients to 0 |
 | `rows.pxi` | how rows of an array are copied for mini-batches |
 | `bandwidth.pxi` | how fast a step's bytes can be moved |
+| `running.pxi` | which call of an optimizer uses its arrays, so that others are refused |
 | `uninterrupted.pxi` | which loops KeyboardInterrupt cannot stop halfway |
 | `platform.pxi` | which instruction set and how many threads are used |
 """
@@ -36,6 +37,7 @@ include "core/gradients.pxi"
 include "core/clearing.pxi"
 include "core/rows.pxi"
 include "core/bandwidth.pxi"
+include "core/running.pxi"
 include "core/uninterrupted.pxi"
 include "core/platform.pxi"
 
@@ -57,7 +59,7 @@ cdef class Counts:
     cdef public int64_t steps, skipped
 
 
-cdef class Plan:
+cdef class Plan(Running):
     """A set of parameters with their states, described to C and divided into work for threads.
 
     A plan is made once for a set of parameters; adding a parameter makes a new plan.
@@ -76,7 +78,6 @@ cdef class Plan:
     cdef int *axes
     cdef int64_t n_params
     cdef int n_threads
-    cdef bint busy
     cdef bint is_short  # a step takes less time than releasing and taking the GIL
     cdef readonly Counts counts
     cdef str kind
@@ -171,21 +172,24 @@ cdef class Plan:
     def set_extras(self, dict values):
         """Set the options that are the same for all groups: the input fields of fo_extras."""
         cdef fo_extras *extras = &self.extras
-        self.require_idle()
-        extras.grad_scale = values["grad_scale"]
-        extras.max_grad_norm = values["max_grad_norm"]
-        extras.max_grad_value = values["max_grad_value"]
-        extras.needs_norm = values["needs_norm"]
-        extras.needs_finite = values["needs_finite"]
-        extras.clears_skipped = values["clears_skipped"]
-        extras.zero_grads = values["zero_grads"]
-        extras.stochastic = values["stochastic"]
-        extras.ema_decay = values["ema_decay"]
-        extras.seed = values["seed"]
+        self.begin(SCALE)
+        try:
+            extras.grad_scale = values["grad_scale"]
+            extras.max_grad_norm = values["max_grad_norm"]
+            extras.max_grad_value = values["max_grad_value"]
+            extras.needs_norm = values["needs_norm"]
+            extras.needs_finite = values["needs_finite"]
+            extras.clears_skipped = values["clears_skipped"]
+            extras.zero_grads = values["zero_grads"]
+            extras.stochastic = values["stochastic"]
+            extras.ema_decay = values["ema_decay"]
+            extras.seed = values["seed"]
+        finally:
+            self.end()
 
     @property
     def ema_decay(self):
-        """The decay of the averages, which may be set before each step."""
+        """The decay of the averages in the next step, which may differ from that of the last."""
         return self.extras.ema_decay
 
     @ema_decay.setter
@@ -197,11 +201,6 @@ cdef class Plan:
         """The norm of the gradients of the last step, or NaN if none was computed."""
         return self.extras.grad_norm
 
-    def require_idle(self):
-        """Raise an error if a step is running, in another thread or further up the call stack."""
-        if self.busy:
-            raise FastoptError("a step() of this optimizer is running, maybe in another thread")
-
     def bind(self, grads):
         """Use these gradients at every later step(None)."""
         self.bind_in_order(in_order(self.kind, self.keys, grads))
@@ -210,21 +209,23 @@ cdef class Plan:
         """Bind gradients that are already in the order of the parameters."""
         cdef Py_ssize_t i
         bound = []
-        self.require_idle()
-        for i, (name, grad) in enumerate(zip(self.names, grads, strict=True)):
-            if grad is not None:
-                array = as_gradient(name, base_array(self.slots + i), grad)
-                require_followable(name, grad, array)
-                self.written.spans.require_apart(f"the gradient of {name}", array)
-                grad = array
-            bound.append(grad)
-        self.bound = tuple(bound)
+        self.begin(BIND)
+        try:
+            for i, (name, grad) in enumerate(zip(self.names, grads, strict=True)):
+                if grad is not None:
+                    array = as_gradient(name, base_array(self.slots + i), grad)
+                    require_followable(name, grad, array)
+                    self.written.spans.require_apart(f"the gradient of {name}", array)
+                    grad = array
+                bound.append(grad)
+            self.bound = tuple(bound)
+        finally:
+            self.end()
 
     def as_arrays(self, grads):
         """Return the gradients in the order of the parameters, each an array or None."""
         cdef Py_ssize_t i
         arrays = []
-        self.require_idle()
         ordered = in_order(self.kind, self.keys, grads)
         for i, (name, grad) in enumerate(zip(self.names, ordered, strict=True)):
             if grad is not None:
@@ -250,45 +251,52 @@ cdef class Plan:
         None if they have not changed; rates: (group, learning rate) for each group that follows a
         schedule, or None.
         """
-        cdef int found
-        self.require_idle()
-        self.busy = True
+        self.begin(STEP)
         try:
-            if grads is not None:
-                ordered = in_order(self.kind, self.keys, grads)
-            elif self.bound is not None:
-                ordered = self.bound
-            else:
-                raise FastoptError("step() without gradients needs bind(grads) first")
-            arrays = read_gradients(self.slots, self.n_params, ordered)
-            point_at_gradients(self.slots, self.n_params, self.written, arrays)
-            if self.extras.zero_grads:
-                if require_clearable(self.slots, self.n_params, ordered, arrays):
-                    point_at_gradients(self.slots, self.n_params, self.written, arrays)
-            if options is not None:
-                for i, (rule, hp, weight_decay, decay, base_lr, maximize) in enumerate(options):
-                    self.set_group(i, rule, hp, weight_decay, decay, base_lr, maximize)
-            if rates is not None:
-                for i, rate in rates:
-                    fo_plan_groups(self.plan)[<int>i].hp[0] = rate
-            self.extras.step = self.counts.steps
-            if self.is_short:
-                found = self.take_step()
-            else:
-                with nogil:
-                    found = self.take_step()
-            if found == FO_TAKEN:
-                self.counts.steps += 1  # in C code: no interrupt between step and count
-            elif found == FO_NO_SCRATCH:
-                raise MemoryError
-            elif self.extras.clears_skipped:
-                self.counts.skipped += 1
-            else:
-                divided = "" if self.extras.grad_scale == 1 else " divided by grad_scale"
-                raise FastoptError(
-                    f"the gradient of {self.names[self.extras.nonfinite]}{divided} has a NaN or an "
-                    f"infinity{nonfinite_elements(ordered[self.extras.nonfinite])}; nothing was "
-                    "changed"
-                )
+            self.take(grads, options, rates)
         finally:
-            self.busy = False
+            self.end()
+
+    def step_in_call(self, grads, list options, list rates):
+        """Do what `step` does, for a caller that is in during("step()")."""
+        self.take(grads, options, rates)
+
+    cdef int take(self, grads, list options, list rates) except -1:
+        cdef int found
+        if grads is not None:
+            ordered = in_order(self.kind, self.keys, grads)
+        elif self.bound is not None:
+            ordered = self.bound
+        else:
+            raise FastoptError("step() without gradients needs bind(grads) first")
+        arrays = read_gradients(self.slots, self.n_params, ordered)
+        point_at_gradients(self.slots, self.n_params, self.written, arrays)
+        if self.extras.zero_grads:
+            if require_clearable(self.slots, self.n_params, ordered, arrays):
+                point_at_gradients(self.slots, self.n_params, self.written, arrays)
+        if options is not None:
+            for i, (rule, hp, weight_decay, decay, base_lr, maximize) in enumerate(options):
+                self.set_group(i, rule, hp, weight_decay, decay, base_lr, maximize)
+        if rates is not None:
+            for i, rate in rates:
+                fo_plan_groups(self.plan)[<int>i].hp[0] = rate
+        self.extras.step = self.counts.steps
+        if self.is_short:
+            found = self.take_step()
+        else:
+            with nogil:
+                found = self.take_step()
+        if found == FO_TAKEN:
+            self.counts.steps += 1  # in C code: no interrupt between step and count
+        elif found == FO_NO_SCRATCH:
+            raise MemoryError
+        elif self.extras.clears_skipped:
+            self.counts.skipped += 1
+        else:
+            divided = "" if self.extras.grad_scale == 1 else " divided by grad_scale"
+            raise FastoptError(
+                f"the gradient of {self.names[self.extras.nonfinite]}{divided} has a NaN or an "
+                f"infinity{nonfinite_elements(ordered[self.extras.nonfinite])}; nothing was "
+                "changed"
+            )
+        return 0

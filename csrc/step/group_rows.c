@@ -2,7 +2,9 @@
  *
  * It uses a hash table with open addressing.  Rows are numbered in order of first
  * occurrence, so that a step reads the values sequentially.  At most a quarter of the
- * table is in use, because probing costs more than memory. */
+ * table is in use, because probing costs more than memory.  Rows that collide more
+ * often than any usual ones are sorted instead, with equal results: indices may be
+ * chosen so that all have the same hash. */
 #include <string.h>
 
 #include "fastopt.h"
@@ -30,31 +32,96 @@ int64_t fo_rows_work(int64_t n)
     return 4 * n + 1 + ((int64_t)2 << table_bits(n));
 }
 
-int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
-                      fo_rows *out)
+static int64_t first_outside(const int64_t *index, int64_t n, int64_t n_rows)
 {
-    const int bits = table_bits(n);
-    const uint64_t last = ((uint64_t)1 << bits) - 1;
-    int64_t *row = work, *start = row + n, *order = start + n + 1, *group = order + n;
-    entry *table = (entry *)(group + n);
-    memset(start, 0, (size_t)(n + 1) * sizeof *start);
-    memset(table, 0, (last + 1) * sizeof *table);
-    int64_t n_unique = 0;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++)
         if (index[i] < 0 || index[i] >= n_rows)
             return i;
+    return -1;
+}
+
+/* Numbers the rows by a hash table: sets group[i] to the number of row index[i], and
+ * row[number] to the row.  Returns how many there are, or -1 after too many probes. */
+static int64_t number_by_hash(const int64_t *index, int64_t n, entry *table, int bits,
+                              int64_t *row, int64_t *group)
+{
+    const uint64_t last = ((uint64_t)1 << bits) - 1;
+    int64_t n_unique = 0, probes = 0;
+    memset(table, 0, (last + 1) * sizeof *table);
+    for (int64_t i = 0; i < n; i++) {
         uint64_t at = hash(index[i], bits);
-        while (table[at].row && table[at].row != index[i] + 1)
+        for (; table[at].row && table[at].row != index[i] + 1; probes++)
             at = (at + 1) & last;
+        if (probes > 4 * n)
+            return -1;
         if (!table[at].row) {
             table[at] = (entry){index[i] + 1, n_unique};
             row[n_unique++] = index[i];
         }
         group[i] = table[at].group;
-        start[group[i]]++;
     }
+    return n_unique;
+}
+
+/* Sorts positions by their index, and equal ones by position: a merge sort from `from`
+ * to `to`, which have n elements each.  Returns the one with the result. */
+static int64_t *sort(const int64_t *index, int64_t n, int64_t *from, int64_t *to)
+{
+    for (int64_t i = 0; i < n; i++)
+        from[i] = i;
+    for (int64_t width = 1; width < n; width *= 2) {
+        for (int64_t begin = 0; begin < n; begin += 2 * width) {
+            const int64_t middle = begin + width < n ? begin + width : n;
+            const int64_t end = middle + width < n ? middle + width : n;
+            int64_t a = begin, b = middle;
+            for (int64_t k = begin; k < end; k++)
+                to[k] = a < middle && (b == end || index[from[a]] <= index[from[b]])
+                            ? from[a++]
+                            : from[b++];
+        }
+        int64_t *swap = from;
+        from = to;
+        to = swap;
+    }
+    return from;
+}
+
+/* The same as number_by_hash, by sorting; `space` has 2 n elements. */
+static int64_t number_by_sorting(const int64_t *index, int64_t n, int64_t *space,
+                                 int64_t *row, int64_t *group)
+{
+    const int64_t *sorted = sort(index, n, space, space + n);
+    for (int64_t k = 0; k < n; k++) { /* at first, the position where a row first is */
+        const int repeats = k > 0 && index[sorted[k]] == index[sorted[k - 1]];
+        group[sorted[k]] = repeats ? group[sorted[k - 1]] : sorted[k];
+    }
+    int64_t n_unique = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int is_first = group[i] == i;
+        if (is_first)
+            row[n_unique] = index[i];
+        group[i] = is_first ? n_unique++ : group[group[i]];
+    }
+    return n_unique;
+}
+
+int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
+                      fo_rows *out)
+{
+    const int64_t outside = first_outside(index, n, n_rows);
+    if (outside >= 0)
+        return outside;
+    const int bits = table_bits(n);
+    int64_t *row = work, *start = row + n, *order = start + n + 1, *group = order + n;
+    int64_t *table = group + n;
+    int64_t n_unique = number_by_hash(index, n, (entry *)table, bits, row, group);
+    if (n_unique < 0)
+        n_unique = number_by_sorting(index, n, table, row, group);
     /* Counting sort.  start[u], at first the number of values of row u, becomes the end
      * and then the start of its range in `order`. */
+    memset(start, 0, (size_t)(n + 1) * sizeof *start);
+    for (int64_t i = 0; i < n; i++)
+        start[group[i]]++;
     for (int64_t u = 1; u <= n_unique; u++)
         start[u] += start[u - 1];
     for (int64_t i = n - 1; i >= 0; i--)

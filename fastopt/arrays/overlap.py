@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -37,6 +38,65 @@ def may_overlap_itself(array: Array) -> bool:
     return False
 
 
+def residues(array: Array) -> tuple[int, int, int]:
+    """Return (modulus, begin, length): where the bytes of an array are, modulo one of its strides.
+
+    For the columns of a matrix, the modulus is the stride of its rows, and they differ in `begin`.
+    Two arrays with the same modulus and disjoint residues share no memory.  The stride is the one
+    of which the bytes are the smallest part.
+    """
+    axes = [(n, abs(s)) for n, s in zip(array.shape, array.strides, strict=True) if n > 1 and s]
+    modulus, length = 1, 1
+    for _, stride in axes:
+        extent = array.itemsize + sum((n - 1) * s for n, s in axes if s % stride)
+        if extent * modulus < length * stride:
+            modulus, length = stride, extent
+    return modulus, byte_bounds(array)[0] % modulus if modulus > 1 else 0, length
+
+
+class Interleaved:
+    """Named arrays within one interval of addresses, searched by their residues.
+
+    Comparing each with all others would take seconds for thousands of columns of a matrix.
+    """
+
+    def __init__(self) -> None:
+        # By modulus: (first residue, number of the array), sorted; and the largest length.
+        self._residues: dict[int, tuple[list[tuple[int, int]], int]] = {}
+        self._arrays: list[tuple[int, int, str, Array]] = []  # start, end, name, array
+
+    def add(self, name: str, array: Array) -> None:
+        """Add an array."""
+        modulus, begin, length = residues(array)
+        found, longest = self._residues.get(modulus, ([], 0))
+        insort(found, (begin, len(self._arrays)))
+        self._residues[modulus] = found, max(longest, length)
+        self._arrays.append((*byte_bounds(array), name, array))
+
+    def sharing(self, array: Array) -> str | None:
+        """Return the name of one of the arrays that shares an element with another array."""
+        start, end = byte_bounds(array)
+        for number in self._candidates(array):
+            own_start, own_end, name, own = self._arrays[number]
+            if own_start < end and start < own_end and share_memory(array, own):
+                return name
+        return None
+
+    def _candidates(self, array: Array) -> Iterator[int]:
+        """Yield the numbers of the arrays whose residues may overlap those of another array."""
+        own_modulus, begin, length = residues(array)
+        for modulus, (found, longest) in self._residues.items():
+            if modulus != own_modulus:
+                yield from (number for _, number in found)
+                continue
+            seen: set[int] = set()
+            for shift in (-modulus, 0, modulus):  # residues may wrap around
+                low = bisect_left(found, (begin + shift - longest + 1, 0))
+                high = bisect_left(found, (begin + shift + length, 0))
+                seen.update(number for _, number in found[low:high])
+            yield from seen
+
+
 class Spans:
     """The memory of the arrays that a step writes, as disjoint intervals of addresses.
 
@@ -66,19 +126,15 @@ class Spans:
             key=lambda span: span[:3],
         )  # fmt: skip
         intervals: list[tuple[int, int]] = []
-        self._arrays: list[list[tuple[str, Array]]] = []  # the arrays in each interval
+        self._arrays: list[Interleaved] = []  # of each interval
         for start, end, _, name, array in found:
             if not intervals or start >= intervals[-1][1]:
                 intervals.append((start, end))
-                self._arrays.append([(name, array)])
-                continue
-            for other, neighbour in self._arrays[-1]:
-                if share_memory(array, neighbour):
-                    raise FastoptError(
-                        f"{other} and {name} share memory; each needs separate memory"
-                    )
+                self._arrays.append(Interleaved())
+            elif other := self._arrays[-1].sharing(array):
+                raise FastoptError(f"{other} and {name} share memory; each needs separate memory")
             intervals[-1] = (intervals[-1][0], max(end, intervals[-1][1]))
-            self._arrays[-1].append((name, array))
+            self._arrays[-1].add(name, array)
         self.starts = np.array([start for start, _ in intervals], dtype=np.uintp)
         self.ends = np.array([end for _, end in intervals], dtype=np.uintp)
 
@@ -88,6 +144,5 @@ class Spans:
         for i in range(int(np.searchsorted(self.ends, start, "right")), len(self._arrays)):
             if self.starts[i] >= end:
                 break
-            for name, own in self._arrays[i]:
-                if share_memory(array, own):
-                    raise FastoptError(f"{what} shares memory with {name}")
+            if name := self._arrays[i].sharing(array):
+                raise FastoptError(f"{what} shares memory with {name}")

@@ -15,9 +15,11 @@ from fastopt cimport _numpy as np_c
 from fastopt._numpy cimport PyArrayObject
 
 
+MISSING = object()
+
+
 cdef tuple in_order(str kind, tuple keys, grads):
-    """Return the gradients in the order of the parameters; keys: those of the parameters."""
-    cdef PyObject *grad
+    """Return the gradients in the order of the parameters; keys: those of a dict."""
     if kind == "array":
         return (grads,)
     if kind == "dict":
@@ -26,10 +28,10 @@ cdef tuple in_order(str kind, tuple keys, grads):
         if len(grads) == len(keys):
             found = []
             for key in keys:  # not by grads[key]: a defaultdict would create missing keys
-                grad = np_c.PyDict_GetItemWithError(<PyObject *>grads, <PyObject *>key)
-                if grad == NULL:
+                grad = (<dict>grads).get(key, MISSING)
+                if grad is MISSING:
                     break
-                found.append(<object>grad)
+                found.append(grad)
             else:
                 return tuple(found)
         raise FastoptError(f"gradients have keys {list(grads)}; {list(keys)} are needed")

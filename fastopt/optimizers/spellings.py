@@ -79,7 +79,7 @@ def in_our_words(
         There is no such option.
     """
     spellings = spellings_of(cls, convention)
-    allowed = [*checks_of(cls), *Extra.__annotations__, *spellings]
+    allowed = list(dict.fromkeys([*checks_of(cls), *Extra.__annotations__, *spellings]))
     pair = list({**defaults_of(cls), **defaults}.get("betas", ()))
     ours: dict[str, Any] = {}
     for given, value in options.items():

@@ -8,7 +8,7 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from support import unchanged
+from support import printed, unchanged
 
 from fastopt import SGD, FastoptError, RowSparse, minimize
 from fastopt.arrays.dlpack import BFLOAT, _is_valid, _pointer, _Tensor, _Versioned
@@ -84,3 +84,16 @@ def test_the_error_without_ml_dtypes_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     with unchanged(opt), pytest.raises(FastoptError, match=r"of parameter 0.*\.\[bfloat16\]"):
         opt.step([Exporter(np.ones(2, BF16))])
+
+
+def test_the_prototypes_of_ctypes_are_unchanged():
+    """Other modules of the process use the same function objects."""
+    code = """
+import ctypes
+before = [(f.argtypes, f.restype) for f in (
+    ctypes.pythonapi.PyCapsule_IsValid, ctypes.pythonapi.PyCapsule_GetPointer)]
+import fastopt, fastopt.arrays.dlpack
+print(before == [(f.argtypes, f.restype) for f in (
+    ctypes.pythonapi.PyCapsule_IsValid, ctypes.pythonapi.PyCapsule_GetPointer)])
+"""
+    assert printed(code) == "True"

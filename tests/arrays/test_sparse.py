@@ -1,6 +1,7 @@
 """A row-sparse step equals a dense step on those rows alone and changes nothing else."""
 
 import itertools
+import time
 
 import ml_dtypes
 import numpy as np
@@ -358,3 +359,34 @@ def test_a_sparse_gradient_of_a_0d_parameter_is_refused():
         with pytest.raises(FastoptError, match=r"parameter 0 is sparse.*0-d and has no rows"):
             opt.step([RowSparse([0], values)])
     assert (opt.params[0], opt.step_count) == (1.0, 0)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_rows_that_collide_in_the_hash_table(repeats):
+    """They are sorted instead, with equal results and no quadratic time."""
+    rng = np.random.default_rng(5)
+    n, n_rows = 3000, 2**22
+    bits = int(np.ceil(np.log2(4 * n * repeats)))
+    every = np.arange(n_rows, dtype=np.uint64)
+    hashes = (every * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits)
+    same = every[hashes < 32].astype(np.int64)[:n]
+    rows = rng.permutation(np.repeat(same, repeats))
+    values = rng.normal(size=(len(rows), 2))
+    table, expected = np.zeros((n_rows, 2)), np.zeros((n_rows, 2))
+    opt = fastopt.SGD(table, lr=1.0)
+    opt.step(RowSparse(rows, values))
+    for row, value in zip(rows, values, strict=True):  # in order, so that sums have equal bits
+        expected[row] += value
+    assert np.array_equal(table, -expected)
+
+
+def test_many_rows_that_collide_take_no_quadratic_time():
+    """The hash of k * 832040, a Fibonacci number, is nearly that of (k - 1) * 832040."""
+    n = 100_000
+    rows = 832_040 * np.arange(n)
+    opt = fastopt.SGD(
+        np.zeros((rows[-1] + 1, 0)), lr=1.0
+    )  # no elements, so that it needs no memory
+    start = time.perf_counter()
+    opt.step(RowSparse(rows, np.zeros((n, 0))))
+    assert time.perf_counter() - start < 0.5

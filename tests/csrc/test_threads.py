@@ -1,6 +1,7 @@
 """The number of threads of a step: options, environment variables, affinity and quotas."""
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -177,6 +178,19 @@ def test_invalid_fastopt_num_threads(text, monkeypatch):
     with pytest.raises((FastoptError, TypeError), match=rf"FASTOPT_NUM_THREADS is .*{text}"):
         SGD(np.zeros(2))
     SGD(np.zeros(2), n_threads=1)  # which does not read the variable
+
+
+def test_the_largest_number_of_threads(monkeypatch):
+    """OpenMP ends a process that may not make threads, so that only useful ones are allowed."""
+    most = max(64, 4 * os.cpu_count())
+    opt = SGD(np.zeros(2), n_threads=most)
+    for n_threads in (most + 1, 4096):
+        with pytest.raises(FastoptError, match=rf"n_threads is {n_threads}; allowed: .*{most}"):
+            SGD(np.zeros(2), n_threads=n_threads)
+    monkeypatch.setattr(opt, "_n_threads", 4096)  # as on a machine with more CPUs
+    copied = pickle.loads(pickle.dumps(opt))
+    copied.step(np.ones(2))
+    assert copied._n_threads == most
 
 
 def test_empty_fastopt_num_threads(monkeypatch):

@@ -247,13 +247,43 @@ def test_averages_over_steps(rule, dtype, layout):
         assert bits(np.array(average)) == bits(w.astype(real))
     for seed in (1, 2, 3):
         opt.step([g.astype(dtype) for g in tensors(seed=seed)])
-        decay, rest = real(0.9), real(1.0 - 0.9)
-        expected = [
-            decay * e + rest * w.astype(real) for e, w in zip(expected, params, strict=True)
-        ]
+        rest = real(1.0 - 0.9)
+        expected = [e + rest * (w.astype(real) - e) for e, w in zip(expected, params, strict=True)]
     for e, average in zip(expected, opt.ema, strict=True):
         assert bits(np.array(average)) == bits(np.asarray(e))
     assert bits(copy.deepcopy(opt).ema) == bits(opt.ema)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, BF16])
+@pytest.mark.parametrize("decay", [0.9, 0.999, 0.9999, 1 / 3])
+def test_the_average_of_a_constant_stays_that_constant(dtype, decay):
+    w = np.array([0.7, -0.3, 1e-3, 1e4, 0.1]).astype(dtype)
+    opt = fastopt.SGD(w, ema_decay=decay)
+    for _ in range(100):
+        opt.step(np.zeros(5, dtype))
+    assert (opt.ema == w).all()
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.99])
+def test_the_average_approaches_a_new_constant(decay):
+    w = np.zeros(3, np.float32)
+    opt = fastopt.SGD(w, lr=1.0, ema_decay=decay)
+    opt.step(np.float32([-0.7, -1e3, 1e-3]))
+    for _ in range(4000):
+        opt.step(np.zeros(3, np.float32))
+    assert opt.ema == pytest.approx(w, rel=1e-5)
+
+
+def test_the_decay_of_each_step_may_differ():
+    w = np.zeros(1)
+    opt = fastopt.SGD(w, lr=1.0, ema_decay=0.5)
+    expected = 0.0
+    for t, decay in enumerate((0.1, 0.5, 0.9, 0.0, 1.0), 1):
+        opt._plan.ema_decay = decay
+        opt.step(np.array([-1.0]))
+        expected += (1.0 - decay) * (t - expected)
+        assert opt.ema[0] == expected
+    assert opt._plan.ema_decay == 1.0
 
 
 def test_averages_have_the_structure_of_the_parameters():

@@ -914,7 +914,11 @@ def test_progress_off(capsys):
         ({"data": X, "batch_size": 5, "gtol": 0.1}, FastoptError, "gtol is 0.1 and tol None with"),
         ({"gtol": 0.1, "patience": 3}, FastoptError, "patience is 3; .* without tol"),
         ({"restore_best": 1}, TypeError, "restore_best is 1; True or False"),
-        ({"beta": 0.9}, TypeError, "'beta'.*mean 'betas'.*allowed: lr, .*of minimize: data, .*epochs"),
+        (
+            {"beta": 0.9},
+            TypeError,
+            "'beta'.*mean 'betas'.*allowed: lr, .*of minimize: data, .*epochs",
+        ),
         ({"options": {"lr": 0.1}}, TypeError, r"no argument 'options'.*minimize\(fun, x0, lr=0\.1"),
         ({"maxiter": 9}, TypeError, "'maxiter': that is epochs, or max_steps.* tol, gtol"),
         ({"jac": True}, TypeError, r"'jac': fun returns the pair \(loss, grad\)"),

@@ -24,17 +24,18 @@ class Status:
 
     Attributes
     ----------
-    options_changed
-        Whether an option was set since the last step.
+    changes
+        An element for each option set since the last step.  A list, because a step removes only
+        those that it has used.
     counts
         The numbers of steps, not the plan that counts them: a group that outlives its optimizer
         does not keep the state of the parameters alive.
     """
 
-    __slots__ = ("counts", "options_changed")
+    __slots__ = ("changes", "counts")
 
     def __init__(self) -> None:
-        self.options_changed = True
+        self.changes = [True]
         self.counts: Counts
 
     @property
@@ -137,7 +138,7 @@ class ParamGroup(MutableMapping[str, Any]):
         if name in EPSILONS:
             warn_of_0(self.rule, changed)
         self.options = changed
-        self.status.options_changed = True
+        self.status.changes.append(True)
 
     def __setattr__(self, name: str, value: object) -> None:
         if name not in self.__slots__:

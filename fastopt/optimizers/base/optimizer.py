@@ -70,6 +70,7 @@ class Optimizer(Rule):
         else the number of CPUs that the affinity mask and a container's quota allow.  Limits set
         with threadpoolctl apply at each step.
         A step of fewer than FASTOPT_SERIAL_BELOW elements (2**20) uses the calling thread only.
+        At most 64 or four for each CPU, because OpenMP ends a process that may not make threads.
     grad_scale
         The factor that the gradients were multiplied by (loss scaling).  The step first divides
         them by it, in the precision of the computation: float64 gradients of float32 parameters
@@ -87,7 +88,7 @@ class Optimizer(Rule):
         Whether the step sets the gradients to 0 after using them, also if it is skipped.  Sparse
         gradients (`RowSparse`, ``scipy.sparse``) are not changed.
     ema_decay
-        Keep an average of each parameter over steps, ema <- ema_decay * ema + (1 - ema_decay) * w,
+        Keep an average of each parameter over steps, ema <- ema + (1 - ema_decay) * (w - ema),
         which starts at the parameter.  See `ema` and `averaged`.
     ema_warmup
         Whether step t = 1, 2, ... averages with the decay min(ema_decay, (1 + t)/(10 + t)), so that
@@ -128,6 +129,13 @@ class Optimizer(Rule):
     ------
     FastoptError, TypeError
         From any method, for an argument that is not allowed; nothing has been changed then.
+
+    Notes
+    -----
+    An optimizer is for one thread at a time.  While `step`, `bind`, `accumulate`, `zero_grad`,
+    `save`, `load`, `state_dict`, `load_state_dict`, `add_param_group` or `sync_master` runs, the
+    others raise FastoptError in another thread.  Pickling and ``copy.deepcopy`` raise it if one of
+    them has changed the optimizer meanwhile.  Different optimizers may run in different threads.
 
     Examples
     --------
@@ -204,21 +212,20 @@ class Optimizer(Rule):
         """
         if self._accumulated.sums:
             self._step_with_accumulated(grads)
-        elif self._status.options_changed:
-            self._step_with_new_options(grads)
+        elif self._status.changes or self._must_prepare or self._scheduled:
+            with self._plan.during("step()"):
+                self._step_in_call(grads)
         else:
-            if self._must_prepare:
-                self._prepare()
-            self._plan.step(grads, None, self._rates() if self._scheduled else None)
+            self._plan.step(grads, None, None)
 
-    def _step_with_new_options(self, grads: Grads) -> None:
-        self._prepare()
-        self._status.options_changed = False  # before the step, during which one may be set
-        try:
-            self._plan.step(grads, [group.for_c() for group in self.param_groups], self._rates())
-        except BaseException:
-            self._status.options_changed = True
-            raise
+    def _step_in_call(self, grads: Grads) -> None:
+        changes = self._status.changes
+        seen = len(changes)
+        if seen or self._must_prepare:
+            self._prepare()
+        options = [group.for_c() for group in self.param_groups] if seen else None
+        self._plan.step_in_call(grads, options, self._rates())
+        del changes[:seen]  # after the step; others may have been set during it
 
     def _prepare(self) -> None:
         """Do what only some steps need; the next one calls this if it needs anything too."""
@@ -235,11 +242,14 @@ class Optimizer(Rule):
             raise FastoptError(
                 "gradients have been accumulated; accumulate these too, then call step()"
             )
-        sums = self._accumulated.sums
-        given = self._parameters.in_structure(
-            {key: sums.get(key) for key in self._parameters.by_key()}
-        )
-        self._accumulated.use(lambda: self.step(given), lambda: self._counts)
+        with self._plan.during("step()"):
+            if not (sums := self._accumulated.sums):  # another thread has just used them
+                self._step_in_call(None)
+                return
+            given = self._parameters.in_structure(
+                {key: sums.get(key) for key in self._parameters.by_key()}
+            )
+            self._accumulated.use(lambda: self._step_in_call(given), lambda: self._counts)
 
     def _rates(self) -> list[tuple[int, float]]:
         """Return the learning rates of the groups that have a schedule."""
@@ -291,7 +301,8 @@ class Optimizer(Rule):
         >>> w
         array([-4., -6.])
         """
-        self._accumulated.add(self._parameters.by_key(), self._plan.as_arrays(grads))
+        with self._plan.during("accumulate()"):
+            self._accumulated.add(self._parameters.by_key(), self._plan.as_arrays(grads))
 
     def zero_grad(self) -> None:
         """Set the bound gradients to 0, and discard the accumulated ones.
@@ -301,16 +312,16 @@ class Optimizer(Rule):
         FastoptError
             No gradients are bound or accumulated, or a bound one is read-only.
         """
-        self._plan.require_idle()
-        bound = [grad for grad in self._plan.gradients or () if grad is not None]
-        if self._plan.gradients is None and not self._accumulated.sums:
-            raise FastoptError("zero_grad() clears bound gradients; bind(grads) first")
-        for grad in bound:
-            if not grad.flags.writeable:
-                raise FastoptError("a bound gradient is read-only; it cannot be set to 0")
-        for grad in bound:
-            grad.fill(0.0)
-        self._accumulated.sums = {}
+        with self._plan.during("zero_grad()"):
+            bound = [grad for grad in self._plan.gradients or () if grad is not None]
+            if self._plan.gradients is None and not self._accumulated.sums:
+                raise FastoptError("zero_grad() clears bound gradients; bind(grads) first")
+            for grad in bound:
+                if not grad.flags.writeable:
+                    raise FastoptError("a bound gradient is read-only; it cannot be set to 0")
+            for grad in bound:
+                grad.fill(0.0)
+            self._accumulated.sums = {}
 
     @property
     def looks_ahead(self) -> bool:
@@ -342,14 +353,17 @@ class Optimizer(Rule):
                 f"{type(self).__name__} takes gradients at the parameters themselves; "
                 "extrapolated() is for SGD(nesterov='lookahead')"
             )
-        self._plan.require_idle()
         points = (
             (w, point(w, self._parameters.arrays[key], *ahead))
             for group in self.param_groups
             if (ahead := self._lookahead(group.options)) is not None
             for key, w in group.arrays.items()
         )
-        with self._moved("extrapolated()", points):
+        with (
+            self._plan.during("extrapolated()") as moving,
+            self._moved("extrapolated()", points),
+        ):
+            moving.release()
             yield
             self._ahead.taken_at = self.step_count
 
@@ -383,18 +397,18 @@ class Optimizer(Rule):
         array([ 4., -8.])
         """
         self._require_averages()
-        self._plan.require_idle()
         points = (
             (w, self._parameters.arrays[key]["ema"]) for key, w in self._parameters.by_key().items()
         )
-        with self._moved("averaged()", points):
+        with self._plan.during("averaged()") as moving, self._moved("averaged()", points):
+            moving.release()
             yield
 
     @contextmanager
     def _moved(self, block: str, points: Iterable[tuple[Array, Array]]) -> Iterator[None]:
         """Move parameters for the length of a block, in which a step is refused."""
         with self._excursion.visit(block, self._parameters.by_key().values(), points):
-            self._status.options_changed = True  # the next step prepares itself, and is refused
+            self._status.changes.append(True)  # the next step prepares itself, and is refused
             yield
 
     # Parameters, groups and options
@@ -439,10 +453,15 @@ class Optimizer(Rule):
             Options, parameters or a structure that the constructor would not accept either.  The
             optimizer is unchanged then.
         """
-        self._require_own_parameters()
-        if self._parameters.kind == "array":
-            raise FastoptError("this optimizer was given one array; make it with a list instead")
-        self._set_parameters(self._with_group(self._parameters, group), self._counts)
+        plan = self._plan
+        with plan.during("add_param_group()"):
+            self._excursion.require_back()
+            if self._parameters.kind == "array":
+                raise FastoptError(
+                    "this optimizer was given one array; make it with a list instead"
+                )
+            self._set_parameters(self._with_group(self._parameters, group), self._counts)
+            plan.retire()  # a thread that has just taken it from self._plan is refused
 
     def _with_group(self, parameters: Parameters, group: Mapping[str, Any]) -> Parameters:
         return parameters.with_group(
@@ -467,7 +486,7 @@ class Optimizer(Rule):
             (self, "_scheduled", [(i, group) for i, group in groups if group.schedule is not None]),
             (self, "state", parameters.views()),
             (self._status, "counts", plan.counts),
-            (self._status, "options_changed", True),
+            (self._status, "changes", [True]),
         ]
         assign_all([], attributes)
 
@@ -565,10 +584,11 @@ class Optimizer(Rule):
 
     def sync_master(self) -> None:
         """Copy the parameters into their float32 masters; call it after writing to parameters."""
-        self._require_own_parameters()
-        for key, w in self._parameters.by_key().items():
-            if "master" in self._parameters.arrays[key]:
-                self._parameters.arrays[key]["master"][...] = w
+        with self._plan.during("sync_master()"):
+            self._excursion.require_back()
+            for key, w in self._parameters.by_key().items():
+                if "master" in self._parameters.arrays[key]:
+                    self._parameters.arrays[key]["master"][...] = w
 
     # Saving, loading and copying
 
@@ -581,7 +601,10 @@ class Optimizer(Rule):
         -------
         dict
         """
-        self._plan.require_idle()
+        with self._plan.during("state_dict()"):
+            return self._saved()
+
+    def _saved(self) -> dict[str, Any]:
         return state_dict_of(self._parameters, self.state, self._accumulated.sums, self._counts)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *, options: bool = True) -> None:
@@ -611,8 +634,9 @@ class Optimizer(Rule):
             The rule, groups, parameters, shapes, dtypes or options do not match.  The optimizer is
             unchanged then.
         """
-        self._require_own_parameters()
-        self._load(state_dict, options=flag("options", options))
+        with self._plan.during("load_state_dict()"):
+            self._excursion.require_back()
+            self._load(state_dict, options=flag("options", options))
 
     def _load(
         self,
@@ -631,7 +655,7 @@ class Optimizer(Rule):
                 (self._plan.counts, "skipped", loaded.skipped_steps),
                 (self._accumulated, "sums", loaded.sums),
                 (self._ahead, "taken_at", None),  # gradients were taken at other parameters
-                (self._status, "options_changed", True),
+                (self._status, "changes", [True]),
             ]
         )
 
@@ -672,8 +696,9 @@ class Optimizer(Rule):
         """
         from fastopt import checkpoint
 
-        self._require_own_parameters()
-        checkpoint.write(path, "optimizer", all_of(self, batches))
+        with self._plan.during("save()"):
+            self._excursion.require_back()
+            checkpoint.write(path, "optimizer", all_of(self, batches))
 
     def load(
         self,
@@ -707,20 +732,17 @@ class Optimizer(Rule):
         from fastopt import checkpoint
 
         options = flag("options", options)
-        self._require_own_parameters()
-        saved = checkpoint.read(path, "optimizer")
-        if batches is not None and saved.get("batches") is None:
-            raise FastoptError(f"{os.fspath(path)} was saved without batches")
-        with checkpoint.loading(path):
-            load_all(self, saved, batches, options)
-
-    def _require_own_parameters(self) -> None:
-        """Raise an error during a step, and inside `extrapolated` and `averaged`."""
-        self._plan.require_idle()
-        self._excursion.require_back()
+        with self._plan.during("load()"):
+            self._excursion.require_back()
+            saved = checkpoint.read(path, "optimizer")
+            if batches is not None and saved.get("batches") is None:
+                raise FastoptError(f"{os.fspath(path)} was saved without batches")
+            with checkpoint.loading(path):
+                load_all(self, saved, batches, options)
 
     def __getstate__(self) -> dict[str, Any]:
-        self._require_own_parameters()
+        unchanged = self._plan.watch()
+        self._excursion.require_back()
         return {
             "defaults": self._defaults,
             "n_threads": self._n_threads,
@@ -731,11 +753,12 @@ class Optimizer(Rule):
             "gradients_at": self._ahead.taken_at,
             **self._parameters.pickled(),
             "bound": self._plan.gradients,
+            "unchanged": unchanged,  # last: it is pickled after the arrays
         }
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         self._defaults = pickled["defaults"]
-        self._n_threads = pickled["n_threads"]
+        self._n_threads = min(pickled["n_threads"], THREADS.high)  # of another machine
         self._extras = pickled["extras"]
         sums = pickled["sums"]
         self._accumulated = Accumulated({key: np.array(total) for key, total in sums.items()})
@@ -778,10 +801,13 @@ def dense_gradients(optimizer: Optimizer, grads: Grads) -> list[Array | None]:
 
 
 def all_of(optimizer: Optimizer, batches: Batches | None) -> dict[str, Any]:
-    """Return what `load_all` needs; it contains the parameters themselves, not copies."""
+    """Return what `load_all` needs; it contains the parameters themselves, not copies.
+
+    The caller is in `Plan.during`, or no other thread uses the optimizer.
+    """
     return {
         "params": arrays_of(optimizer.param_groups),
-        "optimizer": optimizer.state_dict(),
+        "optimizer": optimizer._saved(),
         "batches": None if batches is None else batches.state_dict(),
     }
 
