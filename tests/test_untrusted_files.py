@@ -108,7 +108,7 @@ def test_runs(tmp_path):
     def run(epochs=2):
         return minimize(
             squared, np.zeros(3), (X, y), batch_size=5, seed=0, epochs=epochs, tol=1e-9,
-            schedule=schedules.ReduceOnPlateau(0.1), checkpoint=(path, 1e9),
+            restore_best=True, schedule=schedules.ReduceOnPlateau(0.1), checkpoint=(path, 1e9),
         )  # fmt: skip
 
     run()

@@ -5,6 +5,8 @@
 | `minimize` | the public function: its documentation and the order of its parts |
 | `arguments` | what the arguments of `minimize` may be, and what each becomes |
 | `ending` | when and why a run ends, and what the result says about it |
+| `looking` | the loss and gradient at a point over all rows, and whether it is finite |
+| `best` | which point of a run was the best |
 | `run` | the loop over epochs and steps |
 | `steps` | how a step is taken, by an update rule or a `KalmanSGD` |
 | `line_search` | how a step is taken by gradient descent with a line search |

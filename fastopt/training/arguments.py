@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +67,71 @@ def require_callables(callback: object, progress: object) -> None:
         is_line = name == "progress" and function is True
         if not (callable(function) or is_left_out or is_line):
             raise TypeError(f"{name} is {function!r}; a callable is needed")
+
+
+# Names that other functions have for what `minimize` calls something else.
+_ELSEWHERE = {
+    "options": "give them as keywords of minimize, as in minimize(fun, x0, lr=0.1, epochs=100)",
+    "maxiter": "that is epochs, or max_steps",
+    "max_iter": "that is epochs, or max_steps",
+    "n_epochs": "that is epochs",
+    "maxfun": "that is epochs, or max_steps",
+    "maxfev": "that is epochs, or max_steps",
+    "jac": "fun returns the pair (loss, grad); fastopt.scipy_method takes SciPy's jac",
+    "bounds": "bounds are not supported",
+    "constraints": "constraints are not supported",
+    "hess": "second derivatives are not used",
+    "hessp": "second derivatives are not used",
+    "args": "give rows of data as data=, and anything else by "
+    "minimize(lambda x: fun(x, *args), x0)",
+    "disp": "that is progress=True",
+    "verbose": "that is progress=True",
+    "ftol": "that is tol",
+    "xtol": "tol looks at the loss, gtol at the gradient",
+    "X": "that is data=(X, y)",
+    "y": "that is data=(X, y)",
+}
+
+
+def refuse_unknown(own: Collection[str], options: Mapping[str, Any]) -> None:
+    """Raise for names that other functions use; ``own``: the keywords of `minimize`."""
+    for name in options:
+        if name in _ELSEWHERE:
+            raise TypeError(
+                f"minimize has no argument {name!r}: {_ELSEWHERE[name]}. Its keywords: "
+                f"{', '.join(own)}, and the options of the rule"
+            )
+
+
+@contextmanager
+def naming_keywords(own: Collection[str]) -> Iterator[None]:
+    """Add the keywords of `minimize` to the error about an unknown one, which lists a rule's."""
+    try:
+        yield
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
+        raise TypeError(f"{error}; keywords of minimize: {', '.join(own)}") from None
+
+
+def beta_of(optimizer: Any) -> float:
+    """Return the momentum of an optimizer, or its beta1; 0 if it has neither."""
+    groups = getattr(optimizer, "param_groups", ())
+    return max([_beta(group.options) for group in groups], default=0.0)
+
+
+def _beta(options: Mapping[str, Any]) -> float:
+    return float(options["betas"][0]) if "betas" in options else options.get("momentum", 0.0)
+
+
+def require_judged(tol: float | None, gtol: float | None, batches: Batches | None) -> None:
+    """Raise for ``gtol`` without ``tol`` with mini-batches, whose gradients are not that at x."""
+    size = None if batches is None else batches.batch_size
+    if gtol is not None and tol is None and size is not None:
+        raise FastoptError(
+            f"gtol is {gtol!r} and tol None with batch_size={size}; give tol too: the gradient "
+            "over all rows is evaluated only when the losses meet tol"
+        )
 
 
 def refuse_options(options: Mapping[str, Any]) -> None:

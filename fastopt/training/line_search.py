@@ -11,8 +11,8 @@ from scipy.optimize import line_search  # type: ignore[import-untyped]
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Grads
 from fastopt.optimizers.base.groups import arrays_of
-from fastopt.optimizers.base.optimizer import Optimizer, dense_gradients
-from fastopt.training.steps import Batch, Objective, Report
+from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.training.steps import Batch, Objective, Point, Report, dense_of
 
 
 class NoStepError(Exception):
@@ -27,6 +27,7 @@ class LineSearch:
     """
 
     finds_lr = True
+    sees_x = True
     report: Report | None = None
 
     def __init__(self, objective: Objective, optimizer: Optimizer) -> None:
@@ -39,8 +40,9 @@ class LineSearch:
     def lr(self) -> float:
         return self.optimizer.lr
 
-    def take(self, batch: Batch) -> tuple[float, Grads]:
+    def take(self, batch: Batch, known: Point | None = None) -> Point:
         """Take a step; return loss and gradients before it."""
+        del known  # it is the point that was seen last
         start = self._point()
         loss, gradient = self._at(start, batch)
         before = loss + np.linalg.norm(gradient) / 2 if self._before is None else self._before
@@ -63,10 +65,16 @@ class LineSearch:
         self.optimizer.step(grads)
         return loss, grads
 
-    def evaluate(self, batch: Batch) -> tuple[float, Grads]:
+    def evaluate(self, batch: Batch) -> Point:
         """Return loss and gradients at the current parameters."""
         loss, gradient = self._at(self._point(), batch)
         return loss, self._shaped(gradient)
+
+    def dense(self, grads: Grads) -> list[Array]:
+        return dense_of(self.optimizer, grads)
+
+    def in_structure(self, arrays: list[Array]) -> Grads:
+        return self._shaped(_flat(arrays))
 
     def extras(self) -> dict[str, Any]:
         return {}
@@ -79,13 +87,7 @@ class LineSearch:
         """Return loss and gradient at a point."""
         if self._seen is None or not np.array_equal(self._seen[0], point):
             loss, grads = self.objective(self._shaped(point), batch)
-            found = [
-                np.zeros(w.shape) if g is None else g
-                for w, g in zip(
-                    self._arrays.values(), dense_gradients(self.optimizer, grads), strict=True
-                )
-            ]
-            self._seen = point.copy(), loss, _flat(found)
+            self._seen = point.copy(), loss, _flat(dense_of(self.optimizer, grads))
         return self._seen[1:]
 
     def _shaped(self, flat: Array) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
@@ -14,15 +15,20 @@ from fastopt.optimizers.base.arguments import Params, Schedule
 from fastopt.optimizers.conventions import create
 from fastopt.training.arguments import (
     as_batches,
+    beta_of,
     copied_start,
     is_ksgd,
     model_filter,
+    naming_keywords,
     rate_options,
     refuse_options,
+    refuse_unknown,
     require_callables,
+    require_judged,
     require_searchable,
 )
-from fastopt.training.ending import Criteria
+from fastopt.training.best import Best
+from fastopt.training.ending import CONVERGED, Criteria
 from fastopt.training.fun import Fun, as_fun
 from fastopt.training.interrupts import Interrupts
 from fastopt.training.line_search import LineSearch
@@ -47,9 +53,11 @@ def minimize(
     lr: float | None = None,
     schedule: Schedule | None = None,
     tol: float | None = None,
+    gtol: float | None = None,
     patience: int | None = None,
     convention: str = "torch",
     line_search: bool = False,
+    restore_best: bool = False,
     checkpoint: Spec | None = None,
     callback: Callback | None = None,
     progress: bool | Callback | None = None,
@@ -89,10 +97,22 @@ def minimize(
         One of `fastopt.schedules`, instead of `lr`. If it has a method ``report``, that is called
         with the mean loss of each epoch.
     tol : float, at least 0, optional
-        Stop, with success, after `patience` epochs in a row none of which has improved on the
-        best mean loss before it by tol*max(1, abs(best)) or more. NaN is no improvement.
+        Stop, with success, when the loss has settled and the gradient is small. The loss has
+        settled when, for `patience` epochs in a row, it is within tol*max(1, abs(best)) of the best
+        so far and improves it by no more, and when the remaining decrease is no more either. That
+        is extrapolated as a geometric series from the last two windows of `patience` epochs (of a
+        tenth of all epochs, in long runs), of half as many, and so on, so that a run with a small
+        learning rate, which improves little but steadily, does not count as converged. Without such
+        an improvement of the best loss for 10*patience epochs, because the loss oscillates or
+        rises, the run ends with status 5 and no success.
+    gtol : float, at least 0, optional
+        The largest max(abs(grad)), over all parameters, of a success. With `tol`, default
+        sqrt(tol)*max(1, abs(loss)). Without `tol`, the run converges as soon as the gradient is
+        that small; this needs gradients at x, so that `data`, if given, must be in one full batch.
+        The gradient is that of `fun`: `weight_decay` moves the optimizer away from its minimum.
     patience : int, at least 1, optional
-        Only with `tol`. Default 5.
+        Only with `tol`. Default 5, or round(2/(1 - beta)) if the rule has a momentum or beta1 for
+        which that is larger: 20 for 0.9.
     convention : {"torch", "keras", "optax", "dl4j", "textbook"}
         The library whose formula and defaults are used: see `fastopt.create`. If the rule takes its
         gradients at the look-ahead point (the textbook's Nesterov), `fun` is evaluated there.
@@ -100,7 +120,12 @@ def minimize(
         Whether each learning rate is found by ``scipy.optimize.line_search`` along the negative
         gradient (the strong Wolfe conditions). Only with ``method="gd"`` and full batches, and
         without lr, schedule, checkpoint and options of a rule. Each step evaluates `fun` a few
-        times, at copies of x. DL4J's LINE_GRADIENT_DESCENT. Default False.
+        times, at copies of x. The run converges when max(abs(grad)) is at most `gtol`, by default
+        1e-5*max(1, abs(loss)). DL4J's LINE_GRADIENT_DESCENT. Default False.
+    restore_best : bool
+        Whether the result has the parameters of the epoch with the least mean loss, instead of the
+        last ones, if the run does not converge; without data, and in full batches, of the point
+        with the least loss. This takes the memory of another copy. Default False.
     checkpoint : path, or (path, seconds), optional
         A file from which a later call with the same arguments resumes, with equal bits, whatever
         has ended this call, ``kill -9`` included. The file is replaced, atomically, after every
@@ -122,19 +147,19 @@ def minimize(
     -------
     scipy.optimize.OptimizeResult
         x : of the structure of `x0`
-            The parameters after the last step.
+            The parameters after the last step, or the best with `restore_best`.
         fun, jac
-            Without data, loss and gradient at `x`, from an evaluation after the last step. With
-            data, the mean loss of the last epoch and the gradient of the last step. After Ctrl-C
-            without data, loss and gradient of the last step. NaN and None before the first step.
-            A checkpoint keeps no `RowSparse` gradient: None until the next step.
-        nit, nfev : int
-            Steps taken, including those that ``on_nonfinite="skip"`` skips; evaluations of `fun`.
-        status, success, message
-            0: `tol` is met, a success. 1: a budget is used up, a success if there is no `tol` and
-            `fun` is finite. 2: stopped by `callback`. 3: interrupted (Ctrl-C). 4: the line search
-            found no step: x is a minimum to within rounding, or grad is not the gradient of `fun`,
-            see `fastopt.check_grad`. The last three are no success.
+            Loss and gradient at `x`: without data, and for full batches with `tol`, `gtol`,
+            `restore_best` or `line_search`; with mini-batches after convergence, over all rows.
+            Otherwise the mean loss of the last epoch and the gradient of the last step (with
+            `restore_best`, of the best epoch), and also after Ctrl-C. NaN and None before the
+            first step. A checkpoint keeps no `RowSparse` gradient: None until the next step.
+        nit, nfev, njev : int
+            Steps taken, including those that ``on_nonfinite="skip"`` skips; evaluations of `fun`,
+            each of which has a loss and a gradient.
+        success, status, message
+            As SciPy's: `success` says that a criterion of convergence is met, at a finite point
+            whose loss is no larger than that of the first epoch. See the table in the notes.
         history : dict of lists, an entry for each epoch
             "loss", the mean; "lr", that of the epoch's first step; "seconds" since the start,
             without the time spent in `callback` and `progress`.
@@ -149,8 +174,29 @@ def minimize(
 
     Notes
     -----
-    In the mean loss of an epoch, the loss of each batch is weighted by its rows. A loss that is not
-    finite does not stop the run; it appears in the history.
+    **Success.** Only status 0 is a success.
+
+    ======  =====================================================================================
+    status  the run ended because
+    ======  =====================================================================================
+    0       `tol` is met, or `gtol` without `tol`, or the criterion of the line search
+    1       `epochs` or `max_steps` is used up; without `tol` and `gtol` every complete run
+    2       `callback` stopped it
+    3       it was interrupted (Ctrl-C)
+    4       the line search found no step: grad is not the gradient of `fun`, see
+            `fastopt.check_grad`, or x is a minimum to within rounding
+    5       with `tol`, the best loss has not improved for 10*patience epochs
+    6       the loss of an epoch, or a parameter, is not finite; a non-finite loss does not end a
+            run with ``on_nonfinite="skip"``, where such a step changes nothing
+    ======  =====================================================================================
+
+    With mini-batches the gradient is looked at when the losses meet `tol`: `fun` is evaluated for
+    all rows, a batch at a time and without steps. If the gradient is too large, the run continues,
+    and looks again after `patience` further epochs that meet `tol`. A rule whose steps do not
+    become smaller, such as RMSprop with a constant learning rate, circles around a minimum
+    without converging: use a `schedule`.
+
+    In the mean loss of an epoch, the loss of each batch is weighted by its rows.
 
     An epoch that `max_steps` or Ctrl-C cuts short has an entry in the history, computed from the
     steps that were taken, but it does not count for `tol` and is not reported to `schedule`.
@@ -165,13 +211,13 @@ def minimize(
     state of `tol` and `schedule`; `fastopt.checkpoint` describes the format. If it exists, `x0`
     gives the structure only, and the run resumes: it ends with the same bits, counts and history
     (except seconds) as a run that was never stopped, if `fun` depends on its arguments only.
-    Structure, shapes and dtypes, method and options, schedule, tol, patience, batch size and a
-    given seed must be those of the file; the values of `data` are not compared. `epochs` and
-    `max_steps` may differ: they count from the first start. Repeating a call that has finished
-    returns the same result at once, and a call with a larger budget continues the run. The file is
-    never deleted. Epochs that ended after the file was last written are run again, and `callback`
-    is called for them again. Without data every step is an epoch: give `seconds`, unless `fun` is
-    slow.
+    Structure, shapes and dtypes, method and options, schedule, tol, gtol, patience, restore_best,
+    batch size and a given seed must be those of the file; the values of `data` are not compared.
+    `epochs` and `max_steps` may differ: they count from the first start. Repeating a call that has
+    finished returns the same result after at most one evaluation of each row, and a call with a
+    larger budget continues the run. The file is never deleted. Epochs that ended after the file was
+    last written are run again, and `callback` is called for them again. Without data every step is
+    an epoch: give `seconds`, unless `fun` is slow.
 
     "ksgd" is `KalmanSGD.partial_fit` for a `fastopt.models.GLM`, unless that is "softmax", with the
     model's family. For other models it is `KalmanSGD.update`, a batch at a time. It needs data of
@@ -190,9 +236,12 @@ def minimize(
     >>> A, b = np.array([[3.0, 1.0], [1.0, 2.0]]), np.array([9.0, 8.0])
     >>> def quadratic(x):
     ...     return x @ A @ x / 2 - b @ x, A @ x - b
+    >>> result = minimize(quadratic, np.zeros(2), method="momentum", lr=0.1, gtol=1e-6)
+    >>> print(result.x.round(6), result.success, result.nit)
+    [2. 3.] True 283
     >>> result = minimize(quadratic, np.zeros(2), method="momentum", lr=0.1, epochs=300)
-    >>> print(result.x.round(6), result.message)
-    [2. 3.] the budget of 300 epochs is used up
+    >>> print(result.success, result.message)
+    False Maximum number of iterations has been reached.
 
     Over data:
 
@@ -229,23 +278,37 @@ def minimize(
     >>> bool((resumed.x["w"] == direct.x["w"]).all()), resumed.nit, len(resumed.history["loss"])
     (True, 50, 5)
     """
+    refuse_unknown(_KEYWORDS, options)
     loss_and_grad: Any = getattr(fun, "loss_and_grad", fun) if is_ksgd(method) else as_fun(fun)
     require_callables(callback, progress)
-    criteria = Criteria(epochs=epochs, max_steps=max_steps, tol=tol, patience=patience)
+    best = Best() if flag("restore_best", restore_best) else None
     x = copied_start(x0)
     batches = as_batches(data, batch_size, seed)
     given = {"lr": lr, "schedule": schedule, "checkpoint": checkpoint}
     optimizer: Any
-    if is_ksgd(method):
-        given["convention"] = None if convention == "torch" else convention
-        given["line_search"] = line_search or None
-        optimizer = model_filter(fun, x, batches, given, options)
-    elif flag("line_search", line_search):
-        require_searchable(method, batches, {**given, **options})
-        optimizer = create(method, x, convention, lr=1.0)  # until the first search
-    else:
-        optimizer = create(method, x, convention, **rate_options(lr, schedule), **options)
-        refuse_options(options)
+    with naming_keywords(_KEYWORDS):
+        if is_ksgd(method):
+            given["convention"] = None if convention == "torch" else convention
+            given["line_search"] = line_search or None
+            optimizer = model_filter(fun, x, batches, given, options)
+        elif flag("line_search", line_search):
+            require_searchable(method, batches, {**given, **options})
+            optimizer = create(method, x, convention, lr=1.0)  # until the first search
+        else:
+            optimizer = create(method, x, convention, **rate_options(lr, schedule), **options)
+            refuse_options(options)
+    unit = "iteration" if batches is None else "epoch"
+    criteria = Criteria(
+        epochs=epochs,
+        max_steps=max_steps,
+        tol=tol,
+        gtol=gtol,
+        patience=patience,
+        beta=beta_of(optimizer),
+        searches=line_search,
+        unit=unit,
+    )
+    require_judged(tol, gtol, batches)
 
     interrupts = Interrupts()
     state = RunState(x, optimizer, batches)
@@ -257,12 +320,13 @@ def minimize(
         steps = LineSearch(objective, optimizer)
     else:
         steps = RuleSteps(objective, optimizer)
-    line = Line(criteria.budget.epochs) if progress is True else None
+    line = Line(criteria.budget.epochs, unit) if progress is True else None
     show = line if isinstance(progress, bool) else progress
     watch = None if show is None and callback is None else partial(_watch, show, callback)
     with interrupts:
-        file = None if checkpoint is None else RunFile(checkpoint, state, criteria.tolerance)
-        run = Run(steps, state, criteria, interrupts, file)
+        file = None if checkpoint is None else RunFile(checkpoint, state, criteria, best)
+        on_nonfinite = options.get("on_nonfinite", "propagate")
+        run = Run(steps, state, criteria, interrupts, file, best, on_nonfinite)
         try:
             status = run.go(watch)
         finally:
@@ -270,10 +334,14 @@ def minimize(
                 line.close()
     result = run.result()
     result.jac = state.copied_gradient()
-    result.success = criteria.is_success(status, state.loss)
+    result.njev = state.nfev
+    result.success = status == CONVERGED
     result.status = status
     result.message = criteria.message(status, state.nit)
     return result
+
+
+_KEYWORDS = [*signature(minimize).parameters][2:-1]  # without fun, x0 and options
 
 
 def _watch(show: Callback | None, callback: Callback | None, state: OptimizeResult) -> bool:

@@ -54,6 +54,17 @@ class ModelFilter:
         self._set_parameters()
         return _half_mean_square(y, mean)
 
+    def loss_and_score(self, y: Array, mean: Array, jac: Array) -> tuple[float, Array]:
+        """Return the loss of `absorb`, and the gradient that is 0 where the filter settles.
+
+        It is -J' R^-1 (y - mean) over the number of rows, with R the variance; for "multinomial",
+        whose J is that of the logits, -J' (y - mean).
+        """
+        y, variance = self._observed(y, mean)
+        residual = y - mean if isinstance(variance, str) else (y - mean) / variance
+        rows = jac.reshape(-1, jac.shape[-1])
+        return _half_mean_square(y, mean), -(rows.T @ residual.reshape(-1)) / len(y)
+
     def _observed(self, y: Array, mean: Array) -> tuple[Array, Any]:
         """Return the observations in the shape of the mean, and their variance."""
         variance = self.model.variance(mean) if hasattr(self.model, "variance") else 1.0

@@ -16,9 +16,12 @@ class Line:
     ----------
     epochs
         The number of epochs to come, or infinity if it is not known.
+    unit
+        What an epoch is called.
     """
 
-    def __init__(self, epochs: float) -> None:
+    def __init__(self, epochs: float, unit: str = "epoch") -> None:
+        self.unit = unit
         self.of = "" if epochs == math.inf else f"/{epochs}"
         self.terminal = sys.stderr.isatty()
         self.due = 0.0
@@ -28,7 +31,7 @@ class Line:
         """Show the last epoch of a run, unless a line was written a moment ago."""
         history = state.history
         self.text = (
-            f"epoch {len(history['loss'])}{self.of}  loss {state.fun:.6g}  "
+            f"{self.unit} {len(history['loss'])}{self.of}  loss {state.fun:.6g}  "
             f"lr {history['lr'][-1]:.3g}  {history['seconds'][-1]:.1f} s"
         )
         if time.monotonic() >= self.due:

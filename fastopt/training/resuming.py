@@ -17,7 +17,8 @@ from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.groups import arrays_of
 from fastopt.optimizers.base.optimizer import all_of, load_all
 from fastopt.optimizers.base.structure import each
-from fastopt.training.ending import Tolerance
+from fastopt.training.best import Best
+from fastopt.training.ending import Criteria
 from fastopt.training.fingerprint import differ, fingerprint
 from fastopt.training.state import HISTORY, RunState, copied
 
@@ -39,30 +40,37 @@ class RunFile:
     ----------
     spec
         ``checkpoint`` of `fastopt.minimize`.
-    state, tolerance
+    state, criteria, best
         Those of the run, before its first step.
     """
 
-    def __init__(self, spec: Spec, state: RunState, tolerance: Tolerance) -> None:
+    def __init__(self, spec: Spec, state: RunState, criteria: Criteria, best: Best | None) -> None:
         path, every = spec if isinstance(spec, tuple) and len(spec) == 2 else (spec, None)
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"checkpoint is {spec!r}; a path or (path, seconds) is needed")
         self.every = None if every is None else at_least_0("checkpoint[1]", every)
-        self.path, self.state, self.tolerance = path, state, tolerance
-        self.settings = _settings(state, tolerance)
+        self.path, self.state, self.criteria, self.best = path, state, criteria, best
+        self.settings = _settings(state, criteria, best)
         self._saved_at: tuple[int, int] | None = None
         checkpoint.remove_leftovers(path)
         if os.path.exists(path):
             self._resume()
+        self._mark()
         self.write()
+
+    def _mark(self) -> None:
+        """Remember what evaluations before the next step change: resuming repeats them."""
+        self._marked = self.state.nfev, self.criteria.looked
 
     def step_done(self) -> None:
         """Write the file if ``seconds`` have passed since it was last written."""
+        self._mark()
         if self.every is not None and time.monotonic() >= self._due:
             self.write()
 
     def epoch_done(self) -> None:
         """Write the file, unless ``seconds`` were given."""
+        self._mark()
         if self.every is None:
             self.write()
 
@@ -73,7 +81,7 @@ class RunFile:
             content = {
                 "asked": self.settings,
                 **all_of(state.optimizer, state.batches),
-                "run": _saved(state, self.tolerance),
+                "run": _saved(state, self.best, *self._marked),
             }
             checkpoint.write(self.path, "minimize", content)
             self._saved_at = now
@@ -88,10 +96,12 @@ class RunFile:
         try:
             with checkpoint.loading(self.path):
                 restored = _checked(saved["run"])
+                if self.best is not None:
+                    self.best.load(saved["run"]["best"], state.x)
                 load_all(state.optimizer, saved, state.batches)
         except FastoptError as error:
             raise FastoptError(f"checkpoint {os.fspath(self.path)!r}: {error}") from error
-        _restore(state, self.tolerance, restored)
+        _restore(state, self.criteria, restored)
         self._saved_at = state.nit, state.n_epochs
 
     def _require_equal_settings(self, saved: Mapping[str, Any]) -> None:
@@ -105,7 +115,7 @@ class RunFile:
                 )
 
 
-def _settings(state: RunState, tolerance: Tolerance) -> dict[str, Any]:
+def _settings(state: RunState, criteria: Criteria, best: Best | None) -> dict[str, Any]:
     """Return the arguments that a call must share with the call that wrote the file.
 
     The functions, the values of the data and the budgets are not among them.
@@ -123,24 +133,30 @@ def _settings(state: RunState, tolerance: Tolerance) -> dict[str, Any]:
         "weight_decay": [group["weight_decay"] for group in groups],
         "schedule": schedule and re.sub(r" at 0x\w+", "", repr(schedule)),  # without addresses
         "schedule_code": fingerprint(schedule),
-        "tol": tolerance.tol,
-        "patience": tolerance.patience,
+        "tol": criteria.tolerance.tol,
+        "gtol": criteria.gtol,
+        "patience": criteria.tolerance.patience,
+        "restore_best": best is not None,
     }
 
 
-def _saved(state: RunState, tolerance: Tolerance) -> dict[str, Any]:
+def _saved(
+    state: RunState, best: Best | None, nfev: int, looked: tuple[int, float, float]
+) -> dict[str, Any]:
     """Return what `_restore` needs; the history is that of complete epochs."""
     return {
         "history": {name: values[: state.n_epochs] for name, values in state.history.items()},
         "grad": each(_saved_gradient, "grad", state.grad),
-        "counts": {name: getattr(state, own) for name, own in COUNTS.items()},
-        "tolerance": (tolerance.best, tolerance.misses),
+        "counts": {**{name: getattr(state, own) for name, own in COUNTS.items()}, "nfev": nfev},
+        "looked": looked,
+        "best": best and (best.x, float(best.loss), each(_saved_gradient, "grad", best.grad)),
     }
 
 
 def _checked(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `_saved` returned, with the types that it has; raise for malformed content."""
-    counts, (best, misses), history = saved["counts"], saved["tolerance"], saved["history"]
+    counts, (epoch, *judged), history = saved["counts"], saved["looked"], saved["history"]
+    largest, limit = map(float, judged)
     n_epochs = Whole(0)("n_epochs", counts["n_epochs"])
     whole = ("nit", "nfev", "n_epochs", "steps")
     lists = {name: [float(value) for value in history[name]] for name in HISTORY}
@@ -153,16 +169,16 @@ def _checked(saved: Mapping[str, Any]) -> dict[str, Any]:
             name: Whole(0)(name, counts[name]) if name in whole else float(counts[name])
             for name in COUNTS
         },
-        "tolerance": (float(best), Whole(0)("misses", misses)),
+        "looked": (Whole(0)("looked", epoch), largest, limit),
     }
 
 
-def _restore(state: RunState, tolerance: Tolerance, saved: Mapping[str, Any]) -> None:
+def _restore(state: RunState, criteria: Criteria, saved: Mapping[str, Any]) -> None:
     """Restore what `_saved` returned; parameters, optimizer and batches are loaded separately."""
     state.history, state.grad = saved["history"], saved["grad"]
     for name, own in COUNTS.items():
         setattr(state, own, saved["counts"][name])
-    tolerance.best, tolerance.misses = saved["tolerance"]
+    criteria.resume(state.history["loss"], saved["looked"])
 
 
 def _saved_gradient(name: str, gradient: Any) -> Array | None:

@@ -7,18 +7,26 @@ from collections.abc import Callable
 
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
-from fastopt.training.ending import INTERRUPTED, NO_STEP, Criteria
+from fastopt.training import looking
+from fastopt.training.best import Best
+from fastopt.training.ending import CONVERGED, INTERRUPTED, NO_STEP, Criteria
 from fastopt.training.interrupts import Interrupts
 from fastopt.training.line_search import NoStepError
 from fastopt.training.resuming import RunFile
 from fastopt.training.state import RunState
-from fastopt.training.steps import Batch, Steps
+from fastopt.training.steps import Batch, Point, Steps
 
 Callback = Callable[[OptimizeResult], object]
 
 
 class Run:
-    """The loop: what it changes is in ``state``, and ``steps`` takes the steps."""
+    """The loop: what it changes is in ``state``, and ``steps`` takes the steps.
+
+    Without data, and with full batches if a criterion or ``restore_best`` needs it, loss and
+    gradient are evaluated before each step and judged first: the step uses them, or the run ends
+    there.  Otherwise the losses of the epochs are judged, and the gradient over all rows only when
+    they meet `tol`.
+    """
 
     def __init__(
         self,
@@ -27,9 +35,17 @@ class Run:
         criteria: Criteria,
         interrupts: Interrupts,
         file: RunFile | None,
+        best: Best | None,
+        on_nonfinite: str,
     ) -> None:
         self.steps, self.state, self.criteria = steps, state, criteria
-        self.interrupts, self.file = interrupts, file
+        self.interrupts, self.file, self.best = interrupts, file, best
+        self.on_nonfinite = on_nonfinite
+        data = state.batches
+        is_full = data is not None and data.batch_size is None
+        is_judged = criteria.has_limit or best is not None
+        self.sees_x = steps.sees_x and (data is None or (is_full and is_judged))
+        self._point: Point | None = None  # loss and gradients at the current parameters
 
     def go(self, watch: Callback | None) -> int:
         """Take steps until the run ends; return the status of `ending`.
@@ -43,11 +59,16 @@ class Run:
             finally:
                 if self.file:
                     self.file.write()
-            if self.state.batches is None:
-                self.state.loss, self.state.grad = self.steps.evaluate(())
+            if self._point is None and self.state.batches is None:
+                self._point = self.steps.evaluate(())
             self.interrupts.check()
         except KeyboardInterrupt:
-            return INTERRUPTED
+            status = INTERRUPTED
+        else:
+            if self._point is not None:
+                self.state.loss, self.state.grad = self._point
+        if self.best is not None and status != CONVERGED:
+            self.best.restore(self.state)
         return status
 
     def result(self) -> OptimizeResult:
@@ -59,27 +80,105 @@ class Run:
         state, criteria = self.state, self.criteria
         is_stopped = is_cut = False
         while True:
-            status = criteria.status(
-                state.nit,
-                state.n_epochs,
-                is_stopped=is_stopped,
-                is_cut=is_cut,
-                is_open=state.epoch_steps > 0,
-            )
-            if status is not None:
+            is_open = state.epoch_steps > 0 and not is_cut  # resumed in mid-epoch
+            if not is_open and (status := self._status(is_stopped, is_cut)) is not None:
                 return status
             try:
                 is_cut = not self._epoch(criteria.budget.steps_left(state.nit, state.n_epochs))
             except NoStepError:
-                return NO_STEP
+                return CONVERGED if self._is_small(self._point) else NO_STEP
+            self._point = None
             if not is_cut:
-                criteria.observe(state.loss)
+                criteria.observe(state.n_epochs - 1, state.loss)
+                if self.best is not None and not self.sees_x:
+                    self.best.observe(state.x, state.loss, state.grad)
                 if self.steps.report:
                     self.steps.report(state.loss)
                 if self.file:
                     self.file.epoch_done()
             if watch is not None:
                 is_stopped = bool(self.interrupts.deliver_during(watch, self.result()))
+
+    def _status(self, is_stopped: bool, is_cut: bool) -> int | None:
+        """Return why the run ends between epochs, or None if it continues."""
+        state, criteria = self.state, self.criteria
+        criteria.problem = self._problem()
+        is_converged = False
+        if not criteria.problem and not is_cut:
+            is_converged = self._sees_convergence() if self.sees_x else self._looks_converged()
+        status = criteria.status(
+            state.nit,
+            state.n_epochs,
+            is_converged=is_converged,
+            is_stopped=is_stopped,
+            is_cut=is_cut,
+        )
+        if status is not None and criteria.has_limit and self.sees_x:
+            self._is_small(self._point)  # for the message
+        return status
+
+    def _problem(self) -> str:
+        """Return a sentence about what is not finite after the last epoch; empty if nothing."""
+        state, unit = self.state, self.criteria.unit
+        epoch = len(state.history["loss"])
+        if epoch and not math.isfinite(state.loss) and self.on_nonfinite != "skip":
+            return f"The loss of {unit} {epoch} is not finite: {state.loss}."
+        if name := looking.not_finite(state.x):
+            return f"{name} is not finite {f'after {unit} {epoch}' if epoch else 'at the start'}."
+        return ""
+
+    def _sees_convergence(self) -> bool:
+        """Evaluate loss and gradient at the parameters; return whether they meet the criteria."""
+        state, criteria = self.state, self.criteria
+        state.start_clock()
+        self._point = self.steps.evaluate(() if state.batches is None else self._full_batch())
+        state.read_clock()
+        loss, grads = self._point
+        if not math.isfinite(loss) and self.on_nonfinite == "propagate":
+            after = f"after {criteria.unit} {state.n_epochs}" if state.n_epochs else "at x0"
+            criteria.problem = f"The loss is not finite {after}: {loss}."
+            return False
+        criteria.observe(state.n_epochs, loss)
+        if self.best is not None:
+            self.best.observe(state.x, loss, grads)
+        return criteria.is_due and self._is_small(self._point) and self._is_near_best(loss)
+
+    def _full_batch(self) -> Batch:
+        assert self.state.batches is not None
+        return next(looking.in_order(self.state.batches))
+
+    def _is_small(self, point: Point | None) -> bool:
+        """Judge the gradient at a point."""
+        if point is None:
+            return False
+        loss, grads = point
+        largest = looking.largest(self.steps.dense(grads))
+        return self.criteria.judge(self.state.n_epochs, loss, largest)
+
+    def _is_near_best(self, loss: float) -> bool:
+        """Return whether a loss is the best so far, to within `tol`, if the best is kept."""
+        if self.best is None:
+            return True
+        tol = self.criteria.tolerance.tol or 0.0
+        return loss <= self.best.loss + tol * max(1.0, abs(self.best.loss))
+
+    def _looks_converged(self) -> bool:
+        """Judge the epochs' losses, and where they meet the criteria the gradient over all rows."""
+        state, criteria = self.state, self.criteria
+        if not (criteria.is_due and state.n_epochs):
+            return False
+        if criteria.tolerance.tol is None and state.grad is not None:
+            last = looking.largest(self.steps.dense(state.grad))
+            if not last <= criteria.limit(state.loss):
+                return False
+        state.start_clock()
+        loss, grads = looking.over_all_rows(self.steps, state.batches)
+        state.read_clock()
+        if criteria.judge(state.n_epochs, loss, looking.largest(grads)):
+            self._point = loss, self.steps.in_structure(grads)
+            return True
+        criteria.look_later()
+        return False
 
     def _epoch(self, max_steps: float) -> bool:
         """Take at most ``max_steps`` steps of the current epoch; return whether it is complete."""
@@ -93,7 +192,7 @@ class Run:
                 batch = self.interrupts.deliver_during(next, stream)
                 is_first = state.epoch_steps == 0
                 lr = self.steps.lr if is_first and not self.steps.finds_lr else math.nan
-                loss, state.grad = self.steps.take(batch)
+                loss, state.grad = self.steps.take(batch, self._point)
                 if is_first and self.steps.finds_lr:
                     lr = self.steps.lr
                 taken += 1

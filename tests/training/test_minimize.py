@@ -35,10 +35,6 @@ class Scripted:
         return loss, np.zeros_like(x)
 
 
-def stopped_after(losses, **options):
-    return minimize(Scripted([*losses, -1e9]), np.zeros(1), **options)
-
-
 # Equal to a loop by hand
 
 METHODS = [(convention, name) for convention, rules in _CONVENTIONS.items() for name in rules]
@@ -265,68 +261,26 @@ def test_jac_is_a_copy():
 def test_budgets():
     def nit(**budget):
         result = minimize(squared, np.zeros(3), (X, y), batch_size=5, seed=0, **budget)
-        assert (result.status, result.success) == (1, True)
+        assert (result.status, result.success) == (1, False)
         return result.nit, len(result.history["loss"]), result.message
 
-    assert nit(epochs=2) == (10, 2, "the budget of 2 epochs is used up")
-    assert nit(max_steps=5) == (5, 1, "the budget of 5 steps is used up")
-    assert nit(max_steps=7) == (7, 2, "the budget of 7 steps is used up")
-    assert nit(max_steps=7, epochs=1) == (5, 1, "the budget of 1 epochs is used up")
-    assert nit(max_steps=7, epochs=3) == (7, 2, "the budget of 7 steps is used up")
-    assert minimize(Scripted([1.0]), np.zeros(1)).nit == 1000
+    epochs = "Maximum number of epochs has been reached."
+    steps = "Maximum number of steps has been reached."
+    assert nit(epochs=2) == (10, 2, epochs)
+    assert nit(max_steps=5) == (5, 1, steps)
+    assert nit(max_steps=7) == (7, 2, steps)
+    assert nit(max_steps=7, epochs=1) == (5, 1, epochs)
+    assert nit(max_steps=7, epochs=3) == (7, 2, steps)
+    result = minimize(Scripted([1.0]), np.zeros(1))
+    assert (result.nit, result.message) == (1000, "Maximum number of iterations has been reached.")
 
 
-def tolerated(losses, tol, patience):
-    """Return the number of epochs that a run with these losses takes."""
-    best, misses = None, 0
-    for epoch, loss in enumerate(losses, 1):
-        enough = math.isfinite(loss) if best is None else best - loss >= tol * max(1, abs(best))
-        misses = 0 if enough else misses + 1
-        if misses == patience:
-            return epoch
-        if math.isfinite(loss) and (best is None or loss < best):
-            best = loss
-    return None
-
-
-@pytest.mark.parametrize(
-    ("losses", "tol", "patience", "epochs"),
-    [
-        ([5.0] * 9, 0.1, None, 6),  # five epochs that do not improve on the first
-        ([5.0] * 9, 0.1, 1, 2),
-        ([10.0, 9.5, 9.0], 0.1, 2, 3),  # compared with the best so far, 9.5
-        ([10.0, 9.5, 8.5, 8.4, 8.3], 0.1, 2, 5),  # an improvement resets the count
-        ([10.0, 9.0, 8.1, 8.0], 0.1, 1, 4),  # an improvement of exactly tol*|best| is enough
-        ([0.5, 0.25, 0.0, -0.125], 0.25, 1, 4),  # where |best| < 1, tol is absolute
-        ([-10.0, -11.0, -12.0], 0.1, 1, 3),  # relative to |best|
-        ([3.0, math.nan, 2.0, math.nan, math.nan], 0.1, 2, 5),
-        ([math.nan, math.nan, 2.0], 0.1, 2, 2),
-        ([math.inf, 2.0, 1.0, 1.0, 1.0], 0.1, 2, 5),
-        ([1.0, 1.0, 1.0, 1.5, 1.5], 0.0, 2, 5),  # with tol=0, only a worse loss is no improvement
-    ],
-)
-def test_tol_and_patience(losses, tol, patience, epochs):
-    result = stopped_after(losses, tol=tol, patience=patience)
-    assert (result.nit, result.status, result.success) == (epochs, 0, True)
-    assert tolerated(losses, tol, patience or 5) == epochs
-    assert result.message == (
-        f"the loss improved by less than tol={tol} for {patience or 5} epochs in a row"
-    )
-
-
-def test_tol_on_random_losses():
-    rng = np.random.default_rng(0)
-    stops = set()
-    for _ in range(100):
-        losses = (rng.normal(size=30) - 0.1 * np.arange(30)).round(1).tolist()
-        tol, patience = rng.choice([0.0, 0.1, 0.5]).item(), int(rng.integers(1, 8))
-        expected = tolerated(losses, tol, patience)
-        result = stopped_after(losses, tol=tol, patience=patience, epochs=30)
-        assert (result.nit, result.status) == ((30, 1) if expected is None else (expected, 0))
-        assert result.success is (expected is not None)
-        stops.add(expected)
-    assert len(stops) > 10
-    assert None in stops
+def test_tol_without_data_ends_before_the_step_that_is_not_needed():
+    result = minimize(Scripted([7.0] + [5.0] * 99), np.zeros(1), tol=0.1, patience=2)
+    assert (result.nit, result.nfev, result.njev) == (4, 5, 5)
+    assert (result.status, result.success) == (0, True)
+    assert result.history["loss"] == [7.0, 5.0, 5.0, 5.0]
+    assert result.fun == 5.0
 
 
 def test_tol_does_not_count_an_incomplete_epoch():
@@ -338,31 +292,274 @@ def test_tol_does_not_count_an_incomplete_epoch():
     assert (result.nit, result.status) == (17, 1)
     assert result.history["loss"][-1] > result.history["loss"][-2]
     result = minimize(Scripted([1.0] * 30), np.zeros(1), X, batch_size=5, tol=0.01, patience=1)
-    assert (result.nit, result.status) == (10, 0)
-
-
-def test_budget_with_tol_is_no_success():
-    result = stopped_after([3.0, 2.0, 1.0], tol=0.1, epochs=3)
-    assert (result.status, result.success) == (1, False)
+    assert (result.nit, result.nfev, result.status) == (15, 20, 0)
 
 
 def test_tol_met_with_the_last_epoch_of_the_budget():
-    result = stopped_after([3.0, 3.0], tol=0.1, patience=1, epochs=2)
+    for epochs, expected in ((2, (0, True)), (1, (1, False))):
+        result = minimize(Scripted([3.0]), np.zeros(1), tol=0.1, patience=1, epochs=epochs)
+        assert (result.status, result.success) == expected
+
+
+# Success is true
+
+
+def test_momentum_does_not_converge_where_it_passes_through_losses_that_are_equal():
+    """Entry A1 of the faults: it stopped at step 9 with x = -.27."""
+    result = minimize(
+        lambda x: (float(x @ x), 2 * x), np.array([1.0]), method="momentum", lr=0.1, tol=1e-9
+    )
     assert (result.status, result.success) == (0, True)
+    assert abs(result.x[0]) < 3e-5
+    assert abs(result.jac).max() <= 3.2e-5
 
 
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_non_finite_losses_do_not_stop_a_run(loss):
-    result = minimize(Scripted([1.0, loss, 2.0, 3.0]), np.zeros(1), epochs=3)
-    assert bits(result.history["loss"]) == bits([1.0, loss, 2.0])
-    assert (result.status, result.success, result.fun) == (1, True, 3.0)
-    result = minimize(Scripted([1.0, loss]), np.zeros(1), epochs=3)
-    assert (result.nit, result.status, result.success) == (3, 1, False)
+def test_a_loss_that_rises_is_no_success():
+    for tol in (None, 1e-6):
+        result = minimize(
+            lambda x: (float(x @ x), 2 * x), np.ones(1), method="gd", lr=1.05, tol=tol, epochs=200
+        )
+        assert result.fun > 1
+        assert (result.status, result.success) == (1 if tol is None else 5, False)
+
+
+def test_small_steps_are_no_success():
+    result = minimize(quadratic, np.zeros(2), method="gd", lr=1e-12, tol=1e-6)
+    assert (result.status, result.success) == (5, False)
+    assert "max|g| is 9, gtol is 0.001" in result.message
+
+
+@pytest.mark.parametrize("data", [None, np.ones((6, 1))])
+@pytest.mark.parametrize("start", [0.075, 1.025])
+def test_a_limit_cycle_is_no_success(data, start):
+    """Steps of .05 times the sign: the loss is the same in every epoch, far from the minimum."""
+
+    def fun(x, *_batch):
+        return float(x @ x), 2 * x
+
+    options = {} if data is None else {"batch_size": 6, "seed": 0}
+    result = minimize(
+        fun, np.array([start]), data, method="rmsprop", alpha=0.0, lr=0.05, tol=1e-6, epochs=500,
+        **options,
+    )  # fmt: skip
+    assert result.history["loss"][-1] == pytest.approx(result.history["loss"][-3])
+    assert abs(result.x[0]) == pytest.approx(0.025, rel=1e-4)
+    assert (result.status, result.success) == (5, False)
+    assert "max|g| is 0.05" in result.message
+
+
+def test_gtol_alone_ends_at_the_first_small_gradient():
+    points = [np.zeros(2)]
+    result = minimize(
+        quadratic, points[0], method="gd", lr=0.1, gtol=1e-3,
+        callback=lambda state: points.append(state.x.copy()),
+    )  # fmt: skip
+    small = [abs(quadratic(x)[1]).max() <= 1e-3 for x in points]
+    assert small == [False] * (len(points) - 1) + [True]
+    assert (result.nit, result.status, result.success) == (len(points) - 1, 0, True)
+    assert result.nfev == result.nit + 1
+    assert bits(result.x) == bits(points[-1])
+    assert (result.fun, bits(result.jac)) == (quadratic(result.x)[0], bits(quadratic(result.x)[1]))
+
+
+def test_gtol_with_a_full_batch():
+    result = minimize(squared, np.zeros(3), (X, y), method="gd", lr=0.3, gtol=1e-6)
+    loss, grad = squared(result.x, X, y)
+    assert (result.fun, bits(result.jac)) == (loss, bits(grad))
+    assert result.success
+    assert abs(grad).max() <= 1e-6
+    cut = minimize(squared, np.zeros(3), (X, y), method="gd", lr=0.3, gtol=1e-6, epochs=9)
+    assert (cut.nit, cut.nfev, cut.status, cut.success) == (9, 10, 1, False)
+    assert cut.fun == squared(cut.x, X, y)[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"tol": 1e-12}])
+def test_a_point_that_is_worse_than_the_start_is_no_success(options):
+    """The maximum of a cosine, reached by a step that is too long."""
+    result = minimize(
+        lambda x: (float(np.cos(x).sum()), -np.sin(x)), np.array([0.5 * np.pi]), method="gd",
+        lr=1.5 * np.pi, gtol=1e-9, epochs=9, **options,
+    )  # fmt: skip
+    assert result.fun == pytest.approx(1.0)
+    assert not result.success
+
+
+@pytest.mark.parametrize("method", ["gd", "nesterov"])
+def test_the_look_ahead_point_is_not_what_is_judged(method):
+    result = minimize(
+        quadratic, np.zeros(2), method=method, convention="textbook", lr=0.1, gtol=1e-5
+    )
+    assert result.success
+    assert abs(quadratic(result.x)[1]).max() <= 1e-5
+    assert result.fun == quadratic(result.x)[0]
+
+
+def test_mini_batches_look_at_all_rows_in_their_order_without_a_step():
+    seen = []
+
+    def fun(x, X, y):
+        seen.append((len(y), x.copy(), X.flags.writeable))
+        return squared(x, X, y)
+
+    batches = Batches(X, y, batch_size=5, seed=0)
+    schedule = schedules.exponential(0.3, gamma=0.98)
+    result = minimize(fun, np.zeros(3), batches, method="gd", schedule=schedule, tol=1e-3)
+    assert (result.status, result.success) == (0, True)
+    assert result.nfev == len(seen) == result.nit + 5
+    assert [n for n, *_ in seen[-5:]] == [5, 5, 5, 5, 3]
+    assert all(bits(x) == bits(result.x) for _, x, _ in seen[-5:])
+    assert not any(writeable for *_, writeable in seen[-5:])
+    assert (batches.epoch, batches.position) == divmod(result.nit, 5)
+    loss, grad = squared(result.x, X, y)
+    assert result.fun == pytest.approx(loss, rel=1e-13)
+    np.testing.assert_allclose(result.jac, grad, rtol=1e-9, atol=1e-15)
+    assert abs(grad).max() <= np.sqrt(1e-3)
+
+
+def test_mini_batches_look_again_after_patience_epochs():
+    looks = []
+
+    def fun(x, X):
+        if not X.flags.writeable:  # the rows in their order are views that cannot be written
+            looks.append(len(epochs))
+        return 1.0, np.ones(1)
+
+    epochs = []
+    result = minimize(
+        fun, np.zeros(1), X, batch_size=23, tol=0.1, patience=3, lr=0.0, seed=0,
+        callback=lambda _: epochs.append(1),
+    )  # fmt: skip
+    assert looks == [7, 10, 13, 16, 19, 22, 25, 28, 31]
+    assert (result.nit, result.nfev, result.status) == (31, 31 + 9, 5)
+    assert "max|g| is 1, gtol is 0.316" in result.message
+
+
+def test_row_sparse_and_missing_gradients_are_judged():
+    start = [np.ones((3, 2)), np.ones(1)]
+    result = minimize(fun_of_rows, start, method="gd", lr=0.5, gtol=1e-4)
+    assert result.success
+    assert abs(result.x[0][[0, 2]]).max() <= 1e-4
+    assert (result.x[0][1] == 1).all()
+
+
+def fun_of_rows(x):
+    """Half the sum of squares of rows 0 and 2; row 0 is given in two parts."""
+    rows = x[0][[0, 2, 0]] * [[0.5], [1.0], [0.5]]
+    return float((x[0][[0, 2]] ** 2).sum()) / 2, [fastopt.RowSparse([0, 2, 0], rows), None]
+
+
+# What is not finite
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_ends_the_run(loss):
+    result = minimize(Scripted([1.0, 2.0, loss, 3.0]), np.zeros(1), epochs=9)
+    assert (result.status, result.success, result.nit, result.nfev) == (6, False, 2, 3)
+    assert result.message == f"The loss is not finite after iteration 2: {loss}."
+    assert bits(result.fun) == bits(loss)
+    result = minimize(Scripted([loss]), np.zeros(1), tol=1e-3)
+    assert (result.status, result.nit) == (6, 0)
+    assert result.message == f"The loss is not finite at x0: {loss}."
+    result = minimize(Scripted([1.0] * 7 + [loss]), np.zeros(1), X, batch_size=5, epochs=9)
+    assert (result.status, result.success, result.nit) == (6, False, 10)
+    assert result.message == f"The loss of epoch 2 is not finite: {loss}."
+
+
+def test_skipped_steps_do_not_end_a_run():
+    calls = []
+
+    def fun(x):
+        calls.append(1)
+        return (math.nan, x * math.nan) if len(calls) == 3 else (float(x @ x), 2 * x)
+
+    options = {"method": "gd", "lr": 0.1, "epochs": 6}
+    result = minimize(fun, np.ones(2), on_nonfinite="skip", **options)
+    assert (result.status, result.nit) == (1, 6)
+    assert math.isnan(result.history["loss"][2])
+    np.testing.assert_allclose(result.x, 0.8**5, rtol=1e-14)
+    calls.clear()
+    with pytest.raises(FastoptError, match="NaN or an infinity"):
+        minimize(fun, np.ones(2), on_nonfinite="raise", **options)
+
+
+@pytest.mark.parametrize(
+    ("x0", "name"), [(np.zeros(1), "x"), ([np.zeros(1)], r"x[0]"), ({"w": np.zeros(1)}, "x['w']")]
+)
+def test_a_parameter_that_is_not_finite_ends_the_run(x0, name):
+    def fun(x):
+        bad = np.full(1, np.inf)
+        return 1.0, bad if name == "x" else [bad] if name == "x[0]" else {"w": bad}
+
+    result = minimize(fun, x0, method="gd", lr=0.1)
+    assert (result.status, result.success, result.nit) == (6, False, 1)
+    assert result.message == f"{name} is not finite after iteration 1."
+
+
+def test_a_start_that_is_not_finite_is_no_success():
+    for tol in (None, 1e-3):
+        result = minimize(Scripted([1.0]), np.array([1.0, math.nan]), tol=tol)
+        assert (result.status, result.success, result.nit) == (6, False, 0)
+        assert result.message == "x is not finite at the start."
+
+
+def test_large_parameters_are_finite():
+    x0 = np.full(4, 1e308)  # their sum is not
+    result = minimize(lambda x: (1.0, np.zeros_like(x)), x0, epochs=2)
+    assert result.status == 1
+
+
+# The best point
+
+
+def test_restore_best():
+    """Steps of gradient descent that are too long: the second point is the best."""
+
+    def fun(x):
+        return float(abs(x).sum()), np.sign(x)
+
+    start, options = np.array([0.5]), {"method": "gd", "lr": 0.4, "epochs": 8}
+    last = minimize(fun, start, **options)
+    best = minimize(fun, start, restore_best=True, **options)
+    assert (last.x[0], best.x[0]) == pytest.approx((0.5, 0.1)) or best.fun < last.fun
+    assert best.fun == min([*last.history["loss"], last.fun]) == abs(best.x[0])
+    assert (best.jac, best.history["loss"]) == (np.sign(best.x), last.history["loss"])
+    assert best.nfev == last.nfev
+
+
+def test_restore_best_with_mini_batches_and_after_nan():
+    points = []
+
+    def fun(x, X):
+        return (math.nan if len(points) > 5 else float((x - 1) @ (x - 1))), 2 * (x - 1)
+
+    arguments = {"method": "momentum", "lr": 0.1, "batch_size": 12, "epochs": 20, "seed": 0}
+    for restore in (False, True):
+        points.clear()
+        result = minimize(
+            fun, np.zeros(3), X, restore_best=restore, **arguments,
+            callback=lambda state: points.append((state.fun, state.x.copy(), state.jac.copy())),
+        )  # fmt: skip
+        assert result.status == 6
+        finite = points[:6]
+        loss, x, grad = min(finite, key=lambda point: point[0])
+        assert x is not points[-1][1]
+        if restore:
+            assert (result.fun, bits(result.x), bits(result.jac)) == (loss, bits(x), bits(grad))
+        else:
+            assert bits(result.x) == bits(points[-1][1])
+
+
+def test_restore_best_and_convergence():
+    result = minimize(quadratic, np.zeros(2), lr=0.1, tol=1e-9, restore_best=True)
+    assert result.success
+    assert result.fun == quadratic(result.x)[0]
+    assert result.fun <= min(result.history["loss"]) + 1e-9 * abs(result.fun)
 
 
 def test_nan_gradients_reach_x():
     result = minimize(lambda _: (1.0, np.full(1, np.nan)), np.zeros(1), epochs=1)
     assert np.isnan(result.x).all()
+    assert (result.status, result.success, result.fun) == (6, False, 1.0)
 
 
 def test_callback_is_called_after_each_epoch():
@@ -392,7 +589,7 @@ def test_callback_stops(how):
 
     result = minimize(squared, np.zeros(3), (X, y), batch_size=5, callback=callback)
     assert (result.nit, result.status, result.success) == (10, 2, False)
-    assert result.message == "stopped by callback"
+    assert result.message == "Stopped by callback."
 
 
 def test_a_callback_that_is_false_as_a_bool():
@@ -406,7 +603,9 @@ def test_a_callback_that_is_false_as_a_bool():
 
 
 def test_callback_and_tol_in_the_same_epoch():
-    result = stopped_after([1.0, 1.0], tol=0.1, patience=1, callback=lambda state: state.nit == 2)
+    result = minimize(
+        Scripted([1.0]), np.zeros(1), tol=0.1, patience=1, callback=lambda state: state.nit == 2
+    )
     assert (result.nit, result.status) == (2, 0)
 
 
@@ -436,7 +635,7 @@ def test_interrupt_in_fun(at, method, how):
     batches = Batches(X, y, batch_size=5, seed=4)
     fun, calls = interrupting(at, how)
     result = minimize(fun, np.ones(3), batches, **options)
-    assert (result.status, result.success, result.message) == (3, False, "interrupted")
+    assert (result.status, result.success, result.message) == (3, False, "Interrupted.")
     assert len(calls) == at
     assert result.nit == result.nfev == at - 1
     assert (batches.epoch, batches.position) == divmod(at - 1, 5)  # the batch counts as not used
@@ -546,7 +745,7 @@ def test_an_interrupt_that_fun_catches_ends_the_run():
         return quadratic(x)
 
     result = minimize(bilevel, np.zeros(2))
-    assert (result.nit, result.status) == (1, 3)
+    assert (result.nit, result.nfev, result.status) == (0, 1, 3)
 
 
 def test_a_handler_of_the_user_is_left_in_place():
@@ -611,7 +810,7 @@ def test_history():
     seconds = result.history["seconds"]
     assert 0 < seconds[0] < seconds[1] < seconds[2] < seconds[0] + 0.05
     assert set(result) == {
-        "x", "fun", "jac", "nit", "nfev", "success", "status", "message", "history",
+        "x", "fun", "jac", "nit", "nfev", "njev", "success", "status", "message", "history",
     }  # fmt: skip
 
 
@@ -659,8 +858,8 @@ def test_progress_line(terminal, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert out == ""
     first, *between, last = err.split("\r")[1:] if terminal else err.splitlines()
-    assert first.startswith("epoch 1/50  loss 0  lr 0.1  0.0 s")
-    assert last.startswith(f"epoch 50/50  loss {result.history['loss'][-1]:.6g}  lr 0.1")
+    assert first.startswith("iteration 1/50  loss 0  lr 0.1  0.0 s")
+    assert last.startswith(f"iteration 50/50  loss {result.history['loss'][-1]:.6g}  lr 0.1")
     assert len(between) < 40
     assert err.endswith("\n")
 
@@ -710,7 +909,19 @@ def test_progress_off(capsys):
         ({"patience": 3}, FastoptError, "patience is 3; .* without tol"),
         ({"method": "adm"}, FastoptError, "'adm'"),
         ({"convention": "jax"}, FastoptError, "convention is 'jax'"),
-        ({"beta": 0.9}, TypeError, "beta"),
+        ({"gtol": -1.0}, FastoptError, r"gtol is -1\.0"),
+        ({"data": X, "batch_size": 5, "gtol": 0.1}, FastoptError, "gtol is 0.1 and tol None with"),
+        ({"gtol": 0.1, "patience": 3}, FastoptError, "patience is 3; .* without tol"),
+        ({"restore_best": 1}, TypeError, "restore_best is 1; True or False"),
+        ({"beta": 0.9}, TypeError, "'beta'.*allowed: lr, .*betas.*of minimize: data, .*epochs"),
+        ({"options": {"lr": 0.1}}, TypeError, r"no argument 'options'.*minimize\(fun, x0, lr=0\.1"),
+        ({"maxiter": 9}, TypeError, "'maxiter': that is epochs, or max_steps.* tol, gtol"),
+        ({"jac": True}, TypeError, r"'jac': fun returns the pair \(loss, grad\)"),
+        ({"bounds": None}, TypeError, "'bounds': bounds are not supported"),
+        ({"constraints": ()}, TypeError, "'constraints': constraints are not supported"),
+        ({"args": (1,)}, TypeError, r"'args': .*data=.*lambda x: fun\(x, \*args\)"),
+        ({"learning_rate": 0.1}, TypeError, "'learning_rate'.*lr, "),
+        ({"method": "ksgd", "maxiter": 3}, TypeError, "'maxiter': that is epochs"),
         ({"maximize": True}, FastoptError, "maximize=True in minimize"),
         ({"zero_grads": True}, FastoptError, "zero_grads=True in minimize"),
     ],

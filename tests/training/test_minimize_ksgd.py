@@ -44,7 +44,7 @@ def test_equals_the_loop_by_hand():
     assert result.history["loss"] == pytest.approx(history, rel=1e-13)
     assert all(map(math.isnan, result.history["lr"]))
     assert result.nit == result.nfev == 18
-    assert result.success
+    assert (result.status, result.success) == (1, False)
     assert list(result.jac) == list(model.shapes)
     np.testing.assert_array_equal(result.kalman.coef, k.coef)
     with pytest.warns(UserWarning, match="2 passes"):
@@ -145,6 +145,24 @@ def test_outputs_of_a_glm_are_separate_models_with_a_common_covariance():
             np.testing.assert_allclose(
                 both.x[name][..., column], alone.x[name][..., 0], rtol=1e-9, atol=1e-12
             )
+
+
+def test_success_of_ksgd():
+    model, y = GLM(3), X @ [1.0, 2.0, 3.0]
+    options = dict(method="ksgd", batch_size=20, seed=1, m0=1e9)
+    result = minimize(model, model.init(), (X, y), tol=1e-6, **options)
+    assert (result.status, result.success) == (0, True)
+    assert max(abs(g).max() for g in result.jac.values()) <= 1e-3
+    full = minimize(model, model.init(), (X, y), method="ksgd", m0=1e9, gtol=1e-6)
+    assert (full.status, full.success, full.nit) == (0, True, 2)
+    user = minimize(
+        Decay(), np.ones(2), (TIMES, DECAYED), method="ksgd", m0=1.0, batch_size=4, seed=0, tol=1e-4
+    )
+    assert (user.status, user.success) == (0, True)
+    mean, jac = Decay().mean_and_jacobian(user.x, TIMES)
+    assert abs(jac.T @ (DECAYED - mean) / 40).max() <= 1e-2
+    assert user.jac is None
+    assert user.fun == pytest.approx(np.mean((DECAYED - mean) ** 2) / 2)
 
 
 # Labels of a user's class model
