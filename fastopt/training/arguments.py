@@ -88,7 +88,6 @@ _ELSEWHERE = {
     "verbose": "that is progress=True",
     "ftol": "that is tol",
     "xtol": "tol looks at the loss, gtol at the gradient",
-    "learning_rate": "that is lr",
     "X": "that is data=(X, y)",
     "y": "that is data=(X, y)",
 }
