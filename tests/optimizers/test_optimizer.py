@@ -428,7 +428,7 @@ def test_unknown_option_of_a_group_is_refused(name):
 def test_option_that_needs_other_state_is_refused(rule, name, value):
     opt = make(rule, arrays(3))
     opt.step(arrays(3, seed=1))
-    with unchanged(opt), pytest.raises(FastoptError, match="needs other state"):
+    with unchanged(opt), pytest.raises(FastoptError, match="; make the optimizer with"):
         opt.param_groups[0][name] = value
 
 

@@ -484,7 +484,7 @@ class Optimizer(Rule):
             (self, "_parameters", parameters),
             (self, "_plan", plan),
             (self, "_scheduled", [(i, group) for i, group in groups if group.schedule is not None]),
-            (self, "state", parameters.views()),
+            (self, "state", parameters.views(getattr(self, "state", None))),
             (self._status, "counts", plan.counts),
             (self._status, "changes", [True]),
         ]

@@ -64,10 +64,18 @@ class Parameters(NamedTuple):
         is_named = all(isinstance(holder, dict) for holder, _ in places)
         return [name for _, name in places] if is_named else None
 
-    def views(self) -> Mapping[Key, Mapping[str, Array]]:
-        """Return the state of each parameter as views, which users cannot resize."""
+    def views(
+        self, before: Mapping[Key, Mapping[str, Array]] | None = None
+    ) -> Mapping[Key, Mapping[str, Array]]:
+        """Return the state of each parameter as views, which users cannot resize.
+
+        before: the views of some of the parameters, which are used again.
+        """
         views = {}
         for key in self.by_key():
+            if before and key in before:
+                views[key] = before[key]
+                continue
             step, saved = self.scalars[key]
             name = self.rule._saved_scalar
             own = {"step": step, **({name: saved} if name else {}), **self.arrays[key]}
