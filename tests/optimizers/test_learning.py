@@ -28,7 +28,7 @@ def test_small_steps_add_up(dtype):
 
 def accuracy(seed, **options):
     """Return the accuracy of the race's network on held-out rows of handwritten digits."""
-    problem = pose(load(None, None), "mlp", seed)
+    problem = pose(load(None), "mlp", seed)
     params = problem.model.init(seed=seed, dtype=np.float32)
     opt = fastopt.Adam(params, lr=0.005, **options)
     batches = fastopt.Batches(*problem.train, batch_size=32, seed=seed)
