@@ -201,7 +201,7 @@ from fastopt import checkpoint
 os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 checkpoint.write({str(path)!r}, "test", {{"n": 2}})
 """
-    child = subprocess.run([sys.executable, "-c", code], check=False)
+    child = subprocess.run([sys.executable, "-P", "-c", code], check=False)
     assert child.returncode == -signal.SIGKILL
     assert len(list(path.parent.iterdir())) == 2
     assert checkpoint.read(path, "test") == {"n": 1}
@@ -462,7 +462,7 @@ def test_symbolic_links_and_file_modes_are_kept(tmp_path):
     assert [*(tmp_path / "big").iterdir()] == [target]
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_at_any_call_of_a_read_is_raised(path):
     """Except in a `__del__`, where Python cannot raise it, and in NumPy's `str` of an array."""
     checkpoint.write(path, "test", {"w": np.arange(3.0), "b": np.float32(0.5)})

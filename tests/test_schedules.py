@@ -5,6 +5,8 @@ import dataclasses
 import json
 import math
 import pickle
+from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,6 +50,57 @@ FORMULAS = [
         ),
     ),
     (
+        schedules.cosine_restarts(0.3, 4, 1.5, 0.02, 0.5),  # cycles of 4, 6, 9, 13.5, 20.25 steps
+        lambda n: next(
+            0.02 + (half_cosine(0.3, 0.02, (n - start) / (end - start)) - 0.02) * 0.5**i
+            for i, (start, end) in enumerate(pairwise((0, 4, 10, 19, 32.5, 52.75)))
+            if n < end
+        ),
+    ),
+    (
+        schedules.cosine_restarts(0.3, 5, 1, 0.0, 0.7),
+        lambda n: half_cosine(0.3, 0.0, n % 5 / 5) * 0.7 ** (n // 5),
+    ),
+    (
+        schedules.exponential(0.3, 0.7, 4),
+        lambda n: 0.3 * math.exp(n / 4 * math.log(0.7)),
+    ),
+    (schedules.exponential(0.3, 0.7, 4, True), lambda n: 0.3 * 0.7 ** (n // 4)),
+    (schedules.inverse_time(0.3, 0.2, 0.6, 4), lambda n: 0.3 * (1 + 0.2 * n / 4) ** -0.6),
+    (
+        schedules.inverse_time(0.3, 0.2, 0.6, 4, True),
+        lambda n: 0.3 * (1 + 0.2 * (n // 4)) ** -0.6,
+    ),
+    (
+        schedules.cyclic(0.3, 0.02, 3, 5),
+        lambda n: linear(0.02, 0.3, min(n % 8 / 3, (8 - n % 8) / 5)),
+    ),
+    (
+        schedules.cyclic(0.3, 0.02, 3, None, "triangular2"),
+        lambda n: linear(0.02, 0.3, (1 - abs(n % 6 - 3) / 3) / 2 ** (n // 6)),
+    ),
+    (
+        schedules.cyclic(0.3, 0.02, 3, 5, "exp_range", 0.9),
+        lambda n: linear(0.02, 0.3, min(n % 8 / 3, (8 - n % 8) / 5) * 0.9**n),
+    ),
+    (
+        schedules.multi_step(0.3, [3, 7, 20], 0.4),
+        lambda n: 0.3 * 0.4 ** ((n >= 3) + (n >= 7) + (n >= 20)),
+    ),
+    (
+        schedules.piecewise_constant([3, 7], [0.1, 0.3, 0.0]),
+        lambda n: 0.1 if n < 3 else 0.3 if n < 7 else 0.0,
+    ),
+    (
+        schedules.join(
+            [schedules.exponential(0.3, 0.9), schedules.constant(0.2), schedules.cosine(0.1, 9)],
+            [4, 11],
+        ),
+        lambda n: (
+            0.3 * 0.9**n if n < 4 else 0.2 if n < 11 else half_cosine(0.1, 0, min(1, (n - 11) / 9))
+        ),
+    ),
+    (
         schedules.one_cycle(0.3, 20, 0.25, "cos", 10.0, 100.0),
         lambda n: (
             half_cosine(0.03, 0.3, n / 4)
@@ -75,6 +128,7 @@ FORMULAS = [
 ALL = [schedule for schedule, _ in FORMULAS] + [
     schedules.ReduceOnPlateau(0.3, 0.5, 2, 0.01, "abs", 1, 0.02, "max"),
     schedules.warmup(schedules.ReduceOnPlateau(0.3), 5),
+    schedules.join([schedules.ReduceOnPlateau(0.3), schedules.ReduceOnPlateau(0.2)], [5]),
 ]
 
 
@@ -251,10 +305,13 @@ METRICS = [5.0, 4.0, 4.0, 4.0, NAN, 3.0, 3.0, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize("cut", range(len(METRICS)))
-@pytest.mark.parametrize("wrap", [0, 1, 2])
+@pytest.mark.parametrize("wrap", [0, 1, 2, "join"])
 def test_reduce_on_plateau_resumes(cut, wrap):
     def make():
         schedule = schedules.ReduceOnPlateau(8.0, factor=0.5, patience=1, cooldown=1)
+        if wrap == "join":
+            other = schedules.ReduceOnPlateau(4.0, patience=0)
+            return schedules.join([schedules.warmup(schedule, 3), other], [50])
         for steps in range(wrap):
             schedule = schedules.warmup(schedule, steps + 1)
         return schedule
@@ -355,13 +412,34 @@ PLATEAU = schedules.ReduceOnPlateau
             FastoptError,
             "first_cycle is 0; allowed: 1 or more",
         ),
-        (schedules.cosine_restarts, (1, 9, 0), FastoptError, "cycle_mult is 0; allowed: 1 or"),
+        (schedules.cosine_restarts, (1, 9, 0.9), FastoptError, "cycle_mult is 0.9; .* >= 1"),
+        (schedules.cosine_restarts, (1, 9, True), TypeError, "cycle_mult is True; a number"),
+        (schedules.cosine_restarts, (1, 9, 1, 0, -1), FastoptError, "peak_mult is -1; .* >= 0"),
+        (schedules.exponential, (1, 0.9, 0), FastoptError, "decay_steps is 0; allowed: 1 or"),
+        (schedules.exponential, (1, 0.9, 2, 1), TypeError, "staircase is 1; True or False"),
+        (schedules.inverse_time, (1, 1, 1, 0), FastoptError, "decay_steps is 0; allowed: 1"),
+        (schedules.inverse_time, (1, 1, 1, 2, 1), TypeError, "staircase is 1; True or False"),
+        (schedules.cyclic, (1, 2), FastoptError, "lr_min is 2; allowed: 0 <= value <= 1"),
+        (schedules.cyclic, (1, 0, 0), FastoptError, "step_size_up is 0; allowed: 1 or more"),
+        (schedules.cyclic, (1, 0, 2, 0), FastoptError, "step_size_down is 0; allowed: 1 or"),
+        (schedules.cyclic, (1, 0, 2, 2, "up"), FastoptError, "mode is 'up'; .*'triangular2'"),
+        (schedules.cyclic, (1, 0, 2, 2, "triangular", 2), FastoptError, "gamma is 2; allowed"),
+        (schedules.multi_step, (1, 3), TypeError, "milestones is 3; a sequence of whole"),
+        (schedules.multi_step, (1, "12"), TypeError, "milestones is '12'; a sequence of"),
+        (schedules.multi_step, (1, [2.5]), TypeError, r"milestones\[0\] is 2.5; a whole number"),
+        (schedules.multi_step, (1, [0]), FastoptError, r"milestones\[0\] is 0; allowed: 1 or"),
+        (schedules.multi_step, (1, [3, 3]), FastoptError, r"is \[3, 3\]; increasing numbers"),
+        (schedules.multi_step, (1, [3], -1), FastoptError, "gamma is -1; allowed: finite, >="),
+        (schedules.piecewise_constant, ([3], [1]), FastoptError, "has 1 elements; 2 are needed"),
+        (schedules.piecewise_constant, ([3], 1), TypeError, "values is 1; a sequence is needed"),
         (
-            schedules.cosine_restarts,
-            (1, 9, 1.5),
-            TypeError,
-            "cycle_mult is 1.5; a whole number",
+            schedules.piecewise_constant,
+            ([3], [1, -1]),
+            FastoptError,
+            r"values\[1\] is -1; allowed: finite, >= 0",
         ),
+        (schedules.join, ([0.1, 0.2], [3]), TypeError, r"schedules\[0\] is 0.1; one of fast"),
+        (schedules.join, ([schedules.constant(1)], [3]), FastoptError, "1 elements; 2 are"),
         (schedules.cosine_restarts, (1, 9, 1, 2), FastoptError, "lr_min is 2"),
         (schedules.one_cycle, (1, 1), FastoptError, "total_steps is 1; allowed: 2 or more"),
         (schedules.one_cycle, (1, 9, 1.0), FastoptError, f"pct_start is 1.0; {BELOW_1}"),
@@ -416,8 +494,83 @@ def test_bad_arguments(make, args, error, message):
 def test_bad_lr(schedule):
     if isinstance(schedule, schedules.warmup):
         schedule = schedule.schedule
+    if isinstance(schedule, (schedules.join, schedules.piecewise_constant)):
+        return  # they have no such argument
     with pytest.raises(FastoptError, match=r"lr is -0\.1; allowed: finite, >= 0"):
         dataclasses.replace(schedule, lr=-0.1)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"),
+    [
+        (schedules.exponential(1.0, 2.0), 1024),
+        (schedules.exponential(1e300, 1e7), 2),  # inf without an OverflowError
+        (schedules.exponential(1.0, 2.0, 4, True), 4096),
+        (schedules.step_decay(1.0, 2, 2.0), 2048),
+        (schedules.multi_step(1.0, [1, 5], 1e300), 5),
+        (schedules.cosine_restarts(1.0, 1, 1, 0.0, 2.0), 1024),
+        (schedules.warmup(schedules.exponential(1.0, 2.0), 3), 1027),
+    ],
+)
+def test_infinite_learning_rates_are_refused(schedule, last):
+    assert math.isfinite(schedule(last))
+    with pytest.raises(FastoptError, match=r"the learning rate of step .* is infinite: "):
+        schedule(last + 1)
+
+
+def test_a_denominator_that_overflows_gives_0():
+    assert schedules.inverse_time(1.0, 1.0, 400.0)(1000) == 0.0
+
+
+@pytest.mark.parametrize("mult", [1 + 1e-9, 1.1, 1.25, 1.5, 2.5, 3.7])
+def test_cycles_that_grow_by_a_fraction_start_where_exact_arithmetic_says(mult):
+    schedule = schedules.cosine_restarts(1.0, 7, mult)
+    begin, length = Fraction(0), Fraction(7)
+    for _ in range(40):
+        end = begin + length
+        first = math.ceil(begin)
+        assert schedule(first + 1) == pytest.approx(
+            half_cosine(1.0, 0.0, float((first - begin) / length)), abs=1e-9
+        )
+        if end - 1 > begin:
+            last = math.ceil(end) - 1
+            assert schedule(last + 1) == pytest.approx(
+                half_cosine(1.0, 0.0, float((last - begin) / length)), abs=1e-9
+            )
+        if end > 10**9:
+            break
+        begin, length = end, length * Fraction(mult)
+
+
+def test_a_state_of_another_join_changes_nothing():
+    schedule = schedules.join([schedules.constant(1), schedules.ReduceOnPlateau(8.0)], [5])
+    schedule.report(3.0)
+    before = schedule.state_dict()
+    assert sorted(before) == [
+        f"1.{name}" for name in ("best", "cooldown_counter", "current_lr", "num_bad_epochs")
+    ]
+    for state, message in (
+        ({}, "the state has the keys"),
+        ({"best": 1.0}, "the state has the key 'best'; allowed: "),
+        ({**before, "2.best": 1.0}, "the state has the key '2.best'"),
+        ({**before, "0.best": 1.0}, "has no state"),
+        ({**before, "1.best": math.nan}, "best is nan"),
+    ):
+        with pytest.raises(FastoptError, match=message):
+            schedule.load_state_dict(state)
+        assert schedule.state_dict() == before
+
+
+def test_a_join_with_two_plateaus_loads_both_or_none():
+    def make():
+        return schedules.join([schedules.ReduceOnPlateau(8.0) for _ in range(2)], [5])
+
+    schedule = make()
+    state = {**schedule.state_dict(), "0.best": 1.0, "1.best": math.nan}
+    before = schedule.state_dict()
+    with pytest.raises(FastoptError, match="best is nan"):
+        schedule.load_state_dict(state)
+    assert schedule.state_dict() == before
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=repr)

@@ -10,23 +10,27 @@ warmup(schedule=cosine(lr=0.1, total_steps=100, lr_min=0.0), steps=4, start_fact
 [0.02, 0.04, 0.06, 0.08, 0.1, 0.05, 0.0, 0.0]
 
 In the formulas t is the number of the step, counted from 1, and lr(t) is its learning rate. Names
-and indexing follow `torch.optim.lr_scheduler` with one call of its `step()` per update
-(t = last_epoch + 1); each class states where it differs. A schedule with an end keeps its last
-value after it. All schedules except `ReduceOnPlateau` are immutable and compare equal if
-their arguments are equal. Some use pow or cos of the C library, so bit-identical results are
-promised on one machine, not across machines.
+and indexing follow `torch.optim.lr_scheduler` with one call of its `step()` per update (t =
+last_epoch + 1); each class states where it differs. A schedule with an end keeps its last value
+after it. A learning rate that would be infinite raises an error. All schedules except
+`ReduceOnPlateau` are immutable and compare equal if their arguments are equal. Some use pow or cos
+of the C library, so bit-identical results are promised on one machine, not across machines.
+
+Any other function of the number of the step can be used too. A lambda works, but an optimizer that
+has one cannot be pickled; a function that is defined in a module can.
 
 | module | what it answers |
 |---|---|
 | `base` | What is a schedule, and how are its arguments checked? |
 | `decays` | Which schedules decay from `lr` (or are constant)? |
 | `cycles` | Which schedules rise and fall? |
+| `pieces` | Which schedules are constant between given steps, or follow each other? |
 | `wrappers` | Which schedules are built from other schedules? |
 | `plateau` | Which schedule reacts to a metric, such as the training loss? |
 """
 
 from fastopt.schedules.base import Schedule
-from fastopt.schedules.cycles import cosine_restarts, one_cycle
+from fastopt.schedules.cycles import cosine_restarts, cyclic, one_cycle
 from fastopt.schedules.decays import (
     constant,
     cosine,
@@ -35,6 +39,7 @@ from fastopt.schedules.decays import (
     polynomial,
     step_decay,
 )
+from fastopt.schedules.pieces import join, multi_step, piecewise_constant
 from fastopt.schedules.plateau import ReduceOnPlateau
 from fastopt.schedules.wrappers import warmup
 
@@ -44,9 +49,13 @@ __all__ = [
     "constant",
     "cosine",
     "cosine_restarts",
+    "cyclic",
     "exponential",
     "inverse_time",
+    "join",
+    "multi_step",
     "one_cycle",
+    "piecewise_constant",
     "polynomial",
     "step_decay",
     "warmup",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from fastopt._checks import Check
+from fastopt._checks import Check, Real, Whole
 from fastopt._errors import FastoptError
 
 
@@ -25,7 +26,13 @@ class Schedule:
         """Return the learning rate of step number `step`, counted from 1."""
         if step < 1:
             raise FastoptError(f"step is {step!r}; allowed: 1, the first step, or more")
-        return self._after(step - 1)
+        try:
+            lr = self._after(step - 1)
+        except OverflowError:
+            lr = math.inf
+        if lr == math.inf:
+            raise FastoptError(f"the learning rate of step {step:,} is infinite: {self!r}")
+        return lr
 
     def _after(self, n: int, /) -> float:
         """Return the learning rate of the step that follows n = t - 1 steps."""
@@ -42,7 +49,7 @@ class Schedule:
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a checkpoint must contain in addition to the arguments.
 
-        It is empty for all schedules except `ReduceOnPlateau`, and `warmup` around one.
+        It is empty for all schedules except `ReduceOnPlateau`, and `warmup` and `join` of one.
 
         Returns
         -------
@@ -72,6 +79,24 @@ def check_fields(schedule: Schedule, **checks: Check) -> None:
     """Replace each named field of `schedule` by its checked value, or raise an error."""
     for name, check in checks.items():
         object.__setattr__(schedule, name, check(name, getattr(schedule, name)))
+
+
+class Increasing:
+    """A sequence of integers of at least 1, each greater than the one before, as a tuple."""
+
+    def __call__(self, name: str, value: object) -> tuple[int, ...]:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise TypeError(f"{name} is {value!r}; a sequence of whole numbers is needed")
+        steps = tuple(Whole(1)(f"{name}[{i}]", step) for i, step in enumerate(value))
+        if any(a >= b for a, b in pairwise(steps)):
+            raise FastoptError(f"{name} is {value!r}; increasing numbers are needed")
+        return steps
+
+
+def whole_or_real(name: str, value: object) -> float:
+    """Return a finite number of at least 1; an int if it is whole, for exact arithmetic."""
+    number = Real(low=1.0)(name, value)
+    return int(number) if number.is_integer() else number
 
 
 def blend(start: float, stop: float, weight: float) -> float:

@@ -4,29 +4,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from fastopt._checks import Choice, Real, Whole, at_least_0, decay_rate
-from fastopt.schedules.base import Schedule, blend, check_fields, half_cosine
+from fastopt._checks import Choice, Real, Whole, at_least_0, decay_rate, fraction
+from fastopt.schedules.base import Schedule, blend, check_fields, half_cosine, whole_or_real
 
 
 @dataclass(frozen=True)
 class cosine_restarts(Schedule):
     """Repeat the cosine decay; each cycle is `cycle_mult` times as long as the one before.
 
-    After n steps of a cycle of T steps, with a = (1 + cos(pi * n/T))/2,
+    After n steps of a cycle of T steps, with a = (1 + cos(pi * n/T))/2 * peak_mult^i,
     lr(t) = a*lr + (1 - a)*lr_min. T is first_cycle * cycle_mult^i in cycle i = 0, 1, ...
-    The step at which a cycle would reach lr_min is the first of the next cycle, at lr.
+    The step at which a cycle would reach lr_min is the first of the next cycle.
 
     Parameters
     ----------
     lr : float, at least 0
     first_cycle : int, at least 1
         Length of the first cycle, PyTorch's T_0.
-    cycle_mult : int, at least 1
-        PyTorch's T_mult.
+    cycle_mult : float, at least 1
+        PyTorch's T_mult, Keras's t_mul. If it is not whole, cycles begin between two steps.
     lr_min : float in [0, lr]
+    peak_mult : float, at least 0
+        The height of each cycle above lr_min, divided by that of the one before; Keras's m_mul.
 
     Raises
     ------
@@ -35,7 +38,8 @@ class cosine_restarts(Schedule):
 
     Notes
     -----
-    PyTorch's CosineAnnealingWarmRestarts; Loshchilov, Hutter 2017, equation 5.
+    PyTorch's CosineAnnealingWarmRestarts, and Keras's CosineDecayRestarts with its alpha equal to
+    lr_min/lr. Loshchilov, Hutter 2017, equation 5.
 
     Examples
     --------
@@ -45,22 +49,117 @@ class cosine_restarts(Schedule):
 
     lr: float
     first_cycle: int
-    cycle_mult: int = 1
+    cycle_mult: float = 1
     lr_min: float = 0.0
+    peak_mult: float = 1.0
 
     def __post_init__(self) -> None:
-        check_fields(self, lr=at_least_0, first_cycle=Whole(1), cycle_mult=Whole(1))
-        check_fields(self, lr_min=Real(0.0, self.lr))
+        check_fields(self, lr=at_least_0, first_cycle=Whole(1), cycle_mult=whole_or_real)
+        check_fields(self, lr_min=Real(0.0, self.lr), peak_mult=at_least_0)
 
     def _after(self, n: int) -> float:
-        length = self.first_cycle
-        if self.cycle_mult == 1:
-            n %= length
-        # Exact integers: a rounded logarithm to the base cycle_mult could miss the end of a cycle.
-        while n >= length:
-            n -= length
-            length *= self.cycle_mult
-        return blend(self.lr, self.lr_min, half_cosine(n / length))
+        cycle, done = self._position(n)
+        # A product of 1 and the height is exact, so that both ends of a cycle are.
+        return blend(self.lr, self.lr_min, half_cosine(done) * self.peak_mult**cycle)
+
+    def _position(self, n: int) -> tuple[int, float]:
+        """Return the number of completed cycles, and the share of the current one that is done."""
+        first, mult = self.first_cycle, self.cycle_mult
+        if mult == 1:
+            return n // first, n % first / first
+        cycle = 0
+        if isinstance(mult, int):
+            # Exact integers: a rounded logarithm to the base mult could miss the end of a cycle.
+            length = first
+            while n >= length:
+                n -= length
+                length *= mult
+                cycle += 1
+            return cycle, n / length
+        rate = math.log(mult)
+
+        def start(cycle: int) -> float:
+            return first * math.expm1(cycle * rate) / (mult - 1.0)
+
+        cycle = int(math.log1p(n * (mult - 1.0) / first) / rate)
+        reached = n * (1.0 + 1e-12)  # a start that is whole may be rounded up
+        while start(cycle + 1) <= reached:
+            cycle += 1
+        while start(cycle) > reached:
+            cycle -= 1
+        begin = start(cycle)
+        return cycle, max(0.0, n - begin) / (start(cycle + 1) - begin)
+
+
+@dataclass(frozen=True)
+class cyclic(Schedule):
+    """Rise from lr_min to lr and fall back on straight lines, again and again.
+
+    In cycle i = 0, 1, ... of T = step_size_up + step_size_down steps, with s the share of the way
+    up that is done (or of the way down that is left),
+    lr(t) = lr_min + (lr - lr_min) * s * scale. The scale is 1 for "triangular", 1/2^i for
+    "triangular2" and gamma^(t - 1) for "exp_range".
+
+    Parameters
+    ----------
+    lr : float, at least 0
+        The peak, PyTorch's max_lr.
+    lr_min : float in [0, lr]
+        PyTorch's base_lr.
+    step_size_up : int, at least 1
+    step_size_down : int, at least 1, optional
+        Default: step_size_up.
+    mode : "triangular", "triangular2" or "exp_range"
+    gamma : float in [0, 1]
+        Used by "exp_range" only.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        An argument of another type, or outside the range above.
+
+    Notes
+    -----
+    PyTorch's CyclicLR without cycling the momentum. Smith 2017, arXiv:1506.01186.
+
+    Examples
+    --------
+    >>> [cyclic(8.0, 0.0, step_size_up=2, mode="triangular2")(t) for t in range(1, 9)]
+    [0.0, 4.0, 8.0, 4.0, 0.0, 2.0, 4.0, 2.0]
+    """
+
+    lr: float
+    lr_min: float
+    step_size_up: int = 2000
+    step_size_down: int | None = None
+    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, lr=at_least_0, step_size_up=Whole(1))
+        if self.step_size_down is None:
+            object.__setattr__(self, "step_size_down", self.step_size_up)
+        check_fields(
+            self,
+            lr_min=Real(0.0, self.lr),
+            step_size_down=Whole(1),
+            mode=Choice(("triangular", "triangular2", "exp_range")),
+            gamma=fraction,
+        )
+
+    def _after(self, n: int) -> float:
+        assert self.step_size_down is not None
+        total = self.step_size_up + self.step_size_down
+        cycle, done = divmod(n, total)
+        if done <= self.step_size_up:
+            share = done / self.step_size_up
+        else:
+            share = (total - done) / self.step_size_down
+        if self.mode == "triangular2":
+            share *= 2.0**-cycle
+        elif self.mode == "exp_range":
+            share *= self.gamma**n
+        return blend(self.lr, self.lr_min, share)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastopt._checks import Real, Whole, at_least_0
+from fastopt._checks import Real, Whole, at_least_0, flag
 from fastopt.schedules.base import Schedule, blend, check_fields, half_cosine
 
 
@@ -76,13 +76,20 @@ class step_decay(Schedule):
 
 @dataclass(frozen=True)
 class exponential(Schedule):
-    """Multiply by gamma at each step: lr(t) = lr * gamma^(t - 1).
+    """Multiply by gamma at each step, or in each decay_steps steps.
+
+    lr(t) = lr * gamma^((t - 1)/decay_steps), with the exponent rounded down if `staircase`.
 
     Parameters
     ----------
     lr : float, at least 0
     gamma : float, at least 0
-        Above 1 the learning rate grows, as in a search for the largest stable one.
+        Above 1 the learning rate grows, as in a search for the largest stable one. A step whose
+        learning rate would be infinite raises FastoptError.
+    decay_steps : int, at least 1
+        The number of steps in which the learning rate is multiplied by gamma.
+    staircase : bool
+        Whether the learning rate changes only every `decay_steps` steps.
 
     Raises
     ------
@@ -91,7 +98,8 @@ class exponential(Schedule):
 
     Notes
     -----
-    PyTorch's ExponentialLR.
+    PyTorch's ExponentialLR; with `decay_steps` and `staircase`, Keras's ExponentialDecay and
+    optax.exponential_decay.
 
     Examples
     --------
@@ -101,17 +109,22 @@ class exponential(Schedule):
 
     lr: float
     gamma: float
+    decay_steps: int = 1
+    staircase: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self, lr=at_least_0, gamma=at_least_0)
+        check_fields(self, lr=at_least_0, gamma=at_least_0, decay_steps=Whole(1), staircase=flag)
 
     def _after(self, n: int) -> float:
-        return float(self.lr * self.gamma**n)
+        return float(self.lr * self.gamma ** in_units(n, self.decay_steps, self.staircase))
 
 
 @dataclass(frozen=True)
 class inverse_time(Schedule):
-    """Decay as an inverse power of time: lr(t) = lr / (1 + decay * (t - 1))^power.
+    """Decay as an inverse power of time.
+
+    lr(t) = lr / (1 + decay * (t - 1)/decay_steps)^power, where (t - 1)/decay_steps is rounded down
+    if `staircase`.
 
     Parameters
     ----------
@@ -120,6 +133,9 @@ class inverse_time(Schedule):
     power : float, at least 0
         For powers in (1/2, 1] the learning rates have an infinite sum and their squares a
         finite one, the condition of Robbins and Monro (1951).
+    decay_steps : int, at least 1
+    staircase : bool
+        Whether the learning rate changes only every `decay_steps` steps.
 
     Raises
     ------
@@ -128,8 +144,8 @@ class inverse_time(Schedule):
 
     Notes
     -----
-    With power 1, Keras's InverseTimeDecay (decay = decay_rate/decay_steps) and the lr_decay of
-    PyTorch's Adagrad; with decay 1, scikit-learn's "invscaling".
+    With power 1, Keras's InverseTimeDecay (decay is its decay_rate) and the lr_decay of PyTorch's
+    Adagrad; with decay 1, scikit-learn's "invscaling".
 
     Examples
     --------
@@ -140,12 +156,19 @@ class inverse_time(Schedule):
     lr: float
     decay: float
     power: float = 1.0
+    decay_steps: int = 1
+    staircase: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, lr=at_least_0, decay=at_least_0, power=at_least_0)
+        check_fields(self, decay_steps=Whole(1), staircase=flag)
 
     def _after(self, n: int) -> float:
-        return float(self.lr / (1.0 + self.decay * n) ** self.power)
+        time = in_units(n, self.decay_steps, self.staircase)
+        try:
+            return float(self.lr / (1.0 + self.decay * time) ** self.power)
+        except OverflowError:  # of the denominator
+            return 0.0
 
 
 @dataclass(frozen=True)
@@ -235,3 +258,8 @@ class cosine(Schedule):
     def _after(self, n: int) -> float:
         done = min(n, self.total_steps) / self.total_steps
         return blend(self.lr, self.lr_min, half_cosine(done))
+
+
+def in_units(n: int, unit: int, rounded_down: bool) -> float:
+    """Return n / unit, or the integer below it."""
+    return n // unit if rounded_down or unit == 1 else n / unit

@@ -6,7 +6,9 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
+from fastopt import FastoptError, KalmanSGD
 from fastopt.cli import main
 from fastopt.cli.conditioning import command, measure
 from fastopt.cli.conditioning.measure import FILTERS, RULES, one_pass, outcomes, search
@@ -130,6 +132,37 @@ def test_table_is_printed_even_if_the_picture_cannot_be_written(
     printed = capsys.readouterr()
     assert " 1e+00 " in printed.out
     assert printed.err == "fastopt race: error: No space left on device\n"
+
+
+def test_a_filter_that_refuses_the_data_is_shown_as_failed(small, tmp_path, capsys, monkeypatch):
+    """As plain mode can at a condition number of 1e12, depending on the BLAS."""
+
+    class Failing(KalmanSGD):
+        def partial_fit(self, X, y):
+            if self.mode == "plain" and np.linalg.cond(X) > 5:
+                raise FastoptError("the covariance is no longer positive definite")
+            return super().partial_fit(X, y)
+
+    monkeypatch.setattr(measure, "KalmanSGD", Failing)
+    drawn = []
+    plot = Axes.plot
+    monkeypatch.setattr(
+        Axes, "plot", lambda *args, **more: drawn.append(more.get("label")) or plot(*args, **more)
+    )
+    args = ["race", "--conditioning", "--out", str(tmp_path)]
+    assert main(args) == 0
+    printed = capsys.readouterr()
+    rows = [line.split() for line in printed.out.splitlines() if line.startswith(" 1e+")]
+    assert [row[1] == "failed" for row in rows] == [False, False, True]
+    assert rows[2][-2] == "failed"
+    assert math.isfinite(float(rows[2][2]))
+    out = " ".join(printed.out.split())
+    assert "ksgd failed at 1e+02: the covariance is no longer positive definite." in out
+    assert drawn.count("ksgd failed") == 2
+    assert main([*args, "--json"]) == 0
+    ksgd = [found["rules"][0] for found in json.loads(capsys.readouterr().out)["results"]]
+    assert [found["excess_loss"] is None for found in ksgd] == [False, False, True]
+    assert ksgd[2]["failure"] == "the covariance is no longer positive definite"
 
 
 @pytest.mark.parametrize("completed", [0, 2])

@@ -277,6 +277,7 @@ def test_the_average_approaches_a_new_constant(decay):
 def test_the_decay_of_each_step_may_differ():
     w = np.zeros(1)
     opt = fastopt.SGD(w, lr=1.0, ema_decay=0.5)
+    opt.step(np.zeros(1))  # which passes the options, the decay among them
     expected = 0.0
     for t, decay in enumerate((0.1, 0.5, 0.9, 0.0, 1.0), 1):
         opt._plan.ema_decay = decay

@@ -140,7 +140,7 @@ def test_an_interrupted_load_state_dict_loads_all_or_nothing():
         assert bits(opt.state_dict()) in expected
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_load_of_a_file_loads_all_or_nothing(tmp_path):
     """The file has many groups and the position in the epoch."""
     pair = (

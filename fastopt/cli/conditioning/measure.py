@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.cli.conditioning.sample import Sample
 from fastopt.kalman import KalmanSGD
@@ -23,7 +24,10 @@ _MOST_RATES = 65
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a rule after one pass at its best learning rate; a filter has no rate."""
+    """The result of a rule after one pass at its best learning rate; a filter has no rate.
+
+    The losses of a filter that failed are NaN.
+    """
 
     rule: str
     excess: float
@@ -31,6 +35,7 @@ class Outcome:
     lr: float | None = None
     rates: tuple[float, ...] = ()
     excesses: tuple[float, ...] = ()  # for each of the rates; NaN or infinite if it diverged
+    failure: str = ""  # the message of the error that a filter raised
 
     @property
     def inside(self) -> bool:
@@ -44,7 +49,11 @@ Results = dict[float, list[Outcome]]  # by condition number
 def outcomes(sample: Sample) -> Iterator[Outcome]:
     """Yield the outcome of each filter and rule after one pass over the rows in their order."""
     for rule, mode in FILTERS.items():
-        w = KalmanSGD(sample.X.shape[1], mode=mode).partial_fit(sample.X, sample.y).coef
+        try:
+            w = KalmanSGD(sample.X.shape[1], mode=mode).partial_fit(sample.X, sample.y).coef
+        except FastoptError as error:  # rounding can make the covariance indefinite
+            yield Outcome(rule, math.nan, math.nan, failure=str(error))
+            continue
         yield Outcome(rule, float(sample.excess(w)), sample.excess_on_rows(w))
     for rule in RULES:
         yield search(sample, rule)

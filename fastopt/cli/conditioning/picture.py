@@ -24,6 +24,19 @@ def draw(path: Path, results: Results, n_rows: int, n_features: int) -> None:
             found = [o for outcomes in results.values() for o in outcomes if o.rule == rule]
             on_new.loglog(list(results), [o.excess for o in found], label=rule, **style)
             on_rows.loglog(list(results), [o.excess_on_rows for o in found], **style)
+            failed = [c for c, o in zip(results, found, strict=True) if o.failure]
+            for axes in (on_new, on_rows) if failed else ():
+                # At the top of the axes, whatever their range.
+                axes.plot(
+                    failed,
+                    [1.0] * len(failed),
+                    "x",
+                    color=colour,
+                    markersize=9,
+                    clip_on=False,
+                    transform=axes.get_xaxis_transform(),
+                    label=f"{rule} failed",
+                )
         on_new.axhline(
             n_features / (2 * n_rows),
             color="#888888",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from fastopt.cli.conditioning.measure import FILTERS, RULES, Results
+from fastopt.cli.conditioning.measure import FILTERS, RULES, Outcome, Results
 from fastopt.cli.text import Column, print_columns
 
 
@@ -13,14 +13,24 @@ def print_report(console: Console, results: Results, n_rows: int, n_features: in
     columns = [Column("cond.", [f"{condition:.0e}" for condition in results])]
     for i, rule in enumerate((*FILTERS, *RULES)):
         found = [outcomes[i] for outcomes in results.values()]
-        columns.append(Column(rule, [f"{o.excess:.2g}{'' if o.inside else '*'}" for o in found]))
+        cells = [
+            (o.failure and "failed") or f"{o.excess:.2g}{'' if o.inside else '*'}" for o in found
+        ]
+        columns.append(Column(rule, cells))
     for i, rule in enumerate(FILTERS):
         found = [outcomes[i] for outcomes in results.values()]
-        columns.append(Column(f"{rule}\n(rows)", [f"{o.excess_on_rows:.1e}" for o in found]))
+        cells = [_shown(o, f"{o.excess_on_rows:.1e}") for o in found]
+        columns.append(Column(f"{rule}\n(rows)", cells))
     title = f"Excess loss after one pass over {n_rows:,} rows of {n_features} features"
     console.print(f"{title}\n", highlight=False)
     print_columns(console, columns, n_keys=1, box=None, padding=(0, 0, 0, 1))
     console.print("\n" + "\n".join(_explanation(results, n_rows, n_features)), highlight=False)
+
+
+def _shown(outcome: Outcome, loss: str) -> str:
+    if outcome.failure:
+        return "failed"
+    return loss if outcome.inside else f"{loss}*"
 
 
 def _explanation(results: Results, n_rows: int, n_features: int) -> list[str]:
@@ -37,4 +47,9 @@ def _explanation(results: Results, n_rows: int, n_features: int) -> list[str]:
     ]
     if any(not o.inside for outcomes in results.values() for o in outcomes):
         lines.append("*: the best rate is at the edge of the grid; a better one may be outside.")
+    failures = [
+        (condition, o) for condition, outcomes in results.items() for o in outcomes if o.failure
+    ]
+    for condition, o in failures:
+        lines.append(f"{o.rule} failed at {condition:.0e}: {o.failure}.")
     return lines

@@ -24,6 +24,7 @@ def summary(
                         "rule": o.rule,
                         "excess_loss": finite_or_none(o.excess),
                         "excess_loss_on_rows": finite_or_none(o.excess_on_rows),
+                        "failure": o.failure,
                         "learning_rate": o.lr,
                         "best_is_inside": o.inside,
                         "learning_rates": list(o.rates),
