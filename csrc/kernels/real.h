@@ -1,6 +1,10 @@
 /* Defines `real` as float or double.  Included with FO_BITS 32 or 64, repeatedly, by
  * files that are compiled for both precisions.  FO_T(name) appends the precision to a
  * name: adam_element_f32, adam_element_f64. */
+#if defined(__i386__) && !defined(__SSE2_MATH__)
+#error \
+    "x87 rounds to more digits than float and double: compile with -msse2 -mfpmath=sse"
+#endif
 #undef real
 #undef FO_T
 #undef fo_sqrt
