@@ -19,7 +19,11 @@ def has_one_class_first(state: State, rows: RowsToFit) -> bool:
 
     Not if the start is the maximum for all these rows, whatever their order.
     """
-    if rows.family.name != "bernoulli" or state.n_obs or starting.takes_all(state, len(rows.y)):
+    if (
+        rows.family.name != "bernoulli"
+        or state.n_obs
+        or starting.takes_all(state, rows.family.name, len(rows.y))
+    ):
         return False
     first = max(LEAST_ROWS, 2 * state.options.n_params)
     y = rows.y

@@ -3,14 +3,14 @@
 ``m0="scale"`` is a prior on the scale of the data, ``100 / mean square`` of each column; for the
 identity link times mean(y^2) / var(y), so that an intercept far from 0 is allowed for.
 
-``m0=None``, the default, starts at the maximum of the likelihood of the first rows, all of the
-first call up to `ROWS` (or 16 per coefficient), which `scoring` finds.  From there on each row
-moves the coefficients little, and one pass ends near the maximum for all rows: within .1 standard
-errors on 21 of 24 textbook problems, the worst of five random orders, where a start of ``100`` did
-so on 10 (tests/peers/test_textbook_start.py).  The prior is so weak that it only matters where the
-first rows do not determine a coefficient.  It assumes that the coefficient of column j is within
-``1e5 / rms(x_j)`` residual standard deviations of 0 if the dispersion is estimated, else within
-``300 / rms(x_j)``.
+``m0=None``, the default, starts at the maximum of the likelihood of the first rows, which `scoring`
+finds: all of the first call up to `ROWS` or 16 per coefficient, fewer for the Gaussian family.
+From there on each row moves the coefficients little, and one pass ends near the maximum for all
+rows: within .1 standard errors on 21 of 24 textbook problems, the worst of five random orders,
+where a start of ``100`` did so on 10 (tests/peers/test_textbook_start.py).  The prior is so weak
+that it only matters where the first rows do not determine a coefficient.  It assumes that the
+coefficient of column j is within ``1e5 / rms(x_j)`` residual standard deviations of 0 if the
+dispersion is estimated, else within ``300 / rms(x_j)``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def begin(state: State, data: Data) -> int:
     if state.waits:
         state.begin(state.form.coef(), scale_of(data))
         return 0
-    n = min(len(data.y), most_rows(state))
+    n = min(len(data.y), most_rows(state, data.family[0]))
     first = data.first(n)
     start = weak_start(first, _largest(state, n))
     w0 = state.form.coef()
@@ -65,9 +65,13 @@ def _largest(state: State, n: int) -> float:
     return math.inf if n >= max(16, 2 * state.options.n_params) else 1e7
 
 
-def most_rows(state: State) -> int:
-    """Return the number of first rows whose maximum of the likelihood is the start."""
-    return max(ROWS, 16 * state.options.n_params)
+def most_rows(state: State, family: str) -> int:
+    """Return the number of first rows whose maximum of the likelihood is the start.
+
+    Few suffice for the Gaussian family, whose rows are weighted equally at any coefficients.
+    """
+    p = state.options.n_params
+    return max(64, 2 * p) if family == "gaussian" else max(ROWS, 16 * p)
 
 
 def absorbs_singly(state: State) -> bool:
@@ -77,10 +81,10 @@ def absorbs_singly(state: State) -> bool:
     return is_explicit or options.forgetting < 1.0 or options.stop is not None
 
 
-def takes_all(state: State, n: int) -> bool:
+def takes_all(state: State, family: str, n: int) -> bool:
     """Return whether the start is the maximum for all n rows of the first call."""
     chooses = state.is_open and not state.waits
-    return chooses and not absorbs_singly(state) and n <= most_rows(state)
+    return chooses and not absorbs_singly(state) and n <= most_rows(state, family)
 
 
 def mean_squares(data: Data) -> Floats:
