@@ -76,8 +76,9 @@ class KalmanSGD:
         its first max(1024, 16p) rows (Gaussian: max(64, 2p)), with a prior so weak that it only
         matters where these do not determine a coefficient. It assumes that the coefficient of a
         column x is within 1e5 / rms(x) residual standard deviations of 0 (within 300 / rms(x)
-        where the dispersion is 1). With ``stop``, ``forgetting`` or ``glm_update="explicit"`` the rows are absorbed
-        from this prior on. `update`, and a diagonal or blocks, start from 100. `fit` has no prior.
+        where the dispersion is 1). With ``stop``, ``forgetting`` or ``glm_update="explicit"`` the
+        rows are absorbed from this prior on. `update`, and a diagonal or blocks, start from 100.
+        `fit` has no prior.
     gamma : pair of float or None
         Lower and upper bound of the variance V(m), before it is divided by the row's weight. None
         is no bound. Default (None, None). Bounds need ``glm_update="explicit"``, and change what
