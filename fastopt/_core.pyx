@@ -54,6 +54,7 @@ RULES = {
 DECAYS = {"coupled": FO_DECAY_COUPLED, "lr": FO_DECAY_LR, "schedule_only": FO_DECAY_SCHEDULE}
 
 
+@cython.auto_pickle(False)
 cdef class Counts:
     """How many steps were taken and skipped; kept apart from the plan, which holds the arrays."""
     cdef public int64_t steps, skipped
