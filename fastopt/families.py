@@ -101,12 +101,17 @@ FAMILIES = {
 }
 
 
+# What R, statsmodels and others call them.
+ALIASES = {"binomial": "bernoulli", "logistic": "bernoulli", "normal": "gaussian"}
+
+
 def family_of(name: object) -> Family:
     """Return the family with this name.
 
     Parameters
     ----------
     name : "gaussian", "bernoulli", "poisson", "gamma" or "negative_binomial"
+        Or "normal" for "gaussian", "binomial" or "logistic" for "bernoulli".
 
     Returns
     -------
@@ -122,6 +127,7 @@ def family_of(name: object) -> Family:
     >>> family_of("gamma").link(None)
     'log'
     """
-    if not isinstance(name, str) or name not in FAMILIES:
-        raise FastoptError(f"family is {name!r}; allowed: {', '.join(map(repr, FAMILIES))}")
-    return FAMILIES[name]
+    if not isinstance(name, str) or ALIASES.get(name, name) not in FAMILIES:
+        allowed = ", ".join(map(repr, [*FAMILIES, *ALIASES]))
+        raise FastoptError(f"family is {name!r}; allowed: {allowed}")
+    return FAMILIES[ALIASES.get(name, name)]

@@ -282,7 +282,8 @@ class KalmanSGD:
         y : array of shape (n,)
         family : str
             "gaussian", "bernoulli" (y in [0, 1]; for counts, y is a fraction and weight the
-            number of trials), "poisson", "gamma" or "negative_binomial" (variance m + alpha m^2).
+            number of trials; also "binomial" or "logistic"), "poisson", "gamma" or
+            "negative_binomial" (variance m + alpha m^2).
         link : str, optional
             In the order of the families: identity; logit, probit, cloglog; log; log, inverse;
             log. Default: the first one of the family. "inverse" needs coefficients with X w > 0.

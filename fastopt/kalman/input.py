@@ -18,9 +18,17 @@ COPIED_ROWS = 4096  # rows copied at a time if BLAS cannot read the layout of X
 def numbers(name: str, value: object, kinds: str = "fiub") -> npt.NDArray[Any]:
     """Return an array of real numbers; booleans are allowed in data, where True is 1."""
     refuse_masked(name, value)
+    if hasattr(value, "tocsr"):
+        raise TypeError(f"{name} is a sparse {type(value).__name__}; pass {name}.toarray()")
     array = np.asarray(value)
     if array.dtype.kind not in kinds:
-        raise TypeError(f"{name} has dtype {array.dtype}; real numbers are needed")
+        columns = [
+            repr(column)
+            for column, dtype in getattr(value, "dtypes", {}).items()
+            if getattr(dtype, "kind", "O") not in kinds
+        ]
+        where = f" in the columns {', '.join(columns)}" if columns else ""
+        raise TypeError(f"{name} has dtype {array.dtype}{where}; real numbers are needed")
     return array
 
 

@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+import scipy.sparse
 from kalman_cases import everything
 
 from fastopt import FastoptError, KalmanSGD
@@ -106,3 +107,20 @@ def test_another_thread_is_refused_during_a_call(options):
     assert all("another thread" in message for message in refused.values())
     for call in calls.values():
         call()
+
+
+def test_sparse_matrices_and_frames_of_text_are_refused_by_name():
+    k = KalmanSGD(3)
+    with pytest.raises(TypeError, match=r"X is a sparse csr_array; pass X\.toarray\(\)"):
+        k.partial_fit(scipy.sparse.csr_array(X), Y)
+
+    class Frame:
+        """What a pandas.DataFrame has that matters here."""
+
+        dtypes = {"age": np.dtype(float), "city": np.dtype(object)}
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array([[1.0, "a"]], dtype=object)
+
+    with pytest.raises(TypeError, match="X has dtype object in the columns 'city'"):
+        k.partial_fit(Frame(), [1.0])

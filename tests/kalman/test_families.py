@@ -126,7 +126,17 @@ def test_observations_outside_the_range_are_named(family, bad):
 
 
 def test_unknown_families_and_links():
-    with pytest.raises(FastoptError, match=r"'binomial'.*'bernoulli'"):
-        family_of("binomial")
+    with pytest.raises(FastoptError, match=r"'tweedie'.*'bernoulli'"):
+        family_of("tweedie")
     with pytest.raises(FastoptError, match=r"'log'.*'identity'"):
         family_of("gaussian").link("log")
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("binomial", "bernoulli"), ("logistic", "bernoulli"), ("normal", "gaussian")],
+)
+def test_aliases(alias, name):
+    assert family_of(alias) is family_of(name)
+    with pytest.raises(FastoptError, match=r"allowed: 'gaussian', .*'binomial'"):
+        family_of("tweedie")
