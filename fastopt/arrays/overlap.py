@@ -58,20 +58,28 @@ class Interleaved:
     """Named arrays within one interval of addresses, searched by their residues.
 
     Comparing each with all others would take seconds for thousands of columns of a matrix.
+    Residues are computed when a second array needs them: most intervals have one array.
     """
+
+    __slots__ = ("_arrays", "_residues")
 
     def __init__(self) -> None:
         # By modulus: (first residue, number of the array), sorted; and the largest length.
-        self._residues: dict[int, tuple[list[tuple[int, int]], int]] = {}
+        self._residues: dict[int, tuple[list[tuple[int, int]], int]] | None = None
         self._arrays: list[tuple[int, int, str, Array]] = []  # start, end, name, array
 
-    def add(self, name: str, array: Array) -> None:
-        """Add an array."""
+    def add(self, start: int, end: int, name: str, array: Array) -> None:
+        """Add an array, with the address of its first byte and the address after its last."""
+        if self._residues is not None:
+            self._index(len(self._arrays), array)
+        self._arrays.append((start, end, name, array))
+
+    def _index(self, number: int, array: Array) -> None:
+        assert self._residues is not None
         modulus, begin, length = residues(array)
         found, longest = self._residues.get(modulus, ([], 0))
-        insort(found, (begin, len(self._arrays)))
+        insort(found, (begin, number))
         self._residues[modulus] = found, max(longest, length)
-        self._arrays.append((*byte_bounds(array), name, array))
 
     def sharing(self, array: Array) -> str | None:
         """Return the name of one of the arrays that shares an element with another array."""
@@ -84,6 +92,13 @@ class Interleaved:
 
     def _candidates(self, array: Array) -> Iterator[int]:
         """Yield the numbers of the arrays whose residues may overlap those of another array."""
+        if len(self._arrays) == 1:
+            yield 0
+            return
+        if self._residues is None:
+            self._residues = {}
+            for number, (*_, own) in enumerate(self._arrays):
+                self._index(number, own)
         own_modulus, begin, length = residues(array)
         for modulus, (found, longest) in self._residues.items():
             if modulus != own_modulus:
@@ -134,7 +149,7 @@ class Spans:
             elif other := self._arrays[-1].sharing(array):
                 raise FastoptError(f"{other} and {name} share memory; each needs separate memory")
             intervals[-1] = (intervals[-1][0], max(end, intervals[-1][1]))
-            self._arrays[-1].add(name, array)
+            self._arrays[-1].add(start, end, name, array)
         self.starts = np.array([start for start, _ in intervals], dtype=np.uintp)
         self.ends = np.array([end for _, end in intervals], dtype=np.uintp)
 
