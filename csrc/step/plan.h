@@ -55,11 +55,12 @@ struct fo_plan {
     /* Items of rows follow the items of chunks: those of tensor row_tensor[k] are
      * row_item[k] .. row_item[k + 1] - 1. */
     int64_t n_row_tensors, *row_tensor, *row_item;
-    fo_part *parts;      /* by work item */
-    fo_scratch *scratch; /* by thread; NULL until a step stages a tensor */
-    int n_scratch;       /* number of threads that have scratch memory */
-    int threads;         /* the number that the last FO_NO_SCRATCH step needs */
-    void *allocated;     /* the allocation that contains `scratch`, which is aligned */
+    fo_part *parts; /* by work item */
+    /* Scratch memory of n_scratch threads; NULL until a step stages a tensor.  The last
+     * step that returned FO_NO_SCRATCH needs it for `threads` threads. */
+    fo_scratch *scratch;
+    int n_scratch, threads;
+    void *allocated; /* the allocation that contains `scratch`, which is aligned */
 };
 
 /* Returns the scratch memory of a thread, or NULL if it has none.  fo_step has checked
