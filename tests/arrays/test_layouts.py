@@ -212,7 +212,7 @@ def test_stochastic_rounding_depends_on_seed_step_and_parameter():
 
 
 def test_stochastic_rounding_adds_the_random_bits_of_the_reference():
-    """Random bits are added to the 16 bits that bfloat16 discards; their formula must not change."""
+    """They are added to the 16 bits that bfloat16 discards; their formula must not change."""
 
     def rounded(x, *numbers):
         return ((x.view(np.uint32) + random16(*numbers, range(x.size))) >> 16).astype(np.uint16)

@@ -384,9 +384,7 @@ def test_many_rows_that_collide_take_no_quadratic_time():
     """The hash of k * 832040, a Fibonacci number, is nearly that of (k - 1) * 832040."""
     n = 100_000
     rows = 832_040 * np.arange(n)
-    opt = fastopt.SGD(
-        np.zeros((rows[-1] + 1, 0)), lr=1.0
-    )  # rows without elements need no memory
+    opt = fastopt.SGD(np.zeros((rows[-1] + 1, 0)), lr=1.0)  # rows without elements need no memory
     start = time.perf_counter()
     opt.step(RowSparse(rows, np.zeros((n, 0))))
     assert time.perf_counter() - start < 0.5
