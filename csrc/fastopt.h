@@ -76,8 +76,8 @@ typedef struct {
 typedef struct {
     int64_t n;
     const int64_t *row, *start, *order;
-    int clears; /* nonzero: zero_grads clears the values (a dense gradient given as
-                   rows) */
+    int clears; /* nonzero if zero_grads clears the values: they are a dense gradient
+                   that is described as rows */
 } fo_rows;
 
 /* A parameter with its gradient, state and options. */
@@ -116,9 +116,9 @@ typedef struct {
     double ema_decay;      /* of this step */
     uint64_t seed, step;   /* select the random bits of stochastic rounding */
     double grad_norm;      /* out, if needs_norm or needs_finite: after grad_scale */
-    double clip;       /* out, if max_grad_norm is finite: the factor of the clipping */
-    int64_t nonfinite; /* out, likewise: the first tensor with a gradient that is
-                          NaN or infinite after grad_scale, or -1 */
+    double clip;       /* out, if max_grad_norm is finite: the factor for clipping */
+    int64_t nonfinite; /* out, if needs_norm or needs_finite: the first tensor whose
+                          gradient is NaN or infinite after grad_scale, or -1 */
 } fo_extras;
 
 typedef struct fo_plan fo_plan;
@@ -147,8 +147,8 @@ enum {
 /* Take one step on at most n_threads threads (0: fo_max_threads()). */
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads);
 
-/* Allocate the scratch memory of the step that returned FO_NO_SCRATCH, which later
- * steps use too.  Returns nonzero if memory runs out. */
+/* After fo_step returned FO_NO_SCRATCH: allocate the scratch memory that this step
+ * needs.  Later steps use it too.  Returns nonzero if memory runs out. */
 int fo_plan_reserve(fo_plan *plan);
 
 /* Fill *out for n rows of values, where values[i] belongs to row index[i] of the

@@ -7,7 +7,7 @@
 #include "kernels/kernels.h"
 #include "parallel.h"
 
-enum { TILE = 1024 }; /* words of an array that FO_ONE_BY_ONE takes: g stays in L1 */
+enum { TILE = 1024 }; /* words per tile of FO_ONE_BY_ONE: a tile of g stays in L1 */
 
 typedef struct {
     fo_move_fn *kernel, *state_kernel; /* state_kernel: for FO_ONE_BY_ONE, else NULL */

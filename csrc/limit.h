@@ -7,14 +7,14 @@
 #include "fastopt.h"
 
 typedef enum {
-    FO_STORE_AT_ONCE, /* stores an array before it loads the next one */
-    FO_LOAD_FIRST,    /* loads all arrays before it stores, as the rules do */
-    FO_ONE_BY_ONE,    /* goes through one array at a time, for a tile of g */
+    FO_STORE_AT_ONCE, /* stores to each array before it loads from the next one */
+    FO_LOAD_FIRST,    /* loads from all arrays before it stores, as the rules do */
+    FO_ONE_BY_ONE,    /* for each tile of g, updates the arrays one after another */
     FO_N_LOOPS
 } fo_loop;
 
 /* Reads n elements of g, reads and writes n elements of param and of each of n_states
- * states, and adds the bits of g to each as integers.  g and param are of `dtype`;
+ * states, and adds the bits of g to these as integers.  g and param are of `dtype`;
  * states are float32 if dtype has two bytes, else of `dtype`.  All loops give the same
  * result. */
 void fo_limit(fo_dtype dtype, fo_loop loop, const void *g, void *param,

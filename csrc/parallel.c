@@ -43,7 +43,7 @@ void fo_parallel_for_numbered(int64_t n, int64_t grain, fo_numbered_body *body,
 {
     const int64_t n_parts = (n + grain - 1) / grain;
     n_threads = fo_threads_for(n, grain, n_threads);
-    if (n_threads == 1) { /* maybe inside a parallel region of the caller */
+    if (n_threads == 1) { /* number 0, also in a parallel region of the caller */
         body(context, 0, n, 0);
         return;
     }

@@ -15,13 +15,14 @@ typedef void fo_parallel_loop(int64_t n, int64_t grain, fo_body *body, void *con
                               int n_threads);
 fo_parallel_loop fo_parallel_for;
 
-/* The same for a body that needs memory of its own: it is also given the number of its
- * thread, from 0 to fo_threads_for(n, grain, n_threads) - 1. */
+/* The same for a body that needs separate memory for each thread.  The body also
+ * receives the number of the thread that runs it, from 0 to
+ * fo_threads_for(n, grain, n_threads) - 1. */
 typedef void fo_numbered_body(void *context, int64_t begin, int64_t end, int thread);
 void fo_parallel_for_numbered(int64_t n, int64_t grain, fo_numbered_body *body,
                               void *context, int n_threads);
 
-/* The largest number of threads that a loop uses. */
+/* Returns the largest number of threads that such a loop uses. */
 int fo_threads_for(int64_t n, int64_t grain, int n_threads);
 
 #endif

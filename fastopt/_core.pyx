@@ -10,8 +10,8 @@
 | `gradients.pxi` | which gradient belongs to which parameter, and how it is described to C |
 | `clearing.pxi` | whether zero_grads can set the gradients to 0 |
 | `rows.pxi` | how rows of an array are copied for mini-batches |
-| `bandwidth.pxi` | how fast a step's bytes can be moved |
-| `running.pxi` | which call of an optimizer uses its arrays, so that others are refused |
+| `bandwidth.pxi` | how fast the bytes of a step can be read and written |
+| `running.pxi` | which call is using the arrays of an optimizer; all others are refused |
 | `uninterrupted.pxi` | which loops KeyboardInterrupt cannot stop halfway |
 | `platform.pxi` | which instruction set and how many threads are used |
 """
@@ -56,7 +56,7 @@ DECAYS = {"coupled": FO_DECAY_COUPLED, "lr": FO_DECAY_LR, "schedule_only": FO_DE
 
 @cython.auto_pickle(False)
 cdef class Counts:
-    """How many steps were taken and skipped; kept apart from the plan, which holds the arrays."""
+    """The numbers of steps taken and skipped; an object without references to the arrays."""
     cdef public int64_t steps, skipped
 
 
@@ -65,8 +65,8 @@ cdef class Plan(Running):
 
     A plan is made once for a set of parameters; adding a parameter makes a new plan.
 
-    kind: "array", "list" or "dict", the structure of the gradients.  The lists have an entry for
-    each parameter.  params: the array; names: its name in error messages; holders, keys: the
+    kind: "array", "list" or "dict", the structure of the gradients.  The other lists have an entry
+    for each parameter.  params: the array; names: its name in error messages; holders, keys: the
     caller's list or dict that contains it, and its key there; states: its state arrays; extra:
     (master, ema, state for each row), each an array or None; scalars: (step count, the rule's saved
     scalar); group_of: the number of its group.
@@ -190,7 +190,7 @@ cdef class Plan(Running):
 
     @property
     def ema_decay(self):
-        """The decay of the averages in the next step, which may differ from that of the last."""
+        """The decay of the averages in the next step; it may change between steps."""
         return self.extras.ema_decay
 
     @ema_decay.setter
@@ -259,7 +259,7 @@ cdef class Plan(Running):
             self.end()
 
     def step_in_call(self, grads, list options, list rates):
-        """Do what `step` does, for a caller that is in during("step()")."""
+        """Do what `step` does; the caller has already entered during("step()")."""
         self.take(grads, options, rates)
 
     cdef int take(self, grads, list options, list rates) except -1:
@@ -288,7 +288,7 @@ cdef class Plan(Running):
             with nogil:
                 found = self.take_step()
         if found == FO_TAKEN:
-            self.counts.steps += 1  # in C code: no interrupt between step and count
+            self.counts.steps += 1  # in C code, so KeyboardInterrupt cannot come in between
         elif found == FO_NO_SCRATCH:
             raise MemoryError
         elif self.extras.clears_skipped:

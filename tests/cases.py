@@ -236,9 +236,9 @@ def gradients(dtype: np.dtype[Any], large: bool = False) -> list[Array]:
     """Return a gradient for each of RATES, with elements 0 or of magnitude 1e-6 to 1e3.
 
     The magnitude of an element is constant or varies between steps.  Coupled weight decay is tested
-    with ``large`` gradients: magnitudes from 10 to 1e3, none 0.  It adds the
-    rounding error of w to the gradient, and rules that divide by the gradient's magnitude amplify
-    it by about lr * weight_decay / |g| at each step: with small gradients the path is unstable.
+    with ``large`` gradients: magnitudes from 10 to 1e3, none 0.  It adds the rounding error of w to
+    the gradient, and rules that divide by the gradient's magnitude amplify this error by about
+    lr * weight_decay / |g| at each step, so that small gradients would make the path unstable.
     """
     rng = np.random.default_rng(2)
     shape = len(RATES), PERIOD

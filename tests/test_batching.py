@@ -378,7 +378,7 @@ def test_an_array_that_was_resized_is_refused(order, shuffle, batch_size):
 
 
 def test_indices_have_64_bits(monkeypatch):
-    """NumPy's default integer, and what permutation returns, may have 32 bits."""
+    """NumPy's default integer, and so the result of permutation, may have 32 bits."""
     generator = np.random.default_rng
     arange = np.arange
     monkeypatch.setattr(np, "arange", lambda *a, dtype=np.int32: arange(*a, dtype=dtype))

@@ -375,7 +375,7 @@ def test_random_damage_is_reported_as_damage(path):
 
 @pytest.mark.parametrize("error", [MemoryError, TimeoutError, RuntimeError, KeyboardInterrupt])
 def test_errors_that_are_not_damage_are_passed_on(error, path, monkeypatch):
-    """A signal handler may raise any error."""
+    """A signal handler may raise any error while a file is read."""
     checkpoint.write(path, "test", {"w": np.ones(3)})
 
     def raise_it(*_):
@@ -465,7 +465,7 @@ def test_symbolic_links_and_file_modes_are_kept(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_at_any_call_of_a_read_is_raised(path):
-    """Except in a `__del__`, where Python cannot raise it, and in NumPy's `str` of an array."""
+    """There are two exceptions: `__del__`, where Python cannot raise it, and NumPy's `str`."""
     checkpoint.write(path, "test", {"w": np.arange(3.0), "b": np.float32(0.5)})
     checkpoint.read(path, "test")  # imports what it needs
     before = sys.gettrace()

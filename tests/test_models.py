@@ -227,7 +227,7 @@ def test_dtype_and_layout_of_the_gradient(model):
     ids=repr,
 )
 def test_float32_gradients_lose_no_digits_with_the_number_of_rows(model):
-    """All terms of a sum have one sign, so that a sum in float32 would stop to grow."""
+    """All terms of a sum have the same sign, so that a float32 sum would stop growing."""
     n = 4_000_000
     X = np.random.default_rng(0).uniform(0.5, 1.5, (n, 1)).astype(np.float32)
     y = np.ones(n, int if model.loss == "softmax" else np.float32)

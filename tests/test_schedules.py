@@ -495,7 +495,7 @@ def test_bad_lr(schedule):
     if isinstance(schedule, schedules.warmup):
         schedule = schedule.schedule
     if isinstance(schedule, (schedules.join, schedules.piecewise_constant)):
-        return  # they have no such argument
+        return  # these schedules have no lr
     with pytest.raises(FastoptError, match=r"lr is -0\.1; allowed: finite, >= 0"):
         dataclasses.replace(schedule, lr=-0.1)
 

@@ -47,7 +47,7 @@ static double inflation(const fo_decoupled *k)
 }
 
 /* Returns the rows with their columns in the order of the blocks, and sets *ldx to the
- * distance of these rows. */
+ * distance between two of these rows. */
 static double *arranged(fo_decoupled *k, const double *x, int64_t *ldx, int n)
 {
     if (!k->order)

@@ -26,9 +26,8 @@ typedef struct {
     fo_counts counts;
 } fo_decoupled;
 
-/* Absorbs n rows of x, at a distance of ldx numbers, one by one.
- * After a failure the state is that before the failing row, and n_obs counts the rows
- * absorbed. */
+/* Absorbs n rows of x, at a distance of ldx numbers, one by one.  After a failure the
+ * state is as it was before the failing row; n_obs counts the rows absorbed. */
 fo_kalman_status fo_decoupled_rows(fo_decoupled *k, const fo_blas_f64 *blas,
                                    const fo_glm *glm, const double *x, int64_t ldx,
                                    const fo_targets *targets, int64_t n);

@@ -12,18 +12,18 @@
 typedef struct {
     fo_family family;
     double shape;    /* alpha of the negative binomial */
-    int is_change;   /* y contains y - x'w, for at most one block: eta starts at 0 */
+    int is_change;   /* y contains y - x'w for one block at most, so eta starts at 0 */
     int is_explicit; /* take the mean at w before the update, and clip V */
     double gamma_min, gamma_max; /* bounds of V(m) */
 } fo_glm;
 
-/* The observations of rows: y, and each row's weight and the offset of its linear
- * predictor, which are 1 and 0 where the pointers are NULL. */
+/* For each row: y, its weight, and the offset of its linear predictor. `weight` is NULL
+ * if all weights are 1; `offset` is NULL if all offsets are 0. */
 typedef struct {
     const double *y, *weight, *offset;
 } fo_targets;
 
-/* Returns the observations from row i on. */
+/* Returns the targets of row i and of all later rows. */
 static inline fo_targets fo_targets_from(const fo_targets *all, int64_t i)
 {
     return (fo_targets){all->y + i, all->weight ? all->weight + i : 0,
@@ -61,9 +61,9 @@ typedef struct {
     double keep, max_trace;
 } fo_forgetting;
 
-/* Returns how many of the next `most` rows are certain to inflate M, whatever their
- * values: a row never increases the trace. M has already grown by the factor
- * `inflated`. Returns 0 if the trace is at its cap. */
+/* Returns how many of the next `most` rows are certain to inflate M, for any values of
+ * these rows: without forgetting, a row never increases the trace. M has already grown
+ * by the factor `inflated`. Returns 0 if the trace is at its cap. */
 int64_t fo_rows_to_inflate(fo_forgetting forgetting, double trace, double inflated,
                            int64_t most);
 

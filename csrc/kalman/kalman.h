@@ -58,9 +58,9 @@ typedef struct {
     fo_counts counts;
 } fo_kalman;
 
-/* Absorbs n rows of x, at a distance of ldx numbers, in blocks. A block gives the
- * result of single rows, up to rounding. After a failure the state
- * is that before the failing block, and n_obs counts the rows absorbed. */
+/* Absorbs n rows of x, at a distance of ldx numbers, in blocks. A block gives the same
+ * result, up to rounding, as its rows one by one. After a failure the state is as it
+ * was before the failing block; n_obs counts the rows absorbed. */
 fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm *glm,
                                 void *x, int64_t ldx, const fo_targets *targets,
                                 int64_t n);

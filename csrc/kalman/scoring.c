@@ -1,5 +1,5 @@
-/* Many observations at once, for Fisher scoring; see scoring.h.  No state, and no order
- * that matters: each observation is computed alone. */
+/* Many observations at once, for Fisher scoring; see scoring.h.  Each observation is
+ * computed independently of the others and of their order. */
 #include "scoring.h"
 
 void fo_observe_rows(fo_family family, double alpha, const double *y, const double *z,

@@ -1,5 +1,5 @@
-/* What Fisher scoring needs of many observations of a generalized linear model, at
- * their linear predictors z: the sums over rows are the caller's. */
+/* The terms of Fisher scoring for many observations of a generalized linear model, at
+ * their linear predictors z.  The caller sums them over rows. */
 #ifndef FO_SCORING_H
 #define FO_SCORING_H
 

@@ -35,7 +35,7 @@ typedef struct {
     double *f;      /* p x n: the n values of an element are contiguous */
     double *v;      /* n x p */
     double *lambda; /* n x p */
-    double *mx;     /* n x p: v, then M x */
+    double *mx;     /* n x p: first v, in the end M x */
     const double *alpha;
 } block;
 

@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* memcpy of an element.  With _FORTIFY_SOURCE, memcpy is a call that clang does not
- * vectorise; this is not. */
+/* Copies an element as memcpy does.  With _FORTIFY_SOURCE, memcpy is a function call,
+ * and clang does not vectorise loops that contain it. */
 #if defined(__GNUC__)
 #define fo_copy __builtin_memcpy
 #else

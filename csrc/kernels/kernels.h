@@ -15,7 +15,7 @@
 
 /* Prefetch the cache line at an address into the L1 or the L2 cache.  A function that
  * only prefetches must be FO_INLINE: gcc considers it free of side effects and removes
- * calls of it. */
+ * calls to it. */
 #if defined(__GNUC__)
 #define FO_PREFETCH(address) __builtin_prefetch(address)
 #define FO_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
@@ -70,7 +70,8 @@ typedef void fo_transpose_fn(void *out, int64_t out_row, const char *in, int64_t
 typedef void fo_store_stochastic_fn(char *out, int64_t stride, const void *in,
                                     int64_t n, uint64_t stream, uint32_t index,
                                     uint32_t index_stride);
-/* ema += (1 - decay) * (w - ema), of which w is a fixed point in any precision */
+/* ema += (1 - decay) * (w - ema).  If ema equals w, it does not change, in any
+ * precision. */
 typedef void fo_average_fn(void *ema, const void *w, int64_t n, double decay);
 /* sum = a + b; sum may be the same array as a */
 typedef void fo_add_fn(void *sum, const void *a, const void *b, int64_t n);
@@ -83,11 +84,11 @@ enum { FO_LANES = 16 };
 enum { FO_UNROLLED = 4 * FO_LANES };
 typedef struct {
     double squares[FO_LANES];
-    double probe[FO_LANES]; /* NaN if scale * g was NaN or infinite, else 0 */
+    double probe[FO_LANES]; /* NaN if scale * g is NaN or infinite anywhere, else 0 */
 } fo_sums;
 
-/* Adds the squares of n elements to the sums.  `scale` is what the step multiplies
- * gradients by, for the probe. */
+/* Adds the squares of n elements to the sums.  `scale` is the factor by which the step
+ * multiplies gradients; only the probe uses it. */
 typedef void fo_sum_fn(fo_sums *sums, const void *g, int64_t n, double scale);
 /* Adds the squares of unit * g to FO_LANES lanes. */
 typedef void fo_sum_in_units_fn(double *lanes, const void *g, int64_t n, double unit);
@@ -118,7 +119,7 @@ typedef struct {
     fo_triangle_fn *triangle[FO_N_REALS];
     /* By size of the parameter (2 or 4 bytes) and number of states. */
     fo_move_fn *move[2][1 + FO_MAX_STATES], *move_first[2][1 + FO_MAX_STATES];
-    fo_move_fn *move_one[2]; /* adds to arrays[1] alone */
+    fo_move_fn *move_one[2]; /* adds to arrays[1] only */
 } fo_kernel_table;
 
 extern const fo_kernel_table fo_kernels_baseline, fo_kernels_v3, fo_kernels_v4;

@@ -2,9 +2,9 @@
  *
  * It uses a hash table with open addressing.  Rows are numbered in order of first
  * occurrence, so that a step reads the values sequentially.  At most a quarter of the
- * table is in use, because probing costs more than memory.  Rows that collide more
- * often than any usual ones are sorted instead, with equal results: indices may be
- * chosen so that all have the same hash. */
+ * table is in use, because probing costs more than memory.  Indices can be chosen so
+ * that all have the same hash: if there are too many probes, the rows are sorted
+ * instead.  The result is the same. */
 #include <string.h>
 
 #include "fastopt.h"
@@ -40,8 +40,9 @@ static int64_t first_outside(const int64_t *index, int64_t n, int64_t n_rows)
     return -1;
 }
 
-/* Numbers the rows by a hash table: sets group[i] to the number of row index[i], and
- * row[number] to the row.  Returns how many there are, or -1 after too many probes. */
+/* Numbers the distinct rows by a hash table: sets group[i] to the number of row
+ * index[i], and row[number] to the row.  Returns how many distinct rows there are, or
+ * -1 after too many probes. */
 static int64_t number_by_hash(const int64_t *index, int64_t n, entry *table, int bits,
                               int64_t *row, int64_t *group)
 {
@@ -63,8 +64,9 @@ static int64_t number_by_hash(const int64_t *index, int64_t n, entry *table, int
     return n_unique;
 }
 
-/* Sorts positions by their index, and equal ones by position: a merge sort from `from`
- * to `to`, which have n elements each.  Returns the one with the result. */
+/* Sorts the positions 0 to n - 1 by index[position]; positions with equal indices stay
+ * in order.  It is a merge sort that copies between `from` and `to`, which have n
+ * elements each.  Returns the one that contains the result. */
 static int64_t *sort(const int64_t *index, int64_t n, int64_t *from, int64_t *to)
 {
     for (int64_t i = 0; i < n; i++)
@@ -91,7 +93,7 @@ static int64_t number_by_sorting(const int64_t *index, int64_t n, int64_t *space
                                  int64_t *row, int64_t *group)
 {
     const int64_t *sorted = sort(index, n, space, space + n);
-    for (int64_t k = 0; k < n; k++) { /* at first, the position where a row first is */
+    for (int64_t k = 0; k < n; k++) { /* for now, the first position of the row */
         const int repeats = k > 0 && index[sorted[k]] == index[sorted[k - 1]];
         group[sorted[k]] = repeats ? group[sorted[k - 1]] : sorted[k];
     }

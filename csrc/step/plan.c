@@ -1,6 +1,6 @@
 /* Builds plans (plan.h) and cuts tensors into chunks and work items, by their sizes
- * alone.  The only file that allocates memory: for a plan, and for the scratch memory
- * of its steps.
+ * alone.  This is the only file that allocates memory: plans, and the scratch memory of
+ * their steps.
  *
  * Large tensors are cut into chunks.  Small tensors are grouped until they have about
  * as many elements as a chunk, so that work items cost about the same and many small

@@ -33,8 +33,8 @@ typedef struct {
 } fo_part;
 
 /* The scratch memory of a thread: tiles of the parameter [0], the average [1], the
- * gradient [2] and the states [3...], and a panel of the gradient.  It is part of the
- * plan because a thread's stack may be small. */
+ * gradient [2] and the states [3...], and a panel of the gradient.  It belongs to the
+ * plan because the stack of a thread may be small. */
 enum { FO_SCRATCH_TILES = FO_MAX_STATES + 3 };
 typedef struct {
     _Alignas(64) unsigned char tile[FO_SCRATCH_TILES][FO_TILE * sizeof(double)];
@@ -56,15 +56,15 @@ struct fo_plan {
      * row_item[k] .. row_item[k + 1] - 1. */
     int64_t n_row_tensors, *row_tensor, *row_item;
     fo_part *parts; /* by work item */
-    /* By thread, for n_scratch threads; a step without staging needs none.  The last
-     * step that lacked some needs it for `threads` threads. */
+    /* Scratch memory of n_scratch threads; NULL until a step stages a tensor.  The last
+     * step that returned FO_NO_SCRATCH needs it for `threads` threads. */
     fo_scratch *scratch;
     int n_scratch, threads;
-    void *allocated; /* what `scratch` is an aligned part of */
+    void *allocated; /* the allocation that contains `scratch`, which is aligned */
 };
 
-/* The scratch memory of a thread; NULL in a step that has too little, since it needs
- * none. */
+/* Returns the scratch memory of a thread, or NULL if it has none.  fo_step has checked
+ * that a step without scratch memory does not need it. */
 static inline fo_scratch *fo_scratch_of(const fo_plan *plan, int thread)
 {
     return thread < plan->n_scratch ? &plan->scratch[thread] : NULL;

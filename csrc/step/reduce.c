@@ -5,8 +5,8 @@
  * order; then the lanes of a tensor in a work item are summed in order, then the work
  * items.  Chunks, tiles and items depend on shapes, strides and rows alone.
  *
- * The squares of some float64 gradients overflow or underflow.  The sum is then
- * computed again, of the squares of gradients in other units. */
+ * The squares of float64 gradients may overflow or underflow.  The sum is then computed
+ * again, from gradients that are multiplied by a power of two. */
 #include "reduce.h"
 
 #include "rows.h"
@@ -21,7 +21,7 @@ typedef struct {
     fo_sums sums;
     double squares;
     int64_t nonfinite;
-    fo_scratch *scratch; /* or NULL, if no gradient needs staging */
+    fo_scratch *scratch; /* NULL if no gradient needs staging */
 } reduction;
 
 static void sum(reduction *r, fo_dtype dtype, const void *g, int64_t n)
@@ -128,16 +128,17 @@ static int some_in_double(const fo_plan *plan)
     return 0;
 }
 
-/* A sum of squares below SMALL may lack the squares of numbers that count.  Multiplied
- * by 2^600, gradients with such a sum have normal squares; multiplied by 2^-600, so do
- * those whose sum is infinite, except for elements that are too small to count. */
+/* If a sum of squares is below SMALL, some squares may have underflowed.  The gradients
+ * are then multiplied by 2^600, after which no square underflows or overflows.  If the
+ * sum is infinite, they are multiplied by 2^-600: no square then overflows, and those
+ * that underflow are too small to affect the sum. */
 #define SMALL 0x1p-900
 
 fo_norm fo_reduce(const fo_step_context *s, int n_threads)
 {
     const double squares = sum_all(s, 1.0, n_threads);
     const int64_t nonfinite = first_nonfinite(s->plan);
-    /* The squares of floats are normal numbers in double. */
+    /* In double, the squares of floats neither overflow nor underflow. */
     if (!(squares == INFINITY || squares < SMALL) || !some_in_double(s->plan))
         return (fo_norm){sqrt(squares), 1.0, nonfinite};
     const double unit = squares < SMALL ? 0x1p600 : 0x1p-600;

@@ -5,9 +5,9 @@
 #include "parallel.h"
 #include "update.h"
 
-/* The square root of the sum of squares of all gradients is root * unit, which may
- * overflow; unit is a power of two.  `nonfinite` is the first tensor with an element
- * that is NaN or infinite after it is multiplied by the scale of the step, or -1. */
+/* The norm of all gradients is root * unit, where unit is a power of two; the product
+ * may overflow.  `nonfinite` is the first tensor with an element that is NaN or
+ * infinite after multiplication by the scale of the step, or -1. */
 typedef struct {
     double root, unit;
     int64_t nonfinite;

@@ -17,9 +17,9 @@ static inline int64_t fo_min(int64_t a, int64_t b)
  * the L1 cache. */
 enum { FO_TILE = 512 };
 /* A panel is a larger tile, for a gradient that is transposed relative to the
- * parameter.  A cache line of the gradient has PANEL_ROWS floats, so that a panel of as
- * many rows uses all of it; a row is long enough for the hardware to prefetch the other
- * arrays.  FO_PANEL is the size in bytes. */
+ * parameter.  It has PANEL_ROWS rows, the number of floats in a cache line, so that all
+ * of each cache line of the gradient is used.  Its rows are long enough for the
+ * hardware to prefetch the other arrays.  FO_PANEL is the size in bytes. */
 enum { PANEL_ROWS = 16, FO_PANEL = 131072 };
 
 typedef struct {
@@ -57,7 +57,8 @@ typedef struct {
 void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
                      int skip_axis);
 fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from);
-/* The part of a row of a panel from column `col` on: at most FO_TILE elements. */
+/* Returns the part of a row of a panel that begins at column `col`: at most FO_TILE
+ * elements. */
 fo_tile fo_tile_piece(const fo_tile *panel, int64_t row, int64_t col);
 
 /* A tile of one array.  Views are passed by address: copying a struct right after its

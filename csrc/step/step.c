@@ -65,7 +65,7 @@ static void prepare_all(const fo_step_context *s)
 enum { STAGED_COST = 2, ROW_COST = 8 };
 
 /* Prepares the walks of tensors that have a layout, and the work items.  Returns the
- * estimated cost of the step, in elements of contiguous arrays.  *some_staged: whether
+ * estimated cost of the step, in elements of contiguous arrays.  Sets *some_staged if
  * any tensor may be staged. */
 static int64_t prepare_walks(fo_plan *plan, int *some_staged)
 {
@@ -177,10 +177,11 @@ static void clear_items(void *context, int64_t begin, int64_t end)
     }
 }
 
-/* The formula of torch.nn.utils.clip_grad_norm_.  A NaN norm stays NaN. */
+/* Returns the factor of clipping by norm, with the formula of
+ * torch.nn.utils.clip_grad_norm_.  It is NaN if the norm is NaN. */
 static double clip_factor(const fo_extras *extras, const fo_norm *norm, double scale)
 {
-    /* Where only the norm overflows, 1e-6 does not count. */
+    /* If the norm overflows but root does not, divide in steps; 1e-6 is negligible. */
     const double clip = extras->grad_norm == INFINITY && norm->root < INFINITY
                             ? extras->max_grad_norm / norm->unit / norm->root / scale
                             : extras->max_grad_norm / (extras->grad_norm + 1e-6);

@@ -35,8 +35,8 @@ static FO_INLINE void prefetch(const void *from, int64_t bytes)
         FO_PREFETCH((const char *)from + at);
 }
 
-/* Prefetches what the update of row j reads, except the first value of the row, which
- * the hardware prefetches: the first values of rows are in increasing order. */
+/* Prefetches what the update of row j reads, except the first value of the row.  The
+ * hardware prefetches the first values, because their addresses increase with j. */
 static FO_INLINE void prefetch_row(const direct *d, int64_t j)
 {
     const int64_t row = d->rows->row[j], bytes = d->length * d->size;

@@ -15,7 +15,8 @@ def move(cnp.ndarray source, list arrays, int n_threads=0, int loop=0):
 
     arrays: a parameter with the dtype of source, and its states; all are contiguous and have the
     size of source.  The states of a float16 or bfloat16 parameter are float32.
-    loop: 0 to N_LOOPS - 1, the order of loads and stores (csrc/limit.h); the result is the same.
+    loop: 0 to N_LOOPS - 1, the order of loads and stores (csrc/limit.h).  Every loop has the same
+    result.
     """
     cdef cnp.ndarray array
     cdef void *data[1 + FO_MAX_STATES]

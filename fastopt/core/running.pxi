@@ -1,4 +1,4 @@
-# One call at a time: which call of an optimizer uses its arrays, so that others are refused.
+# Record which call is using the arrays of an optimizer, and refuse all others until it ends.
 import os
 
 from fastopt._errors import FastoptError
@@ -26,7 +26,7 @@ cdef extern from *:
     int fo_exchange(int *at, int value) noexcept
 
 
-# The calls; those before FIRST_WRITER only read.
+# The calls.  Those before FIRST_WRITER only read the arrays.
 CALLS = ("save()", "state_dict()", "step()", "bind()", "accumulate()", "zero_grad()", "load()",
          "load_state_dict()", "add_param_group()", "extrapolated()", "averaged()", "sync_master()",
          "setting grad_scale")
@@ -34,7 +34,7 @@ cdef int FIRST_WRITER = 2
 cdef int STEP = CALLS.index("step()"), BIND = CALLS.index("bind()"), LOAD = CALLS.index("load()")
 cdef int SCALE = CALLS.index("setting grad_scale")
 
-cdef int process = 1  # increased in a forked child
+cdef int process = 1  # a forked child increases it
 
 
 def _count_fork():
@@ -52,10 +52,10 @@ cdef class Running:
     cdef int busy  # 0, or `process` of the process in which the call began
     cdef int call  # index into CALLS of the last call
     cdef int64_t changes  # number of calls that may have changed something
-    cdef bint is_retired  # by add_param_group: another plan has taken over
+    cdef bint is_retired  # add_param_group has replaced the plan by a new one
 
     cdef int begin(self, int call) except -1:
-        """Note that a call begins; raise an error if another one is running."""
+        """Record that a call begins; raise an error if another one is running."""
         cdef int other = fo_exchange(&self.busy, process)
         if other:
             self.require_left_by_fork(other, call)
@@ -64,9 +64,10 @@ cdef class Running:
         return 0
 
     cdef int require_left_by_fork(self, int other, int call) except -1:
-        """Raise an error unless a call of the parent process was cut off and does not matter.
+        """Raise an error unless the running call is one of the parent process that does no harm.
 
-        The process was forked during the call, by another thread.  load() replaces all arrays.
+        Another thread forked the process during that call, which never ends in the child.  It does
+        no harm if it only reads the arrays, or if the new call is load(), which replaces them all.
         """
         if other != process and (self.call < FIRST_WRITER or call == LOAD):
             return 0
@@ -94,22 +95,22 @@ cdef class Running:
             self.refuse(self.busy, "a call")
 
     def during(self, str call):
-        """Return a context manager in which a call of CALLS runs, and no other."""
+        """Return a context manager for a call of CALLS; other calls are refused inside it."""
         return During(self, CALLS.index(call))
 
     def retire(self):
-        """Refuse all later calls, because another plan has taken over."""
+        """Refuse all later calls, because a new plan has replaced this one."""
         self.is_retired = True
 
     def watch(self):
-        """Return an object whose pickle or copy raises an error if anything changed until then."""
+        """Return an object that raises an error when pickled if the arrays may have changed."""
         self.require_idle()
         return Unchanged(self, self.changes)
 
 
 @cython.auto_pickle(False)
 cdef class During:
-    """In a `with` statement: a call runs."""
+    """A context manager that records a call as running."""
     cdef Running running
     cdef int call
     cdef bint is_held
@@ -133,7 +134,10 @@ cdef class During:
 
 
 cdef class Unchanged:
-    """Pickled or copied after the arrays of an optimizer; refuses if they changed meanwhile."""
+    """The result of `Running.watch`, to be pickled or copied after the arrays of an optimizer.
+
+    Pickling or copying it raises an error if the arrays may have changed since `watch`.
+    """
     cdef Running running
     cdef int64_t changes
 

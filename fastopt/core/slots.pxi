@@ -22,7 +22,7 @@ cdef struct Slot:
     bint is_dense  # parameter and states are in the dtype of the computation, without gaps
     bint is_plain  # the same, and C-contiguous
     uintptr_t disjoint  # the address of a contiguous gradient that passed the overlap check
-    # The memory of the gradient when the gradients of all slots last passed zero_grads's checks.
+    # The memory of the gradient at the last step whose gradients all passed require_clearable.
     uintptr_t cleared
     int cleared_type
     Py_ssize_t cleared_strides[FO_MAX_AXES]
@@ -39,7 +39,7 @@ cdef int bfloat16_type = -1  # NumPy's type number, which is assigned when ml_dt
 cdef notice_dtype(dtype):
     """Remember NumPy's type number of bfloat16."""
     global bfloat16_type
-    if dtype.kind == "V" and dtype.name == "bfloat16":  # a name takes long to make
+    if dtype.kind == "V" and dtype.name == "bfloat16":  # kind first, because name is slow
         bfloat16_type = dtype.num
 
 

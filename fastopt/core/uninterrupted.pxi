@@ -1,5 +1,5 @@
 # Loops that KeyboardInterrupt cannot stop halfway: they run in C code, and Python delivers the
-# exception only between bytecodes.  An interrupt therefore finds no array changed, or all of them.
+# exception only between bytecodes.  After an interrupt, either no array has changed or all have.
 import numpy as np
 
 from cpython.object cimport PyObject_GenericSetAttr

@@ -1,4 +1,4 @@
-"""bfloat16 gradients that offer only DLPack, from which NumPy does not read bfloat16.
+"""bfloat16 gradients of objects that support only DLPack; NumPy cannot import bfloat16 from it.
 
 tests/peers has the tests with PyTorch.
 """
@@ -87,7 +87,7 @@ def test_the_error_without_ml_dtypes_names_the_extra(monkeypatch):
 
 
 def test_the_prototypes_of_ctypes_are_unchanged():
-    """Other modules of the process use the same function objects."""
+    """Other modules of the process use the same function objects, so fastopt must not set these."""
     code = """
 import ctypes
 before = [(f.argtypes, f.restype) for f in (

@@ -212,7 +212,7 @@ def test_stochastic_rounding_depends_on_seed_step_and_parameter():
 
 
 def test_stochastic_rounding_adds_the_random_bits_of_the_reference():
-    """The random bits are added to the bits that bfloat16 lacks; their formula must not change."""
+    """They are added to the 16 bits that bfloat16 discards; their formula must not change."""
 
     def rounded(x, *numbers):
         return ((x.view(np.uint32) + random16(*numbers, range(x.size))) >> 16).astype(np.uint16)
@@ -460,7 +460,7 @@ def test_a_changed_shape_of_a_parameter_is_an_error(shape, grad):
     w = np.zeros((4, 8))
     opt = fastopt.SGD(w, lr=1.0)
     memory = w.view()
-    w.resize(shape, refcheck=False)  # the size is the same, so the memory is too
+    w.resize(shape, refcheck=False)  # to the same size, so the memory is not reallocated
     with pytest.raises(fastopt.FastoptError, match="was given another shape"):
         opt.step(grad(w))
     assert not memory.any()

@@ -14,7 +14,7 @@ Layer = namedtuple("Layer", "weight bias")
 
 
 class Exported:
-    """An array of another library, whose memory NumPy may or may not write to."""
+    """An array of another library; `writeable` is whether NumPy may write to its memory."""
 
     def __init__(self, array, writeable):
         self.array = array

@@ -1,4 +1,4 @@
-"""Which arrays share memory, found without comparing each with all others."""
+"""Finding arrays that share memory without comparing every pair of them."""
 
 import itertools
 import time

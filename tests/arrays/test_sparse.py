@@ -363,7 +363,7 @@ def test_a_sparse_gradient_of_a_0d_parameter_is_refused():
 
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_rows_that_collide_in_the_hash_table(repeats):
-    """They are sorted instead, with equal results and no quadratic time."""
+    """The rows are then sorted instead; the result is the same and the time is not quadratic."""
     rng = np.random.default_rng(5)
     n, n_rows = 3000, 2**22
     bits = int(np.ceil(np.log2(4 * n * repeats)))
@@ -384,9 +384,7 @@ def test_many_rows_that_collide_take_no_quadratic_time():
     """The hash of k * 832040, a Fibonacci number, is nearly that of (k - 1) * 832040."""
     n = 100_000
     rows = 832_040 * np.arange(n)
-    opt = fastopt.SGD(
-        np.zeros((rows[-1] + 1, 0)), lr=1.0
-    )  # no elements, so that it needs no memory
+    opt = fastopt.SGD(np.zeros((rows[-1] + 1, 0)), lr=1.0)  # rows without elements need no memory
     start = time.perf_counter()
     opt.step(RowSparse(rows, np.zeros((n, 0))))
     assert time.perf_counter() - start < 0.5

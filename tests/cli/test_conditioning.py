@@ -135,7 +135,7 @@ def test_table_is_printed_even_if_the_picture_cannot_be_written(
 
 
 def test_a_filter_that_refuses_the_data_is_shown_as_failed(small, tmp_path, capsys, monkeypatch):
-    """As plain mode can at a condition number of 1e12, depending on the BLAS."""
+    """With some BLAS libraries, mode "plain" refuses data of condition number 1e12."""
 
     class Failing(KalmanSGD):
         def partial_fit(self, X, y):

@@ -69,13 +69,13 @@ def test_ksgd_full_takes_part_only_if_it_is_named(race, csv_file):
 
 
 def slow_clock(monkeypatch, seconds):
-    """Make each look at the clock take so many seconds."""
+    """Make the clock advance by `seconds` each time it is read."""
     clock = itertools.count(0.0, seconds)
     monkeypatch.setattr(run_module, "perf_counter", lambda: next(clock))
 
 
 def test_a_filter_stops_when_its_patience_is_over(race, csv_file, monkeypatch):
-    # An epoch of 48 rows looks at the clock 50 times.
+    # An epoch of 48 rows reads the clock 50 times.
     slow_clock(monkeypatch, 0.08)
     args = (csv_file, "--epochs", "5")
     _, result = race(*args)
@@ -115,7 +115,7 @@ def test_patience_that_ends_with_the_last_epoch_changes_nothing(monkeypatch):
 
 
 def test_a_filter_whose_covariance_is_huge_is_left_out(race, tmp_path):
-    """64 neurons with 2000 weights each: 2 GB."""
+    """The covariances of 64 neurons with 2000 weights each take 2 GB."""
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "wide.npz", X=rng.standard_normal((20, 2000)), y=np.arange(20) % 2)
     problem = pose(load(str(tmp_path / "wide.npz")), "mlp", 0)
@@ -171,7 +171,7 @@ def test_filter_of_a_glm_is_partial_fit(rule, kind, target, family):
 
 
 def test_kalman_sgd_takes_part_in_a_poisson_race_of_many_rows(race, tmp_path):
-    """Its passes take about as long as those of other rules."""
+    """A pass takes about as long as with other rules."""
     made = table(n=16_152, d=8, target="counts")
     np.savez(tmp_path / "d.npz", X=made.X, y=made.y)
     _, result = race(str(tmp_path / "d.npz"), "--model", "poisson", "--epochs", "3")

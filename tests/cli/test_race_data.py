@@ -44,7 +44,7 @@ def test_csv_with_byte_order_mark_blank_lines_spaces_quotes_and_numeric_names(tm
 
 
 def test_underscores_do_not_separate_digits(tmp_path, capsys):
-    """In Python they do: float("2021_1") is 20211."""
+    """Python accepts underscores between digits: float("2021_1") is 20211."""
     path = tmp_path / "a.csv"
     path.write_text("a,y\n" + "1,1_1\n2,11\n" * 10)
     assert sorted(set(load(str(path)).y)) == ["11", "1_1"]
@@ -58,7 +58,7 @@ def test_underscores_do_not_separate_digits(tmp_path, capsys):
 
 
 def test_tsv_is_separated_by_tabs(tmp_path):
-    """Its first line may have more commas than tabs."""
+    """This holds even if the first line has more commas than tabs."""
     path = tmp_path / "a.tsv"
     path.write_text("width, in mm, rounded\ty\n" + "1\tred\n2\tblue\n" * 10)
     loaded = load(str(path))

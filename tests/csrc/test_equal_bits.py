@@ -65,7 +65,7 @@ def run(case: Case, dtype: Dtype, n_threads: int, tensors: str, grads: str) -> l
 
 
 def compare_ways() -> dict[str, tuple[str, list[str]]]:
-    """Return for each label the digest of the first way of WAYS, and the ways with other bits."""
+    """Return, for each label, the digest of the first of WAYS and the ways with different bits."""
     found = {}
     for label, (case, dtype) in LABELS.items():
         first = run(case, dtype, *WAYS[0])

@@ -16,7 +16,7 @@ from fastopt.kalman import _kalman
     ],
 )
 def test_only_the_entry_point_is_exported(module, entry, others):
-    """Otherwise a function of another library with the same name could be called instead."""
+    """If another library exported the same name, its function could be called instead."""
     library = ctypes.CDLL(module.__file__)
     assert hasattr(library, entry)
     assert [name for name in others if hasattr(library, name)] == []

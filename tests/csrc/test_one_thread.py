@@ -1,4 +1,4 @@
-"""An optimizer is for one thread at a time: what other threads do meanwhile is refused."""
+"""An optimizer is for one thread at a time: calls during a call of another thread are refused."""
 
 import contextlib
 import copy
@@ -18,7 +18,7 @@ N = 20_000
 
 
 def elsewhere(call):
-    """Return what a call in another thread raises, or None."""
+    """Make a call in another thread; return the exception that it raises, or None."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(call).exception()
 
@@ -46,7 +46,7 @@ def calling(original, call, raised):
 
 SAVED = Adam(arrays(3)).state_dict()
 
-# Each call, and where in the middle of it another thread is made to run.
+# For each call: how to make it, and the function during which the test runs another thread.
 CALLS = {
     "step()": (lambda opt, _: opt.step([np.ones(3)]), (optimizer.ParamGroup, "for_c")),
     "accumulate()": (lambda opt, _: opt.accumulate([np.ones(3)]), (accumulated, "add_all")),
@@ -89,7 +89,7 @@ def test_a_call_during_another_is_refused(running, other, tmp_path, monkeypatch)
     assert [type(error) for error in raised] == [FastoptError]
     assert str(raised[0]).startswith(f"{other} while {running} of this optimizer is running")
     opt.zero_grad() if opt._accumulated.sums else None
-    CALLS["state_dict()"][0](opt, path)  # it has ended
+    CALLS["state_dict()"][0](opt, path)  # not refused, because the call has ended
 
 
 def test_a_call_in_a_gradient_is_refused():
@@ -169,7 +169,7 @@ def test_accumulating_in_two_threads_loses_nothing():
 
 @pytest.mark.parametrize("name", ["state_dict", "deepcopy", "pickle", "save"])
 def test_copies_beside_a_training_thread_are_of_one_step(name, tmp_path):
-    """Each element of parameter and state is the same number in a consistent copy."""
+    """In a consistent copy, all elements of the parameter and of the state are the same number."""
     opt = SGD([np.zeros(N) for _ in range(20)], lr=1.0, momentum=0.5)
     done = threading.Event()
 
@@ -286,7 +286,7 @@ def refusal(call):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_process_forked_during_a_step(tmp_path):
-    """It cannot know which elements were updated; load() sets them all."""
+    """Only some elements may have been updated, so only load() is allowed: it replaces them all."""
     w = np.zeros(3)
     opt = SGD([w], lr=1.0)
     opt.save(tmp_path / "opt.npz")
@@ -319,7 +319,7 @@ def test_a_process_forked_during_a_step(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_process_forked_during_a_call_that_reads(monkeypatch):
-    """It has consistent arrays, and can take steps."""
+    """The child's arrays are consistent, so it can take steps."""
     w = np.zeros(3)
     opt = SGD([w], lr=1.0)
     said = []

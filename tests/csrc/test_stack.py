@@ -1,4 +1,4 @@
-"""A step needs at most 64 KiB of stack, whatever it does and on whichever thread."""
+"""A step needs at most 64 KiB of stack, with any options and on any thread."""
 
 import ast
 import shutil
@@ -13,8 +13,8 @@ from fastopt import _core
 ROOT = Path(__file__).parents[2]
 LARGEST_FRAME = 16384  # bytes
 
-# Takes each kind of step with stacks of 128 KiB, of which Python needs half: in a thread of Python,
-# and in OpenMP's threads.  Prints the number of steps taken.
+# Takes each kind of step in a Python thread and in OpenMP threads, with stacks of 128 KiB, half of
+# which Python itself needs.  Prints the number of steps taken.
 STEPS = """
 import threading
 import ml_dtypes, numpy as np, scipy.sparse, fastopt
@@ -84,7 +84,7 @@ def flags_of_the_build():
 
 
 def test_no_function_has_a_large_frame(tmp_path):
-    """By the compiler's account, with its usual flags."""
+    """The compiler reports the size of each frame; its flags are those of setup.py."""
     compiler = shutil.which("gcc") or shutil.which("clang")
     if not compiler:
         pytest.skip("needs gcc or clang")

@@ -181,7 +181,7 @@ def test_invalid_fastopt_num_threads(text, monkeypatch):
 
 
 def test_the_largest_number_of_threads(monkeypatch):
-    """OpenMP ends a process that may not make threads, so that only useful ones are allowed."""
+    """More threads are of no use, and OpenMP terminates the process if it cannot create one."""
     most = max(64, 4 * os.cpu_count())
     opt = SGD(np.zeros(2), n_threads=most)
     for n_threads in (most + 1, 4096):

@@ -184,7 +184,7 @@ fo_tensor tensor_description(const tensor *t)
     return d;
 }
 
-/* Make the list of the values of each row, for the reference loop. */
+/* Build a linked list of the values of each row, for the reference loop. */
 static void link_rows(simple_tensor *s, const int64_t *index, int64_t n)
 {
     const int64_t rows = s->param->shape[0];

@@ -71,8 +71,8 @@ static int gradient(const simple_tensor *tensor, int64_t row, int64_t i, double 
 double simple_norm(const simple_tensor *tensors, int64_t n, double scale,
                    int64_t *nonfinite)
 {
-    /* The sum of squares of the gradients times 2^-power, for a power that makes the
-     * largest one about 1. */
+    /* The second pass computes the sum of squares of the gradients times 2^-power;
+     * `power` makes the largest of them about 1. */
     double most = 0, squares = 0;
     int power = 0;
     *nonfinite = -1;

@@ -33,7 +33,7 @@ static void apply_reference(tensor *tensors, int64_t n, const fo_group *groups,
     if (extras->needs_norm || extras->needs_finite) {
         int64_t nonfinite;
         const double norm = simple_norm(simple, n, scale, &nonfinite);
-        /* Other scales, which the caller does not allow, may overflow on the way. */
+        /* With other scales, which the caller does not allow, the norm may overflow. */
         const int is_usual = scale >= 0x1p-126 && scale <= 0x1p126;
         if (is_usual && !is_close(extras->grad_norm, norm))
             fail("the norm", extras->grad_norm, norm);

@@ -70,7 +70,7 @@ def test_rows_of_weight_0_do_not_hide_a_separation():
 
 @pytest.mark.parametrize("options", [{}, {"mode": "ud"}, {"covariance": "diag"}, {"mode": "qr"}])
 def test_another_thread_is_refused_during_a_call(options):
-    """A copy that is taken during partial_fit would mix the coefficients of two moments."""
+    """A copy made during partial_fit could contain a mixture of old and new coefficients."""
     k = KalmanSGD(3, **options)
     calls = {
         "coef": lambda: k.coef,

@@ -1,4 +1,4 @@
-"""KalmanSGD.fit: the maximum of the likelihood, in any order of rows, and what can follow it."""
+"""KalmanSGD.fit: the maximum of the likelihood for any order of rows, and the calls after it."""
 
 import math
 import warnings
@@ -39,7 +39,7 @@ def problem(family, n=400, p=4):
 
 
 def log_likelihood(family, link, y, z, weight):
-    """The kernel of the log-likelihood, written down again from McCullagh & Nelder."""
+    """Return the log-likelihood without its constants, by the formulas of McCullagh & Nelder."""
     if family == "gaussian":
         terms = -0.5 * (y - z) ** 2
     elif family == "bernoulli":
@@ -59,7 +59,7 @@ def log_likelihood(family, link, y, z, weight):
 
 
 def slopes(f, w):
-    """Return the gradient by central differences and its scale of rounding."""
+    """Return the gradient by central differences, and the size of its rounding errors."""
     h = 1e-5
     return np.array([(f(w + h * e) - f(w - h * e)) / (2 * h) for e in np.eye(len(w))])
 
@@ -182,7 +182,7 @@ def test_rows_of_weight_0_do_not_count():
 @pytest.mark.parametrize("mode", ["plain", "ud"])
 @pytest.mark.parametrize(("family", "link"), MODELS)
 def test_an_offset_is_a_column_whose_coefficient_is_known(mode, family, link):
-    """Rows with an offset, against a strong prior on the coefficient of that column."""
+    """Rows with an offset give the result of a column whose coefficient has a strong prior."""
     X, y = problem(family, n=100)
     offset = RNG.normal(size=100) / 3
     k = KalmanSGD(4, m0=2.0, mode=mode).partial_fit(X, y, family, link, offset=offset)
@@ -256,9 +256,10 @@ def test_separated_labels_have_a_penalised_fit():
 
 @pytest.mark.parametrize("name", [file.stem for file in sorted(DATA.glob("*.dat"))])
 def test_nist_linear_problems(name):
-    """The certified values to 9 digits.
+    """Compares with the certified values, to 9 digits except for two problems.
 
-    Wampler5 has a residual of 1e7 times the signal; Filip's data have no more digits as float64.
+    The residuals of Wampler5 are 1e7 times the signal; rounding Filip's data to float64 loses the
+    other digits.
     """
     X, y, certified, stderr = read(name)
     for mode in ("plain", "qr"):
@@ -301,7 +302,7 @@ def test_a_warning_as_an_error_changes_nothing():
 
 
 def test_one_pass_from_the_default_start_is_near_the_maximum():
-    """An intercept of 1e5 standard deviations, and columns of any scale, change nothing."""
+    """This holds for an intercept of 1e5 standard deviations and for columns of any scale."""
     for family in ("gaussian", "poisson", "bernoulli", "gamma"):
         X, y = problem(family, n=3000)
         X = X * [1, 1e6, 1e-6, 1]
@@ -368,7 +369,7 @@ def test_large_targets_have_finite_standard_errors():
     ],
 )
 def test_forgetting_without_information_raises_before_it_overflows(options, rows, scale):
-    """Zero rows, or a column of zeros, let M grow for ever."""
+    """If rows or a column are 0, forgetting makes M grow without bound."""
     X = np.zeros((rows, 2))
     X[:, 0] = scale * RNG.normal(size=rows)
     k = KalmanSGD(2, m0=1.0, **options)

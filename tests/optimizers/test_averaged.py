@@ -1,4 +1,4 @@
-"""averaged() and ema_warmup: averages in place of the parameters, and how they begin."""
+"""averaged(), which puts averages into the parameters, and ema_warmup, their first decays."""
 
 import copy
 import pickle
@@ -148,7 +148,7 @@ def test_warm_up_that_ends_at_once_has_the_bits_of_none():
 
 @pytest.mark.parametrize("how", ["state dict", "deepcopy", "pickle", "grad_scale", "raise"])
 def test_warm_up_continues(how):
-    """After loading, copying, and calls that touch the options that all parameters share."""
+    """It continues after loading, copying, and calls that set the options of all parameters."""
     opts = [SGD(arrays(5), lr=0.1, ema_decay=0.5, ema_warmup=True) for _ in range(2)]
     for seed in range(15):  # the decay reaches .5 at step 8
         if seed == 4:

@@ -13,7 +13,7 @@ import pytest
 import fastopt
 from fastopt.schedules import inverse_time
 
-# Of the textbook's AdaMax, which has no epsilon.
+# The textbook's AdaMax has no epsilon, so that it warns.
 pytestmark = pytest.mark.filterwarnings("ignore:eps is 0")
 
 THETA = np.array([1.5, -0.7, 0.2, -2.0, 0.01])

@@ -76,7 +76,7 @@ def test_clipping_by_norm_equals_torch():
     "size", [1.7e308, 3e200, 1e160, 1e-130, 1e-140, 1e-160, 1e-200, 1e-300, 5e-324]
 )
 def test_the_norm_of_gradients_whose_squares_overflow_or_underflow(size, beside, layout):
-    """Wherever the norm of 3, 4 and 0 times size is a number, it is 5 times size."""
+    """The gradients are 3, 4 and 0 times `size`: their norm is 5 times `size` if it is finite."""
     g = layout(np.array([[3.0, 0.0], [0.0, -4.0]])) * (size / 8 if size > 1e300 else size)
     norm = 5.0 * (size / 8 if size > 1e300 else size)
     grads = [g, np.zeros(2, np.float32)] if beside else [g]
@@ -90,7 +90,7 @@ def test_the_norm_of_gradients_whose_squares_overflow_or_underflow(size, beside,
 
 @pytest.mark.parametrize("rule", ["sgd", "adagrad_rowwise"])
 def test_clipping_where_the_norm_itself_overflows(rule):
-    """The norm is then reported as infinite, and the clipped gradients have norm 1 all the same."""
+    """grad_norm is then infinite, but the clipped gradients have norm 1."""
     big = np.finfo(np.float64).max
     for grad in (np.full((2, 2), big), RowSparse([1, 0], np.full((2, 2), big))):
         w = np.zeros((2, 2))
@@ -209,7 +209,7 @@ def test_finite_gradients_with_overflowing_squares_are_finite():
 @pytest.mark.parametrize("layout", [np.array, transposed], ids=["contiguous", "transposed"])
 @pytest.mark.parametrize("max_grad_norm", [None, 1.0])
 def test_gradients_that_grad_scale_makes_infinite(dtype, size, layout, max_grad_norm):
-    """What is looked at is the gradient divided by grad_scale, in the precision of the step."""
+    """on_nonfinite checks gradients after division by grad_scale, in the step's precision."""
     scale = 2.0**-40 if dtype in (np.float32, BF16) else 2.0**-126
     grads = [layout(np.ones((3, 40), dtype)), layout(np.ones((3, 40), dtype))]
     grads[1][2, 1] = size
@@ -277,7 +277,7 @@ def test_the_average_approaches_a_new_constant(decay):
 def test_the_decay_of_each_step_may_differ():
     w = np.zeros(1)
     opt = fastopt.SGD(w, lr=1.0, ema_decay=0.5)
-    opt.step(np.zeros(1))  # which passes the options, the decay among them
+    opt.step(np.zeros(1))  # this step passes the options, among them the decay, to C
     expected = 0.0
     for t, decay in enumerate((0.1, 0.5, 0.9, 0.0, 1.0), 1):
         opt._plan.ema_decay = decay

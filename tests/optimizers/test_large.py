@@ -1,7 +1,7 @@
 """Tensors of more than 2**31 elements: `pytest -m slow`, with up to 14 GB of memory.
 
-Gradients are zero, in pages that were never written and take no memory, except for a few elements
-around each power of two at which an index, or an offset in bytes, could overflow.
+Gradients are zero except for a few elements around each power of two at which an index, or an
+offset in bytes, could overflow.  The pages of zeros are never written, so they take no memory.
 """
 
 import ml_dtypes

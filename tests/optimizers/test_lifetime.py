@@ -149,7 +149,7 @@ def test_a_group_that_is_kept_does_not_hold_the_state(life):
     groups, lr = opt.param_groups, opt.param_groups[0]["lr"]
     del opt, states
     assert [thing() for thing in watched] == [None] * len(watched)
-    assert groups[0]["lr"] == lr  # with a schedule, of the step that would have been the next
+    assert groups[0]["lr"] == lr  # with a schedule, that of the next step
 
 
 def test_dropped_trials_do_not_accumulate_memory():

@@ -1,4 +1,4 @@
-"""Saved state is matched by name where there are names, with or without the saved options."""
+"""Loading matches parameters by name if they have names, with or without the saved options."""
 
 import numpy as np
 import pytest

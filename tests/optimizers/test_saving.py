@@ -321,7 +321,7 @@ def test_object_that_is_no_state_dict_is_refused(value):
 
 
 def test_undamaged_state_dict_is_loaded():
-    """This shows that the damaged ones are refused because of their damage."""
+    """Without this, damaged ones could be refused for another reason."""
     opt = two_groups("nadam")
     opt.load_state_dict(other_state())
     assert bits(opt.state_dict()) == bits(other_state())
@@ -516,7 +516,7 @@ def test_shallow_copy_is_refused():
 
 @pytest.mark.parametrize("rule", [*ALL_RULES])
 def test_restored_arrays_may_be_in_read_only_memory(rule):
-    """Pickle protocol 5: the consumer decides which memory the buffers are in."""
+    """With pickle protocol 5, whoever unpickles chooses the memory of the buffers."""
     opt = make(rule, arrays((4, 3), 5), ema_decay=0.5, lr=0.1)
     opt.accumulate(arrays((4, 3), 5, seed=1))
     opt.step()
@@ -525,7 +525,7 @@ def test_restored_arrays_may_be_in_read_only_memory(rule):
     data = pickle.dumps(opt, protocol=5, buffer_callback=buffers.append)
     writable = {w.ctypes.data: w for w in opt.params}
     read_only = [
-        # Parameters are the caller's; a step refuses those that are read-only.
+        # Only parameters get writeable memory: a step refuses read-only parameters.
         bytearray(b) if np.frombuffer(b).ctypes.data in writable else bytes(b)
         for b in map(memoryview, buffers)
     ]

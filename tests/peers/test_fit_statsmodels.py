@@ -61,11 +61,11 @@ FAMILIES = {
 
 
 def by_statsmodels(X, y, family, link, weight, offset=None):
-    """Return coefficients and standard errors; columns are scaled, which GLM itself does not do."""
+    """Return coefficients and standard errors; scale the columns first, because GLM does not."""
     scale = np.sqrt(np.mean(X**2, axis=0))
     model = sm.GLM(y, X / scale, family=FAMILIES[family, link](), var_weights=weight, offset=offset)
     found = model.fit(tol=1e-14, maxiter=300)
-    # Of the last iterate: found.bse is of the one before.
+    # Standard errors at the last iterate, because found.bse belongs to the one before.
     again = model.fit(tol=1e-14, maxiter=3, start_params=found.params)
     return again.params / scale, again.bse / scale
 
@@ -85,12 +85,12 @@ def test_fit_equals_statsmodels(name, order):
 
 @pytest.mark.parametrize("name", SETS)
 def test_fit_of_a_column_with_a_large_mean(name):
-    """1e6 added to a column changes the intercept alone."""
+    """Adding 1e6 to a column changes only the intercept."""
     X, y, family, link, weight = SETS[name]()
     moved = X.copy()
     moved[:, 1] += 1e6
     as_stored = moved.copy()
-    as_stored[:, 1] -= 1e6  # what is left of the column after rounding
+    as_stored[:, 1] -= 1e6  # the column as rounding has changed it
     own = KalmanSGD(X.shape[1]).fit(moved, y, family, link, weight)
     coef, stderr = by_statsmodels(as_stored, y, family, link, weight)
     np.testing.assert_allclose(own.coef[1:], coef[1:], rtol=1e-9)

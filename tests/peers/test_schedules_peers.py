@@ -1,4 +1,4 @@
-"""Every step of the schedules against torch.optim.lr_scheduler, optax and Keras."""
+"""The schedules equal those of torch.optim.lr_scheduler, optax and Keras at every step."""
 
 import os
 
@@ -50,7 +50,7 @@ TORCH = [
 
 
 @pytest.mark.parametrize(("schedule", "make"), TORCH, ids=[repr(s) for s, _ in TORCH])
-@pytest.mark.filterwarnings("ignore::UserWarning")  # that the optimizer has taken no step
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch warns that there was no optimizer step
 def test_torch(schedule, make):
     opt = torch.optim.SGD([torch.zeros(1)], lr=0.3)
     theirs = make(opt)
@@ -60,7 +60,7 @@ def test_torch(schedule, make):
         theirs.step()
 
 
-# Schedule, the same of another library, and by how many steps that one is late.
+# A schedule, that of another library, and the number of steps by which the latter lags behind.
 FUNCTIONS = [
     (ours.exponential(0.3, 0.7, 4), optax.exponential_decay(0.3, 4, 0.7), 0),
     (
@@ -128,7 +128,7 @@ def test_optax_and_keras(schedule, theirs, late):
     ids=str,
 )
 def test_plateau_of_torch(options):
-    """With noise and spikes in both directions."""
+    """The losses have noise and spikes in both directions."""
     opt = torch.optim.SGD([torch.zeros(1)], lr=0.3)
     theirs = of_torch.ReduceLROnPlateau(opt, factor=0.5, eps=0.0, **options)
     schedule = ours.ReduceOnPlateau(0.3, factor=0.5, **options)

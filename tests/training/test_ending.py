@@ -74,7 +74,7 @@ def test_the_default_patience(beta, patience):
 
 
 def settled_after(losses, tol, patience):
-    """Return after how many epochs the losses have settled, by the definition."""
+    """Return the number of epochs after which the losses have settled, by the definition."""
     for n in range(1, len(losses) + 1):
         best = np.fmin.accumulate(losses[:n]).tolist()
         tols = [tol * max(1, abs(b)) for b in best]
@@ -100,12 +100,12 @@ def settled_after(losses, tol, patience):
 @pytest.mark.parametrize(
     ("losses", "tol", "patience", "epochs"),
     [
-        ([5.0] * 30, 0.1, 5, 11),  # the first epoch has no loss to compare with
+        ([5.0] * 30, 0.1, 5, 11),  # the first epoch has no earlier loss to compare with
         ([5.0] * 30, 0.1, 1, 3),
         ([5.0] * 30, 0.0, 2, 5),
         ([8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125], 0.25, 1, 6),  # the rest is 0.25 after 0.25
         ([8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125], 0.24, 1, 7),
-        ([1.0 - 0.001 * i for i in range(50)], 0.01, 2, None),  # small steps, but steady
+        ([1.0 - 0.001 * i for i in range(50)], 0.01, 2, None),  # a small but steady decrease
         ([0.999**i for i in range(900)], 0.01, 5, None),
         ([1.0 + 0.1 * (-1) ** i for i in range(50)], 0.01, 2, None),  # away from the best
         ([1.0 + i for i in range(50)], 0.01, 2, None),
@@ -137,7 +137,7 @@ def test_random_losses_settle_by_the_definition():
         criteria, n = Criteria(tol=tol, patience=patience), None
         for epoch, loss in enumerate(losses):
             criteria.observe(epoch, loss)
-            criteria.observe(epoch, loss + 1)  # the epoch was counted before
+            criteria.observe(epoch, loss + 1)  # has no effect: this epoch was already counted
             if criteria.is_due:
                 n = epoch + 1
                 break

@@ -46,7 +46,7 @@ NO_LR = [(convention, "none") for convention in _CONVENTIONS] + [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:eps is 0")  # of the textbook's AdaMax
+@pytest.mark.filterwarnings("ignore:eps is 0")  # the textbook's AdaMax has no epsilon
 @pytest.mark.parametrize(("convention", "method"), METHODS)
 def test_equals_the_loop_by_hand(convention, method):
     schedule = None if (convention, method) in NO_LR else schedules.cosine(0.05, total_steps=20)
@@ -306,7 +306,7 @@ def test_tol_met_with_the_last_epoch_of_the_budget():
 
 
 def test_momentum_does_not_converge_where_it_passes_through_losses_that_are_equal():
-    """Entry A1 of the faults: it stopped at step 9 with x = -.27."""
+    """It used to stop at step 9 with x = -.27."""
     result = minimize(
         lambda x: (float(x @ x), 2 * x), np.array([1.0]), method="momentum", lr=0.1, tol=1e-9
     )
@@ -333,7 +333,7 @@ def test_small_steps_are_no_success():
 @pytest.mark.parametrize("data", [None, np.ones((6, 1))])
 @pytest.mark.parametrize("start", [0.075, 1.025])
 def test_a_limit_cycle_is_no_success(data, start):
-    """Steps of .05 times the sign: the loss is the same in every epoch, far from the minimum."""
+    """Each step is .05 times a sign, so the loss is equal in all epochs, far from the minimum."""
 
     def fun(x, *_batch):
         return float(x @ x), 2 * x
@@ -376,7 +376,7 @@ def test_gtol_with_a_full_batch():
 
 @pytest.mark.parametrize("options", [{}, {"tol": 1e-12}])
 def test_a_point_that_is_worse_than_the_start_is_no_success(options):
-    """The maximum of a cosine, reached by a step that is too long."""
+    """A step that is too long leads to the maximum of a cosine."""
     result = minimize(
         lambda x: (float(np.cos(x).sum()), -np.sin(x)), np.array([0.5 * np.pi]), method="gd",
         lr=1.5 * np.pi, gtol=1e-9, epochs=9, **options,
@@ -421,7 +421,7 @@ def test_mini_batches_look_again_after_patience_epochs():
     looks = []
 
     def fun(x, X):
-        if not X.flags.writeable:  # the rows in their order are views that cannot be written
+        if not X.flags.writeable:  # rows that are not shuffled are read-only views
             looks.append(len(epochs))
         return 1.0, np.ones(1)
 
@@ -504,7 +504,7 @@ def test_a_start_that_is_not_finite_is_no_success():
 
 
 def test_large_parameters_are_finite():
-    x0 = np.full(4, 1e308)  # their sum is not
+    x0 = np.full(4, 1e308)  # their sum is infinite
     result = minimize(lambda x: (1.0, np.zeros_like(x)), x0, epochs=2)
     assert result.status == 1
 
@@ -513,7 +513,7 @@ def test_large_parameters_are_finite():
 
 
 def test_restore_best():
-    """Steps of gradient descent that are too long: the second point is the best."""
+    """The steps of gradient descent are too long, so that the second point is the best."""
 
     def fun(x):
         return float(abs(x).sum()), np.sign(x)

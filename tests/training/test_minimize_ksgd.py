@@ -26,7 +26,7 @@ DECAYED = 2.0 * np.exp(-0.7 * TIMES) + 0.01 * RNG.normal(size=40)
 
 
 def test_equals_the_loop_by_hand():
-    """A model that is no GLM; this one has the formulas of a Poisson GLM."""
+    """The model is not a `GLM` object, but has the formulas of a Poisson GLM."""
     model = MLP([3, 1], loss="poisson")
     y = RNG.poisson(np.exp(X @ [0.3, -0.2, 0.1])).astype(float)
     start, options = model.init(seed=0), dict(batch_size=7, seed=3)
@@ -115,12 +115,12 @@ def test_glms_end_near_the_maximum_of_the_likelihood(family, epochs, batch_size,
     result = minimize(
         model, model.init(), (X, y), method="ksgd", epochs=epochs, batch_size=batch_size, **options
     )
-    # One pass of an approximate filter is less precise than several.
+    # The filter is approximate, and one pass is less precise than several.
     assert (abs(model.flatten(result.x) - w) / stderr).max() < (0.3 if epochs == 3 else 0.8)
 
 
 def test_a_poisson_model_with_a_large_mean_does_not_diverge():
-    """Entry A3 of the faults: w was 10.1 and b -1.9."""
+    """It used to diverge to w = 10.1 and b = -1.9."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 1))
     y = rng.poisson(np.exp(0.5 * x[:, 0] + 2.0)).astype(float)

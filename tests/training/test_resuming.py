@@ -113,7 +113,7 @@ def test_a_checkpoint_changes_no_result_and_a_repeated_call_returns_at_once(name
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("every", [None, 0.0])
 def test_resuming_from_every_file_that_was_written(name, every, tmp_path):
-    """Each file is the one that a kill before some evaluation would leave."""
+    """Each is the file that would exist after a kill before one of the evaluations."""
     path, files = tmp_path / "run.npz", []
 
     def recorded(*arguments):

@@ -70,7 +70,7 @@ def test_callbacks_in_both_forms():
     stopped = solve(method, callback=of_result)
     assert (stopped.nit, stopped.status) == (4, 2)
     assert bits(seen[-1][0]) == bits(stopped.x)
-    # As SciPy's methods do, the callback gets the loss at x; no evaluation is repeated.
+    # The callback receives the loss at x, as from SciPy's methods; no evaluation is repeated.
     assert [fun for _, fun in seen[3:]] == [bowl(x)[0] for x, _ in seen[3:]]
     assert stopped.nfev == 5
 
