@@ -83,7 +83,7 @@ def test_error_for_an_unreadable_tensor_names_the_parameter(dtype):
         (torch.ones(6, dtype=dtype, device="meta"), "meta"),
     ):
         for call in (opt.step, opt.bind, opt.accumulate):
-            with pytest.raises(TypeError, match=f"gradient of parameter 'w' can not.*{message}"):
+            with pytest.raises(TypeError, match=f"gradient of parameter 'w' cannot.*{message}"):
                 call({"w": bad})
     with pytest.raises(TypeError, match="values cannot be read from a Tensor"):
         fastopt.RowSparse([0], torch.ones((1, 2), dtype=dtype, requires_grad=True))
