@@ -11,7 +11,7 @@
 | `clearing.pxi` | whether zero_grads can set the gradients to 0 |
 | `rows.pxi` | how rows of an array are copied for mini-batches |
 | `bandwidth.pxi` | how fast a step's bytes can be moved |
-| `running.pxi` | which call of an optimizer uses its arrays, so that others are refused |
+| `running.pxi` | which call is using an optimizer's arrays; other calls are refused |
 | `uninterrupted.pxi` | which loops KeyboardInterrupt cannot stop halfway |
 | `platform.pxi` | which instruction set and how many threads are used |
 """
@@ -56,7 +56,7 @@ DECAYS = {"coupled": FO_DECAY_COUPLED, "lr": FO_DECAY_LR, "schedule_only": FO_DE
 
 @cython.auto_pickle(False)
 cdef class Counts:
-    """How many steps were taken and skipped; kept apart from the plan, which holds the arrays."""
+    """The numbers of steps taken and skipped, in an object that has no reference to the arrays."""
     cdef public int64_t steps, skipped
 
 
@@ -190,7 +190,7 @@ cdef class Plan(Running):
 
     @property
     def ema_decay(self):
-        """The decay of the averages in the next step, which may differ from that of the last."""
+        """The decay of the averages in the next step; the last step may have used another."""
         return self.extras.ema_decay
 
     @ema_decay.setter
@@ -259,7 +259,7 @@ cdef class Plan(Running):
             self.end()
 
     def step_in_call(self, grads, list options, list rates):
-        """Do what `step` does, for a caller that is in during("step()")."""
+        """The same as `step`, for a caller inside ``with plan.during("step()")``."""
         self.take(grads, options, rates)
 
     cdef int take(self, grads, list options, list rates) except -1:

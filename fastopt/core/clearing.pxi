@@ -15,7 +15,7 @@ cdef bint require_clearable(Slot *slots, Py_ssize_t n_params, tuple grads,
     """Raise an error unless each dense gradient is writeable and shares no memory.
 
     grads: the caller's objects; arrays: the result of read_gradients.  Row-sparse gradients are not
-    cleared.  Return whether the caller's code may have been called, which may change arrays.
+    cleared.  Return whether the check may have run the caller's code, which may change arrays.
     """
     cdef Py_ssize_t i
     if passed_before(slots, n_params, grads):

@@ -120,7 +120,7 @@ cdef int point_at_gradients(Slot *slots, Py_ssize_t n_params, Written written,
             point_at_rows(slot, written, name, values, indices, work)
         else:
             array = as_gradient(<object>slot.name, base_array(slot), <object>grad)
-            # as_gradient raises, unless only the type number of bfloat16 was still unknown.
+            # If as_gradient raises no error, the dtype is bfloat16 and its type number was unknown.
             notice_dtype(array.dtype)
             point_at_array(slot, written, grad)
     return 0

@@ -33,7 +33,7 @@ cdef class Written:
         return 0
 
     cdef int require_apart(self, Slot *slot, uintptr_t begin, uintptr_t end, grad) except -1:
-        """Raise an error if a gradient, at addresses begin to end, shares an element with them."""
+        """Raise an error if a gradient at [begin, end) shares an element with these arrays."""
         cdef uintptr_t *starts = <uintptr_t *>cnp.PyArray_DATA(self.starts)
         cdef uintptr_t *ends = <uintptr_t *>cnp.PyArray_DATA(self.ends)
         cdef int64_t n_spans = cnp.PyArray_SIZE(self.starts)

@@ -1,4 +1,4 @@
-# One call at a time: which call of an optimizer uses its arrays, so that others are refused.
+# One call at a time: record which call is using an optimizer's arrays, and refuse other calls.
 import os
 
 from fastopt._errors import FastoptError
@@ -26,7 +26,7 @@ cdef extern from *:
     int fo_exchange(int *at, int value) noexcept
 
 
-# The calls; those before FIRST_WRITER only read.
+# The calls by name; those before FIRST_WRITER only read the arrays.
 CALLS = ("save()", "state_dict()", "step()", "bind()", "accumulate()", "zero_grad()", "load()",
          "load_state_dict()", "add_param_group()", "extrapolated()", "averaged()", "sync_master()",
          "setting grad_scale")
@@ -52,10 +52,10 @@ cdef class Running:
     cdef int busy  # 0, or `process` of the process in which the call began
     cdef int call  # index into CALLS of the last call
     cdef int64_t changes  # number of calls that may have changed something
-    cdef bint is_retired  # by add_param_group: another plan has taken over
+    cdef bint is_retired  # add_param_group has replaced this plan by a new one
 
     cdef int begin(self, int call) except -1:
-        """Note that a call begins; raise an error if another one is running."""
+        """Record that a call begins; raise an error if another one is running."""
         cdef int other = fo_exchange(&self.busy, process)
         if other:
             self.require_left_by_fork(other, call)
@@ -64,9 +64,10 @@ cdef class Running:
         return 0
 
     cdef int require_left_by_fork(self, int other, int call) except -1:
-        """Raise an error unless a call of the parent process was cut off and does not matter.
+        """Raise an error unless the running call began in the parent process and can be ignored.
 
-        The process was forked during the call, by another thread.  load() replaces all arrays.
+        If another thread forked the process during a call, the call never ends in the child.  It
+        can be ignored if it only read the arrays, or if `call` is load(), which replaces them all.
         """
         if other != process and (self.call < FIRST_WRITER or call == LOAD):
             return 0
@@ -89,27 +90,27 @@ cdef class Running:
             fo_exchange(&self.busy, 0)
 
     def require_idle(self):
-        """Raise an error if a call is running, in another thread or in a caller of this one."""
+        """Raise an error if a call is running, in another thread or further up this call stack."""
         if self.busy and (self.busy == process or self.call >= FIRST_WRITER):
             self.refuse(self.busy, "a call")
 
     def during(self, str call):
-        """Return a context manager in which a call of CALLS runs, and no other."""
+        """Return a context manager that marks a call, one of CALLS, as running."""
         return During(self, CALLS.index(call))
 
     def retire(self):
-        """Refuse all later calls, because another plan has taken over."""
+        """Refuse all later calls, because a new plan replaces this one."""
         self.is_retired = True
 
     def watch(self):
-        """Return an object whose pickle or copy raises an error if anything changed until then."""
+        """Return an object that cannot be pickled or copied after a later change of the arrays."""
         self.require_idle()
         return Unchanged(self, self.changes)
 
 
 @cython.auto_pickle(False)
 cdef class During:
-    """In a `with` statement: a call runs."""
+    """The context manager of `Running.during`."""
     cdef Running running
     cdef int call
     cdef bint is_held
@@ -133,7 +134,10 @@ cdef class During:
 
 
 cdef class Unchanged:
-    """Pickled or copied after the arrays of an optimizer; refuses if they changed meanwhile."""
+    """Raises an error, when pickled or copied, if the arrays changed since `Running.watch`.
+
+    It is pickled or copied after the arrays of an optimizer.
+    """
     cdef Running running
     cdef int64_t changes
 

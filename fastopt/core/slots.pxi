@@ -39,7 +39,7 @@ cdef int bfloat16_type = -1  # NumPy's type number, which is assigned when ml_dt
 cdef notice_dtype(dtype):
     """Remember NumPy's type number of bfloat16."""
     global bfloat16_type
-    if dtype.kind == "V" and dtype.name == "bfloat16":  # a name takes long to make
+    if dtype.kind == "V" and dtype.name == "bfloat16":  # kind first: computing the name is slow
         bfloat16_type = dtype.num
 
 
