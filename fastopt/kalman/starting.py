@@ -9,8 +9,8 @@ Each later row changes the coefficients little, so that one pass ends near the m
 In the worst of five random orders, the distance was at most 0.1 standard errors on 21 of 24
 textbook problems, but only on 10 with ``m0=100`` (tests/peers/test_textbook_start.py).  The prior
 is so weak that it matters only for coefficients that the first rows do not determine.  It assumes
-that the coefficient of column j is at most ``1e5 / rms(x_j)`` residual standard deviations from 0 if the
-dispersion is estimated, else at most ``300 / rms(x_j)`` from 0.
+that the coefficient of column j is at most ``1e5 / rms(x_j)`` residual standard deviations from 0
+if the dispersion is estimated, else at most ``300 / rms(x_j)`` from 0.
 """
 
 from __future__ import annotations
