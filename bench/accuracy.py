@@ -12,7 +12,7 @@ import fastopt
 
 
 def rows_of(n: int, scale: np.ndarray, rotate: bool, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Return X, y and the true coefficients; X has these scales along its axes or rotated ones."""
+    """Return X, y and the true coefficients; X has these scales along (rotated) axes."""
     rng = np.random.default_rng(seed)
     p = len(scale)
     turn = np.linalg.qr(rng.normal(size=(p, p)))[0] if rotate else np.eye(p)

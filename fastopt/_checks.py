@@ -94,7 +94,7 @@ def flag(name: str, value: object) -> bool:
 
 
 at_least_0 = Real(low=0.0)
-# OpenMP ends the process if it cannot make a thread, and more than a few for each CPU are slower.
+# OpenMP ends the process if it cannot create a thread.  More than a few threads per CPU are slower.
 THREADS = Whole(low=1, high=max(64, 4 * (os.cpu_count() or 1)))
 fraction = Real(low=0.0, high=1.0)
 decay_rate = Real(low=0.0, high=1.0, below_high=True)

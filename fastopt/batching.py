@@ -70,7 +70,7 @@ class Batches:
 
     Iteration resumes the current epoch: after a ``break`` or `load_state_dict`, also in another
     process, the next iteration returns the remaining batches. Pickles and deep copies contain the
-    position and a copy of the data, also of the data of memory-mapped arrays.
+    position and a copy of the data, including that of memory-mapped arrays.
 
     ``len(batches)`` is the number of batches of an epoch.
 
@@ -122,7 +122,7 @@ class Batches:
             )
         self.epoch = 0
         self.position = 0
-        self._loads = 0  # how often a state was loaded
+        self._loads = 0  # number of states loaded
         self._shapes = [array.shape for array in self.arrays]
         self._in_c = [
             array[:1].flags.c_contiguous and array.dtype.isnative and not array.dtype.hasobject
@@ -186,7 +186,7 @@ class Batches:
             if contiguous:
                 _core.gather(array, rows, part, threads)
             else:
-                # All indices are valid: the shape was checked; mode="raise" would copy the batch.
+                # The shape was checked, so indices are valid; mode="raise" would buffer the output.
                 array.take(rows, axis=0, out=part, mode="clip")
         return batch
 
@@ -232,7 +232,7 @@ class Batches:
         """Resume from a saved position: the next iteration returns the remaining batches.
 
         A seed given to the constructor must equal the saved one; a drawn seed is replaced.
-        An iteration that has begun before raises an error at its next batch.
+        An iteration that is in progress raises an error at its next batch.
 
         Parameters
         ----------

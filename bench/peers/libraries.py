@@ -1,4 +1,4 @@
-"""The step of a case by fastopt and by each other library, written as in its documentation.
+"""The step of each case in fastopt and in the other libraries, as their documentation writes it.
 
 Each function returns the call to time. Packages are imported inside the functions: a missing one
 affects only its own rows of the table.

@@ -131,7 +131,7 @@ def distinct_cores(cpus: list[int]) -> list[int]:
 
 
 def serve(pipe: Connection, library: str, threads: int) -> None:
-    """Answer each request of the parent with a result or the text of a failure, until it ends."""
+    """Answer requests of the parent process, until it ends, with a result or a failure's text."""
     os.dup2(2, 1)  # libraries write to stdout, which is for results
     from bench.peers.libraries import DoesNotBuildError, library_of
     from fastopt.cli.bench.steps import seconds

@@ -21,7 +21,7 @@ Nest = Callable[[Mapping[str, Any]], Any]  # makes a nested structure from a fla
 def flatten(tree: Any, *, copy: bool = True) -> tuple[dict[str, Any], Callable[[Any], Any]]:
     """Return the arrays of a nested structure as a flat dict, and a function that nests them again.
 
-    An optimizer takes the flat dict as its parameters, and another one as their gradients.
+    Pass the flat dict of the parameters to an optimizer, and that of the gradients to its ``step``.
 
     Parameters
     ----------
@@ -29,30 +29,31 @@ def flatten(tree: Any, *, copy: bool = True) -> tuple[dict[str, Any], Callable[[
         Nested dicts (or other mappings), lists, tuples and named tuples of arrays: the parameters
         or gradients of JAX, Flax or Haiku, for example.  None is an empty structure, as in JAX.
     copy
-        True: NumPy's arrays, and others whose memory NumPy can write to (PyTorch's on the CPU), are
-        not copied.  Others, such as JAX's, which are read-only, are copied into a new
-        `numpy.ndarray`, so that they can be parameters.  False: every leaf is returned as it is,
-        which suffices for gradients.
+        If True, arrays of other libraries that NumPy cannot write to, such as JAX's, are copied
+        into new `numpy.ndarray` objects, so that they can be parameters.  NumPy arrays and PyTorch
+        tensors on the CPU are not copied.  If False, every leaf is returned as it is, which
+        suffices for gradients.
 
     Returns
     -------
     flat : dict
-        From names to arrays.  A name is the keys, indices and fields on the way to the array,
-        joined by "/", as in ``"layers/0/weight"``.
+        Maps names to arrays.  A name consists of the keys, indices and field names on the path to
+        the array, joined by "/", as in ``"layers/0/weight"``.
     unflatten : callable
         Takes a dict with the same names and returns its values in the structure of ``tree``.
 
     Raises
     ------
     FastoptError, TypeError
-        Two arrays get the same name, a leaf is no array (with ``copy=True``), or ``unflatten`` is
-        given other names.
+        Two arrays have the same name, a leaf is not an array (with ``copy=True``), or ``unflatten``
+        receives a dict with other names.
 
     Notes
     -----
-    ``unflatten(flat)`` contains the arrays of ``flat`` themselves, so it has to be called only once
-    for functions that read NumPy's arrays, as JAX's do.  A parameter without a gradient needs None
-    under its name: ``opt.step(dict.fromkeys(opt.params) | flat_grads)``.
+    ``unflatten(flat)`` contains the arrays of ``flat``, not copies.  An optimizer updates them in
+    place, so one call is enough if the model accepts NumPy arrays, as JAX functions do.  A
+    parameter without a gradient needs the value None under its name:
+    ``opt.step(dict.fromkeys(opt.params) | flat_grads)``.
 
     Examples
     --------
@@ -85,7 +86,7 @@ def flatten(tree: Any, *, copy: bool = True) -> tuple[dict[str, Any], Callable[[
 
 
 def _split(node: Any, name: str, flat: dict[str, Any]) -> Nest:
-    """Add the leaves below a node to a flat dict, and return what makes the node again."""
+    """Add the leaves below a node to a flat dict, and return a function that rebuilds the node."""
     if node is None:
         return lambda _: None
     if isinstance(node, Mapping):
@@ -110,12 +111,12 @@ def _join(name: str, key: object) -> str:
 
 
 def _maker(node: Mapping[Any, Any]) -> Callable[[dict[Any, Any]], Any]:
-    """Return what makes a mapping of the type of a node from a dict."""
+    """Return a function that converts a dict to a mapping of the type of `node`."""
     if type(node) is dict:
         return dict
     if not isinstance(node, dict):
         return type(node)
-    shell = copying.copy(node)  # of a defaultdict, say, which has a default too
+    shell = copying.copy(node)  # keeps the default of a defaultdict, for example
     shell.clear()
     return lambda items: copying.copy(shell) | items
 

@@ -39,11 +39,11 @@ def may_overlap_itself(array: Array) -> bool:
 
 
 def residues(array: Array) -> tuple[int, int, int]:
-    """Return (modulus, begin, length): where the bytes of an array are, modulo one of its strides.
+    """Return (modulus, begin, length), the range of an array's addresses modulo one of its strides.
 
-    For the columns of a matrix, the modulus is the stride of its rows, and they differ in `begin`.
-    Two arrays with the same modulus and disjoint residues share no memory.  The stride is the one
-    of which the bytes are the smallest part.
+    For a column of a C-ordered matrix, the modulus is the row stride, and `begin` depends on the
+    column.  Two arrays with the same modulus and disjoint ranges share no memory.  The modulus is
+    the stride for which length / modulus is smallest; it is 1 if no stride leaves gaps.
     """
     axes = [(n, abs(s)) for n, s in zip(array.shape, array.strides, strict=True) if n > 1 and s]
     modulus, length = 1, 1
@@ -82,7 +82,7 @@ class Interleaved:
         self._residues[modulus] = found, max(longest, length)
 
     def sharing(self, array: Array) -> str | None:
-        """Return the name of one of the arrays that shares an element with another array."""
+        """Return the name of an added array that shares an element with `array`, or None."""
         start, end = byte_bounds(array)
         for number in self._candidates(array):
             own_start, own_end, name, own = self._arrays[number]
@@ -141,7 +141,7 @@ class Spans:
             key=lambda span: span[:3],
         )  # fmt: skip
         intervals: list[tuple[int, int]] = []
-        self._arrays: list[Interleaved] = []  # of each interval
+        self._arrays: list[Interleaved] = []  # one for each interval
         for start, end, _, name, array in found:
             if not intervals or start >= intervals[-1][1]:
                 intervals.append((start, end))

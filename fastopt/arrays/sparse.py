@@ -19,9 +19,9 @@ class RowSparse:
 
     The step reads and writes only those rows of the parameter and of its state. Values of the same
     row are added in the order in which they occur, before the norm, clipping and the rule. The
-    step counter of the parameter increases by one. The other rows and their state are unchanged,
-    and decay that they miss is not applied later either, as with ``torch.optim.SparseAdam`` (which
-    is ``Adam(eps_mode="hat")``).
+    step counter of the parameter increases by one. The other rows and their state are unchanged.
+    Their weights and moments do not decay in this step, and later steps do not make up for it.
+    ``torch.optim.SparseAdam`` does the same; it corresponds to ``Adam(eps_mode="hat")``.
 
     Parameters
     ----------
@@ -129,9 +129,9 @@ def is_of_rows(grad: object) -> bool:
 
 
 def nonfinite_elements(grad: Any) -> str:
-    """Return how many elements of a gradient are not finite, and where, for a message.
+    """Return the number and the first position of nonfinite elements, as text for a message.
 
-    It is empty if all are finite, and only their sum or quotient is not.
+    The text is empty if all elements are finite and only their sum or quotient is not.
     """
     what = "elements"
     if is_of_rows(grad):

@@ -90,7 +90,7 @@ cdef class Running:
             fo_exchange(&self.busy, 0)
 
     def require_idle(self):
-        """Raise an error if a call is running, in another thread or in a caller of this one."""
+        """Raise an error if a call is running, in another thread or further up this call stack."""
         if self.busy and (self.busy == process or self.call >= FIRST_WRITER):
             self.refuse(self.busy, "a call")
 

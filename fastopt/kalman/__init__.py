@@ -7,15 +7,15 @@
 | `input` | which data are accepted, and their conversion to arrays for BLAS |
 | `state` | what changes when rows are absorbed, and how it is saved and restored |
 | `rows` | how rows of a generalized linear model are absorbed (`partial_fit`) |
-| `starting` | where a filter starts if its first rows decide (`m0=None`, "scale") |
-| `diagnostics` | when `partial_fit` warns of the order of the rows |
+| `starting` | the initial state that the first rows determine (`m0=None`, "scale") |
+| `diagnostics` | when `partial_fit` warns about the order of the rows |
 | `fitting` | how all rows are fitted at once, in any order (`fit`) |
 | `scoring` | the maximum of the likelihood by Fisher scoring |
 | `outputs` | how observations of any model are absorbed (`update`) |
 | `nonlinear` | how rows of a nonlinear model are absorbed (`fit_model`) |
 | `damped` | which steps nonlinear least squares takes |
 | `merging` | when two filters can be merged exactly, and how (`merge`) |
-| `exclusive` | how a filter is kept to one thread at a time |
+| `exclusive` | how simultaneous use by two threads is refused |
 | `saved` | what a file must contain before a filter is built from it |
 | `stopping` | when the coefficients are known precisely enough (`converged`) |
 | `covariance` | the forms in which a covariance is stored, one module each |

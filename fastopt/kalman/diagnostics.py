@@ -1,4 +1,4 @@
-"""When `KalmanSGD.partial_fit` warns: rows in the order of their labels, a pass that went wrong."""
+"""When `KalmanSGD.partial_fit` warns: rows sorted by label, or inconsistent information."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from fastopt.kalman._kalman import observe_rows
 from fastopt.kalman.rows import RowsToFit
 from fastopt.kalman.state import State
 
-LEAST_ROWS = 64  # below that, equal labels or a disagreement may be chance
-MOST_PARAMS = 500  # of the comparison, which takes n p^2 operations
-ALLOWED = (0.75, 1.3)  # of the ratio of informations
+LEAST_ROWS = 64  # with fewer rows, equal labels or a disagreement may be chance
+MOST_PARAMS = 500  # limit for the comparison, which takes n p^2 operations
+ALLOWED = (0.75, 1.3)  # the range of `information_ratio` without a warning
 
 
 def has_one_class_first(state: State, rows: RowsToFit) -> bool:
-    """Return whether the first rows of all have equal labels, and later ones others.
+    """Return whether the first rows of the first call have equal labels and later rows do not.
 
-    Not if the start is the maximum for all these rows, whatever their order.
+    False if the initial state is the maximum of the likelihood of all these rows, since their order
+    has no effect then.
     """
     if (
         rows.family.name != "bernoulli"
@@ -31,12 +32,12 @@ def has_one_class_first(state: State, rows: RowsToFit) -> bool:
 
 
 def may_be_separated(state: State, rows: RowsToFit) -> bool:
-    """Return whether all labels so far were predicted correctly, and these are labels too."""
+    """Return whether all labels so far were predicted correctly, and these rows have labels."""
     return state.history.separable and rows.family.name == "bernoulli"
 
 
 def can_compare(state: State, rows: RowsToFit) -> bool:
-    """Return whether `information_ratio` means something for these rows and options."""
+    """Return whether `information_ratio` is meaningful for these rows and options."""
     options = state.options
     return (
         rows.family.name != "gaussian"
@@ -49,12 +50,13 @@ def can_compare(state: State, rows: RowsToFit) -> bool:
 
 
 def information_ratio(state: State, rows: RowsToFit) -> float:
-    """Return Fisher's information on the last rows over the information that the filter has.
+    """Return the ratio of Fisher's information on the last rows to that of the filter.
 
-    The first is the mean of ``u x'Mx`` over the last rows, at the final coefficients, times the
-    number of rows; it is p less what the prior contributes if M^-1 is the information of these
-    rows.  In one pass over rows in random order it is near 1.  In an order that depends on y the
-    filter has weighted the rows at coefficients that were far from the final ones.
+    Fisher's information is measured by the mean of ``u x'Mx`` over the last rows, at the final
+    coefficients, times the number of rows.  If M^-1 is the information of these rows, this is p
+    minus the contribution of the prior.  After one pass over rows in random order, the ratio is
+    near 1.  If the order depends on y, it is not, because the filter has weighted rows at
+    coefficients that were far from the final ones.
     """
     n = min(len(rows.y), max(1024, 50 * state.options.n_params))
     last = rows.part(slice(len(rows.y) - n, None))
@@ -72,9 +74,9 @@ def information_ratio(state: State, rows: RowsToFit) -> float:
 
 
 def disagrees(state: State, rows: RowsToFit) -> bool:
-    """Return whether the two informations differ by more than rounding and chance explain.
+    """Return whether `information_ratio` differs from 1 by more than rounding and chance explain.
 
-    Not if the coefficients separate the labels: then there is hardly any information.
+    False if the coefficients separate the labels, because there is hardly any information then.
     """
     if not can_compare(state, rows) or state.history.separable:
         return False

@@ -1,4 +1,4 @@
-"""How a filter is kept to one thread at a time: a call in another thread is refused."""
+"""Restrict a filter to one thread at a time: a call in another thread raises an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class OneThread:
-    """A context that one thread may be in, as often as it likes; others raise an error."""
+    """A reentrant context manager for one thread at a time; in other threads it raises an error."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -36,7 +36,7 @@ class OneThread:
 
 
 def exclusive(method: Method) -> Method:
-    """Return a method that refuses to run while another thread is in one of these."""
+    """Return a method that raises an error while another thread runs an exclusive method."""
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:

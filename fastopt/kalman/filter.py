@@ -38,7 +38,7 @@ SORTED = (
 
 
 def warnings_are_errors() -> bool:
-    """Return whether some filter turns warnings into errors, so that the state must be kept."""
+    """Return whether a filter turns warnings into errors, so that the state must be saved."""
     return any(entry[0] == "error" for entry in warnings.filters)
 
 
@@ -68,17 +68,17 @@ class KalmanSGD:
     m0 : float, array or "scale", optional
         The initial covariance: a number or a vector for the diagonal, or a matrix. It is a prior:
         the coefficients are pulled towards `n_params_or_w0`. "scale" is 100 / mean square of each
-        column of the first call of `partial_fit`, for the identity link times mean(y^2) / var(y).
-        Infinity, for the Gaussian family only, means no prior information: the coefficients are
-        then those of least squares.
+        column in the first call of `partial_fit`, multiplied by mean(y^2) / var(y) for the identity
+        link. Infinity, for the Gaussian family only, means no prior information: the coefficients
+        are then those of least squares.
 
         Default None: the first call of `partial_fit` starts at the maximum of the likelihood of
-        its first max(1024, 16p) rows (Gaussian: max(64, 2p)), with a prior so weak that it only
-        matters where these do not determine a coefficient. It assumes that the coefficient of a
-        column x is within 1e5 / rms(x) residual standard deviations of 0 (within 300 / rms(x)
-        where the dispersion is 1). With ``stop``, ``forgetting`` or ``glm_update="explicit"`` the
-        rows are absorbed from this prior on. `update`, and a diagonal or blocks, start from 100.
-        `fit` has no prior.
+        its first max(1024, 16p) rows (Gaussian: max(64, 2p)). The prior is so weak that it matters
+        only for coefficients that these rows do not determine. It assumes that the coefficient of
+        a column x is at most 1e5 / rms(x) residual standard deviations from 0, or 300 / rms(x) if
+        the dispersion is 1. With ``stop``, ``forgetting`` or ``glm_update="explicit"``, the filter
+        starts from this prior and absorbs all rows one after the other. `update`, and a diagonal
+        or blocks, start from a covariance of 100. `fit` uses no prior.
     gamma : pair of float or None
         Lower and upper bound of the variance V(m), before it is divided by the row's weight. None
         is no bound. Default (None, None). Bounds need ``glm_update="explicit"``, and change what
@@ -168,9 +168,9 @@ class KalmanSGD:
 
     Notes
     -----
-    One thread at a time may use a filter. A method or attribute that another thread uses during a
-    call raises an error, so that nobody reads the coefficients of one moment with the covariance
-    of another.
+    Only one thread at a time may use a filter. During a call, methods and attributes raise an
+    error in other threads. This prevents reading coefficients and a covariance that belong to
+    different states.
 
     A call whose data are not finite, or outside the range of the family, raises an error and
     changes nothing. After a numerical failure during a call, the state is that before the block of
@@ -271,9 +271,9 @@ class KalmanSGD:
     ) -> KalmanSGD:
         """Absorb rows of a generalized linear model.
 
-        With a given `m0` the result is that of one call for each row, up to rounding. Rows should
-        come in random order: each row is weighted at the coefficients of its turn, so that one
-        pass over rows sorted by y can end many standard errors from the maximum of the
+        If `m0` was given, the result is that of one call for each row, up to rounding. Rows should
+        be in random order: each row is weighted at the coefficients at which it is absorbed, so
+        that one pass over rows sorted by y can end many standard errors from the maximum of the
         likelihood. `fit` finds the maximum for rows in any order.
 
         Parameters
@@ -296,9 +296,8 @@ class KalmanSGD:
         alpha : float, optional
             The parameter of the negative binomial family, at least 0. Default 1.
         new_pass : bool
-            Whether a new pass over the data begins with this call: its rows, the first of the
-            data, have been absorbed before. Each pass counts the data once more; `stderr` corrects
-            for this.
+            True if this call begins a new pass over data that have been absorbed before. Each pass
+            counts the data once more; `stderr` corrects for this.
 
         Returns
         -------
@@ -316,9 +315,10 @@ class KalmanSGD:
         UserWarning
             The coefficients predict all labels so far correctly, for more than 2p rows (complete
             separation). The likelihood then has no maximum: it increases with the size of the
-            coefficients. Or the first rows of all have one label; or the information that the
-            filter has and Fisher's information on the last rows differ by more than 25 %. Both are
-            signs of sorted rows. If the warning is turned into an error, nothing has changed.
+            coefficients. There is also a warning if the rows seem to be sorted: if the first rows
+            all have the same label, or if the information of the filter and Fisher's information
+            on the last rows differ by more than 25 %. If the warning is turned into an error, the
+            filter is unchanged.
         """
         state = self._state
         rows = checked_rows(state, X, y, family, link, weight, offset, alpha, new_pass)
@@ -361,20 +361,20 @@ class KalmanSGD:
         tol: float = 1e-10,
         max_rounds: int = 100,
     ) -> KalmanSGD:
-        """Fit all rows: the maximum of the likelihood, whatever their order.
+        """Fit all rows by maximum likelihood; their order has no effect.
 
-        Fisher scoring until the coefficients are exact to rounding, with standard errors at the
-        maximum. Data absorbed before are discarded. The filter is then one that has absorbed these
-        rows, and `partial_fit` continues from it.
+        Fisher scoring is iterated until the coefficients are exact up to rounding. The standard
+        errors are those at the maximum. Data absorbed before are discarded. Afterwards the filter
+        has absorbed these rows, and `partial_fit` can absorb more.
 
         Parameters
         ----------
         X, y, family, link, weight, offset, alpha
             As for `partial_fit`. In mode "qr" every family is allowed here.
         tol : float
-            The last step, in standard errors, is at most so long. Default 1e-10.
+            The maximum length of the last step, in standard errors. Default 1e-10.
         max_rounds : int
-            The largest number of readings of the rows. Default 100; usually 2 to 10 are needed.
+            The maximum number of scoring steps. Default 100; usually 2 to 10 are needed.
 
         Returns
         -------
@@ -384,11 +384,11 @@ class KalmanSGD:
         Raises
         ------
         FastoptError, TypeError
-            An argument, as for `partial_fit`; the rows do not determine a coefficient; the
-            likelihood has no maximum (separation), or `max_rounds` did not suffice. Nothing has
-            changed then. With a finite `m0` there always is a maximum: that of the likelihood
-            times the normal prior with mean `n_params_or_w0` and covariance `m0`, times the
-            dispersion where that is estimated.
+            An argument is not allowed, as in `partial_fit`; the rows do not determine a
+            coefficient; the likelihood has no maximum (separation); or `max_rounds` is too small.
+            Nothing has changed then. With a finite `m0` there always is a maximum: that of the
+            likelihood times a normal prior. The prior has mean `n_params_or_w0` and covariance
+            `m0`, which is multiplied by the dispersion if that is estimated.
 
         References
         ----------
@@ -684,8 +684,8 @@ class KalmanSGD:
     def dispersion(self) -> float:
         """The ratio of an observation's variance to V(m); 1 where the family fixes it.
 
-        Else the sum of (y - m)^2 / s over the innovations of a pass, divided by its number of rows
-        less p; NaN up to p rows. After `fit` it is Pearson's statistic, divided by the same.
+        Otherwise the sum of (y - m)^2 / s over all innovations, divided by n_obs - p n_passes; NaN
+        unless this divisor is positive. After `fit`, Pearson's statistic divided by n_obs - p.
         Implicit updates take each innovation at the mean after the update, (y - m)^2 (1 + c) / V
         with c = x'Mx h^2 / V, which is the same number for the Gaussian family.
         """

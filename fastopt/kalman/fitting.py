@@ -21,7 +21,7 @@ tolerance = Real(low=1e-15, high=1.0)
 
 
 def fit_all(state: State, rows: RowsToFit, tol: float, max_rounds: int) -> None:
-    """Replace the state by that of a filter that has absorbed these rows, all at the maximum.
+    """Replace the state by the maximum-likelihood fit of these rows.
 
     A failure changes nothing.
     """
@@ -51,7 +51,7 @@ def fit_all(state: State, rows: RowsToFit, tol: float, max_rounds: int) -> None:
     new.history = new.history._replace(
         n_passes=1,
         estimates_dispersion=options.estimates or not rows.family.known_dispersion,
-        # A filter with a finite start was merged with its start; maximum likelihood has none.
+        # Merging subtracts the information of a finite start; a maximum of the likelihood has none.
         is_linear=new.history.is_linear
         and rows.family.name == "gaussian"
         and (prior is not None or options.mode == "qr"),
@@ -68,7 +68,7 @@ def fit_all(state: State, rows: RowsToFit, tol: float, max_rounds: int) -> None:
 
 
 def _refined(found: Fit, rows: RowsToFit) -> Fit:
-    """Return a least-squares fit with the rounding errors of the sums taken out."""
+    """Return a least-squares fit that is corrected for the rounding errors of its sums."""
     most = rows_at_a_time(len(found.coef))
     blocks = (block for block, _ in rows.blocks(most, "float64"))
     solved = np.asarray(dtrtrs(found.root[:-1, :-1], found.root[:-1, -1])[0])

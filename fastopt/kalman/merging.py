@@ -65,9 +65,9 @@ def require_mergeable(state: State, other: State) -> None:
 
 
 def _require_same_start(state: State, other: State) -> None:
-    """Raise unless both filters started from the same finite m0 and w0.
+    """Raise unless both filters started from the same finite m0 and w0, or from the default m0.
 
-    Or from the default, which is another prior for other rows: that of `other` is subtracted.
+    The default is a prior that depends on the first rows; that of `other` is subtracted.
     """
     state.require_covariance()
     other.require_covariance()

@@ -71,7 +71,7 @@ def fit_rows(
 
 
 def _require_determined(result: OptimizeResult, root: Floats, n_obs: int) -> None:
-    """Turn a success into status 3 if the minimum is not a point: a coefficient may be anything."""
+    """Change a success to status 3 if the rows do not determine a coefficient at the minimum."""
     is_open = undetermined(root, n_obs)
     if is_open.any():
         result.success, result.status = False, UNDETERMINED

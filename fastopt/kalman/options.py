@@ -52,7 +52,7 @@ class Options:
 
     @property
     def chooses_start(self) -> bool:
-        """Whether the first rows of `partial_fit` give the start: m0=None, full covariance."""
+        """Whether the first rows determine the initial state: m0=None and a full covariance."""
         return self.m0 is None and self.kind.kept == "full" and self.mode != "qr"
 
     @property

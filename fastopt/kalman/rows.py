@@ -26,7 +26,7 @@ class RowsToFit(NamedTuple):
     """The checked arguments of `partial_fit` and `fit`, without rows of weight 0."""
 
     x: npt.NDArray[Any]
-    y: Floats  # less the offset if the link is the identity
+    y: Floats  # minus the offset if the link is the identity
     weight: Floats | None
     offset: Floats | None
     family: Family
@@ -40,7 +40,7 @@ class RowsToFit(NamedTuple):
         return Data(self.x, self.y, model, self.alpha, self.weight, self.offset)
 
     def part(self, own: slice) -> RowsToFit:
-        """Return some of the rows."""
+        """Return the rows selected by a slice or by indices."""
         return self._replace(
             x=self.x[own],
             y=self.y[own],
@@ -54,7 +54,7 @@ class RowsToFit(NamedTuple):
         return Glm((self.family.name, self.link), self.alpha, is_explicit, *options.gamma)
 
     def blocks(self, most: int | None, dtype: str) -> Iterator[tuple[Rows, Floats | None]]:
-        """Yield (x, y, weight) and offset of at most `most` consecutive rows, None: of many."""
+        """Yield ((x, y, weight), offset) for blocks of at most `most` rows; None is no limit."""
         for first, x in given.parts(self.x, most, dtype):
             part = self.part(slice(first, first + len(x)))
             yield (x, part.y, part.weight), part.offset

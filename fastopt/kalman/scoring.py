@@ -5,11 +5,12 @@ each row, one round is::
 
     R'R = X' diag(u) X + L0;   g = X' q - L0 (w - w0);   R'R step = g;   w <- w + t step
 
-R comes from a QR decomposition of the rows, so nothing is squared; L0 = M0^-1 is the information of
-a finite start, zero for maximum likelihood.  t = 1 unless the step overshoots: the log-likelihood
-is concave for every family and link here, so the step is halved until its derivative along the
-step has become smaller.  The rounds end when the Newton decrement sqrt(step'g), the length of the
-step in standard errors, is at most ``tol`` (McCullagh & Nelder 1989, section 2.5).
+R comes from a QR decomposition of the rows, so the condition number is not squared.  L0 = M0^-1 is
+the information of a finite prior, and 0 for maximum likelihood.  t = 1 unless the step overshoots.
+The log-likelihood is concave for every family and link here, so the step is halved until the
+derivative of the log-likelihood along it has become smaller.  The iteration ends when the Newton
+decrement sqrt(step'g), the length of the step in standard errors, is at most ``tol`` (McCullagh &
+Nelder 1989, section 2.5).
 
 If one column is constant, the others are centred by their means, and the coefficients and R are
 transformed back: a column with a mean of 1e6 standard deviations loses no digits.
@@ -31,12 +32,12 @@ from fastopt.kalman._kalman import implicit, observe_rows
 from fastopt.kalman.covariance import Floats
 from fastopt.kalman.covariance.qr import with_rows
 
-NUMBERS = 2**19  # of X that are read at a time: a copy of them is weighted
+NUMBERS = 2**19  # elements of X that are read at a time; a weighted copy of them is made
 HALVINGS = 40
-# A step that moves some predictor by more is not the last: where the likelihood has no maximum, the
-# information vanishes with the gradient, and steps stay long although their decrement is small.
+# The last step changes no linear predictor by more than this.  If the likelihood has no maximum,
+# the information vanishes with the gradient: steps stay long although the decrement is small.
 STILL = 1e-3
-FAR = 1e30  # with this variance of the linear predictor an implicit update lands on link(y)
+FAR = 1e30  # with this variance of the linear predictor, an implicit update gives link(y)
 
 
 def rows_at_a_time(n_params: int) -> int:
@@ -48,7 +49,7 @@ class Data(NamedTuple):
 
     X: npt.NDArray[Any]
     y: Floats
-    family: tuple[str, str]  # and link
+    family: tuple[str, str]  # family and link
     shape: float  # alpha of the negative binomial
     weight: Floats | None
     offset: Floats | None
@@ -64,7 +65,7 @@ class Data(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """The maximum, and what is known there."""
+    """The maximum of the likelihood, with the information and Pearson's statistic."""
 
     coef: Floats
     root: Floats  # the triangle [R d; 0 r]: R'R = M^-1, R coef = d, r^2 = Pearson's chi-squared
@@ -73,9 +74,9 @@ class Fit(NamedTuple):
 
 
 class _At(NamedTuple):
-    """What one reading of the rows gives at some coefficients."""
+    """Sums over all rows at given coefficients."""
 
-    root: Floats  # R, the prior's information included
+    root: Floats  # R, including the information of the prior
     gradient: Floats
     chi2: float
 
@@ -83,8 +84,8 @@ class _At(NamedTuple):
 class _Design:
     """The rows with their columns centred, and the prior, in coordinates v = T w.
 
-    T differs from the identity in the row of the constant column alone: v_c = w_c + sum_j mean_j
-    w_j / constant.
+    T differs from the identity only in the row of the constant column c:
+    v_c = w_c + sum_j mean_j w_j / constant.
     """
 
     def __init__(self, data: Data, w0: Floats, m0: Floats | None) -> None:
@@ -93,7 +94,7 @@ class _Design:
         p = data.X.shape[1]
         self.mean, self.constant, self.value, self.scale = _columns(data)
         self._shift = self.mean / self.value
-        self.prior = np.zeros((p, p), order="F")  # a root of L0 in coordinates v
+        self.prior = np.zeros((p, p), order="F")  # R with R'R = L0, in coordinates v
         if m0 is not None:
             root = np.diag(m0**-0.5) if m0.ndim == 1 else _inverse_root(m0)
             self.prior = np.asfortranarray(np.linalg.qr(self._from_v(root), mode="r"))
@@ -111,19 +112,19 @@ class _Design:
         return w
 
     def _from_v(self, a: Floats) -> Floats:
-        """Return A T^-1: a matrix that is applied to w, as one that is applied to v."""
+        """Return A T^-1, whose product with v is A w."""
         if self.constant is None:
             return a
         return a - np.outer(a[:, self.constant], self._shift)
 
     def _to_v(self, a: Floats) -> Floats:
-        """Return A T: a matrix that is applied to v, as one that is applied to w."""
+        """Return A T, whose product with w is A v."""
         if self.constant is None:
             return a
         return a + np.outer(a[:, self.constant], self._shift)
 
     def root_of_w(self, root: Floats) -> Floats:
-        """Return the triangle R of coordinates w, from that of v."""
+        """Return the triangle R for coordinates w, from that for coordinates v."""
         r = np.asarray(np.linalg.qr(self._to_v(root), mode="r"))
         return r * np.where(np.diagonal(r) < 0, -1.0, 1.0)[:, None]
 
@@ -137,7 +138,7 @@ class _Design:
         return z if self.data.offset is None else z + self.data.offset[own]
 
     def at(self, v: Floats) -> _At | None:
-        """Read the rows once; None where a mean or a sum is not finite."""
+        """Return the sums over all rows at v, or None if a mean or a sum is not finite."""
         family, shape = self.data.family, self.data.shape
         gradient = -(self.prior.T @ (self.prior @ (v - self.to_v(self.w0))))
         p = len(v)
@@ -187,7 +188,7 @@ class _Design:
 def maximum_likelihood(
     data: Data, w0: Floats, m0: Floats | None, tol: float, max_rounds: int
 ) -> Fit:
-    """Return the maximum of the likelihood, or with a finite start ``m0`` of the posterior.
+    """Return the maximum of the likelihood, or of the posterior if there is a prior ``m0``.
 
     Raises
     ------
@@ -203,7 +204,7 @@ def maximum_likelihood(
         before = decrement
         decrement = math.sqrt(max(0.0, float(step @ at.gradient)))
         settled = bool((np.abs(step) <= 4 * np.finfo(float).eps * np.abs(v)).all())
-        # Below the accuracy of the sums a decrement no longer falls.
+        # The decrement stops decreasing when it reaches the accuracy of the sums.
         stalled = decrement < 1e-6 and decrement > 0.5 * before
         if (decrement <= tol or settled or stalled) and design.largest_move(step) <= STILL:
             return _fitted(design, v + step, at, rounds)
@@ -283,7 +284,7 @@ def _fitted(design: _Design, v: Floats, at: _At, rounds: int) -> Fit:
 
 
 def _columns(data: Data) -> tuple[Floats, int | None, float, Floats]:
-    """Return the means to subtract, a constant column with its value, and root mean squares."""
+    """Return the means to subtract, the index and value of a constant column, and the RMS."""
     X, p = data.X, data.X.shape[1]
     low, high = np.full(p, np.inf), np.full(p, -np.inf)
     total, squares, count = np.zeros(p), np.zeros(p), 0

@@ -1,16 +1,16 @@
-"""Where a filter starts when its first rows decide: ``m0=None`` and ``m0="scale"``.
+"""The initial state, if the first rows determine it: ``m0=None`` and ``m0="scale"``.
 
-``m0="scale"`` is a prior on the scale of the data, ``100 / mean square`` of each column; for the
-identity link times mean(y^2) / var(y), so that an intercept far from 0 is allowed for.
+``m0="scale"`` is a prior variance of ``100 / mean square`` of each column.  For the identity link
+it is multiplied by mean(y^2) / var(y), which allows for an intercept far from 0.
 
 ``m0=None``, the default, starts at the maximum of the likelihood of the first rows, which `scoring`
-finds: all of the first call up to `ROWS` or 16 per coefficient, fewer for the Gaussian family.
-From there on each row moves the coefficients little, and one pass ends near the maximum for all
-rows: within .1 standard errors on 21 of 24 textbook problems, the worst of five random orders,
-where a start of ``100`` did so on 10 (tests/peers/test_textbook_start.py).  The prior is so weak
-that it only matters where the first rows do not determine a coefficient.  It assumes that the
-coefficient of column j is within ``1e5 / rms(x_j)`` residual standard deviations of 0 if the
-dispersion is estimated, else within ``300 / rms(x_j)``.
+finds.  These are the first max(`ROWS`, 16p) rows of the first call, fewer for the Gaussian family.
+Each later row changes the coefficients little, so that one pass ends near the maximum for all rows.
+In the worst of five random orders, the distance was at most 0.1 standard errors on 21 of 24
+textbook problems, but only on 10 with ``m0=100`` (tests/peers/test_textbook_start.py).  The prior
+is so weak that it matters only for coefficients that the first rows do not determine.  It assumes
+that the coefficient of column j is at most ``1e5 / rms(x_j)`` residual standard deviations from 0
+if the dispersion is estimated, else at most ``300 / rms(x_j)`` from 0.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from fastopt.kalman.scoring import Data, maximum_likelihood
 from fastopt.kalman.state import State
 
 ROWS = 1024
-WEAK = {True: 1e5, False: 1e10}  # prior variances of a predictor, by whether the dispersion is 1
+WEAK = {True: 1e5, False: 1e10}  # prior variance of a linear predictor; True if the dispersion is 1
 ALLOWED = (1e-30, 1e30)
 TOL = 1e-6  # standard errors: later rows move the coefficients by far more
 MAX_ROUNDS = 50
 
 
 def begin(state: State, data: Data) -> int:
-    """Start from the first rows; return how many have been absorbed by that."""
+    """Set the initial state from the first rows; return how many of them have been absorbed."""
     if state.waits:
         state.begin(state.form.coef(), scale_of(data))
         return 0
@@ -55,8 +55,8 @@ def begin(state: State, data: Data) -> int:
 def _largest(state: State, n: int) -> float:
     """Return the largest prior variance of a predictor that M - v v' can still resolve.
 
-    If the first rows determine the coefficients, M is small after them; else it stays as large as
-    the prior for some rows, and the subtractions lose as many digits.
+    If the first rows determine the coefficients, M is small afterwards.  Otherwise M remains as
+    large as the prior for some rows, and the subtractions lose digits in proportion.
     """
     if state.options.mode != "plain":
         return math.inf
@@ -75,14 +75,14 @@ def most_rows(state: State, family: str) -> int:
 
 
 def absorbs_singly(state: State) -> bool:
-    """Return whether an option is defined row by row, so that each must be absorbed in turn."""
+    """Return whether an option requires that the rows are absorbed one after the other."""
     options = state.options
     is_explicit = options.glm_update == "explicit"
     return is_explicit or options.forgetting < 1.0 or options.stop is not None
 
 
 def takes_all(state: State, family: str, n: int) -> bool:
-    """Return whether the start is the maximum for all n rows of the first call."""
+    """Return whether the initial state is the maximum for all n rows of the first call."""
     chooses = state.is_open and not state.waits
     return chooses and not absorbs_singly(state) and n <= most_rows(state, family)
 
@@ -97,7 +97,7 @@ def mean_squares(data: Data) -> Floats:
 
 
 def weak_start(data: Data, most: float = math.inf) -> Floats:
-    """Return the variances of the default's prior; a column of zeros counts as one of ones.
+    """Return the variances of the default prior; a column of zeros is treated as one of ones.
 
     most: the largest variance of a predictor that the form of the covariance can resolve.
     """

@@ -64,7 +64,7 @@ class State:
 
     @property
     def is_open(self) -> bool:
-        """Whether the first rows of `partial_fit` decide where it starts."""
+        """Whether the first rows of `partial_fit` will determine the initial state."""
         return self.waits or (self.chooses and self.n_obs == 0)
 
     @property
@@ -85,7 +85,7 @@ class State:
 
     @property
     def root_dispersion(self) -> float:
-        """The square root of the dispersion, which overflows for larger data than that."""
+        """The square root of the dispersion; it may be finite where the dispersion overflows."""
         if self.history.estimates_dispersion and isinstance(self.form, Information):
             free = self.n_obs - self.options.n_params * max(1, self.history.n_passes)
             return abs(float(self.form.root[-1, -1])) / math.sqrt(free) if free > 0 else math.nan

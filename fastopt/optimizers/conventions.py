@@ -195,8 +195,8 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
         other options have the names and meanings of the class, even if the library lacks them.
         The library's own spellings are allowed too: keras ``learning_rate, beta_1, beta_2,
         epsilon, rho, clipvalue, global_clipnorm``; optax ``learning_rate, b1, b2, decay,
-        initial_scale``; dl4j ``learningRate, beta1, beta2, epsilon, rmsDecay``. One beta alone
-        leaves the other at its default.
+        initial_scale``; dl4j ``learningRate, beta1, beta2, epsilon, rmsDecay``. If only one beta is
+        given, the other keeps its default.
 
     Returns
     -------
@@ -207,10 +207,10 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     Raises
     ------
     FastoptError
-        The name or convention is not listed here, an option is not allowed by the convention, one
-        without a default is missing or given in two spellings, or the class refuses an option.
+        The name or convention is not listed here; an option is not allowed by the convention, or is
+        given in two spellings; an option without a default is missing; or a value is not allowed.
     TypeError
-        There is no such option; the message lists all.
+        An option does not exist; the message lists all options.
 
     Notes
     -----

@@ -40,7 +40,7 @@ _SPELLINGS: Mapping[str, Mapping[str, str]] = {
 
 
 def spellings_of(cls: type[Optimizer], convention: str) -> dict[str, str]:
-    """Return our option for each of a library's spellings that a class has and we lack."""
+    """Return a dict from a library's spellings to our names of the options of a class."""
     ours = {*checks_of(cls), *Extra.__annotations__}
     return {
         theirs: name
@@ -61,22 +61,22 @@ def in_our_words(
     Parameters
     ----------
     which
-        The rule and its convention, for messages.
+        The rule and its convention, for error messages.
     cls
-        Our class of the rule.
+        The class of the rule.
     convention
         The library whose spellings are allowed too.
     defaults
-        The convention's defaults, which complete a pair of which one number is given.
+        The convention's defaults, which complete a pair if only one number is given.
     options
-        Those of the user.
+        The options that the user gave.
 
     Raises
     ------
     FastoptError
         An option is given in both spellings.
     TypeError
-        There is no such option.
+        An option does not exist.
     """
     spellings = spellings_of(cls, convention)
     allowed = list(dict.fromkeys([*checks_of(cls), *Extra.__annotations__, *spellings]))

@@ -44,7 +44,7 @@ def with_triangle(root: Floats, other: Floats) -> Floats:
 
 
 def undetermined(root: Floats, n_obs: int) -> Flags:
-    """Return which coefficients the rows of a triangle [R d; 0 r] leave open, up to rounding."""
+    """Return a mask of coefficients that [R d; 0 r] does not determine, up to rounding."""
     r = root[:-1, :-1]
     rounding = 4 * len(r) * np.finfo(float).eps * np.linalg.norm(r, axis=0)
     open_: Flags = np.abs(np.diagonal(r)) <= rounding
@@ -128,7 +128,7 @@ class Information:
     def rows(
         self, _glm: Glm, x: Floats, y: Floats, weight: Floats | None, offset: Floats | None = None
     ) -> str:
-        assert offset is None  # of the identity link: subtracted from y before
+        assert offset is None  # with the identity link, it has been subtracted from y
         for first in range(0, len(y), ROWS):
             part = slice(first, first + ROWS)
             xs, ys = x[part], y[part]
@@ -142,7 +142,7 @@ class Information:
         return ""
 
     def refine(self, rows: Iterable[Rows]) -> None:
-        """Correct the coefficients; `rows` has all rows absorbed so far, once more.
+        """Correct the coefficients; `rows` must contain all rows absorbed so far.
 
         The correction is stored separately and dropped when more rows are absorbed. If it were
         added to d, more rows would cause an error of eps cond times the change of the coefficients,

@@ -3,20 +3,20 @@
 | module | what it answers |
 |---|---|
 | `arguments` | which arguments every optimizer takes, with their types |
-| `names` | which of our names is meant by one that does not exist |
+| `names` | which of our names to suggest for an unknown one |
 | `rule` | what the class of a rule defines |
 | `structure` | in which containers parameters and gradients may be given |
 | `extras` | which options all parameters share |
 | `state_arrays` | which arrays make up the state of a parameter |
-| `excursion` | where the parameters are temporarily moved, and how they return |
+| `excursion` | how parameters are replaced temporarily and restored |
 | `lookahead` | where a rule with a look-ahead point needs its gradients |
 | `accumulated` | what the sums of accumulated gradients are |
-| `ranges` | whether options fit the dtype that computes |
+| `ranges` | whether options fit the dtype of the computation |
 | `groups` | which options a parameter group has |
 | `parameters` | which parameters an optimizer has, with their groups and state |
 | `plan` | how parameters, state and options are passed to C |
 | `torch_state_dict` | how a state dict of `torch.optim` is converted to ours |
-| `matching` | which saved group and state belong to which of ours, by name |
+| `matching` | how saved groups and states are matched with ours by name |
 | `state_dict` | what a state dict contains, and how one is loaded |
 | `optimizer` | what a step is; the public methods of every optimizer |
 

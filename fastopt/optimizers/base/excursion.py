@@ -1,4 +1,4 @@
-"""Where the parameters are temporarily moved, and how they return."""
+"""Replace the parameters temporarily, and restore them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fastopt.arrays.dtypes import Array
 
 
 class Excursion:
-    """Whether the parameters are elsewhere: at the look-ahead point, or at their averages.
+    """The temporary replacement of the parameters by their look-ahead points or averages.
 
     Attributes
     ----------
     block
-        The block that the program is in, such as "averaged()", or "".
+        The name of the current `with` block, such as "averaged()"; "" outside of one.
     """
 
     def __init__(self) -> None:
@@ -26,16 +26,16 @@ class Excursion:
     def visit(
         self, block: str, params: Iterable[Array], points: Iterable[tuple[Array, Array]]
     ) -> Iterator[None]:
-        """Move parameters; on exit restore them bit for bit.
+        """Replace the values of parameters; on exit restore them bit for bit.
 
         Parameters
         ----------
         block
-            What the user calls the block.
+            The name of the block, for error messages.
         params
             All parameters.
         points
-            Pairs (parameter, its values meanwhile) for some of them.
+            Pairs (parameter, its temporary values) for some of them.
         """
         if self.block:
             raise FastoptError(f"{self.block} is already in use")
@@ -50,7 +50,7 @@ class Excursion:
             assign_all(before)
 
     def require_back(self) -> None:
-        """Raise an error while the parameters are elsewhere."""
+        """Raise an error while the values of the parameters are replaced."""
         if self.block:
             raise FastoptError(
                 f"inside {self.block} the parameters are moved temporarily; leave the block first"

@@ -25,11 +25,11 @@ class Status:
     Attributes
     ----------
     changes
-        An element for each option set since the last step.  A list, because a step removes only
-        those that it has used.
+        An element for each option set since the last step.  It is a list, because a step removes
+        only the elements for changes that it has used.
     counts
-        The numbers of steps, not the plan that counts them: a group that outlives its optimizer
-        does not keep the state of the parameters alive.
+        The numbers of steps taken and skipped.  It does not refer to the plan that updates it, so
+        a group that outlives its optimizer does not keep the state of the parameters alive.
     """
 
     __slots__ = ("changes", "counts")

@@ -16,12 +16,12 @@ def point(w: Array, own: Mapping[str, Array], name: str, factor: float) -> Array
 
 
 class LookAhead:
-    """For which step the parameters were at the look-ahead point.
+    """The step for which the parameters were last moved to the look-ahead point.
 
     Attributes
     ----------
     taken_at
-        The step count when they last were, or None if they have not been there.
+        The step count at that time, or None if they have not been moved there.
     """
 
     def __init__(self, taken_at: int | None = None) -> None:

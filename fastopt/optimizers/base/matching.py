@@ -1,4 +1,4 @@
-"""Which saved group and state belong to which of ours, by the names of the parameters."""
+"""Match saved groups and states with those of an optimizer by the names of the parameters."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fastopt.optimizers.base.parameters import Parameters
 
 
 def in_our_order(parameters: Parameters, state_dict: Any, values: Any) -> tuple[Any, Any]:
-    """Return a state dict and values of parameters with our groups, in our order, and our keys.
+    """Return a state dict and values of parameters with the optimizer's order and keys.
 
-    What has no names, or whose groups have other names than ours, is returned unchanged.
+    They are returned unchanged if the state dict has no names, or groups with other names.
 
     Parameters
     ----------
     parameters
-        Those of the optimizer.
+        The parameters of the optimizer.
     state_dict
-        Of `state_dict_of`; it has not been checked.
+        The result of `state_dict_of`, not yet checked.
     values
         Values of parameters by their key in the state dict, or None.
     """
@@ -42,17 +42,17 @@ def in_our_order(parameters: Parameters, state_dict: Any, values: Any) -> tuple[
 
 
 def _names(parameters: Parameters) -> list[list[Any]]:
-    """Return the names of the parameters of each group; it is empty where they have none."""
+    """Return the names of each group's parameters, or an empty list if they have none."""
     return [parameters.names_of(group) or [] for group in parameters.groups]
 
 
 def _saved_names(parameters: Parameters, saved: Mapping[str, Any]) -> Any:
-    """Return the names in a saved group: those of a dict of parameters are also their keys."""
+    """Return the names in a saved group; for a dict of parameters, they are also the keys."""
     return saved.get("params" if parameters.kind == "dict" else "param_names")
 
 
 def _matched(parameters: Parameters, state_dict: Any) -> list[Mapping[str, Any]] | None:
-    """Return the saved group for each of ours, or None if names do not tell."""
+    """Return the saved group for each of ours, or None if names do not determine it."""
     saved_groups = state_dict.get("param_groups") if isinstance(state_dict, Mapping) else None
     if not isinstance(saved_groups, Sequence):
         return None

@@ -1,4 +1,4 @@
-"""Which of our names is meant by one that does not exist here."""
+"""Which of our names to suggest for an unknown one, such as a name of another library."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Optimizer(Rule):
-    """Base class of the optimizers: everything that does not depend on the rule.
+    """Base class of the optimizers, with everything that does not depend on the rule.
 
     A subclass defines its rule (see `fastopt.optimizers.base.rule.Rule`) and has a signature with
     the rule's options; `fastopt.Adam` is an example.
@@ -47,9 +47,9 @@ class Optimizer(Rule):
         that never changes; `add_param_group` can add it later.
     options
         The options of the rule by name, which a subclass passes.  A parameter that is not float64
-        is computed in float32: options that are infinite there, such as lr=1e39, are refused, also
-        from a schedule, and so is an eps > 0 that is 0 there.  eps=0 is allowed, as in PyTorch, but
-        warns (UserWarning) if the rule can then divide 0 by 0.
+        is computed in float32.  An option that would be infinite in float32, such as lr=1e39,
+        raises an error, also if a schedule returns it; so does an eps > 0 that would be 0.  eps=0
+        is allowed, as in PyTorch, with a UserWarning if the rule can then divide 0 by 0.
     decoupled_weight_decay
         False: ``weight_decay * w`` is added to the gradient.  True or "lr": instead, before the
         rule's own update, w <- w * (1 - lr*weight_decay).  "schedule_only": w <- w * (1 -
@@ -70,7 +70,8 @@ class Optimizer(Rule):
         else the number of CPUs that the affinity mask and a container's quota allow.  Limits set
         with threadpoolctl apply at each step.
         A step of fewer than FASTOPT_SERIAL_BELOW elements (2**20) uses the calling thread only.
-        At most 64 or four for each CPU, because OpenMP ends a process that may not make threads.
+        The maximum is 64, or four per CPU if that is more: OpenMP ends a process whose limit of
+        threads is exceeded.
     grad_scale
         The factor that the gradients were multiplied by (loss scaling).  The step first divides
         them by it, in the precision of the computation: float64 gradients of float32 parameters
@@ -91,9 +92,9 @@ class Optimizer(Rule):
         Keep an average of each parameter over steps, ema <- ema + (1 - ema_decay) * (w - ema),
         which starts at the parameter.  See `ema` and `averaged`.
     ema_warmup
-        Whether step t = 1, 2, ... averages with the decay min(ema_decay, (1 + t)/(10 + t)), so that
-        the average soon forgets the initial parameters.  This is ``num_updates`` of TensorFlow's
-        tf.train.ExponentialMovingAverage.  Default False.
+        Whether step t = 1, 2, ... uses the decay min(ema_decay, (1 + t)/(10 + t)), so that the
+        initial parameters soon lose their weight in the average.  This is ``num_updates`` of
+        TensorFlow's tf.train.ExponentialMovingAverage.  Default False.
     state_dtype
         "bfloat16" halves the memory of float32 state, which is then rounded stochastically.
     master
@@ -122,8 +123,9 @@ class Optimizer(Rule):
     step_count, lr
         The number of steps taken, and the learning rate of the next step.
 
-    No other attribute can be set, so that a misspelt one is not ignored.  A subclass may have
-    attributes that its class body defines, and any whose names begin with an underscore.
+    Setting any other attribute raises AttributeError, so that a misspelt name is not ignored.  In a
+    subclass, attributes that the class body defines can be set, and names that begin with an
+    underscore.
 
     Raises
     ------
@@ -132,10 +134,11 @@ class Optimizer(Rule):
 
     Notes
     -----
-    An optimizer is for one thread at a time.  While `step`, `bind`, `accumulate`, `zero_grad`,
-    `save`, `load`, `state_dict`, `load_state_dict`, `add_param_group` or `sync_master` runs, the
-    others raise FastoptError in another thread.  Pickling and ``copy.deepcopy`` raise it if one of
-    them has changed the optimizer meanwhile.  Different optimizers may run in different threads.
+    Only one thread at a time may use an optimizer.  While `step`, `bind`, `accumulate`,
+    `zero_grad`, `save`, `load`, `state_dict`, `load_state_dict`, `add_param_group` or `sync_master`
+    runs, calling any of them in another thread raises FastoptError.  Pickling and ``copy.deepcopy``
+    raise it if another thread changes the optimizer meanwhile.  Different optimizers may be used in
+    different threads.
 
     Examples
     --------
@@ -228,7 +231,7 @@ class Optimizer(Rule):
         del changes[:seen]  # after the step; others may have been set during it
 
     def _prepare(self) -> None:
-        """Do what only some steps need; the next one calls this if it needs anything too."""
+        """Do the work that only some steps need, and record whether the next step needs it too."""
         looks_ahead = self.looks_ahead
         if looks_ahead:
             self._ahead.require_taken(self.step_count, self._excursion.block == "extrapolated()")
@@ -372,8 +375,8 @@ class Optimizer(Rule):
         """Replace the parameters by their averages over steps, temporarily.
 
         On leaving the block the parameters are restored, bit for bit.  The averages are rounded to
-        the dtype of the parameters.  Inside the block steps, saving, loading and copying are
-        refused.
+        the dtype of the parameters.  Inside the block, steps, saving, loading and copying
+        raise an error.
 
         Yields
         ------
@@ -406,9 +409,9 @@ class Optimizer(Rule):
 
     @contextmanager
     def _moved(self, block: str, points: Iterable[tuple[Array, Array]]) -> Iterator[None]:
-        """Move parameters for the length of a block, in which a step is refused."""
+        """Replace the parameters in a block, in which a step raises an error."""
         with self._excursion.visit(block, self._parameters.by_key().values(), points):
-            self._status.changes.append(True)  # the next step prepares itself, and is refused
+            self._status.changes.append(True)  # the next step calls _prepare, which raises an error
             yield
 
     # Parameters, groups and options
@@ -422,7 +425,7 @@ class Optimizer(Rule):
     def param_groups(self) -> tuple[ParamGroup, ...]:
         """The groups: mappings from an option's name to its value, which may be set.
 
-        Setting options before each step gives any of them a schedule.
+        Any option can follow a schedule: set it before each step.
 
         Examples
         --------
@@ -461,7 +464,7 @@ class Optimizer(Rule):
                     "this optimizer was given one array; make it with a list instead"
                 )
             self._set_parameters(self._with_group(self._parameters, group), self._counts)
-            plan.retire()  # a thread that has just taken it from self._plan is refused
+            plan.retire()  # for a thread that has already read self._plan: it gets an error
 
     def _with_group(self, parameters: Parameters, group: Mapping[str, Any]) -> Parameters:
         return parameters.with_group(
@@ -549,7 +552,7 @@ class Optimizer(Rule):
         self._extras = changed
 
     def __setattr__(self, name: str, value: object) -> None:
-        # Properties check their values themselves; private names are those of this class.
+        # Properties check their values themselves, and private names need no check.
         if not (name.startswith("_") or hasattr(type(self), name)):
             if name in self._only_at_start or name in Extra.__annotations__.keys() - COMMON:
                 raise FastoptError(
@@ -610,8 +613,8 @@ class Optimizer(Rule):
     def load_state_dict(self, state_dict: Mapping[str, Any], *, options: bool = True) -> None:
         """Load the result of `state_dict`, from an optimizer of the same class and shapes.
 
-        Groups and parameters correspond by name where parameters have names (a dict, or a dict in
-        each group), in any order, else by their order.
+        Groups and parameters correspond by name, in any order, if parameters have names (a dict, or
+        a dict in each group), else by their order.
 
         A state dict of the class of torch.optim with the same name can be loaded too: its tensors
         become state and its options become options, without ``foreach`` and the like.  Parameters
@@ -624,9 +627,9 @@ class Optimizer(Rule):
         ----------
         state_dict : dict
         options
-            Whether options, such as the learning rate, and the state of schedules become those of
-            the state dict.  False loads only the state of the parameters, accumulated gradients
-            and the numbers of steps; with a dict of parameters, groups may then differ.
+            Whether to load options, such as the learning rate, and the state of schedules.  If
+            False, only the state of the parameters, accumulated gradients and the numbers of steps
+            are loaded.  Groups may then differ if the parameters are a dict.
 
         Raises
         ------
@@ -720,7 +723,7 @@ class Optimizer(Rule):
             Batches of the same rows and options, which resume from the saved position.  If it is
             None, a saved position is ignored.
         options
-            As in `load_state_dict`: False keeps the options of this optimizer.
+            As in `load_state_dict`; False keeps the options of this optimizer.
 
         Raises
         ------
@@ -758,7 +761,7 @@ class Optimizer(Rule):
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         self._defaults = pickled["defaults"]
-        self._n_threads = min(pickled["n_threads"], THREADS.high)  # of another machine
+        self._n_threads = min(pickled["n_threads"], THREADS.high)  # saved by another machine
         self._extras = pickled["extras"]
         sums = pickled["sums"]
         self._accumulated = Accumulated({key: np.array(total) for key, total in sums.items()})
@@ -803,7 +806,7 @@ def dense_gradients(optimizer: Optimizer, grads: Grads) -> list[Array | None]:
 def all_of(optimizer: Optimizer, batches: Batches | None) -> dict[str, Any]:
     """Return what `load_all` needs; it contains the parameters themselves, not copies.
 
-    The caller is in `Plan.during`, or no other thread uses the optimizer.
+    The caller must be inside `Plan.during`, or no other thread may use the optimizer.
     """
     return {
         "params": arrays_of(optimizer.param_groups),

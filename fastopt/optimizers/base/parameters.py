@@ -69,7 +69,7 @@ class Parameters(NamedTuple):
     ) -> Mapping[Key, Mapping[str, Array]]:
         """Return the state of each parameter as views, which users cannot resize.
 
-        before: the views of some of the parameters, which are used again.
+        before: existing views of some of the parameters, which are reused.
         """
         views = {}
         for key in self.by_key():
@@ -96,8 +96,8 @@ class Parameters(NamedTuple):
 def unpickled(rule: type[Rule], status: Status, pickled: Mapping[str, Any]) -> Parameters:
     """Return the `Parameters` from the result of `Parameters.pickled`.
 
-    Everything that a step writes is copied, parameters excepted: what pickle protocol 5 restores
-    from out-of-band buffers may be read-only.
+    All arrays that a step writes, except the parameters, are copied, because pickle protocol 5 may
+    restore read-only arrays from out-of-band buffers.
     """
     groups = tuple(ParamGroup(rule, status, *group) for group in pickled["groups"])
     arrays = {

@@ -1,4 +1,4 @@
-"""Whether options fit the dtype that computes, and where an epsilon of 0 gives NaN."""
+"""Check that options fit the dtype of the computation, and warn if eps=0 may give NaN."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ EPSILONS = ("eps", "eps_root")
 
 
 def is_single(params: Iterable[Array]) -> bool:
-    """Return whether a parameter is computed in float32, as all but float64 are."""
+    """Return whether any parameter is computed in float32; all but float64 parameters are."""
     return any(computed_in(np.asarray(w)) == np.float32 for w in params)
 
 
 def require_single(options: Mapping[str, Any]) -> None:
-    """Raise an error for an option that is infinite in float32, or an epsilon that is 0 there."""
+    """Raise an error if an option is infinite in float32, or a positive epsilon is 0 in it."""
     for name, value in _numbers(options):
         if abs(value) >= INFINITE:
             raise FastoptError(
@@ -47,7 +47,7 @@ def warn_of_0(rule: type[Rule], options: Mapping[str, Any]) -> None:
 
 
 def _numbers(options: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield names and numbers; the initial value of a state has to fit in the state's dtype."""
+    """Yield names and numbers; initial values of states are checked against their own dtype."""
     for name, value in options.items():
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float) and name != "initial_accumulator_value":

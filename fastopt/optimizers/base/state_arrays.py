@@ -73,7 +73,7 @@ def for_c(
 def in_layout_of(w: Array, pickled: Mapping[str, Array]) -> dict[str, Array]:
     """Return state arrays in the memory layout of their parameter; pickling may have changed it.
 
-    They are copies.  A state with one number for each row has another shape, and one layout.
+    They are copies.  A state with one number for each row has only one possible layout.
     """
     return {
         name: new_like(w, array.dtype, array) if array.shape == w.shape else np.array(array)

@@ -62,7 +62,7 @@ def state_dict_of(
 
 
 def _names_in_list(parameters: Parameters, group: ParamGroup) -> dict[str, list[Any]]:
-    """Return the entry with names that are not the keys: of a dict inside a list of groups."""
+    """Return the entry for names that are not keys: those of a dict in a list of groups."""
     names = None if parameters.kind == "dict" else parameters.names_of(group)
     return {"param_names": names} if names else {}
 
@@ -113,7 +113,7 @@ def checked(
     skipped_steps = _count("skipped_steps", entry("", state_dict, "skipped_steps"))
     sums = _sums(groups, entry("", state_dict, "accumulated"))
     attributes, schedules = _option_writes(groups, state_dict) if options else ([], [])
-    if not options and parameters.kind != "dict":  # an index tells nothing in other groups
+    if not options and parameters.kind != "dict":  # else indices could be of others
         for i, group in enumerate(groups):
             _require_same_parameters(group, _saved_groups(groups, state_dict)[i], f"group {i}")
     writes = _state_writes(parameters.rule._saved_scalar, state, state_dict)

@@ -32,7 +32,7 @@ def as_ours(parameters: Parameters, state: State, state_dict: Mapping[str, Any])
 
     Entries that PyTorch's lacks are added.  A missing option has the default of our class, which
     gives PyTorch's formula.  A parameter without state has the initial state.  Masters and averages
-    start at their parameters.  PyTorch's SGD does not count steps: the count is 1 with a buffer.
+    start at their parameters.  PyTorch's SGD does not count steps: with a buffer, the count is 1.
     """
     rule, groups = parameters.rule, parameters.groups
     saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
