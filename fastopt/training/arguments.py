@@ -69,7 +69,7 @@ def require_callables(callback: object, progress: object) -> None:
             raise TypeError(f"{name} is {function!r}; a callable is needed")
 
 
-# Names that other functions have for what `minimize` calls something else.
+# Keywords of similar functions that `minimize` does not have, and what to use instead.
 _ELSEWHERE = {
     "options": "give them as keywords of minimize, as in minimize(fun, x0, lr=0.1, epochs=100)",
     "maxiter": "that is epochs, or max_steps",
@@ -94,7 +94,7 @@ _ELSEWHERE = {
 
 
 def refuse_unknown(own: Collection[str], options: Mapping[str, Any]) -> None:
-    """Raise for names that other functions use; ``own``: the keywords of `minimize`."""
+    """Raise for keywords that only similar functions have; ``own``: those of `minimize`."""
     for name in options:
         if name in _ELSEWHERE:
             raise TypeError(
@@ -105,7 +105,7 @@ def refuse_unknown(own: Collection[str], options: Mapping[str, Any]) -> None:
 
 @contextmanager
 def naming_keywords(own: Collection[str]) -> Iterator[None]:
-    """Add the keywords of `minimize` to the error about an unknown one, which lists a rule's."""
+    """Add the keywords of `minimize` to an error about an unknown keyword of a rule."""
     try:
         yield
     except TypeError as error:
@@ -125,7 +125,7 @@ def _beta(options: Mapping[str, Any]) -> float:
 
 
 def require_judged(tol: float | None, gtol: float | None, batches: Batches | None) -> None:
-    """Raise for ``gtol`` without ``tol`` with mini-batches, whose gradients are not that at x."""
+    """Raise for ``gtol`` without ``tol`` if the gradients are those of mini-batches."""
     size = None if batches is None else batches.batch_size
     if gtol is not None and tol is None and size is not None:
         raise FastoptError(

@@ -22,7 +22,7 @@ class Best:
         self.grad: Grads = None
 
     def observe(self, x: Params, loss: float, grad: Grads) -> None:
-        """Copy the parameters if their loss is less than all before."""
+        """Copy the parameters if their loss is less than all losses before."""
         if loss < self.loss:
             self.x = each(lambda _, w: w.copy(), "x", x)
             self.loss, self.grad = loss, each(copied, "grad", grad)
@@ -35,7 +35,7 @@ class Best:
             state.loss, state.grad = self.loss, self.grad
 
     def load(self, saved: tuple[Any, float, Any], x: Params) -> None:
-        """Take over what a file holds, or raise if it does not fit the parameters."""
+        """Load the content of a file, or raise if it does not fit the parameters."""
         best, loss, grad = saved
         if best is not None:
             found, own = _listed(best), _listed(x)

@@ -1,6 +1,6 @@
 """When and why a run of `minimize` ends, and what its result says about that.
 
-All criteria are here.  They see counts, losses and max|g|, no arrays and no optimizer.
+All criteria are in this module.  They use counts, losses and max|g|, but no arrays.
 
 | status | the run ended because | success |
 |---|---|---|
@@ -32,8 +32,8 @@ from fastopt._errors import FastoptError
 
 EPOCHS = 1000  # the budget if none is given
 PATIENCE = 5
-SEARCH_GTOL = 1e-5  # of the line search, relative to the loss; SciPy's BFGS has 1e-5
-STUCK = 10  # times patience: epochs without improvement that end a run
+SEARCH_GTOL = 1e-5  # default of the line search, relative to the loss; 1e-5 is that of SciPy's BFGS
+STUCK = 10  # a run ends after STUCK * patience epochs without improvement
 ROUNDING = 2.0**-50  # relative decreases up to this are rounding errors
 
 
@@ -54,17 +54,18 @@ class Criteria:
     searches
         Whether steps are found by a line search, which has a `gtol` by default.
     unit
-        What the messages call an epoch.
+        The word for an epoch in messages.
 
     Attributes
     ----------
     first : float
         The first finite loss that was observed.
     judged, looked : tuple
-        Of the last gradient that was judged, and of the last one that was too large for a look at
-        all rows to be repeated at once: complete epochs at that time, max|g| and its limit.
+        Each is (number of complete epochs, max|g|, limit of max|g|).  ``judged`` is for the last
+        gradient that was compared with the limit.  ``looked`` is for the last gradient over all
+        rows that exceeded it.
     problem : str
-        What is not finite.
+        A sentence that says what is not finite, or "".
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Criteria:
 
     @property
     def has_limit(self) -> bool:
-        """Whether gradients are judged at all."""
+        """Whether max|g| is compared with a limit."""
         return self.searches or not (self.gtol is None and self.tolerance.tol is None)
 
     def limit(self, loss: float) -> float:
@@ -100,14 +101,14 @@ class Criteria:
         return (SEARCH_GTOL if tol is None else math.sqrt(tol)) * max(1.0, abs(loss))
 
     def observe(self, epoch: int, loss: float) -> None:
-        """Take the loss of an epoch, counted from 0, into account, unless it was before."""
+        """Record the loss of an epoch, counted from 0, unless it was recorded before."""
         if not math.isfinite(self.first):
             self.first = loss
         self.tolerance.observe(epoch, loss)
 
     @property
     def is_due(self) -> bool:
-        """Whether all criteria but that of the gradient are met."""
+        """Whether all criteria except that of the gradient are met."""
         return self.has_limit and (self.tolerance.tol is None or self.tolerance.is_met)
 
     def judge(self, n_epochs: int, loss: float, largest: float) -> bool:
@@ -116,7 +117,7 @@ class Criteria:
         return math.isfinite(loss) and loss <= self.first and largest <= self.limit(loss)
 
     def look_later(self) -> None:
-        """Judge no gradient before `patience` further epochs have met `tol`."""
+        """Postpone the next check of a gradient until `patience` further epochs have met `tol`."""
         self.looked = self.judged
         self.tolerance.near = 0
 
@@ -201,14 +202,15 @@ class Budget:
 
 
 class Tolerance:
-    """Decide from the losses whether they have settled, or have ceased to improve.
+    """Decide whether the losses have settled, or have stopped improving.
 
     Attributes
     ----------
     best : list of float
-        The least loss of all epochs up to each.
+        For each epoch, the least loss so far.
     near : int
-        Epochs in a row whose loss is near the best, which they improve by no more than `tol`.
+        The number of consecutive epochs whose loss is within `tol` of the best so far, and has
+        improved the best by at most `tol`.
     """
 
     def __init__(self, tol: float | None, patience: int | None, beta: float = 0.0) -> None:
@@ -240,9 +242,10 @@ class Tolerance:
     def is_met(self) -> bool:
         """Whether the loss has settled.
 
-        `patience` epochs in a row are near the best, and the remaining decrease is at most `tol`.
-        It is extrapolated as a geometric series from the last two windows of `patience` epochs (in
-        long runs of a tenth of the epochs), of half as many, and so on; the largest counts.
+        The last `patience` epochs are near the best, and the remaining decrease is at most `tol`.
+        The remaining decrease is extrapolated as a geometric series from the last two windows of
+        `patience` epochs, or of a tenth of all epochs if that is more.  This is repeated with
+        windows of half the length, and so on; the largest result is used.
         """
         if self.tol is None or self.near < self.patience:
             return False
@@ -252,8 +255,8 @@ class Tolerance:
     def _remaining(self, scale: float) -> float:
         """Return the extrapolated decrease of the loss; infinity if it does not slow down.
 
-        Long windows see slow oscillations, short ones a change of pace, as after a smaller
-        learning rate.
+        Long windows detect slow oscillations.  Short windows detect a change of speed, for example
+        after a decrease of the learning rate.
         """
         window = max(self.patience, len(self.best) // 10)
         if len(self.best) <= 2 * window:

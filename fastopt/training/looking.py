@@ -1,4 +1,4 @@
-"""Looking at a point: its loss and its gradient over all rows, and whether it is finite."""
+"""The loss and gradient over all rows, and a check whether parameters are finite."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def over_all_rows(steps: Steps, batches: Batches | None) -> tuple[float, list[Array]]:
     """Return the mean loss over all rows and its gradient, in float64, at the current point.
 
-    Rows come in their order, a batch at a time; the position of the batches does not change.
+    Rows are read in their order, one batch at a time.  The position of the batches is unchanged.
     """
     sums: list[Array] = []
     total, n_rows = 0.0, 0 if batches is None else batches.n_rows
@@ -56,7 +56,7 @@ def not_finite(x: Params) -> str | None:
         named = (("x", x),)
     else:
         named = ((f"x[{i}]", w) for i, w in enumerate(x))
-    with np.errstate(all="ignore"):  # a sum may overflow: then the elements are looked at
+    with np.errstate(all="ignore"):  # a sum may overflow; then the elements are checked
         for name, w in named:
             if not math.isfinite(float(w.sum())) and not np.isfinite(w).all():
                 return str(name)

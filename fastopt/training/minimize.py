@@ -98,21 +98,22 @@ def minimize(
         with the mean loss of each epoch.
     tol : float, at least 0, optional
         Stop, with success, when the loss has settled and the gradient is small. The loss has
-        settled when, for `patience` epochs in a row, it is within tol*max(1, abs(best)) of the best
-        so far and improves it by no more, and when the remaining decrease is no more either. That
-        is extrapolated as a geometric series from the last two windows of `patience` epochs (of a
-        tenth of all epochs, in long runs), of half as many, and so on, so that a run with a small
-        learning rate, which improves little but steadily, does not count as converged. Without such
-        an improvement of the best loss for 10*patience epochs, because the loss oscillates or
-        rises, the run ends with status 5 and no success.
+        settled if two conditions are met, where d = tol*max(1, abs(best)). First, for `patience`
+        epochs in a row, the loss is within d of the best so far and improves the best by at most d.
+        Second, the remaining decrease is at most d. It is extrapolated as a geometric series from
+        the last two windows of `patience` epochs (of a tenth of all epochs, in long runs), of half
+        as many, and so on. A run with a small learning rate, which improves little but steadily,
+        therefore does not count as converged. If the best loss has not improved by more than d for
+        10*patience epochs, because the loss oscillates or rises, the run ends with status 5, which
+        is not a success.
     gtol : float, at least 0, optional
-        The largest max(abs(grad)), over all parameters, of a success. With `tol`, default
-        sqrt(tol)*max(1, abs(loss)). Without `tol`, the run converges as soon as the gradient is
-        that small; this needs gradients at x, so that `data`, if given, must be in one full batch.
-        The gradient is that of `fun`: `weight_decay` moves the optimizer away from its minimum.
+        A run succeeds only if max(abs(grad)), over all parameters, is at most this. With `tol`, the
+        default is sqrt(tol)*max(1, abs(loss)). Without `tol`, the run converges as soon as the
+        gradient is that small; this needs gradients at x, so `data`, if given, must be in one full
+        batch. The gradient is that of `fun`, which `weight_decay` keeps from becoming 0.
     patience : int, at least 1, optional
-        Only with `tol`. Default 5, or round(2/(1 - beta)) if the rule has a momentum or beta1 for
-        which that is larger: 20 for 0.9.
+        Only with `tol`. Default: round(2/(1 - beta)), where beta is the momentum or beta1 of the
+        rule, but at least 5. For beta = 0.9 it is 20.
     convention : {"torch", "keras", "optax", "dl4j", "textbook"}
         The library whose formula and defaults are used: see `fastopt.create`. If the rule takes its
         gradients at the look-ahead point (the textbook's Nesterov), `fun` is evaluated there.
@@ -123,14 +124,16 @@ def minimize(
         times, at copies of x. The run converges when max(abs(grad)) is at most `gtol`, by default
         1e-5*max(1, abs(loss)). DL4J's LINE_GRADIENT_DESCENT. Default False.
     restore_best : bool
-        Whether the result has the parameters of the epoch with the least mean loss, instead of the
-        last ones, if the run does not converge; without data, and in full batches, of the point
-        with the least loss. This takes the memory of another copy. Default False.
+        Whether the result of a run that does not converge has the best parameters instead of the
+        last ones. The best are those after the epoch with the least mean loss; without data, and
+        with full batches, those with the least loss. This needs memory for another copy of the
+        parameters. Default False.
     checkpoint : path, or (path, seconds), optional
         A file from which a later call with the same arguments resumes, with equal bits, however
         this call has ended, ``kill -9`` included. The file is replaced atomically after every
-        epoch. With `seconds`, it is replaced after the first step that ends at least so long after
-        the last write, also within an epoch. It is also written when the run ends. See the notes.
+        epoch. With `seconds`, it is replaced after the first step that ends at least that many
+        seconds after the last write, also within an epoch. It is also written when the run ends.
+        See the notes.
     callback : callable, optional
         Called after each epoch with an `OptimizeResult` of the run so far: x, fun, jac, nit, nfev
         and history. Its arrays change in later steps: copy what you keep. The run stops if the
@@ -149,17 +152,18 @@ def minimize(
         x : of the structure of `x0`
             The parameters after the last step, or the best with `restore_best`.
         fun, jac
-            Loss and gradient at `x`: without data, and for full batches with `tol`, `gtol`,
-            `restore_best` or `line_search`; with mini-batches after convergence, over all rows.
-            Otherwise the mean loss of the last epoch and the gradient of the last step (with
-            `restore_best`, of the best epoch), and also after Ctrl-C. NaN and None before the
-            first step. A checkpoint keeps no `RowSparse` gradient: None until the next step.
+            Loss and gradient at `x`, if there are no data, or if there are full batches with `tol`,
+            `gtol`, `restore_best` or `line_search`. With mini-batches, after convergence: loss and
+            gradient at `x` over all rows. Otherwise, and after Ctrl-C: the mean loss of the last
+            epoch and the gradient of the last step (with `restore_best`, of the best epoch). NaN
+            and None before the first step. A checkpoint does not contain a `RowSparse` gradient:
+            after resuming, jac is None until the next step.
         nit, nfev, njev : int
             Steps taken, including those that ``on_nonfinite="skip"`` skips; evaluations of `fun`,
             each of which has a loss and a gradient.
         success, status, message
-            As SciPy's: `success` says that a criterion of convergence is met, at a finite point
-            whose loss is no larger than that of the first epoch. See the table in the notes.
+            As in SciPy. `success` is True if a criterion of convergence is met at a finite point
+            whose loss is at most that of the first epoch. See the table in the notes.
         history : dict of lists, an entry for each epoch
             "loss", the mean; "lr", that of the epoch's first step; "seconds" since the start,
             without the time spent in `callback` and `progress`.
@@ -180,7 +184,7 @@ def minimize(
     status  the run ended because
     ======  =====================================================================================
     0       `tol` is met, or `gtol` without `tol`, or the criterion of the line search
-    1       `epochs` or `max_steps` is used up; without `tol` and `gtol` every complete run
+    1       `epochs` or `max_steps` is used up, as in all complete runs without `tol` and `gtol`
     2       `callback` stopped it
     3       it was interrupted (Ctrl-C)
     4       the line search found no step: grad is not the gradient of `fun`, see
@@ -190,11 +194,11 @@ def minimize(
             run with ``on_nonfinite="skip"``, where such a step changes nothing
     ======  =====================================================================================
 
-    With mini-batches the gradient is looked at when the losses meet `tol`: `fun` is evaluated for
-    all rows, a batch at a time and without steps. If the gradient is too large, the run continues,
-    and looks again after `patience` further epochs that meet `tol`. A rule whose steps do not
-    become smaller, such as RMSprop with a constant learning rate, circles around a minimum
-    without converging: use a `schedule`.
+    With mini-batches, the gradient is checked when the losses meet `tol`: `fun` is evaluated for
+    all rows, one batch at a time, without taking steps. If the gradient is too large, the run
+    continues, and the gradient is checked again after `patience` further epochs that meet `tol`. A
+    rule whose steps do not become smaller, such as RMSprop with a constant learning rate,
+    oscillates around a minimum without converging: use a `schedule`.
 
     In the mean loss of an epoch, the loss of each batch is weighted by its rows.
 
@@ -207,7 +211,7 @@ def minimize(
     after the last complete step. This holds for the main thread and Python's default handler of
     SIGINT; another handler is left in place.
 
-    **Checkpoints.** The file holds parameters, optimizer, position in the data, history and the
+    **Checkpoints.** The file has parameters, optimizer, position in the data, history and the
     state of `tol` and `schedule`; `fastopt.checkpoint` describes the format. If it exists, `x0`
     gives the structure only, and the run resumes: it ends with the same bits, counts and history
     (except seconds) as a run that was never stopped, if `fun` depends on its arguments only.
@@ -219,15 +223,16 @@ def minimize(
     last written are run again, and `callback` is called for them again. Without data every step is
     an epoch: give `seconds`, unless `fun` is slow.
 
-    "ksgd" is `KalmanSGD.partial_fit` for a `fastopt.models.GLM`, unless that is "softmax", with the
-    model's family. For other models it is `KalmanSGD.update`, a batch at a time. It needs data of
-    rows and targets and, instead of `fun`, a model with ``mean_and_jacobian(x, X) -> (mean, jac)``,
-    where jac is (n, p) or (n, k, p) for n rows, k outputs and the p numbers of `x` in their order;
-    ``variance(mean)`` is passed to `KalmanSGD.update`, by default 1. If that is "multinomial",
-    targets are integers 0 to k - 1, the labels, or rows of k probabilities. The loss is that of the
-    model's ``loss_and_grad``, if it has one, otherwise half the mean of the rows' squared
-    residuals. There is no learning rate: `lr`, `schedule` and `convention` are refused, as is
-    `checkpoint`, and the history has NaN.
+    **"ksgd"** calls `KalmanSGD.partial_fit`, with the model's family, for a `fastopt.models.GLM`
+    that is not "softmax". For other models it calls `KalmanSGD.update` with each batch. It needs
+    data of rows and targets and, instead of `fun`, a model with
+    ``mean_and_jacobian(x, X) -> (mean, jac)``, where jac is (n, p) or (n, k, p) for n rows, k
+    outputs and the p numbers of `x` in their order. If the model has ``variance(mean)``, the result
+    is passed to `KalmanSGD.update`; the default is 1. If it is "multinomial", targets are labels,
+    the integers 0 to k - 1, or rows of k probabilities. The loss is that of the model's
+    ``loss_and_grad``, if it has one, otherwise half the mean of the rows' squared residuals. There
+    is no learning rate, so the history has NaN for it, and `lr`, `schedule` and `convention` are
+    not allowed. `checkpoint` is not allowed either.
 
     Examples
     --------

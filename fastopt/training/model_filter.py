@@ -36,9 +36,9 @@ class ModelFilter:
         self.kalman = KalmanSGD(np.concatenate([a.ravel() for a in self._arrays]), **options)
 
     def absorb_rows(self, X: Array, y: Array, *, new_pass: bool = False) -> None:
-        """Update a GLM by `KalmanSGD.partial_fit`, which takes the mean after the update.
+        """Update a GLM with `KalmanSGD.partial_fit`, which evaluates the mean after the update.
 
-        The k outputs of a row are k observations, which share the covariance.
+        The k outputs of a row are absorbed as k observations.
         """
         design, y = design_matrix(X, self.model.sizes[-1]), np.asarray(y).reshape(-1)
         self.kalman.partial_fit(design, y, FAMILIES[self.model.family], new_pass=new_pass)
@@ -55,10 +55,10 @@ class ModelFilter:
         return _half_mean_square(y, mean)
 
     def loss_and_score(self, y: Array, mean: Array, jac: Array) -> tuple[float, Array]:
-        """Return the loss of `absorb`, and the gradient that is 0 where the filter settles.
+        """Return the loss of `absorb`, and the gradient that is 0 where the filter converges.
 
-        It is -J' R^-1 (y - mean) over the number of rows, with R the variance; for "multinomial",
-        whose J is that of the logits, -J' (y - mean).
+        The gradient is -J' R^-1 (y - mean) divided by the number of rows, where R is the variance.
+        For "multinomial", J is the Jacobian of the logits, and R^-1 is omitted.
         """
         y, variance = self._observed(y, mean)
         residual = y - mean if isinstance(variance, str) else (y - mean) / variance
@@ -82,7 +82,7 @@ class ModelFilter:
 
 
 def design_matrix(X: Array, k: int) -> Array:
-    """Return the derivatives of the k linear predictors of a GLM, a row for each.
+    """Return the derivatives of the k linear predictors of a GLM, one row for each predictor.
 
     Columns are in the order of the model's parameters: weights (n_features, k) row by row, then
     the k biases.
@@ -98,7 +98,7 @@ def probabilities(y: Array, shape: tuple[int, ...]) -> Array:
     Raises
     ------
     FastoptError, TypeError
-        Labels that are not integers in 0, ..., k - 1, or rows that are no probabilities.
+        Labels that are not integers in 0, ..., k - 1, or rows that are not probabilities.
     """
     n, k = shape
     y = np.asarray(y)

@@ -17,7 +17,7 @@ class Line:
     epochs
         The number of epochs to come, or infinity if it is not known.
     unit
-        What an epoch is called.
+        The word for an epoch.
     """
 
     def __init__(self, epochs: float, unit: str = "epoch") -> None:

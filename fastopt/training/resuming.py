@@ -41,7 +41,7 @@ class RunFile:
     spec
         ``checkpoint`` of `fastopt.minimize`.
     state, criteria, best
-        Those of the run, before its first step.
+        The state, criteria and best point of the run, before its first step.
     """
 
     def __init__(self, spec: Spec, state: RunState, criteria: Criteria, best: Best | None) -> None:
@@ -59,7 +59,7 @@ class RunFile:
         self.write()
 
     def _mark(self) -> None:
-        """Remember what evaluations before the next step change: resuming repeats them."""
+        """Record what evaluations before the next step may change, as resuming repeats them."""
         self._marked = self.state.nfev, self.criteria.looked
 
     def step_done(self) -> None:

@@ -20,12 +20,12 @@ Callback = Callable[[OptimizeResult], object]
 
 
 class Run:
-    """The loop: what it changes is in ``state``, and ``steps`` takes the steps.
+    """The loop over epochs and steps; it changes ``state``, and ``steps`` takes the steps.
 
     Without data, and with full batches if a criterion or ``restore_best`` needs it, loss and
-    gradient are evaluated before each step and judged first: the step uses them, or the run ends
-    there.  Otherwise the losses of the epochs are judged, and the gradient over all rows only when
-    they meet `tol`.
+    gradient are evaluated before each step.  If they meet the criteria, the run ends; otherwise the
+    step uses them.  In all other cases, the losses of the epochs are compared with the criteria,
+    and the gradient over all rows is evaluated only when they meet `tol`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Run:
         state, criteria = self.state, self.criteria
         is_stopped = is_cut = False
         while True:
-            is_open = state.epoch_steps > 0 and not is_cut  # resumed in mid-epoch
+            is_open = state.epoch_steps > 0 and not is_cut  # resumed within an epoch
             if not is_open and (status := self._status(is_stopped, is_cut)) is not None:
                 return status
             try:
@@ -118,7 +118,7 @@ class Run:
         return status
 
     def _problem(self) -> str:
-        """Return a sentence about what is not finite after the last epoch; empty if nothing."""
+        """Return a sentence that says what is not finite after the last epoch, or ""."""
         state, unit = self.state, self.criteria.unit
         epoch = len(state.history["loss"])
         if epoch and not math.isfinite(state.loss) and self.on_nonfinite != "skip":
@@ -148,7 +148,7 @@ class Run:
         return next(looking.in_order(self.state.batches))
 
     def _is_small(self, point: Point | None) -> bool:
-        """Judge the gradient at a point."""
+        """Return whether the gradient at a point meets its limit; record both for the message."""
         if point is None:
             return False
         loss, grads = point
@@ -156,14 +156,14 @@ class Run:
         return self.criteria.judge(self.state.n_epochs, loss, largest)
 
     def _is_near_best(self, loss: float) -> bool:
-        """Return whether a loss is the best so far, to within `tol`, if the best is kept."""
+        """Return whether a loss is within `tol` of the best so far; True without `best`."""
         if self.best is None:
             return True
         tol = self.criteria.tolerance.tol or 0.0
         return loss <= self.best.loss + tol * max(1.0, abs(self.best.loss))
 
     def _looks_converged(self) -> bool:
-        """Judge the epochs' losses, and where they meet the criteria the gradient over all rows."""
+        """Return whether the epochs' losses and the gradient over all rows meet the criteria."""
         state, criteria = self.state, self.criteria
         if not (criteria.is_due and state.n_epochs):
             return False

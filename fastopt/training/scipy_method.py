@@ -49,14 +49,14 @@ def scipy_method(name: str, **options: Any) -> Callable[..., OptimizeResult]:
         args; tol, with the meaning it has in `fastopt.minimize`; callback, in both of SciPy's
         forms, called after each step; and in ``options``
 
-        - gtol, the max(abs(jac)) of a success, by default 1e-5 unless tol is given;
+        - gtol, the largest max(abs(jac)) of a successful run, by default 1e-5 unless tol is given;
         - maxiter, a number of steps, by default 1000;
         - disp, which shows a line of progress;
         - eps, the step of finite differences, by default 1.5e-8.
 
-        They take precedence over `options` here. Another name is warned about, as SciPy's methods
-        do. Second derivatives are not used. Without a gradient, forward differences are taken;
-        "3-point" and "cs" give them too, because SciPy passes None instead to a custom method.
+        They take precedence over `options` here. Any other name gives a warning, as in SciPy's
+        methods. Second derivatives are not used. Without a gradient, forward differences are used,
+        also for jac="3-point" and "cs", which SciPy replaces by None for a custom method.
 
     Raises
     ------
@@ -89,10 +89,10 @@ def scipy_method(name: str, **options: Any) -> Callable[..., OptimizeResult]:
 
 
 class _Objective:
-    """SciPy's functions as one that returns loss and gradient, with counts of their calls.
+    """SciPy's `fun` and `jac` as one function of loss and gradient, which counts their calls.
 
-    The point evaluated last is remembered: a callback gets its loss, and the next step begins
-    there.
+    The point evaluated last is remembered, because a callback gets its loss and the next step
+    begins at it.
     """
 
     def __init__(self, fun: Callable[..., Any], jac: Any, args: tuple[Any, ...], eps: Any) -> None:

@@ -1,4 +1,4 @@
-"""How far a run of `minimize` is: parameters, counts, losses and history."""
+"""The progress of a run of `minimize`: parameters, counts, losses and history."""
 
 from __future__ import annotations
 

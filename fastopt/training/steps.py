@@ -41,7 +41,7 @@ class Steps(Protocol):
         """The learning rate of the next step; of the last one if `finds_lr`."""
 
     def take(self, batch: Batch, known: Point | None = None) -> Point:
-        """Take a step; return loss and gradients before it, which may be known already."""
+        """Take a step; return loss and gradients before it, which may be given as ``known``."""
 
     def evaluate(self, batch: Batch) -> Point:
         """Return loss and gradients at the current parameters."""
@@ -149,8 +149,8 @@ def like(x: Params, arrays: dict[Any, Array]) -> Grads:
 class FilterSteps:
     """Updates of a `KalmanSGD` with a model's mean and Jacobian; there is no learning rate.
 
-    A `fastopt.models.GLM` is updated by `KalmanSGD.partial_fit`, which takes the mean after the
-    update and so cannot overshoot; any other model by `KalmanSGD.update`.
+    A `fastopt.models.GLM` is updated by `KalmanSGD.partial_fit`, which evaluates the mean
+    after the update and therefore cannot overshoot; any other model by `KalmanSGD.update`.
     """
 
     finds_lr = False
@@ -182,7 +182,7 @@ class FilterSteps:
         return loss, None
 
     def evaluate(self, batch: Batch) -> Point:
-        """Return loss and gradients; of a model without a loss, the filter's score as one array."""
+        """Return loss and gradients; without a loss of the model, the filter's score as one array."""
         if self.has_loss:
             return self.objective(self.objective.state.x, batch)
         rows, y = batch
@@ -209,6 +209,6 @@ class FilterSteps:
     def extras(self) -> dict[str, Any]:
         """Return the filter; its standard errors take account of repeated passes."""
         kalman = self.model_filter.kalman
-        if not self.model_filter.is_glm:  # `partial_fit` counts them itself
+        if not self.model_filter.is_glm:  # `partial_fit` counts passes itself
             kalman.n_passes = max(1, len(self.objective.state.history["loss"]))
         return {"kalman": kalman}
