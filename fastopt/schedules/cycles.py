@@ -26,7 +26,7 @@ class cosine_restarts(Schedule):
     first_cycle : int, at least 1
         Length of the first cycle, PyTorch's T_0.
     cycle_mult : float, at least 1
-        PyTorch's T_mult, Keras's t_mul. If it is not whole, cycles begin between two steps.
+        PyTorch's T_mult, Keras's t_mul. If it is not an integer, cycles may begin between steps.
     lr_min : float in [0, lr]
     peak_mult : float, at least 0
         The height of each cycle above lr_min, divided by that of the one before; Keras's m_mul.
@@ -59,11 +59,11 @@ class cosine_restarts(Schedule):
 
     def _after(self, n: int) -> float:
         cycle, done = self._position(n)
-        # A product of 1 and the height is exact, so that both ends of a cycle are.
+        # Multiplying a weight of 1 or 0 is exact, so both ends of a cycle are exact.
         return blend(self.lr, self.lr_min, half_cosine(done) * self.peak_mult**cycle)
 
     def _position(self, n: int) -> tuple[int, float]:
-        """Return the number of completed cycles, and the share of the current one that is done."""
+        """Return the number of completed cycles, and the completed fraction of the current one."""
         first, mult = self.first_cycle, self.cycle_mult
         if mult == 1:
             return n // first, n % first / first
@@ -82,7 +82,7 @@ class cosine_restarts(Schedule):
             return first * math.expm1(cycle * rate) / (mult - 1.0)
 
         cycle = int(math.log1p(n * (mult - 1.0) / first) / rate)
-        reached = n * (1.0 + 1e-12)  # a start that is whole may be rounded up
+        reached = n * (1.0 + 1e-12)  # a start that should be an integer may be rounded up
         while start(cycle + 1) <= reached:
             cycle += 1
         while start(cycle) > reached:
@@ -93,12 +93,11 @@ class cosine_restarts(Schedule):
 
 @dataclass(frozen=True)
 class cyclic(Schedule):
-    """Rise from lr_min to lr and fall back on straight lines, again and again.
+    """Rise linearly from lr_min to lr and fall linearly back, repeatedly.
 
-    In cycle i = 0, 1, ... of T = step_size_up + step_size_down steps, with s the share of the way
-    up that is done (or of the way down that is left),
-    lr(t) = lr_min + (lr - lr_min) * s * scale. The scale is 1 for "triangular", 1/2^i for
-    "triangular2" and gamma^(t - 1) for "exp_range".
+    In cycle i = 0, 1, ..., lr(t) = lr_min + (lr - lr_min) * s * scale. Here s rises linearly from
+    0 to 1 over step_size_up steps and falls linearly back to 0 over step_size_down steps. The scale
+    is 1 for "triangular", 1/2^i for "triangular2" and gamma^(t - 1) for "exp_range".
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class step_decay(Schedule):
 
 @dataclass(frozen=True)
 class exponential(Schedule):
-    """Multiply by gamma at each step, or in each decay_steps steps.
+    """Multiply by gamma once in decay_steps steps, by default at each step.
 
     lr(t) = lr * gamma^((t - 1)/decay_steps), with the exponent rounded down if `staircase`.
 
@@ -87,7 +87,7 @@ class exponential(Schedule):
         Above 1 the learning rate grows, as in a search for the largest stable one. A step whose
         learning rate would be infinite raises FastoptError.
     decay_steps : int, at least 1
-        The number of steps in which the learning rate is multiplied by gamma.
+        The number of steps in which the learning rate is multiplied by gamma once.
     staircase : bool
         Whether the learning rate changes only every `decay_steps` steps.
 
@@ -167,7 +167,7 @@ class inverse_time(Schedule):
         time = in_units(n, self.decay_steps, self.staircase)
         try:
             return float(self.lr / (1.0 + self.decay * time) ** self.power)
-        except OverflowError:  # of the denominator
+        except OverflowError:  # the denominator overflows
             return 0.0
 
 
@@ -261,5 +261,5 @@ class cosine(Schedule):
 
 
 def in_units(n: int, unit: int, rounded_down: bool) -> float:
-    """Return n / unit, or the integer below it."""
+    """Return n / unit, rounded down to an integer if `rounded_down`."""
     return n // unit if rounded_down or unit == 1 else n / unit

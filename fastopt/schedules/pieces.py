@@ -1,4 +1,4 @@
-"""Schedules that are constant between given steps, and schedules one after the other."""
+"""Schedules that are constant between given steps, and sequences of schedules."""
 
 # ruff: noqa: N801  (these classes are called like functions, and their repr looks like a call)
 
