@@ -17,9 +17,9 @@ the caller holds and an optimizer updates in place:
 array([0, 1, 1, 0])
 
 Computations use the dtype of the parameters, float32 or float64; sums over the rows of a batch are
-accumulated in float64, so that losses and gradients lose no digits with the number of rows. They
-use BLAS and exp, so bit-identical results are promised on one machine with one number of BLAS
-threads.
+accumulated in float64, so that losses and gradients do not lose digits as the number of rows grows.
+Computations use BLAS and exp, so bit-identical results are promised on one machine with one number
+of BLAS threads.
 
 | module | what it answers |
 |---|---|

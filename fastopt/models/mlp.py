@@ -333,7 +333,7 @@ class MLP:
         return inputs, z
 
     def _backward(self, params: Mapping[str, Array], inputs: list[Array], slope: Array) -> Params:
-        """Return the gradient, summed over rows, of a function with the derivative `slope` in z."""
+        """Return the gradient, summed over rows, from the derivative `slope` with respect to z."""
         _, activation_slope = ACTIVATIONS[self.activation]
         grads: Params = {}
         for layer in range(len(inputs), 0, -1):

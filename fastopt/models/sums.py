@@ -1,14 +1,15 @@
 """Sums over the rows of a batch, whose errors do not grow with the number of rows.
 
-Losses and gradients use no other sum over rows. A sum in float32 hardly grows once its terms are
-below a unit in its last place: a mean of 4 million ones can come out as 0.97.
+Losses and gradients use no other sum over rows. A float32 sum hardly grows once its terms are
+smaller than the spacing of float32 numbers near it: the computed mean of 4 million ones may be
+0.97.
 """
 
 import numpy as np
 
 from fastopt.arrays.dtypes import Array
 
-BLOCK = 1024  # rows whose products BLAS adds, in the dtype of the parameters
+BLOCK = 1024  # rows of one BLAS product, which is summed in the dtype of the parameters
 
 
 def total(values: Array) -> float:
