@@ -91,7 +91,7 @@ def _array(member: IO[bytes], info: zipfile.ZipInfo) -> Array:
         raise ValueError(f"{info.filename!r} has {found} bytes of data; its header says {needed}")
     member.seek(os.SEEK_SET)
     array = np.lib.format.read_array(member, allow_pickle=False)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)  # as this machine stores it
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # native byte order
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:

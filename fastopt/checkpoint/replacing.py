@@ -73,7 +73,7 @@ def remove_leftovers(path: PathLike) -> None:
 
 @contextlib.contextmanager
 def _naming(path: PathLike) -> Iterator[None]:
-    """Let errors of the operating system name this path, not the temporary file."""
+    """Make an OSError name this path instead of the temporary file."""
     try:
         yield
     except OSError as error:
