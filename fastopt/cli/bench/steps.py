@@ -53,9 +53,10 @@ def bound(
 
 
 def limits(arrays: list[Array], threads: int) -> list[Call]:
-    """Return the loops that move the bytes of a step, which change no array.
+    """Return calls of loops that move the bytes of a step and change no array.
 
-    Each reads zeros and adds them to each of `arrays`, or of copies that are aligned to 64 bytes.
+    Each loop reads zeros and adds them to each of `arrays`, or to copies of these that are aligned
+    to 64 bytes.
     """
     zeros = np.empty_like(arrays[0])
     zeros.fill(0)  # np.zeros could map all pages to a single page of zeros
@@ -68,7 +69,7 @@ def limits(arrays: list[Array], threads: int) -> list[Call]:
 
 
 def limit(arrays: list[Array], threads: int) -> Call:
-    """Return the fastest of `limits` in a few calls of each."""
+    """Return the fastest of `limits`, found with a few calls of each."""
     loops = limits(arrays, threads)
     return loops[fastest(together(loops, rounds=5, times=max(1, 1_000_000 // arrays[0].size)))]
 

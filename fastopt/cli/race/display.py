@@ -13,7 +13,7 @@ from fastopt.cli.race.run import Run
 
 
 def notice(text: str) -> None:
-    """Print what is done before the training to stderr, if stderr is a terminal."""
+    """Print a message about the preparation to stderr, if stderr is a terminal."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr)
 

@@ -26,11 +26,11 @@ _RATES = {
 # the weights too far.
 FILTERS = ("ksgd", "ksgd_full")
 M0 = 0.03
-M0_GLM = 100.0  # of a GLM, whose update is stable for any variance: hardly a prior
+M0_GLM = 100.0  # for a GLM, whose update is stable for any variance; a weak prior
 RULES = (*_RATES_BY_CURVATURE, *_RATES, *FILTERS)
-DEFAULT_RULES = tuple(rule for rule in RULES if rule != "ksgd_full")  # which takes minutes
+DEFAULT_RULES = tuple(rule for rule in RULES if rule != "ksgd_full")  # takes minutes
 PATIENCE = 10.0  # seconds of training that a filter may take unless it is named in --rules
-_MOST_BYTES = 2**30  # of a filter's covariance, likewise
+_MOST_BYTES = 2**30  # of a filter's covariance, unless it is named in --rules
 
 
 def is_too_large(rule: str, problem: Problem) -> bool:

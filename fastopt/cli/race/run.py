@@ -20,7 +20,7 @@ from fastopt.models import GLM
 from fastopt.optimizers.conventions import create
 from fastopt.training.model_filter import FAMILIES, ModelFilter
 
-_BLOCK = 4096  # rows between two looks at the clock
+_BLOCK = 4096  # rows between two checks of the time
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Run:
     problem: Problem
     evaluations: list[Evaluation] = field(default_factory=list)
     patience: float = math.inf  # seconds of training after which it stops
-    out_of_patience: bool = False  # the last evaluation is that of the last completed epoch
+    out_of_patience: bool = False  # stopped by `patience`, perhaps within an epoch
 
     @property
     def last(self) -> Evaluation:
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the training has ended: after all epochs, or before by divergence or patience."""
+        """Whether the training has ended: after all epochs, by divergence, or by `patience`."""
         return self.diverged or self.out_of_patience or self.epochs_done == self.epochs
 
     @property
@@ -126,7 +126,7 @@ class Run:
     ) -> tuple[Callable[[Array, Array], object], int | None]:
         """Return the function that updates `params` with a batch, and the size of its batches.
 
-        A filter of a GLM absorbs blocks of rows, with the result of single rows.
+        For a GLM, a filter absorbs blocks of rows; the result is the same as for single rows.
         """
         model = self.problem.model
         if self.rule not in FILTERS:
@@ -144,7 +144,7 @@ class Run:
 
 
 def _quietly(function: Callable[..., object]) -> Callable[..., object]:
-    """Return the function without its warnings, which are for one fit: of separation, of order."""
+    """Return the function with its warnings, on separation and the order of rows, suppressed."""
 
     def call(*args: object) -> object:
         with warnings.catch_warnings():

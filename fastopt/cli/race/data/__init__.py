@@ -3,7 +3,7 @@
 | module | what it answers |
 |---|---|
 | `load` | Which reader belongs to a file name? |
-| `options` | What does the command line say about a data file? |
+| `options` | Which options of the command line are for a data file? |
 | `table` | What is a table, and which tables can be used? |
 | `csv_file` | What does a text file with a delimiter contain? |
 | `features` | Which numbers are in a row of such a file, and how is text encoded? |

@@ -13,7 +13,7 @@ from fastopt.arrays.dtypes import Array
 from fastopt.cli.race.data.table import MISSING
 from fastopt.cli.text import counted
 
-_MOST_TEXTS = 100  # in an encoded column; a column with more is likely a name or an identifier
+_MOST_TEXTS = 100  # in an encoded column; with more, they are likely names or identifiers
 _COMMA_IN_NUMBER = re.compile(r"[+-]?\d+,\d+")
 _WAYS_OUT = (
     "features must be finite numbers; --drop leaves the column out, --encode makes a column of 0 "
@@ -40,14 +40,14 @@ class Features:
         self._values.extend(row or ())
 
     def finish(self) -> tuple[Array, list[str], list[str]]:
-        """Return the rows (n, d), the names of their columns, and notes for people."""
+        """Return the rows (n, d), the names of their columns, and notes for the report."""
         if not self.names:
             return np.empty((0, 0)), [], []
         return np.asarray(self._values).reshape(-1, len(self.names)), self.names, []
 
 
 class EncodedFeatures(Features):
-    """Collects the cells of rows; of a column with text, each text becomes a column of 0 and 1."""
+    """Collects the cells of rows; each text in a column of text becomes a column of 0 and 1."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(names)
@@ -61,7 +61,7 @@ class EncodedFeatures(Features):
         self._rows.append(cells)
 
     def finish(self) -> tuple[Array, list[str], list[str]]:
-        """Return the rows (n, d), the names of their columns, and notes for people."""
+        """Return the rows (n, d), the names of their columns, and notes for the report."""
         parts: list[Array] = [np.empty((len(self._rows), 0))]
         names: list[str] = []
         n_encoded = 0

@@ -13,7 +13,7 @@ from fastopt.cli.race.data.svmlight_file import read_svmlight
 from fastopt.cli.race.data.table import Table, require_usable
 
 _OF_TEXT = {"--target", "--header", "--no-header", "--drop", "--encode"}
-# By the extension of the file: its reader and the options that it takes.
+# For each file extension: its reader and the options that the reader takes.
 _READERS: dict[str, tuple[Callable[[Path, DataOptions], Table], set[str]]] = {
     ".csv": (read_csv, _OF_TEXT),
     ".tsv": (read_tsv, _OF_TEXT),

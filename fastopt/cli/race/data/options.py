@@ -1,4 +1,4 @@
-"""What the command line says about a data file."""
+"""The options of the command line for a data file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class DataOptions:
     """Which columns or arrays are read, and how; the defaults suit a table of numbers."""
 
     target: str | None = None  # name or index of a column, or name of an array
-    header: bool | None = None  # whether the first line of a text file is one; None: judged by it
+    header: bool | None = None  # whether a text file has a header; None: judged by its lines
     drop: tuple[str, ...] = ()  # names or indices of columns of a text file that are left out
     encode: bool = False  # whether texts in a text file become columns of 0 and 1
     features: str | None = None  # name of the array of features
