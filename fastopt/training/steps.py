@@ -182,7 +182,7 @@ class FilterSteps:
         return loss, None
 
     def evaluate(self, batch: Batch) -> Point:
-        """Return loss and gradients; without a loss of the model, the filter's score as one array."""
+        """Return loss and gradients; if the model has no loss, the filter's score as one array."""
         if self.has_loss:
             return self.objective(self.objective.state.x, batch)
         rows, y = batch
