@@ -167,7 +167,7 @@ class Criteria:
         _, largest, limit = self.judged
         is_small = largest <= limit
         gradient = f"max|g| is {largest:.3g}, gtol is {limit:.3g}"
-        also = "" if math.isnan(limit) or is_small else f" When last looked at, {gradient}."
+        also = "" if math.isnan(limit) or is_small else f" At the last check, {gradient}."
         steps = "iterations" if unit == "iteration" else "steps"
         counted = steps if nit >= self.budget.max_steps else f"{unit}s"
         return {

@@ -193,7 +193,7 @@ def test_messages():
     assert criteria.message(INTERRUPTED, 1) == "Interrupted."
     criteria.judge(1, 1.0, 0.25)
     assert criteria.message(NO_IMPROVEMENT, 3) == (
-        "The loss has not improved by tol=1e-06 for 40 iterations. When last looked at, max|g| is "
+        "The loss has not improved by tol=1e-06 for 40 iterations. At the last check, max|g| is "
         "0.25, gtol is 0.001."
     )
     assert "max|g| is 0.25, gtol is 0.001" in criteria.message(NO_STEP, 3)
