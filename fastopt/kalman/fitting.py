@@ -44,7 +44,7 @@ def fit_all(state: State, rows: RowsToFit, tol: float, max_rounds: int) -> None:
         new.begin(w0, prior)
     form = new.form
     assert isinstance(form, Plain | UD | Information)
-    new.require_done(form.fitted(found.coef, found.root, found.n_obs))
+    new.require_done(form.fitted(found.coef, found.root, len(rows.y)))
     if isinstance(form, Information):
         form.correction = found.coef - form.coef()
     new.chooses = False

@@ -72,7 +72,8 @@ def fit_rows(
 
 def _require_determined(result: OptimizeResult, root: Floats, n_obs: int) -> None:
     """Change a success to status 3 if the rows do not determine a coefficient at the minimum."""
-    is_open = undetermined(root, n_obs)
+    is_open = undetermined(root[:-1, :-1])
+    is_open[n_obs:] = True
     if is_open.any():
         result.success, result.status = False, UNDETERMINED
         result.message = (

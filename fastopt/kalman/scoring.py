@@ -30,7 +30,7 @@ from fastopt._errors import FastoptError
 from fastopt.kalman import input as given
 from fastopt.kalman._kalman import implicit, observe_rows
 from fastopt.kalman.covariance import Floats
-from fastopt.kalman.covariance.qr import with_rows
+from fastopt.kalman.covariance.qr import undetermined, with_rows
 
 NUMBERS = 2**19  # elements of X that are read at a time; a weighted copy of them is made
 HALVINGS = 40
@@ -45,7 +45,7 @@ def rows_at_a_time(n_params: int) -> int:
 
 
 class Data(NamedTuple):
-    """All rows of a generalized linear model."""
+    """All rows of a generalized linear model, without rows of weight 0."""
 
     X: npt.NDArray[Any]
     y: Floats
@@ -69,8 +69,6 @@ class Fit(NamedTuple):
 
     coef: Floats
     root: Floats  # the triangle [R d; 0 r]: R'R = M^-1, R coef = d, r^2 = Pearson's chi-squared
-    n_obs: int  # rows of positive weight
-    rounds: int
 
 
 class _At(NamedTuple):
@@ -165,8 +163,8 @@ class _Design:
 
     def start(self) -> Floats | None:
         """Return the coefficients whose predictors are nearest to link(mean of y)."""
-        y = self.data.y if self.data.weight is None else self.data.y[self.data.weight > 0]
-        z = implicit(self.data.family, self.data.shape, float(y.mean()), 1.0, 1.0, FAR)
+        mean = float(self.data.y.mean())
+        z = implicit(self.data.family, self.data.shape, mean, 1.0, 1.0, FAR)
         if not math.isfinite(z):
             return None
         if self.constant is not None and self.data.offset is None:
@@ -199,7 +197,7 @@ def maximum_likelihood(
     design = _Design(data, w0, m0)
     v, at = _start(design)
     decrement = math.inf
-    for rounds in range(1, max_rounds + 1):
+    for _ in range(max_rounds):
         step = _scoring_step(at)
         before = decrement
         decrement = math.sqrt(max(0.0, float(step @ at.gradient)))
@@ -207,7 +205,7 @@ def maximum_likelihood(
         # The decrement stops decreasing when it reaches the accuracy of the sums.
         stalled = decrement < 1e-6 and decrement > 0.5 * before
         if (decrement <= tol or settled or stalled) and design.largest_move(step) <= STILL:
-            return _fitted(design, v + step, at, rounds)
+            return _fitted(design, v + step, at)
         v, at = _line_search(design, v, at, step)
     raise FastoptError(
         f"max_rounds={max_rounds} rounds of scoring did not reach the maximum: the last step was "
@@ -229,9 +227,7 @@ def _start(design: _Design) -> tuple[Floats, _At]:
 def _scoring_step(at: _At) -> Floats:
     """Return the step, or raise if the information on a coefficient is 0 up to rounding."""
     r = at.root
-    norms = np.linalg.norm(r, axis=0)
-    rounding = 4 * len(r) * np.finfo(float).eps * norms
-    open_ = np.abs(np.diagonal(r)) <= rounding
+    open_ = undetermined(r)
     if open_.any():
         raise FastoptError(
             f"the rows do not determine coefficient {int(np.argmax(open_))}: its column is a "
@@ -270,8 +266,7 @@ def _separated(design: _Design, v: Floats) -> str:
     )
 
 
-def _fitted(design: _Design, v: Floats, at: _At, rounds: int) -> Fit:
-    data = design.data
+def _fitted(design: _Design, v: Floats, at: _At) -> Fit:
     w = design.to_w(v)
     p = len(w)
     root = np.zeros((p + 1, p + 1), order="F")
@@ -279,28 +274,23 @@ def _fitted(design: _Design, v: Floats, at: _At, rounds: int) -> Fit:
     root[:p, p] = root[:p, :p] @ w
     moved = design.prior @ (v - design.to_v(design.w0))
     root[p, p] = math.sqrt(at.chi2 + float(moved @ moved))
-    n = len(data.y) if data.weight is None else int(np.count_nonzero(data.weight))
-    return Fit(w, root, n, rounds)
+    return Fit(w, root)
 
 
 def _columns(data: Data) -> tuple[Floats, int | None, float, Floats]:
     """Return the means to subtract, the index and value of a constant column, and the RMS."""
     X, p = data.X, data.X.shape[1]
     low, high = np.full(p, np.inf), np.full(p, -np.inf)
-    total, squares, count = np.zeros(p), np.zeros(p), 0
-    for first, part in given.parts(X, rows_at_a_time(p)):
-        if data.weight is not None:
-            part = part[data.weight[first : first + len(part)] > 0]
-        if len(part):
-            low, high = np.minimum(low, part.min(axis=0)), np.maximum(high, part.max(axis=0))
-            total += part.sum(axis=0)
-            squares += np.einsum("ij,ij->j", part, part)
-            count += len(part)
+    total, squares = np.zeros(p), np.zeros(p)
+    for _, part in given.parts(X, rows_at_a_time(p)):
+        low, high = np.minimum(low, part.min(axis=0)), np.maximum(high, part.max(axis=0))
+        total += part.sum(axis=0)
+        squares += np.einsum("ij,ij->j", part, part)
     constant = np.flatnonzero((low == high) & (low != 0))
-    scale = np.sqrt(squares / max(1, count))
+    scale = np.sqrt(squares / len(X))
     if not constant.size:
         return np.zeros(p), None, 1.0, scale
-    mean = total / max(1, count)
+    mean = total / len(X)
     mean[constant[0]] = 0.0
     return mean, int(constant[0]), float(low[constant[0]]), scale
 

@@ -43,13 +43,10 @@ def with_triangle(root: Floats, other: Floats) -> Floats:
     return both
 
 
-def undetermined(root: Floats, n_obs: int) -> Flags:
-    """Return a mask of coefficients that [R d; 0 r] does not determine, up to rounding."""
-    r = root[:-1, :-1]
+def undetermined(r: Floats) -> Flags:
+    """Return which coefficients a triangle R leaves undetermined, up to rounding."""
     rounding = 4 * len(r) * np.finfo(float).eps * np.linalg.norm(r, axis=0)
-    open_: Flags = np.abs(np.diagonal(r)) <= rounding
-    open_[n_obs:] = True
-    return open_
+    return np.asarray(np.abs(np.diagonal(r)) <= rounding)
 
 
 class Information:
@@ -123,7 +120,9 @@ class Information:
         return r
 
     def _open(self) -> Flags:
-        return undetermined(self.root, self.n_obs)
+        open_ = undetermined(self.root[:-1, :-1])
+        open_[self.n_obs :] = True
+        return open_
 
     def rows(
         self, _glm: Glm, x: Floats, y: Floats, weight: Floats | None, offset: Floats | None = None
