@@ -6,6 +6,7 @@
 | `options` | which options are allowed, separately and in combination |
 | `input` | which data are accepted, and their conversion to arrays for BLAS |
 | `state` | what changes when rows are absorbed, and how it is saved and restored |
+| `data` | the rows given to `partial_fit` and `fit`: their check, parts and blocks |
 | `rows` | how rows of a generalized linear model are absorbed (`partial_fit`) |
 | `starting` | the initial state that the first rows determine (`m0=None`, "scale") |
 | `diagnostics` | when `partial_fit` warns about the order of the rows |

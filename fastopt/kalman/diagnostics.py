@@ -6,7 +6,7 @@ import numpy as np
 
 from fastopt.kalman import starting
 from fastopt.kalman._kalman import observe_rows
-from fastopt.kalman.rows import RowsToFit
+from fastopt.kalman.data import RowsToFit
 from fastopt.kalman.state import State
 
 LEAST_ROWS = 64  # with fewer rows, equal labels or a disagreement may be chance
@@ -63,8 +63,7 @@ def information_ratio(state: State, rows: RowsToFit) -> float:
     coef, m = state.form.coef(), state.form.covariance()
     x = np.asarray(last.x, dtype=np.float64)
     z = x @ coef + (0.0 if last.offset is None else last.offset)
-    model = (rows.family.name, rows.link)
-    weight = observe_rows(model, rows.alpha, np.ascontiguousarray(last.y), z)[3]
+    weight = observe_rows(rows.model, rows.alpha, np.ascontiguousarray(last.y), z)[3]
     if last.weight is not None:
         weight = weight * last.weight
     fisher = float(np.mean(weight * np.einsum("ij,ij->i", x @ m, x))) * state.n_obs

@@ -19,13 +19,14 @@ from fastopt.kalman import diagnostics
 from fastopt.kalman import input as given
 from fastopt.kalman._kalman import observe_rows
 from fastopt.kalman.covariance import FAILURES, Floats
+from fastopt.kalman.data import checked_rows
 from fastopt.kalman.exclusive import OneThread, exclusive
 from fastopt.kalman.fitting import fit_all
 from fastopt.kalman.merging import merge
 from fastopt.kalman.nonlinear import Fun, fit_rows
 from fastopt.kalman.options import checked_options, initial_coefficients
 from fastopt.kalman.outputs import absorb_outputs
-from fastopt.kalman.rows import absorb_rows, checked_rows, is_separated
+from fastopt.kalman.rows import absorb_rows, is_separated
 from fastopt.kalman.saved import require_arrays
 from fastopt.kalman.state import State
 

@@ -13,7 +13,7 @@ from fastopt.kalman.covariance.plain import Plain
 from fastopt.kalman.covariance.qr import Information
 from fastopt.kalman.covariance.refining import correction, rows_at_a_time
 from fastopt.kalman.covariance.ud import UD
-from fastopt.kalman.rows import RowsToFit
+from fastopt.kalman.data import RowsToFit
 from fastopt.kalman.scoring import Fit, maximum_likelihood
 from fastopt.kalman.state import State
 
@@ -36,7 +36,7 @@ def fit_all(state: State, rows: RowsToFit, tol: float, max_rounds: int) -> None:
         raise FastoptError("X has no rows of positive weight; at least one is needed")
     prior = _prior(state, rows)
     w0 = state.origin[0]
-    found = maximum_likelihood(rows.data(), w0, prior, tol, most)
+    found = maximum_likelihood(rows, w0, prior, tol, most)
     if prior is None and rows.family.name == "gaussian":
         found = _refined(found, rows)
     new = State(options, w0)
@@ -80,4 +80,4 @@ def _prior(state: State, rows: RowsToFit) -> Floats | None:
     options = state.options
     if options.m0 is None or options.mode == "qr":
         return None
-    return starting.scale_of(rows.data()) if isinstance(options.m0, str) else state.origin[1]
+    return starting.scale_of(rows) if isinstance(options.m0, str) else state.origin[1]

@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg.lapack import dtrtri, dtrtrs  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
@@ -31,6 +30,7 @@ from fastopt.kalman import input as given
 from fastopt.kalman._kalman import implicit, observe_rows
 from fastopt.kalman.covariance import Floats
 from fastopt.kalman.covariance.qr import undetermined, with_rows
+from fastopt.kalman.data import RowsToFit
 
 NUMBERS = 2**19  # elements of X that are read at a time; a weighted copy of them is made
 HALVINGS = 40
@@ -42,26 +42,6 @@ FAR = 1e30  # with this variance of the linear predictor, an implicit update giv
 
 def rows_at_a_time(n_params: int) -> int:
     return max(64, min(4096, NUMBERS // n_params))
-
-
-class Data(NamedTuple):
-    """All rows of a generalized linear model, without rows of weight 0."""
-
-    X: npt.NDArray[Any]
-    y: Floats
-    family: tuple[str, str]  # family and link
-    shape: float  # alpha of the negative binomial
-    weight: Floats | None
-    offset: Floats | None
-
-    def first(self, n: int) -> Data:
-        """Return the first n rows."""
-        return self._replace(
-            X=self.X[:n],
-            y=self.y[:n],
-            weight=None if self.weight is None else self.weight[:n],
-            offset=None if self.offset is None else self.offset[:n],
-        )
 
 
 class Fit(NamedTuple):
@@ -86,10 +66,10 @@ class _Design:
     v_c = w_c + sum_j mean_j w_j / constant.
     """
 
-    def __init__(self, data: Data, w0: Floats, m0: Floats | None) -> None:
+    def __init__(self, data: RowsToFit, w0: Floats, m0: Floats | None) -> None:
         self.data = data
         self.w0 = w0
-        p = data.X.shape[1]
+        p = data.x.shape[1]
         self.mean, self.constant, self.value, self.scale = _columns(data)
         self._shift = self.mean / self.value
         self.prior = np.zeros((p, p), order="F")  # R with R'R = L0, in coordinates v
@@ -127,7 +107,7 @@ class _Design:
         return r * np.where(np.diagonal(r) < 0, -1.0, 1.0)[:, None]
 
     def blocks(self) -> Iterator[tuple[slice, Floats]]:
-        for first, part in given.parts(self.data.X, rows_at_a_time(self.data.X.shape[1])):
+        for first, part in given.parts(self.data.x, rows_at_a_time(self.data.x.shape[1])):
             rows = part if self.constant is None else part - self.mean
             yield slice(first, first + len(part)), rows
 
@@ -137,7 +117,7 @@ class _Design:
 
     def at(self, v: Floats) -> _At | None:
         """Return the sums over all rows at v, or None if a mean or a sum is not finite."""
-        family, shape = self.data.family, self.data.shape
+        family, shape = self.data.model, self.data.alpha
         gradient = -(self.prior.T @ (self.prior @ (v - self.to_v(self.w0))))
         p = len(v)
         root = np.zeros((p + 1, p + 1), order="F")
@@ -164,7 +144,7 @@ class _Design:
     def start(self) -> Floats | None:
         """Return the coefficients whose predictors are nearest to link(mean of y)."""
         mean = float(self.data.y.mean())
-        z = implicit(self.data.family, self.data.shape, mean, 1.0, 1.0, FAR)
+        z = implicit(self.data.model, self.data.alpha, mean, 1.0, 1.0, FAR)
         if not math.isfinite(z):
             return None
         if self.constant is not None and self.data.offset is None:
@@ -184,7 +164,7 @@ class _Design:
 
 
 def maximum_likelihood(
-    data: Data, w0: Floats, m0: Floats | None, tol: float, max_rounds: int
+    data: RowsToFit, w0: Floats, m0: Floats | None, tol: float, max_rounds: int
 ) -> Fit:
     """Return the maximum of the likelihood, or of the posterior if there is a prior ``m0``.
 
@@ -219,7 +199,7 @@ def _start(design: _Design) -> tuple[Floats, _At]:
         if v is not None and (at := design.at(v)) is not None:
             return v, at
     raise FastoptError(
-        f"the {design.data.family[1]} link gives no finite mean at the start; make the filter "
+        f"the {design.data.link} link gives no finite mean at the start; make the filter "
         "with coefficients w0 for which X w0 is in the link's range"
     )
 
@@ -252,7 +232,7 @@ def _line_search(design: _Design, v: Floats, at: _At, step: Floats) -> tuple[Flo
 
 
 def _separated(design: _Design, v: Floats) -> str:
-    if design.data.family[0] != "bernoulli":
+    if design.data.family.name != "bernoulli":
         return ""
     wrong = 0
     for own, x in design.blocks():
@@ -277,9 +257,9 @@ def _fitted(design: _Design, v: Floats, at: _At) -> Fit:
     return Fit(w, root)
 
 
-def _columns(data: Data) -> tuple[Floats, int | None, float, Floats]:
+def _columns(data: RowsToFit) -> tuple[Floats, int | None, float, Floats]:
     """Return the means to subtract, the index and value of a constant column, and the RMS."""
-    X, p = data.X, data.X.shape[1]
+    X, p = data.x, data.x.shape[1]
     low, high = np.full(p, np.inf), np.full(p, -np.inf)
     total, squares = np.zeros(p), np.zeros(p)
     for _, part in given.parts(X, rows_at_a_time(p)):

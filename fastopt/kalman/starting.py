@@ -20,10 +20,10 @@ import math
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.families import FAMILIES
 from fastopt.kalman import input as given
 from fastopt.kalman.covariance import Floats
-from fastopt.kalman.scoring import Data, maximum_likelihood
+from fastopt.kalman.data import RowsToFit
+from fastopt.kalman.scoring import maximum_likelihood
 from fastopt.kalman.state import State
 
 ROWS = 1024
@@ -33,13 +33,13 @@ TOL = 1e-6  # standard errors: later rows move the coefficients by far more
 MAX_ROUNDS = 50
 
 
-def begin(state: State, data: Data) -> int:
+def begin(state: State, data: RowsToFit) -> int:
     """Set the initial state from the first rows; return how many of them have been absorbed."""
     if state.waits:
         state.begin(state.form.coef(), scale_of(data))
         return 0
-    n = min(len(data.y), most_rows(state, data.family[0]))
-    first = data.first(n)
+    n = min(len(data.y), most_rows(state, data.family.name))
+    first = data.part(slice(n))
     start = weak_start(first, _largest(state, n))
     w0 = state.form.coef()
     state.begin(w0, start)
@@ -87,32 +87,32 @@ def takes_all(state: State, family: str, n: int) -> bool:
     return chooses and not absorbs_singly(state) and n <= most_rows(state, family)
 
 
-def mean_squares(data: Data) -> Floats:
+def mean_squares(data: RowsToFit) -> Floats:
     """Return the mean square of each column."""
-    total = np.zeros(data.X.shape[1])
+    total = np.zeros(data.x.shape[1])
     with np.errstate(over="ignore"):
-        for _, part in given.parts(data.X):
+        for _, part in given.parts(data.x):
             total += np.einsum("ij,ij->j", part, part)
     return total / max(1, len(data.y))
 
 
-def weak_start(data: Data, most: float = math.inf) -> Floats:
+def weak_start(data: RowsToFit, most: float = math.inf) -> Floats:
     """Return the variances of the default prior; a column of zeros is treated as one of ones.
 
     most: the largest variance of a predictor that the form of the covariance can resolve.
     """
     squares = mean_squares(data)
     squares[squares == 0] = 1.0
-    weak = WEAK[FAMILIES[data.family[0]].known_dispersion]
+    weak = WEAK[data.family.known_dispersion]
     with np.errstate(over="ignore"):
         return np.clip(min(weak, most) / squares, *ALLOWED)
 
 
-def scale_of(data: Data) -> Floats:
+def scale_of(data: RowsToFit) -> Floats:
     """Return the variances that m0="scale" gives for these rows."""
     squares = mean_squares(data)
     factor = 100.0
-    if data.family[1] == "identity" and len(data.y) > 1:
+    if data.link == "identity" and len(data.y) > 1:
         y = data.y / max(np.abs(data.y).max(), np.finfo(float).tiny)
         factor *= min(1e12, float(np.mean(y**2) / max(np.var(y), np.finfo(float).tiny)))
     with np.errstate(divide="ignore"):
