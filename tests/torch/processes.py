@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 import torch
 import torch.distributed as dist
 
-LIMIT = 120  # seconds that a call may take; a deadlock then fails
+LIMIT = 60  # seconds that a call may take; a deadlock then fails
 
 
 class Processes:

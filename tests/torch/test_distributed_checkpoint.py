@@ -1,0 +1,114 @@
+"""Checkpoints of sharded optimizers: other numbers of processes, and torch.optim's and ours."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
+from torch.distributed.fsdp import fully_shard
+
+import fastopt.torch
+from tests.torch.networks import (
+    NAMES,
+    assert_close,
+    in_one_process,
+    network,
+    optimizer,
+    train_part,
+)
+from tests.torch.processes import processes
+
+LIBRARIES = {"ours": fastopt.torch, "torch": torch.optim}
+HALF = 10  # the number of steps before the checkpoint, and after it
+
+
+def start(name, library, **options):
+    """Return the sharded network, and an optimizer of it."""
+    model = fully_shard(network())
+    return model, optimizer(name, model.parameters(), LIBRARIES[library], **options)
+
+
+def save(folder, name, library):
+    """Take some steps and save the network and the optimizer."""
+    model, opt = start(name, library)
+    train_part(model, opt, HALF)
+    saved = dict(zip(("model", "optim"), get_state_dict(model, opt), strict=True))
+    dcp.save(saved, checkpoint_id=folder)
+
+
+def load(folder, name, library):
+    """Load a checkpoint and take the other steps; return all parameters."""
+    model, opt = start(name, library)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(1.0)
+    loaded = dict(zip(("model", "optim"), get_state_dict(model, opt), strict=True))
+    dcp.load(loaded, checkpoint_id=folder)
+    set_state_dict(model, opt, model_state_dict=loaded["model"], optim_state_dict=loaded["optim"])
+    return train_part(model, opt, HALF)
+
+
+@pytest.mark.parametrize(("first", "second"), [(2, 3), (3, 2)])
+@pytest.mark.parametrize("libraries", ["ours to ours", "ours to torch", "torch to ours"])
+@pytest.mark.parametrize("name", NAMES)
+def test_checkpoint_for_another_number_of_processes(name, libraries, first, second, tmp_path):
+    saved, loaded = libraries.split(" to ")
+    processes(first)(save, str(tmp_path), name, saved)
+    assert_close(processes(second)(load, str(tmp_path), name, loaded), in_one_process(name))
+
+
+def broadcast(name):
+    """Continue from a full state dict that only the first process has."""
+    model, opt = start(name, "ours")
+    train_part(model, opt, HALF)
+    full = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    model_state, state = get_state_dict(model, opt, options=full)
+    if dist.get_rank() > 0:
+        assert not state
+        model_state, state = {}, {}
+    model, opt = start(name, "ours")
+    set_state_dict(
+        model,
+        opt,
+        model_state_dict=model_state,
+        optim_state_dict=state,
+        options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True),
+    )
+    return train_part(model, opt, HALF)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_full_state_dict_from_the_first_process(name, n):
+    assert_close(processes(n)(broadcast, name), in_one_process(name))
+
+
+def is_unchanged_by_state_dict(name, dtype, options):
+    """Return whether asking a new optimizer for its state leaves the parameters as they were."""
+    model = fully_shard(network().to(dtype))
+    opt = optimizer(name, model.parameters(), **options)
+    before = [p.full_tensor().clone() for p in model.parameters()]
+    state = get_optimizer_state_dict(model, opt)["state"]
+    assert len(state) == len(before)
+    return all(
+        torch.equal(a, p.full_tensor()) for a, p in zip(before, model.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        (torch.float32, {}),
+        (torch.bfloat16, {"rounding": "stochastic"}),
+        (torch.bfloat16, {"master": "float32"}),
+    ],
+)
+def test_state_dict_before_the_first_step(name, dtype, options):
+    """PyTorch then takes a step with gradients of 0 and a learning rate of 0."""
+    assert processes(2)(is_unchanged_by_state_dict, name, dtype, options) == [True] * 2
