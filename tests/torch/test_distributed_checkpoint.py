@@ -8,6 +8,8 @@ from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
     get_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
     set_state_dict,
 )
 from torch.distributed.fsdp import fully_shard
@@ -72,13 +74,9 @@ def broadcast(name):
         assert not state
         model_state, state = {}, {}
     model, opt = start(name, "ours")
-    set_state_dict(
-        model,
-        opt,
-        model_state_dict=model_state,
-        optim_state_dict=state,
-        options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True),
-    )
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+    set_model_state_dict(model, model_state, options=options)
+    set_optimizer_state_dict(model, opt, state, options=options)
     return train_part(model, opt, HALF)
 
 
