@@ -230,7 +230,7 @@ int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
         return FO_NO_SCRATCH;
     const int64_t n_items = fo_plan_items(plan);
     if (extras->norm_is_given || extras->needs_norm || extras->needs_finite) {
-        fo_total norm = {extras->given_norm, 1.0, extras->nonfinite};
+        fo_total norm = {.root = extras->given_norm, .nonfinite = extras->nonfinite};
         if (extras->norm_is_given)
             extras->grad_norm = extras->given_norm;
         else
