@@ -1,5 +1,6 @@
 """Training in several processes gives the numbers of torch.optim in one process."""
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -235,20 +236,26 @@ def test_gradient_that_is_not_finite_in_one_process(on_nonfinite, said, in_proce
         assert error is None if said is None else said in error
 
 
-def with_a_missing_gradient(in_process, which):
-    """Take a step with max_grad_norm where a process lacks some gradients."""
+def with_missing_gradients(in_process, which):
+    """Take a step where one process lacks some gradients; return what should have been done."""
     model = sharded()
-    opt = optimizer("SGD", model.parameters(), max_grad_norm=1.0)
+    opt = optimizer("SGD", model.parameters(), max_grad_norm=MAX_NORM)
     for i, p in enumerate(model.parameters()):
-        if not (dist.get_rank() == in_process and i in which):
-            p.grad = torch.ones_like(p)
+        p.grad = torch.ones_like(p)
+        if i in which and dist.get_rank() == in_process:
+            p.grad._local_tensor.zero_()
+    grads = torch.cat([p.grad.full_tensor().ravel() for p in model.parameters()]).numpy()
+    expected = numbers(model) - OPTIONS["SGD"]["lr"] * MAX_NORM / np.sqrt(grads.sum()) * grads
+    for i, p in enumerate(model.parameters()):
+        if i in which and dist.get_rank() == in_process:
+            p.grad = None
     opt.step()
-    return opt.grad_norm
+    return numbers(model), expected
 
 
 @pytest.mark.parametrize("which", [{0}, range(6)])
 @pytest.mark.parametrize("in_process", [0, 1])
-def test_no_gradient_in_one_process(in_process, which):
-    """It does not wait for the others forever, and all have the same norm."""
-    norms = processes(2)(with_a_missing_gradient, in_process, which)
-    assert norms[0] == norms[1] > 0
+def test_missing_gradients_in_one_process(in_process, which):
+    """They count as zeros in the norm, and no process waits for another forever."""
+    for actual, expected in processes(2)(with_missing_gradients, in_process, which):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
