@@ -40,7 +40,8 @@ def optimizer(name, params, library=fastopt.torch, **options):
 
 def train(model, opt, n_steps=N_STEPS, max_norm=None, parts=1, part=0):
     """Take steps on a part of the rows, clipping with PyTorch if there is a max_norm."""
-    X, y = (rows.chunk(parts)[part] for rows in data())
+    dtype = next(model.parameters()).dtype
+    X, y = (rows.chunk(parts)[part].to(dtype) for rows in data())
     for _ in range(n_steps):
         opt.zero_grad()
         (model(X) - y).square().mean().backward()
@@ -58,7 +59,7 @@ def train_part(model, opt, n_steps=N_STEPS, max_norm=None):
 def numbers(model):
     """Return all elements of the parameters in one array."""
     whole = [getattr(p, "full_tensor", lambda p=p: p)().detach() for p in model.parameters()]
-    return torch.cat([p.ravel() for p in whole]).numpy()
+    return torch.cat([p.ravel() for p in whole]).float().numpy()
 
 
 @functools.cache
