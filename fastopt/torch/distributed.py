@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -83,21 +83,35 @@ def gradient_of(param: Any, grad: Any) -> torch.Tensor:
     return shard
 
 
-def refuse_flat_shards(params: Iterable[torch.Tensor]) -> None:
-    """Refuse to compute a norm over the parameters of the older `FullyShardedDataParallel`.
+def require_all_gradients(groups: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse to look at all gradients together where this process cannot.
 
-    Its shards are ordinary tensors, whose norm would be taken for that of the whole model.
+    Shards of the older `FullyShardedDataParallel` are ordinary tensors, and
+    `ZeroRedundancyOptimizer` makes an optimizer of some of the parameters: their norm would be
+    taken for that of the whole model, and each process would clip differently.
+
+    Parameters
+    ----------
+    groups : iterable of dict
+        ``param_groups`` of an optimizer with ``max_grad_norm`` or ``on_nonfinite``.
 
     Raises
     ------
     FastoptError
-        If a parameter belongs to one.
     """
-    if any(getattr(p, "_fsdp_flattened", False) for p in params):
-        raise FastoptError(
-            "max_grad_norm and on_nonfinite do not work with FullyShardedDataParallel; call "
-            "model.clip_grad_norm_() before the step, or use torch.distributed.fsdp.fully_shard"
-        )
+    for group in groups:
+        if group.keys() & {"max_grad_norm", "on_nonfinite"}:  # ZeRO copies its arguments to groups
+            raise FastoptError(
+                "max_grad_norm and on_nonfinite work on all parameters: they are not options of a "
+                "group, and do not work in ZeroRedundancyOptimizer; there, call "
+                "torch.nn.utils.clip_grad_norm_() before the step"
+            )
+        if any(getattr(p, "_fsdp_flattened", False) for p in group["params"]):
+            raise FastoptError(
+                "max_grad_norm and on_nonfinite do not work with FullyShardedDataParallel; call "
+                "model.clip_grad_norm_() before the step, or use torch.distributed.fsdp."
+                "fully_shard"
+            )
 
 
 @torch.no_grad()
