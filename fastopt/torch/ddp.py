@@ -103,11 +103,12 @@ class _Stepping:
         self.hook = hook
         self.waiting: _Bucket | None = None
         self.stepped: list[Tensor] = []
+        self.error: Exception | None = None  # of a step in this pass
 
     def reduce(self, state: Any, bucket: Any) -> Any:
         """Start to average a bucket, and step the one before; return the future average."""
         if bucket.index() == 0:  # the first of this pass
-            self.waiting, self.stepped = None, []
+            self.waiting, self.stepped, self.error = None, [], None
             Variable._execution_engine.queue_callback(self.finish)
         before, self.waiting = self.waiting, _Bucket(self.hook(state, bucket), bucket)
         if before is not None:
@@ -119,26 +120,36 @@ class _Stepping:
         if self.waiting is not None:
             self.step(self.waiting)
             self.waiting = None
-        Variable._execution_engine.queue_callback(self.drop_gradients)
+        Variable._execution_engine.queue_callback(self.end)
 
-    def drop_gradients(self) -> None:
+    def end(self) -> None:
+        """Drop the gradients. An error of a step is raised here, where DDP has ended its pass."""
         for p in self.stepped:
             p.grad = None
-        self.stepped = []
+        error, self.stepped, self.error = self.error, [], None
+        if error is not None:
+            raise error
 
     def step(self, bucket: _Bucket) -> None:
         """Wait for the average, and update the optimizer's parameters of a bucket."""
         average = bucket.average.wait()
+        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         with torch.no_grad():
             if average.data_ptr() != bucket.buffer.data_ptr():
                 bucket.buffer.copy_(average)
-            known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
             for p, grad in zip(bucket.params, bucket.grads, strict=True):
-                if id(p) in known:
+                if id(p) in known and self.error is None:
                     p.grad = grad
-                    self.optimizer._step_alone(p)
-                    p.grad = None
-                    self.stepped.append(p)
+                    self.step_alone(p)
+
+    def step_alone(self, p: Tensor) -> None:
+        try:
+            self.optimizer._step_alone(p)
+        except Exception as error:
+            self.error = error
+        else:
+            self.stepped.append(p)
+        p.grad = None
 
 
 class _Bucket:

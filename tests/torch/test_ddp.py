@@ -8,7 +8,8 @@ import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
-from fastopt.torch.ddp import step_in_ddp_backward
+from fastopt import FastoptError
+from fastopt.torch import step_in_ddp_backward
 from tests.torch.networks import NAMES, data, network, numbers, optimizer
 from tests.torch.processes import processes
 
@@ -41,13 +42,21 @@ def train_in_steps(name, in_backward, hook, accumulate, as_view):
     return numbers(model).tolist(), len(buckets)
 
 
+def average_of_a_copy(state, bucket):
+    """Average a bucket, whose buffer keeps the gradients of this process."""
+    average = bucket.buffer() / dist.get_world_size()
+    return dist.all_reduce(average, async_op=True).get_future().then(lambda f: f.value()[0])
+
+
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("as_view", [False, True])
 @pytest.mark.parametrize("accumulate", [1, 3])
-@pytest.mark.parametrize("hook", ["allreduce_hook", "bf16_compress_hook"])
+@pytest.mark.parametrize(
+    "hook", [default_hooks.allreduce_hook, default_hooks.bf16_compress_hook, average_of_a_copy]
+)
 def test_same_bits_as_a_step_after_backward(name, as_view, accumulate, hook, n):
-    options = getattr(default_hooks, hook), accumulate, as_view
+    options = hook, accumulate, as_view
     after = processes(n)(train_in_steps, name, False, *options)
     inside = processes(n)(train_in_steps, name, True, *options)
     assert inside == after == after[:1] * n
@@ -72,10 +81,30 @@ def test_other_parameters_keep_their_gradients():
     assert processes(2)(of_one_layer) == [(in_layer, [not yes for yes in in_layer])] * 2
 
 
+def after_an_error(n_passes):
+    """Return the parameters after some passes, of which the first one may have raised an error."""
+    model = DistributedDataParallel(network(), bucket_cap_mb=100 / 2**20)
+    step_in_ddp_backward(model, optimizer("SGD", model.parameters(), on_nonfinite="raise"))
+    for i in range(2 - n_passes, 2):
+        model.zero_grad()
+        loss = model(data()[0]).sum()
+        if i == 0:
+            with pytest.raises(FastoptError, match="has a NaN or an infinity"):
+                (loss * torch.nan).backward()
+        else:
+            loss.backward()
+    return numbers(model).tolist()
+
+
+def test_error_in_a_step():
+    """All processes raise it, and the next pass works."""
+    assert processes(2)(after_an_error, 2) == processes(2)(after_an_error, 1)
+
+
 def said_of(case):
     """Return the error of arguments that are not supported, or of a step."""
     model = DistributedDataParallel(network())
-    opt = optimizer("SGD", model.parameters(), on_nonfinite="raise")
+    opt = optimizer("SGD", model.parameters())
     scaler = torch.amp.GradScaler("cpu")
     try:
         if case == "model":
@@ -89,9 +118,6 @@ def said_of(case):
             step_in_ddp_backward(model, opt)
             scaler.scale(model(data()[0]).sum()).backward()
             scaler.step(opt)
-        elif case == "step":
-            step_in_ddp_backward(model, opt)
-            (model(data()[0]) * torch.nan).sum().backward()
     except (TypeError, ValueError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"
 
@@ -103,7 +129,6 @@ def said_of(case):
         ("optimizer", "TypeError: optimizer is torch.optim.sgd.SGD; an optimizer of fastopt.torch"),
         ("max_grad_norm", "ValueError: max_grad_norm is 2.0: the norm of all gradients is known"),
         ("scaler", "RuntimeError: GradScaler unscales gradients after the backward pass"),
-        ("step", "FastoptError: the gradient of parameter "),
     ],
 )
 def test_errors(case, expected):

@@ -91,7 +91,7 @@ def test_total_norm(layout, scale, dtype):
     results = processes(n)(norm_over, layouts, scale, dtype)
     assert results == results[:1] * n
     actual, expected = results[0]
-    assert actual == pytest.approx(expected, rel=1e-13)
+    assert actual == pytest.approx(expected, rel=1e-13, abs=0)
 
 
 def norm_with(values):
@@ -204,11 +204,24 @@ def without_cpu():
     return str(error.value)
 
 
+def alone_without_cpu():
+    """Return the norm on a mesh of one process."""
+    groups = [dist.new_group([rank], backend="cuda:fake") for rank in range(2)]
+    mesh = DeviceMesh.from_group(groups[dist.get_rank()], "cpu")
+    param = DTensor.from_local(torch.zeros(4), mesh, [Shard(0)], run_check=False)
+    param.grad = DTensor.from_local(torch.ones(4), mesh, [Shard(0)], run_check=False)
+    return distributed.total_norm([param])
+
+
 def test_mesh_without_cpu():
     message = processes(2)(without_cpu)[0]
     assert message.startswith("max_grad_norm and on_nonfinite need a process group for CPU ")
     assert "a parameter's mesh has 'cuda:fake'; allowed: " in message
     assert 'torch.distributed.init_process_group("cpu:gloo,cuda:nccl")' in message
+
+
+def test_mesh_of_one_process_needs_no_communication():
+    assert processes(2)(alone_without_cpu) == [2.0] * 2
 
 
 def outside_of_mesh():
