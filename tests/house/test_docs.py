@@ -2,10 +2,11 @@
 
 import ast
 import doctest
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
+import sys
 import textwrap
 from pathlib import Path
 
@@ -20,7 +21,16 @@ MODULES = ["fastopt", *(m.name for m in pkgutil.walk_packages(fastopt.__path__, 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
 def test_docstring_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+    spec = importlib.util.find_spec("torch")
+    if not (spec and spec.origin):  # it is not installed; tests/torch may look like a package
+        monkeypatch.setitem(sys.modules, "torch", None)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "torch":
+            raise
+        pytest.skip("torch is not installed")
+    assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize(
