@@ -1,6 +1,9 @@
 """`fastopt race --torch`: equal losses, what it prints and draws, and how it fails."""
 
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -135,6 +138,20 @@ def test_bad_arguments_are_errors_before_the_training(args, message, tmp_path, m
     printed = capsys.readouterr()
     assert printed.out == ""
     assert message in printed.err
+
+
+def test_a_torch_that_is_too_old_is_an_error(tmp_path):
+    code = (
+        "import torch; torch.__version__ = '2.4.1'; import sys; from fastopt.cli import main; "
+        "sys.exit(main(['race', '--torch']))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert re.fullmatch(
+        r"fastopt race: error: .*2\.4\.1 is installed.*pip install '\.\[torch\]'\n", run.stderr
+    )
 
 
 def test_a_prediction_depends_on_earlier_characters_only():

@@ -27,6 +27,12 @@ def run(args: argparse.Namespace) -> int:
     """
     import torch
 
+    try:
+        import fastopt.torch  # noqa: F401
+    except ModuleNotFoundError:
+        raise
+    except ImportError as error:  # torch is too old
+        raise FastoptError(str(error)) from None
     from fastopt.cli.picture import claim
     from fastopt.cli.race.display import shown
     from fastopt.cli.transformer.characters import help_topics

@@ -51,8 +51,8 @@ def loss(model: nn.ModuleDict, inputs: torch.Tensor, targets: torch.Tensor) -> t
     """Return the mean cross-entropy of the next character, in nats."""
     n = inputs.shape[1]
     later = nn.Transformer.generate_square_subsequent_mask(n)
-    hidden = model["characters"](inputs) + model["positions"].weight[:n]
-    for layer in model["layers"]:
+    hidden = model["characters"](inputs) + model["positions"](torch.arange(n))
+    for layer in model["layers"].children():
         hidden = layer(hidden, src_mask=later, is_causal=True)
     scores = model["predictions"](model["norm"](hidden))
     return nn.functional.cross_entropy(scores.flatten(0, 1), targets.flatten())

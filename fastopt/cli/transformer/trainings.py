@@ -35,7 +35,7 @@ class Training:
         start = perf_counter()
         self.optimizer.zero_grad()
         found = loss(self.model, inputs, targets)
-        found.backward()
+        torch.autograd.backward(found)
         before = perf_counter()
         self.optimizer.step()
         end = perf_counter()
