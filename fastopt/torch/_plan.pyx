@@ -177,6 +177,11 @@ cdef class TensorPlan:
                 inner = PyDict_GetItem(states, <object>slot.param)
                 point_at_states(slot, optimizer, None if inner == NULL else <object>inner,
                                 self.watched[slot.group], held)
+                if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
+                    raise FastoptError(
+                        f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay "
+                        "averages all rows at each step"
+                    )
                 if slot.count > <int64_t>self.extras.step:
                     self.extras.step = slot.count
         self.apart.require(self.slots, begin, end, self.extras.zero_grads)
@@ -193,6 +198,8 @@ cdef class TensorPlan:
                 if self.slots[i].tensor.grad != NULL:
                     write_scalars(self.slots + i, self.watched[self.slots[i].group])
             increment_version(updated)
+            if self.extras.zero_grads:
+                increment_version([param.grad for param in updated])
         return True
 
     cdef read_options(self, optimizer):
