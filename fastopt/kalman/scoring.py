@@ -34,9 +34,11 @@ from fastopt.kalman.data import RowsToFit
 
 NUMBERS = 2**19  # elements of X that are read at a time; a weighted copy of them is made
 HALVINGS = 40
-# The last step changes no linear predictor by more than this.  If the likelihood has no maximum,
-# the information vanishes with the gradient: steps stay long although the decrement is small.
+# The last step changes no linear predictor by more than `STILL`.  If the likelihood has no maximum,
+# the information vanishes with the gradient: a step that is short in standard errors, `SHORT`,
+# still changes a predictor by more than `LONG`.  The standard error of that predictor is over 1e4.
 STILL = 1e-3
+SHORT, LONG = 1e-6, 1e-2
 FAR = 1e30  # with this variance of the linear predictor, an implicit update gives link(y)
 
 
@@ -141,6 +143,12 @@ class _Design:
         """Return the largest change of a row's linear predictor."""
         return max(float(np.abs(x @ step).max()) for _, x in self.blocks())
 
+    def largest_root_weight(self) -> float:
+        """Return the square root of the largest weight; 0 for families that have a maximum."""
+        if not self.data.family.known_dispersion:
+            return 0.0
+        return 1.0 if self.data.weight is None else math.sqrt(float(self.data.weight.max()))
+
     def start(self) -> Floats | None:
         """Return the coefficients whose predictors are nearest to link(mean of y)."""
         mean = float(self.data.y.mean())
@@ -183,13 +191,19 @@ def maximum_likelihood(
         decrement = math.sqrt(max(0.0, float(step @ at.gradient)))
         settled = bool((np.abs(step) <= 4 * np.finfo(float).eps * np.abs(v)).all())
         # The decrement stops decreasing when it reaches the accuracy of the sums.
-        stalled = decrement < 1e-6 and decrement > 0.5 * before
-        if (decrement <= tol or settled or stalled) and design.largest_move(step) <= STILL:
-            return _fitted(design, v + step, at)
+        stalled = decrement < SHORT and decrement > 0.5 * before
+        can_end = decrement <= tol or settled or stalled
+        vanishes = m0 is None and decrement < SHORT * design.largest_root_weight()
+        if can_end or vanishes:
+            move = design.largest_move(step)
+            if can_end and move <= STILL:
+                return _fitted(design, v + step, at)
+            if vanishes and move > LONG:
+                raise FastoptError(_no_maximum(design, step))
         v, at = _line_search(design, v, at, step)
     raise FastoptError(
         f"max_rounds={max_rounds} rounds of scoring did not reach the maximum: the last step was "
-        f"{decrement:.3g} standard errors long and tol is {tol:g}" + _separated(design, v)
+        f"{decrement:.3g} standard errors long and tol is {tol:g}"
     )
 
 
@@ -231,18 +245,11 @@ def _line_search(design: _Design, v: Floats, at: _At, step: Floats) -> tuple[Flo
     raise FastoptError("no step along the scoring direction increases the likelihood")
 
 
-def _separated(design: _Design, v: Floats) -> str:
-    if design.data.family.name != "bernoulli":
-        return ""
-    wrong = 0
-    for own, x in design.blocks():
-        y = design.data.y[own]
-        wrong += int(np.sum((np.where(y > 0.5, 1, -1) * design.predictor(x, own, v)) <= 0))
-    if wrong:
-        return ""
+def _no_maximum(design: _Design, step: Floats) -> str:
+    grows = int(np.argmax(np.abs(step) * design.scale))
     return (
-        "; the coefficients predict every label (complete separation), so the likelihood has no "
-        "maximum; a finite m0 gives one"
+        f"the likelihood has no maximum: it keeps increasing as the size of coefficient {grows} "
+        "increases (separation); leave its column out, or make the filter with a finite m0"
     )
 
 

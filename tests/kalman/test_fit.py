@@ -246,6 +246,25 @@ def test_failed_fits_change_nothing():
         KalmanSGD(4, covariance="diag").fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("family", "link", "value"),
+    [
+        ("poisson", None, 0.0),
+        ("negative_binomial", None, 0.0),
+        *(("bernoulli", link, y) for link in ("logit", "probit", "cloglog") for y in (0.0, 1.0)),
+    ],
+)
+def test_a_group_without_variation_has_no_maximum(family, link, value):
+    """The coefficient of such a group's dummy variable is infinite, whatever the weights."""
+    rng = np.random.default_rng(0)
+    group = (np.arange(60) % 3 == 0).astype(float)
+    X = np.column_stack([np.ones(60), rng.normal(size=60), group])
+    y = np.where(group == 1, value, rng.integers(0, 2, 60).astype(float))
+    for weight in (None, np.full(60, 1e-6)):
+        with pytest.raises(FastoptError, match=r"no maximum.* coefficient 2 .*separation"):
+            KalmanSGD(3).fit(X, y, family, link, weight)
+
+
 def test_separated_labels_have_a_penalised_fit():
     X, _ = problem("bernoulli")
     y = (X[:, 1] > 0).astype(float)
