@@ -262,7 +262,7 @@ class KalmanSGD:
         self,
         X: npt.ArrayLike,
         y: npt.ArrayLike,
-        family: str = "gaussian",
+        family: str | None = None,
         link: str | None = None,
         weight: npt.ArrayLike | None = None,
         *,
@@ -281,10 +281,11 @@ class KalmanSGD:
         ----------
         X : array of shape (n, p)
         y : array of shape (n,)
-        family : str
+        family : str, optional
             "gaussian", "bernoulli" (y in [0, 1]; for counts, y is a fraction and weight the
             number of trials; also "binomial" or "logistic"), "poisson", "gamma" or
-            "negative_binomial" (variance m + alpha m^2).
+            "negative_binomial" (variance m + alpha m^2). Default: family, link and alpha are
+            those of the last rows of `fit` or `partial_fit`; "gaussian" if there are none.
         link : str, optional
             In the order of the families: identity; logit, probit, cloglog; log; log, inverse;
             log. Default: the first one of the family. "inverse" needs coefficients with X w > 0.

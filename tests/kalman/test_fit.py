@@ -1,5 +1,6 @@
 """KalmanSGD.fit: the maximum of the likelihood for any order of rows, and the calls after it."""
 
+import copy
 import math
 import warnings
 
@@ -289,6 +290,30 @@ def test_nist_linear_problems(name):
 
 
 # Orders of rows, and the default start
+
+
+def test_the_family_is_that_of_the_rows_before():
+    """It used to be Gaussian, which mixed two models without a warning."""
+    for family, link, alpha in (
+        ("poisson", None, None),
+        ("bernoulli", "probit", None),
+        ("gamma", "log", None),
+        ("negative_binomial", None, 0.5),
+    ):
+        X, y = problem(family)
+        named = KalmanSGD(4).partial_fit(X[:200], y[:200], family, link, alpha=alpha)
+        for rows in (slice(200, 300), slice(300, None)):
+            first = copy.deepcopy(named)
+            named.partial_fit(X[rows], y[rows], family, link, alpha=alpha)
+            first.partial_fit(X[rows], y[rows])
+            assert everything(first) == everything(named)
+        fitted = KalmanSGD(4).fit(X, y, family, link, alpha=alpha)
+        again = copy.deepcopy(fitted)
+        fitted.partial_fit(X[:9], y[:9], family, link, alpha=alpha)
+        assert everything(again.partial_fit(X[:9], y[:9])) == everything(fitted)
+    X, y = problem("gaussian")
+    fitted.partial_fit(X, y, "gaussian")  # a family that is given is used
+    assert fitted.predict(X[:1]) == pytest.approx(X[:1] @ fitted.coef)
 
 
 def test_rows_sorted_by_their_label_warn():
