@@ -1,8 +1,9 @@
-"""When `KalmanSGD.partial_fit` warns: rows sorted by label, or inconsistent information."""
+"""When `KalmanSGD.partial_fit` warns: rows sorted by y, or inconsistent information."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import gammaln  # type: ignore[import-untyped]
 
 from fastopt.kalman import starting
 from fastopt.kalman._kalman import observe_rows
@@ -12,6 +13,8 @@ from fastopt.kalman.state import State
 LEAST_ROWS = 64  # with fewer rows, equal labels or a disagreement may be chance
 MOST_PARAMS = 500  # limit for the comparison, which takes n p^2 operations
 ALLOWED = (0.75, 1.3)  # the range of `information_ratio` without a warning
+MOST_BEFORE = 10  # earlier rows per row of a call whose order matters
+BY_CHANCE = 1e-9  # the probability below which an order is not random
 
 
 def has_one_class_first(state: State, rows: RowsToFit) -> bool:
@@ -20,15 +23,31 @@ def has_one_class_first(state: State, rows: RowsToFit) -> bool:
     False if the initial state is the maximum of the likelihood of all these rows, since their order
     has no effect then.
     """
-    if (
-        rows.family.name != "bernoulli"
-        or state.n_obs
-        or starting.takes_all(state, rows.family.name, len(rows.y))
-    ):
+    if rows.family.name != "bernoulli" or state.n_obs or not _depends_on_order(state, rows):
         return False
     first = max(LEAST_ROWS, 2 * state.options.n_params)
     y = rows.y
     return len(y) > first and bool((y[:first] == y[0]).all()) and not bool((y == y[0]).all())
+
+
+def is_sorted(state: State, rows: RowsToFit) -> bool:
+    """Return whether the rows of this call are sorted by y, but not by chance.
+
+    False if their order has no effect, or little effect because many more rows precede them.
+    """
+    y = rows.y
+    if not _depends_on_order(state, rows) or state.n_obs > MOST_BEFORE * len(y):
+        return False
+    if not (y[1:] >= y[:-1]).all() and not (y[1:] <= y[:-1]).all():
+        return False
+    equal = np.unique(y, return_counts=True)[1]
+    sorted_orders = np.log(2.0) + float(gammaln(equal + 1.0).sum())
+    return bool(sorted_orders - gammaln(len(y) + 1.0) < np.log(BY_CHANCE))
+
+
+def _depends_on_order(state: State, rows: RowsToFit) -> bool:
+    family = rows.family.name
+    return family != "gaussian" and not starting.takes_all(state, family, len(rows.y))
 
 
 def may_be_separated(state: State, rows: RowsToFit) -> bool:

@@ -39,6 +39,13 @@ def problem(family, n=400, p=4):
     return X, y
 
 
+def nearly_sorted(y):
+    """Return the order by y with two of its rows exchanged."""
+    order = np.argsort(y)
+    order[[500, -1]] = order[[-1, 500]]
+    return order
+
+
 def log_likelihood(family, link, y, z, weight):
     """Return the log-likelihood without its constants, by the formulas of McCullagh & Nelder."""
     if family == "gaussian":
@@ -292,6 +299,25 @@ def test_nist_linear_problems(name):
 # Orders of rows, and the default start
 
 
+@pytest.mark.parametrize("family", ["bernoulli", "poisson", "gamma"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sorted_rows_warn(family, sign):
+    """Calls of 50 rows are too short to compare the information."""
+    X, y = problem(family, n=600)
+    order = np.argsort(sign * y)
+    with pytest.warns(UserWarning, match="the rows of this call are sorted by y"):
+        KalmanSGD(4, m0=100.0).partial_fit(X[order], y[order], family)
+    stream = KalmanSGD(4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for rows in np.array_split(order, 12):
+            stream.partial_fit(X[rows], y[rows], family)
+    assert all("sorted by y" in str(warning.message) for warning in caught)
+    assert caught
+    KalmanSGD(4).partial_fit(X[order], y[order], family)  # starts at the maximum of all rows
+    KalmanSGD(4).fit(X, y, family).partial_fit(X[order[:50]], y[order[:50]], family)
+
+
 def test_the_family_is_that_of_the_rows_before():
     """It used to be Gaussian, which mixed two models without a warning."""
     for family, link, alpha in (
@@ -316,9 +342,9 @@ def test_the_family_is_that_of_the_rows_before():
     assert fitted.predict(X[:1]) == pytest.approx(X[:1] @ fitted.coef)
 
 
-def test_rows_sorted_by_their_label_warn():
+def test_rows_of_one_label_first_warn():
     X, y = problem("bernoulli", n=3000)
-    order = np.argsort(y)
+    order = nearly_sorted(y)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         KalmanSGD(4).partial_fit(X[order], y[order], "bernoulli")
@@ -337,7 +363,7 @@ def test_rows_in_random_order_do_not_warn(family, m0):
 
 def test_a_warning_as_an_error_changes_nothing():
     X, y = problem("poisson", n=3000)
-    order = np.argsort(y)
+    order = nearly_sorted(y)
     k = KalmanSGD(4, m0=100.0).partial_fit(X[:9], y[:9], "poisson")
     before = everything(k)
     with pytest.raises(UserWarning, match="differ"):
