@@ -10,7 +10,7 @@ the information of a finite prior, and 0 for maximum likelihood.  t = 1 unless t
 The log-likelihood is concave for every family and link here, so the step is halved until the
 derivative of the log-likelihood along it has become smaller.  The iteration ends when the Newton
 decrement sqrt(step'g), the length of the step in standard errors, is at most ``tol`` (McCullagh &
-Nelder 1989, section 2.5).
+Nelder 1989, section 2.5).  For the Gaussian family the first step is exact.
 
 If one column is constant, the others are centred by their means, and the coefficients and R are
 transformed back: a column with a mean of 1e6 standard deviations loses no digits.
@@ -143,16 +143,23 @@ class _Design:
         """Return the largest change of a row's linear predictor."""
         return max(float(np.abs(x @ step).max()) for _, x in self.blocks())
 
-    def largest_root_weight(self) -> float:
-        """Return the square root of the largest weight; 0 for families that have a maximum."""
+    def information_scale(self) -> float:
+        """Return the largest weight, times y if all y are below 1.
+
+        0 for the families whose likelihood always has a maximum.
+        """
         if not self.data.family.known_dispersion:
             return 0.0
-        return 1.0 if self.data.weight is None else math.sqrt(float(self.data.weight.max()))
+        weight = 1.0 if self.data.weight is None else float(self.data.weight.max())
+        largest = float(self.data.y.max())
+        return weight * largest if 0.0 < largest < 1.0 else weight
 
     def start(self) -> Floats | None:
         """Return the coefficients whose predictors are nearest to link(mean of y)."""
         mean = float(self.data.y.mean())
-        z = implicit(self.data.model, self.data.alpha, mean, 1.0, 1.0, FAR)
+        z = mean
+        if self.data.link != "identity":
+            z = implicit(self.data.model, self.data.alpha, mean, 1.0, 1.0, FAR)
         if not math.isfinite(z):
             return None
         if self.constant is not None and self.data.offset is None:
@@ -184,7 +191,9 @@ def maximum_likelihood(
     """
     design = _Design(data, w0, m0)
     v, at = _start(design)
-    decrement = math.inf
+    if data.family.name == "gaussian":
+        return _least_squares(design, v, at)
+    decrement, short = math.inf, SHORT * math.sqrt(design.information_scale())
     for _ in range(max_rounds):
         step = _scoring_step(at)
         before = decrement
@@ -193,7 +202,7 @@ def maximum_likelihood(
         # The decrement stops decreasing when it reaches the accuracy of the sums.
         stalled = decrement < SHORT and decrement > 0.5 * before
         can_end = decrement <= tol or settled or stalled
-        vanishes = m0 is None and decrement < SHORT * design.largest_root_weight()
+        vanishes = m0 is None and decrement < short
         if can_end or vanishes:
             move = design.largest_move(step)
             if can_end and move <= STILL:
@@ -205,6 +214,15 @@ def maximum_likelihood(
         f"max_rounds={max_rounds} rounds of scoring did not reach the maximum: the last step was "
         f"{decrement:.3g} standard errors long and tol is {tol:g}"
     )
+
+
+def _least_squares(design: _Design, v: Floats, at: _At) -> Fit:
+    """Return the fit after two steps: the first is exact, the second corrects its rounding."""
+    v = v + _scoring_step(at)
+    new = design.at(v)
+    if new is None:
+        raise FastoptError("the sum of squared residuals is not finite; divide y by its size")
+    return _fitted(design, v + _scoring_step(new), new)
 
 
 def _start(design: _Design) -> tuple[Floats, _At]:

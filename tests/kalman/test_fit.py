@@ -281,6 +281,32 @@ def test_separated_labels_have_a_penalised_fit():
     assert np.isfinite(k.stderr).all()
 
 
+@pytest.mark.parametrize("scale", [1e-150, 1e-15, 1e-8, 1e8, 1e150])
+def test_the_unit_of_y_has_no_effect(scale):
+    X, y = problem("gaussian", n=50)
+    for absorb in (KalmanSGD.fit, KalmanSGD.partial_fit):
+        k = absorb(KalmanSGD(4), X, y)
+        scaled = absorb(KalmanSGD(4), X, y * scale)
+        np.testing.assert_allclose(scaled.coef, k.coef * scale, rtol=1e-8)
+        np.testing.assert_allclose(scaled.stderr, k.stderr * scale, rtol=1e-8)
+
+
+def test_rates_in_a_small_unit_have_a_maximum():
+    X, y = problem("gamma")
+    k = KalmanSGD(4).fit(X, y, "poisson")
+    small = KalmanSGD(4).fit(X, 1e-20 * y, "poisson")
+    np.testing.assert_allclose(small.coef[1:], k.coef[1:], rtol=1e-6)
+
+
+def test_a_constant_added_to_y_only_changes_the_intercept():
+    X, y = problem("gaussian", n=50)
+    for constant, digits in ((1e6, 1e-9), (1e12, 1e-3)):
+        y = (y + constant) - constant  # as rounding has changed it
+        k, moved = KalmanSGD(4).fit(X, y), KalmanSGD(4).fit(X, y + constant)
+        np.testing.assert_allclose(moved.coef[1:], k.coef[1:], rtol=digits)
+        np.testing.assert_allclose(moved.stderr, k.stderr, rtol=digits)
+
+
 @pytest.mark.parametrize("name", [file.stem for file in sorted(DATA.glob("*.dat"))])
 def test_nist_linear_problems(name):
     """Compares with the certified values, to 9 digits except for two problems.
