@@ -12,7 +12,7 @@ from fastopt._checks import flag
 from fastopt.arrays.dtypes import Array
 from fastopt.batching import Batches
 from fastopt.optimizers.base.arguments import Params, Schedule
-from fastopt.optimizers.conventions import create
+from fastopt.optimizers.conventions import create, find_rule
 from fastopt.training.arguments import (
     as_batches,
     beta_of,
@@ -301,6 +301,7 @@ def minimize(
             require_searchable(method, batches, {**given, **options})
             optimizer = create(method, x, convention, lr=1.0)  # until the first search
         else:
+            find_rule(method, convention, "method")
             optimizer = create(method, x, convention, **rate_options(lr, schedule), **options)
             refuse_options(options)
     unit = "iteration" if batches is None else "epoch"
