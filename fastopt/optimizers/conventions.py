@@ -354,14 +354,14 @@ def find_rule(name: str, convention: str, argument: str = "name") -> _Rule:
     key = _ALIASES.get(name.lower(), name.lower())
     if key == "custom":
         raise FastoptError(
-            f"{argument} is {name!r}, DL4J's name for an updater class written by the user, which has no "
-            "formula here"
+            f"{argument} is {name!r}, DL4J's name for an updater class written by the user, which "
+            "has no formula here"
         )
     if key not in rules:
         allowed = sorted([*rules, *_ALIASES])
         raise FastoptError(
-            f"{argument} is {name!r}; allowed with convention {convention!r}, in upper or lower case: "
-            f"{', '.join(allowed)}"
+            f"{argument} is {name!r}; allowed with convention {convention!r}, in upper or lower "
+            f"case: {', '.join(allowed)}"
         )
     return rules[key]
 
