@@ -320,8 +320,8 @@ class KalmanSGD:
             no maximum: it increases with the size of the coefficients. There is also a warning if
             the rows are or seem sorted and their order matters: if y increases or decreases through
             the rows of the call, other than by chance; if the first rows all have the same label;
-            or if the information of the filter and Fisher's information on the last rows differ by
-            more than 25 %. If the warning is turned into an error, the filter is unchanged.
+            or if the information that the filter gained from the rows and Fisher's differ by more
+            than 25 %. If the warning is turned into an error, the filter is unchanged.
         """
         state = self._state
         rows = checked_rows(state, X, y, family, link, weight, offset, alpha, new_pass)
@@ -332,8 +332,10 @@ class KalmanSGD:
             found = f"the first rows all have y = {rows.y[0]:g}"
         if found:
             warnings.warn(f"{found}; {SORTED}", stacklevel=3)
-        may_warn = diagnostics.may_be_separated(state, rows) or diagnostics.can_compare(state, rows)
+        compares = not found and diagnostics.can_compare(state, rows)
+        may_warn = compares or diagnostics.may_be_separated(state, rows)
         before = state.as_dict() if may_warn and warnings_are_errors() else None
+        covariance = state.form.covariance() if compares and state.n_obs else None
         absorb_rows(state, rows)
         try:
             if is_separated(state, rows):
@@ -343,9 +345,9 @@ class KalmanSGD:
                     "m0 determines the size of the coefficients",
                     stacklevel=3,
                 )
-            if not found and diagnostics.disagrees(state, rows):
+            if compares and diagnostics.disagrees(state, rows, covariance):
                 warnings.warn(
-                    "the information of the filter and Fisher's information on the last rows "
+                    "the information that the filter gained from these rows and Fisher's "
                     "differ by more than 25 %, so that stderr is not right; this happens to rows "
                     f"sorted by y and to labels that are nearly separated: {SORTED}",
                     stacklevel=3,

@@ -387,6 +387,18 @@ def test_rows_in_random_order_do_not_warn(family, m0):
         KalmanSGD(4, m0=m0).partial_fit(X, y, family)
 
 
+@pytest.mark.parametrize("family", ["bernoulli", "poisson", "gamma"])
+@pytest.mark.parametrize("n_calls", [1, 20])
+def test_rows_sorted_by_a_column_of_X_do_not_warn(family, n_calls):
+    """The last rows then have another information than the others, but stderr is right."""
+    X, y = problem(family, n=20_000)
+    best = KalmanSGD(4).fit(X, y, family)
+    k = KalmanSGD(4)
+    for rows in np.array_split(np.argsort(X[:, 1]), n_calls):
+        k.partial_fit(X[rows], y[rows], family)
+    np.testing.assert_allclose(k.stderr, best.stderr, rtol=0.02)
+
+
 def test_a_warning_as_an_error_changes_nothing():
     X, y = problem("poisson", n=3000)
     order = nearly_sorted(y)
