@@ -145,7 +145,7 @@ cdef class Plan(Running):
                 slot.row_numbers = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>row_numbers[i])
             describe_holder(slot, self.holders[i], self.keys[i])
             param = base_array(slot)
-            describe_tensor(tensors + i, param, states[i], extra[i], scalars[i])
+            describe_tensor(tensors + i, self.names[i], param, states[i], extra[i], scalars[i])
             describe_layout(slot, tensors[i].dtype, param, states[i], extra[i][0])
             tensors[i].group = group_of[i]
         return 0
