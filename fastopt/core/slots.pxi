@@ -7,6 +7,7 @@ from fastopt.arrays.layout import memory_order
 cimport numpy as cnp
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport calloc, free
 
 from fastopt._csrc cimport *
 from fastopt cimport _numpy as np_c
@@ -32,6 +33,28 @@ cdef struct Slot:
     fo_rows *rows
     int *axes  # the parameter's axes in the order of the layout's
     const int64_t *row_numbers  # 0, 1, ..., number of rows; NULL if the rule is not row-wise
+
+
+cdef class Layouts:
+    """The layouts, rows and axes that the slots of some parameters point at.
+
+    When parameters are added, the new plan shares those of the plan that it replaces.
+    """
+    cdef fo_layout *layouts
+    cdef fo_rows *rows
+    cdef int *axes
+
+    def __cinit__(self, size_t n_params):
+        self.layouts = <fo_layout *>calloc(n_params + 1, sizeof(fo_layout))
+        self.rows = <fo_rows *>calloc(n_params + 1, sizeof(fo_rows))
+        self.axes = <int *>calloc(n_params + 1, FO_MAX_AXES * sizeof(int))
+        if not self.layouts or not self.rows or not self.axes:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.layouts)
+        free(self.rows)
+        free(self.axes)
 
 
 cdef int bfloat16_type = -1  # NumPy's type number, which is assigned when ml_dtypes is imported
