@@ -1,0 +1,31 @@
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from typing_extensions import disjoint_base
+
+DTYPES: dict[torch.dtype, int]
+DTYPE_OF: dict[int, torch.dtype]
+
+@disjoint_base
+class Watched:
+    arrays: tuple[str, ...]
+    keys: tuple[str, ...]
+    low_keys: tuple[str, ...]
+    for_c: tuple[str, tuple[float, ...], float, str, bool]
+    def __init__(self, optimizer: Any, group: Mapping[str, Any]) -> None: ...
+
+@disjoint_base
+class Apart:
+    def __new__(cls, n_params: int) -> Self: ...
+
+@disjoint_base
+class TensorPlan:
+    def __new__(cls, optimizer: Any) -> Self: ...
+    has_shards: bool
+    @property
+    def grad_norm(self) -> float: ...
+    def step(self, optimizer: Any) -> bool: ...
+    def step_alone(self, optimizer: Any, param: torch.Tensor) -> bool: ...
+
+def use_exchange(wanted: bool = True) -> bool: ...
