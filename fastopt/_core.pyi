@@ -16,6 +16,10 @@ MISSING: object
 MEND: str
 
 @disjoint_base
+class Layouts:
+    def __new__(cls, n_params: int) -> Self: ...
+
+@disjoint_base
 class Written:
     def __new__(
         cls,
