@@ -37,8 +37,8 @@ def step_in_ddp_backward(
         `torch.distributed.algorithms.ddp_comm_hooks.default_hooks`. The default is
         ``allreduce_hook`` of that module.
     state : object, optional
-        The hook's first argument. None is the default process group for PyTorch's own hooks; for
-        ``allreduce_hook`` it is replaced by the model's.
+        The first argument of `hook`. For PyTorch's own hooks it is the process group; None is the
+        default group.
 
     Raises
     ------
@@ -63,6 +63,8 @@ def step_in_ddp_backward(
 
     Examples
     --------
+    >>> import torch
+    >>> from torch.nn.parallel import DistributedDataParallel
     >>> from fastopt.torch import AdamW, step_in_ddp_backward
     >>> def train(model, batches):
     ...     model = DistributedDataParallel(model, gradient_as_bucket_view=True)
