@@ -92,14 +92,7 @@ LOW_STATE = {"state_dtype": "param"}
         *((name, {}) for name in NAMES),
         ("AdamW", WITH_MASTER),
         ("SGD", WITH_MASTER),
-        pytest.param(
-            "Adagrad",
-            WITH_MASTER,
-            marks=pytest.mark.xfail(
-                reason="the state that Adagrad has before its first step lacks master and ema, so "
-                "that PyTorch does not load them"
-            ),
-        ),
+        ("Adagrad", WITH_MASTER),
         ("AdamW", LOW_STATE),
         ("Adagrad", LOW_STATE),
     ],
