@@ -44,7 +44,8 @@ def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
     Returns
     -------
     StepInBackward
-        Its ``remove()`` removes the hooks, and so does the end of a ``with`` block.
+        Its ``remove()`` removes the hooks, and so does the end of a ``with`` block.  Hooks have no
+        effect once both this object and the optimizer have been deleted.
 
     Raises
     ------
@@ -138,7 +139,7 @@ class StepInBackward:
         self._is_checked = False
         self._handles = [
             optimizer.register_step_pre_hook(_refuse_scaler),
-            optimizer.register_step_post_hook(lambda *_: self._passes.clear()),
+            optimizer.register_step_post_hook(self._begin_count),
         ]
         for p in params:
             if accumulate > 1:
@@ -163,9 +164,12 @@ class StepInBackward:
     ) -> None:
         self.remove()
 
+    def _begin_count(self, *_: object) -> None:
+        self._passes.clear()
+
     def _watch_zeroing(self, p: Tensor) -> RemovableHandle:
         """Begin a new count when a gradient is about to arrive where there is none."""
-        parameter, hooks = weakref.ref(p), weakref.ref(self)  # a leaf's hook is not collected
+        parameter, hooks = weakref.ref(p), weakref.ref(self)  # see `Taker`
 
         def before_accumulation(_: Tensor) -> None:
             p, owner = parameter(), hooks()
@@ -190,17 +194,23 @@ class StepInBackward:
 
 
 class Taker:
-    """A hook that takes gradients from parameters; `refuse_taken` looks for it."""
+    """A hook that gives a parameter with a complete gradient to a method of an optimizer.
+
+    The method's object is held weakly: autograd's hooks are not seen by the garbage collector,
+    and would keep the model and its optimizer alive.
+    """
 
     def __init__(self, take: Callable[[Tensor], None]) -> None:
-        self.take = take
+        self.take = weakref.WeakMethod(take)
 
     def __call__(self, p: Tensor) -> None:
-        self.take(p)
+        take = self.take()
+        if take is not None:
+            take(p)
 
 
 def take_gradients(p: Tensor, take: Callable[[Tensor], None]) -> RemovableHandle:
-    """Call `take` with the parameter whenever its gradient is complete."""
+    """Call the method `take` with the parameter whenever its gradient is complete."""
     return p.register_post_accumulate_grad_hook(Taker(take))  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -208,7 +218,7 @@ def refuse_taken(params: Iterable[Tensor]) -> None:
     """Refuse parameters whose gradients another optimizer already takes in the backward pass."""
     for p in params:
         hooks = getattr(p, "_post_accumulate_grad_hooks", None) or {}
-        if any(isinstance(hook, Taker) for hook in hooks.values()):
+        if any(isinstance(hook, Taker) and hook.take() is not None for hook in hooks.values()):
             raise ValueError(
                 f"the gradient of a parameter of shape {tuple(p.shape)} is already taken in the "
                 "backward pass, by step_in_backward or CPUOffload; call remove() of that one first"
