@@ -1,7 +1,7 @@
-"""Build the C code of csrc/ as two Cython extensions, against the limited API of Python.
+"""Build the C code of csrc/ and three Cython extensions, against the limited API of Python.
 
 fastopt._core contains all of it except the Kalman filter, which is in fastopt.kalman._kalman and
-needs SciPy's BLAS.
+needs SciPy's BLAS.  fastopt.torch._plan calls fastopt._core and needs nothing of PyTorch to build.
 
 The build has no threads with FASTOPT_OPENMP=0 or with a compiler without OpenMP.  With MSVC it has
 only the baseline instruction set.  FASTOPT_INSTRUMENT adds flags for compiler and linker, such as
@@ -85,7 +85,7 @@ def extension(name: str, sources: list[str]) -> Extension:
         f"fastopt.{name}",
         sources=[f"fastopt/{name.replace('.', '/')}.pyx", *sources],
         depends=HEADERS,  # cythonize tracks the .pxd and .pxi
-        include_dirs=["csrc", np.get_include()],
+        include_dirs=["csrc", "fastopt/torch", np.get_include()],
         define_macros=[
             *LIMITED_API,
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
@@ -97,9 +97,10 @@ def extension(name: str, sources: list[str]) -> Extension:
 
 core = extension("_core", CORE)
 kalman = extension("kalman._kalman", KALMAN)
+torch = extension("torch._plan", [])
 
 setup(
-    ext_modules=cythonize([core, kalman], build_dir="build", language_level=3),
+    ext_modules=cythonize([core, kalman, torch], build_dir="build", language_level=3),
     cmdclass={"build_ext": BuildExt},
     options={} if FREE_THREADED else {"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -67,6 +67,8 @@ typedef struct {
     int64_t index[FO_MAX_AXES]; /* strides of the C-order element number, which selects
                                    the random bits of stochastic rounding */
     int row_axis;               /* the axis that fo_rows.row indexes */
+    /* The gradient may have any dtype.  If fo_tensor.dtype is FO_F64, parameter and
+       states are FO_F64; else each of the two is FO_F32, FO_F16 or FO_BF16. */
     fo_dtype param_dtype, grad_dtype, state_dtype;
 } fo_layout;
 
@@ -88,7 +90,9 @@ typedef struct {
     int64_t size;   /* number of elements */
     void *param;
     const void *grad; /* NULL: skip this tensor, its state and its step count */
-    void *state[FO_MAX_STATES]; /* NULL beyond the number of states of the rule */
+    /* NULL beyond the number of states of the rule.  States of 16 bits are always
+       rounded stochastically. */
+    void *state[FO_MAX_STATES];
     void *row_state;   /* one number per row, for a row-wise rule, whose gradients must
                           all have rows; NULL for other rules */
     void *master;      /* the parameter in full precision, of which param is a rounded
@@ -110,15 +114,20 @@ typedef struct {
     int needs_norm;        /* compute grad_norm; required to clip by norm */
     int needs_finite;      /* skip the step if a gradient is NaN or infinite after
                               grad_scale */
+    int norm_is_given;     /* use given_norm and do not compute the norm */
+    double given_norm;     /* if norm_is_given: the total norm after grad_scale, of the
+                              gradients of this plan and of others; see fo_norm */
     int clears_skipped;    /* zero_grads also applies to a skipped step */
     int zero_grads;        /* set gradients to zero after they are used */
     int stochastic;        /* round float16 and bfloat16 parameters stochastically */
     double ema_decay;      /* of this step */
     uint64_t seed, step;   /* select the random bits of stochastic rounding */
-    double grad_norm;      /* out, if needs_norm or needs_finite: after grad_scale */
+    double grad_norm;      /* out, if needs_norm or needs_finite: after grad_scale;
+                              given_norm if norm_is_given */
     double clip;       /* out, if max_grad_norm is finite: the factor for clipping */
     int64_t nonfinite; /* out, if needs_norm or needs_finite: the first tensor whose
-                          gradient is NaN or infinite after grad_scale, or -1 */
+                          gradient is NaN or infinite after grad_scale, or -1; in, if
+                          norm_is_given: what fo_norm found, or -1 */
 } fo_extras;
 
 typedef struct fo_plan fo_plan;
@@ -131,23 +140,39 @@ fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_grou
                      int64_t serial_below);
 void fo_plan_free(fo_plan *plan);
 
-/* The plan's tensors and groups.  Before a step, the caller may change `grad`, `layout`
- * and `rows` of a tensor, and everything in a group. */
+/* The plan's tensors and groups.  Before a step, the caller may change everything in a
+ * group, and everything in a tensor except `size`: its dtypes, its group, its layout,
+ * and every pointer.  The plan keeps none of them from one step to the next.  While
+ * `grad` is NULL, no other pointer of the tensor is used, and all may be NULL. */
 fo_tensor *fo_plan_tensors(fo_plan *plan);
 fo_group *fo_plan_groups(fo_plan *plan);
 
-/* What fo_step returns. */
+/* What fo_step and fo_norm return. */
 enum {
     FO_TAKEN,
     FO_NONFINITE, /* needs_finite is set and a gradient is not finite: nothing was
                      changed except gradients that clears_skipped clears */
-    FO_NO_SCRATCH /* nothing was changed; call fo_plan_reserve, then fo_step again */
+    FO_NO_SCRATCH /* nothing was changed; call fo_plan_reserve, then try again */
 };
 
 /* Take one step on at most n_threads threads (0: fo_max_threads()). */
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads);
 
-/* After fo_step returned FO_NO_SCRATCH: allocate the scratch memory that this step
+/* Set grad_norm and nonfinite as a step with needs_norm would, from grad_scale and the
+ * gradients, and change nothing else.  Tensors whose `grad` is NULL are left out.
+ * Returns FO_TAKEN or FO_NO_SCRATCH.
+ *
+ * To clip by the norm of gradients that several plans or processes hold, call fo_norm
+ * for each, combine the norms, set norm_is_given, given_norm and needs_finite, and call
+ * fo_step for each.  A step with needs_finite is skipped if `nonfinite` is not -1 or if
+ * given_norm is infinite or NaN; so the combined norm must not be finite if any plan
+ * has a nonfinite gradient.  Without needs_finite, a norm of NaN makes all gradients
+ * NaN when they are clipped, as a norm that fo_step computes does.  Given the grad_norm
+ * of fo_norm, a step has the same bits as one that computes its norm, unless the norm
+ * of finite gradients overflows double: it is then treated as an infinite one. */
+int fo_norm(fo_plan *plan, fo_extras *extras, int n_threads);
+
+/* After fo_step or fo_norm returned FO_NO_SCRATCH: allocate the scratch memory that it
  * needs.  Later steps use it too.  Returns nonzero if memory runs out. */
 int fo_plan_reserve(fo_plan *plan);
 

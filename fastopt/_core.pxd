@@ -1,10 +1,24 @@
-# The functions of _core that fastopt.kalman._kalman calls: the parallel loop, because OpenMP is
-# linked into one extension only, and a kernel that is compiled for each instruction set.
+# The functions of csrc/ that other extension modules call through _core, because OpenMP and the
+# kernels are linked into one extension only.  Each is the function fo_NAME of csrc/.
 from libc.stdint cimport int64_t
 
-from fastopt._csrc cimport fo_body
+from fastopt._csrc cimport fo_body, fo_extras, fo_group, fo_plan, fo_rows, fo_tensor
 
+# For fastopt.kalman._kalman: the loop of parallel.h and the kernel of triangle.h.
 cdef void parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
                        int n_threads) noexcept nogil
 cdef void triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
                          void *work, int n_threads) noexcept nogil
+
+# For fastopt.torch._plan: steps (fastopt.h).
+cdef fo_plan *plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,
+                       int64_t serial_below) noexcept nogil
+cdef void plan_free(fo_plan *plan) noexcept nogil
+cdef fo_tensor *plan_tensors(fo_plan *plan) noexcept nogil
+cdef fo_group *plan_groups(fo_plan *plan) noexcept nogil
+cdef int plan_reserve(fo_plan *plan) noexcept nogil
+cdef int step(fo_plan *plan, fo_extras *extras, int n_threads) noexcept nogil
+cdef int norm(fo_plan *plan, fo_extras *extras, int n_threads) noexcept nogil
+cdef int64_t rows_work(int64_t n) noexcept nogil
+cdef int64_t rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
+                        fo_rows *out) noexcept nogil

@@ -14,6 +14,7 @@
 | `running.pxi` | which call is using the arrays of an optimizer; all others are refused |
 | `uninterrupted.pxi` | which loops KeyboardInterrupt cannot stop halfway |
 | `platform.pxi` | which instruction set and how many threads are used |
+| `exported.pxi` | which functions of C other extension modules call |
 """
 
 from fastopt._checks import Whole, from_environment
@@ -40,6 +41,7 @@ include "core/bandwidth.pxi"
 include "core/running.pxi"
 include "core/uninterrupted.pxi"
 include "core/platform.pxi"
+include "core/exported.pxi"
 
 CHUNK = FO_CHUNK
 # In elements; chosen with bench/gaps.py.

@@ -72,6 +72,8 @@ cdef extern from "fastopt.h" nogil:
         double max_grad_value
         int needs_norm
         int needs_finite
+        int norm_is_given
+        double given_norm
         int clears_skipped
         int zero_grads
         int stochastic
@@ -79,6 +81,7 @@ cdef extern from "fastopt.h" nogil:
         uint64_t seed
         uint64_t step
         double grad_norm
+        double clip
         int64_t nonfinite
 
     ctypedef struct fo_plan:
@@ -95,6 +98,7 @@ cdef extern from "fastopt.h" nogil:
         FO_NO_SCRATCH
 
     int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
+    int fo_norm(fo_plan *plan, fo_extras *extras, int n_threads)
     int fo_plan_reserve(fo_plan *plan)
 
     int64_t fo_rows_work(int64_t n)

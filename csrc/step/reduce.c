@@ -134,13 +134,13 @@ static int some_in_double(const fo_plan *plan)
  * that underflow are too small to affect the sum. */
 #define SMALL 0x1p-900
 
-fo_norm fo_reduce(const fo_step_context *s, int n_threads)
+fo_total fo_reduce(const fo_step_context *s, int n_threads)
 {
     const double squares = sum_all(s, 1.0, n_threads);
     const int64_t nonfinite = first_nonfinite(s->plan);
     /* In double, the squares of floats neither overflow nor underflow. */
     if (!(squares == INFINITY || squares < SMALL) || !some_in_double(s->plan))
-        return (fo_norm){sqrt(squares), 1.0, nonfinite};
+        return (fo_total){sqrt(squares), 1.0, nonfinite};
     const double unit = squares < SMALL ? 0x1p600 : 0x1p-600;
-    return (fo_norm){sqrt(sum_all(s, unit, n_threads)), 1.0 / unit, nonfinite};
+    return (fo_total){sqrt(sum_all(s, unit, n_threads)), 1.0 / unit, nonfinite};
 }

@@ -11,8 +11,8 @@
 typedef struct {
     double root, unit;
     int64_t nonfinite;
-} fo_norm;
+} fo_total;
 
-fo_norm fo_reduce(const fo_step_context *s, int n_threads);
+fo_total fo_reduce(const fo_step_context *s, int n_threads);
 
 #endif

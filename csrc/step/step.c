@@ -1,4 +1,4 @@
-/* fo_step: one optimizer step for all tensors of a plan.
+/* fo_step: one optimizer step for all tensors of a plan; and fo_norm, its norm alone.
  *
  * It computes the norm of all gradients if an option needs it (reduce.c), then the
  * coefficients of each group in double, then updates all work items in one parallel
@@ -179,7 +179,7 @@ static void clear_items(void *context, int64_t begin, int64_t end)
 
 /* Returns the factor of clipping by norm, with the formula of
  * torch.nn.utils.clip_grad_norm_.  It is NaN if the norm is NaN. */
-static double clip_factor(const fo_extras *extras, const fo_norm *norm, double scale)
+static double clip_factor(const fo_extras *extras, const fo_total *norm, double scale)
 {
     /* If the norm overflows but root does not, divide in steps; 1e-6 is negligible. */
     const double clip = extras->grad_norm == INFINITY && norm->root < INFINITY
@@ -188,22 +188,56 @@ static double clip_factor(const fo_extras *extras, const fo_norm *norm, double s
     return clip > 1.0 ? 1.0 : clip;
 }
 
-int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
+/* Prepares the work items of a step.  Returns the number of threads to use, or 0 if the
+ * plan has too little scratch memory for them. */
+static int prepare_items(fo_plan *plan, int n_threads)
 {
-    fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
     int some_staged = 0;
     const int64_t active = prepare_walks(plan, &some_staged);
     const int64_t n_items = fo_plan_items(plan);
     n_threads = active < plan->serial_below ? 1 : fo_threads_for(n_items, 1, n_threads);
     if (some_staged && plan->n_scratch < n_threads) {
         plan->threads = n_threads;
-        return FO_NO_SCRATCH;
+        return 0;
     }
-    if (extras->needs_norm || extras->needs_finite) {
-        const fo_norm norm = fo_reduce(&s, n_threads);
-        extras->nonfinite = norm.nonfinite;
-        extras->grad_norm = norm.root * s.scale * norm.unit;
-        if (extras->needs_finite && extras->nonfinite >= 0) {
+    return n_threads;
+}
+
+/* Computes the norm and the first nonfinite tensor, and reports both. */
+static fo_total measure(const fo_step_context *s, fo_extras *extras, int n_threads)
+{
+    const fo_total norm = fo_reduce(s, n_threads);
+    extras->nonfinite = norm.nonfinite;
+    extras->grad_norm = norm.root * s->scale * norm.unit;
+    return norm;
+}
+
+int fo_norm(fo_plan *plan, fo_extras *extras, int n_threads)
+{
+    const fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
+    n_threads = prepare_items(plan, n_threads);
+    if (!n_threads)
+        return FO_NO_SCRATCH;
+    measure(&s, extras, n_threads);
+    return FO_TAKEN;
+}
+
+int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
+{
+    fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
+    n_threads = prepare_items(plan, n_threads);
+    if (!n_threads)
+        return FO_NO_SCRATCH;
+    const int64_t n_items = fo_plan_items(plan);
+    if (extras->norm_is_given || extras->needs_norm || extras->needs_finite) {
+        fo_total norm = {.root = extras->given_norm, .nonfinite = extras->nonfinite};
+        if (extras->norm_is_given)
+            extras->grad_norm = extras->given_norm;
+        else
+            norm = measure(&s, extras, n_threads);
+        const int is_finite =
+            norm.nonfinite < 0 && (!extras->norm_is_given || isfinite(norm.root));
+        if (extras->needs_finite && !is_finite) {
             if (extras->zero_grads && extras->clears_skipped)
                 fo_parallel_for(n_items, 1, clear_items, plan, n_threads);
             return FO_NONFINITE;

@@ -4,7 +4,6 @@ import os
 from fastopt._cpus import cpu_quota
 
 from libc.limits cimport INT_MAX
-from libc.stdint cimport int64_t
 
 from fastopt._csrc cimport *
 
@@ -41,17 +40,6 @@ def openmp_version():
 def build():
     """Return the compiler and the flags that affect the arithmetic."""
     return fo_compiler().decode(), fo_cflags().decode()
-
-
-# For fastopt.kalman._kalman: see _core.pxd.
-cdef void parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
-                       int n_threads) noexcept nogil:
-    fo_parallel_for(n, grain, body, context, n_threads)
-
-
-cdef void triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
-                         void *work, int n_threads) noexcept nogil:
-    fo_triangle_times(is_single, m, p, x, y, work, n_threads)
 
 
 use_isa(os.environ.get("FASTOPT_ISA") or isas()[-1])

@@ -80,18 +80,13 @@ static void *allocate(int64_t bytes)
     return memory;
 }
 
-array *array_new(fo_dtype dtype, int n_axes, const int64_t *shape,
-                 const int64_t *stride, int64_t lead)
+/* Allocates memory for the elements of an array and puts its values there. */
+static void place(array *a, const int64_t *stride, int64_t lead)
 {
-    array *a = allocate(sizeof *a);
-    *a = (array){.dtype = dtype, .n_axes = n_axes, .size = 1, .next = all};
-    all = a;
-    int64_t before = 0, after = item_size(dtype);
-    for (int k = 0; k < n_axes; k++) {
-        a->shape[k] = shape[k];
+    int64_t before = 0, after = item_size(a->dtype);
+    for (int k = 0; k < a->n_axes; k++) {
         a->stride[k] = stride[k];
-        a->size *= shape[k];
-        const int64_t reach = (shape[k] - 1) * stride[k];
+        const int64_t reach = (a->shape[k] - 1) * stride[k];
         before -= reach < 0 ? reach : 0;
         after += reach > 0 ? reach : 0;
     }
@@ -99,33 +94,60 @@ array *array_new(fo_dtype dtype, int n_axes, const int64_t *shape,
     a->memory = allocate(a->bytes);
     a->last = allocate(a->bytes);
     a->data = a->memory + (a->size ? lead + before : 0);
-    a->value = allocate(a->size * (int64_t)sizeof *a->value);
     a->at = allocate(a->size * (int64_t)sizeof *a->at);
     for (int64_t i = 0; i < a->bytes; i++)
         a->memory[i] = (char)(i * 37 + 11);
     for (int64_t i = 0; i < a->size; i++) {
         int64_t rest = i, at = 0;
-        for (int k = n_axes - 1; k >= 0; k--) {
-            at += rest % shape[k] * stride[k];
-            rest /= shape[k];
+        for (int k = a->n_axes - 1; k >= 0; k--) {
+            at += rest % a->shape[k] * stride[k];
+            rest /= a->shape[k];
         }
         a->at[i] = at;
-        a->value[i] = (double)(i % 7);
-        store(dtype, a->data + at, a->value[i]);
+        store(a->dtype, a->data + at, a->value[i]);
+        a->value[i] = load(a->dtype, a->data + at);
     }
     if (a->bytes)
         memcpy(a->last, a->memory, (size_t)a->bytes);
+}
+
+array *array_new(fo_dtype dtype, int n_axes, const int64_t *shape,
+                 const int64_t *stride, int64_t lead)
+{
+    array *a = allocate(sizeof *a);
+    *a = (array){.dtype = dtype, .n_axes = n_axes, .size = 1, .next = all};
+    all = a;
+    for (int k = 0; k < n_axes; k++) {
+        a->shape[k] = shape[k];
+        a->size *= shape[k];
+    }
+    a->value = allocate(a->size * (int64_t)sizeof *a->value);
+    for (int64_t i = 0; i < a->size; i++)
+        a->value[i] = (double)(i % 7);
+    place(a, stride, lead);
     return a;
+}
+
+static void free_place(array *a)
+{
+    free(a->memory);
+    free(a->last);
+    free(a->at);
+}
+
+void array_move(array *a, fo_dtype dtype, const int64_t *stride, int64_t lead)
+{
+    free_place(a);
+    a->dtype = dtype;
+    place(a, stride, lead);
 }
 
 void arrays_free(void)
 {
     while (all) {
         array *next = all->next;
-        free(all->memory);
-        free(all->last);
+        free_place(all);
         free(all->value);
-        free(all->at);
         free(all);
         all = next;
     }

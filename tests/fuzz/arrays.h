@@ -36,6 +36,8 @@ typedef struct array {
 array *array_new(fo_dtype dtype, int n_axes, const int64_t *shape,
                  const int64_t *stride, int64_t lead);
 void array_fill(array *a, choices *c);
+/* Moves the elements to other memory, with other strides, rounded to `dtype`. */
+void array_move(array *a, fo_dtype dtype, const int64_t *stride, int64_t lead);
 void arrays_free(void); /* every array that array_new returned */
 
 /* Choose strides: axes in any order and direction, with gaps of multiples of `unit`

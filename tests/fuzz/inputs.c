@@ -79,14 +79,19 @@ static void *allocate(int64_t n, size_t size)
     return memory;
 }
 
+static void own_strides(const tensor *t, fo_dtype dtype, int64_t *stride)
+{
+    for (int k = 0; k < t->simple.param->n_axes; k++)
+        stride[t->order[k]] = t->layout->own[k] * item_size(dtype);
+}
+
 /* Returns a state, master or average: an array of the parameter's shape without gaps,
  * whose axes are in the order of the layout. */
 static array *new_own(choices *c, const tensor *t, fo_dtype dtype)
 {
     const array *param = t->simple.param;
     int64_t stride[FO_MAX_AXES];
-    for (int k = 0; k < param->n_axes; k++)
-        stride[t->order[k]] = t->layout->own[k] * item_size(dtype);
+    own_strides(t, dtype, stride);
     array *own = array_new(dtype, param->n_axes, param->shape, stride,
                            item_size(dtype) * pick(c, 4));
     array_fill(own, c);
@@ -131,16 +136,31 @@ static void set_layout(tensor *t)
     }
 }
 
+static void set_scalars(tensor *t)
+{
+    t->step = allocate(1, sizeof *t->step);
+    t->saved = allocate(1, sizeof *t->saved);
+    *t->step = t->simple.step;
+    *t->saved = t->simple.saved;
+}
+
+/* Returns a dtype for the parameter, and sets the other two. */
+static fo_dtype pick_dtypes(tensor *t, choices *c)
+{
+    const fo_dtype dtype = (fo_dtype)pick(c, FO_N_DTYPES);
+    t->simple.real = dtype == FO_F64 ? FO_F64 : FO_F32;
+    const fo_dtype low = pick(c, 2) ? FO_F16 : FO_BF16;
+    t->state_dtype = t->simple.real == FO_F64 || pick(c, 2) ? t->simple.real : low;
+    return dtype;
+}
+
 void tensor_init(tensor *t, choices *c, const fo_group *groups, int64_t n_groups)
 {
     *t = (tensor){.group = (int32_t)pick(c, n_groups)};
     const fo_rule rule = groups[t->group].rule;
     const int by_row = rule == FO_RULE_adagrad_rowwise;
-    const fo_dtype dtype = (fo_dtype)pick(c, FO_N_DTYPES);
+    const fo_dtype dtype = pick_dtypes(t, c);
     simple_tensor *s = &t->simple;
-    s->real = dtype == FO_F64 ? FO_F64 : FO_F32;
-    const fo_dtype low = pick(c, 2) ? FO_F16 : FO_BF16;
-    t->state_dtype = s->real == FO_F64 || pick(c, 2) ? s->real : low;
 
     int64_t shape[FO_MAX_AXES], stride[FO_MAX_AXES];
     const int n_axes = pick_shape(c, by_row, shape);
@@ -161,10 +181,37 @@ void tensor_init(tensor *t, choices *c, const fo_group *groups, int64_t n_groups
     }
     s->step = pick(c, 3) ? 0 : (int64_t)1 << pick(c, 62);
     s->saved = PICK_OF(c, 1, 1, 0.5, NAN);
-    t->step = allocate(1, sizeof *t->step);
-    t->saved = allocate(1, sizeof *t->saved);
-    *t->step = s->step;
-    *t->saved = s->saved;
+    set_scalars(t);
+}
+
+static void move_own(tensor *t, choices *c, array *own, fo_dtype dtype)
+{
+    int64_t stride[FO_MAX_AXES];
+    own_strides(t, dtype, stride);
+    if (own)
+        array_move(own, dtype, stride, item_size(dtype) * pick(c, 4));
+}
+
+void tensor_move(tensor *t, choices *c)
+{
+    simple_tensor *s = &t->simple;
+    array *param = s->param;
+    int64_t stride[FO_MAX_AXES];
+    const fo_dtype dtype = pick_dtypes(t, c);
+    const int64_t item = item_size(dtype);
+    pick_strides(c, item, item, 0, param->n_axes, param->shape, stride);
+    array_move(param, dtype, stride, item * pick(c, 4));
+    free(t->layout);
+    set_layout(t);
+    for (int k = 0; k < s->n_states; k++)
+        move_own(t, c, s->state[k], t->state_dtype);
+    move_own(t, c, s->master, s->real);
+    move_own(t, c, s->ema, s->real);
+    if (s->row_state)
+        array_move(s->row_state, s->real, &(int64_t){item_size(s->real)}, 0);
+    free(t->step);
+    free(t->saved);
+    set_scalars(t);
 }
 
 fo_tensor tensor_description(const tensor *t)
@@ -242,10 +289,11 @@ void tensor_pick_grad(tensor *t, choices *c, const fo_extras *extras, fo_tensor 
     const array *param = s->param;
     free_rows(t);
     s->grad = NULL;
-    d->grad = NULL;
-    d->rows = NULL;
+    *d = tensor_description(t);
     d->layout = t->layout;
     const int64_t form = pick(c, 8);
+    if (form == 0 && pick(c, 2))
+        *d = (fo_tensor){.dtype = d->dtype, .group = d->group, .size = d->size};
     if (form == 0)
         return;
     const int has_param_layout =

@@ -24,6 +24,11 @@ void pick_extras(choices *c, fo_extras *extras, uint64_t step);
 
 void tensor_init(tensor *t, choices *c, const fo_group *groups, int64_t n_groups);
 void tensor_free(tensor *t);
+
+/* Give all arrays other memory, other strides and other dtypes, as a caller may between
+ * steps. */
+void tensor_move(tensor *t, choices *c);
+
 fo_tensor tensor_description(const tensor *t); /* without its gradient */
 
 /* Choose a gradient for the next step: dense, row-sparse or none. */

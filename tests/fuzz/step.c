@@ -20,6 +20,23 @@ static int is_close(double a, double b)
     return a == b || (a != a && b != b) || fabs(a - b) <= 1e-10 * fabs(b) + 1e-320;
 }
 
+/* With other scales, which the caller does not allow, the norm may overflow. */
+static int is_usual(double scale)
+{
+    return scale >= 0x1p-126 && scale <= 0x1p126;
+}
+
+/* Check what fo_step or fo_norm reported; norm: of the gradients of the plan. */
+static void check_norm(const fo_extras *extras, double norm, int64_t nonfinite)
+{
+    const double wanted = extras->norm_is_given ? extras->given_norm : norm;
+    if ((extras->norm_is_given || is_usual(1.0 / extras->grad_scale)) &&
+        !is_close(extras->grad_norm, wanted))
+        fail("the norm", extras->grad_norm, wanted);
+    if (extras->nonfinite != nonfinite)
+        fail("first nonfinite tensor", (double)extras->nonfinite, (double)nonfinite);
+}
+
 /* Apply to the expected values the step that fo_step has taken or skipped, and check
  * what fo_step reported. */
 static void apply_reference(tensor *tensors, int64_t n, const fo_group *groups,
@@ -30,20 +47,18 @@ static void apply_reference(tensor *tensors, int64_t n, const fo_group *groups,
         simple[i] = tensors[i].simple;
     double scale = 1.0 / extras->grad_scale;
     int must_refuse = 0;
-    if (extras->needs_norm || extras->needs_finite) {
+    if (extras->norm_is_given || extras->needs_norm || extras->needs_finite) {
+        const int is_given = extras->norm_is_given;
         int64_t nonfinite;
-        const double norm = simple_norm(simple, n, scale, &nonfinite);
-        /* With other scales, which the caller does not allow, the norm may overflow. */
-        const int is_usual = scale >= 0x1p-126 && scale <= 0x1p126;
-        if (is_usual && !is_close(extras->grad_norm, norm))
-            fail("the norm", extras->grad_norm, norm);
-        if (extras->nonfinite != nonfinite)
-            fail("first nonfinite tensor", (double)extras->nonfinite,
-                 (double)nonfinite);
-        must_refuse = extras->needs_finite && nonfinite >= 0;
+        double norm = simple_norm(simple, n, scale, &nonfinite);
+        check_norm(extras, norm, nonfinite);
+        must_refuse = extras->needs_finite &&
+                      (nonfinite >= 0 || (is_given && !isfinite(extras->given_norm)));
+        if (is_given)
+            norm = extras->given_norm;
         if (!must_refuse && extras->max_grad_norm < INFINITY) {
             const double clip = extras->max_grad_norm / (norm + 1e-6);
-            if (is_usual && norm < INFINITY &&
+            if ((is_given || (is_usual(scale) && norm < INFINITY)) &&
                 !is_close(extras->clip, clip > 1.0 ? 1.0 : clip))
                 fail("the clip", extras->clip, clip);
             scale *= extras->clip;
@@ -85,6 +100,40 @@ static void check(const tensor *t, int64_t i)
         fail("the saved scalar", *t->saved, s->saved);
 }
 
+typedef int step_fn(fo_plan *plan, fo_extras *extras, int n_threads);
+
+/* Call fo_step or fo_norm, with as much scratch memory as it needs. */
+static int call(step_fn *fn, fo_plan *plan, fo_extras *extras, int n_threads)
+{
+    int found = fn(plan, extras, n_threads);
+    if (found == FO_NO_SCRATCH) {
+        if (fo_plan_reserve(plan))
+            abort();
+        found = fn(plan, extras, n_threads);
+    }
+    return found;
+}
+
+/* Compute the norm of the gradients alone, which changes nothing, and give it or
+ * another one to the step. */
+static void give_norm(choices *c, fo_plan *plan, const tensor *tensors, int64_t n,
+                      fo_extras *extras, int n_threads)
+{
+    simple_tensor simple[MAX_TENSORS];
+    if (call(fo_norm, plan, extras, n_threads) != FO_TAKEN)
+        abort();
+    for (int64_t i = 0; i < n; i++) {
+        check(&tensors[i], i);
+        simple[i] = tensors[i].simple;
+    }
+    int64_t nonfinite;
+    const double norm = simple_norm(simple, n, 1.0 / extras->grad_scale, &nonfinite);
+    check_norm(extras, norm, nonfinite);
+    extras->norm_is_given = 1;
+    extras->given_norm =
+        pick(c, 2) ? extras->grad_norm : PICK_OF(c, 0, 1, 1e30, INFINITY, NAN);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     choices choice = {data, size}, *c = &choice;
@@ -118,16 +167,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 pick_hyperparameters(c, &groups[k]);
             fo_plan_groups(plan)[k] = groups[k];
         }
-        for (int64_t i = 0; i < n; i++)
+        for (int64_t i = 0; i < n; i++) {
+            if (step && pick(c, 4) == 1)
+                tensor_move(&tensors[i], c);
             tensor_pick_grad(&tensors[i], c, &extras, &fo_plan_tensors(plan)[i]);
-        const int n_threads = 1 + (int)pick(c, 3);
-        int found = fo_step(plan, &extras, n_threads);
-        if (found == FO_NO_SCRATCH) {
-            if (fo_plan_reserve(plan))
-                abort();
-            found = fo_step(plan, &extras, n_threads);
         }
-        const int refused = found == FO_NONFINITE;
+        const int n_threads = 1 + (int)pick(c, 3);
+        if (pick(c, 4) == 1)
+            give_norm(c, plan, tensors, n, &extras, n_threads);
+        const int refused = call(fo_step, plan, &extras, n_threads) == FO_NONFINITE;
         apply_reference(tensors, n, groups, &extras, refused);
         for (int64_t i = 0; i < n; i++)
             check(&tensors[i], i);

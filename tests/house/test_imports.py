@@ -17,6 +17,7 @@ LAYERS = {
     "public modules": ["batching", "checkpoint", "families", "models", "schedules"],
     "optimizers": ["optimizers.base"],
     "rules": ["optimizers"],
+    "PyTorch": ["torch"],
     "Kalman filters": ["kalman"],
     "training": ["training"],
     "package": [""],
@@ -31,10 +32,10 @@ PYX_IMPORT = re.compile(
 def module_of(path):
     """Return a file's module name without the leading "fastopt."; "" is the package itself.
 
-    The .pxi files of fastopt/core are parts of `_core`.
+    The .pxi files of fastopt/core and of fastopt/torch/plan are parts of a .pyx beside the folder.
     """
     if path.suffix == ".pxi":
-        return "_core"
+        return {"core": "_core", "plan": "torch._plan"}[path.parent.name]
     parts = path.relative_to(ROOT / "fastopt").with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

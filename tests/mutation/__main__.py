@@ -42,7 +42,7 @@ TESTS = {
     "csrc/kernels/prologue.h": "extras rules optimizer",
     "csrc/kernels/staging.inc": "layouts extras sparse rowwise parallel",
     "csrc/step/stage.c": "layouts extras sparse rowwise",
-    "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer",
+    "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer plan",
     "csrc/step/update_*.c": "sparse layouts extras rowwise",
     "csrc/step/reduce.c": "extras sparse layouts rowwise parallel",
     "csrc/step/rows.c": "sparse rowwise extras",

@@ -1,0 +1,284 @@
+"""The boundary between PyTorch's tensors and C: read every tensor, check it, and take a step.
+
+`TensorPlan.step` reads parameters, gradients, states and options anew at each step, because
+users, schedulers and wrappers replace them without notice.  It changes nothing until all of them
+have passed their checks.  The other parts of this extension module are in fastopt/torch/plan/:
+
+| part | what it answers |
+|---|---|
+| `look.pxi` | where the elements of a tensor are |
+| `watched.pxi` | which options a group has, and whether they have changed |
+| `slots.pxi` | how a parameter is described to C, and whether it still is as described |
+| `gradients.pxi` | how a gradient is described to C |
+| `apart.pxi` | whether tensors share memory |
+"""
+
+from fastopt._core import DECAYS, RULES, SERIAL_BELOW
+from fastopt._errors import FastoptError
+from fastopt.torch import distributed, options, state, tensors
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport calloc, free, qsort
+
+import torch
+
+from fastopt._csrc cimport *
+from fastopt cimport _core as core
+
+include "plan/look.pxi"
+include "plan/watched.pxi"
+include "plan/slots.pxi"
+include "plan/gradients.pxi"
+include "plan/apart.pxi"
+
+cdef int LOCKED_BELOW = 4096  # in elements; below it, releasing the GIL costs more than the step
+cdef object increment_version = torch._C._increment_version
+cdef object get_num_threads = torch.get_num_threads
+
+
+@cython.auto_pickle(False)
+cdef class TensorPlan:
+    """The parameters of a torch optimizer, described to C.
+
+    A plan does not refer to its optimizer, which is an argument of each call.  It is made anew
+    whenever the optimizer's groups or the shape, strides or dtype of a parameter have changed.
+    """
+    cdef fo_plan *plan
+    cdef fo_extras extras
+    cdef Slot *slots
+    cdef Apart apart
+    cdef Py_ssize_t n_params
+    cdef bint is_short  # a step takes less time than releasing and taking the GIL
+    cdef bint is_busy
+    cdef bint needs_rows  # all gradients must be sparse
+    cdef list groups, params, watched
+    cdef dict place_of  # by id of the parameter: its number
+    cdef readonly bint has_shards
+    cdef int64_t steps_taken, steps_skipped
+
+    def __cinit__(self, optimizer):
+        cdef fo_tensor *described
+        cdef Py_ssize_t i = 0, k
+        cdef int64_t size = 0
+        self.groups = list(optimizer.param_groups)
+        self.params = [param for group in self.groups for param in group["params"]]
+        self.place_of = {id(param): k for k, param in enumerate(self.params)}
+        self.watched = [None] * len(self.groups)
+        self.n_params = len(self.params)
+        self.needs_rows = optimizer._sparse == "only"
+        if len(self.place_of) < self.n_params:
+            raise FastoptError(
+                "a parameter occurs twice in the optimizer; torch would update it twice a step"
+            )
+        self.slots = <Slot *>calloc(self.n_params + 1, sizeof(Slot))
+        described = <fo_tensor *>calloc(self.n_params + 1, sizeof(fo_tensor))
+        try:
+            if not self.slots or not described:
+                raise MemoryError
+            for k, group in enumerate(self.groups):
+                for param in group["params"]:
+                    self.slots[i].group = k
+                    self.slots[i].param = <PyObject *>param
+                    describe(self.slots + i, described + i, param)
+                    described[i].group = 2 * k + (not optimizer._decays(group, param))
+                    size += described[i].size
+                    self.has_shards |= self.slots[i].is_shard
+                    i += 1
+            self.plan = core.plan_new(described, self.n_params, 2 * len(self.groups),
+                                      SERIAL_BELOW)
+        finally:
+            free(described)
+        if not self.plan:
+            raise MemoryError
+        for i in range(self.n_params):
+            self.slots[i].tensor = core.plan_tensors(self.plan) + i
+        self.is_short = size < LOCKED_BELOW
+        self.apart = Apart(self.n_params)
+        set_extras(&self.extras, optimizer._options)
+
+    def __dealloc__(self):
+        core.plan_free(self.plan)
+        free(self.slots)
+
+    @property
+    def grad_norm(self):
+        """The norm of the gradients of the last step, or NaN if none was computed."""
+        return self.extras.grad_norm
+
+    def step(self, optimizer):
+        """Take a step; return False if a new plan is needed, before anything has changed."""
+        return self.take_step(optimizer, 0, self.n_params)
+
+    def step_alone(self, optimizer, param):
+        """Do what `step` does for one parameter, leaving the others unchanged."""
+        place = self.place_of.get(id(param))
+        if place is None:
+            return False
+        return self.take_step(optimizer, place, place + 1)
+
+    cdef bint take_step(self, optimizer, Py_ssize_t begin, Py_ssize_t end) except -1:
+        cdef list held = []
+        if self.is_busy:
+            raise FastoptError(
+                "step() while step() of this optimizer is running, maybe in another thread; an "
+                "optimizer is for one thread at a time"
+            )
+        self.is_busy = True
+        try:
+            return (
+                self.is_up_to_date(optimizer.param_groups)
+                and self.point_at_gradients(optimizer, begin, end, held)
+                and self.update(optimizer, begin, end, held)
+            )
+        finally:
+            self.forget(begin, end)
+            self.is_busy = False
+
+    cdef bint is_up_to_date(self, groups) except -1:
+        """Return whether the optimizer has the groups and parameters of this plan."""
+        cdef Py_ssize_t i = 0
+        if len(groups) != len(self.groups):
+            return False
+        for known, group in zip(self.groups, groups):
+            if group is not known:
+                return False
+            for param in group["params"]:
+                if i >= self.n_params or <PyObject *>param != self.slots[i].param:
+                    return False
+                i += 1
+        return i == self.n_params
+
+    cdef bint point_at_gradients(self, optimizer, Py_ssize_t begin, Py_ssize_t end,
+                                 list held) except -1:
+        cdef Py_ssize_t i
+        for i in range(begin, end):
+            if not point_at_gradient(self.slots + i, optimizer, held):
+                return False
+            if self.needs_rows and self.slots[i].tensor.grad != NULL:
+                tensors.require_rows(self.slots[i].tensor.rows != NULL)
+        return True
+
+    cdef bint update(self, optimizer, Py_ssize_t begin, Py_ssize_t end, list held) except -1:
+        """Read options and states, update the parameters, and write the step counts back."""
+        cdef list updated = []
+        cdef Py_ssize_t i
+        cdef Slot *slot
+        cdef int found
+        states = optimizer.state
+        cdef PyObject *inner
+        self.read_options(optimizer)
+        self.extras.step = 0
+        for i in range(begin, end):
+            slot = self.slots + i
+            if slot.tensor.grad != NULL:
+                updated.append(<object>slot.param)
+                inner = PyDict_GetItem(states, <object>slot.param)
+                point_at_states(slot, optimizer, None if inner == NULL else <object>inner,
+                                self.watched[slot.group], held)
+                if slot.count > <int64_t>self.extras.step:
+                    self.extras.step = slot.count
+        self.apart.require(self.slots, begin, end, self.extras.zero_grads)
+        if not self.prepare_extras(optimizer) or not updated:
+            return True
+        found = self.run(optimizer._options["n_threads"] or get_num_threads())
+        if found == FO_NONFINITE:
+            self.skip(optimizer)
+        elif found == FO_NO_SCRATCH:
+            raise MemoryError
+        else:
+            self.steps_taken += 1
+            for i in range(begin, end):
+                if self.slots[i].tensor.grad != NULL:
+                    write_scalars(self.slots + i, self.watched[self.slots[i].group])
+            increment_version(updated)
+        return True
+
+    cdef read_options(self, optimizer):
+        """Pass the options of each group to C, if any of them has changed."""
+        cdef Py_ssize_t k
+        cdef Watched seen
+        cdef int changed
+        for k, group in enumerate(self.groups):
+            seen = self.watched[k]
+            changed = 2 if seen is None else seen.compare(group)
+            if changed == 1:
+                core.plan_groups(self.plan)[2 * k].hp[0] = seen.take_lr(group)
+                core.plan_groups(self.plan)[2 * k + 1].hp[0] = seen.take_lr(group)
+            elif changed:
+                seen = self.watched[k] = Watched(optimizer, group)
+                self.set_group(2 * k, seen.for_c, True)
+                self.set_group(2 * k + 1, seen.for_c, False)
+
+    cdef set_group(self, Py_ssize_t i, tuple values, bint decays):
+        cdef fo_group *group = core.plan_groups(self.plan) + i
+        cdef Py_ssize_t k
+        rule, hp, weight_decay, decay, maximize = values
+        group.rule = RULES[rule][0]
+        group.decay = DECAYS[decay]
+        group.maximize = maximize
+        group.weight_decay = weight_decay if decays else 0
+        for k in range(len(hp)):
+            group.hp[k] = hp[k]
+
+    cdef bint prepare_extras(self, optimizer) except -1:
+        """Set what differs between steps; return False if the step is to be left out."""
+        found = optimizer.__dict__.get("found_inf")
+        if found is not None and found.item():
+            return False
+        scale = optimizer.__dict__.get("grad_scale")
+        self.extras.grad_scale = 1 if scale is None else scale.item()
+        if optimizer._options["ema_warmup"]:
+            self.extras.ema_decay = options.ema_decay_of_step(optimizer._options,
+                                                              self.extras.step + 1)
+        self.extras.norm_is_given = self.has_shards and (
+            self.extras.needs_norm or self.extras.needs_finite
+        )
+        if self.extras.norm_is_given:
+            self.extras.given_norm = distributed.total_norm(self.params) / self.extras.grad_scale
+            self.extras.nonfinite = -1
+        return True
+
+    cdef int run(self, int n_threads) except -1:
+        cdef int found
+        if self.is_short:
+            found = core.step(self.plan, &self.extras, n_threads)
+        else:
+            with nogil:
+                found = core.step(self.plan, &self.extras, n_threads)
+        if found == FO_NO_SCRATCH and not core.plan_reserve(self.plan):
+            with nogil:
+                found = core.step(self.plan, &self.extras, n_threads)
+        return found
+
+    cdef skip(self, optimizer):
+        if optimizer._options["on_nonfinite"] == "skip":
+            self.steps_skipped += 1
+            return
+        which = "a gradient in another process"
+        if self.extras.nonfinite >= 0:
+            which = f"the gradient of {tensors.name_of(optimizer, self.extras.nonfinite)}"
+        raise FastoptError(f"{which} has a NaN or an infinity; nothing was changed")
+
+    cdef void forget(self, Py_ssize_t begin, Py_ssize_t end) noexcept:
+        """Forget the gradients, which the next step reads again."""
+        cdef Py_ssize_t i
+        for i in range(begin, end):
+            self.slots[i].tensor.grad = NULL
+            self.slots[i].tensor.rows = NULL
+
+
+cdef set_extras(fo_extras *extras, own):
+    """Set the options that are the same for all groups and steps."""
+    values = options.extras_for_c(own)
+    extras.max_grad_norm = values["max_grad_norm"]
+    extras.max_grad_value = values["max_grad_value"]
+    extras.needs_norm = values["needs_norm"]
+    extras.needs_finite = values["needs_finite"]
+    extras.clears_skipped = values["clears_skipped"]
+    extras.zero_grads = values["zero_grads"]
+    extras.stochastic = values["stochastic"]
+    extras.ema_decay = values["ema_decay"]
+    extras.seed = values["seed"]
+    extras.grad_norm = float("nan")

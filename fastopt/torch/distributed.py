@@ -1,0 +1,247 @@
+"""What a step needs to know of other processes: shards of DTensors, and norms over all shards.
+
+Everything here works on `torch.distributed.tensor.DTensor`, which `fully_shard` and
+`parallelize_module` make of parameters. Other tensors need no communication: DDP has averaged their
+gradients before the step, so every process computes the same numbers.
+
+Functions that communicate must be called by all processes with the same parameters, those without a
+gradient included. They return the same bits on every process of a mesh.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fastopt._cpus import cpu_quota
+from fastopt._errors import FastoptError
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+    _Known = dict[tuple[Any, ...], tuple[ProcessGroup, ...]]
+
+_BLOCK = 16384  # elements that are converted to float64 at a time; torch uses one thread for these
+_LARGE = 1_000_000  # elements; a step on fewer takes less than a millisecond
+
+
+def is_dtensor(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is a DTensor, without importing the module that defines it."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the shard of a DTensor that this process stores; any other tensor as it is."""
+    return tensor._local_tensor if is_dtensor(tensor) else tensor
+
+
+def gradient_of(param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    """Return the part of a gradient that belongs to this process's shard of the parameter.
+
+    A gradient with other placements than the parameter's is redistributed first, which
+    communicates: with sequence parallelism, a LayerNorm's gradients are partial sums.
+
+    Parameters
+    ----------
+    param : Tensor
+    grad : Tensor
+        A DTensor on the mesh of `param` if that is a DTensor, else not a DTensor.
+
+    Raises
+    ------
+    FastoptError
+        If the meshes differ.
+    TypeError
+        If one is a DTensor and the other is not.
+    """
+    if is_dtensor(param) != is_dtensor(grad):
+        raise TypeError(
+            f"a gradient is a {_kind(grad)} and its parameter is a {_kind(param)}; "
+            "allowed: both DTensors, or neither"
+        )
+    if not is_dtensor(param):
+        return grad
+    if grad.device_mesh != param.device_mesh:
+        raise FastoptError(
+            f"a gradient is on the mesh {grad.device_mesh} and its parameter on "
+            f"{param.device_mesh}; allowed: the same mesh"
+        )
+    if grad.placements != param.placements:
+        grad = grad.redistribute(placements=param.placements)
+    shard = grad._local_tensor
+    # A redistributed tensor may still be on its way.
+    return shard.wait() if hasattr(shard, "wait") else shard
+
+
+def refuse_flat_shards(params: Iterable[torch.Tensor]) -> None:
+    """Refuse to compute a norm over the parameters of the older `FullyShardedDataParallel`.
+
+    Its shards are ordinary tensors, whose norm would be taken for that of the whole model.
+
+    Raises
+    ------
+    FastoptError
+        If a parameter belongs to one.
+    """
+    if any(getattr(p, "_fsdp_flattened", False) for p in params):
+        raise FastoptError(
+            "max_grad_norm and on_nonfinite do not work with FullyShardedDataParallel; call "
+            "model.clip_grad_norm_() before the step, or use torch.distributed.fsdp.fully_shard"
+        )
+
+
+@torch.no_grad()
+def total_norm(params: Iterable[torch.Tensor]) -> float:
+    """Return the norm of all gradients, over all shards.
+
+    A shard that several processes store is counted once, as are parameters that are not DTensors.
+    Parameters may be on several meshes, or on none. The processes of a mesh get the same bits,
+    whatever the number of threads.
+
+    Parameters
+    ----------
+    params : iterable of Tensor
+        All parameters of the optimizer, in the same order on every process. One without a gradient
+        counts as zeros, but it must not be left out: the other processes would wait forever.
+
+    Returns
+    -------
+    float
+        It overflows only if the norm itself does. NaN or infinite on every process if an element
+        is on one of them, so that all of them can leave out a step.
+
+    Raises
+    ------
+    RuntimeError
+        If the processes of a mesh cannot exchange CPU tensors.
+
+    Notes
+    -----
+    Processes that hold other parameters, such as the other stages of pipeline parallelism, are not
+    included, as in `torch.nn.utils.clip_grad_norm_`.
+    """
+    known: _Known = {}
+    parts: dict[tuple[ProcessGroup, ...], list[float]] = {}
+    for p in params:
+        norm = 0.0 if p.grad is None else _norm(gradient_of(p, p.grad))
+        parts.setdefault(_sharding_groups(p, known), []).append(norm)
+    totals = {groups: _root(norms) for groups, norms in parts.items()}
+    for group in dict.fromkeys(chain.from_iterable(totals)):
+        keys = [groups for groups in totals if group in groups]
+        columns = zip(*_gather([totals[key] for key in keys], group), strict=True)
+        totals.update((key, _root(column)) for key, column in zip(keys, columns, strict=True))
+    return _root(totals.values())
+
+
+def warn_if_one_thread(n_elements: int, n_threads: int | None) -> None:
+    """Warn that large steps run on one thread because a launcher has set OMP_NUM_THREADS=1.
+
+    torchrun sets it for every process unless the user has. The warning is given on the first
+    process of a machine, if there are two CPUs or more for each process.
+
+    Parameters
+    ----------
+    n_elements : int
+        How many elements a step updates.
+    n_threads : int or None
+        The optimizer's option. No warning if it is given.
+    """
+    environ = os.environ
+    if (
+        n_elements >= _LARGE
+        and n_threads is None
+        and not environ.get("FASTOPT_NUM_THREADS")
+        and environ.get("OMP_NUM_THREADS") == "1"
+        and environ.get("LOCAL_RANK") == "0"
+        and torch.get_num_threads() == 1
+        and (share := _n_cpus() // int(environ.get("LOCAL_WORLD_SIZE") or 1)) > 1
+    ):
+        warnings.warn(
+            f"each step updates {n_elements} elements on one thread, because OMP_NUM_THREADS is 1, "
+            "which torchrun sets by default; set n_threads or the environment variable "
+            f"FASTOPT_NUM_THREADS: this machine has {share} CPUs for each of its processes",
+            stacklevel=2,
+        )
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return "DTensor" if is_dtensor(tensor) else "Tensor"
+
+
+def _norm(grad: torch.Tensor) -> float:
+    """Return the norm of a tensor, computed in float64."""
+    if grad.layout == torch.sparse_coo:
+        grad = grad.coalesce().values()
+    if grad.is_complex():
+        grad = torch.view_as_real(grad.resolve_conj())
+    blocks = grad.reshape(-1).split(_BLOCK)
+    norm = _root(_norm_of_block(block) for block in blocks)
+    if grad.dtype == torch.float64 and (norm < 1e-140 or norm == math.inf):
+        # Squares have overflowed or underflowed, unless an element is infinite or all are 0.
+        largest = max((float(block.abs().max()) for block in blocks if len(block)), default=0.0)
+        if 0.0 < largest < math.inf:
+            return largest * _root(_norm_of_block(block / largest) for block in blocks)
+    return norm
+
+
+def _norm_of_block(block: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(block, dtype=torch.float64))
+
+
+def _sharding_groups(param: torch.Tensor, known: _Known) -> tuple[ProcessGroup, ...]:
+    """Return the groups of processes among which a parameter's elements are divided.
+
+    known: what was returned for other parameters; placements are equal for most.
+    """
+    if not is_dtensor(param):
+        return ()
+    mesh, placements = param.device_mesh, param.placements
+    key = mesh, placements
+    if key not in known:
+        outside = mesh.get_coordinate() is None  # this process stores nothing of the parameter
+        known[key] = tuple(
+            mesh.get_group(axis)
+            for axis, placement in enumerate(placements)
+            if not (outside or placement.is_replicate() or mesh.size(axis) == 1)
+        )
+    return known[key]
+
+
+def _gather(values: Sequence[float], group: ProcessGroup) -> list[list[float]]:
+    """Return the values of every process of a group, in the order of their ranks.
+
+    Adding them up here gives the same bits on all processes, whatever the backend.
+    """
+    import torch.distributed as dist
+
+    backend = dist.get_backend_config(group)
+    if "cpu:" not in backend:
+        raise RuntimeError(
+            "max_grad_norm and on_nonfinite need a process group for CPU tensors, and a "
+            f"parameter's mesh has {backend!r}; allowed: a backend for the CPU beside it, as in "
+            'torch.distributed.init_process_group("cpu:gloo,cuda:nccl")'
+        )
+    mine = torch.tensor(values, dtype=torch.float64, device="cpu")
+    rows = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(rows, mine, group=group)
+    return [row.tolist() for row in rows]
+
+
+def _root(norms: Iterable[float]) -> float:
+    """Return the norm of a vector of norms; NaN if one is NaN, even beside infinity."""
+    values = list(norms)
+    return math.nan if any(map(math.isnan, values)) else math.hypot(*values)
+
+
+def _n_cpus() -> int:
+    """Return how many CPUs the processes of this machine have together."""
+    counted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(counted or 1, cpu_quota() or sys.maxsize)

@@ -1,0 +1,53 @@
+/* The part of DLPack 1.2 that reads a tensor without owning it: torch publishes a table of C
+ * functions as the capsule torch.Tensor.__dlpack_c_exchange_api__.  Layouts are fixed by
+ * https://github.com/dmlc/dlpack/blob/main/include/dlpack/dlpack.h. */
+#ifndef FASTOPT_EXCHANGE_H
+#define FASTOPT_EXCHANGE_H
+
+#include <stdint.h>
+
+enum { FO_DLPACK_CPU = 1, FO_DLPACK_INT = 0, FO_DLPACK_FLOAT = 2, FO_DLPACK_BFLOAT = 4 };
+
+typedef struct {
+    uint32_t major, minor;
+} fo_dlpack_version;
+
+typedef struct {
+    int32_t type, id;
+} fo_dlpack_device;
+
+typedef struct {
+    uint8_t code, bits;
+    uint16_t lanes;
+} fo_dlpack_dtype;
+
+typedef struct {
+    void *data;
+    fo_dlpack_device device;
+    int32_t ndim;
+    fo_dlpack_dtype dtype;
+    int64_t *shape, *strides; /* in elements */
+    uint64_t byte_offset;
+} fo_dlpack_tensor;
+
+/* Fills *out for a Python object; the arrays belong to it.  Returns 0, or -1 with a Python
+ * exception set. */
+typedef int fo_dlpack_look(void *object, fo_dlpack_tensor *out);
+
+typedef struct fo_dlpack_table {
+    fo_dlpack_version version;
+    struct fo_dlpack_table *older; /* a table of an older version, or NULL */
+    void *allocate, *export_owned, *import_owned;
+    fo_dlpack_look *look; /* may be NULL */
+    void *stream;
+} fo_dlpack_table;
+
+/* Returns the function of the table of major version 1, or NULL if there is none. */
+static inline fo_dlpack_look *fo_dlpack_look_of(const fo_dlpack_table *table)
+{
+    while (table && table->version.major != 1)
+        table = table->older;
+    return table ? table->look : 0;
+}
+
+#endif

@@ -1,0 +1,175 @@
+"""The options of the optimizers: ours, and those that are read from PyTorch's groups."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+
+from fastopt._checks import THREADS, Choice, default_threads
+from fastopt._core import RULES
+from fastopt._errors import FastoptError
+from fastopt.optimizers.base import extras
+from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
+
+# Items of groups that have no effect here, or that torch's own step is called for.
+IGNORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}
+STATE_DTYPES = Choice((None, "float32", "bfloat16", "param"))
+
+
+class Own(TypedDict, total=False):
+    """The keywords that fastopt adds to those of torch.optim."""
+
+    max_grad_norm: float | None
+    max_grad_value: float | None
+    on_nonfinite: str
+    zero_grads: bool
+    ema_decay: float | None
+    ema_warmup: bool
+    state_dtype: str | None
+    master: str | None
+    rounding: str
+    seed: int
+    n_threads: int | None
+    weight_decay_mask: Callable[[str], bool] | None
+
+
+DEFAULTS: Mapping[str, Any] = {**extras.DEFAULTS, "n_threads": None, "weight_decay_mask": None}
+
+
+def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return our options, checked and completed with defaults, and the other keywords."""
+    own = {name: given[name] for name in Own.__annotations__ if name in given}
+    others = {name: value for name, value in given.items() if name not in own}
+    threads, mask = own.pop("n_threads", None), own.pop("weight_decay_mask", None)
+    state_dtype = STATE_DTYPES("state_dtype", own.pop("state_dtype", None))
+    if mask is not None and not callable(mask):
+        raise TypeError(
+            f"weight_decay_mask is {mask!r}; a function of a parameter's name is needed"
+        )
+    checked = extras.checked(own, ())
+    checked["state_dtype"] = state_dtype
+    checked["n_threads"] = default_threads() if threads is None else THREADS("n_threads", threads)
+    checked["weight_decay_mask"] = mask
+    return checked, others
+
+
+class Group(NamedTuple):
+    """The options of a group, for `TensorPlan`."""
+
+    names: tuple[str, ...]  # the items that were read, the learning rate first
+    values: tuple[Any, ...]
+    has_tensors: bool  # whether some of them are tensors, which may change in place
+    for_c: tuple[str, tuple[float, ...], float, str, bool]
+    arrays: tuple[str, ...]  # the names of the rule's states, in the order of rules.def
+    keys: tuple[str, ...]  # all items of a state, in torch's order
+    low_keys: tuple[str, ...]  # the same for parameters of 16 bits
+    saved_name: str | None
+    initial: Mapping[str, float]
+    state_dtype: str | None
+    first_step: Callable[[], Any]
+
+
+def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
+    """Return the options of one of the optimizer's groups."""
+    rule: type[Rule] = optimizer._rule
+    names = ("lr", *(name for name in checks_of(rule) if name != "lr" and name in group))
+    require_known(optimizer, group)
+    values = tuple(group[name] for name in names)
+    options = {
+        **_defaults(rule),  # type: ignore[arg-type]  # mypy takes the class for unhashable
+        **optimizer._fixed,
+        **{name: _plain(value) for name, value in zip(names, values, strict=True)},
+    }
+    kernel, arrays = rule._kernel(options)
+    numbers = {**options, **rule._hyperparameters(options)}
+    own = optimizer._options
+    saved = rule._saved_scalar or None
+    keys = [name for name in optimizer._keys if name in (*arrays, "step", saved)]
+    if not arrays:  # torch's SGD without momentum has no state
+        keys = []
+    ema = ["ema"] if own["ema_decay"] is not None else []
+    master = ["master"] if own["master"] is not None else []
+    decoupled = options["decoupled_weight_decay"]
+    return Group(
+        names,
+        values,
+        any(isinstance(part, Tensor) for value in values for part in _parts(value)),
+        (
+            kernel,
+            tuple(float(numbers[name]) for name in RULES[kernel][2]),
+            float(options["weight_decay"]),
+            "lr" if decoupled else "coupled",
+            bool(options["maximize"]),
+        ),
+        arrays,
+        (*keys, *ema),
+        (*keys, *master, *ema),
+        saved,
+        rule._initial_state(options),
+        own["state_dtype"],
+        optimizer._first_step,
+    )
+
+
+@functools.cache
+def _defaults(rule: Any) -> dict[str, Any]:
+    return {**defaults_of(rule), "weight_decay": 0.0, "decoupled_weight_decay": False}
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers in place of tensors of one element."""
+    if isinstance(value, Tensor):
+        return value.item()
+    return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else value
+
+
+def require_known(optimizer: Any, group: Mapping[str, Any]) -> None:
+    """Refuse an option of a newer torch that is unknown here and not at its default."""
+    known = checks_of(optimizer._rule).keys() | IGNORED
+    for name in optimizer.defaults:
+        if name not in known and name in group:
+            default = torch_defaults(type(optimizer)).get(name)  # type: ignore[arg-type]
+            if group[name] is not default and group[name] != default:
+                raise FastoptError(
+                    f"{name} is {group[name]!r}, an option of torch {torch.__version__} that "
+                    f"fastopt does not know; leave it at {default!r}, or use torch.optim"
+                )
+
+
+@functools.cache
+def torch_defaults(cls: Any) -> dict[str, Any]:
+    """Return the defaults in the signature of torch's class."""
+    parameters = inspect.signature(torch_class(cls).__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def signature_of(cls: type) -> inspect.Signature:
+    """Return the arguments of torch's class and the keywords that are added."""
+    signature = inspect.signature(torch_class(cls))
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS[name])
+        for name in Own.__annotations__
+    ]
+    return signature.replace(parameters=[*signature.parameters.values(), *added])
+
+
+def torch_class(cls: type) -> Any:
+    """Return the class of torch.optim that a class of ours extends."""
+    return next(base for base in cls.__mro__ if base.__module__.startswith("torch.optim."))
+
+
+def extras_for_c(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of fo_extras."""
+    return extras.for_c({**own, "grad_scale": 1.0})
+
+
+ema_decay_of_step = extras.ema_decay_of_step

@@ -1,0 +1,141 @@
+# Whether the tensors that a step writes share memory with each other or with gradients.
+from libc.string cimport memcmp, memcpy, memset
+
+
+cdef struct Span:
+    uintptr_t begin, end
+
+
+# Of one parameter: itself, its states, master and average, and, with zero_grads, its gradient.
+cdef Py_ssize_t WRITTEN = FO_MAX_STATES + 4
+
+
+cdef int by_begin(const void *one, const void *other) noexcept nogil:
+    cdef uintptr_t a = (<const Span *>one).begin, b = (<const Span *>other).begin
+    return (a > b) - (a < b)
+
+
+@cython.auto_pickle(False)
+cdef class Apart:
+    """The memory that a step writes.  It is compared anew only if an address has changed."""
+    cdef Span *found  # of this step, WRITTEN for each parameter
+    cdef Span *passed  # those that have passed the check
+    cdef Span *written  # the same without gaps, sorted and disjoint
+    cdef Span *gradients  # that have passed the check, by parameter
+    cdef Py_ssize_t n_written
+
+    def __cinit__(self, Py_ssize_t n_params):
+        cdef size_t n = n_params * WRITTEN + 1
+        self.found = <Span *>calloc(n, sizeof(Span))
+        self.passed = <Span *>calloc(n, sizeof(Span))
+        self.written = <Span *>calloc(n, sizeof(Span))
+        self.gradients = <Span *>calloc(n_params + 1, sizeof(Span))
+        if not self.found or not self.passed or not self.written or not self.gradients:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.found)
+        free(self.passed)
+        free(self.written)
+        free(self.gradients)
+
+    cdef int require(self, Slot *slots, Py_ssize_t begin, Py_ssize_t end,
+                     bint clears) except -1:
+        """Raise an error if tensors share memory that a step writes."""
+        cdef Py_ssize_t i, size = WRITTEN * sizeof(Span)
+        cdef bint is_new = False, is_apart = True
+        cdef Span gradient
+        for i in range(begin, end):
+            if slots[i].tensor.grad != NULL:
+                collect(slots + i, self.found + i * WRITTEN, clears)
+                is_new |= memcmp(self.found + i * WRITTEN, self.passed + i * WRITTEN, size) != 0
+        if is_new:
+            is_apart = self.sort(slots, begin, end)
+        for i in range(begin, end):
+            if slots[i].tensor.grad == NULL or slots[i].tensor.rows != NULL or clears:
+                continue
+            gradient = span_of_gradient(slots + i)
+            if (is_new or gradient.begin != self.gradients[i].begin
+                    or gradient.end != self.gradients[i].end):
+                is_apart = is_apart and not self.meets(gradient)
+                self.gradients[i] = gradient
+        if not is_apart:
+            memset(self.gradients + begin, 0, (end - begin) * sizeof(Span))
+            memset(self.passed + begin * WRITTEN, 0, (end - begin) * size)
+            tensors.require_apart([
+                (<object>slots[i].param, <object>slots[i].inner)
+                for i in range(begin, end) if slots[i].tensor.grad != NULL
+            ], clears)
+        elif is_new:
+            for i in range(begin, end):
+                if slots[i].tensor.grad != NULL:
+                    memcpy(self.passed + i * WRITTEN, self.found + i * WRITTEN, size)
+        return 0
+
+    cdef bint sort(self, Slot *slots, Py_ssize_t begin, Py_ssize_t end) noexcept:
+        """Sort what this step writes; return whether nothing overlaps."""
+        cdef Py_ssize_t i, k, n = 0
+        for i in range(begin, end):
+            if slots[i].tensor.grad == NULL:
+                continue
+            for k in range(i * WRITTEN, (i + 1) * WRITTEN):
+                if self.found[k].begin != self.found[k].end:
+                    self.written[n] = self.found[k]
+                    n += 1
+        self.n_written = n
+        qsort(self.written, n, sizeof(Span), by_begin)
+        for k in range(1, n):
+            if self.written[k].begin < self.written[k - 1].end:
+                return False
+        return True
+
+    cdef bint meets(self, Span gradient) noexcept:
+        """Return whether a gradient overlaps a span of what is written."""
+        cdef Py_ssize_t low = 0, high = self.n_written, middle
+        while low < high:  # find the first span that ends after the gradient begins
+            middle = (low + high) // 2
+            if self.written[middle].end > gradient.begin:
+                high = middle
+            else:
+                low = middle + 1
+        return (low < self.n_written and gradient.begin != gradient.end
+                and self.written[low].begin < gradient.end)
+
+
+cdef void collect(Slot *slot, Span *out, bint clears) noexcept:
+    """List the memory of one parameter that a step writes."""
+    cdef fo_tensor *tensor = slot.tensor
+    cdef fo_layout *layout = &slot.layout
+    cdef Py_ssize_t k
+    memset(out, 0, WRITTEN * sizeof(Span))
+    out[0].begin = <uintptr_t>tensor.param
+    out[0].end = out[0].begin + extent(slot, layout.param, size_of(layout.param_dtype))
+    for k in range(FO_MAX_STATES):
+        if tensor.state[k] != NULL:
+            out[1 + k] = own_span(slot, tensor.state[k], size_of(layout.state_dtype))
+    if tensor.master != NULL:
+        out[1 + FO_MAX_STATES] = own_span(slot, tensor.master, 4)
+    if tensor.ema != NULL:
+        out[2 + FO_MAX_STATES] = own_span(slot, tensor.ema, size_of(tensor.dtype))
+    if clears and tensor.rows == NULL:
+        out[3 + FO_MAX_STATES] = span_of_gradient(slot)
+
+
+cdef Span own_span(Slot *slot, void *data, int size) noexcept:
+    return Span(<uintptr_t>data, <uintptr_t>data + slot.tensor.size * size)
+
+
+cdef Span span_of_gradient(Slot *slot) noexcept:
+    cdef uintptr_t begin = <uintptr_t>slot.tensor.grad
+    return Span(begin, begin + extent(slot, slot.layout.grad, size_of(slot.layout.grad_dtype)))
+
+
+cdef uintptr_t extent(Slot *slot, const int64_t *strides, int size) noexcept:
+    """Return the number of bytes from the first element to the end of the last."""
+    cdef int k
+    cdef uintptr_t bytes = size
+    if slot.tensor.size == 0:
+        return 0
+    for k in range(slot.layout.n_axes):
+        bytes += <uintptr_t>((slot.layout.shape[k] - 1) * strides[k])
+    return bytes

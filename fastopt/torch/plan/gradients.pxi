@@ -1,0 +1,88 @@
+# How a gradient is described to C.
+
+
+cdef str GRAD = "grad"
+
+
+cdef bint point_at_gradient(Slot *slot, optimizer, list held) except -1:
+    """Check a parameter and its gradient, and point C's tensor at both.
+
+    held: gets the objects that own the memory.  Return False if the parameter has another shape,
+    other strides or another dtype than described.
+    """
+    cdef View param, grad
+    cdef object given = PyObject_GetAttr(<object>slot.param, GRAD), plain = <object>slot.param
+    cdef object indices = None
+    slot.tensor.grad = NULL
+    slot.tensor.rows = NULL
+    if given is None:
+        return True
+    if slot.is_refused and tensors.refuse(plain):
+        return False
+    if slot.is_resolved:
+        plain = tensors.plain(plain)
+        given = tensors.plain_gradient(<object>slot.param, given)
+        held.append(plain)
+    if not look(<PyObject *>plain, &param) or not is_as_described(slot, &param):
+        return False
+    # For a sparse tensor, look() costs a C++ exception.
+    if slot.was_sparse or not look(<PyObject *>given, &grad) or grad.dtype < 0:
+        given, indices = tensors.dense_or_rows(optimizer, slot.group, <object>slot.param, given)
+        slot.was_sparse = indices is not None
+        if not look(<PyObject *>given, &grad):
+            raise AssertionError("a gradient could not be read")
+    if indices is None and not (slot.is_dense and is_as_described(slot, &grad)):
+        # Flags that negate or conjugate are not visible in the exchange.
+        given = tensors.resolved(given)
+        look(<PyObject *>given, &grad)
+        slot.tensor.layout = &slot.layout
+    else:
+        slot.tensor.layout = NULL
+    held.append(given)
+    slot.tensor.param = param.data if param.data != NULL else <void *>slot
+    describe_gradient(slot, &grad, indices is None)
+    if indices is not None:
+        point_at_rows(slot, indices, held)
+    # Tensors without elements may have no address, but they take part in the step.
+    slot.tensor.grad = grad.data if grad.data != NULL else <void *>slot
+    return True
+
+
+cdef int describe_gradient(Slot *slot, View *grad, bint has_all_rows) except -1:
+    """Describe the strides and the dtype of a gradient, or of the values of a sparse one."""
+    cdef fo_layout *layout = &slot.layout
+    cdef int k, axis
+    if grad.n_axes != layout.n_axes:
+        raise_shape(slot)
+    for k in range(layout.n_axes):
+        axis = slot.axes[k]
+        if grad.shape[axis] != layout.shape[k] and (has_all_rows or axis > 0):
+            raise_shape(slot)
+        layout.grad[k] = grad.strides[axis] * size_of(grad.dtype)
+    layout.grad_dtype = <fo_dtype>grad.dtype
+    return 0
+
+
+cdef raise_shape(Slot *slot):
+    raise FastoptError(
+        f"a gradient has shape {tuple((<object>slot.param).grad.shape)}; its parameter has "
+        f"{tuple((<object>slot.param).shape)}"
+    )
+
+
+cdef int point_at_rows(Slot *slot, indices, list held) except -1:
+    """Describe which rows a sparse gradient has; indices: their int64 numbers."""
+    cdef View rows, work
+    cdef int64_t n = indices.numel(), bad, n_rows = slot.layout.shape[slot.layout.row_axis]
+    memory = torch.empty(core.rows_work(n), dtype=torch.int64)
+    held += (memory, indices)
+    if not look(<PyObject *>indices, &rows) or not look(<PyObject *>memory, &work):
+        raise AssertionError("the indices of a sparse gradient could not be read")
+    bad = core.rows_group(<int64_t *>rows.data, n, n_rows, <int64_t *>work.data, &slot.rows)
+    if bad >= 0:
+        raise FastoptError(
+            f"a sparse gradient has row {int(indices[bad])}; 0 to {n_rows - 1} are allowed"
+        )
+    slot.tensor.layout = &slot.layout
+    slot.tensor.rows = &slot.rows
+    return 0

@@ -1,0 +1,118 @@
+# Where the elements of a tensor are: its address, shape, strides and dtype.
+import torch
+
+from cpython.object cimport PyObject_GetAttr
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.exc cimport PyErr_Clear
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t, uintptr_t
+
+
+cdef extern from "exchange.h":
+    enum:
+        FO_DLPACK_CPU
+        FO_DLPACK_FLOAT
+        FO_DLPACK_BFLOAT
+
+    ctypedef struct fo_dlpack_device:
+        int32_t type
+
+    ctypedef struct fo_dlpack_dtype:
+        uint8_t code
+        uint8_t bits
+        uint16_t lanes
+
+    ctypedef struct fo_dlpack_tensor:
+        void *data
+        fo_dlpack_device device
+        int32_t ndim
+        fo_dlpack_dtype dtype
+        int64_t *shape
+        int64_t *strides
+        uint64_t byte_offset
+
+    ctypedef int fo_dlpack_look(void *object, fo_dlpack_tensor *out)
+    ctypedef struct fo_dlpack_table:
+        pass
+
+    fo_dlpack_look *fo_dlpack_look_of(const fo_dlpack_table *table)
+
+
+# A tensor in the memory of the CPU.  It is valid as long as the tensor is kept alive and not
+# changed, because shape and strides are the tensor's own unless they are copies in `kept`.
+cdef struct View:
+    void *data
+    int n_axes
+    int64_t *shape
+    int64_t *strides  # in elements
+    int dtype  # an fo_dtype, or -1 for others
+    int64_t kept[2 * FO_MAX_AXES]
+
+
+cdef object Tensor = torch.Tensor  # the argument of look() must be one
+DTYPES = {torch.float32: FO_F32, torch.float64: FO_F64, torch.float16: FO_F16,
+          torch.bfloat16: FO_BF16}
+DTYPE_OF = {code: dtype for dtype, code in DTYPES.items()}
+cdef fo_dlpack_look *exchange = NULL
+
+
+def use_exchange(bint wanted=True):
+    """Read tensors through torch's table of C functions, if it has one; return whether it has.
+
+    Without the table each tensor is read by Python calls, which take ten times as long.
+    """
+    global exchange
+    exchange = NULL
+    capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+    if wanted and capsule is not None:
+        exchange = fo_dlpack_look_of(
+            <fo_dlpack_table *>PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
+        )
+    return exchange != NULL
+
+
+use_exchange()
+
+
+cdef bint look(PyObject *tensor, View *view) except -1:
+    """Fill a view of a dense tensor in the memory of the CPU; return False for any other tensor."""
+    cdef fo_dlpack_tensor seen
+    if exchange == NULL:
+        return look_by_calls(<object>tensor, view)
+    if exchange(tensor, &seen):
+        PyErr_Clear()  # a sparse tensor, a subclass without elements of its own, ...
+        return False
+    if seen.device.type != FO_DLPACK_CPU or seen.ndim > FO_MAX_AXES:
+        return False
+    view.data = <char *>seen.data + seen.byte_offset
+    view.n_axes = seen.ndim
+    view.shape, view.strides = seen.shape, seen.strides
+    view.dtype = -1
+    if seen.dtype.code == FO_DLPACK_BFLOAT:
+        view.dtype = FO_BF16
+    elif seen.dtype.code == FO_DLPACK_FLOAT:
+        if seen.dtype.bits == 32:
+            view.dtype = FO_F32
+        elif seen.dtype.bits == 64:
+            view.dtype = FO_F64
+        elif seen.dtype.bits == 16:
+            view.dtype = FO_F16
+    return True
+
+
+cdef bint look_by_calls(tensor, View *view) except -1:
+    cdef int k
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.dim() > FO_MAX_AXES:
+        return False
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) and tensors.is_wrapper(tensor):
+        return False
+    view.data = <void *><uintptr_t>tensor.data_ptr()
+    view.n_axes = tensor.dim()
+    view.shape, view.strides = view.kept, view.kept + FO_MAX_AXES
+    view.dtype = DTYPES.get(tensor.dtype, -1)
+    for k, (length, stride) in enumerate(zip(tensor.shape, tensor.stride())):
+        view.shape[k], view.strides[k] = length, stride
+    return True
+
+
+cdef inline int size_of(int dtype) noexcept:
+    return 8 if dtype == FO_F64 else 4 if dtype == FO_F32 else 2

@@ -1,0 +1,225 @@
+# How a parameter and its state are described to C: one Slot for each parameter.
+from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
+from cpython.long cimport PyLong_Check
+
+
+# All pointers to Python objects are borrowed: the TensorPlan owns the objects.
+cdef struct Slot:
+    PyObject *param
+    Py_ssize_t group
+    bint is_refused  # it may not have a gradient: its elements are not in the CPU's memory, ...
+    bint is_resolved  # its elements are those of `tensors.plain(param)`: complex, DTensor
+    bint is_shard  # of a DTensor
+    bint is_dense  # parameter and states have the dtype of the computation, without gaps
+    bint is_new  # the state was made at this step
+    bint was_sparse  # the last gradient was
+    int64_t count  # the number of steps taken
+    double saved  # a scalar that the rule keeps, such as NAdam's product
+    PyObject *inner  # the state dict of the parameter, while a step runs
+    void *step_data, *saved_data  # of the state's tensors
+    int step_dtype, saved_dtype
+    fo_tensor *tensor
+    fo_layout layout
+    fo_rows rows
+    int axes[FO_MAX_AXES]  # the parameter's axes in the order of the layout's
+
+
+cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
+    """Describe a parameter; one that cannot be updated is refused when it has a gradient."""
+    cdef View view
+    cdef int64_t own = 1, index = 1, k, axis
+    cdef fo_layout *layout = &slot.layout
+    tensor.step, tensor.saved = &slot.count, &slot.saved
+    slot.count, slot.saved = -1, float("nan")  # read at the first step
+    if not isinstance(param, Tensor):
+        raise TypeError(f"a parameter is a {type(param).__name__}; a torch.Tensor is needed")
+    slot.is_shard = distributed.is_dtensor(param)
+    slot.is_resolved = tensors.needs_resolving(param)
+    plain = tensors.plain(param) if slot.is_resolved else param
+    if plain is None or not look(<PyObject *>plain, &view) or view.dtype < 0:
+        slot.is_refused = True
+        return 0
+    order = sorted(range(view.n_axes), key=lambda axis: -plain.stride(axis))
+    tensor.dtype = FO_F64 if view.dtype == FO_F64 else FO_F32
+    tensor.size = plain.numel()
+    layout.n_axes = view.n_axes
+    layout.param_dtype = <fo_dtype>view.dtype
+    layout.state_dtype = tensor.dtype
+    slot.is_dense = view.dtype == tensor.dtype
+    for k in reversed(range(view.n_axes)):
+        axis = order[k]
+        slot.axes[k] = axis
+        layout.shape[k] = view.shape[axis]
+        layout.param[k] = view.strides[axis] * size_of(view.dtype)
+        layout.own[k] = own
+        if view.shape[axis] > 1 and view.strides[axis] != own:
+            slot.is_dense = False
+            if view.strides[axis] < own and tensor.size:
+                slot.is_refused = True  # elements share memory
+        own *= view.shape[axis]
+        if axis == 0:
+            layout.row_axis = k
+    for axis in reversed(range(view.n_axes)):
+        layout.index[<int64_t>order.index(axis)] = index
+        index *= view.shape[axis]
+    return 0
+
+
+cdef bint is_as_described(Slot *slot, View *param) noexcept:
+    """Return whether the shape, strides and dtype of a parameter are those of the plan."""
+    cdef fo_layout *layout = &slot.layout
+    cdef int k, axis
+    if param.n_axes != layout.n_axes or param.dtype != layout.param_dtype:
+        return False
+    for k in range(layout.n_axes):
+        axis = slot.axes[k]
+        if (param.shape[axis] != layout.shape[k]
+                or (layout.shape[k] > 1
+                    and param.strides[axis] * size_of(param.dtype) != layout.param[k])):
+            return False
+    return True
+
+
+cdef bint is_own(Slot *slot, View *view, int dtype) noexcept:
+    """Return whether a state tensor has the parameter's shape, our strides and this dtype."""
+    cdef fo_layout *layout = &slot.layout
+    cdef int k, axis
+    if view.n_axes != layout.n_axes or view.dtype != dtype:
+        return False
+    for k in range(layout.n_axes):
+        axis = slot.axes[k]
+        if (view.shape[axis] != layout.shape[k]
+                or (layout.shape[k] > 1 and view.strides[axis] != layout.own[k])):
+            return False
+    return True
+
+
+cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held) except -1:
+    """Point a tensor at its state, which is made, converted or laid out anew where necessary."""
+    cdef Py_ssize_t k
+    cdef bint is_low = slot.layout.param_dtype == FO_F16 or slot.layout.param_dtype == FO_BF16
+    cdef tuple keys = group.low_keys if is_low else group.keys
+    cdef fo_tensor *tensor = slot.tensor
+    cdef int dtype = group.state_dtype_of(slot)
+    slot.is_new = False
+    if keys and not has_all(inner, keys):
+        inner = state.start(<object>slot.param, group.read, keys, DTYPE_OF[dtype], inner)
+        optimizer.state[<object>slot.param] = inner
+        slot.is_new = True
+    held.append(inner)
+    slot.inner = <PyObject *>inner
+    slot.layout.state_dtype = <fo_dtype>dtype
+    for k in range(len(group.arrays)):
+        tensor.state[k] = own_data(slot, inner, group.arrays[k], dtype, held)
+    for k in range(len(group.arrays), FO_MAX_STATES):
+        tensor.state[k] = NULL
+    tensor.master = tensor.ema = NULL
+    if is_low and group.has_master:
+        tensor.master = own_data(slot, inner, "master", FO_F32, held)
+    if group.has_ema:
+        tensor.ema = own_data(slot, inner, "ema", tensor.dtype, held)
+    if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL:
+        tensor.layout = &slot.layout
+    read_count(slot, inner, group, held)
+    if group.saved_name is None:
+        slot.saved = 1
+    else:
+        slot.saved_data = scalar_data(inner, group.saved_name, &slot.saved_dtype, held)
+        slot.saved = known_or_read(slot.saved_data, slot.saved_dtype, slot.saved)
+    return 0
+
+
+cdef bint has_all(inner, tuple keys) except -1:
+    """Return whether a state dict has a value for each key."""
+    cdef PyObject *value
+    if inner is None:
+        return False
+    for key in keys:
+        value = PyDict_GetItem(inner, key)
+        if value == NULL or value == <PyObject *>None:
+            return False
+    return True
+
+
+cdef void *own_data(Slot *slot, inner, name, int dtype, list held) except NULL:
+    """Return the address of a state tensor, laid out as the parameter's own arrays are."""
+    cdef View view
+    cdef object tensor = <object>PyDict_GetItem(inner, name)
+    if slot.is_resolved and isinstance(tensor, Tensor):
+        tensor = tensors.plain(tensor)
+    if (not isinstance(tensor, Tensor) or not look(<PyObject *>tensor, &view)
+            or not is_own(slot, &view, dtype)):
+        tensor = state.lay_out(<object>slot.param, inner, name, DTYPE_OF[dtype])
+        if not look(<PyObject *>tensor, &view) or not is_own(slot, &view, dtype):
+            raise AssertionError(f"state {name!r} could not be laid out")
+    held.append(tensor)
+    return view.data if slot.tensor.size else <void *>slot
+
+
+cdef int read_count(Slot *slot, inner, Watched group, list held) except -1:
+    """Read the step count, which users and checkpoints may have changed."""
+    cdef PyObject *step
+    slot.step_data = NULL
+    if not group.has_step:  # SGD: what matters is whether the buffer is new
+        slot.count = 0 if slot.is_new else max(slot.count, 1)
+        return 0
+    step = PyDict_GetItem(inner, "step")
+    if PyLong_Check(<object>step):
+        slot.count = <object>step
+    else:
+        slot.step_data = scalar_data(inner, "step", &slot.step_dtype, held)
+        slot.count = <int64_t>known_or_read(slot.step_data, slot.step_dtype, <double>slot.count)
+    return 0
+
+
+cdef void *scalar_data(inner, name, int *dtype, list held) except NULL:
+    """Return the address of a tensor with one number."""
+    cdef View view
+    cdef object tensor = <object>PyDict_GetItem(inner, name)
+    if not look_at_scalar(tensor, &view):
+        tensor = inner[name] = torch.tensor(float(tensor), dtype=torch.float32)
+        look(<PyObject *>tensor, &view)
+    held.append(tensor)
+    dtype[0] = view.dtype
+    return view.data
+
+
+cdef bint look_at_scalar(value, View *view) except -1:
+    """Fill a view of a tensor of one float or double; return False for anything else."""
+    cdef int k
+    if not isinstance(value, Tensor) or not look(<PyObject *>value, view):
+        return False
+    for k in range(view.n_axes):
+        if view.shape[k] != 1:
+            return False
+    return view.dtype == FO_F32 or view.dtype == FO_F64
+
+
+cdef double known_or_read(void *data, int dtype, double known) noexcept:
+    """Return the number that a tensor holds, or the known one if the tensor holds it rounded.
+
+    Single precision cannot count beyond 2^24, and a product of many factors would drift.
+    """
+    if dtype == FO_F64:
+        return (<double *>data)[0]
+    if (<float *>data)[0] == <float>known:
+        return known
+    return (<float *>data)[0]
+
+
+cdef int write_scalars(Slot *slot, Watched group) except -1:
+    """Write the step count and the rule's scalar back into the state."""
+    if slot.step_data != NULL:
+        write_scalar(slot.step_data, slot.step_dtype, <double>slot.count)
+    elif group.has_step:
+        PyDict_SetItem(<object>slot.inner, "step", slot.count)
+    if group.saved_name is not None:
+        write_scalar(slot.saved_data, slot.saved_dtype, slot.saved)
+    return 0
+
+
+cdef void write_scalar(void *data, int dtype, double value) noexcept:
+    if dtype == FO_F64:
+        (<double *>data)[0] = value
+    else:
+        (<float *>data)[0] = <float>value

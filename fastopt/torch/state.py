@@ -1,0 +1,119 @@
+"""The state of a parameter: how it starts, its dtypes and layout, and how it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastopt._errors import FastoptError
+from fastopt.torch import distributed, tensors
+from fastopt.torch.options import Group
+
+LOW = (torch.float16, torch.bfloat16)
+
+
+def real_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which a parameter of this dtype is updated."""
+    return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
+
+
+def start(p: Tensor, group: Group, keys: Iterable[str], dtype: torch.dtype, old: Any) -> Any:
+    """Return the state of a parameter before its first step, in the order of torch's keys.
+
+    old: an incomplete state, whose values are kept, or None.
+    """
+    new: dict[str, Any] = {} if old is None else old
+    for name in keys:
+        if new.get(name) is None:
+            new[name] = _first_value(p, name, group, dtype)
+    return new
+
+
+def _first_value(p: Tensor, name: str, group: Group, dtype: torch.dtype) -> Any:
+    if name == "step":
+        return group.first_step()
+    if name == group.saved_name:
+        return torch.tensor(1.0, dtype=torch.float32)
+    source = p.detach()
+    if name in ("master", "ema"):
+        return _like(source, real_dtype(p.dtype)).copy_(source)
+    return torch.full_like(
+        _like(source, dtype), tensors.scalar_like(p, group.initial.get(name, 0.0))
+    )
+
+
+def _like(p: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a new tensor with the shape and order of axes of `p`, complex if `p` is."""
+    if p.is_complex():
+        dtype = torch.complex128 if dtype is torch.float64 else torch.complex64
+    return torch.empty_like(p, dtype=dtype, memory_format=torch.preserve_format)
+
+
+def lay_out(p: Tensor, inner: dict[str, Any], name: str, dtype: torch.dtype) -> Tensor:
+    """Convert a state tensor to the layout of its parameter and to a dtype; return its elements."""
+    value = inner[name]
+    if not isinstance(value, Tensor) or value.shape != p.shape:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else value
+        raise FastoptError(f"state {name!r} has shape {shape}; its parameter has {tuple(p.shape)}")
+    inner[name] = _like(p.detach(), dtype).copy_(value.detach())
+    return tensors.plain(inner[name])
+
+
+def require_masters(optimizer: Any) -> None:
+    """Make each master start at its parameter unless it rounds to the parameter's value."""
+    is_stochastic = optimizer._options["rounding"] == "stochastic"
+    for p in optimizer._parameters():
+        inner = optimizer.state.get(p) or {}
+        master = inner.get("master")
+        if isinstance(master, Tensor) and not _rounds_to(master, p.detach(), is_stochastic):
+            del inner["master"]
+
+
+def _rounds_to(master: Tensor, p: Tensor, is_stochastic: bool) -> bool:
+    if master.dtype is not torch.float32 or master.shape != p.shape or p.dtype not in LOW:
+        return False
+    master, p = tensors.plain(master), tensors.plain(p)
+    nearest = master.to(p.dtype)
+    same = (nearest == p) | (nearest.isnan() & p.isnan())
+    if is_stochastic:  # one of the two neighbours
+        between = torch.nextafter(p, torch.where(master > p.float(), 1, -1) * torch.inf)
+        same |= (between.float() - p.float()).abs() > (master - p.float()).abs()
+    return bool(same.all())
+
+
+class Protected:
+    """A state tensor that torch's load_state_dict neither casts nor shares."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+def protected(_: Any, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state dict whose state tensors are `Protected`."""
+    return {
+        **state_dict,
+        "state": {
+            key: {
+                name: Protected(value) if isinstance(value, Tensor) else value
+                for name, value in inner.items()
+            }
+            if isinstance(inner, dict)
+            else inner
+            for key, inner in state_dict["state"].items()
+        },
+    }
+
+
+def unprotected(pickled: dict[str, Any]) -> dict[str, Any]:
+    """Return what `protected` was given, with copies of its tensors in the CPU's memory."""
+    for inner in pickled.get("state", {}).values():
+        if isinstance(inner, dict):
+            for name, value in inner.items():
+                if isinstance(value, Protected):
+                    found = value.tensor.detach()
+                    is_here = distributed.is_dtensor(found) or found.device.type == "cpu"
+                    inner[name] = found.clone() if is_here else found.cpu()
+    return pickled

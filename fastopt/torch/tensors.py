@@ -1,0 +1,175 @@
+"""Which tensors are accepted, and the plain dense tensor whose elements are updated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastopt._errors import FastoptError
+from fastopt.arrays.overlap import Spans
+from fastopt.torch import distributed
+
+MAX_AXES = 16  # FO_MAX_AXES
+INT_OF_SIZE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def is_wrapper(tensor: Tensor) -> bool:
+    """Return whether a tensor is of a subclass that may have no elements of its own."""
+    return hasattr(type(tensor), "__torch_dispatch__") and type(tensor).__torch_dispatch__ not in (
+        Tensor.__torch_dispatch__,
+        torch._C._disabled_torch_dispatch_impl,
+    )
+
+
+def needs_resolving(tensor: Tensor) -> bool:
+    """Return whether the elements are those of `plain(tensor)`, another tensor object."""
+    return tensor.is_complex() or distributed.is_dtensor(tensor)
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """Return the local shard of a DTensor, and real and imaginary parts of complex numbers."""
+    tensor = distributed.local(tensor)
+    return torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor
+
+
+def plain_gradient(p: Tensor, grad: Tensor) -> Tensor:
+    """Return a gradient as `plain` returns its parameter."""
+    grad = distributed.gradient_of(p, grad)
+    if grad.is_complex():
+        if grad.is_sparse:
+            raise FastoptError("a complex gradient is sparse; use grad.to_dense()")
+        grad = torch.view_as_real(grad.detach().resolve_conj())
+    return grad
+
+
+def resolved(tensor: Tensor) -> Tensor:
+    """Return a tensor whose memory holds its values: without a pending negation."""
+    return tensor.resolve_neg() if tensor.is_neg() else tensor
+
+
+def refuse(p: Tensor) -> bool:
+    """Raise an error that says why a parameter cannot be updated; True if it can by now."""
+    what = f"a parameter of shape {tuple(p.shape)}"
+    if p.device.type == "meta":
+        raise FastoptError(f"{what} is on the meta device and has no values; use to_empty()")
+    if p.device.type != "cpu":
+        raise FastoptError(
+            f"{what} is on {p.device}, but updates run on the CPU: use model.to('cpu'), or "
+            "fastopt.torch.CPUOffload"
+        )
+    if p.layout != torch.strided:
+        raise FastoptError(f"{what} has layout {p.layout}; dense parameters are needed")
+    if is_wrapper(p) and not distributed.is_dtensor(p):
+        raise FastoptError(
+            f"{what} is a {type(p).__name__}; Tensor, Parameter and DTensor are supported"
+        )
+    if p.dtype not in (
+        *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
+        *(torch.complex64, torch.complex128),
+    ):
+        raise FastoptError(
+            f"{what} is {p.dtype}; allowed: float16, bfloat16, float32, float64, complex64 and "
+            "complex128"
+        )
+    if p.dim() > MAX_AXES:
+        raise FastoptError(f"{what} has {p.dim()} dimensions; at most {MAX_AXES} are allowed")
+    if has_shared_elements(plain(p)):
+        raise FastoptError(f"elements of {what} share memory (strides {p.stride()}); clone it")
+    return True
+
+
+def has_shared_elements(tensor: Tensor) -> bool:
+    """Return whether elements of a tensor may have the same address."""
+    extent = 1
+    axes = [axis for axis in zip(tensor.stride(), tensor.shape, strict=True) if axis[1] > 1]
+    for stride, length in sorted(axes):
+        if stride < extent:
+            return tensor.numel() > 0
+        extent += (length - 1) * stride
+    return False
+
+
+def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
+    """Return an unusual gradient as (dense tensor, None), or a sparse one as its rows.
+
+    Rows are (values, indices): values[k] belongs to row indices[k], which may repeat.
+    """
+    if grad.layout == torch.sparse_coo:
+        options = optimizer.param_groups[group]
+        if optimizer._sparse == "refused":
+            raise RuntimeError(
+                f"{type(optimizer).__name__} does not support sparse gradients"
+                + ", please consider SparseAdam instead" * ("exp_avg_sq" in optimizer._keys)
+            )
+        if options.get("weight_decay"):
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        grad = grad.detach()
+        if grad.sparse_dim() == 1 and not options.get("momentum"):
+            return grad._values().contiguous(), grad._indices()[0].contiguous()
+        if optimizer._sparse == "only":
+            raise FastoptError(
+                f"a sparse gradient has {grad.sparse_dim()} sparse dimensions; {p.dim()} of "
+                "a parameter have rows along the first only"
+            )
+        return grad.to_dense(), None  # the same numbers: elements without gradient stay, or decay
+    if optimizer._sparse == "only":
+        require_rows(False)
+    if grad.layout != torch.strided:
+        if grad.layout == torch._mkldnn:  # type: ignore[attr-defined]
+            return grad.to_dense(), None
+        raise FastoptError(f"a gradient has layout {grad.layout}; use grad.to_dense()")
+    if grad.device.type != "cpu":
+        raise FastoptError(f"a gradient is on {grad.device}; its parameter is on the CPU")
+    if grad.is_conj() or is_wrapper(grad):
+        raise FastoptError(f"a gradient is a {type(grad).__name__}; a plain tensor is needed")
+    raise FastoptError(f"a gradient is {grad.dtype}; its parameter is {p.dtype}")
+
+
+def require_rows(are_rows: bool) -> None:
+    """Raise torch's error for a dense gradient in SparseAdam."""
+    if not are_rows:
+        raise RuntimeError(
+            "SparseAdam does not support dense gradients, please consider Adam instead"
+        )
+
+
+def name_of(optimizer: Any, number: int) -> str:
+    """Return the name of a parameter for error messages; parameters are numbered over groups."""
+    for group in optimizer.param_groups:
+        if number < len(group["params"]):
+            names = group.get("param_names")
+            return f"parameter {names[number]!r}" if names else f"parameter {number}"
+        number -= len(group["params"])
+    raise AssertionError("there are fewer parameters")
+
+
+def scalar_like(p: Tensor, value: float) -> complex:
+    """Return the value with which torch fills state: both parts of a complex number."""
+    return complex(value, value) if p.is_complex() else value
+
+
+def require_apart(found: Iterable[tuple[Tensor, Mapping[str, Any] | None]], clears: bool) -> None:
+    """Raise an error if parameters, states or, with `clears`, gradients share memory."""
+    written: list[tuple[str, Any]] = []
+    gradients: list[tuple[str, Any]] = []
+    for i, (p, inner) in enumerate(found):
+        name = f"parameter {i} of shape {tuple(p.shape)}"
+        written.append((name, _as_array(p)))
+        for key, value in (inner or {}).items():
+            if isinstance(value, Tensor):
+                written.append((f"state {key!r} of {name}", _as_array(value)))
+        if p.grad is not None and p.grad.layout == torch.strided:
+            (written if clears else gradients).append(
+                (f"the gradient of {name}", _as_array(p.grad))
+            )
+    spans = Spans(written)
+    for name, array in gradients:
+        spans.require_apart(name, array)
+
+
+def _as_array(tensor: Tensor) -> Any:
+    found = plain(tensor).detach().resolve_neg()
+    return found.view(INT_OF_SIZE[found.element_size()]).numpy()
