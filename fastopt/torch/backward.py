@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from fastopt._checks import Whole
+from fastopt.torch.door import Door
 
 # Wrappers that average gradients after the hooks of parameters have run.
 REDUCES_LATER = {
@@ -247,7 +248,7 @@ def _refuse_optimizer(optimizer: Any) -> None:
         raise TypeError(
             "optimizer is a CPUOffload, which already takes gradients in the backward pass"
         )
-    if not hasattr(optimizer, "_step_alone"):
+    if not isinstance(optimizer, Door):
         raise TypeError(
             f"optimizer is {torch.typename(optimizer)}; an optimizer of fastopt.torch is needed"
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastopt._checks import Real, Whole, flag
 from fastopt.torch.backward import refuse_late_reduction, refuse_taken, take_gradients
+from fastopt.torch.door import Door
 from fastopt.torch.transfers import Bucket, HostParameter, Link, buckets_of
 
 positive = Real(low=5e-324)
@@ -21,9 +22,9 @@ positive = Real(low=5e-324)
 class CPUOffload(torch.optim.Optimizer):
     """An optimizer whose state and updates are on the host, for parameters on any device.
 
-    The device holds parameters, activations and the gradients in use; the host holds a float32
-    copy of each parameter, the optimizer's state, and the gradients.  A step updates the host's copy
-    and sends the new values to the device.
+    The device holds parameters, activations and the gradients in use.  The host holds a float32
+    copy of each parameter, the optimizer's state, and the gradients.  A step updates the host's
+    copy and sends the new values to the device.
 
     Asynchronous copies, pinned memory and side streams are used on CUDA and XPU devices.  This
     part has not been run on a GPU yet.
@@ -122,7 +123,7 @@ class CPUOffload(torch.optim.Optimizer):
         self._bucket_bytes = Whole(low=1)("bucket_bytes", bucket_bytes)
         if max_grad_norm is not None:
             max_grad_norm = positive("max_grad_norm", max_grad_norm)
-        self._clips_itself = hasattr(optimizer_class, "_step_alone")  # a class of fastopt.torch
+        self._clips_itself = issubclass(optimizer_class, Door)
         if self._clips_itself and max_grad_norm is not None:
             options["max_grad_norm"] = max_grad_norm
         self._max_grad_norm = max_grad_norm
