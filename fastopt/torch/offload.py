@@ -13,8 +13,9 @@ from torch import Tensor
 
 from fastopt._checks import Real, Whole, flag
 from fastopt.torch.backward import refuse_late_reduction, refuse_taken, take_gradients
-from fastopt.torch.door import Door
-from fastopt.torch.transfers import Bucket, HostParameter, Link, buckets_of
+from fastopt.torch.distributed import is_dtensor
+from fastopt.torch.door import Door, outside_of_graphs
+from fastopt.torch.transfers import HostParameter, Link, host_parameters
 
 positive = Real(low=5e-324)
 
@@ -47,8 +48,7 @@ class CPUOffload(torch.optim.Optimizer):
         `torch.nn.utils.clip_grad_norm_`, which sees no gradient if they are offloaded.
         `grad_norm` is the norm before clipping.
     bucket_bytes : int, default 64 MiB
-        The size of the host's buffers: new 16-bit values of one buffer are rounded while those of
-        the buffer before it are sent.
+        The size of the host's allocations, which small parameters share.
     **options
         For `optimizer_class`: the learning rate, and the others.
 
@@ -89,7 +89,8 @@ class CPUOffload(torch.optim.Optimizer):
     - The optimizer can't be pickled or copied: its hooks belong to one model.  Save its
       ``state_dict()``.
     - Besides the optimizer's state, the host needs 8 bytes for each value of a float32 parameter
-      (12 if gradients are accumulated), and 10 for each of a 16-bit parameter.
+      and 6 for each of a 16-bit parameter; 4 more if gradients are accumulated, or if
+      `optimizer_class` is of `torch.optim` and the parameter has 16 bits.
 
     Examples
     --------
@@ -123,12 +124,11 @@ class CPUOffload(torch.optim.Optimizer):
         self._bucket_bytes = Whole(low=1)("bucket_bytes", bucket_bytes)
         if max_grad_norm is not None:
             max_grad_norm = positive("max_grad_norm", max_grad_norm)
-        self._clips_itself = issubclass(optimizer_class, Door)
-        if self._clips_itself and max_grad_norm is not None:
+        self._is_ours = issubclass(optimizer_class, Door)
+        if self._is_ours and max_grad_norm is not None:
             options["max_grad_norm"] = max_grad_norm
         self._max_grad_norm = max_grad_norm
         self._grad_norm: Any = None
-        self._buckets: list[Bucket] = []
         self._hosts: dict[Tensor, HostParameter] = {}
         self._placeholders: dict[Tensor, Tensor] = {}
         self._links: dict[torch.device, Link] = {}
@@ -145,7 +145,7 @@ class CPUOffload(torch.optim.Optimizer):
 
     # Public methods
 
-    @torch._disable_dynamo  # type: ignore[misc]
+    @outside_of_graphs
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters that have a gradient; all copies have ended on return.
 
@@ -235,15 +235,17 @@ class CPUOffload(torch.optim.Optimizer):
     @property
     def grad_norm(self) -> Any:
         """The norm of all gradients in the last step, before clipping; see `max_grad_norm`."""
-        return self.optim.grad_norm if self._clips_itself else self._grad_norm  # type: ignore[attr-defined]
+        return self.optim.grad_norm if self._is_ours else self._grad_norm  # type: ignore[attr-defined]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Give the parameters their averages (`ema_decay`) within a ``with`` block."""
-        with self.optim.averaged():  # type: ignore[attr-defined]
+        try:
+            with self.optim.averaged():  # type: ignore[attr-defined]
+                self._upload_all()
+                yield
+        finally:
             self._upload_all()
-            yield
-        self._upload_all()
 
     def remove(self) -> None:
         """Remove the hooks: gradients then stay on the device until `step`."""
@@ -251,7 +253,7 @@ class CPUOffload(torch.optim.Optimizer):
             handle.remove()
         self._handles.clear()
 
-    @torch._disable_dynamo  # type: ignore[misc]
+    @outside_of_graphs
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict of this class, `fastopt.torch` or `torch.optim`; see the notes.
 
@@ -307,10 +309,7 @@ class CPUOffload(torch.optim.Optimizer):
             refuse_taken(trained)
             refuse_late_reduction(trained)
         with torch.no_grad():
-            buckets = buckets_of(trained, self._bucket_bytes)
-        for bucket in buckets:
-            self._buckets.append(bucket)
-            self._hosts.update(bucket.hosts)
+            self._hosts |= host_parameters(trained, self._bucket_bytes, self._is_ours)
 
     def _hook(self, params: Iterable[Tensor]) -> None:
         if self._offload_gradients:
@@ -437,17 +436,14 @@ class CPUOffload(torch.optim.Optimizer):
                 self._hosts[p].drop()
 
     def _clip(self) -> None:
-        if self._max_grad_norm is not None and not self._clips_itself:
+        if self._max_grad_norm is not None and not self._is_ours:
             hosts = [self._host(p) for p in self._params()]
             self._grad_norm = torch.nn.utils.clip_grad_norm_(hosts, self._max_grad_norm)
 
     def _upload(self, params: Iterable[Tensor]) -> None:
-        """Send new values to the devices, bucket by bucket, and wait for the copies."""
-        wanted = set(params)
-        for bucket in self._buckets:
-            members = [p for p in bucket.hosts if p in wanted]
-            if members:
-                bucket.upload(members, self._link)
+        """Send new values to the devices; one is rounded while those before it are copied."""
+        for p in params:
+            self._hosts[p].send(p, self._link(p.device))
         for link in self._links.values():
             link.wait()
 
@@ -474,7 +470,7 @@ def _require_plain(p: Tensor) -> None:
             f"a parameter of shape {tuple(p.shape)} is a meta tensor, which has no values; "
             "materialize the model first"
         )
-    if hasattr(p, "placements"):
+    if is_dtensor(p):
         raise ValueError(
             f"a parameter of shape {tuple(p.shape)} is a DTensor; under FSDP2, pass "
             "CPUOffloadPolicy() to fully_shard and use a class of fastopt.torch"

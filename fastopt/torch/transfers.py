@@ -7,7 +7,7 @@ copy that uses it has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -26,10 +26,10 @@ class Link:
     """
 
     def __init__(self, device: torch.device) -> None:
-        module = None if device.type == "cpu" else torch.get_device_module(device)
+        module: Any = None if device.type == "cpu" else torch.get_device_module(device)
         self.device = device
-        self.module: Any = module if hasattr(module, "Stream") else None
-        self.stream = None if self.module is None else self.module.Stream(device)
+        self.module = module if hasattr(module, "Stream") else None
+        self.stream: Any = None if self.module is None else module.Stream(device)
 
     def download(self, to: Tensor, source: Tensor) -> Any:
         """Copy to the host; return an event to wait for, or None if the copy has ended.
@@ -65,24 +65,36 @@ class Link:
 class HostParameter:
     """What the host holds for one parameter of a device.
 
-    Attributes
+    Parameters
     ----------
+    p : torch.Tensor
     master : torch.Tensor
-        The values, in float32 where the parameter has 16 bits: a parameter of the optimizer.
+        Memory for the values, in float32 where the parameter has 16 bits.  It becomes a parameter
+        of the host's optimizer.
     staging : torch.Tensor
         A buffer of the parameter's dtype.  It receives a gradient, and sends 16-bit values.
+    mixes : bool
+        Whether the optimizer reads gradients of another dtype than the master's.
+
+    Attributes
+    ----------
     version : int
-        The parameter's version when `master` and the parameter last agreed.
+        The parameter's version when the master and the parameter last agreed.
     """
 
-    def __init__(self, master: Tensor, staging: Tensor) -> None:
+    def __init__(self, p: Tensor, master: Tensor, staging: Tensor, mixes: bool) -> None:
         self.master = master
         self.staging = staging
-        self.version = -1
+        self.is_rounded = master.dtype != staging.dtype
+        self._gives_staged = mixes or not self.is_rounded
+        if mixes:
+            master.grad_dtype = None
         self._is_staged = False  # whether staging holds a gradient that is not in the sum
         self._event: Any = None  # of the copy into staging
         self._sum: Tensor | None = None  # of earlier gradients
         self._buffer: Tensor | None = None  # the memory of dense sums, kept for later steps
+        master.copy_(p.detach().to("cpu"))
+        self.version = p._version
 
     def take(self, grad: Tensor, link: Link) -> None:
         """Add a gradient of the device to those that the host has; the copy may still run."""
@@ -95,7 +107,7 @@ class HostParameter:
 
     def gradient(self) -> Tensor | None:
         """Return the sum of the gradients taken, or None if there were none."""
-        if self._is_staged and self._sum is None and self.staging.dtype == self.master.dtype:
+        if self._is_staged and self._sum is None and self._gives_staged:
             self._wait()
             return self.staging
         self._add_staged()
@@ -110,6 +122,13 @@ class HostParameter:
         total = self.gradient()
         if total is not None:
             total.zero_()
+
+    def send(self, p: Tensor, link: Link) -> None:
+        """Begin to copy the values to the device, rounded to its dtype; the gradient is lost."""
+        if self.is_rounded:
+            self.staging.copy_(self.master)
+        link.upload(p, self.staging if self.is_rounded else self.master)
+        self.version = p._version
 
     def follow(self, p: Tensor) -> None:
         """Set the values to the parameter's, except those that already round to them."""
@@ -143,62 +162,39 @@ class HostParameter:
             self._sum = grad.to(self.master.dtype) + self._sum
 
 
-class Bucket:
-    """Parameters of one device and dtype, whose host buffers are parts of the same allocations.
+def host_parameters(
+    params: Iterable[Tensor], bucket_bytes: int, mixes: bool
+) -> dict[Tensor, HostParameter]:
+    """Return the host's side of parameters that are on devices, with the values they have.
 
     Parameters
     ----------
-    params : list of torch.Tensor
+    params : iterable of torch.Tensor
+    bucket_bytes : int
+        The most bytes of values in one allocation; a larger parameter has one to itself.
+    mixes : bool
+        Whether the optimizer reads gradients of another dtype than its parameter's.
     """
-
-    def __init__(self, params: list[Tensor]) -> None:
-        low = params[0].dtype in LOW
-        n, pin = sum(p.numel() for p in params), params[0].device.type in PINNED
-        dtype = params[0].dtype
-        self._staging = torch.empty(n, dtype=dtype, device="cpu", pin_memory=pin)
-        self._masters = (
+    hosts: dict[Tensor, HostParameter] = {}
+    for bucket in buckets_of(params, bucket_bytes):
+        dtype, n = bucket[0].dtype, sum(p.numel() for p in bucket)
+        pin = bucket[0].device.type in PINNED
+        staging = torch.empty(n, dtype=dtype, device="cpu", pin_memory=pin)
+        masters = (
             torch.empty(n, dtype=torch.float32, device="cpu")
-            if low
-            else torch.empty(n, dtype=dtype, device="cpu", pin_memory=pin)
+            if dtype in LOW
+            else torch.empty_like(staging, pin_memory=pin)
         )
-        self.hosts = dict(zip(params, self._cut(params), strict=True))
-        for p, host in self.hosts.items():
-            host.master.copy_(p.detach().to("cpu"))
-            host.version = p._version
-
-    def upload(self, params: Iterable[Tensor], link: Callable[[torch.device], Link]) -> None:
-        """Begin to send the values of some parameters, rounded to their dtype."""
-        is_rounded = self._staging.dtype != self._masters.dtype
-        if is_rounded:
-            self._staging.copy_(self._masters)
-        for p in params:
-            host = self.hosts[p]
-            link(p.device).upload(p, host.staging if is_rounded else host.master)
-            host.version = p._version
-
-    def _cut(self, params: list[Tensor]) -> Iterator[HostParameter]:
         start = 0
-        for p in params:
-            stop, strides = start + p.numel(), dense_strides(p)
-            master, staging = (
-                flat[start:stop].as_strided(p.shape, strides)
-                for flat in (self._masters, self._staging)
-            )
-            yield HostParameter(master, staging)
-            start = stop
+        for p in bucket:
+            master, buffer = (_part(flat, start, p) for flat in (masters, staging))
+            hosts[p] = HostParameter(p, master, buffer, mixes)
+            start += p.numel()
+    return hosts
 
 
-def dense_strides(p: Tensor) -> tuple[int, ...]:
-    """Return the strides of a dense tensor with the order of axes of `p`."""
-    plan = torch.empty_strided(p.shape, p.stride(), device="meta")
-    return torch.empty_like(plan, memory_format=torch.preserve_format).stride()
-
-
-def buckets_of(params: Iterable[Tensor], most: int) -> list[Bucket]:
-    """Return buckets of the parameters, in their order, of at most `most` bytes.
-
-    A larger parameter has a bucket to itself.
-    """
+def buckets_of(params: Iterable[Tensor], most: int) -> list[list[Tensor]]:
+    """Return parameters of one device and dtype together, at most `most` bytes in a list."""
     full: list[list[Tensor]] = []
     open_: dict[Any, list[Tensor]] = {}  # the bucket that is being filled, by device and dtype
     for p in params:
@@ -207,8 +203,15 @@ def buckets_of(params: Iterable[Tensor], most: int) -> list[Bucket]:
             full.append(bucket)
             bucket = open_[p.device, p.dtype] = []
         bucket.append(p)
-    return [Bucket(members) for members in (*full, *open_.values())]
+    return [*full, *open_.values()]
 
 
 def _bytes(p: Tensor) -> int:
     return p.numel() * p.element_size()
+
+
+def _part(flat: Tensor, start: int, p: Tensor) -> Tensor:
+    """Return a part of a flat tensor with the shape and order of axes of a parameter."""
+    plan = torch.empty_strided(p.shape, p.stride(), device="meta")
+    strides = torch.empty_like(plan, memory_format=torch.preserve_format).stride()
+    return flat[start : start + p.numel()].as_strided(p.shape, strides)
