@@ -240,6 +240,8 @@ class CPUOffload(torch.optim.Optimizer):
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Give the parameters their averages (`ema_decay`) within a ``with`` block."""
+        with torch.no_grad():
+            self._follow_changes()
         try:
             with self.optim.averaged():  # type: ignore[attr-defined]
                 self._upload_all()
@@ -304,7 +306,7 @@ class CPUOffload(torch.optim.Optimizer):
         params = list(params)
         for p in params:
             _require_plain(p)
-        trained = [p for p in params if p.requires_grad and p.device.type != "cpu"]
+        trained = [p for p in params if p.device.type != "cpu" and not _is_frozen(p)]
         if self._offload_gradients:
             refuse_taken(trained)
             refuse_late_reduction(trained)
@@ -313,18 +315,19 @@ class CPUOffload(torch.optim.Optimizer):
 
     def _hook(self, params: Iterable[Tensor]) -> None:
         if self._offload_gradients:
-            self._handles += [take_gradients(p, self._take) for p in params]
+            trained = (p for p in params if p.requires_grad and p.is_leaf)
+            self._handles += [take_gradients(p, self._take) for p in trained]
 
     def _host(self, p: Tensor) -> Tensor:
         """Return the host's copy of a parameter: itself on the CPU, its shape alone if frozen."""
         if p not in self._hosts and p.device.type == "cpu":
             return p
-        if p not in self._hosts and p.requires_grad:
+        if p not in self._hosts and not _is_frozen(p):
             self._prepare([p])
         if p in self._hosts:
             return self._hosts[p].master
         if p not in self._placeholders:
-            self._placeholders[p] = torch.zeros(1).expand(p.shape)
+            self._placeholders[p] = torch.zeros(()).expand(p.shape)
         return self._placeholders[p]
 
     def _host_group(self, group: dict[str, Any]) -> dict[str, Any]:
@@ -475,6 +478,10 @@ def _require_plain(p: Tensor) -> None:
             f"a parameter of shape {tuple(p.shape)} is a DTensor; under FSDP2, pass "
             "CPUOffloadPolicy() to fully_shard and use a class of fastopt.torch"
         )
+
+
+def _is_frozen(p: Tensor) -> bool:
+    return not p.requires_grad and p.grad is None
 
 
 def _require_same_shape(p: Tensor, host: HostParameter) -> None:

@@ -324,17 +324,30 @@ def test_resync_keeps_masters_that_round_to_the_parameter():
     assert opt.optim.param_groups[0]["params"][0].tolist() == [2.0, 1 - 2.0**-10]
 
 
-def test_a_frozen_layer_can_be_trained_later():
-    w, v = (nn.Parameter(torch.ones(2).to(FAKE), requires_grad=flag) for flag in (True, False))
+@pytest.mark.parametrize("shape", [(2,), ()])
+def test_a_frozen_layer_can_be_trained_later(shape):
+    w, v = (nn.Parameter(torch.ones(shape).to(FAKE), requires_grad=flag) for flag in (True, False))
     opt = CPUOffload([w, v], SGD, lr=1.0)
-    assert crossed["down"] == 8  # the frozen parameter has no copy
+    assert crossed["down"] == bytes_of([w])  # the frozen parameter has no copy
     (w + v).sum().backward()
     opt.step()
     v.requires_grad_(True)
     (w + v).sum().backward()
     opt.step()
-    assert [values(p).tolist() for p in (w, v)] == [[-1, -1], [0, 0]]
+    assert [values(p).unique().tolist() for p in (w, v)] == [[-1], [0]]
     assert v.grad is None
+
+
+def test_a_gradient_of_a_frozen_parameter_counts():
+    """As in torch.optim: a parameter is skipped if it has no gradient."""
+    w, v = fake_parameter(), fake_parameter()
+    w.grad = torch.ones(2).to(FAKE)
+    w.requires_grad_(False)
+    opt = CPUOffload([w, v], SGD, lr=1.0)
+    v.grad = torch.ones(2).to(FAKE)
+    v.requires_grad_(False)
+    opt.step()
+    assert [values(p).tolist() for p in (w, v)] == [[0, 0], [0, 0]]
 
 
 def test_groups_can_be_added_and_edited():
@@ -435,6 +448,9 @@ def test_averages_reach_the_device_and_leave_it_again():
         same(values(p).contiguous(), opt.state[p]["ema"].contiguous())
         assert not torch.equal(values(p), before[0])
     same(held(model), before)
+    with torch.no_grad():
+        p.mul_(2)
+    before = held(model)
     with pytest.raises(KeyboardInterrupt), opt.averaged():
         raise KeyboardInterrupt
     same(held(model), before)
