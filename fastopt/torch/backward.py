@@ -15,11 +15,11 @@ from torch.utils.hooks import RemovableHandle
 from fastopt._checks import Whole
 from fastopt.torch.door import Door
 
-# Wrappers that average gradients after the hooks of parameters have run.
-REDUCES_LATER = {
-    "DistributedDataParallel": "register a communication hook of fastopt.torch instead, which "
-    "steps a bucket after its all-reduce, or use torch.distributed.fsdp.fully_shard",
-    "FullyShardedDataParallel": "use torch.distributed.fsdp.fully_shard instead",
+# Wrappers that average gradients after the hooks of parameters have run, and what to use instead
+INSTEAD = {
+    "DistributedDataParallel": "fastopt.torch.step_in_ddp_backward, a communication hook that "
+    "steps the parameters of a bucket after it has been averaged",
+    "FullyShardedDataParallel": "torch.distributed.fsdp.fully_shard",
 }
 
 
@@ -108,7 +108,7 @@ def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
                 "gradients of leaves only"
             )
     refuse_taken(params)
-    refuse_late_reduction(params)
+    _refuse_late_reduction(params)
     return StepInBackward(optimizer, params, count)
 
 
@@ -182,7 +182,7 @@ class StepInBackward:
     def _take(self, p: Tensor) -> None:
         """Update a parameter whose gradient is complete, and free the gradient."""
         if not self._is_checked:
-            refuse_late_reduction([p])
+            _refuse_late_reduction([p])
             self._is_checked = True
         passes = self._passes.get(p, 0) + 1
         if passes < self.accumulate:
@@ -226,21 +226,27 @@ def refuse_taken(params: Iterable[Tensor]) -> None:
             )
 
 
-def refuse_late_reduction(params: Iterable[Tensor]) -> None:
-    """Refuse parameters of a wrapper that averages gradients after the hooks have run."""
+def late_reducer(params: Iterable[Tensor]) -> str | None:
+    """Return the class of a wrapper of parameters that reduces gradients after the hooks."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return
+        return None
     ours = {id(p) for p in params}
     for module in gc.get_objects():
         if issubclass(type(module), torch.nn.Module):
-            names = REDUCES_LATER.keys() & {cls.__name__ for cls in type(module).__mro__}
+            names = INSTEAD.keys() & {cls.__name__ for cls in type(module).__mro__}
             if names and any(id(p) in ours for p in module.parameters()):
-                name = names.pop()
-                raise RuntimeError(
-                    f"a parameter belongs to a {name} module, which averages gradients over the "
-                    "processes after the hooks of parameters have run: steps in the backward pass "
-                    f"would use gradients of one process; {REDUCES_LATER[name]}"
-                )
+                return names.pop()
+    return None
+
+
+def _refuse_late_reduction(params: Iterable[Tensor]) -> None:
+    name = late_reducer(params)
+    if name is not None:
+        raise RuntimeError(
+            f"a parameter belongs to a {name} module, which averages gradients over the processes "
+            "after the hooks of parameters have run: steps in the backward pass would use "
+            f"gradients of one process; use {INSTEAD[name]}"
+        )
 
 
 def _refuse_optimizer(optimizer: Any) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastopt._checks import Real, Whole, flag
-from fastopt.torch.backward import refuse_late_reduction, refuse_taken, take_gradients
+from fastopt.torch.backward import late_reducer, refuse_taken, take_gradients
 from fastopt.torch.distributed import is_dtensor
 from fastopt.torch.door import Door, outside_of_graphs
 from fastopt.torch.transfers import HostParameter, Link, host_parameters
@@ -66,9 +66,10 @@ class CPUOffload(torch.optim.Optimizer):
         `optimizer_class` is not a class of optimizers, or is ``LBFGS``; or an option has a wrong
         type.
     ValueError
-        An option has a value that is not allowed; a parameter is a meta tensor, or a ``DTensor``
-        (under FSDP2, use ``CPUOffloadPolicy`` and a class of `fastopt.torch`); or the gradients of
-        a parameter are already taken in the backward pass, by `step_in_backward` or `CPUOffload`.
+        An option has a value that is not allowed; a parameter is a meta tensor, or is sharded
+        by FSDP (use ``fully_shard`` with ``CPUOffloadPolicy``, and a class of `fastopt.torch`); or
+        the gradients of a parameter are already taken in the backward pass, by `step_in_backward`
+        or `CPUOffload`.
     RuntimeError
         A parameter belongs to a ``DistributedDataParallel`` module, which averages gradients
         after they have been offloaded; use ``offload_gradients=False`` there.
@@ -309,7 +310,7 @@ class CPUOffload(torch.optim.Optimizer):
         trained = [p for p in params if p.device.type != "cpu" and not _is_frozen(p)]
         if self._offload_gradients:
             refuse_taken(trained)
-            refuse_late_reduction(trained)
+            _refuse_late_reduction(trained)
         with torch.no_grad():
             self._hosts |= host_parameters(trained, self._bucket_bytes, self._is_ours)
 
@@ -402,7 +403,7 @@ class CPUOffload(torch.optim.Optimizer):
     def _take(self, p: Tensor) -> None:
         """Begin to copy a complete gradient to the host, and free it on the device."""
         if not self._is_checked:
-            refuse_late_reduction([p])
+            _refuse_late_reduction([p])
             self._is_checked = True
         if p.grad is not None:
             with torch.no_grad():
@@ -473,10 +474,19 @@ def _require_plain(p: Tensor) -> None:
             f"a parameter of shape {tuple(p.shape)} is a meta tensor, which has no values; "
             "materialize the model first"
         )
-    if is_dtensor(p):
+    if is_dtensor(p) or getattr(p, "_fsdp_flattened", False):
         raise ValueError(
-            f"a parameter of shape {tuple(p.shape)} is a DTensor; under FSDP2, pass "
-            "CPUOffloadPolicy() to fully_shard and use a class of fastopt.torch"
+            f"a parameter of shape {tuple(p.shape)} is sharded over processes; use fully_shard "
+            "with CPUOffloadPolicy() and a class of fastopt.torch"
+        )
+
+
+def _refuse_late_reduction(params: Iterable[Tensor]) -> None:
+    name = late_reducer(params)
+    if name is not None:
+        raise RuntimeError(
+            f"a parameter belongs to a {name} module, which averages gradients over the processes "
+            "after they have been offloaded; use offload_gradients=False"
         )
 
 

@@ -281,6 +281,21 @@ def test_a_master_that_does_not_round_to_the_parameter_is_ignored():
     assert opt.state_dict()["state"][0]["master"].tolist() == [0.0, 0.0]
 
 
+def test_loading_replaces_the_state_and_groups_that_were_edited():
+    p, q = fake_parameter(), fake_parameter()
+    opt = CPUOffload([p, q], SGD, lr=1.0, momentum=0.5)
+    fresh = copy.deepcopy(opt.state_dict())
+    other = CPUOffload([r := fake_parameter()], SGD, lr=9.0, momentum=0.5)
+    r.sum().backward()
+    other.step()
+    other.param_groups[0]["params"].append(fake_parameter())
+    other.load_state_dict(fresh)
+    assert not other.state
+    r.sum().backward()
+    other.step()
+    assert values(r).tolist() == [1.0 - 9.0 - 1.0] * 2
+
+
 def test_a_failed_load_changes_nothing():
     model = network()
     opt = CPUOffload(model.parameters(), AdamW)
@@ -362,7 +377,17 @@ def test_groups_can_be_added_and_edited():
     assert [values(p).tolist()[0] for p in (w, v, u)] == [0.0, -2.0, 0.0]
     with pytest.raises(ValueError, match="more than one parameter group"):
         opt.add_param_group({"params": [v]})
-    assert len(opt.param_groups) == 2
+    del opt.param_groups[1]
+    (w + v + u).sum().backward()
+    opt.step()
+    assert values(v).tolist()[0] == -2.0
+    opt.add_param_group({"params": [v], "lr": 4.0})
+    opt.step()
+    assert values(v).tolist()[0] == -6.0
+    opt.optim.add_param_group = None  # fails
+    with pytest.raises(TypeError):
+        opt.add_param_group({"params": [fake_parameter()]})
+    assert len(opt.param_groups) == len(opt.optim.param_groups) == 2
 
 
 def test_state_that_was_replaced_is_used():
@@ -539,16 +564,20 @@ def test_distributed_data_parallel_is_refused_if_gradients_are_offloaded(one_pro
     model = nn.Linear(2, 1)
     wrapped = nn.parallel.DistributedDataParallel(model)
     moved(model)
-    with pytest.raises(RuntimeError, match="DistributedDataParallel"):
+    with pytest.raises(RuntimeError, match=r"DistributedDataParallel.* offload_gradients=False"):
         CPUOffload(wrapped.parameters(), AdamW)
     CPUOffload(wrapped.parameters(), AdamW, offload_gradients=False)
 
 
-def test_dtensors_are_refused(one_process):
+def test_shards_are_refused(one_process):
     mesh = torch.distributed.init_device_mesh(CPU, (1,))
     shard = torch.distributed.tensor.distribute_tensor(torch.ones(2), mesh)
     with pytest.raises(ValueError, match="CPUOffloadPolicy"):
         CPUOffload([nn.Parameter(shard)], AdamW)
+    p = fake_parameter()
+    p._fsdp_flattened = True  # of the older FullyShardedDataParallel
+    with pytest.raises(ValueError, match="CPUOffloadPolicy"):
+        CPUOffload([p], AdamW)
 
 
 # Buffers
@@ -564,6 +593,14 @@ def test_buckets_hold_parameters_of_one_dtype(most, sizes):
     assert len(storages) == len(sizes)
 
 
+def test_buffers_have_the_order_of_axes_of_their_parameter():
+    p = torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    every_second = torch.ones(6, 4)[::2].t()
+    a, b = held_by_host([p, every_second])
+    assert a.master.stride() == a.staging.stride() == p.stride()
+    assert b.master.stride() == (1, 4)
+
+
 def held_by_host(params, most=100):
     return host_parameters(params, most, mixes=False).values()
 
@@ -571,12 +608,12 @@ def held_by_host(params, most=100):
 @pytest.mark.parametrize("order", ["ds", "sd", "ss", "dd", "dsd", "sds"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_sums_of_dense_and_sparse_gradients(order, dtype):
-    """float64 gradients do not fit the buffer of a float32 parameter."""
-    dense = torch.tensor([[1.0], [2.0], [3.0]], dtype=dtype)
+    """They have another dtype than the buffer of a bfloat16 parameter."""
+    dense = torch.tensor([[1.0], [2.0], [3.0 + 2**-20]], dtype=dtype)
     sparse = torch.sparse_coo_tensor(
         [[1, 1]], [[4.0], [5.0]], (3, 1), dtype=dtype, check_invariants=True
     )
-    (host,) = held_by_host([torch.zeros(3, 1)])
+    (host,) = held_by_host([torch.zeros(3, 1, dtype=torch.bfloat16)])
     for kind in order:
         host.take({"d": dense, "s": sparse}[kind], Link(torch.device(CPU)))
     total = order.count("d") * dense + order.count("s") * sparse.to_dense()

@@ -13,7 +13,7 @@ TESTS = Path(__file__).with_name("offload_on_fake_device.py")
 
 def test_on_a_fake_device():
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)],
+        [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)],
         capture_output=True,
         text=True,
         cwd=TESTS.parents[2],
