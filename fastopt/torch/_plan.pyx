@@ -13,7 +13,7 @@ have passed their checks.  The other parts of this extension module are in fasto
 | `apart.pxi` | whether tensors share memory |
 """
 
-from fastopt._core import DECAYS, RULES, SERIAL_BELOW
+from fastopt import _core
 from fastopt._errors import FastoptError
 from fastopt.torch import distributed, options, state, tensors
 
@@ -87,7 +87,7 @@ cdef class TensorPlan:
                     self.has_shards |= self.slots[i].is_shard
                     i += 1
             self.plan = core.plan_new(described, self.n_params, 2 * len(self.groups),
-                                      SERIAL_BELOW)
+                                      _core.SERIAL_BELOW)
         finally:
             free(described)
         if not self.plan:
@@ -177,6 +177,11 @@ cdef class TensorPlan:
                 inner = PyDict_GetItem(states, <object>slot.param)
                 point_at_states(slot, optimizer, None if inner == NULL else <object>inner,
                                 self.watched[slot.group], held)
+                if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
+                    raise FastoptError(
+                        f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay "
+                        "averages all rows at each step"
+                    )
                 if slot.count > <int64_t>self.extras.step:
                     self.extras.step = slot.count
         self.apart.require(self.slots, begin, end, self.extras.zero_grads)
@@ -193,6 +198,8 @@ cdef class TensorPlan:
                 if self.slots[i].tensor.grad != NULL:
                     write_scalars(self.slots + i, self.watched[self.slots[i].group])
             increment_version(updated)
+            if self.extras.zero_grads:
+                increment_version([param.grad for param in updated])
         return True
 
     cdef read_options(self, optimizer):
@@ -215,8 +222,8 @@ cdef class TensorPlan:
         cdef fo_group *group = core.plan_groups(self.plan) + i
         cdef Py_ssize_t k
         rule, hp, weight_decay, decay, maximize = values
-        group.rule = RULES[rule][0]
-        group.decay = DECAYS[decay]
+        group.rule = _core.RULES[rule][0]
+        group.decay = _core.DECAYS[decay]
         group.maximize = maximize
         group.weight_decay = weight_decay if decays else 0
         for k in range(len(hp)):

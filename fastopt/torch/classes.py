@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fastopt import optimizers
+from fastopt.torch import state
 from fastopt.torch.door import Door
 
 
@@ -55,6 +56,14 @@ class Adagrad(Door, torch.optim.Adagrad):
     _rule = optimizers.Adagrad
     _keys = ("step", "sum")
     _sparse = "allowed"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for group in self.param_groups:  # torch has made each state, in the parameter's dtype
+            for p in group["params"]:
+                if p.dtype in state.LOW:
+                    start = group["initial_accumulator_value"]
+                    self.state[p]["sum"] = self.state[p]["sum"].float().fill_(start)
 
 
 class Adadelta(Door, torch.optim.Adadelta):

@@ -13,7 +13,7 @@ from torch.optim import optimizer as torch_optimizer
 
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.rule import Rule
-from fastopt.torch import options, state
+from fastopt.torch import distributed, options, state
 from fastopt.torch._plan import TensorPlan
 
 GLOBAL_PRE = torch_optimizer._global_optimizer_pre_hooks
@@ -164,6 +164,9 @@ class Door(Optimizer):
     def _new_plan(self) -> TensorPlan:
         with torch.no_grad():
             state.require_masters(self)
+            distributed.warn_if_one_thread(
+                sum(p.numel() for p in self._parameters()), self._options["n_threads"] or None
+            )
             return TensorPlan(self)
 
     _step_with_hooks = Optimizer.profile_hook_step(_step)

@@ -78,7 +78,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     """Return the options of one of the optimizer's groups."""
     rule: type[Rule] = optimizer._rule
     names = ("lr", *(name for name in checks_of(rule) if name != "lr" and name in group))
-    require_known(optimizer, group)
+    names += unknown(optimizer, group)
     values = tuple(group[name] for name in names)
     options = {
         **_defaults(rule),  # type: ignore[arg-type]  # mypy takes the class for unhashable
@@ -132,17 +132,18 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else value
 
 
-def require_known(optimizer: Any, group: Mapping[str, Any]) -> None:
-    """Refuse an option of a newer torch that is unknown here and not at its default."""
+def unknown(optimizer: Any, group: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the items of a group that are options of a newer torch; refuse those that are used."""
     known = checks_of(optimizer._rule).keys() | IGNORED
-    for name in optimizer.defaults:
-        if name not in known and name in group:
-            default = torch_defaults(type(optimizer)).get(name)  # type: ignore[arg-type]
-            if group[name] is not default and group[name] != default:
-                raise FastoptError(
-                    f"{name} is {group[name]!r}, an option of torch {torch.__version__} that "
-                    f"fastopt does not know; leave it at {default!r}, or use torch.optim"
-                )
+    names = tuple(name for name in optimizer.defaults if name not in known and name in group)
+    for name in names:
+        default = torch_defaults(type(optimizer)).get(name)  # type: ignore[arg-type]
+        if group[name] is not default and group[name] != default:
+            raise FastoptError(
+                f"{name} is {group[name]!r}, an option of torch {torch.__version__} that "
+                f"fastopt does not know; leave it at {default!r}, or use torch.optim"
+            )
+    return names
 
 
 @functools.cache

@@ -76,6 +76,8 @@ def refuse(p: Tensor) -> bool:
         )
     if p.dim() > MAX_AXES:
         raise FastoptError(f"{what} has {p.dim()} dimensions; at most {MAX_AXES} are allowed")
+    if p.numel() and not distributed.is_dtensor(p) and p.untyped_storage().nbytes() == 0:
+        raise FastoptError(f"{what} has no memory; its storage has been freed")
     if has_shared_elements(plain(p)):
         raise FastoptError(f"elements of {what} share memory (strides {p.stride()}); clone it")
     return True
@@ -149,6 +151,15 @@ def name_of(optimizer: Any, number: int) -> str:
 def scalar_like(p: Tensor, value: float) -> complex:
     """Return the value with which torch fills state: both parts of a complex number."""
     return complex(value, value) if p.is_complex() else value
+
+
+def require_clearable(p: Tensor) -> None:
+    """Raise an error if zero_grads would clear elements before they are read."""
+    if p.grad is not None and p.grad.layout == torch.strided and has_shared_elements(p.grad):
+        raise FastoptError(
+            f"elements of the gradient of a parameter of shape {tuple(p.shape)} share memory "
+            f"(strides {p.grad.stride()}); zero_grads would clear some of them before they are read"
+        )
 
 
 def require_apart(found: Iterable[tuple[Tensor, Mapping[str, Any] | None]], clears: bool) -> None:

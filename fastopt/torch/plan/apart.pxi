@@ -51,6 +51,9 @@ cdef class Apart:
                 is_new |= memcmp(self.found + i * WRITTEN, self.passed + i * WRITTEN, size) != 0
         if is_new:
             is_apart = self.sort(slots, begin, end)
+            for i in range(begin, end):
+                if clears and slots[i].tensor.grad != NULL:
+                    tensors.require_clearable(<object>slots[i].param)
         for i in range(begin, end):
             if slots[i].tensor.grad == NULL or slots[i].tensor.rows != NULL or clears:
                 continue

@@ -1,7 +1,6 @@
 # Where the elements of a tensor are: its address, shape, strides and dtype.
 import torch
 
-from cpython.object cimport PyObject_GetAttr
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.exc cimport PyErr_Clear
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t, uintptr_t
@@ -83,9 +82,11 @@ cdef bint look(PyObject *tensor, View *view) except -1:
         return False
     if seen.device.type != FO_DLPACK_CPU or seen.ndim > FO_MAX_AXES:
         return False
-    view.data = <char *>seen.data + seen.byte_offset
     view.n_axes = seen.ndim
     view.shape, view.strides = seen.shape, seen.strides
+    view.data = <char *>seen.data + seen.byte_offset
+    if seen.data == NULL and has_elements(view):  # a fake tensor, or storage that was freed
+        return False
     view.dtype = -1
     if seen.dtype.code == FO_DLPACK_BFLOAT:
         view.dtype = FO_BF16
@@ -106,11 +107,21 @@ cdef bint look_by_calls(tensor, View *view) except -1:
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter) and tensors.is_wrapper(tensor):
         return False
     view.data = <void *><uintptr_t>tensor.data_ptr()
+    if view.data == NULL and tensor.numel():
+        return False
     view.n_axes = tensor.dim()
     view.shape, view.strides = view.kept, view.kept + FO_MAX_AXES
     view.dtype = DTYPES.get(tensor.dtype, -1)
     for k, (length, stride) in enumerate(zip(tensor.shape, tensor.stride())):
         view.shape[k], view.strides[k] = length, stride
+    return True
+
+
+cdef bint has_elements(View *view) noexcept:
+    cdef int k
+    for k in range(view.n_axes):
+        if view.shape[k] == 0:
+            return False
     return True
 
 

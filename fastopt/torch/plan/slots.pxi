@@ -161,7 +161,7 @@ cdef int read_count(Slot *slot, inner, Watched group, list held) except -1:
     cdef PyObject *step
     slot.step_data = NULL
     if not group.has_step:  # SGD: what matters is whether the buffer is new
-        slot.count = 0 if slot.is_new else max(slot.count, 1)
+        slot.count = 0 if slot.is_new else max(slot.count, <int64_t>(len(group.keys) > 0))
         return 0
     step = PyDict_GetItem(inner, "step")
     if PyLong_Check(<object>step):
