@@ -170,7 +170,7 @@ class StepInBackward:
 
     def _watch_zeroing(self, p: Tensor) -> RemovableHandle:
         """Begin a new count when a gradient is about to arrive where there is none."""
-        parameter, hooks = weakref.ref(p), weakref.ref(self)  # see `Taker`
+        parameter, hooks = weakref.ref(p), weakref.ref(self)  # see `GradientHook`
 
         def before_accumulation(_: Tensor) -> None:
             p, owner = parameter(), hooks()
@@ -194,7 +194,7 @@ class StepInBackward:
         self._passes.pop(p, None)
 
 
-class Taker:
+class GradientHook:
     """A hook that gives a parameter with a complete gradient to a method of an optimizer.
 
     The method's object is held weakly: autograd's hooks are not seen by the garbage collector,
@@ -212,14 +212,16 @@ class Taker:
 
 def take_gradients(p: Tensor, take: Callable[[Tensor], None]) -> RemovableHandle:
     """Call the method `take` with the parameter whenever its gradient is complete."""
-    return p.register_post_accumulate_grad_hook(Taker(take))  # type: ignore[no-any-return, no-untyped-call]
+    return p.register_post_accumulate_grad_hook(GradientHook(take))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def refuse_taken(params: Iterable[Tensor]) -> None:
     """Refuse parameters whose gradients another optimizer already takes in the backward pass."""
     for p in params:
         hooks = getattr(p, "_post_accumulate_grad_hooks", None) or {}
-        if any(isinstance(hook, Taker) and hook.take() is not None for hook in hooks.values()):
+        if any(
+            isinstance(hook, GradientHook) and hook.take() is not None for hook in hooks.values()
+        ):
             raise ValueError(
                 f"the gradient of a parameter of shape {tuple(p.shape)} is already taken in the "
                 "backward pass, by step_in_backward or CPUOffload; call remove() of that one first"
@@ -250,7 +252,7 @@ def _refuse_late_reduction(params: Iterable[Tensor]) -> None:
 
 
 def _refuse_optimizer(optimizer: Any) -> None:
-    if getattr(optimizer, "takes_gradients", False):
+    if getattr(optimizer, "_takes_gradients", False):
         raise TypeError(
             "optimizer is a CPUOffload, which already takes gradients in the backward pass"
         )

@@ -11,21 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastopt._checks import Real, Whole, flag
+from fastopt._checks import Whole, flag
+from fastopt.optimizers.base.extras import positive
 from fastopt.torch.backward import late_reducer, refuse_taken, take_gradients
 from fastopt.torch.distributed import is_dtensor
 from fastopt.torch.door import Door, outside_of_graphs
 from fastopt.torch.transfers import HostParameter, Link, host_parameters
 
-positive = Real(low=5e-324)
-
 
 class CPUOffload(torch.optim.Optimizer):
     """An optimizer whose state and updates are on the host, for parameters on any device.
 
-    The device holds parameters, activations and the gradients in use.  The host holds a float32
-    copy of each parameter, the optimizer's state, and the gradients.  A step updates the host's
-    copy and sends the new values to the device.
+    The device holds parameters, activations and the gradients in use.  The host holds a copy of
+    each parameter, in float32 where it has 16 bits, the gradients, and the optimizer's state.  A
+    step updates the host's copy and sends the new values to the device.
 
     Asynchronous copies, pinned memory and side streams are used on CUDA and XPU devices.  This
     part has not been run on a GPU yet.
@@ -108,7 +107,7 @@ class CPUOffload(torch.optim.Optimizer):
     2
     """
 
-    takes_gradients = True
+    _takes_gradients = True
 
     def __init__(
         self,

@@ -368,7 +368,9 @@ def test_a_gradient_of_a_frozen_parameter_counts():
 def test_groups_can_be_added_and_edited():
     w, v, u = (nn.Parameter(torch.ones(2).to(FAKE)) for _ in range(3))
     opt = CPUOffload([w], SGD, lr=1.0)
-    opt.add_param_group({"params": [v], "lr": 2.0})
+    opt.add_param_group({"params": [v]})
+    assert opt.param_groups[1].keys() == opt.param_groups[0].keys()
+    assert opt.param_groups[1]["lr"] == 1.0
     opt.param_groups[0]["params"].append(u)
     opt.param_groups[1]["lr"] = 3.0
     (w + v + u).sum().backward()
