@@ -65,8 +65,10 @@ def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
     - The training loop may keep ``optimizer.step()`` and ``optimizer.zero_grad()``.
       ``step()`` updates what still has a gradient: usually nothing; parameters without a hook (a
       new group, a layer that was frozen); with ``accumulate``, a rest of fewer passes at the end
-      of an epoch, and parameters that took no part in some pass.  It begins a new count.
+      of an epoch, and parameters that took no part in some pass.  It frees these gradients, too.
       ``zero_grad()`` within an accumulation drops the gradients and begins a new count.
+    - ``torch.nn.utils.clip_grad_norm_`` after the backward pass, which some training frameworks
+      call by default, finds no gradients and clips nothing; use ``max_grad_value``.
     - A parameter that is used several times, or by several modules (tied weights), is updated
       once per backward pass, after all contributions have been summed.  An exception is
       ``torch.utils.checkpoint`` with ``use_reentrant=True``, which runs several backward passes:
@@ -140,7 +142,7 @@ class StepInBackward:
         self._is_checked = False
         self._handles = [
             optimizer.register_step_pre_hook(_refuse_scaler),
-            optimizer.register_step_post_hook(self._begin_count),
+            optimizer.register_step_post_hook(self._after_step),
         ]
         for p in params:
             if accumulate > 1:
@@ -165,7 +167,11 @@ class StepInBackward:
     ) -> None:
         self.remove()
 
-    def _begin_count(self, *_: object) -> None:
+    def _after_step(self, *_: object) -> None:
+        """Free the gradients that `step` has used, and begin a new count."""
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None
         self._passes.clear()
 
     def _watch_zeroing(self, p: Tensor) -> RemovableHandle:

@@ -569,6 +569,11 @@ def test_distributed_data_parallel_is_refused_if_gradients_are_offloaded(one_pro
     with pytest.raises(RuntimeError, match=r"DistributedDataParallel.* offload_gradients=False"):
         CPUOffload(wrapped.parameters(), AdamW)
     CPUOffload(wrapped.parameters(), AdamW, offload_gradients=False)
+    p = fake_parameter()
+    opt = CPUOffload([p], AdamW)
+    wrapped.module = nn.ParameterList([p])  # wrapped afterwards
+    with pytest.raises(RuntimeError, match="DistributedDataParallel"):
+        opt._take(p)
 
 
 def test_shards_are_refused(one_process):

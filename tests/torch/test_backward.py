@@ -148,6 +148,35 @@ def test_zero_grad_begins_a_new_count(drop):
     assert torch.equal(model.weight, before - 2)
 
 
+def test_step_uses_a_rest_once():
+    w = nn.Parameter(torch.ones(2))
+    opt = SGD([w], lr=1.0)
+    step_in_backward(opt, accumulate=2)
+    w.sum().backward()
+    opt.step()
+    assert w.tolist() == [0.0, 0.0]
+    for _ in range(2):
+        assert w.tolist() == [0.0, 0.0]
+        w.sum().backward()
+    assert w.tolist() == [-2.0, -2.0]
+
+
+def test_hooks_that_others_call_are_counted():
+    """FSDP2 calls the hooks itself, without a backward pass of its shards."""
+    w = nn.Parameter(torch.zeros(1))
+    opt = SGD([w], lr=1.0)
+    step_in_backward(opt, accumulate=2)
+    seen = []
+    for calls_step in (True, False, False, False, False):
+        w.grad = torch.ones(1) if w.grad is None else w.grad + 1
+        for hook in w._post_accumulate_grad_hooks.values():
+            hook(w)
+        if calls_step:
+            opt.step()
+        seen.append(w.item())
+    assert seen == [-1.0, -1.0, -3.0, -3.0, -5.0]
+
+
 def test_a_parameter_without_a_hook_is_left_to_step():
     w, late = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2), requires_grad=False)
     opt = SGD([w, late], lr=1.0)
