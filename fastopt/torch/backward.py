@@ -154,7 +154,6 @@ class StepInBackward:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._passes.clear()
 
     def __enter__(self) -> StepInBackward:
         return self
