@@ -102,7 +102,7 @@ def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
     """
     _refuse_optimizer(optimizer)
     count = Whole(low=1)("accumulate", accumulate)
-    params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    params = _trained(optimizer)
     for p in params:
         if not p.is_leaf:
             raise ValueError(
@@ -111,7 +111,7 @@ def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
             )
     refuse_taken(params)
     _refuse_late_reduction(params)
-    return StepInBackward(optimizer, params, count)
+    return StepInBackward(optimizer, count)
 
 
 class StepInBackward:
@@ -135,7 +135,7 @@ class StepInBackward:
     ([0.5, 0.5], None)
     """
 
-    def __init__(self, optimizer: Any, params: list[Tensor], accumulate: int) -> None:
+    def __init__(self, optimizer: Any, accumulate: int) -> None:
         self.optimizer = optimizer
         self.accumulate = accumulate
         self._passes: dict[Tensor, int] = {}  # since the last update, where not 0
@@ -144,7 +144,7 @@ class StepInBackward:
             optimizer.register_step_pre_hook(_refuse_scaler),
             optimizer.register_step_post_hook(self._after_step),
         ]
-        for p in params:
+        for p in _trained(optimizer):
             if accumulate > 1:
                 self._handles.append(self._watch_zeroing(p))
             self._handles.append(take_gradients(p, self._take))
@@ -197,6 +197,10 @@ class StepInBackward:
             self.optimizer._step_alone(p)
         p.grad = None
         self._passes.pop(p, None)
+
+
+def _trained(optimizer: Any) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
 
 
 class GradientHook:

@@ -239,7 +239,12 @@ class CPUOffload(torch.optim.Optimizer):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Give the parameters their averages (`ema_decay`) within a ``with`` block."""
+        """Replace the parameters by their averages in a ``with`` block; see `Door.averaged`.
+
+        Yields
+        ------
+        None
+        """
         with torch.no_grad():
             self._follow_changes()
         try:

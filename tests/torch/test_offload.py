@@ -4,6 +4,7 @@ A device is registered before the first backward pass of a process, and can't be
 other files would take it for the machine's accelerator.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ def test_on_a_fake_device():
         capture_output=True,
         text=True,
         cwd=TESTS.parents[2],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert " passed" in run.stdout
