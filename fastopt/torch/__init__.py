@@ -18,7 +18,10 @@ are PyTorch's.  `Door` documents the keywords that are added.
 | `state` | how the state of a parameter starts, and its dtypes and layout |
 | `tensors` | which tensors are accepted, and which plain tensor holds their elements |
 | `distributed` | what a step needs to know of other processes |
-| `ddp` | how parameters are stepped in the backward pass of DistributedDataParallel |
+| `backward` | how parameters are stepped in the backward pass |
+| `ddp` | how they are in that of DistributedDataParallel |
+| `offload` | how a host optimizer updates parameters on a device: `CPUOffload` |
+| `transfers` | how values and gradients move between a device and the host |
 | `_plan` | the boundary to C: read every tensor, check it, take a step |
 """
 
@@ -38,6 +41,7 @@ if tuple(map(int, _torch.__version__.split(".")[:2])) < _OLDEST:
         "installed; from a checkout: pip install '.[torch]'"
     )
 
+from fastopt.torch.backward import StepInBackward, step_in_backward  # noqa: E402
 from fastopt.torch.classes import (  # noqa: E402
     SGD,
     Adadelta,
@@ -51,6 +55,7 @@ from fastopt.torch.classes import (  # noqa: E402
 )
 from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
+from fastopt.torch.offload import CPUOffload  # noqa: E402
 
 __all__ = [
     "SGD",
@@ -59,9 +64,12 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "CPUOffload",
     "Door",
     "NAdam",
     "RMSprop",
     "SparseAdam",
+    "StepInBackward",
+    "step_in_backward",
     "step_in_ddp_backward",
 ]

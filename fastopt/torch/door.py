@@ -150,8 +150,7 @@ class Door(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._block:
-            raise FastoptError(f"step() inside {self._block}; leave the block first")
+        self._require_own_values()
         plan = self._plan
         if plan is None or not plan.step(self):
             self._plan = plan = self._new_plan()
@@ -161,10 +160,16 @@ class Door(Optimizer):
 
     def _step_alone(self, p: Tensor) -> None:
         """Take a step of one parameter; the others, and their state, stay as they are."""
+        self._require_own_values()
         if self._plan is None or not self._plan.step_alone(self, p):
             self._plan = self._new_plan()
             if not self._plan.step_alone(self, p):
                 raise FastoptError("the parameter does not belong to the optimizer")
+
+    def _require_own_values(self) -> None:
+        """Raise an error while averages stand in for the parameters."""
+        if self._block:
+            raise FastoptError(f"a step inside {self._block}; leave the block first")
 
     @outside_of_graphs
     def _new_plan(self) -> TensorPlan:

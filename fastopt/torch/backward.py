@@ -1,0 +1,286 @@
+"""Steps in the backward pass: a parameter is updated as soon as its gradient is complete."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from fastopt._checks import Whole
+from fastopt.torch.door import Door
+
+# Wrappers that average gradients after the hooks of parameters have run, and what to use instead
+INSTEAD = {
+    "DistributedDataParallel": "fastopt.torch.step_in_ddp_backward, a communication hook that "
+    "steps the parameters of a bucket after it has been averaged",
+    "FullyShardedDataParallel": "torch.distributed.fsdp.fully_shard",
+}
+
+
+def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
+    """Step each parameter of an optimizer in the backward pass, and free its gradient there.
+
+    The gradients of all parameters then never exist at the same time: at most those that autograd
+    is working on do.  Peak memory falls by nearly the size of the model.  The updated values are
+    those of a loop that calls ``optimizer.step()`` after ``loss.backward()``, bit for bit.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        An optimizer of `fastopt.torch`, of any number of parameters and groups.  Learning rates
+        and other options are read from ``param_groups`` at each update, so schedulers work.
+    accumulate : int, default 1
+        The number of backward passes whose gradients are summed before a parameter is updated, in
+        the last of them.  As in any loop that accumulates gradients, divide the loss by this
+        number if the mean is meant.  Above 1, gradients have to exist from the first pass to the
+        last one: the peak of a pass is then that of the usual loop, and only the memory between
+        an update and the next pass is lower.
+
+    Returns
+    -------
+    StepInBackward
+        Its ``remove()`` removes the hooks, and so does the end of a ``with`` block.  Hooks have no
+        effect once both this object and the optimizer have been deleted.
+
+    Raises
+    ------
+    TypeError
+        `optimizer` is not one of `fastopt.torch`, or is a `CPUOffload`.
+    ValueError
+        `max_grad_norm` is set: the norm is known after the backward pass only.  `max_grad_value`
+        works on each element and is allowed.  Also: `accumulate` is not a positive integer, a
+        parameter is not a leaf, or a parameter is already stepped in the backward pass.
+    RuntimeError
+        A parameter belongs to a ``DistributedDataParallel`` module, whose gradients are averaged
+        after the hooks have run.  This is also looked for in the first backward pass.
+
+    Notes
+    -----
+    - The training loop may keep ``optimizer.step()`` and ``optimizer.zero_grad()``.
+      ``step()`` updates what still has a gradient: usually nothing; parameters without a hook (a
+      new group, a layer that was frozen); with ``accumulate``, a rest of fewer passes at the end
+      of an epoch, and parameters that took no part in some pass.  It frees these gradients, too.
+      ``zero_grad()`` within an accumulation drops the gradients and begins a new count.
+    - ``torch.nn.utils.clip_grad_norm_`` after the backward pass, which some training frameworks
+      call by default, finds no gradients and clips nothing; use ``max_grad_value``.
+    - A parameter that is used several times, or by several modules (tied weights), is updated
+      once per backward pass, after all contributions have been summed.  An exception is
+      ``torch.utils.checkpoint`` with ``use_reentrant=True``, which runs several backward passes:
+      a parameter that two checkpointed segments share would be updated twice.
+    - ``torch.amp.GradScaler`` is refused in ``scaler.step(optimizer)``: it looks for infinities
+      and removes its factor after the backward pass, when the parameters have been updated
+      already.  bfloat16 needs no scaler.
+    - A model compiled by ``torch.compile`` hands over the gradients of a graph together, when its
+      backward has ended, so most of them exist at the same time.  Values are right, and less
+      memory is saved, or none.  Compile single layers instead of the whole model.
+    - Under FSDP2 (``fully_shard``) hooks see reduced gradients, and the values are right.  A pass
+      with ``set_requires_gradient_sync(False)`` runs no hook: leave `accumulate` at 1.
+    - ``on_nonfinite`` applies to one parameter at a time: when "raise" or "skip" meets a gradient
+      that is not finite, parameters earlier in the backward pass have been updated.
+    - A graph whose backward still needs a value that was updated raises autograd's error about
+      an inplace operation, as it would after ``optimizer.step()``.
+    - Hooks of ``register_step_pre_hook`` and ``register_step_post_hook`` run in ``step()`` only.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import AdamW, step_in_backward
+    >>> model = torch.nn.Linear(3, 1)
+    >>> opt = AdamW(model.parameters(), lr=1e-3)
+    >>> handle = step_in_backward(opt)
+    >>> before = model.weight.clone()
+    >>> model(torch.ones(2, 3)).sum().backward()
+    >>> torch.equal(model.weight, before), model.weight.grad
+    (False, None)
+    >>> handle.remove()
+    """
+    _refuse_optimizer(optimizer)
+    count = Whole(low=1)("accumulate", accumulate)
+    params = _trained(optimizer)
+    for p in params:
+        if not p.is_leaf:
+            raise ValueError(
+                f"a parameter of shape {tuple(p.shape)} is not a leaf; autograd hands over the "
+                "gradients of leaves only"
+            )
+    refuse_taken(params)
+    _refuse_late_reduction(params)
+    return StepInBackward(optimizer, count)
+
+
+class StepInBackward:
+    """The hooks that `step_in_backward` has registered; a context manager that removes them.
+
+    Attributes
+    ----------
+    optimizer : torch.optim.Optimizer
+        The optimizer whose parameters are stepped.
+    accumulate : int
+        The number of backward passes per update.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import SGD, step_in_backward
+    >>> w = torch.nn.Parameter(torch.ones(2))
+    >>> with step_in_backward(SGD([w], lr=0.5)):
+    ...     w.sum().backward()
+    >>> w.tolist(), w.grad
+    ([0.5, 0.5], None)
+    """
+
+    def __init__(self, optimizer: Any, accumulate: int) -> None:
+        self.optimizer = optimizer
+        self.accumulate = accumulate
+        self._passes: dict[Tensor, int] = {}  # since the last update, where not 0
+        self._is_checked = False
+        self._handles = [
+            optimizer.register_step_pre_hook(_refuse_scaler),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        for p in _trained(optimizer):
+            if accumulate > 1:
+                self._handles.append(self._watch_zeroing(p))
+            self._handles.append(take_gradients(p, self._take))
+
+    def remove(self) -> None:
+        """Remove the hooks; gradients that wait for further passes stay in ``grad``."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def __enter__(self) -> StepInBackward:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+    def _after_step(self, *_: object) -> None:
+        """Free the gradients that `step` has used, and begin a new count."""
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None
+        self._passes.clear()
+
+    def _watch_zeroing(self, p: Tensor) -> RemovableHandle:
+        """Begin a new count when a gradient is about to arrive where there is none."""
+        parameter, hooks = weakref.ref(p), weakref.ref(self)  # see `GradientHook`
+
+        def before_accumulation(_: Tensor) -> None:
+            p, owner = parameter(), hooks()
+            if p is not None and owner is not None and p.grad is None:
+                owner._passes.pop(p, None)
+
+        return p.register_hook(before_accumulation)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _take(self, p: Tensor) -> None:
+        """Update a parameter whose gradient is complete, and free the gradient."""
+        if not self._is_checked:
+            _refuse_late_reduction([p])
+            self._is_checked = True
+        passes = self._passes.get(p, 0) + 1
+        if passes < self.accumulate:
+            self._passes[p] = passes
+            return
+        with torch.no_grad():
+            self.optimizer._step_alone(p)
+        p.grad = None
+        self._passes.pop(p, None)
+
+
+def _trained(optimizer: Any) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+
+
+class GradientHook:
+    """A hook that gives a parameter with a complete gradient to a method of an optimizer.
+
+    The method's object is held weakly: autograd's hooks are not seen by the garbage collector,
+    and would keep the model and its optimizer alive.
+    """
+
+    def __init__(self, take: Callable[[Tensor], None]) -> None:
+        self.take = weakref.WeakMethod(take)
+
+    def __call__(self, p: Tensor) -> None:
+        take = self.take()
+        if take is not None:
+            take(p)
+
+
+def take_gradients(p: Tensor, take: Callable[[Tensor], None]) -> RemovableHandle:
+    """Call the method `take` with the parameter whenever its gradient is complete."""
+    return p.register_post_accumulate_grad_hook(GradientHook(take))  # type: ignore[no-any-return, no-untyped-call]
+
+
+def refuse_taken(params: Iterable[Tensor]) -> None:
+    """Refuse parameters whose gradients another optimizer already takes in the backward pass."""
+    for p in params:
+        hooks = getattr(p, "_post_accumulate_grad_hooks", None) or {}
+        if any(
+            isinstance(hook, GradientHook) and hook.take() is not None for hook in hooks.values()
+        ):
+            raise ValueError(
+                f"the gradient of a parameter of shape {tuple(p.shape)} is already taken in the "
+                "backward pass, by step_in_backward or CPUOffload; call remove() of that one first"
+            )
+
+
+def late_reducer(params: Iterable[Tensor]) -> str | None:
+    """Return the class of a wrapper of parameters that reduces gradients after the hooks."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return None
+    ours = {id(p) for p in params}
+    for module in gc.get_objects():
+        if issubclass(type(module), torch.nn.Module):
+            names = INSTEAD.keys() & {cls.__name__ for cls in type(module).__mro__}
+            if names and any(id(p) in ours for p in module.parameters()):
+                return names.pop()
+    return None
+
+
+def _refuse_late_reduction(params: Iterable[Tensor]) -> None:
+    name = late_reducer(params)
+    if name is not None:
+        raise RuntimeError(
+            f"a parameter belongs to a {name} module, which averages gradients over the processes "
+            "after the hooks of parameters have run: steps in the backward pass would use "
+            f"gradients of one process; use {INSTEAD[name]}"
+        )
+
+
+def _refuse_optimizer(optimizer: Any) -> None:
+    if getattr(optimizer, "_takes_gradients", False):
+        raise TypeError(
+            "optimizer is a CPUOffload, which already takes gradients in the backward pass"
+        )
+    if not isinstance(optimizer, Door):
+        raise TypeError(
+            f"optimizer is {torch.typename(optimizer)}; an optimizer of fastopt.torch is needed"
+        )
+    norm = optimizer._options["max_grad_norm"]
+    if norm is not None:
+        raise ValueError(
+            f"max_grad_norm is {norm}: the norm of all gradients is known after the backward pass, "
+            "when the parameters have been updated already; use max_grad_value"
+        )
+
+
+def _refuse_scaler(optimizer: Any, *_: object) -> None:
+    if getattr(optimizer, "found_inf", None) is not None:
+        raise RuntimeError(
+            "GradScaler looks for infinities and unscales gradients after the backward pass, when "
+            "step_in_backward has already updated the parameters; use bfloat16, which needs no "
+            "scaler, or remove() the hooks"
+        )
