@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from numbers import Number
 from typing import Any, NamedTuple, TypedDict
 
 import torch
@@ -63,7 +64,7 @@ class Group(NamedTuple):
 
     names: tuple[str, ...]  # the items that were read, the learning rate first
     values: tuple[Any, ...]
-    has_tensors: bool  # whether some of them are tensors, which may change in place
+    has_tensors: bool  # whether some of them are tensors or arrays, which may change in place
     for_c: tuple[str, tuple[float, ...], float, str, bool]
     arrays: tuple[str, ...]  # the names of the rule's states, in the order of rules.def
     keys: tuple[str, ...]  # all items of a state, in torch's order
@@ -92,13 +93,15 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     keys = [name for name in optimizer._keys if name in (*arrays, "step", saved)]
     if not arrays:  # torch's SGD without momentum has no state
         keys = []
+    if "step" not in optimizer._keys and _needs_count(own):
+        keys = ["step", *keys]
     ema = ["ema"] if own["ema_decay"] is not None else []
     master = ["master"] if own["master"] is not None else []
     decoupled = options["decoupled_weight_decay"]
     return Group(
         names,
         values,
-        any(isinstance(part, Tensor) for value in values for part in _parts(value)),
+        not all(_is_constant(part) for value in values for part in _parts(value)),
         (
             kernel,
             tuple(float(numbers[name]) for name in RULES[kernel][2]),
@@ -116,9 +119,22 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     )
 
 
+def _needs_count(own: Mapping[str, Any]) -> bool:
+    """Return whether averages or random bits depend on the number of steps taken."""
+    return bool(
+        own["ema_warmup"]
+        or own["rounding"] == "stochastic"
+        or own["state_dtype"] in ("param", "bfloat16")
+    )
+
+
 @functools.cache
 def _defaults(rule: Any) -> dict[str, Any]:
     return {**defaults_of(rule), "weight_decay": 0.0, "decoupled_weight_decay": False}
+
+
+def _is_constant(value: Any) -> bool:
+    return value is None or isinstance(value, (Number, str))
 
 
 def _parts(value: Any) -> tuple[Any, ...]:
@@ -153,14 +169,30 @@ def torch_defaults(cls: Any) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
-def signature_of(cls: type) -> inspect.Signature:
-    """Return the arguments of torch's class and the keywords that are added."""
+def signature_of(cls: type, package: str) -> inspect.Signature:
+    """Return the arguments of torch's class and the keywords that are added.
+
+    package: of our classes.  The arguments of a user's subclass are those of its own `__init__`.
+    """
+    if "__init__" in vars(cls) and not cls.__module__.startswith(f"{package}."):
+        own = inspect.signature(vars(cls)["__init__"])
+        return own.replace(parameters=list(own.parameters.values())[1:])
     signature = inspect.signature(torch_class(cls))
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS[name])
         for name in Own.__annotations__
     ]
     return signature.replace(parameters=[*signature.parameters.values(), *added])
+
+
+def require_defaults(own: Mapping[str, Any]) -> None:
+    """Raise an error if an option of ours would have no effect, because torch takes the step."""
+    for name in own.keys() - {"n_threads", "seed"}:
+        if own[name] != DEFAULTS[name]:
+            raise FastoptError(
+                f"{name} is {own[name]!r}; with capturable or differentiable PyTorch's own step is "
+                f"taken, which does not have it: leave it at {DEFAULTS[name]!r}"
+            )
 
 
 def torch_class(cls: type) -> Any:
