@@ -197,7 +197,8 @@ class Door(Optimizer):
             )
         return bool(mask(names[place]))
 
-    def _first_step(self) -> Any:
+    @staticmethod  # a plan keeps it, and must not keep the optimizer
+    def _first_step() -> Any:
         """Return the initial value of state["step"]."""
         return torch.tensor(0.0, dtype=scalar_dtype())
 

@@ -58,6 +58,7 @@ def lay_out(p: Tensor, inner: dict[str, Any], name: str, dtype: torch.dtype) -> 
     if not isinstance(value, Tensor) or value.shape != p.shape:
         shape = tuple(value.shape) if isinstance(value, Tensor) else value
         raise FastoptError(f"state {name!r} has shape {shape}; its parameter has {tuple(p.shape)}")
+    tensors.require_memory(f"state {name!r}", value)
     inner[name] = _like(p.detach(), dtype).copy_(value.detach())
     return tensors.plain(inner[name])
 

@@ -84,8 +84,7 @@ def refuse(p: Tensor) -> bool:
         )
     if p.dim() > MAX_AXES:
         raise FastoptError(f"{what} has {p.dim()} dimensions; at most {MAX_AXES} are allowed")
-    if p.numel() and not distributed.is_dtensor(p) and p.untyped_storage().nbytes() == 0:
-        raise FastoptError(f"{what} has no memory; its storage has been freed")
+    require_memory(what, p)
     if p.is_neg() or p.is_conj():
         raise FastoptError(
             f"{what} is a view of negated or conjugated numbers; use resolve_neg() or "
@@ -94,6 +93,16 @@ def refuse(p: Tensor) -> bool:
     if has_shared_elements(plain(p)):
         raise FastoptError(f"elements of {what} share memory (strides {p.stride()}); clone it")
     return True
+
+
+def require_memory(what: str, tensor: Tensor) -> None:
+    """Raise an error if the storage of a tensor has been freed.
+
+    what: the tensor, for the message.
+    """
+    found = distributed.local(tensor)
+    if found.layout == torch.strided and found.numel() and found.untyped_storage().nbytes() == 0:
+        raise FastoptError(f"{what} has no memory; its storage has been freed")
 
 
 def has_shared_elements(tensor: Tensor) -> bool:
@@ -140,6 +149,7 @@ def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
         raise FastoptError(f"a gradient is on {grad.device}; its parameter is on the CPU")
     if grad.is_conj() or is_wrapper(grad):
         raise FastoptError(f"a gradient is a {type(grad).__name__}; a plain tensor is needed")
+    require_memory("a gradient", grad)
     raise wrong_dtype(p, grad)
 
 

@@ -1,6 +1,8 @@
 """Unusual tensors, options and states are updated as by PyTorch, or refused before any change."""
 
+import gc
 import inspect
+import weakref
 from collections import UserDict
 
 import pytest
@@ -166,6 +168,36 @@ def test_sgd_resumes_the_number_of_steps(extras):
             take_step(opt, [torch.ones_like(w)])
         found.append([w.detach(), *opt.state[w].values()])
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("what", ["parameter", "gradient", "exp_avg", "step"])
+def test_memory_that_was_freed(what):
+    w = ones(100)
+    opt = fastopt.torch.Adam([w])
+    take_step(opt, [torch.ones(100)])
+    freed = {"parameter": w, "gradient": w.grad, **opt.state[w]}[what]
+    freed.untyped_storage().resize_(0)
+    with pytest.raises(FastoptError, match=f"{what}.* has no memory; its storage has been freed"):
+        opt.step()
+
+
+def test_complex_parameters_have_no_state_of_16_bits():
+    opt = fastopt.torch.Adam([ones(3, dtype=torch.complex64)], state_dtype="bfloat16")
+    with pytest.raises(FastoptError, match="a parameter is complex, which needs complex state"):
+        take_step(opt, [torch.ones(3, dtype=torch.complex64)])
+
+
+def test_an_optimizer_is_freed_without_the_garbage_collector():
+    gc.disable()
+    try:
+        w = ones(3)
+        opt = fastopt.torch.Adam([w], max_grad_norm=1.0)
+        take_step(opt, [torch.ones(3)])
+        freed = [weakref.ref(opt), weakref.ref(w), weakref.ref(opt.state[w]["exp_avg"])]
+        del opt, w
+        assert [found() for found in freed] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 def test_states_that_are_no_dicts():

@@ -194,6 +194,8 @@ cdef void *scalar_data(inner, name, int *dtype, list held) except NULL:
     cdef View view
     cdef object tensor = inner[name]
     if not look_at_scalar(tensor, &view):
+        if isinstance(tensor, Tensor):
+            tensors.require_memory(f"state {name!r}", tensor)
         tensor = inner[name] = torch.tensor(float(tensor), dtype=torch.float32)
         look(<PyObject *>tensor, &view)
     held.append(tensor)

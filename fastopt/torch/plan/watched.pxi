@@ -67,4 +67,8 @@ cdef class Watched:
                 f"state_dtype is {self.state_dtype!r}, but a parameter is float64, which needs "
                 "float64 state"
             )
+        if self.state_dtype == "bfloat16" and slot.is_resolved and (<object>slot.param).is_complex():
+            raise FastoptError(
+                "state_dtype is 'bfloat16', but a parameter is complex, which needs complex state"
+            )
         return FO_BF16 if self.state_dtype == "bfloat16" else FO_F32
