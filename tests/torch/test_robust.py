@@ -1,5 +1,6 @@
 """Unusual tensors, options and states are updated as by PyTorch, or refused before any change."""
 
+import copy
 import gc
 import inspect
 import weakref
@@ -198,6 +199,38 @@ def test_an_optimizer_is_freed_without_the_garbage_collector():
         assert [found() for found in freed] == [None, None, None]
     finally:
         gc.enable()
+
+
+def test_a_sparse_buffer_of_torch_becomes_dense():
+    found = []
+    for cls in (torch.optim.SGD, fastopt.torch.SGD):
+        w = ones(3, 2)
+        opt = torch.optim.SGD([w], lr=1.0, momentum=0.5)
+        take_step(opt, [rows(torch.ones(1, 2), (3, 2))])
+        other = cls([w], lr=1.0, momentum=0.5)
+        other.load_state_dict(opt.state_dict())
+        take_step(other, [rows(torch.ones(1, 2), (3, 2))])
+        found.append(w.detach())
+    assert torch.equal(*found)
+
+
+def test_an_empty_parameter_with_gaps():
+    w = torch.ones(0, 2, 2)[..., 0].detach().requires_grad_()
+    opt = fastopt.torch.Adam([w])
+    take_step(opt, [torch.ones(0, 2)])
+    assert opt.state[w]["step"] == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_stochastic_master_is_kept_by_copies(dtype):
+    w = ones(64, dtype=dtype)
+    opt = fastopt.torch.SGD([w], lr=1e-4, master="float32", rounding="stochastic")
+    take_step(opt, [torch.ones_like(w)])
+    other = copy.deepcopy(opt)
+    take_step(opt, [torch.ones_like(w)])
+    take_step(other, [torch.ones_like(w)])
+    copied = other.param_groups[0]["params"][0]
+    assert torch.equal(other.state[copied]["master"], opt.state[w]["master"])
 
 
 def test_states_that_are_no_dicts():

@@ -98,7 +98,8 @@ cdef bint is_own(Slot *slot, View *view, int dtype) noexcept:
     for k in range(layout.n_axes):
         axis = slot.axes[k]
         if (view.shape[axis] != layout.shape[k]
-                or (layout.shape[k] > 1 and view.strides[axis] != layout.own[k])):
+                or (layout.shape[k] > 1 and slot.tensor.size > 0
+                    and view.strides[axis] != layout.own[k])):
             return False
     return True
 
