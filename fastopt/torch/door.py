@@ -268,5 +268,5 @@ class Door(Optimizer):
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         self._plan = None
-        self._block = ""
+        self._block = self.__dict__.get("_block", "")  # a block goes on after loading
         super().__setstate__(state.unprotected(pickled))

@@ -286,6 +286,16 @@ def test_an_interrupt_while_a_state_is_looked_up():
     assert opt.state[w]["step"] == 2
 
 
+def test_loading_does_not_end_a_block():
+    w = ones(3)
+    opt = fastopt.torch.SGD([w], ema_decay=0.5)
+    take_step(opt, [torch.ones(3)])
+    with opt.averaged():
+        opt.load_state_dict(opt.state_dict())
+        with pytest.raises(FastoptError, match="inside averaged"):
+            opt.step()
+
+
 # Options
 
 
