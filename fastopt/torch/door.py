@@ -93,12 +93,17 @@ class Door(Optimizer):
     _fixed: Mapping[str, Any] = {}  # options of the rule that torch's class has no argument for
     _keys: tuple[str, ...] = ()  # the order of a state's items in torch
     _sparse = "refused"  # sparse gradients: "refused", "allowed" or "only"
+    _sparse_error: str
 
     _step_supports_amp_scaling = True  # torch.amp.GradScaler passes grad_scale and found_inf
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.__signature__ = options.signature_of(cls, __package__)  # type: ignore[attr-defined]
+        if not hasattr(cls, "_sparse_error"):
+            cls._sparse_error = (
+                f"{options.torch_class(cls).__name__} does not support sparse gradients"
+            )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._options, others = options.split(kwargs)
@@ -135,7 +140,7 @@ class Door(Optimizer):
             or GLOBAL_POST
             or profiler_is_enabled()
         ):
-            return self._step_with_hooks(closure)
+            return self._step_with_hooks(*([] if closure is None else [closure]))
         return self._step(closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it, which costs 13 us a call
@@ -161,6 +166,7 @@ class Door(Optimizer):
             if not self._plan.step_alone(self, p):
                 raise FastoptError("the parameter does not belong to the optimizer")
 
+    @outside_of_graphs
     def _new_plan(self) -> TensorPlan:
         with torch.no_grad():
             state.require_masters(self)
@@ -216,7 +222,16 @@ class Door(Optimizer):
     def averaged(self) -> Iterator[None]:
         """Replace the parameters by their averages in a `with` block.
 
-        On exit they are restored bit for bit.  The optimizer was made with ``ema_decay``.
+        On exit they are restored bit for bit.
+
+        Yields
+        ------
+        None
+
+        Raises
+        ------
+        FastoptError
+            The optimizer was made without ``ema_decay``, or the block is in use already.
         """
         if self._options["ema_decay"] is None:
             raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")

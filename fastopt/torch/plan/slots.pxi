@@ -83,7 +83,7 @@ cdef bint is_as_described(Slot *slot, View *param) noexcept:
     for k in range(layout.n_axes):
         axis = slot.axes[k]
         if (param.shape[axis] != layout.shape[k]
-                or (layout.shape[k] > 1
+                or (layout.shape[k] > 1 and slot.tensor.size
                     and param.strides[axis] * size_of(param.dtype) != layout.param[k])):
             return False
     return True
@@ -98,29 +98,28 @@ cdef bint is_own(Slot *slot, View *view, int dtype) noexcept:
     for k in range(layout.n_axes):
         axis = slot.axes[k]
         if (view.shape[axis] != layout.shape[k]
-                or (layout.shape[k] > 1 and slot.tensor.size > 0
+                or (layout.shape[k] > 1 and slot.tensor.size
                     and view.strides[axis] != layout.own[k])):
             return False
     return True
 
 
-cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held) except -1:
+cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held,
+                         list started) except -1:
     """Point a tensor at its state, which is made, converted or laid out anew where necessary."""
     cdef Py_ssize_t k
     cdef bint is_low = slot.layout.param_dtype == FO_F16 or slot.layout.param_dtype == FO_BF16
     cdef tuple keys = group.low_keys if is_low else group.keys
     cdef fo_tensor *tensor = slot.tensor
     cdef int dtype = group.state_dtype_of(slot)
-    cdef bint is_new
     if inner is not None and not PyDict_Check(inner):
         raise TypeError(f"the state of a parameter is a {type(inner).__name__}; a dict is needed")
-    is_new = not has_all(inner, group.arrays)
+    slot.is_new = not has_all(inner, group.arrays)
     if not has_all(inner, keys):
-        inner = state.start(<object>slot.param, group.read, keys, DTYPE_OF[dtype], inner)
-        optimizer.state[<object>slot.param] = inner
+        inner = state.start(optimizer.state, <object>slot.param, group.read, keys,
+                            DTYPE_OF[dtype], started)
     held.append(inner)
     slot.inner = <PyObject *>inner
-    slot.is_new = is_new
     slot.layout.state_dtype = <fo_dtype>dtype
     for k in range(len(group.arrays)):
         tensor.state[k] = own_data(slot, inner, group.arrays[k], dtype, held)
@@ -229,7 +228,6 @@ cdef double known_or_read(void *data, int dtype, double known) noexcept:
 
 cdef int write_scalars(Slot *slot, Watched group) except -1:
     """Write the step count and the rule's scalar back into the state."""
-    slot.is_new = False
     slot.taken += 1
     if slot.step_data != NULL:
         write_scalar(slot.step_data, slot.step_dtype, <double>slot.taken)

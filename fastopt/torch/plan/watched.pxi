@@ -11,7 +11,7 @@ cdef class Watched:
     cdef list lists  # pairs of a list, such as betas, and its items
     cdef readonly tuple arrays, keys, low_keys, for_c
     cdef bint has_step, has_master, has_ema
-    cdef bint copies_first  # the first step differs: SGD copies the gradient to the buffer
+    cdef bint copies_first
     cdef object saved_name, state_dtype
 
     def __init__(self, optimizer, group):
@@ -23,7 +23,7 @@ cdef class Watched:
         self.arrays, self.keys, self.low_keys, self.for_c = (
             read.arrays, read.keys, read.low_keys, read.for_c
         )
-        self.copies_first = "step" not in optimizer._keys
+        self.copies_first = read.copies_first
         self.has_step = "step" in read.keys
         self.has_master, self.has_ema = "master" in read.low_keys, "ema" in read.keys
         self.saved_name = read.saved_name
@@ -67,8 +67,9 @@ cdef class Watched:
                 f"state_dtype is {self.state_dtype!r}, but a parameter is float64, which needs "
                 "float64 state"
             )
-        if self.state_dtype == "bfloat16" and slot.is_resolved and (<object>slot.param).is_complex():
+        is_bfloat16 = self.state_dtype == "bfloat16"
+        if is_bfloat16 and slot.is_resolved and (<object>slot.param).is_complex():
             raise FastoptError(
                 "state_dtype is 'bfloat16', but a parameter is complex, which needs complex state"
             )
-        return FO_BF16 if self.state_dtype == "bfloat16" else FO_F32
+        return FO_BF16 if is_bfloat16 else FO_F32
