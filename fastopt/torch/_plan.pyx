@@ -56,14 +56,15 @@ cdef class TensorPlan:
     cdef list groups, params, watched
     cdef dict place_of  # by id of the parameter: its number
     cdef readonly bint has_shards
+    cdef readonly int64_t n_elements
     cdef int64_t steps_taken, steps_skipped
 
     def __cinit__(self, optimizer):
         cdef fo_tensor *described
         cdef Py_ssize_t i = 0, k
-        cdef int64_t size = 0
         self.groups = list(optimizer.param_groups)
-        self.params = [param for group in self.groups for param in group["params"]]
+        members = [list(group["params"]) for group in self.groups]
+        self.params = [param for found in members for param in found]
         self.place_of = {id(param): k for k, param in enumerate(self.params)}
         self.watched = [None] * len(self.groups)
         self.n_params = len(self.params)
@@ -78,12 +79,12 @@ cdef class TensorPlan:
             if not self.slots or not described:
                 raise MemoryError
             for k, group in enumerate(self.groups):
-                for param in group["params"]:
+                for place, param in enumerate(members[k]):
                     self.slots[i].group = k
                     self.slots[i].param = <PyObject *>param
                     describe(self.slots + i, described + i, param)
-                    described[i].group = 2 * k + (not optimizer._decays(group, param))
-                    size += described[i].size
+                    described[i].group = 2 * k + (not optimizer._decays(group, place))
+                    self.n_elements += described[i].size
                     self.has_shards |= self.slots[i].is_shard
                     i += 1
             self.plan = core.plan_new(described, self.n_params, 2 * len(self.groups),
@@ -94,7 +95,7 @@ cdef class TensorPlan:
             raise MemoryError
         for i in range(self.n_params):
             self.slots[i].tensor = core.plan_tensors(self.plan) + i
-        self.is_short = size < LOCKED_BELOW
+        self.is_short = self.n_elements < LOCKED_BELOW
         self.apart = Apart(self.n_params)
         set_extras(&self.extras, optimizer._options)
 
@@ -128,6 +129,8 @@ cdef class TensorPlan:
             )
         found_inf = optimizer.__dict__.get("found_inf")  # of torch.amp.GradScaler
         if found_inf is not None and found_inf.item():
+            if self.extras.zero_grads:
+                tensors.clear(self.params[begin:end])
             return True
         self.is_busy = True
         try:
@@ -173,15 +176,17 @@ cdef class TensorPlan:
         cdef Py_ssize_t i
         cdef Slot *slot
         cdef int found
-        states = optimizer.state
         cdef PyObject *inner
+        states = optimizer.state
+        if not PyDict_Check(states):
+            raise TypeError(f"optimizer.state is a {type(states).__name__}; a dict is needed")
         self.read_options(optimizer)
         self.extras.step = 0
         for i in range(begin, end):
             slot = self.slots + i
             if slot.tensor.grad != NULL:
                 updated.append(<object>slot.param)
-                inner = PyDict_GetItem(states, <object>slot.param)
+                inner = PyDict_GetItemWithError(states, <object>slot.param)
                 point_at_states(slot, optimizer, None if inner == NULL else <object>inner,
                                 self.watched[slot.group], held, started)
                 if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
@@ -189,9 +194,10 @@ cdef class TensorPlan:
                         f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay "
                         "averages all rows at each step"
                     )
-                if slot.count > <int64_t>self.extras.step:
-                    self.extras.step = slot.count
-        self.apart.require(self.slots, begin, end, self.extras.zero_grads)
+                if slot.taken > <int64_t>self.extras.step:
+                    self.extras.step = slot.taken
+        self.apart.require(optimizer, self.slots, self.watched, begin, end,
+                           self.extras.zero_grads)
         self.prepare_extras(optimizer)
         if not updated:
             if self.extras.norm_is_given:
@@ -199,7 +205,7 @@ cdef class TensorPlan:
             return True
         found = self.run(optimizer._options["n_threads"] or get_num_threads())
         if found == FO_NONFINITE:
-            self.skip(optimizer)
+            self.skip(optimizer, updated)
         elif found == FO_NO_SCRATCH:
             raise MemoryError
         else:
@@ -266,9 +272,11 @@ cdef class TensorPlan:
                 found = core.step(self.plan, &self.extras, n_threads)
         return found
 
-    cdef skip(self, optimizer):
+    cdef skip(self, optimizer, list updated):
         if optimizer._options["on_nonfinite"] == "skip":
             self.steps_skipped += 1
+            if self.extras.zero_grads:
+                increment_version([param.grad for param in updated])
             return
         which = "a gradient in another process"
         if self.extras.nonfinite >= 0:

@@ -217,5 +217,6 @@ class SparseAdam(Door, torch.optim.SparseAdam):
     _keys = ("step", "exp_avg", "exp_avg_sq")
     _sparse = "only"
 
-    def _first_step(self) -> Any:
+    @staticmethod
+    def _first_step() -> Any:
         return 0

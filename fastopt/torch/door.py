@@ -99,7 +99,7 @@ class Door(Optimizer):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.__signature__ = options.signature_of(cls)  # type: ignore[attr-defined]
+        cls.__signature__ = options.signature_of(cls, __package__)  # type: ignore[attr-defined]
         if not hasattr(cls, "_sparse_error"):
             cls._sparse_error = (
                 f"{options.torch_class(cls).__name__} does not support sparse gradients"
@@ -177,23 +177,23 @@ class Door(Optimizer):
             state.require_masters(self)
             if options.needs_all_gradients(self._options):
                 distributed.require_all_gradients(self.param_groups)
-            distributed.warn_if_one_thread(
-                sum(p.numel() for p in self._parameters()), self._options["n_threads"] or None
-            )
-            return TensorPlan(self)
+            plan = TensorPlan(self)
+            distributed.warn_if_one_thread(plan.n_elements, self._options["n_threads"] or None)
+            return plan
 
     _step_with_hooks = Optimizer.profile_hook_step(_step)
     _outside_of_graph = outside_of_graphs(step)
 
     def _torch_step(self, closure: Callable[[], Any] | None) -> Any:
         """Take torch's own step, which supports capturable=True and differentiable=True."""
+        options.require_defaults(self._options)
         step = options.torch_class(type(self)).step
         if not getattr(step, "hooked", False):
             step = Optimizer.profile_hook_step(step)
         return step(self) if closure is None else step(self, closure)
 
-    def _decays(self, group: Mapping[str, Any], p: Tensor) -> bool:
-        """Return whether weight_decay applies to a parameter."""
+    def _decays(self, group: Mapping[str, Any], place: int) -> bool:
+        """Return whether weight_decay applies to the parameter at a place in a group."""
         mask = self._options["weight_decay_mask"]
         if mask is None:
             return True
@@ -202,10 +202,16 @@ class Door(Optimizer):
                 "weight_decay_mask needs the names of the parameters; give the optimizer "
                 "model.named_parameters()"
             )
-        place = next(i for i, q in enumerate(group["params"]) if q is p)
-        return bool(mask(group["param_names"][place]))
+        names = group["param_names"]
+        if len(names) != len(group["params"]):
+            raise FastoptError(
+                "weight_decay_mask needs a name for each parameter; a group has "
+                f"{len(names)} names and {len(group['params'])} parameters"
+            )
+        return bool(mask(names[place]))
 
-    def _first_step(self) -> Any:
+    @staticmethod  # a plan keeps it, and must not keep the optimizer
+    def _first_step() -> Any:
         """Return the initial value of state["step"]."""
         return torch.tensor(0.0, dtype=scalar_dtype())
 
@@ -284,5 +290,5 @@ class Door(Optimizer):
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         self._plan = None
-        self._block = ""
+        self._block = self.__dict__.get("_block", "")  # a block goes on after loading
         super().__setstate__(state.unprotected(pickled))

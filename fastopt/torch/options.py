@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from numbers import Number
 from typing import Any, NamedTuple, TypedDict
 
 import torch
@@ -64,7 +65,7 @@ class Group(NamedTuple):
 
     names: tuple[str, ...]  # the items that were read, the learning rate first
     values: tuple[Any, ...]
-    has_tensors: bool  # whether some of them are tensors, which may change in place
+    has_tensors: bool  # whether some of them are tensors or arrays, which may change in place
     for_c: tuple[str, tuple[float, ...], float, str, bool]
     arrays: tuple[str, ...]  # the names of the rule's states, in the order of rules.def
     keys: tuple[str, ...]  # all items of a state, in torch's order
@@ -73,6 +74,7 @@ class Group(NamedTuple):
     initial: Mapping[str, float]
     state_dtype: str | None
     first_step: Callable[[], Any]
+    copies_first: bool  # the first step differs: it copies the gradient to the buffer
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]
@@ -102,7 +104,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     return Group(
         names,
         values,
-        any(isinstance(part, Tensor) for value in values for part in _parts(value)),
+        not all(_is_constant(part) for value in values for part in _parts(value)),
         (
             kernel,
             tuple(float(numbers[name]) for name in RULES[kernel][2]),
@@ -117,6 +119,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         rule._initial_state(options),
         own["state_dtype"],
         optimizer._first_step,
+        rule is SGD,
     )
 
 
@@ -137,6 +140,10 @@ def needs_count(own: Mapping[str, Any]) -> bool:
 @functools.cache
 def _defaults(rule: Any) -> dict[str, Any]:
     return {**defaults_of(rule), "weight_decay": 0.0, "decoupled_weight_decay": False}
+
+
+def _is_constant(value: Any) -> bool:
+    return value is None or isinstance(value, (Number, str))
 
 
 def _parts(value: Any) -> tuple[Any, ...]:
@@ -181,14 +188,30 @@ def torch_defaults(cls: Any) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
-def signature_of(cls: type) -> inspect.Signature:
-    """Return the arguments of torch's class and the keywords that are added."""
+def signature_of(cls: type, package: str) -> inspect.Signature:
+    """Return the arguments of torch's class and the keywords that are added.
+
+    package: of our classes.  The arguments of a user's subclass are those of its own `__init__`.
+    """
+    if "__init__" in vars(cls) and not cls.__module__.startswith(f"{package}."):
+        own = inspect.signature(vars(cls)["__init__"])
+        return own.replace(parameters=list(own.parameters.values())[1:])
     signature = inspect.signature(torch_class(cls))
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS[name])
         for name in Own.__annotations__
     ]
     return signature.replace(parameters=[*signature.parameters.values(), *added])
+
+
+def require_defaults(own: Mapping[str, Any]) -> None:
+    """Raise an error if an option of ours would have no effect, because torch takes the step."""
+    for name in own.keys() - {"n_threads", "seed"}:
+        if own[name] != DEFAULTS[name]:
+            raise FastoptError(
+                f"{name} is {own[name]!r}; with capturable or differentiable PyTorch's own step is "
+                f"taken, which does not have it: leave it at {DEFAULTS[name]!r}"
+            )
 
 
 def torch_class(cls: type) -> Any:

@@ -77,7 +77,9 @@ def lay_out(p: Tensor, inner: dict[str, Any], name: str, dtype: torch.dtype) -> 
     if not isinstance(value, Tensor) or value.shape != p.shape:
         shape = tuple(value.shape) if isinstance(value, Tensor) else value
         raise FastoptError(f"state {name!r} has shape {shape}; its parameter has {tuple(p.shape)}")
-    inner[name] = _like(p.detach(), dtype).copy_(value.detach())
+    tensors.require_memory(f"state {name!r}", value)
+    # torch's SGD has sparse buffers if all gradients were.
+    inner[name] = _like(p.detach(), dtype).copy_(value.detach().to_dense())
     return tensors.plain(inner[name])
 
 
@@ -98,7 +100,8 @@ def _rounds_to(master: Tensor, p: Tensor, is_stochastic: bool) -> bool:
     nearest = master.to(p.dtype)
     same = (nearest == p) | (nearest.isnan() & p.isnan())
     if is_stochastic:  # one of the two neighbours
-        between = torch.nextafter(p, torch.where(master > p.float(), 1, -1) * torch.inf)
+        side = torch.where(master > p.float(), torch.inf, -torch.inf)
+        between = torch.nextafter(p, side.to(p.dtype))
         same |= (between.float() - p.float()).abs() > (master - p.float()).abs()
     return bool(same.all())
 

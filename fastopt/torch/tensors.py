@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from fastopt._core import byte_bounds
 from fastopt._errors import FastoptError
@@ -26,6 +27,11 @@ def is_wrapper(tensor: Tensor) -> bool:
     )
 
 
+def is_readable(p: Tensor) -> bool:
+    """Return False for lazy parameters without a shape, and for views with pending operations."""
+    return not (is_lazy(p) or p.is_neg() or p.is_conj())
+
+
 def needs_resolving(tensor: Tensor) -> bool:
     """Return whether the elements are those of `plain(tensor)`, another tensor object."""
     return tensor.is_complex() or distributed.is_dtensor(tensor)
@@ -40,6 +46,8 @@ def plain(tensor: Tensor) -> Tensor:
 def plain_gradient(p: Tensor, grad: Tensor) -> Tensor:
     """Return a gradient as `plain` returns its parameter."""
     grad = distributed.gradient_of(p, grad)
+    if p.is_complex() != grad.is_complex():
+        raise wrong_dtype(p, grad)
     if grad.is_complex():
         if grad.is_sparse:
             raise FastoptError("a complex gradient is sparse; use grad.to_dense()")
@@ -75,11 +83,25 @@ def refuse(p: Tensor) -> bool:
         )
     if p.dim() > MAX_AXES:
         raise FastoptError(f"{what} has {p.dim()} dimensions; at most {MAX_AXES} are allowed")
-    if p.numel() and not distributed.is_dtensor(p) and p.untyped_storage().nbytes() == 0:
-        raise FastoptError(f"{what} has no memory; its storage has been freed")
+    require_memory(what, p)
+    if p.is_neg() or p.is_conj():
+        raise FastoptError(
+            f"{what} is a view of negated or conjugated numbers; use resolve_neg() or "
+            "resolve_conj()"
+        )
     if has_shared_elements(plain(p)):
         raise FastoptError(f"elements of {what} share memory (strides {p.stride()}); clone it")
     return True
+
+
+def require_memory(what: str, tensor: Tensor) -> None:
+    """Raise an error if the storage of a tensor has been freed.
+
+    what: the tensor, for the message.
+    """
+    found = distributed.local(tensor)
+    if found.layout == torch.strided and found.numel() and found.untyped_storage().nbytes() == 0:
+        raise FastoptError(f"{what} has no memory; its storage has been freed")
 
 
 def has_shared_elements(tensor: Tensor) -> bool:
@@ -110,6 +132,7 @@ def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
     Rows are (values, indices): values[k] belongs to row indices[k], which may repeat.
     """
     if is_usual(grad):
+        require_memory("a gradient", grad)
         return grad, None
     if grad.layout == torch.sparse_coo:
         options = optimizer.param_groups[group]
@@ -136,7 +159,19 @@ def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
         raise FastoptError(f"a gradient is on {grad.device}; its parameter is on the CPU")
     if grad.is_conj() or is_wrapper(grad):
         raise FastoptError(f"a gradient is a {type(grad).__name__}; a plain tensor is needed")
-    raise FastoptError(f"a gradient is {grad.dtype}; its parameter is {p.dtype}")
+    raise wrong_dtype(p, grad)
+
+
+def wrong_dtype(p: Tensor, grad: Tensor) -> FastoptError:
+    """Return the error for a gradient whose dtype cannot be used."""
+    return FastoptError(f"a gradient is {grad.dtype}; its parameter is {p.dtype}")
+
+
+def clear(params: Iterable[Tensor]) -> None:
+    """Set the dense gradients of parameters to 0."""
+    for p in params:
+        if p.grad is not None and p.grad.layout == torch.strided:
+            distributed.local(p.grad).detach().zero_()
 
 
 def require_rows(are_rows: bool) -> None:
@@ -166,14 +201,19 @@ def require_clearable(p: Tensor) -> None:
         )
 
 
-def require_apart(found: Iterable[tuple[Tensor, Mapping[str, Any] | None]], clears: bool) -> None:
-    """Raise an error if parameters, states or, with `clears`, gradients share memory."""
+def require_apart(
+    optimizer: Any, found: Iterable[tuple[int, Tensor, Mapping[str, Any]]], clears: bool
+) -> None:
+    """Raise an error if parameters, states or, with `clears`, gradients share memory.
+
+    found: the number, parameter and state of each parameter that is updated.
+    """
     written: list[tuple[str, Any]] = []
     gradients: list[tuple[str, Any]] = []
-    for i, (p, inner) in enumerate(found):
-        name = f"parameter {i} of shape {tuple(p.shape)}"
+    for number, p, inner in found:
+        name = f"{name_of(optimizer, number)} of shape {tuple(p.shape)}"
         written.append((name, _as_array(p)))
-        for key, value in (inner or {}).items():
+        for key, value in inner.items():
             if isinstance(value, Tensor):
                 written.append((f"state {key!r} of {name}", _as_array(value)))
         if p.grad is not None and p.grad.layout == torch.strided:

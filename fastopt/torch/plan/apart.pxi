@@ -17,11 +17,17 @@ cdef int by_begin(const void *one, const void *other) noexcept nogil:
 
 @cython.auto_pickle(False)
 cdef class Apart:
-    """The memory that a step writes.  It is compared anew only if an address has changed."""
+    """The memory that a step writes.
+
+    It is compared anew only if an address has changed, or if the parameters that are updated were
+    not compared with each other.
+    """
     cdef Span *found  # of this step, WRITTEN for each parameter
     cdef Span *passed  # those that have passed the check
     cdef Span *written  # the same without gaps, sorted and disjoint
     cdef Span *gradients  # that have passed the check, by parameter
+    cdef int64_t *checked  # by parameter: the number of the check that it has passed
+    cdef int64_t n_checks
     cdef Py_ssize_t n_written
 
     def __cinit__(self, Py_ssize_t n_params):
@@ -30,7 +36,8 @@ cdef class Apart:
         self.passed = <Span *>calloc(n, sizeof(Span))
         self.written = <Span *>calloc(n, sizeof(Span))
         self.gradients = <Span *>calloc(n_params + 1, sizeof(Span))
-        if not self.found or not self.passed or not self.written or not self.gradients:
+        self.checked = <int64_t *>calloc(n_params + 1, sizeof(int64_t))
+        if not (self.found and self.passed and self.written and self.gradients and self.checked):
             raise MemoryError
 
     def __dealloc__(self):
@@ -38,8 +45,9 @@ cdef class Apart:
         free(self.passed)
         free(self.written)
         free(self.gradients)
+        free(self.checked)
 
-    cdef int require(self, Slot *slots, Py_ssize_t begin, Py_ssize_t end,
+    cdef int require(self, optimizer, Slot *slots, list watched, Py_ssize_t begin, Py_ssize_t end,
                      bint clears) except -1:
         """Raise an error if tensors share memory that a step writes."""
         cdef Py_ssize_t i, size = WRITTEN * sizeof(Span)
@@ -48,7 +56,9 @@ cdef class Apart:
         for i in range(begin, end):
             if slots[i].tensor.grad != NULL:
                 collect(slots + i, self.found + i * WRITTEN, clears)
-                is_new |= memcmp(self.found + i * WRITTEN, self.passed + i * WRITTEN, size) != 0
+                is_new |= self.checked[i] != self.n_checks or memcmp(
+                    self.found + i * WRITTEN, self.passed + i * WRITTEN, size
+                ) != 0
         if is_new:
             is_apart = self.sort(slots, begin, end)
             for i in range(begin, end):
@@ -65,13 +75,16 @@ cdef class Apart:
         if not is_apart:
             memset(self.gradients + begin, 0, (end - begin) * sizeof(Span))
             memset(self.passed + begin * WRITTEN, 0, (end - begin) * size)
-            tensors.require_apart([
-                (<object>slots[i].param, <object>slots[i].inner)
+            tensors.require_apart(optimizer, [
+                (i, <object>slots[i].param,
+                 (<Watched>watched[slots[i].group]).known_items(<object>slots[i].inner))
                 for i in range(begin, end) if slots[i].tensor.grad != NULL
             ], clears)
         elif is_new:
+            self.n_checks += 1
             for i in range(begin, end):
                 if slots[i].tensor.grad != NULL:
+                    self.checked[i] = self.n_checks
                     memcpy(self.passed + i * WRITTEN, self.found + i * WRITTEN, size)
         return 0
 

@@ -27,13 +27,18 @@ cdef bint point_at_gradient(Slot *slot, optimizer, list held) except -1:
     if not look(<PyObject *>plain, &param) or not is_as_described(slot, &param):
         return False
     # For a sparse tensor, look() costs a C++ exception.
-    if slot.was_sparse or not look(<PyObject *>given, &grad) or grad.dtype < 0:
+    if ((slot.was_sparse and given.is_sparse) or not look(<PyObject *>given, &grad)
+            or grad.dtype < 0):
         given, indices = tensors.dense_or_rows(optimizer, slot.group, <object>slot.param, given)
         slot.was_sparse = indices is not None
-        if not look(<PyObject *>given, &grad):
-            raise AssertionError("a gradient could not be read")
-    if indices is None and not (slot.is_dense and is_as_described(slot, &grad)):
-        # Flags that negate or conjugate are not visible in the exchange.
+        if not look(<PyObject *>given, &grad) or grad.dtype < 0:
+            raise tensors.wrong_dtype(<object>slot.param, given)
+    if indices is None and not (
+        slot.is_dense and is_as_described(slot, &grad)
+        and (slot.tensor.size != 1 or not given.is_neg())
+    ):
+        # Flags that negate or conjugate are not visible in the exchange.  A tensor that has one
+        # has gaps, which a single element hides.
         given = tensors.resolved(given)
         look(<PyObject *>given, &grad)
         slot.tensor.layout = &slot.layout

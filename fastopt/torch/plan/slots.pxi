@@ -1,6 +1,9 @@
 # How a parameter and its state are described to C: one Slot for each parameter.
-from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
+from cpython.dict cimport PyDict_Check, PyDict_GetItemWithError, PyDict_SetItem
 from cpython.long cimport PyLong_Check
+
+
+cdef double MAX_STEPS = <int64_t>1 << 62
 
 
 # All pointers to Python objects are borrowed: the TensorPlan owns the objects.
@@ -11,9 +14,10 @@ cdef struct Slot:
     bint is_resolved  # its elements are those of `tensors.plain(param)`: complex, DTensor
     bint is_shard  # of a DTensor
     bint is_dense  # parameter and states have the dtype of the computation, without gaps
-    bint is_new  # the state was made at this step
+    bint is_new  # the rule's arrays were made at this step
     bint was_sparse  # the last gradient was
-    int64_t count  # the number of steps taken
+    int64_t taken  # the number of steps taken
+    int64_t count  # the same, for C; with a first step that differs, 1 after it
     double saved  # a scalar that the rule keeps, such as NAdam's product
     PyObject *inner  # the state dict of the parameter, while a step runs
     void *step_data, *saved_data  # of the state's tensors
@@ -27,21 +31,23 @@ cdef struct Slot:
 cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
     """Describe a parameter; one that cannot be updated is refused when it has a gradient."""
     cdef View view
-    cdef int64_t own = 1, index = 1, k, axis
+    cdef int64_t own = 1, extent = 1, index = 1, k, axis
     cdef fo_layout *layout = &slot.layout
     tensor.step, tensor.saved = &slot.count, &slot.saved
-    slot.count, slot.saved = -1, float("nan")  # read at the first step
+    slot.taken, slot.saved = -1, float("nan")  # read at the first step
     if not isinstance(param, Tensor):
         raise TypeError(f"a parameter is a {type(param).__name__}; a torch.Tensor is needed")
+    if not tensors.is_readable(param):
+        slot.is_refused = True
+        return 0
     slot.is_shard = distributed.is_dtensor(param)
     slot.is_resolved = tensors.needs_resolving(param)
     plain = tensors.plain(param) if slot.is_resolved else param
-    if plain is None or not look(<PyObject *>plain, &view) or view.dtype < 0:
+    if not look(<PyObject *>plain, &view) or view.dtype < 0:
         slot.is_refused = True
         return 0
     order = sorted(range(view.n_axes), key=lambda axis: -plain.stride(axis))
     tensor.dtype = FO_F64 if view.dtype == FO_F64 else FO_F32
-    tensor.size = plain.numel()
     layout.n_axes = view.n_axes
     layout.param_dtype = <fo_dtype>view.dtype
     layout.state_dtype = tensor.dtype
@@ -54,11 +60,14 @@ cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
         layout.own[k] = own
         if view.shape[axis] > 1 and view.strides[axis] != own:
             slot.is_dense = False
-            if view.strides[axis] < own and tensor.size:
-                slot.is_refused = True  # elements share memory
+        if view.shape[axis] > 1:
+            if view.strides[axis] < extent and has_elements(&view):
+                slot.is_refused = True  # elements may share memory
+            extent += (view.shape[axis] - 1) * view.strides[axis]
         own *= view.shape[axis]
         if axis == 0:
             layout.row_axis = k
+    tensor.size = own
     for axis in reversed(range(view.n_axes)):
         layout.index[<int64_t>order.index(axis)] = index
         index *= view.shape[axis]
@@ -103,11 +112,12 @@ cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held,
     cdef tuple keys = group.low_keys if is_low else group.keys
     cdef fo_tensor *tensor = slot.tensor
     cdef int dtype = group.state_dtype_of(slot)
-    slot.is_new = False
-    if keys and not has_all(inner, keys):
+    if inner is not None and not PyDict_Check(inner):
+        raise TypeError(f"the state of a parameter is a {type(inner).__name__}; a dict is needed")
+    slot.is_new = not has_all(inner, group.arrays)
+    if not has_all(inner, keys):
         inner = state.start(optimizer.state, <object>slot.param, group.read, keys,
                             DTYPE_OF[dtype], started)
-        slot.is_new = True
     held.append(inner)
     slot.inner = <PyObject *>inner
     slot.layout.state_dtype = <fo_dtype>dtype
@@ -135,9 +145,9 @@ cdef bint has_all(inner, tuple keys) except -1:
     """Return whether a state dict has a value for each key."""
     cdef PyObject *value
     if inner is None:
-        return False
+        return not keys
     for key in keys:
-        value = PyDict_GetItem(inner, key)
+        value = PyDict_GetItemWithError(inner, key)
         if value == NULL or value == <PyObject *>None:
             return False
     return True
@@ -146,7 +156,7 @@ cdef bint has_all(inner, tuple keys) except -1:
 cdef void *own_data(Slot *slot, inner, name, int dtype, list held) except NULL:
     """Return the address of a state tensor, laid out as the parameter's own arrays are."""
     cdef View view
-    cdef object tensor = <object>PyDict_GetItem(inner, name)
+    cdef object tensor = inner[name]
     if slot.is_resolved and isinstance(tensor, Tensor):
         tensor = tensors.plain(tensor)
     if (not isinstance(tensor, Tensor) or not look(<PyObject *>tensor, &view)
@@ -160,25 +170,32 @@ cdef void *own_data(Slot *slot, inner, name, int dtype, list held) except NULL:
 
 cdef int read_count(Slot *slot, inner, Watched group, list held) except -1:
     """Read the step count, which users and checkpoints may have changed."""
-    cdef PyObject *step
+    cdef object step
+    cdef double value
     slot.step_data = NULL
-    if not group.has_step:  # SGD: what matters is whether the buffer is new
-        slot.count = 0 if slot.is_new else max(slot.count, <int64_t>(len(group.keys) > 0))
-        return 0
-    step = PyDict_GetItem(inner, "step")
-    if PyLong_Check(<object>step):
-        slot.count = <object>step
+    if group.has_step:
+        step = inner["step"]
+        if PyLong_Check(step):
+            value = slot.taken = step
+        else:
+            slot.step_data = scalar_data(inner, "step", &slot.step_dtype, held)
+            value = known_or_read(slot.step_data, slot.step_dtype, <double>slot.taken)
+            slot.taken = <int64_t>value if 0 <= value < MAX_STEPS else -1
+        if slot.taken < 0:
+            raise FastoptError(f"state 'step' is {value}; allowed: 0 to 2**62")
     else:
-        slot.step_data = scalar_data(inner, "step", &slot.step_dtype, held)
-        slot.count = <int64_t>known_or_read(slot.step_data, slot.step_dtype, <double>slot.count)
+        slot.taken = 0
+    slot.count = not slot.is_new if group.copies_first else slot.taken
     return 0
 
 
 cdef void *scalar_data(inner, name, int *dtype, list held) except NULL:
     """Return the address of a tensor with one number."""
     cdef View view
-    cdef object tensor = <object>PyDict_GetItem(inner, name)
+    cdef object tensor = inner[name]
     if not look_at_scalar(tensor, &view):
+        if isinstance(tensor, Tensor):
+            tensors.require_memory(f"state {name!r}", tensor)
         tensor = inner[name] = torch.tensor(float(tensor), dtype=torch.float32)
         look(<PyObject *>tensor, &view)
     held.append(tensor)
@@ -211,10 +228,11 @@ cdef double known_or_read(void *data, int dtype, double known) noexcept:
 
 cdef int write_scalars(Slot *slot, Watched group) except -1:
     """Write the step count and the rule's scalar back into the state."""
+    slot.taken += 1
     if slot.step_data != NULL:
-        write_scalar(slot.step_data, slot.step_dtype, <double>slot.count)
+        write_scalar(slot.step_data, slot.step_dtype, <double>slot.taken)
     elif group.has_step:
-        PyDict_SetItem(<object>slot.inner, "step", slot.count)
+        PyDict_SetItem(<object>slot.inner, "step", slot.taken)
     if group.saved_name is not None:
         write_scalar(slot.saved_data, slot.saved_dtype, slot.saved)
     return 0

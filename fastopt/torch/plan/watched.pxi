@@ -8,18 +8,22 @@ cdef class Watched:
     cdef tuple names, values  # the watched items of the group
     cdef Py_ssize_t n_items
     cdef bint has_tensors  # whose values may change in place, so that they are always read again
+    cdef list lists  # pairs of a list, such as betas, and its items
     cdef readonly tuple arrays, keys, low_keys, for_c
     cdef bint has_step, has_master, has_ema
+    cdef bint copies_first
     cdef object saved_name, state_dtype
 
     def __init__(self, optimizer, group):
         read = self.read = options.read(optimizer, group)
         self.names, self.values = read.names, read.values
         self.has_tensors = read.has_tensors
+        self.lists = [(value, tuple(value)) for value in read.values if type(value) is list]
         self.n_items = len(group)
         self.arrays, self.keys, self.low_keys, self.for_c = (
             read.arrays, read.keys, read.low_keys, read.for_c
         )
+        self.copies_first = read.copies_first
         self.has_step = "step" in read.keys
         self.has_master, self.has_ema = "master" in read.low_keys, "ema" in read.keys
         self.saved_name = read.saved_name
@@ -33,12 +37,19 @@ cdef class Watched:
         if self.has_tensors or len(group) != self.n_items:
             return 2
         for k in range(len(self.names)):
-            value = PyDict_GetItem(group, self.names[k])
+            value = PyDict_GetItemWithError(group, self.names[k]) if PyDict_Check(group) else NULL
             if value != <PyObject *>self.values[k]:
                 if k > 0 or value == NULL or type(<object>value) is not float:
                     return 2
                 changed = 1
+        for found, items in self.lists:
+            if tuple(found) != items:
+                return 2
         return changed
+
+    cdef dict known_items(self, inner):
+        """Return the items of a state that a step writes, without those of the user."""
+        return {key: inner[key] for key in self.low_keys if key in inner} if inner else {}
 
     cdef double take_lr(self, group) except? -1:
         """Return the group's learning rate, and remember it as read."""
@@ -56,4 +67,9 @@ cdef class Watched:
                 f"state_dtype is {self.state_dtype!r}, but a parameter is float64, which needs "
                 "float64 state"
             )
-        return FO_BF16 if self.state_dtype == "bfloat16" else FO_F32
+        is_bfloat16 = self.state_dtype == "bfloat16"
+        if is_bfloat16 and slot.is_resolved and (<object>slot.param).is_complex():
+            raise FastoptError(
+                "state_dtype is 'bfloat16', but a parameter is complex, which needs complex state"
+            )
+        return FO_BF16 if is_bfloat16 else FO_F32
