@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -22,6 +23,21 @@ is_compiling = torch.compiler.is_compiling
 profiler_is_enabled: Callable[[], bool] = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
 outside_of_graphs: Callable[[Any], Any] = torch._disable_dynamo  # type: ignore[attr-defined]
 scalar_dtype: Callable[[], torch.dtype] = torch_optimizer._get_scalar_dtype
+
+
+def exclude_from_graphs(function: FunctionType) -> None:
+    """Make torch.compile run a function, and all that it calls, without translating it.
+
+    This costs nothing outside of torch.compile; the decorator `torch.compiler.disable` does.
+    """
+    try:
+        from torch._C._dynamo import eval_frame
+
+        skip = eval_frame._FrameAction.SKIP
+        strategy = eval_frame._FrameExecStrategy(skip, skip)
+        eval_frame.set_code_exec_strategy(function.__code__, strategy)
+    except (ImportError, AttributeError):  # a torch without it translates what it can
+        pass
 
 
 class Door(Optimizer):
@@ -139,6 +155,7 @@ class Door(Optimizer):
         return self._step(closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it, which costs 13 us a call
+    exclude_from_graphs(step)
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
@@ -160,6 +177,8 @@ class Door(Optimizer):
             self._plan = self._new_plan()
             if not self._plan.step_alone(self, p):
                 raise FastoptError("the parameter does not belong to the optimizer")
+
+    exclude_from_graphs(_step_alone)
 
     def _new_plan(self) -> TensorPlan:
         with torch.no_grad():
