@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ outside_of_graphs: Callable[[Any], Any] = torch._disable_dynamo  # type: ignore[
 scalar_dtype: Callable[[], torch.dtype] = torch_optimizer._get_scalar_dtype
 
 
-def exclude_from_graphs(function: FunctionType) -> None:
+def exclude_from_graphs(function: Any) -> None:
     """Make torch.compile run a function, and all that it calls, without translating it.
 
     This costs nothing outside of torch.compile; the decorator `torch.compiler.disable` does.
