@@ -49,7 +49,7 @@ class Points(Dataset):
 class Net(torch.nn.Module):
     """A network that returns its loss, as models of transformers do."""
 
-    def __init__(self, dropout=0.1):
+    def __init__(self, dropout=0.1, dtype=torch.float32):
         super().__init__()
         self.batches = 0  # that it has seen
         torch.manual_seed(1)
@@ -58,11 +58,12 @@ class Net(torch.nn.Module):
             torch.nn.LayerNorm(8),
             torch.nn.Dropout(dropout),
             torch.nn.Linear(8, 1),
-        )
+        ).to(dtype)
+        self.dtype = dtype
 
     def forward(self, x, labels):
         self.batches += 1
-        return {"loss": torch.nn.functional.mse_loss(self.layers(x), labels)}
+        return {"loss": torch.nn.functional.mse_loss(self.layers(x.to(self.dtype)).float(), labels)}
 
 
 def require_close(found, expected):
@@ -87,7 +88,7 @@ def cosine(opt):
 # Hugging Face Trainer
 
 
-def hf_trained(cls, options, how, folder, resume=None, max_grad_norm=0.5):
+def hf_trained(cls, options, how, folder, resume=None, max_grad_norm=0.5, dtype=torch.float32):
     """Train with Trainer and its checkpoints; return the trainer."""
     pytest.importorskip("accelerate", reason="Trainer needs it")
     transformers = pytest.importorskip("transformers")
@@ -103,7 +104,7 @@ def hf_trained(cls, options, how, folder, resume=None, max_grad_norm=0.5):
         use_cpu=True,
         dataloader_pin_memory=False,
     )
-    model = Net()
+    model = Net(dtype=dtype)
     if how == "optimizers":
         opt = cls(model.parameters(), **options)
         given = {how: (opt, cosine(opt))}
@@ -132,6 +133,29 @@ def test_trainer_that_leaves_clipping_to_the_optimizer(tmp_path):
     found = hf_trained(fastopt.torch.SGD, clipping, how, tmp_path / "ours", max_grad_norm=0.0)
     expected = hf_trained(torch.optim.SGD, options, how, tmp_path / "theirs")
     require_close(found.model, expected.model)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        dict(master="float32", ema_decay=0.9, ema_warmup=True),
+        dict(state_dtype="bfloat16", rounding="stochastic", seed=3),
+    ],
+    ids=str,
+)
+def test_trainer_resumes_in_bfloat16(own, tmp_path):
+    how, options = "optimizer_cls_and_kwargs", {**CLASSES["AdamW"], **own}
+    found, resumed = (
+        hf_trained(fastopt.torch.AdamW, options, how, tmp_path / "1", saved, dtype=torch.bfloat16)
+        for saved in (None, str(tmp_path / f"1/checkpoint-{STEPS // 2}"))
+    )
+    require_resumed(resumed.model, found.model)
+    for p, q in zip(resumed.model.parameters(), found.model.parameters(), strict=True):
+        ours, theirs = resumed.optimizer.state[p], found.optimizer.state[q]
+        assert list(ours) == list(theirs)
+        for key, value in ours.items():
+            assert value.dtype is theirs[key].dtype
+            assert torch.equal(value, theirs[key])
 
 
 # Accelerate
@@ -195,7 +219,6 @@ def lightning_trained(cls, options, folder, resume=None, accumulate=1):
                 "lr_scheduler": {"scheduler": cosine(opt), "interval": "step"},
             }
 
-    lightning.seed_everything(2, verbose=False)
     module = Module()
     trainer = lightning.Trainer(
         accelerator="cpu",
