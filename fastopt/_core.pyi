@@ -16,6 +16,10 @@ MISSING: object
 MEND: str
 
 @disjoint_base
+class Layouts:
+    def __new__(cls, n_params: int) -> Self: ...
+
+@disjoint_base
 class Written:
     def __new__(
         cls,
@@ -24,6 +28,7 @@ class Written:
         states: list[tuple[npt.NDArray[Any], ...]],
         extra: list[tuple[npt.NDArray[Any] | None, ...]],
         scalars: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+        before: Written | None,
     ) -> Self: ...
 
 @disjoint_base
@@ -68,6 +73,7 @@ class Plan(Running):
         group_of: list[int],
         n_groups: int,
         n_threads: int,
+        before: Plan | None = None,
     ) -> Self: ...
     def bind(self, grads: Any) -> None: ...
     def bind_in_order(self, grads: tuple[Any, ...]) -> None: ...
@@ -90,6 +96,7 @@ class Plan(Running):
         rates: list[tuple[int, float]] | None,
     ) -> None: ...
 
+def byte_bounds(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[np.uintp]: ...
 def gather(
     src: npt.NDArray[Any],
     index: npt.NDArray[np.int64],

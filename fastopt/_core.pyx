@@ -26,6 +26,7 @@ cimport numpy as cnp
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from fastopt._csrc cimport *
 
@@ -65,51 +66,58 @@ cdef class Counts:
 cdef class Plan(Running):
     """A set of parameters with their states, described to C and divided into work for threads.
 
-    A plan is made once for a set of parameters; adding a parameter makes a new plan.
+    A plan is made once for a set of parameters.  Adding parameters makes a new plan, which takes
+    the description of the others from the plan `before`; that one is unchanged.
 
     kind: "array", "list" or "dict", the structure of the gradients.  The other lists have an entry
-    for each parameter.  params: the array; names: its name in error messages; holders, keys: the
-    caller's list or dict that contains it, and its key there; states: its state arrays; extra:
+    for each new parameter.  params: the array; names: its name in error messages; holders, keys:
+    the caller's list or dict that contains it, and its key there; states: its state arrays; extra:
     (master, ema, state for each row), each an array or None; scalars: (step count, the rule's saved
     scalar); group_of: the number of its group.
     """
     cdef fo_plan *plan
     cdef fo_extras extras
     cdef Slot *slots
-    cdef fo_layout *layouts
-    cdef fo_rows *rows
-    cdef int *axes
+    cdef tuple layouts  # a Layouts for each call that added parameters
     cdef int64_t n_params
     cdef int n_threads
     cdef bint is_short  # a step takes less time than releasing and taking the GIL
     cdef readonly Counts counts
     cdef str kind
     cdef tuple params, names, holders, keys, bound
-    cdef object arrays  # keeps alive what C points at
+    cdef tuple row_numbers  # for each parameter, or None if its rule is not row-wise
     cdef Written written
 
     def __cinit__(self, str kind, list params, list names, list holders, list keys, list states,
-                  list extra, list scalars, list group_of, int n_groups, int n_threads):
+                  list extra, list scalars, list group_of, int n_groups, int n_threads,
+                  Plan before=None):
         cdef fo_tensor *tensors
         cdef Py_ssize_t i
         cdef int64_t size = 0
-        self.n_params = len(params)
         self.counts = Counts()
         self.n_threads = n_threads
         self.kind = kind
         self.params, self.names = tuple(params), tuple(names)
         self.holders, self.keys = tuple(holders), tuple(keys)
-        row_numbers = [None if by_row is None else row_numbers_of(param)
-                       for param, (_, _, by_row) in zip(params, extra, strict=True)]
-        self.arrays = (states, extra, scalars, row_numbers)
-        self.written = Written(names, params, states, extra, scalars)
+        self.row_numbers = tuple([None if by_row is None else row_numbers_of(param)
+                                  for param, (_, _, by_row) in zip(params, extra, strict=True)])
+        if before is not None:
+            self.params, self.names = before.params + self.params, before.names + self.names
+            self.holders, self.keys = before.holders + self.holders, before.keys + self.keys
+            self.row_numbers = before.row_numbers + self.row_numbers
+        self.n_params = len(self.params)
+        self.written = Written(names, params, states, extra, scalars,
+                               None if before is None else before.written)
         self.extras.grad_norm = float("nan")
+        self.layouts = () if before is None else before.layouts
+        self.slots = <Slot *>calloc(self.n_params + 1, sizeof(Slot))
         tensors = <fo_tensor *>calloc(self.n_params + 1, sizeof(fo_tensor))
         try:
-            self.allocate_slots()
-            if not tensors:
+            if not self.slots or not tensors:
                 raise MemoryError
-            self.describe(tensors, states, extra, scalars, group_of, row_numbers)
+            if before is not None:
+                self.copy_slots(tensors, before)
+            self.describe(tensors, states, extra, scalars, group_of)
             self.plan = fo_plan_new(tensors, self.n_params, n_groups, SERIAL_BELOW)
         finally:
             free(tensors)
@@ -120,44 +128,41 @@ cdef class Plan(Running):
             size += self.slots[i].tensor.size
         self.is_short = size < LOCKED_BELOW
 
-    cdef int allocate_slots(self) except -1:
-        cdef size_t n = self.n_params + 1
-        cdef Py_ssize_t i
-        self.slots = <Slot *>calloc(n, sizeof(Slot))
-        self.layouts = <fo_layout *>calloc(n, sizeof(fo_layout))
-        self.rows = <fo_rows *>calloc(n, sizeof(fo_rows))
-        self.axes = <int *>calloc(n, FO_MAX_AXES * sizeof(int))
-        if not self.slots or not self.layouts or not self.rows or not self.axes:
-            raise MemoryError
-        for i in range(self.n_params):
-            self.slots[i].layout = self.layouts + i
-            self.slots[i].rows = self.rows + i
-            self.slots[i].axes = self.axes + i * FO_MAX_AXES
-        return 0
+    cdef void copy_slots(self, fo_tensor *tensors, Plan before) noexcept:
+        """Copy the description of the parameters of another plan."""
+        cdef Py_ssize_t i, n_params = before.n_params
+        memcpy(tensors, fo_plan_tensors(before.plan), <size_t>n_params * sizeof(fo_tensor))
+        memcpy(self.slots, before.slots, <size_t>n_params * sizeof(Slot))
+        for i in range(n_params):
+            self.slots[i].disjoint = 0  # the gradient has not been compared with the new arrays
 
     cdef int describe(self, fo_tensor *tensors, list states, list extra, list scalars,
-                      list group_of, list row_numbers) except -1:
-        cdef Py_ssize_t i
+                      list group_of) except -1:
+        """Describe the new parameters, which are the last ones."""
+        cdef Layouts new = Layouts(len(group_of))
+        cdef Py_ssize_t k, i = self.n_params - len(group_of)
         cdef Slot *slot
-        for i in range(self.n_params):
+        self.layouts += (new,)
+        for k, group in enumerate(group_of):
             slot = self.slots + i
+            slot.layout = new.layouts + k
+            slot.rows = new.rows + k
+            slot.axes = new.axes + k * FO_MAX_AXES
             slot.param = <PyObject *>self.params[i]
             slot.name = <PyObject *>self.names[i]
-            if row_numbers[i] is not None:
-                slot.row_numbers = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>row_numbers[i])
+            if self.row_numbers[i] is not None:
+                slot.row_numbers = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.row_numbers[i])
             describe_holder(slot, self.holders[i], self.keys[i])
             param = base_array(slot)
-            describe_tensor(tensors + i, param, states[i], extra[i], scalars[i])
-            describe_layout(slot, tensors[i].dtype, param, states[i], extra[i][0])
-            tensors[i].group = group_of[i]
+            describe_tensor(tensors + i, self.names[i], param, states[k], extra[k], scalars[k])
+            describe_layout(slot, tensors[i].dtype, param, states[k], extra[k][0])
+            tensors[i].group = group
+            i += 1
         return 0
 
     def __dealloc__(self):
         fo_plan_free(self.plan)
         free(self.slots)
-        free(self.layouts)
-        free(self.rows)
-        free(self.axes)
 
     cdef set_group(self, int i, str rule, tuple hp, double weight_decay, str decay,
                    double base_lr, bint maximize):

@@ -1,8 +1,9 @@
 """fastopt and other libraries: python -m bench.peers [--quick] [--cases one,ksgd] [--write].
 
-One table and one picture: NumPy with out=, torch (default, foreach, fused), optax (jitted, with
-donated buffers), DeepSpeed's CPUAdam, SciPy's BLAS, padasip and statsmodels, with the time of a
-loop that moves the same bytes. The table says which libraries are not installed; to install them:
+One table and one picture: fastopt and fastopt.torch, NumPy with out=, torch (default, foreach,
+fused), optax (jitted, with donated buffers), DeepSpeed's CPUAdam, SciPy's BLAS, padasip and
+statsmodels, with the time of a loop that moves the same bytes. The table says which libraries are
+not installed; to install them:
 
     pip install -e '.[bench,peers]' deepspeed ninja     (DeepSpeed compiles CPUAdam on first use)
 

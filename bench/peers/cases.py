@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bench.peers.shapes import Shape, gpt2, resnet50
 
 FASTOPT, STOCHASTIC, LIMIT = "fastopt", "fastopt stochastic", "limit"  # not other libraries
+TORCH_DOOR, TORCH_DOOR_PARAM = "fastopt.torch", "fastopt.torch param"  # neither are these
 QUICK_ELEMENTS = 2_000_000
 QUICK_COEFFICIENTS = 100
 
@@ -31,7 +32,7 @@ class Case:
     @property
     def n_states(self) -> int:
         """The number of state arrays of the rule, each as large as the parameters."""
-        return {"momentum": 1, "adam": 2, "adamw": 2}[self.rule]
+        return {"momentum": 1, "adagrad": 1, "rmsprop": 1}.get(self.rule, 2)
 
     @property
     def bytes(self) -> int:
@@ -62,12 +63,26 @@ def one(rule: str, label: str, size: float) -> Case:
 
 
 LISTS = {"ResNet-50": tuple(resnet50()), "GPT-2 small": tuple(gpt2())}
-SMALL = {"100 x 64": ((64,),) * 100}
+SMALL = {f"{count} x 64": ((64,),) * count for count in (100, 300)}
+LABELS = {
+    "momentum": "SGD momentum",
+    "adagrad": "Adagrad",
+    "adamw": "AdamW",
+    "rmsprop": "RMSprop",
+    "adadelta": "Adadelta",
+    "nadam": "NAdam",
+    "adamax": "Adamax",
+}
 
 CASES = (
     *(one("adam", "Adam", size) for size in (64, 1e3, 1e4, 1e5, 1e6, 1e7, 5e7)),
     *(one("momentum", "SGD momentum", size) for size in (64, 1e4, 1e6, 5e7)),
     *(Case("many", f"Adam, {name}", "adam", shapes) for name, shapes in (SMALL | LISTS).items()),
+    *(
+        Case("rules", f"{label}, {name}", rule, shapes)
+        for name, shapes in LISTS.items()
+        for rule, label in LABELS.items()
+    ),
     *(
         Case("whole", f"AdamW clip+step+zero, {name}", "adamw", shapes, clip_and_zero=True)
         for name, shapes in (SMALL | LISTS).items()

@@ -17,10 +17,34 @@ import numpy as np
 
 from bench import kalman
 from bench.peers import sparse
-from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, Case
+from bench.peers.cases import (
+    FASTOPT,
+    LIMIT,
+    STOCHASTIC,
+    TORCH_DOOR,
+    TORCH_DOOR_PARAM,
+    Case,
+)
 from fastopt.cli.bench.steps import RULES, Call, limit
 
-LR, DECAY, MAX_NORM = 1e-6, 0.01, 1.0  # such a low rate hardly changes the parameters
+DECAY, MAX_NORM = 0.01, 1.0
+
+
+LR = 1e-6  # such a low rate hardly changes the parameters
+LR_ADADELTA = 1e-3  # the first steps of Adadelta are so small that a lower one would change nothing
+
+# The class of torch.optim and of fastopt.torch for each rule, and its options.
+IN_TORCH: dict[str, tuple[str, dict[str, Any]]] = {
+    "momentum": ("SGD", {"momentum": 0.9}),
+    "adagrad": ("Adagrad", {}),
+    "adam": ("Adam", {}),
+    "adamw": ("AdamW", {"weight_decay": DECAY}),
+    "rmsprop": ("RMSprop", {}),
+    "adadelta": ("Adadelta", {}),
+    "nadam": ("NAdam", {}),
+    "adamax": ("Adamax", {}),
+}
+FUSED = ("momentum", "adagrad", "adam", "adamw")  # the rules that torch has a fused kernel for
 
 
 class DoesNotBuildError(Exception):
@@ -45,6 +69,10 @@ def tensors(case: Case) -> tuple[list[np.ndarray], list[np.ndarray]]:
         for shape in case.shapes
     ]
     return params, grads
+
+
+def _lr(case: Case) -> float:
+    return LR_ADADELTA if case.rule == "adadelta" else LR
 
 
 def memory_limit(case: Case, threads: int) -> Timed:
@@ -73,7 +101,7 @@ def ours(case: Case, threads: int, **extras: Any) -> Timed:
         extras |= {"max_grad_norm": MAX_NORM, "zero_grads": True}
     if case.rule == "adamw":
         extras["weight_decay"] = DECAY
-    opt = cls(params, lr=LR, n_threads=threads, **options, **extras)
+    opt = cls(params, lr=_lr(case), n_threads=threads, **options, **extras)
     opt.bind(grads)
     return Timed(opt.step, look=lambda: params[0])
 
@@ -135,14 +163,31 @@ def in_torch(case: Case, threads: int, **way: bool) -> Timed:
 
     torch.set_num_threads(threads)
     if case.sparse_rows:
-        return Timed(sparse.theirs(case.rule, *sparse.drawn(*case.shapes[0], case.sparse_rows)))
-    cls, options = {
-        "adam": (torch.optim.Adam, {}),
-        "adamw": (torch.optim.AdamW, {"weight_decay": DECAY}),
-        "momentum": (torch.optim.SGD, {"momentum": 0.9}),
-    }[case.rule]
-    params = _torch_params(case)
-    return _torch_step(case, params, cls(params, lr=LR, **options, **way), way.get("foreach"))
+        return _torch_sparse(case, torch.optim)
+    params, (name, options) = _torch_params(case), IN_TORCH[case.rule]
+    opt = getattr(torch.optim, name)(params, lr=_lr(case), **options, **way)
+    return _torch_step(case, params, opt, way.get("foreach"))
+
+
+def torch_door(case: Case, threads: int, **extras: Any) -> Timed:
+    """Return the step of fastopt.torch, which reads all tensors again in each call."""
+    import torch
+
+    import fastopt.torch
+
+    torch.set_num_threads(threads)
+    if case.sparse_rows:
+        return _torch_sparse(case, fastopt.torch)
+    params, (name, options) = _torch_params(case), IN_TORCH[case.rule]
+    if case.clip_and_zero:
+        extras |= {"max_grad_norm": MAX_NORM, "zero_grads": True}
+    opt = getattr(fastopt.torch, name)(params, lr=_lr(case), **options, **extras)
+    return Timed(opt.step, look=lambda: params[0].detach().numpy())
+
+
+def _torch_sparse(case: Case, module: Any) -> Timed:
+    drawn = sparse.drawn(*case.shapes[0], case.sparse_rows)
+    return Timed(sparse.in_torch(module, case.rule, *drawn))
 
 
 def in_deepspeed(case: Case, threads: int) -> Timed:
@@ -228,6 +273,8 @@ DENSE: dict[str, Callable[..., Timed]] = {
     "optax": in_optax,
     "DeepSpeed": in_deepspeed,
     STOCHASTIC: partial(ours, rounding="stochastic"),
+    TORCH_DOOR: torch_door,
+    TORCH_DOOR_PARAM: partial(torch_door, state_dtype="param"),
     LIMIT: memory_limit,
 }
 SPARSE: dict[str, Callable[..., Timed]] = {
@@ -236,6 +283,7 @@ SPARSE: dict[str, Callable[..., Timed]] = {
         sparse.plain(case.rule, *sparse.drawn(*case.shapes[0], case.sparse_rows, distinct=True))
     ),
     "torch": in_torch,
+    TORCH_DOOR: torch_door,
 }
 KALMAN: dict[str, Callable[..., Timed]] = {
     FASTOPT: ours,
@@ -258,7 +306,11 @@ def library_of(case: Case) -> dict[str, Callable[..., Timed]]:
     if case.dtype == "bfloat16":
         absent |= {"NumPy"}  # its loops over the dtypes of ml_dtypes are not meant to be fast
     else:
-        absent |= {STOCHASTIC}
+        absent |= {STOCHASTIC, TORCH_DOOR_PARAM}
+    if case.group == "rules":
+        absent |= {"NumPy", "optax", "DeepSpeed"}
+    if case.rule not in FUSED:
+        absent |= {"torch fused"}
     if case.rule == "momentum":
         absent |= {"DeepSpeed"}
     if case.elements < LIMIT_FROM:

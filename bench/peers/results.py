@@ -20,13 +20,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, Case
+from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, TORCH_DOOR, TORCH_DOOR_PARAM, Case
 from fastopt.cli.machine import cpu, instruction_set
 
 REPORT, PICTURE = (Path(__file__).parents[1] / name for name in ("RESULTS.md", "results.png"))
 PACKAGES = ("fastopt", "numpy", "scipy", "torch", "jax", "optax", "deepspeed", "padasip",
             "statsmodels")  # fmt: skip
 STYLES = {  # colours and markers; the colours are those of fastopt/cli/picture.py
+    TORCH_DOOR: ("#008df9", "d"),
+    TORCH_DOOR_PARAM: ("#00c2f9", "d"),
     "NumPy": ("#000000", "o"),
     "torch": ("#e20134", "^"),
     "torch foreach": ("#ff6e3a", "v"),
@@ -49,12 +51,16 @@ no limit below 1e5 elements and for sparse rows. Sparse rows have instead a plai
 one thread and distinct rows.
 
 Each library has a separate process with as many CPUs as threads. NumPy's elementwise loops use
-one thread, and so does a {FASTOPT} step of fewer than a million elements. Adam, SGD momentum:
-the step only. clip+step+zero: the norm of all gradients is limited, AdamW steps, and the
-gradients are set to 0, which optax does not do. bfloat16: parameters and gradients; the moments
-of torch and optax are bfloat16, half as large as the float32 moments of fastopt and DeepSpeed;
-only "{STOCHASTIC}" uses stochastic rounding. Sparse rows: a tenth occurs twice. kSGD: Gaussian
+one thread, and so does a {FASTOPT} step of fewer than a million elements. Cases that name only a
+rule and tensors: the step only. clip+step+zero: the norm of all gradients is limited, AdamW
+steps, and the gradients are set to 0, which optax does not do. bfloat16: parameters and
+gradients; the moments of torch, optax and "{TORCH_DOOR_PARAM}" (state_dtype="param") are
+bfloat16, half as large as the float32 moments of {FASTOPT}, {TORCH_DOOR} and DeepSpeed; only
+"{STOCHASTIC}" uses stochastic rounding. Sparse rows: a tenth occurs twice. kSGD: Gaussian
 rows, one at a time except for partial_fit of {FASTOPT}.
+
+{TORCH_DOOR}: the optimizers for PyTorch, which read the addresses of all tensors again in each
+step. torch has no fused RMSprop, Adadelta, NAdam or Adamax.
 
 The allocator keeps memory that was freed, so that temporaries are not on new pages. With the
 default settings of many allocators they would be, which takes time: libraries without

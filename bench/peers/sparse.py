@@ -1,12 +1,13 @@
 """Steps on some rows of an embedding: by fastopt, by PyTorch and by a plain C loop.
 
-The times of fastopt and PyTorch include finding and adding up repeated rows. The loop (sparse.c,
-one thread) receives distinct rows, in the order in which they occur.
+The times of fastopt, fastopt.torch and PyTorch include finding and adding up repeated rows. The
+loop (sparse.c, one thread) receives distinct rows, in the order in which they occur.
 """
 
 import ctypes
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -39,11 +40,14 @@ def ours(rule: str, shape: tuple, indices: list, values: list, threads: int) -> 
     return lambda: opt.step(fastopt.RowSparse(*next(turn)))
 
 
-def theirs(rule: str, shape: tuple, indices: list, values: list) -> Callable[[], None]:
+def in_torch(
+    module: Any, rule: str, shape: tuple, indices: list, values: list
+) -> Callable[[], None]:
+    """Return a step of an optimizer of `module`, torch.optim or fastopt.torch."""
     import torch
 
     w = torch.ones(shape, requires_grad=True)
-    opt = getattr(torch.optim, RULES[rule][1])([w], lr=1e-3)
+    opt = getattr(module, RULES[rule][1])([w], lr=1e-3)
     grads = [
         torch.sparse_coo_tensor(torch.from_numpy(i)[None], torch.from_numpy(v), shape)
         for i, v in zip(indices, values, strict=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, Case
+from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, TORCH_DOOR, TORCH_DOOR_PARAM, Case
 
 TURN = 0.03  # minimum seconds of a turn; a turn is the timed calls of one library in one round
 # The allocator keeps memory that was freed, so that temporaries are not on new pages.
@@ -29,6 +29,7 @@ WARM_HEAP = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_ARENA_MAX": "1",
 }
+OURS = (FASTOPT, STOCHASTIC, TORCH_DOOR, TORCH_DOOR_PARAM, LIMIT)
 OF_OPENBLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they would select OpenBLAS kernels
 
 
@@ -45,7 +46,7 @@ class Worker:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, library, threads), daemon=True)
         # An import of fastopt limits how long OpenMP's threads spin; "active" keeps the default.
-        spin = {} if library in (FASTOPT, STOCHASTIC, LIMIT) else {"FASTOPT_SPIN": "active"}
+        spin = {} if library in OURS else {"FASTOPT_SPIN": "active"}
         with _surroundings(threads, spin):
             self._process.start()
         theirs.close()

@@ -16,9 +16,6 @@ def memory_order(param: Array) -> tuple[int, ...]:
 
 def new_like(param: Array, dtype: npt.DTypeLike, value: float | Array) -> Array:
     """Return a gapless array filled with `value`, with the shape and axis order of `param`."""
-    param = np.asarray(param)
-    order = memory_order(param)
-    new: Array = np.empty([param.shape[axis] for axis in order], dtype=dtype)
-    new = new.transpose(np.argsort(order)) if order else new
+    new: Array = np.empty_like(np.asarray(param), dtype=dtype)
     new[...] = value
     return new

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.array_utils import byte_bounds
 
 from fastopt._errors import FastoptError
@@ -58,7 +59,7 @@ class Interleaved:
     """Named arrays within one interval of addresses, searched by their residues.
 
     Comparing each with all others would take seconds for thousands of columns of a matrix.
-    Residues are computed when a second array needs them: most intervals have one array.
+    Residues are computed when a second array needs them.
     """
 
     __slots__ = ("_arrays", "_residues")
@@ -67,6 +68,9 @@ class Interleaved:
         # By modulus: (first residue, number of the array), sorted; and the largest length.
         self._residues: dict[int, tuple[list[tuple[int, int]], int]] | None = None
         self._arrays: list[tuple[int, int, str, Array]] = []  # start, end, name, array
+
+    def __len__(self) -> int:
+        return len(self._arrays)
 
     def add(self, start: int, end: int, name: str, array: Array) -> None:
         """Add an array, with the address of its first byte and the address after its last."""
@@ -113,51 +117,87 @@ class Interleaved:
 
 
 class Spans:
-    """The memory of the arrays that a step writes, as disjoint intervals of addresses.
+    """The memory of arrays that share no element, as disjoint intervals of addresses.
 
-    Arrays whose elements are interleaved share an interval.
-
-    Parameters
-    ----------
-    named
-        Names, for error messages, and arrays.
+    A new object is empty; `with_arrays` adds arrays.  Interleaved arrays share an interval.
 
     Attributes
     ----------
     starts, ends
         The first address of each interval, in ascending order, and the address after its last.
-
-    Raises
-    ------
-    FastoptError
-        Two arrays share an element, or may share one.
     """
 
-    def __init__(self, named: Iterable[tuple[str, Array]]) -> None:
-        found = sorted(
-            ((*byte_bounds(array), i, name, array)
-             for i, (name, subclass) in enumerate(named)
-             if (array := np.asarray(subclass)).nbytes),
-            key=lambda span: span[:3],
-        )  # fmt: skip
-        intervals: list[tuple[int, int]] = []
-        self._arrays: list[Interleaved] = []  # one for each interval
-        for start, end, _, name, array in found:
-            if not intervals or start >= intervals[-1][1]:
-                intervals.append((start, end))
-                self._arrays.append(Interleaved())
-            elif other := self._arrays[-1].sharing(array):
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._arrays: list[Array] = []
+        # For each array with elements: start, end and number, sorted by start.
+        self._table: npt.NDArray[np.uintp] = np.empty((3, 0), dtype=np.uintp)
+        # For each interval: start, end and the number of the array with the lowest address.
+        self.starts, self.ends, self._firsts = self._table
+        # By this number; an interval of one array is missing until a gradient overlaps it.
+        self._intervals: dict[int, Interleaved] = {}
+
+    def with_arrays(
+        self, names: Sequence[str], arrays: Sequence[Array], bounds: npt.NDArray[np.uintp]
+    ) -> Spans:
+        """Return the memory of these arrays and others; this object is unchanged.
+
+        Only arrays in the same interval as a new one are looked at.
+
+        Parameters
+        ----------
+        names, arrays
+            Names, for error messages, and arrays, which are not of a subclass.
+        bounds
+            The result of `fastopt._core.byte_bounds` for the arrays.
+
+        Raises
+        ------
+        FastoptError
+            A new array shares an element with any other array, or may share one.
+        """
+        result, n_old = Spans(), len(self._arrays)
+        result._names, result._arrays = [*self._names, *names], [*self._arrays, *arrays]
+        numbers = np.arange(n_old, len(result._arrays), dtype=np.uintp)
+        new = np.vstack([bounds, numbers])[:, bounds[0] < bounds[1]]
+        table = np.hstack([self._table, new])
+        result._table = table[:, np.argsort(table[0], kind="stable")]  # fast if most are in order
+        starts, ends, numbers = result._table
+        reached = np.append(np.uintp(0), np.maximum.accumulate(ends)[:-1])
+        first = np.flatnonzero(starts >= reached)
+        result.starts, result.ends = starts[first], np.maximum.reduceat(ends, first)
+        result._firsts = numbers[first]
+        last = np.append(first[1:], starts.size)
+        for i in np.flatnonzero(last - first > 1):
+            members = numbers[first[i] : last[i]]
+            interval = self._intervals.get(int(members[0]))
+            if interval is None or len(interval) < len(members):
+                interval = result._compared(members, n_old)
+            result._intervals[int(members[0])] = interval
+        return result
+
+    def _compared(self, numbers: npt.NDArray[np.uintp], n_old: int) -> Interleaved:
+        """Return the arrays of an interval, after comparing those from number n_old with all."""
+        together = Interleaved()
+        for number in np.sort(numbers).tolist():
+            name, array = self._names[number], self._arrays[number]
+            if number >= n_old and (other := together.sharing(array)):
                 raise FastoptError(f"{other} and {name} share memory; each needs separate memory")
-            intervals[-1] = (intervals[-1][0], max(end, intervals[-1][1]))
-            self._arrays[-1].add(start, end, name, array)
-        self.starts = np.array([start for start, _ in intervals], dtype=np.uintp)
-        self.ends = np.array([end for _, end in intervals], dtype=np.uintp)
+            together.add(*byte_bounds(array), name, array)
+        return together
 
     def require_apart(self, what: str, array: Array) -> None:
         """Raise an error if an array shares an element with one of these arrays."""
         start, end = byte_bounds(array)
-        for i in range(int(np.searchsorted(self.ends, start, "right")), len(self._arrays)):
+        for i in range(int(np.searchsorted(self.ends, start, "right")), len(self.starts)):
             if self.starts[i] >= end:
                 break
-            if name := self._arrays[i].sharing(array):
+            if name := self._interval(i).sharing(array):
                 raise FastoptError(f"{what} shares memory with {name}")
+
+    def _interval(self, i: int) -> Interleaved:
+        first = self._firsts[i : i + 1]
+        found = self._intervals.get(int(first[0]))
+        if found is None:  # it has one array
+            found = self._intervals[int(first[0])] = self._compared(first, len(self._arrays))
+        return found

@@ -4,12 +4,13 @@
 |---|---|
 | `race` | `fastopt race`: how do the update rules compare on a data set? |
 | `conditioning` | `fastopt race --conditioning`: how do they compare on ill-conditioned data? |
+| `transformer` | `fastopt race --torch`: how do they compare with torch.optim on a transformer? |
 | `bench` | `fastopt bench`: which fraction of the memory bandwidth does each rule reach? |
 | `info` | `fastopt info`: which version, instruction set, threads and build are used? |
 | `arguments` | Which command line arguments are accepted? |
 | `machine` | On which CPU and instruction set was something measured? |
 | `picture` | Which file may a picture replace, and which colours do the rules have? |
-| `text` | How are counted nouns and tables printed? |
+| `text` | How are counted nouns, times and tables printed? |
 | `json_values` | How is a number written in JSON? |
 """
 
@@ -25,7 +26,13 @@ from fastopt.cli import info
 from fastopt.cli.bench import command as bench_command
 from fastopt.cli.race import command as race_command
 
-_EXTRA = {"matplotlib": "race", "rich": "race", "sklearn": "race", "ml_dtypes": "bfloat16"}
+_EXTRA = {
+    "matplotlib": "race",
+    "rich": "race",
+    "sklearn": "race",
+    "torch": "race,torch",
+    "ml_dtypes": "bfloat16",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

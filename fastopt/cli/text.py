@@ -1,4 +1,4 @@
-"""Human-readable text: counted nouns, and tables that fit the terminal."""
+"""Human-readable text: counted nouns, times, and tables that fit the terminal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 def counted(n: int, noun: str, plural: str = "") -> str:
     """Return the number with its noun: "1 row", "1,000 rows"."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def milliseconds(quartiles: tuple[float, float, float]) -> str:
+    """Return the median of times in seconds, in milliseconds, with the quartiles in brackets."""
+    low, median, high = (_three_digits(1e3 * seconds) for seconds in quartiles)
+    return f"{median} ({low}-{high})"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 @dataclass(frozen=True)

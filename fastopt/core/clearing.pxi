@@ -21,7 +21,7 @@ cdef bint require_clearable(Slot *slots, Py_ssize_t n_params, tuple grads,
     cdef Py_ssize_t i
     if passed_before(slots, n_params, grads):
         return False
-    dense, rows = [], []
+    names, dense, rows = [], [], []
     for i in range(n_params):
         array, name = arrays[i], <object>slots[i].name
         if array is None:
@@ -37,8 +37,9 @@ cdef bint require_clearable(Slot *slots, Py_ssize_t n_params, tuple grads,
                 f"elements of the gradient of {name} share memory, or may share it; zero_grads "
                 "would clear some of them before they are read"
             )
-        dense.append((f"the gradient of {name}", array))
-    cleared = Spans(dense)
+        names.append(f"the gradient of {name}")
+        dense.append(np.asarray(array))
+    cleared = Spans().with_arrays(names, dense, byte_bounds(dense))
     for name, values, _, _ in rows:
         cleared.require_apart(name, values)
     remember(slots, n_params, grads)

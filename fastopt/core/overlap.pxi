@@ -1,4 +1,6 @@
 # Check that a gradient shares no memory with the arrays that a step writes.
+import numpy as np
+
 from fastopt.arrays.overlap import Spans
 
 cimport numpy as cnp
@@ -9,19 +11,52 @@ from fastopt cimport _numpy as np_c
 from fastopt._numpy cimport PyArrayObject
 
 
+def byte_bounds(list arrays):
+    """Return the address of the first byte of each array, and the address after its last byte.
+
+    They are the rows of one array of uintp, and equal for an array without elements.
+    """
+    cdef cnp.ndarray bounds = np.empty((2, len(arrays)), dtype=np.uintp), array
+    cdef uintptr_t *starts = <uintptr_t *>cnp.PyArray_DATA(bounds)
+    cdef uintptr_t *ends = starts + len(arrays)
+    cdef Py_ssize_t i, reach
+    cdef int k
+    for i, array in enumerate(arrays):
+        starts[i] = ends[i] = <uintptr_t>cnp.PyArray_DATA(array)
+        if cnp.PyArray_SIZE(array) == 0:
+            continue
+        ends[i] += <uintptr_t>cnp.PyArray_ITEMSIZE(array)
+        for k in range(array.ndim):
+            reach = cnp.PyArray_STRIDES(array)[k] * (cnp.PyArray_DIMS(array)[k] - 1)
+            if reach < 0:
+                starts[i] += <uintptr_t>reach
+            else:
+                ends[i] += <uintptr_t>reach
+    return bounds
+
+
 cdef class Written:
-    """The memory of all parameters and state arrays: `Spans`, but searched without Python calls."""
-    cdef object spans
+    """The memory of all parameters and state arrays: `Spans`, but searched without Python calls.
+
+    The lists have an entry for each new parameter; before: the memory of the others, or None.
+    """
+    cdef object spans  # keeps alive what C points at
     cdef cnp.ndarray starts, ends
 
-    def __cinit__(self, list names, list params, list states, list extra, list scalars):
-        named = list(zip(names, params, strict=True))
-        for name, *arrays in zip(names, states, extra, scalars, strict=True):
-            named += [
-                (f"the state of {name}", array)
-                for several in arrays for array in several if array is not None
-            ]
-        self.spans = Spans(named)
+    def __cinit__(self, list names, list params, list states, list extra, list scalars,
+                  Written before):
+        cdef list owners = [], arrays = []
+        for name, param, *several in zip(names, params, states, extra, scalars, strict=True):
+            owners.append(name)
+            arrays.append(np.asarray(param))
+            name = f"the state of {name}"
+            for own in several:
+                for array in own:
+                    if array is not None:
+                        owners.append(name)
+                        arrays.append(array)
+        spans = Spans() if before is None else before.spans
+        self.spans = spans.with_arrays(owners, arrays, byte_bounds(arrays))
         self.starts, self.ends = self.spans.starts, self.spans.ends
 
     cdef int require_contiguous_apart(self, Slot *slot, PyObject *grad) except -1:

@@ -1,11 +1,13 @@
 # Describe parameters and their state arrays to C: one Slot for each parameter.
 import numpy as np
 
+from fastopt._errors import FastoptError
 from fastopt.arrays.layout import memory_order
 
 cimport numpy as cnp
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport calloc, free
 
 from fastopt._csrc cimport *
 from fastopt cimport _numpy as np_c
@@ -31,6 +33,28 @@ cdef struct Slot:
     fo_rows *rows
     int *axes  # the parameter's axes in the order of the layout's
     const int64_t *row_numbers  # 0, 1, ..., number of rows; NULL if the rule is not row-wise
+
+
+cdef class Layouts:
+    """The layouts, rows and axes that the slots of some parameters point at.
+
+    When parameters are added, the new plan shares those of the plan that it replaces.
+    """
+    cdef fo_layout *layouts
+    cdef fo_rows *rows
+    cdef int *axes
+
+    def __cinit__(self, size_t n_params):
+        self.layouts = <fo_layout *>calloc(n_params + 1, sizeof(fo_layout))
+        self.rows = <fo_rows *>calloc(n_params + 1, sizeof(fo_rows))
+        self.axes = <int *>calloc(n_params + 1, FO_MAX_AXES * sizeof(int))
+        if not self.layouts or not self.rows or not self.axes:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.layouts)
+        free(self.rows)
+        free(self.axes)
 
 
 cdef int bfloat16_type = -1  # NumPy's type number, which is assigned when ml_dtypes is imported
@@ -67,7 +91,7 @@ cdef describe_holder(Slot *slot, holder, key):
         slot.position = key if isinstance(holder, list) else -1
 
 
-cdef describe_tensor(fo_tensor *tensor, cnp.ndarray param, tuple states, tuple extra,
+cdef describe_tensor(fo_tensor *tensor, name, cnp.ndarray param, tuple states, tuple extra,
                      tuple scalars):
     """Point a tensor at the arrays of a parameter."""
     cdef Py_ssize_t k
@@ -79,14 +103,24 @@ cdef describe_tensor(fo_tensor *tensor, cnp.ndarray param, tuple states, tuple e
     tensor.step = <int64_t *>cnp.PyArray_DATA(step)
     tensor.saved = <double *>cnp.PyArray_DATA(saved)
     for k, array in enumerate(states):
-        tensor.state[k] = cnp.PyArray_DATA(array)
+        tensor.state[k] = data_of(name, array, tensor.size)
     master, ema, row_state = extra
     if row_state is not None:
-        tensor.row_state = cnp.PyArray_DATA(<cnp.ndarray>row_state)
+        tensor.row_state = data_of(name, row_state, cnp.PyArray_DIMS(param)[0])
     if master is not None:
-        tensor.master = cnp.PyArray_DATA(<cnp.ndarray>master)
+        tensor.master = data_of(name, master, tensor.size)
     if ema is not None:
-        tensor.ema = cnp.PyArray_DATA(<cnp.ndarray>ema)
+        tensor.ema = data_of(name, ema, tensor.size)
+
+
+cdef void *data_of(name, cnp.ndarray array, int64_t size) except? NULL:
+    """Return the address of a state array, which must have `size` elements."""
+    if cnp.PyArray_SIZE(array) != size:
+        raise FastoptError(
+            f"the state of {name} has {cnp.PyArray_SIZE(array)} elements; {size} are needed: "
+            "the parameter was resized before it was copied"
+        )
+    return cnp.PyArray_DATA(array)
 
 
 cdef describe_layout(Slot *slot, fo_dtype computed_in, cnp.ndarray param, tuple states, master):

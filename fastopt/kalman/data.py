@@ -61,7 +61,7 @@ def checked_rows(
     state: State,
     X: object,
     y: object,
-    family: str,
+    family: str | None,
     link: str | None,
     weight: object,
     offset: object,
@@ -70,9 +70,15 @@ def checked_rows(
 ) -> RowsToFit:
     """Return the arguments of `partial_fit` or `fit`, or raise an error that names one.
 
-    Rows of weight 0 are left out.
+    Rows of weight 0 are left out.  ``family=None`` is the model of the rows before.
     """
-    kind = family_of(family)
+    before = state.history
+    if family is None and before.family:
+        family = before.family
+        link = before.link if link is None else link
+        if alpha is None and family == "negative_binomial":
+            alpha = before.alpha
+    kind = family_of("gaussian" if family is None else family)
     link = kind.link(link)
     shape = alpha_of(kind, alpha)
     flag("new_pass", new_pass)

@@ -262,7 +262,7 @@ class KalmanSGD:
         self,
         X: npt.ArrayLike,
         y: npt.ArrayLike,
-        family: str = "gaussian",
+        family: str | None = None,
         link: str | None = None,
         weight: npt.ArrayLike | None = None,
         *,
@@ -281,10 +281,11 @@ class KalmanSGD:
         ----------
         X : array of shape (n, p)
         y : array of shape (n,)
-        family : str
+        family : str, optional
             "gaussian", "bernoulli" (y in [0, 1]; for counts, y is a fraction and weight the
             number of trials; also "binomial" or "logistic"), "poisson", "gamma" or
-            "negative_binomial" (variance m + alpha m^2).
+            "negative_binomial" (variance m + alpha m^2). Default: family, link and alpha are
+            those of the last rows of `fit` or `partial_fit`; "gaussian" if there are none.
         link : str, optional
             In the order of the families: identity; logit, probit, cloglog; log; log, inverse;
             log. Default: the first one of the family. "inverse" needs coefficients with X w > 0.
@@ -314,30 +315,39 @@ class KalmanSGD:
         Warns
         -----
         UserWarning
-            The coefficients predict all labels so far correctly, for more than 2p rows (complete
-            separation). The likelihood then has no maximum: it increases with the size of the
-            coefficients. There is also a warning if the rows seem to be sorted: if the first rows
-            all have the same label, or if the information of the filter and Fisher's information
-            on the last rows differ by more than 25 %. If the warning is turned into an error, the
-            filter is unchanged.
+            Every label so far was predicted correctly by the coefficients after its call, and this
+            call has more than 2p rows. If the labels are completely separated, the likelihood has
+            no maximum: it increases with the size of the coefficients. There is also a warning if
+            the rows are or seem sorted and their order matters: if y increases or decreases through
+            the rows of the call, other than by chance; if the first rows all have the same label;
+            or if the information that the filter gained from the rows and Fisher's differ by more
+            than 25 %. If the warning is turned into an error, the filter is unchanged.
         """
         state = self._state
         rows = checked_rows(state, X, y, family, link, weight, offset, alpha, new_pass)
-        if diagnostics.has_one_class_first(state, rows):
-            warnings.warn(f"the first rows all have y = {rows.y[0]:g}; {SORTED}", stacklevel=3)
-        may_warn = diagnostics.may_be_separated(state, rows) or diagnostics.can_compare(state, rows)
+        found = ""
+        if diagnostics.is_sorted(state, rows):
+            found = "the rows of this call are sorted by y"
+        elif diagnostics.has_one_class_first(state, rows):
+            found = f"the first rows all have y = {rows.y[0]:g}"
+        if found:
+            warnings.warn(f"{found}; {SORTED}", stacklevel=3)
+        compares = not found and diagnostics.can_compare(state, rows)
+        may_warn = compares or diagnostics.may_be_separated(state, rows)
         before = state.as_dict() if may_warn and warnings_are_errors() else None
+        covariance = state.form.covariance() if compares and state.n_obs else None
         absorb_rows(state, rows)
         try:
             if is_separated(state, rows):
                 warnings.warn(
-                    "the coefficients predict every label correctly (complete separation): the "
-                    "likelihood has no maximum, and m0 determines the size of the coefficients",
+                    "every label so far is predicted correctly (complete separation, or rows "
+                    "sorted by y); if the labels are separated, the likelihood has no maximum, and "
+                    "m0 determines the size of the coefficients",
                     stacklevel=3,
                 )
-            if diagnostics.disagrees(state, rows):
+            if compares and diagnostics.disagrees(state, rows, covariance):
                 warnings.warn(
-                    "the information of the filter and Fisher's information on the last rows "
+                    "the information that the filter gained from these rows and Fisher's "
                     "differ by more than 25 %, so that stderr is not right; this happens to rows "
                     f"sorted by y and to labels that are nearly separated: {SORTED}",
                     stacklevel=3,

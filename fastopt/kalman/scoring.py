@@ -10,7 +10,7 @@ the information of a finite prior, and 0 for maximum likelihood.  t = 1 unless t
 The log-likelihood is concave for every family and link here, so the step is halved until the
 derivative of the log-likelihood along it has become smaller.  The iteration ends when the Newton
 decrement sqrt(step'g), the length of the step in standard errors, is at most ``tol`` (McCullagh &
-Nelder 1989, section 2.5).
+Nelder 1989, section 2.5).  For the Gaussian family the first step is exact.
 
 If one column is constant, the others are centred by their means, and the coefficients and R are
 transformed back: a column with a mean of 1e6 standard deviations loses no digits.
@@ -34,9 +34,11 @@ from fastopt.kalman.data import RowsToFit
 
 NUMBERS = 2**19  # elements of X that are read at a time; a weighted copy of them is made
 HALVINGS = 40
-# The last step changes no linear predictor by more than this.  If the likelihood has no maximum,
-# the information vanishes with the gradient: steps stay long although the decrement is small.
+# The last step changes no linear predictor by more than `STILL`.  If the likelihood has no maximum,
+# the information vanishes with the gradient: a step that is short in standard errors, `SHORT`,
+# still changes a predictor by more than `LONG`.  The standard error of that predictor is over 1e4.
 STILL = 1e-3
+SHORT, LONG = 1e-6, 1e-2
 FAR = 1e30  # with this variance of the linear predictor, an implicit update gives link(y)
 
 
@@ -141,10 +143,23 @@ class _Design:
         """Return the largest change of a row's linear predictor."""
         return max(float(np.abs(x @ step).max()) for _, x in self.blocks())
 
+    def information_scale(self) -> float:
+        """Return the largest weight, times y if all y are below 1.
+
+        0 for the families whose likelihood always has a maximum.
+        """
+        if not self.data.family.known_dispersion:
+            return 0.0
+        weight = 1.0 if self.data.weight is None else float(self.data.weight.max())
+        largest = float(self.data.y.max())
+        return weight * largest if 0.0 < largest < 1.0 else weight
+
     def start(self) -> Floats | None:
         """Return the coefficients whose predictors are nearest to link(mean of y)."""
         mean = float(self.data.y.mean())
-        z = implicit(self.data.model, self.data.alpha, mean, 1.0, 1.0, FAR)
+        z = mean
+        if self.data.link != "identity":
+            z = implicit(self.data.model, self.data.alpha, mean, 1.0, 1.0, FAR)
         if not math.isfinite(z):
             return None
         if self.constant is not None and self.data.offset is None:
@@ -176,21 +191,38 @@ def maximum_likelihood(
     """
     design = _Design(data, w0, m0)
     v, at = _start(design)
-    decrement = math.inf
+    if data.family.name == "gaussian":
+        return _least_squares(design, v, at)
+    decrement, short = math.inf, SHORT * math.sqrt(design.information_scale())
     for _ in range(max_rounds):
         step = _scoring_step(at)
         before = decrement
         decrement = math.sqrt(max(0.0, float(step @ at.gradient)))
         settled = bool((np.abs(step) <= 4 * np.finfo(float).eps * np.abs(v)).all())
         # The decrement stops decreasing when it reaches the accuracy of the sums.
-        stalled = decrement < 1e-6 and decrement > 0.5 * before
-        if (decrement <= tol or settled or stalled) and design.largest_move(step) <= STILL:
-            return _fitted(design, v + step, at)
+        stalled = decrement < SHORT and decrement > 0.5 * before
+        can_end = decrement <= tol or settled or stalled
+        vanishes = m0 is None and decrement < short
+        if can_end or vanishes:
+            move = design.largest_move(step)
+            if can_end and move <= STILL:
+                return _fitted(design, v + step, at)
+            if vanishes and move > LONG:
+                raise FastoptError(_no_maximum(design, step))
         v, at = _line_search(design, v, at, step)
     raise FastoptError(
         f"max_rounds={max_rounds} rounds of scoring did not reach the maximum: the last step was "
-        f"{decrement:.3g} standard errors long and tol is {tol:g}" + _separated(design, v)
+        f"{decrement:.3g} standard errors long and tol is {tol:g}"
     )
+
+
+def _least_squares(design: _Design, v: Floats, at: _At) -> Fit:
+    """Return the fit after two steps: the first is exact, the second corrects its rounding."""
+    v = v + _scoring_step(at)
+    new = design.at(v)
+    if new is None:
+        raise FastoptError("the sum of squared residuals is not finite; divide y by its size")
+    return _fitted(design, v + _scoring_step(new), new)
 
 
 def _start(design: _Design) -> tuple[Floats, _At]:
@@ -231,18 +263,11 @@ def _line_search(design: _Design, v: Floats, at: _At, step: Floats) -> tuple[Flo
     raise FastoptError("no step along the scoring direction increases the likelihood")
 
 
-def _separated(design: _Design, v: Floats) -> str:
-    if design.data.family.name != "bernoulli":
-        return ""
-    wrong = 0
-    for own, x in design.blocks():
-        y = design.data.y[own]
-        wrong += int(np.sum((np.where(y > 0.5, 1, -1) * design.predictor(x, own, v)) <= 0))
-    if wrong:
-        return ""
+def _no_maximum(design: _Design, step: Floats) -> str:
+    grows = int(np.argmax(np.abs(step) * design.scale))
     return (
-        "; the coefficients predict every label (complete separation), so the likelihood has no "
-        "maximum; a finite m0 gives one"
+        f"the likelihood has no maximum: it keeps increasing as the size of coefficient {grows} "
+        "increases (separation); leave its column out, or make the filter with a finite m0"
     )
 
 

@@ -326,7 +326,7 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     ...     print(error)
     lr is 0.1 for 'AdaDelta' of convention 'dl4j': this rule has no learning rate
     """
-    rule = _rule(name, convention)
+    rule = find_rule(name, convention)
     which = f"{name!r} of convention {convention!r}"
     options = in_our_words(which, rule.cls, convention, rule.options, options)
     _require_allowed(which, rule, options)
@@ -339,10 +339,13 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     return rule.cls(params, **values)
 
 
-def _rule(name: str, convention: str) -> _Rule:
-    """Return the rule that a library calls `name`, or raise an error that lists what is allowed."""
+def find_rule(name: str, convention: str, argument: str = "name") -> _Rule:
+    """Return the rule that a library calls `name`, or raise an error that lists what is allowed.
+
+    argument : what the caller's argument `name` is called in its signature.
+    """
     if not isinstance(name, str):
-        raise TypeError(f"name is {name!r}; a string is needed")
+        raise TypeError(f"{argument} is {name!r}; a string is needed")
     if convention not in _CONVENTIONS:
         raise FastoptError(
             f"convention is {convention!r}; allowed: {', '.join(map(repr, _CONVENTIONS))}"
@@ -351,14 +354,14 @@ def _rule(name: str, convention: str) -> _Rule:
     key = _ALIASES.get(name.lower(), name.lower())
     if key == "custom":
         raise FastoptError(
-            f"name is {name!r}, DL4J's name for an updater class written by the user, which has no "
-            "formula here"
+            f"{argument} is {name!r}, DL4J's name for an updater class written by the user, which "
+            "has no formula here"
         )
     if key not in rules:
         allowed = sorted([*rules, *_ALIASES])
         raise FastoptError(
-            f"name is {name!r}; allowed with convention {convention!r}, in upper or lower case: "
-            f"{', '.join(allowed)}"
+            f"{argument} is {name!r}; allowed with convention {convention!r}, in upper or lower "
+            f"case: {', '.join(allowed)}"
         )
     return rules[key]
 

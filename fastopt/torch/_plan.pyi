@@ -1,14 +1,31 @@
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
-from torch import Tensor
+import torch
+from typing_extensions import disjoint_base
 
+DTYPES: dict[torch.dtype, int]
+DTYPE_OF: dict[int, torch.dtype]
+
+@disjoint_base
+class Watched:
+    arrays: tuple[str, ...]
+    keys: tuple[str, ...]
+    low_keys: tuple[str, ...]
+    for_c: tuple[str, tuple[float, ...], float, str, bool]
+    def __init__(self, optimizer: Any, group: Mapping[str, Any]) -> None: ...
+
+@disjoint_base
+class Apart:
+    def __new__(cls, n_params: int) -> Self: ...
+
+@disjoint_base
 class TensorPlan:
-    def __init__(self, optimizer: Any) -> None: ...
+    def __new__(cls, optimizer: Any) -> Self: ...
+    has_shards: bool
     @property
     def grad_norm(self) -> float: ...
-    @property
-    def has_shards(self) -> bool: ...
     def step(self, optimizer: Any) -> bool: ...
-    def step_alone(self, optimizer: Any, param: Tensor) -> bool: ...
+    def step_alone(self, optimizer: Any, param: torch.Tensor) -> bool: ...
 
 def use_exchange(wanted: bool = True) -> bool: ...

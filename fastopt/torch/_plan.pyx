@@ -13,7 +13,7 @@ have passed their checks.  The other parts of this extension module are in fasto
 | `apart.pxi` | whether tensors share memory |
 """
 
-from fastopt._core import DECAYS, RULES, SERIAL_BELOW
+from fastopt import _core
 from fastopt._errors import FastoptError
 from fastopt.torch import distributed, options, state, tensors
 
@@ -87,7 +87,7 @@ cdef class TensorPlan:
                     self.has_shards |= self.slots[i].is_shard
                     i += 1
             self.plan = core.plan_new(described, self.n_params, 2 * len(self.groups),
-                                      SERIAL_BELOW)
+                                      _core.SERIAL_BELOW)
         finally:
             free(described)
         if not self.plan:
@@ -222,8 +222,8 @@ cdef class TensorPlan:
         cdef fo_group *group = core.plan_groups(self.plan) + i
         cdef Py_ssize_t k
         rule, hp, weight_decay, decay, maximize = values
-        group.rule = RULES[rule][0]
-        group.decay = DECAYS[decay]
+        group.rule = _core.RULES[rule][0]
+        group.decay = _core.DECAYS[decay]
         group.maximize = maximize
         group.weight_decay = weight_decay if decays else 0
         for k in range(len(hp)):

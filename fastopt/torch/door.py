@@ -228,7 +228,16 @@ class Door(Optimizer):
     def averaged(self) -> Iterator[None]:
         """Replace the parameters by their averages in a `with` block.
 
-        On exit they are restored bit for bit.  The optimizer was made with ``ema_decay``.
+        On exit they are restored bit for bit.
+
+        Yields
+        ------
+        None
+
+        Raises
+        ------
+        FastoptError
+            The optimizer was made without ``ema_decay``, or the block is in use already.
         """
         if self._options["ema_decay"] is None:
             raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")

@@ -1,12 +1,17 @@
-/* The part of DLPack 1.2 that reads a tensor without owning it: torch publishes a table of C
- * functions as the capsule torch.Tensor.__dlpack_c_exchange_api__.  Layouts are fixed by
- * https://github.com/dmlc/dlpack/blob/main/include/dlpack/dlpack.h. */
+/* The part of DLPack 1.2 that reads a tensor without owning it: torch publishes a table
+ * of C functions as the capsule torch.Tensor.__dlpack_c_exchange_api__.  Layouts are
+ * fixed by https://github.com/dmlc/dlpack/blob/main/include/dlpack/dlpack.h. */
 #ifndef FASTOPT_EXCHANGE_H
 #define FASTOPT_EXCHANGE_H
 
 #include <stdint.h>
 
-enum { FO_DLPACK_CPU = 1, FO_DLPACK_INT = 0, FO_DLPACK_FLOAT = 2, FO_DLPACK_BFLOAT = 4 };
+enum {
+    FO_DLPACK_CPU = 1,
+    FO_DLPACK_INT = 0,
+    FO_DLPACK_FLOAT = 2,
+    FO_DLPACK_BFLOAT = 4
+};
 
 typedef struct {
     uint32_t major, minor;
@@ -30,8 +35,8 @@ typedef struct {
     uint64_t byte_offset;
 } fo_dlpack_tensor;
 
-/* Fills *out for a Python object; the arrays belong to it.  Returns 0, or -1 with a Python
- * exception set. */
+/* Fills *out for a Python object; the arrays belong to it.  Returns 0, or -1 with a
+ * Python exception set. */
 typedef int fo_dlpack_look(void *object, fo_dlpack_tensor *out);
 
 typedef struct fo_dlpack_table {

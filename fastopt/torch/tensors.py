@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastopt._core import byte_bounds
 from fastopt._errors import FastoptError
 from fastopt.arrays.overlap import Spans
 from fastopt.torch import distributed
@@ -176,7 +177,8 @@ def require_apart(found: Iterable[tuple[Tensor, Mapping[str, Any] | None]], clea
             (written if clears else gradients).append(
                 (f"the gradient of {name}", _as_array(p.grad))
             )
-    spans = Spans(written)
+    arrays = [array for _, array in written]
+    spans = Spans().with_arrays([name for name, _ in written], arrays, byte_bounds(arrays))
     for name, array in gradients:
         spans.require_apart(name, array)
 

@@ -32,7 +32,7 @@ from fastopt._errors import FastoptError
 
 EPOCHS = 1000  # the budget if none is given
 PATIENCE = 5
-SEARCH_GTOL = 1e-5  # default of the line search, relative to the loss; 1e-5 is that of SciPy's BFGS
+SEARCH_GTOL = 1e-5  # default of the line search, relative as in `limit`; that of SciPy's BFGS
 STUCK = 10  # a run ends after STUCK * patience epochs without improvement
 ROUNDING = 2.0**-50  # relative decreases up to this are rounding errors
 
@@ -94,11 +94,16 @@ class Criteria:
         return self.searches or not (self.gtol is None and self.tolerance.tol is None)
 
     def limit(self, loss: float) -> float:
-        """Return the largest max|g| of a point with this loss that is a success."""
+        """Return the largest max|g| of a point with this loss that is a success.
+
+        The default is relative to the loss, or to its decrease so far if that is less: a loss that
+        is large because of a constant does not make a large gradient small.
+        """
         if self.gtol is not None:
             return self.gtol
         tol = self.tolerance.tol
-        return (SEARCH_GTOL if tol is None else math.sqrt(tol)) * max(1.0, abs(loss))
+        scale = max(1.0, min(abs(loss), self.first - loss))
+        return (SEARCH_GTOL if tol is None else math.sqrt(tol)) * scale
 
     def observe(self, epoch: int, loss: float) -> None:
         """Record the loss of an epoch, counted from 0, unless it was recorded before."""

@@ -12,7 +12,7 @@ from fastopt._checks import flag
 from fastopt.arrays.dtypes import Array
 from fastopt.batching import Batches
 from fastopt.optimizers.base.arguments import Params, Schedule
-from fastopt.optimizers.conventions import create
+from fastopt.optimizers.conventions import create, find_rule
 from fastopt.training.arguments import (
     as_batches,
     beta_of,
@@ -108,9 +108,10 @@ def minimize(
         is not a success.
     gtol : float, at least 0, optional
         A run succeeds only if max(abs(grad)), over all parameters, is at most this. With `tol`, the
-        default is sqrt(tol)*max(1, abs(loss)). Without `tol`, the run converges as soon as the
-        gradient is that small; this needs gradients at x, so `data`, if given, must be in one full
-        batch. The gradient is that of `fun`, which `weight_decay` keeps from becoming 0.
+        default is sqrt(tol)*scale, where scale is the least of abs(loss) and the decrease of the
+        loss so far, but at least 1. Without `tol`, the run converges as soon as the gradient is
+        that small; this needs gradients at x, so `data`, if given, must be in one full batch. The
+        gradient is that of `fun`, which `weight_decay` keeps from becoming 0.
     patience : int, at least 1, optional
         Only with `tol`. Default: round(2/(1 - beta)), where beta is the momentum or beta1 of the
         rule, but at least 5. For beta = 0.9 it is 20.
@@ -122,7 +123,7 @@ def minimize(
         gradient (the strong Wolfe conditions). Only with ``method="gd"`` and full batches, and
         without lr, schedule, checkpoint and options of a rule. Each step evaluates `fun` a few
         times, at copies of x. The run converges when max(abs(grad)) is at most `gtol`, by default
-        1e-5*max(1, abs(loss)). DL4J's LINE_GRADIENT_DESCENT. Default False.
+        1e-5*scale, as above. DL4J's LINE_GRADIENT_DESCENT. Default False.
     restore_best : bool
         Whether the result of a run that does not converge has the best parameters instead of the
         last ones. The best are those after the epoch with the least mean loss; without data, and
@@ -300,6 +301,7 @@ def minimize(
             require_searchable(method, batches, {**given, **options})
             optimizer = create(method, x, convention, lr=1.0)  # until the first search
         else:
+            find_rule(method, convention, "method")
             optimizer = create(method, x, convention, **rate_options(lr, schedule), **options)
             refuse_options(options)
     unit = "iteration" if batches is None else "epoch"

@@ -113,6 +113,8 @@ def test_table_fits_80_columns_and_marks_a_best_at_the_edge(small, tmp_path, cap
     assert main(["race", "--conditioning", "--out", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
+    assert KalmanSGD(1).m0 is None
+    assert "m0=" not in " ".join(lines)
     rows = [line.split() for line in lines if line.startswith(" 1e+")]
     assert [row[0] for row in rows] == ["1e+00", "1e+01", "1e+02"]
     assert all(len(row) == 1 + len(FILTERS) + len(RULES) + len(FILTERS) for row in rows)

@@ -552,11 +552,34 @@ def test_bad_arguments(csv_file, tmp_path, capsys, monkeypatch, args, message):
     assert printed.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("missing", ["matplotlib", "rich", "sklearn"])
-def test_missing_extra_is_named_before_the_race(missing, tmp_path):
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--torch", "--conditioning"], "--torch cannot be combined with --conditioning"),
+        (["--torch", "data.csv"], "DATA cannot be combined with --torch"),
+        (["--torch", "--epochs", "3"], "--epochs cannot be combined with --torch"),
+        (["--conditioning", "--threads", "1"], "--threads cannot be combined with --conditioning"),
+        (["--steps", "3"], "--steps needs --torch"),
+    ],
+)
+def test_options_of_another_comparison_are_refused(args, message, capsys):
+    assert main(["race", *args]) == 2
+    assert capsys.readouterr().err == f"fastopt race: error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "args", "extra"),
+    [
+        ("matplotlib", [], "race"),
+        ("rich", [], "race"),
+        ("sklearn", [], "race"),
+        ("torch", ["--torch"], "race,torch"),
+    ],
+)
+def test_missing_extra_is_named_before_the_race(missing, args, extra, tmp_path):
     code = (
         f"import sys; sys.modules[{missing!r}] = None; from fastopt.cli import main; "
-        "sys.exit(main(['race']))"
+        f"sys.exit(main(['race', *{args!r}]))"
     )
     run = subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True
@@ -564,5 +587,6 @@ def test_missing_extra_is_named_before_the_race(missing, tmp_path):
     assert run.returncode == 2
     assert run.stdout == ""
     assert run.stderr == (
-        f"fastopt race: error: {missing} is not installed; from a checkout: pip install '.[race]'\n"
+        f"fastopt race: error: {missing} is not installed; from a checkout: "
+        f"pip install '.[{extra}]'\n"
     )

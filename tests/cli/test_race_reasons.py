@@ -32,6 +32,12 @@ def test_reason_for_a_low_score(losses, score, expected):
     assert bool(expected) == bool(found)
 
 
+def test_losses_that_differ_are_shown_as_different():
+    best = make_run("adam", losses=[1.0, 0.98, 0.98], score=0.99)
+    other = make_run("sgd", losses=[1.0, 0.98503, 0.985], score=0.5)
+    assert "from 0.98503 to 0.985:" in reasons(other.problem, [best, other])["sgd"]
+
+
 @pytest.mark.parametrize("losses", [[2.0, 0.1], [2.0, 0.3, 0.1]])
 def test_rule_whose_loss_still_falls_is_not_called_overfitted(losses):
     problem = dataclasses.replace(pose(table(), "mlp", 0), expected_score=0.9)

@@ -1,5 +1,6 @@
 """KalmanSGD.fit: the maximum of the likelihood for any order of rows, and the calls after it."""
 
+import copy
 import math
 import warnings
 
@@ -36,6 +37,13 @@ def problem(family, n=400, p=4):
         "negative_binomial": lambda: RNG.negative_binomial(1, 1 / (1 + np.exp(z))).astype(float),
     }[family]()
     return X, y
+
+
+def nearly_sorted(y):
+    """Return the order by y with two of its rows exchanged."""
+    order = np.argsort(y)
+    order[[500, -1]] = order[[-1, 500]]
+    return order
 
 
 def log_likelihood(family, link, y, z, weight):
@@ -246,12 +254,57 @@ def test_failed_fits_change_nothing():
         KalmanSGD(4, covariance="diag").fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("family", "link", "value"),
+    [
+        ("poisson", None, 0.0),
+        ("negative_binomial", None, 0.0),
+        *(("bernoulli", link, y) for link in ("logit", "probit", "cloglog") for y in (0.0, 1.0)),
+    ],
+)
+def test_a_group_without_variation_has_no_maximum(family, link, value):
+    """The coefficient of such a group's dummy variable is infinite, whatever the weights."""
+    rng = np.random.default_rng(0)
+    group = (np.arange(60) % 3 == 0).astype(float)
+    X = np.column_stack([np.ones(60), rng.normal(size=60), group])
+    y = np.where(group == 1, value, rng.integers(0, 2, 60).astype(float))
+    for weight in (None, np.full(60, 1e-6)):
+        with pytest.raises(FastoptError, match=r"no maximum.* coefficient 2 .*separation"):
+            KalmanSGD(3).fit(X, y, family, link, weight)
+
+
 def test_separated_labels_have_a_penalised_fit():
     X, _ = problem("bernoulli")
     y = (X[:, 1] > 0).astype(float)
     k = KalmanSGD(4, m0=10.0).fit(X, y, "bernoulli")
     assert ((k.predict(X) > 0.5) == y).mean() > 0.97
     assert np.isfinite(k.stderr).all()
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-15, 1e-8, 1e8, 1e150])
+def test_the_unit_of_y_has_no_effect(scale):
+    X, y = problem("gaussian", n=50)
+    for absorb in (KalmanSGD.fit, KalmanSGD.partial_fit):
+        k = absorb(KalmanSGD(4), X, y)
+        scaled = absorb(KalmanSGD(4), X, y * scale)
+        np.testing.assert_allclose(scaled.coef, k.coef * scale, rtol=1e-8)
+        np.testing.assert_allclose(scaled.stderr, k.stderr * scale, rtol=1e-8)
+
+
+def test_rates_in_a_small_unit_have_a_maximum():
+    X, y = problem("gamma")
+    k = KalmanSGD(4).fit(X, y, "poisson")
+    small = KalmanSGD(4).fit(X, 1e-20 * y, "poisson")
+    np.testing.assert_allclose(small.coef[1:], k.coef[1:], rtol=1e-6)
+
+
+def test_a_constant_added_to_y_only_changes_the_intercept():
+    X, y = problem("gaussian", n=50)
+    for constant, rtol in ((1e6, 1e-9), (1e12, 1e-3)):
+        y = (y + constant) - constant  # as rounding has changed it
+        k, moved = KalmanSGD(4).fit(X, y), KalmanSGD(4).fit(X, y + constant)
+        np.testing.assert_allclose(moved.coef[1:], k.coef[1:], rtol=rtol)
+        np.testing.assert_allclose(moved.stderr, k.stderr, rtol=rtol)
 
 
 @pytest.mark.parametrize("name", [file.stem for file in sorted(DATA.glob("*.dat"))])
@@ -272,9 +325,52 @@ def test_nist_linear_problems(name):
 # Orders of rows, and the default start
 
 
-def test_rows_sorted_by_their_label_warn():
+@pytest.mark.parametrize("family", ["bernoulli", "poisson", "gamma"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sorted_rows_warn(family, sign):
+    """Calls of 50 rows are too short to compare the information."""
+    X, y = problem(family, n=600)
+    order = np.argsort(sign * y)
+    with pytest.warns(UserWarning, match="the rows of this call are sorted by y"):
+        KalmanSGD(4, m0=100.0).partial_fit(X[order], y[order], family)
+    stream = KalmanSGD(4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for rows in np.array_split(order, 12):
+            stream.partial_fit(X[rows], y[rows], family)
+    assert all("sorted by y" in str(warning.message) for warning in caught)
+    assert caught
+    KalmanSGD(4).partial_fit(X[order], y[order], family)  # starts at the maximum of all rows
+    KalmanSGD(4).fit(X, y, family).partial_fit(X[order[:50]], y[order[:50]], family)
+
+
+def test_the_family_is_that_of_the_rows_before():
+    """It used to be Gaussian, which mixed two models without a warning."""
+    for family, link, alpha in (
+        ("poisson", None, None),
+        ("bernoulli", "probit", None),
+        ("gamma", "log", None),
+        ("negative_binomial", None, 0.5),
+    ):
+        X, y = problem(family)
+        named = KalmanSGD(4).partial_fit(X[:200], y[:200], family, link, alpha=alpha)
+        for rows in (slice(200, 300), slice(300, None)):
+            first = copy.deepcopy(named)
+            named.partial_fit(X[rows], y[rows], family, link, alpha=alpha)
+            first.partial_fit(X[rows], y[rows])
+            assert everything(first) == everything(named)
+        fitted = KalmanSGD(4).fit(X, y, family, link, alpha=alpha)
+        again = copy.deepcopy(fitted)
+        fitted.partial_fit(X[:9], y[:9], family, link, alpha=alpha)
+        assert everything(again.partial_fit(X[:9], y[:9])) == everything(fitted)
+    X, y = problem("gaussian")
+    fitted.partial_fit(X, y, "gaussian")  # a family that is given is used
+    assert fitted.predict(X[:1]) == pytest.approx(X[:1] @ fitted.coef)
+
+
+def test_rows_of_one_label_first_warn():
     X, y = problem("bernoulli", n=3000)
-    order = np.argsort(y)
+    order = nearly_sorted(y)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         KalmanSGD(4).partial_fit(X[order], y[order], "bernoulli")
@@ -291,9 +387,21 @@ def test_rows_in_random_order_do_not_warn(family, m0):
         KalmanSGD(4, m0=m0).partial_fit(X, y, family)
 
 
+@pytest.mark.parametrize("family", ["bernoulli", "poisson", "gamma"])
+@pytest.mark.parametrize("n_calls", [1, 20])
+def test_rows_sorted_by_a_column_of_X_do_not_warn(family, n_calls):
+    """The last rows then have another information than the others, but stderr is right."""
+    X, y = problem(family, n=20_000)
+    best = KalmanSGD(4).fit(X, y, family)
+    k = KalmanSGD(4)
+    for rows in np.array_split(np.argsort(X[:, 1]), n_calls):
+        k.partial_fit(X[rows], y[rows], family)
+    np.testing.assert_allclose(k.stderr, best.stderr, rtol=0.02)
+
+
 def test_a_warning_as_an_error_changes_nothing():
     X, y = problem("poisson", n=3000)
-    order = np.argsort(y)
+    order = nearly_sorted(y)
     k = KalmanSGD(4, m0=100.0).partial_fit(X[:9], y[:9], "poisson")
     before = everything(k)
     with pytest.raises(UserWarning, match="differ"):

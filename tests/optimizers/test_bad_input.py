@@ -1,6 +1,8 @@
 """Bad parameters and gradients: the error names them, and no value or count has changed."""
 
+import copy
 import decimal
+import pickle
 import warnings
 from collections import defaultdict
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from support import arrays, bits, everything, unchanged
 
-from fastopt import SGD, Adam, FastoptError, NAdam
+from fastopt import SGD, Adagrad, Adam, FastoptError, NAdam
 
 # Parameters
 
@@ -424,6 +426,29 @@ def test_resized_parameter_is_refused(size, wrap):
     w.resize(size, refcheck=False)
     with unchanged(opt), pytest.raises(FastoptError, match="resized"):
         opt.step(wrap(np.ones(size)))
+
+
+@pytest.mark.parametrize("size", [1, 4, 400])
+@pytest.mark.parametrize(
+    "make",
+    [
+        Adam,
+        lambda w: Adagrad(w, rowwise=True),
+        lambda w: SGD(w, ema_decay=0.9),
+        lambda w: SGD(w, master="float32"),
+    ],
+    ids=["state", "state of rows", "ema", "master"],
+)
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda opt: pickle.loads(pickle.dumps(opt))], ids=["copy", "pickle"]
+)
+def test_optimizer_of_a_resized_parameter_cannot_be_copied(size, make, copied):
+    """A step of the copy would write beyond the end of the state."""
+    w = np.zeros(3, np.float16)
+    opt = make(w)
+    w.resize(size, refcheck=False)
+    with pytest.raises(FastoptError, match=f"3 elements; {size} are needed"):
+        copied(opt)
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float32, np.complex64, ">f8"])

@@ -105,7 +105,7 @@ def test_a_failed_line_search_has_status_4():
     )
     assert (result.status, result.success, result.nit) == (4, False, 0)
     assert "The line search found no step" in result.message
-    assert "max|g| is 2, gtol is 2e-05" in result.message
+    assert "max|g| is 2, gtol is 1e-05" in result.message
     assert bits(result.x) == bits(np.ones(2))
     assert result.fun == 2.0
 

@@ -86,6 +86,23 @@ def test_success_is_true(name, factor, epochs):
         assert len(succeeded) < 6  # the learning rate is too small for most rules
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_constant_in_the_loss_makes_no_success(name):
+    """A large constant hides changes of the loss, but the gradient is the same."""
+    problem = FUNCTIONS[name]
+
+    def fun(x):
+        loss, grad = problem.fun(x)
+        return loss + 1e6, grad
+
+    for rule in RULES:
+        result = solve(problem._replace(fun=fun), rule, 1.0, 300)
+        if result.success:
+            start = problem.fun(problem.x0)[0]
+            left = problem.fun(result.x)[0] - problem.least
+            assert left <= 0.01 * (start - problem.least), rule
+
+
 def test_enough_is_easy():
     """Adam succeeds on all problems except the four hardest, so success is reported at all."""
     unsolved = {"absolute", "iris, softmax", "powell_singular", "diabetes, raw"}

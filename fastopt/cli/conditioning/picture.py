@@ -51,8 +51,8 @@ def draw(path: Path, results: Results, n_rows: int, n_features: int) -> None:
             axes.spines[["top", "right"]].set_visible(False)
         figure.suptitle(
             f"Least squares, one pass over {n_rows:,} rows of {n_features} features\n"
-            "ksgd: KalmanSGD with its default m0=100; ksgd qr: mode='qr', no m0; other rules: "
-            "each at its best constant learning rate",
+            "ksgd: KalmanSGD; ksgd qr: mode='qr'; other rules: each at its best constant learning "
+            "rate",
             fontsize="medium",
             parse_math=False,
         )

@@ -40,10 +40,9 @@ def _explanation(results: Results, n_rows: int, n_features: int) -> list[str]:
         "variance. The loss is half the squared error. The excess is the expected loss on new rows "
         "minus the least possible loss; for exact least squares it is on average features / "
         f"(2 rows) = {n_features / (2 * n_rows):.2g}. (rows) is the excess on the fitted rows.",
-        "ksgd is KalmanSGD(p): with its default m0=100 its loss on these rows is about 1e-11 above "
-        "the least, more at the highest condition numbers because of rounding. ksgd qr has "
-        "mode='qr', which needs no m0. The other rules take one step per row at the best of "
-        f"{fewest} or more constant learning rates, the one with the least excess.",
+        "ksgd is KalmanSGD(p), and ksgd qr is KalmanSGD(p, mode='qr'). Both are least squares up "
+        "to rounding, which mode 'qr' keeps smaller. The other rules take one step per row at the "
+        f"best of {fewest} or more constant learning rates, the one with the least excess.",
     ]
     if any(not o.inside for outcomes in results.values() for o in outcomes):
         lines.append("*: the best rate is at the edge of the grid; a better one may be outside.")

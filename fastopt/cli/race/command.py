@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _SETTINGS = ("epochs", "batch_size", "lr", "seed")  # reported in JSON
 _OF_THE_DATA = ("target", "header", "drop", "encode", "features")
 _OF_THE_RACE = ("data", *_OF_THE_DATA, "model", "rules", "epochs", "batch_size", "lr")
+_OF_TORCH = ("steps", "width", "layers", "threads")
+# The options of each comparison that replaces the race, besides --seed, --out and --json.
+_APPLY = {"conditioning": (), "torch": (*_OF_TORCH, "batch_size", "lr")}
 _DESCRIPTION = """\
 Train one model with every update rule and show which is best: a table on
 stdout, and the loss against epochs and against seconds in race.png.
@@ -32,6 +35,10 @@ the rows is held out; features are standardised on the others.
 --conditioning shows instead how well KalmanSGD and five rules, each at its
 best learning rate, fit generated rows in one pass, for condition numbers from
 1 to 1e12: a table, and conditioning.png.
+
+--torch trains instead a small transformer in PyTorch on the texts of Python's
+help, with AdamW of torch.optim and of fastopt.torch: a table of losses and of
+seconds per step, and transformer.png.
 """
 _EXAMPLES = """\
 examples:
@@ -40,6 +47,7 @@ examples:
   fastopt race people.csv --drop name,id --encode
   fastopt race digits.npz --rules sgd,momentum,adam --epochs 20 --json
   fastopt race --conditioning
+  fastopt race --torch --steps 100 --threads 1
 """
 
 
@@ -97,13 +105,14 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         type=whole(1),
         default=32,
         metavar="N",
-        help="rows per step (32; gd: all, ksgd: 1)",
+        help="rows per step (32; gd: all, ksgd: 1), or texts of 32 characters (--torch)",
     )
     add(
         "--lr",
         type=rate,
         metavar="RATE",
-        help="learning rate of all rules except ksgd; default: one for each rule",
+        help="learning rate of all rules except ksgd; default: one for each rule, 0.001 for AdamW "
+        "(--torch)",
     )
     add(
         "--seed",
@@ -119,22 +128,58 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         action="store_true",
         help="one pass at each condition number; only --seed, --out and --json apply",
     )
-    parser.set_defaults(defaults={name: parser.get_default(name) for name in _OF_THE_RACE})
+    add(
+        "--torch",
+        action="store_true",
+        help="AdamW of torch.optim and of fastopt.torch on a transformer; only the options below, "
+        "--batch-size, --lr, --seed, --out and --json apply",
+    )
+    add("--steps", type=whole(1), default=200, metavar="N", help="steps of --torch (200)")
+    add(
+        "--width",
+        type=whole(1),
+        default=128,
+        metavar="N",
+        help="width of the transformer's layers, a multiple of 4 (128)",
+    )
+    add("--layers", type=whole(1), default=4, metavar="N", help="layers of the transformer (4)")
+    add(
+        "--threads",
+        type=whole(1),
+        metavar="N",
+        help="threads of --torch; default: what torch and fastopt.torch use by themselves",
+    )
+    names_of_options = (*_OF_THE_RACE, *_OF_TORCH, *_APPLY)
+    parser.set_defaults(defaults={name: parser.get_default(name) for name in names_of_options})
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the race, or the comparison of `--conditioning`."""
-    if not args.conditioning:
-        return _race(args)
-    from fastopt.cli.conditioning.command import run as run_conditioning
+    """Run the race, or a comparison that replaces it."""
+    if args.conditioning:
+        _require_options("conditioning", args)
+        from fastopt.cli.conditioning.command import run as run_conditioning
 
+        return run_conditioning(args)
+    if args.torch:
+        _require_options("torch", args)
+        from fastopt.cli.transformer.command import run as run_transformer
+
+        return run_transformer(args)
+    for name in _OF_TORCH:
+        if getattr(args, name) != args.defaults[name]:
+            raise FastoptError(f"--{name} needs --torch")
+    return _race(args)
+
+
+def _require_options(comparison: str, args: argparse.Namespace) -> None:
+    """Raise an error if an option is given that does not apply to the comparison."""
     for name, default in args.defaults.items():
-        if getattr(args, name) != default:
-            option = "DATA" if name == "data" else "--" + name.replace("_", "-")
-            if args.header is False and name == "header":
-                option = "--no-header"
-            raise FastoptError(f"{option} cannot be combined with --conditioning")
-    return run_conditioning(args)
+        if name in (comparison, *_APPLY[comparison]) or getattr(args, name) == default:
+            continue
+        option = "DATA" if name == "data" else "--" + name.replace("_", "-")
+        if args.header is False and name == "header":
+            option = "--no-header"
+        raise FastoptError(f"{option} cannot be combined with --{comparison}")
 
 
 def _race(args: argparse.Namespace) -> int:

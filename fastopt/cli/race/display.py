@@ -1,8 +1,9 @@
-"""The display on a terminal during the race: a progress bar for each rule."""
+"""The display on a terminal during the race: a progress bar for each rule, or one for steps."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from time import monotonic
 from types import TracebackType
 
@@ -16,6 +17,24 @@ def notice(text: str) -> None:
     """Print a message about the preparation to stderr, if stderr is a terminal."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr)
+
+
+def shown(steps: Iterator[int], total: int) -> Iterator[int]:
+    """Yield the numbers of steps done; show them on stderr, if it is a terminal."""
+    progress = Progress(
+        TextColumn("step {task.completed:>3.0f}/{task.total:.0f}"),
+        BarColumn(bar_width=None),
+        console=Console(stderr=True),
+        auto_refresh=False,  # as in Display
+        disable=not sys.stderr.isatty(),
+        transient=True,
+        expand=True,
+    )
+    with progress:
+        task = progress.add_task("", total=total)
+        for done in steps:
+            progress.update(task, completed=done, refresh=True)
+            yield done
 
 
 class Display:

@@ -48,7 +48,16 @@ def _reason(run: Run, needed: float, least: float) -> str:
         return f"{below}, though its training loss is near the lowest: it has overfitted"
     if still_falls or before - loss > 0.005 * gap:
         return (
-            f"{below}; its loss still fell in the last epoch, from {before:.4g} to {loss:.4g}: "
+            f"{below}; its loss still fell in the last epoch, {_from_to(before, loss)}: "
             f"it needs more epochs{' or a higher rate' if has_rate else ''}"
         )
     return f"{below}; its loss stayed at {loss:.3g}; that of the best rule is {least:.3g}"
+
+
+def _from_to(before: float, after: float) -> str:
+    """Return two losses with so many digits, at least 4, that they differ."""
+    for digits in range(4, 18):
+        shown = f"{before:.{digits}g}", f"{after:.{digits}g}"
+        if shown[0] != shown[1]:
+            break
+    return f"from {shown[0]} to {shown[1]}"

@@ -10,7 +10,7 @@ from fastopt.cli.race.problem import Problem
 from fastopt.cli.race.reasons import reasons
 from fastopt.cli.race.rules import FILTERS
 from fastopt.cli.race.run import Run
-from fastopt.cli.text import Column, counted, print_columns
+from fastopt.cli.text import Column, counted, milliseconds, print_columns
 
 
 def print_report(
@@ -61,14 +61,7 @@ def _is_timed(run: Run) -> bool:
 
 
 def _epoch_time(run: Run) -> str:
-    if not _is_timed(run):
-        return "-"
-    low, median, high = (_three_digits(1e3 * seconds) for seconds in run.epoch_quartiles)
-    return f"{median} ({low}-{high})"
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return milliseconds(run.epoch_quartiles) if _is_timed(run) else "-"
 
 
 def _score(problem: Problem, run: Run) -> str:

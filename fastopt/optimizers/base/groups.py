@@ -207,6 +207,9 @@ def arrays_of(groups: Iterable[ParamGroup]) -> dict[Key, Array]:
 
     A weight_decay_mask can split groups, so that group order differs from the order of the indices.
     """
-    arrays = {key: w for group in groups for key, w in group.arrays.items()}
-    indices: Any = range(len(arrays))
-    return {key: arrays[key] for key in indices} if arrays.keys() == set(indices) else arrays
+    arrays: dict[Key, Array] = {}
+    for group in groups:
+        arrays |= group.arrays
+    indices: list[Key] = [*range(len(arrays))]
+    is_sorted = [*arrays] == indices or arrays.keys() != set(indices)
+    return arrays if is_sorted else {key: arrays[key] for key in indices}

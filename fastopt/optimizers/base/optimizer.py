@@ -463,7 +463,8 @@ class Optimizer(Rule):
                 raise FastoptError(
                     "this optimizer was given one array; make it with a list instead"
                 )
-            self._set_parameters(self._with_group(self._parameters, group), self._counts)
+            before = self._parameters, plan
+            self._set_parameters(self._with_group(before[0], group), self._counts, before)
             plan.retire()  # for a thread that has already read self._plan: it gets an error
 
     def _with_group(self, parameters: Parameters, group: Mapping[str, Any]) -> Parameters:
@@ -475,12 +476,17 @@ class Optimizer(Rule):
             extras=self._extras,
         )
 
-    def _set_parameters(self, parameters: Parameters, counts: tuple[int, int]) -> None:
+    def _set_parameters(
+        self,
+        parameters: Parameters,
+        counts: tuple[int, int],
+        before: tuple[Parameters, Plan] | None = None,
+    ) -> None:
         """Set the parameters and everything that depends on them.
 
-        A KeyboardInterrupt is raised before or after, never in between.
+        A KeyboardInterrupt is raised before or after, never in between.  before: see `plan_of`.
         """
-        plan = plan_of(parameters, self._extras, self._n_threads)
+        plan = plan_of(parameters, self._extras, self._n_threads, before)
         plan.counts.steps, plan.counts.skipped = counts
         groups = enumerate(parameters.groups)
         attributes: list[Attribute] = [

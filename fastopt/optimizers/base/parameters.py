@@ -71,16 +71,16 @@ class Parameters(NamedTuple):
 
         before: existing views of some of the parameters, which are reused.
         """
-        views = {}
-        for key in self.by_key():
-            if before and key in before:
-                views[key] = before[key]
-                continue
-            step, saved = self.scalars[key]
-            name = self.rule._saved_scalar
-            own = {"step": step, **({name: saved} if name else {}), **self.arrays[key]}
-            views[key] = MappingProxyType({name: array[...] for name, array in own.items()})
-        return MappingProxyType(views)
+        known = dict(before or {})
+        return MappingProxyType(
+            {key: known[key] if key in known else self._views(key) for key in self.by_key()}
+        )
+
+    def _views(self, key: Key) -> Mapping[str, Array]:
+        step, saved = self.scalars[key]
+        name = self.rule._saved_scalar
+        own = {"step": step, **({name: saved} if name else {}), **self.arrays[key]}
+        return MappingProxyType({name: array[...] for name, array in own.items()})
 
     def pickled(self) -> dict[str, Any]:
         """Return what `unpickled` needs, as built-in types and arrays."""

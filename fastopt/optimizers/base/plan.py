@@ -11,25 +11,40 @@ from fastopt.optimizers.base import state_arrays
 from fastopt.optimizers.base.parameters import Parameters
 
 
-def plan_of(parameters: Parameters, extras: Mapping[str, Any], n_threads: int) -> Plan:
-    """Return a new plan; the options of its groups are passed with its first step."""
+def plan_of(
+    parameters: Parameters,
+    extras: Mapping[str, Any],
+    n_threads: int,
+    before: tuple[Parameters, Plan] | None = None,
+) -> Plan:
+    """Return a new plan; the options of its groups are passed with its first step.
+
+    before: the parameters before a group was added, and their plan, which stays valid.  Only the
+    parameters that it lacks are described, unless the group changes the order of the others.
+    """
     params = parameters.by_key()
-    groups = parameters.groups
-    group_of = {key: i for i, group in enumerate(groups) for key in group.arrays}
-    by_row = [group.rule._by_row(group.options) for group in groups]
-    arrays = [state_arrays.for_c(parameters.arrays[key], by_row[group_of[key]]) for key in params]
+    keys, n_groups, plan = [*params], 0, None
+    if before is not None:
+        known = [*before[0].by_key()]
+        if keys[: len(known)] == known:
+            keys, n_groups, plan = keys[len(known) :], len(before[0].groups), before[1]
+    groups = [*enumerate(parameters.groups)][n_groups:]
+    group_of = {key: i for i, group in groups for key in group.arrays}
+    by_row = {i: group.rule._by_row(group.options) for i, group in groups}
+    arrays = [state_arrays.for_c(parameters.arrays[key], by_row[group_of[key]]) for key in keys]
     plan = Plan(
         parameters.kind,
-        list(params.values()),
-        [f"parameter {key!r}" for key in params],
-        [parameters.places[key][0] for key in params],
-        [parameters.places[key][1] for key in params],
+        [params[key] for key in keys],
+        [f"parameter {key!r}" for key in keys],
+        [parameters.places[key][0] for key in keys],
+        [parameters.places[key][1] for key in keys],
         [states for states, _ in arrays],
         [added for _, added in arrays],
-        [parameters.scalars[key] for key in params],
-        [group_of[key] for key in params],
-        len(groups),
+        [parameters.scalars[key] for key in keys],
+        [group_of[key] for key in keys],
+        len(parameters.groups),
         n_threads,
+        plan,
     )
     plan.set_extras(_extras.for_c(extras))
     return plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -86,11 +87,18 @@ def _start(
 ) -> tuple[np.dtype[Any], Array]:
     """Return the dtype of a state, and its initial value in that dtype."""
     dtype = _state_dtype(name, real, wanted)
-    with np.errstate(over="ignore"):
-        start: Array = np.array(value).astype(dtype)
-    if not np.isfinite(start):
+    start = _rounded(value + 0.0, dtype)  # never -0.0, which the cache would take for 0.0
+    if start is None:
         raise FastoptError(f"{state} of {name} would start at {value}; it must fit in {dtype}")
     return dtype, start
+
+
+@lru_cache(maxsize=64)
+def _rounded(value: float, dtype: np.dtype[Any]) -> Array | None:
+    """Return a number as an array of a dtype, or None if it is not finite there."""
+    with np.errstate(over="ignore"):
+        rounded: Array = np.array(value).astype(dtype)
+    return rounded if np.isfinite(rounded) else None
 
 
 def _state_dtype(name: str, real: np.dtype[Any], wanted: str | None) -> np.dtype[Any]:

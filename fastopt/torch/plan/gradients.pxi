@@ -1,4 +1,5 @@
 # How a gradient is described to C.
+from cpython.object cimport PyObject_GetAttr
 
 
 cdef str GRAD = "grad"

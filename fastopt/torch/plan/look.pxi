@@ -1,7 +1,6 @@
 # Where the elements of a tensor are: its address, shape, strides and dtype.
 import torch
 
-from cpython.object cimport PyObject_GetAttr
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.exc cimport PyErr_Clear
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t, uintptr_t

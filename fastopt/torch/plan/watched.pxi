@@ -1,6 +1,7 @@
 # The options of a group, read again whenever one of them has been replaced.
 
 
+@cython.auto_pickle(False)
 cdef class Watched:
     """The options of a group as they were read last."""
     cdef object read  # the result of options.read
