@@ -93,6 +93,8 @@ class Door(Optimizer):
     State of 16-bit parameters is float32, which is twice the memory of PyTorch's.  The order of
     the sum of squares in ``max_grad_norm`` depends on shapes and strides alone.
 
+    A function that is given to `torch.compile` may call `step`; its graph breaks there.
+
     Examples
     --------
     >>> import torch, fastopt.torch
