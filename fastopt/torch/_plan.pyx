@@ -120,19 +120,25 @@ cdef class TensorPlan:
 
     cdef bint take_step(self, optimizer, Py_ssize_t begin, Py_ssize_t end) except -1:
         cdef list held = []
+        cdef list started = []  # states that were made for this step
         if self.is_busy:
             raise FastoptError(
                 "step() while step() of this optimizer is running, maybe in another thread; an "
                 "optimizer is for one thread at a time"
             )
+        found_inf = optimizer.__dict__.get("found_inf")  # of torch.amp.GradScaler
+        if found_inf is not None and found_inf.item():
+            return True
         self.is_busy = True
         try:
             return (
                 self.is_up_to_date(optimizer.param_groups)
                 and self.point_at_gradients(optimizer, begin, end, held)
-                and self.update(optimizer, begin, end, held)
+                and self.update(optimizer, begin, end, held, started)
             )
         finally:
+            if started:  # the step was not taken
+                state.undo(optimizer.state, started)
             self.forget(begin, end)
             self.is_busy = False
 
@@ -160,7 +166,8 @@ cdef class TensorPlan:
                 tensors.require_rows(self.slots[i].tensor.rows != NULL)
         return True
 
-    cdef bint update(self, optimizer, Py_ssize_t begin, Py_ssize_t end, list held) except -1:
+    cdef bint update(self, optimizer, Py_ssize_t begin, Py_ssize_t end, list held,
+                     list started) except -1:
         """Read options and states, update the parameters, and write the step counts back."""
         cdef list updated = []
         cdef Py_ssize_t i
@@ -176,7 +183,7 @@ cdef class TensorPlan:
                 updated.append(<object>slot.param)
                 inner = PyDict_GetItem(states, <object>slot.param)
                 point_at_states(slot, optimizer, None if inner == NULL else <object>inner,
-                                self.watched[slot.group], held)
+                                self.watched[slot.group], held, started)
                 if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
                     raise FastoptError(
                         f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay "
@@ -185,7 +192,8 @@ cdef class TensorPlan:
                 if slot.count > <int64_t>self.extras.step:
                     self.extras.step = slot.count
         self.apart.require(self.slots, begin, end, self.extras.zero_grads)
-        if not self.prepare_extras(optimizer) or not updated:
+        self.prepare_extras(optimizer)
+        if not updated:
             return True
         found = self.run(optimizer._options["n_threads"] or get_num_threads())
         if found == FO_NONFINITE:
@@ -193,6 +201,7 @@ cdef class TensorPlan:
         elif found == FO_NO_SCRATCH:
             raise MemoryError
         else:
+            started.clear()
             self.steps_taken += 1
             for i in range(begin, end):
                 if self.slots[i].tensor.grad != NULL:
@@ -229,11 +238,8 @@ cdef class TensorPlan:
         for k in range(len(hp)):
             group.hp[k] = hp[k]
 
-    cdef bint prepare_extras(self, optimizer) except -1:
-        """Set what differs between steps; return False if the step is to be left out."""
-        found = optimizer.__dict__.get("found_inf")
-        if found is not None and found.item():
-            return False
+    cdef prepare_extras(self, optimizer):
+        """Set what differs between steps."""
         scale = optimizer.__dict__.get("grad_scale")
         self.extras.grad_scale = 1 if scale is None else scale.item()
         if optimizer._options["ema_warmup"]:
@@ -245,7 +251,6 @@ cdef class TensorPlan:
         if self.extras.norm_is_given:
             self.extras.given_norm = distributed.total_norm(self.params) / self.extras.grad_scale
             self.extras.nonfinite = -1
-        return True
 
     cdef int run(self, int n_threads) except -1:
         cdef int found

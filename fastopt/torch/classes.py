@@ -31,7 +31,7 @@ class SGD(Door, torch.optim.SGD):
     """
 
     _rule = optimizers.SGD
-    _keys = ("momentum_buffer",)
+    _keys = ("step", "momentum_buffer")
     _sparse = "allowed"
 
 
@@ -62,7 +62,7 @@ class Adagrad(Door, torch.optim.Adagrad):
         for group in self.param_groups:  # torch has made each state, in the parameter's dtype
             for p in group["params"]:
                 if p.dtype in state.LOW:
-                    start = group["initial_accumulator_value"]
+                    start = self.defaults["initial_accumulator_value"]
                     self.state[p]["sum"] = self.state[p]["sum"].float().fill_(start)
 
 
@@ -125,6 +125,7 @@ class Adam(Door, torch.optim.Adam):
 
     _rule = optimizers.Adam
     _keys = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    _sparse_error = "Adam does not support sparse gradients, please consider SparseAdam instead"
 
 
 class AdamW(Door, torch.optim.AdamW):
@@ -145,6 +146,7 @@ class AdamW(Door, torch.optim.AdamW):
 
     _rule = optimizers.AdamW
     _keys = Adam._keys
+    _sparse_error = Adam._sparse_error
 
 
 class Adamax(Door, torch.optim.Adamax):

@@ -110,12 +110,17 @@ class Door(Optimizer):
     _fixed: Mapping[str, Any] = {}  # options of the rule that torch's class has no argument for
     _keys: tuple[str, ...] = ()  # the order of a state's items in torch
     _sparse = "refused"  # sparse gradients: "refused", "allowed" or "only"
+    _sparse_error: str
 
     _step_supports_amp_scaling = True  # torch.amp.GradScaler passes grad_scale and found_inf
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.__signature__ = options.signature_of(cls)  # type: ignore[attr-defined]
+        if not hasattr(cls, "_sparse_error"):
+            cls._sparse_error = (
+                f"{options.torch_class(cls).__name__} does not support sparse gradients"
+            )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._options, others = options.split(kwargs)
@@ -152,7 +157,7 @@ class Door(Optimizer):
             or GLOBAL_POST
             or profiler_is_enabled()
         ):
-            return self._step_with_hooks(closure)
+            return self._step_with_hooks(*([] if closure is None else [closure]))
         return self._step(closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it, which costs 13 us a call

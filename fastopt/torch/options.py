@@ -13,6 +13,7 @@ from torch import Tensor
 from fastopt._checks import THREADS, Choice, default_threads
 from fastopt._core import RULES
 from fastopt._errors import FastoptError
+from fastopt.optimizers import SGD
 from fastopt.optimizers.base import extras
 from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
 
@@ -74,6 +75,7 @@ class Group(NamedTuple):
     first_step: Callable[[], Any]
 
 
+@torch._disable_dynamo  # type: ignore[attr-defined]
 def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     """Return the options of one of the optimizer's groups."""
     rule: type[Rule] = optimizer._rule
@@ -84,14 +86,15 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         **_defaults(rule),  # type: ignore[arg-type]  # mypy takes the class for unhashable
         **optimizer._fixed,
         **{name: _plain(value) for name, value in zip(names, values, strict=True)},
+        **{name: optimizer.defaults[name] for name in rule._only_at_start & {*optimizer.defaults}},
     }
     kernel, arrays = rule._kernel(options)
     numbers = {**options, **rule._hyperparameters(options)}
     own = optimizer._options
     saved = rule._saved_scalar or None
     keys = [name for name in optimizer._keys if name in (*arrays, "step", saved)]
-    if not arrays:  # torch's SGD without momentum has no state
-        keys = []
+    if rule is SGD and not needs_count(own):  # PyTorch's SGD counts no steps
+        keys.remove("step")
     ema = ["ema"] if own["ema_decay"] is not None else []
     master = ["master"] if own["master"] is not None else []
     decoupled = options["decoupled_weight_decay"]
@@ -113,6 +116,15 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         rule._initial_state(options),
         own["state_dtype"],
         optimizer._first_step,
+    )
+
+
+def needs_count(own: Mapping[str, Any]) -> bool:
+    """Return whether an option makes a step depend on the number of steps taken."""
+    return (
+        own["rounding"] == "stochastic"
+        or own["ema_warmup"]
+        or own["state_dtype"] in ("param", "bfloat16")  # rounded at random
     )
 
 

@@ -20,29 +20,48 @@ def real_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
 
 
-def start(p: Tensor, group: Group, keys: Iterable[str], dtype: torch.dtype, old: Any) -> Any:
-    """Return the state of a parameter before its first step, in the order of torch's keys.
+def start(
+    states: Any,
+    p: Tensor,
+    group: Group,
+    keys: Iterable[str],
+    dtype: torch.dtype,
+    started: list[tuple[Any, Tensor, list[str]]],
+) -> Any:
+    """Add the missing items of a parameter's state, in the order of `keys`; return the state.
 
-    old: an incomplete state, whose values are kept, or None.
+    started: gets what `undo` needs to remove them.
     """
-    new: dict[str, Any] = {} if old is None else old
-    for name in keys:
-        if new.get(name) is None:
-            new[name] = _first_value(p, name, group, dtype)
-    return new
+    inner = states[p]  # PyTorch's defaultdict makes an empty one
+    missing = [name for name in keys if inner.get(name) is None]
+    started.append((inner, p, missing))
+    for name in missing:
+        inner[name] = _first_value(p, name, inner, group, dtype)
+    return inner
 
 
-def _first_value(p: Tensor, name: str, group: Group, dtype: torch.dtype) -> Any:
+def undo(states: Any, started: Iterable[tuple[Any, Tensor, list[str]]]) -> None:
+    """Remove the items that `start` added, because the step was not taken."""
+    for inner, p, added in started:
+        for name in added:
+            inner.pop(name, None)
+        if not inner:
+            states.pop(p, None)
+
+
+def _first_value(
+    p: Tensor, name: str, inner: Mapping[str, Any], group: Group, dtype: torch.dtype
+) -> Any:
     if name == "step":
-        return group.first_step()
+        # PyTorch's SGD counts no steps, but its buffer exists after the first.
+        return group.first_step() + (inner.get("momentum_buffer") is not None)
     if name == group.saved_name:
-        return torch.tensor(1.0, dtype=torch.float32)
+        return torch.tensor(1.0, dtype=torch.float64)
     source = p.detach()
     if name in ("master", "ema"):
         return _like(source, real_dtype(p.dtype)).copy_(source)
-    return torch.full_like(
-        _like(source, dtype), tensors.scalar_like(p, group.initial.get(name, 0.0))
-    )
+    value = group.initial.get(name, 0.0)
+    return torch.full_like(_like(source, dtype), complex(value, value) if p.is_complex() else value)
 
 
 def _like(p: Tensor, dtype: torch.dtype) -> Tensor:

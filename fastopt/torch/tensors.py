@@ -14,6 +14,7 @@ from fastopt.arrays.overlap import Spans
 from fastopt.torch import distributed
 
 MAX_AXES = 16  # FO_MAX_AXES
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INT_OF_SIZE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -67,10 +68,7 @@ def refuse(p: Tensor) -> bool:
         raise FastoptError(
             f"{what} is a {type(p).__name__}; Tensor, Parameter and DTensor are supported"
         )
-    if p.dtype not in (
-        *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
-        *(torch.complex64, torch.complex128),
-    ):
+    if p.dtype not in (*DTYPES, torch.complex64, torch.complex128):
         raise FastoptError(
             f"{what} is {p.dtype}; allowed: float16, bfloat16, float32, float64, complex64 and "
             "complex128"
@@ -95,18 +93,28 @@ def has_shared_elements(tensor: Tensor) -> bool:
     return False
 
 
+def is_usual(grad: Tensor) -> bool:
+    """Return whether a gradient is a dense tensor in the CPU's memory of a dtype of C."""
+    return (
+        grad.layout == torch.strided
+        and grad.device.type == "cpu"
+        and grad.dtype in DTYPES
+        and not grad.is_conj()
+        and not is_wrapper(grad)
+    )
+
+
 def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
     """Return an unusual gradient as (dense tensor, None), or a sparse one as its rows.
 
     Rows are (values, indices): values[k] belongs to row indices[k], which may repeat.
     """
+    if is_usual(grad):
+        return grad, None
     if grad.layout == torch.sparse_coo:
         options = optimizer.param_groups[group]
         if optimizer._sparse == "refused":
-            raise RuntimeError(
-                f"{type(optimizer).__name__} does not support sparse gradients"
-                + ", please consider SparseAdam instead" * ("exp_avg_sq" in optimizer._keys)
-            )
+            raise RuntimeError(optimizer._sparse_error)
         if options.get("weight_decay"):
             raise RuntimeError("weight_decay option is not compatible with sparse gradients")
         grad = grad.detach()
@@ -147,11 +155,6 @@ def name_of(optimizer: Any, number: int) -> str:
             return f"parameter {names[number]!r}" if names else f"parameter {number}"
         number -= len(group["params"])
     raise AssertionError("there are fewer parameters")
-
-
-def scalar_like(p: Tensor, value: float) -> complex:
-    """Return the value with which torch fills state: both parts of a complex number."""
-    return complex(value, value) if p.is_complex() else value
 
 
 def require_clearable(p: Tensor) -> None:

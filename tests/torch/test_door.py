@@ -85,7 +85,7 @@ def require_equal(ours, arrays, one, other):
         np.testing.assert_array_equal(as_numpy(w), array)
         for key, value in one.state[w].items():
             expected = np.asarray(other.state[k][key])
-            if key in ("step", "mu_product"):  # torch keeps scalars in single precision
+            if key == "step":  # a whole number, which PyTorch keeps in single precision
                 expected = expected.astype(np.float32)
             np.testing.assert_array_equal(as_numpy(value), expected, key)
     assert one.grad_norm == other.grad_norm or math.isnan(one.grad_norm + other.grad_norm)
@@ -138,13 +138,13 @@ def test_a_nonfinite_gradient_raises_before_anything_changes():
     with pytest.raises(FastoptError, match=r"gradient of parameter 'weights' has a NaN"):
         opt.step()
     assert torch.equal(w, torch.ones(3))
-    assert opt.state[w]["step"] == 0
+    assert not opt.state
 
 
 def test_a_nonfinite_gradient_is_skipped_or_propagates():
     w, opt = one_step([math.inf, 1.0, 1.0], on_nonfinite="skip", zero_grads=True)
     assert torch.equal(w, torch.ones(3))
-    assert opt.state[w]["step"] == 0
+    assert not opt.state
     assert torch.equal(w.grad, torch.zeros(3))
     w, _ = one_step([math.inf, 1.0, 1.0])
     assert w.isnan().tolist() == [True, False, False]

@@ -74,7 +74,7 @@ cdef bint is_as_described(Slot *slot, View *param) noexcept:
     for k in range(layout.n_axes):
         axis = slot.axes[k]
         if (param.shape[axis] != layout.shape[k]
-                or (layout.shape[k] > 1
+                or (layout.shape[k] > 1 and slot.tensor.size
                     and param.strides[axis] * size_of(param.dtype) != layout.param[k])):
             return False
     return True
@@ -89,12 +89,14 @@ cdef bint is_own(Slot *slot, View *view, int dtype) noexcept:
     for k in range(layout.n_axes):
         axis = slot.axes[k]
         if (view.shape[axis] != layout.shape[k]
-                or (layout.shape[k] > 1 and view.strides[axis] != layout.own[k])):
+                or (layout.shape[k] > 1 and slot.tensor.size
+                    and view.strides[axis] != layout.own[k])):
             return False
     return True
 
 
-cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held) except -1:
+cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held,
+                         list started) except -1:
     """Point a tensor at its state, which is made, converted or laid out anew where necessary."""
     cdef Py_ssize_t k
     cdef bint is_low = slot.layout.param_dtype == FO_F16 or slot.layout.param_dtype == FO_BF16
@@ -103,8 +105,8 @@ cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held)
     cdef int dtype = group.state_dtype_of(slot)
     slot.is_new = False
     if keys and not has_all(inner, keys):
-        inner = state.start(<object>slot.param, group.read, keys, DTYPE_OF[dtype], inner)
-        optimizer.state[<object>slot.param] = inner
+        inner = state.start(optimizer.state, <object>slot.param, group.read, keys,
+                            DTYPE_OF[dtype], started)
         slot.is_new = True
     held.append(inner)
     slot.inner = <PyObject *>inner
