@@ -24,6 +24,21 @@ outside_of_graphs: Callable[[Any], Any] = torch._disable_dynamo  # type: ignore[
 scalar_dtype: Callable[[], torch.dtype] = torch_optimizer._get_scalar_dtype
 
 
+def exclude_from_graphs(function: Any) -> None:
+    """Make torch.compile run a function, and all that it calls, without translating it.
+
+    This costs nothing outside of torch.compile; the decorator `torch.compiler.disable` does.
+    """
+    try:
+        from torch._C._dynamo import eval_frame
+
+        skip = eval_frame._FrameAction.SKIP
+        strategy = eval_frame._FrameExecStrategy(skip, skip)
+        eval_frame.set_code_exec_strategy(function.__code__, strategy)
+    except (ImportError, AttributeError):  # a torch without it translates what it can
+        pass
+
+
 class Door(Optimizer):
     """An optimizer of torch.optim whose step is one call of C for all parameters.
 
@@ -77,6 +92,8 @@ class Door(Optimizer):
     -----
     State of 16-bit parameters is float32, which is twice the memory of PyTorch's.  The order of
     the sum of squares in ``max_grad_norm`` depends on shapes and strides alone.
+
+    A function that is given to `torch.compile` may call `step`; its graph breaks there.
 
     Examples
     --------
@@ -144,6 +161,7 @@ class Door(Optimizer):
         return self._step(closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it, which costs 13 us a call
+    exclude_from_graphs(step)
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
@@ -166,12 +184,13 @@ class Door(Optimizer):
             if not self._plan.step_alone(self, p):
                 raise FastoptError("the parameter does not belong to the optimizer")
 
+    exclude_from_graphs(_step_alone)
+
     def _require_own_values(self) -> None:
         """Raise an error while averages stand in for the parameters."""
         if self._block:
             raise FastoptError(f"a step inside {self._block}; leave the block first")
 
-    @outside_of_graphs
     def _new_plan(self) -> TensorPlan:
         with torch.no_grad():
             state.require_masters(self)
