@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from fastopt._checks import Whole
-from fastopt.torch.door import Door
+from fastopt.torch.door import Door, exclude_from_graphs
 
 # Wrappers that average gradients after the hooks of parameters have run, and what to use instead
 INSTEAD = {
@@ -217,6 +217,8 @@ class GradientHook:
         take = self.take()
         if take is not None:
             take(p)
+
+    exclude_from_graphs(__call__)
 
 
 def take_gradients(p: Tensor, take: Callable[[Tensor], None]) -> RemovableHandle:

@@ -318,7 +318,7 @@ def test_our_options_are_not_options_of_a_group():
     w = torch.ones(2, requires_grad=True)
     w.grad = torch.ones(2)
     opt = fastopt.torch.SGD([{"params": [w], "max_grad_norm": 3.0}], lr=1.0)
-    with pytest.raises(FastoptError, match="max_grad_norm is .* in a group and None"):
+    with pytest.raises(FastoptError, match=r"max_grad_norm is .* in a group and None"):
         opt.step()
     assert torch.equal(w, torch.ones(2))
     opt = fastopt.torch.SGD([{"params": [w], "n_threads": None}], lr=1.0)
