@@ -18,6 +18,7 @@ are PyTorch's.  `Door` documents the keywords that are added.
 | `state` | how the state of a parameter starts, and its dtypes and layout |
 | `tensors` | which tensors are accepted, and which plain tensor holds their elements |
 | `distributed` | what a step needs to know of other processes |
+| `ddp` | how parameters are stepped in the backward pass of DistributedDataParallel |
 | `_plan` | the boundary to C: read every tensor, check it, take a step |
 """
 
@@ -48,6 +49,7 @@ from fastopt.torch.classes import (  # noqa: E402
     RMSprop,
     SparseAdam,
 )
+from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
 
 __all__ = [
@@ -61,4 +63,5 @@ __all__ = [
     "NAdam",
     "RMSprop",
     "SparseAdam",
+    "step_in_ddp_backward",
 ]

@@ -200,6 +200,8 @@ cdef class TensorPlan:
                            self.extras.zero_grads)
         self.prepare_extras(optimizer)
         if not updated:
+            if self.extras.norm_is_given:
+                self.extras.grad_norm = self.extras.given_norm
             return True
         found = self.run(optimizer._options["n_threads"] or get_num_threads())
         if found == FO_NONFINITE:

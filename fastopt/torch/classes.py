@@ -59,7 +59,11 @@ class Adagrad(Door, torch.optim.Adagrad):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for group in self.param_groups:  # torch has made each state, in the parameter's dtype
+        # PyTorch has made each state, without ours and in the parameter's dtype.
+        if self._options["master"] is not None or self._options["ema_decay"] is not None:
+            self.state.clear()
+            return
+        for group in self.param_groups:
             for p in group["params"]:
                 if p.dtype in state.LOW:
                     start = self.defaults["initial_accumulator_value"]

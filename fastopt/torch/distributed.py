@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +38,13 @@ def is_dtensor(tensor: torch.Tensor) -> bool:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
-def local(tensor: torch.Tensor) -> torch.Tensor:
+def local(tensor: Any) -> torch.Tensor:
     """Return the shard of a DTensor that this process stores; any other tensor as it is."""
-    return tensor._local_tensor if is_dtensor(tensor) else tensor
+    shard: torch.Tensor = tensor._local_tensor if is_dtensor(tensor) else tensor
+    return shard
 
 
-def gradient_of(param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+def gradient_of(param: Any, grad: Any) -> torch.Tensor:
     """Return the part of a gradient that belongs to this process's shard of the parameter.
 
     A gradient with other placements than the parameter's is redistributed first, which
@@ -68,7 +69,7 @@ def gradient_of(param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
             "allowed: both DTensors, or neither"
         )
     if not is_dtensor(param):
-        return grad
+        return local(grad)
     if grad.device_mesh != param.device_mesh:
         raise FastoptError(
             f"a gradient is on the mesh {grad.device_mesh} and its parameter on "
@@ -76,26 +77,41 @@ def gradient_of(param: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         )
     if grad.placements != param.placements:
         grad = grad.redistribute(placements=param.placements)
-    shard = grad._local_tensor
-    # A redistributed tensor may still be on its way.
-    return shard.wait() if hasattr(shard, "wait") else shard
+    shard = local(grad)
+    if hasattr(shard, "wait"):  # a redistributed tensor may still be on its way
+        shard = shard.wait()
+    return shard
 
 
-def refuse_flat_shards(params: Iterable[torch.Tensor]) -> None:
-    """Refuse to compute a norm over the parameters of the older `FullyShardedDataParallel`.
+def require_all_gradients(groups: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse to look at all gradients together where this process cannot.
 
-    Its shards are ordinary tensors, whose norm would be taken for that of the whole model.
+    Shards of the older `FullyShardedDataParallel` are ordinary tensors, and
+    `ZeroRedundancyOptimizer` makes an optimizer of some of the parameters: their norm would be
+    taken for that of the whole model, and each process would clip differently.
+
+    Parameters
+    ----------
+    groups : iterable of dict
+        ``param_groups`` of an optimizer with ``max_grad_norm`` or ``on_nonfinite``.
 
     Raises
     ------
     FastoptError
-        If a parameter belongs to one.
     """
-    if any(getattr(p, "_fsdp_flattened", False) for p in params):
-        raise FastoptError(
-            "max_grad_norm and on_nonfinite do not work with FullyShardedDataParallel; call "
-            "model.clip_grad_norm_() before the step, or use torch.distributed.fsdp.fully_shard"
-        )
+    for group in groups:
+        if group.keys() & {"max_grad_norm", "on_nonfinite"}:  # ZeRO copies its arguments to groups
+            raise FastoptError(
+                "max_grad_norm and on_nonfinite work on all parameters: they are not options of a "
+                "group, and do not work in ZeroRedundancyOptimizer; there, call "
+                "torch.nn.utils.clip_grad_norm_() before the step"
+            )
+        if any(getattr(p, "_fsdp_flattened", False) for p in group["params"]):
+            raise FastoptError(
+                "max_grad_norm and on_nonfinite do not work with FullyShardedDataParallel; call "
+                "model.clip_grad_norm_() before the step, or use torch.distributed.fsdp."
+                "fully_shard"
+            )
 
 
 @torch.no_grad()
@@ -182,7 +198,7 @@ def _norm(grad: torch.Tensor) -> float:
         grad = grad.coalesce().values()
     if grad.is_complex():
         grad = torch.view_as_real(grad.resolve_conj())
-    blocks = grad.reshape(-1).split(_BLOCK)
+    blocks = torch.split(grad.reshape(-1), _BLOCK)
     norm = _root(_norm_of_block(block) for block in blocks)
     if grad.dtype == torch.float64 and (norm < 1e-140 or norm == math.inf):
         # Squares have overflowed or underflowed, unless an element is infinite or all are 0.
@@ -196,7 +212,7 @@ def _norm_of_block(block: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(block, dtype=torch.float64))
 
 
-def _sharding_groups(param: torch.Tensor, known: _Known) -> tuple[ProcessGroup, ...]:
+def _sharding_groups(param: Any, known: _Known) -> tuple[ProcessGroup, ...]:
     """Return the groups of processes among which a parameter's elements are divided.
 
     known: what was returned for other parameters; placements are equal for most.

@@ -170,6 +170,8 @@ class Door(Optimizer):
     def _new_plan(self) -> TensorPlan:
         with torch.no_grad():
             state.require_masters(self)
+            if options.needs_all_gradients(self._options):
+                distributed.require_all_gradients(self.param_groups)
             plan = TensorPlan(self)
             distributed.warn_if_one_thread(plan.n_elements, self._options["n_threads"] or None)
             return plan

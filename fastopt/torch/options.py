@@ -83,6 +83,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     rule: type[Rule] = optimizer._rule
     names = ("lr", *(name for name in checks_of(rule) if name != "lr" and name in group))
     names += unknown(optimizer, group)
+    require_not_own(optimizer._options, group)
     values = tuple(group[name] for name in names)
     options = {
         **_defaults(rule),  # type: ignore[arg-type]  # mypy takes the class for unhashable
@@ -122,6 +123,11 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     )
 
 
+def needs_all_gradients(own: Mapping[str, Any]) -> bool:
+    """Return whether a step looks at all gradients together."""
+    return own["max_grad_norm"] is not None or own["on_nonfinite"] != "propagate"
+
+
 def needs_count(own: Mapping[str, Any]) -> bool:
     """Return whether an option makes a step depend on the number of steps taken."""
     return (
@@ -149,6 +155,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.item()
     return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else value
+
+
+def require_not_own(own: Mapping[str, Any], group: Mapping[str, Any]) -> None:
+    """Refuse an option of ours in a group, unless it has the optimizer's value."""
+    for name in Own.__annotations__.keys() & group.keys():
+        if (group[name] or None) != (own[name] or None):  # n_threads=None is kept as 0
+            raise FastoptError(
+                f"{name} is {group[name]!r} in a group and {own[name]!r} in the optimizer; it is "
+                "an option of the optimizer, the same for all groups"
+            )
 
 
 def unknown(optimizer: Any, group: Mapping[str, Any]) -> tuple[str, ...]:

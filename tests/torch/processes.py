@@ -15,7 +15,8 @@ from multiprocessing.connection import wait
 import torch
 import torch.distributed as dist
 
-LIMIT = 120  # seconds that a call may take; a deadlock then fails
+LIMIT = 240  # seconds that a call may take, the start of the processes included
+LIMIT_OF_WAITING = 120  # seconds that a process waits for another; a deadlock then fails
 
 
 class Processes:
@@ -80,7 +81,7 @@ def serve(pipe, store, rank, n):
         store=dist.FileStore(store, n),
         rank=rank,
         world_size=n,
-        timeout=timedelta(seconds=LIMIT),
+        timeout=timedelta(seconds=LIMIT_OF_WAITING),
     )
     while True:
         try:

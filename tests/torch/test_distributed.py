@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.testing._internal.distributed import fake_pg  # noqa: F401  (the backend "fake")
 
+import fastopt.torch
 from fastopt import FastoptError
 from fastopt.torch import distributed
 from tests.torch.processes import processes
@@ -88,7 +91,7 @@ def test_total_norm(layout, scale, dtype):
     results = processes(n)(norm_over, layouts, scale, dtype)
     assert results == results[:1] * n
     actual, expected = results[0]
-    assert actual == pytest.approx(expected, rel=1e-13)
+    assert actual == pytest.approx(expected, rel=1e-13, abs=0)
 
 
 def norm_with(values):
@@ -201,11 +204,24 @@ def without_cpu():
     return str(error.value)
 
 
+def alone_without_cpu():
+    """Return the norm on a mesh of one process."""
+    groups = [dist.new_group([rank], backend="cuda:fake") for rank in range(2)]
+    mesh = DeviceMesh.from_group(groups[dist.get_rank()], "cpu")
+    param = DTensor.from_local(torch.zeros(4), mesh, [Shard(0)], run_check=False)
+    param.grad = DTensor.from_local(torch.ones(4), mesh, [Shard(0)], run_check=False)
+    return distributed.total_norm([param])
+
+
 def test_mesh_without_cpu():
     message = processes(2)(without_cpu)[0]
     assert message.startswith("max_grad_norm and on_nonfinite need a process group for CPU ")
     assert "a parameter's mesh has 'cuda:fake'; allowed: " in message
     assert 'torch.distributed.init_process_group("cpu:gloo,cuda:nccl")' in message
+
+
+def test_mesh_of_one_process_needs_no_communication():
+    assert processes(2)(alone_without_cpu) == [2.0] * 2
 
 
 def outside_of_mesh():
@@ -221,12 +237,38 @@ def test_process_outside_of_mesh():
     assert processes(3)(outside_of_mesh) == [math.sqrt(16 + 4)] * 2 + [2.0]
 
 
-def test_refuse_flat_shards():
-    flat = torch.zeros(3)
-    distributed.refuse_flat_shards([flat])
-    flat._fsdp_flattened = True  # as FullyShardedDataParallel marks them
-    with pytest.raises(FastoptError, match=r"max_grad_norm .* model.clip_grad_norm_\(\) before"):
-        distributed.refuse_flat_shards([torch.zeros(3), flat])
+def group_of(case):
+    """Return groups as wrappers of torch.distributed make them."""
+    if case == "ZeroRedundancyOptimizer":
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+        opt = ZeroRedundancyOptimizer(
+            nn.Linear(2, 2).parameters(), fastopt.torch.SGD, lr=0.1, max_grad_norm=1.0
+        )
+        return said_of(opt.optim.param_groups)
+    model = FullyShardedDataParallel(nn.Linear(2, 2), device_id=torch.device("cpu"))
+    return said_of([{"params": list(model.parameters())}])
+
+
+def said_of(groups):
+    with pytest.raises(FastoptError) as error:
+        distributed.require_all_gradients(groups)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("case", "mend"),
+    [
+        ("ZeroRedundancyOptimizer", "torch.nn.utils.clip_grad_norm_() before the step"),
+        ("FullyShardedDataParallel", "model.clip_grad_norm_() before the step"),
+    ],
+)
+def test_require_all_gradients(case, mend):
+    for said in processes(2)(group_of, case):
+        assert said.startswith("max_grad_norm and on_nonfinite ")
+        assert case in said
+        assert mend in said
+    distributed.require_all_gradients(fastopt.torch.SGD([torch.zeros(3)]).param_groups)
 
 
 LAUNCHED = {"OMP_NUM_THREADS": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}

@@ -312,3 +312,15 @@ def test_an_option_of_a_newer_torch_is_refused_unless_at_its_default(monkeypatch
     with pytest.raises(FastoptError, match="sharpness is"):
         opt.step()
     assert torch.equal(w, torch.zeros(2))
+
+
+def test_our_options_are_not_options_of_a_group():
+    w = torch.ones(2, requires_grad=True)
+    w.grad = torch.ones(2)
+    opt = fastopt.torch.SGD([{"params": [w], "max_grad_norm": 3.0}], lr=1.0)
+    with pytest.raises(FastoptError, match="max_grad_norm is 3.0 in a group and None"):
+        opt.step()
+    assert torch.equal(w, torch.ones(2))
+    opt = fastopt.torch.SGD([{"params": [w], "n_threads": None}], lr=1.0)
+    opt.step()
+    assert torch.equal(w, torch.zeros(2))

@@ -1,0 +1,172 @@
+"""Steps in the backward pass of DistributedDataParallel, after gradients have been averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Variable
+from torch.nn.parallel import DistributedDataParallel
+
+from fastopt.torch.door import Door
+
+
+def step_in_ddp_backward(
+    model: DistributedDataParallel,
+    optimizer: Any,
+    *,
+    hook: Callable[[Any, Any], Any] | None = None,
+    state: Any = None,
+) -> None:
+    """Step each parameter in the backward pass, as soon as its gradient has been averaged.
+
+    DDP averages gradients in buckets. While it averages one, the parameters of the bucket before
+    are updated. The updated values are those of a loop that calls ``optimizer.step()`` after
+    ``loss.backward()``, bit for bit.
+
+    Parameters
+    ----------
+    model : DistributedDataParallel
+        A communication hook is registered, of which DDP allows one.
+    optimizer : torch.optim.Optimizer
+        An optimizer of `fastopt.torch`, of parameters of the model.
+    hook : callable, optional
+        A communication hook that averages gradients, such as ``bf16_compress_hook`` of
+        `torch.distributed.algorithms.ddp_comm_hooks.default_hooks`. The default is
+        ``allreduce_hook`` of that module.
+    state : object, optional
+        The first argument of `hook`. For PyTorch's own hooks it is the process group; None is the
+        default group.
+
+    Raises
+    ------
+    TypeError
+        `model` is not a DistributedDataParallel, or `optimizer` is not one of `fastopt.torch`.
+    ValueError
+        The optimizer clips by norm: the norm is known after the backward pass only.
+        ``max_grad_value`` is allowed.
+
+    Notes
+    -----
+    - After ``backward()``, the gradients of the parameters are None, so that a loop may keep
+      ``optimizer.step()`` and ``optimizer.zero_grad()``, which then find nothing to do.
+    - Gradients of several passes are accumulated by ``with model.no_sync():`` around all passes
+      but the last one, which takes the steps.
+    - It saves time, not memory: the buckets of DDP hold all gradients. Give DDP
+      ``gradient_as_bucket_view=True``, which saves a copy of each.
+    - With ``find_unused_parameters=True``, a parameter that no process has used is updated with a
+      gradient of zeros. ``optimizer.step()`` would leave it out.
+    - `torch.amp.GradScaler` removes its factor after the backward pass, when the parameters have
+      been updated; it is refused in ``scaler.step(optimizer)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch.nn.parallel import DistributedDataParallel
+    >>> from fastopt.torch import AdamW, step_in_ddp_backward
+    >>> def train(model, batches):
+    ...     model = DistributedDataParallel(model, gradient_as_bucket_view=True)
+    ...     step_in_ddp_backward(model, AdamW(model.parameters(), lr=1e-3))
+    ...     for X, y in batches:
+    ...         torch.nn.functional.mse_loss(model(X), y).backward()
+    """
+    if not isinstance(model, DistributedDataParallel):
+        raise TypeError(
+            f"model is {torch.typename(model)}; a DistributedDataParallel is needed. Use "
+            "step_in_backward for models that are not wrapped"
+        )
+    if not isinstance(optimizer, Door):
+        raise TypeError(
+            f"optimizer is {torch.typename(optimizer)}; an optimizer of fastopt.torch is needed"
+        )
+    norm = optimizer._options["max_grad_norm"]
+    if norm is not None:
+        raise ValueError(
+            f"max_grad_norm is {norm}: the norm of all gradients is known after the backward pass, "
+            "when the parameters have been updated already; use max_grad_value"
+        )
+    if hook is None:
+        from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+        hook, state = allreduce_hook, model.process_group
+    optimizer.register_step_pre_hook(_refuse_scaler)
+    stepping = _Stepping(optimizer, hook)
+    # A lambda, because DDP refuses most annotations of a hook.
+    model.register_comm_hook(state, lambda state, bucket: stepping.reduce(state, bucket))
+
+
+class _Stepping:
+    """A communication hook that steps each bucket while the next one is averaged."""
+
+    def __init__(self, optimizer: Any, hook: Callable[[Any, Any], Any]) -> None:
+        self.optimizer = optimizer
+        self.hook = hook
+        self.waiting: _Bucket | None = None
+        self.stepped: list[Tensor] = []
+        self.error: Exception | None = None  # of a step in this pass
+
+    def reduce(self, state: Any, bucket: Any) -> Any:
+        """Start to average a bucket, and step the one before; return the future average."""
+        if bucket.index() == 0:  # the first of this pass
+            self.waiting, self.stepped, self.error = None, [], None
+            Variable._execution_engine.queue_callback(self.finish)
+        before, self.waiting = self.waiting, _Bucket(self.hook(state, bucket), bucket)
+        if before is not None:
+            self.step(before)
+        return self.waiting.average
+
+    def finish(self) -> None:
+        """Step the last bucket. Then DDP puts the averages into the gradients of parameters."""
+        if self.waiting is not None:
+            self.step(self.waiting)
+            self.waiting = None
+        Variable._execution_engine.queue_callback(self.end)
+
+    def end(self) -> None:
+        """Drop the gradients. An error of a step is raised here, where DDP has ended its pass."""
+        for p in self.stepped:
+            p.grad = None
+        error, self.stepped, self.error = self.error, [], None
+        if error is not None:
+            raise error
+
+    def step(self, bucket: _Bucket) -> None:
+        """Wait for the average, and update the optimizer's parameters of a bucket."""
+        average = bucket.average.wait()
+        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        with torch.no_grad():
+            if average.data_ptr() != bucket.buffer.data_ptr():
+                bucket.buffer.copy_(average)
+            for p, grad in zip(bucket.params, bucket.grads, strict=True):
+                if id(p) in known and self.error is None:
+                    p.grad = grad
+                    self.step_alone(p)
+
+    def step_alone(self, p: Tensor) -> None:
+        try:
+            self.optimizer._step_alone(p)
+        except Exception as error:
+            self.error = error
+        else:
+            self.stepped.append(p)
+        p.grad = None
+
+
+class _Bucket:
+    """Parameters whose gradients are being averaged."""
+
+    def __init__(self, average: Any, bucket: Any) -> None:
+        self.average = average  # a future of all gradients in one tensor
+        self.buffer: Tensor = bucket.buffer()
+        self.params: list[Tensor] = bucket.parameters()
+        self.grads: list[Tensor] = bucket.gradients()  # views of the buffer
+
+
+def _refuse_scaler(optimizer: Any, *_: object) -> None:
+    if getattr(optimizer, "found_inf", None) is not None:
+        raise RuntimeError(
+            "GradScaler unscales gradients after the backward pass, when step_in_ddp_backward has "
+            "already updated the parameters; use bfloat16, which needs no scaler"
+        )
