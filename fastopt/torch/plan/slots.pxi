@@ -93,7 +93,7 @@ cdef bint is_own(Slot *slot, View *view, int dtype) noexcept:
     """Return whether a state tensor has the parameter's shape, our strides and this dtype."""
     cdef fo_layout *layout = &slot.layout
     cdef int k, axis
-    if view.n_axes != layout.n_axes or view.dtype != dtype:
+    if view.n_axes != layout.n_axes or view.dtype != dtype or not is_aligned(view):
         return False
     for k in range(layout.n_axes):
         axis = slot.axes[k]
