@@ -1,14 +1,14 @@
 """The boundary between PyTorch's tensors and C: read every tensor, check it, and take a step.
 
-`TensorPlan.step` reads parameters, gradients, states and options anew at each step, because
-users, schedulers and wrappers replace them without notice.  It changes nothing until all of them
-have passed their checks.  The other parts of this extension module are in fastopt/torch/plan/:
+`TensorPlan.step` reads parameters, gradients, states and options again at each step, because users,
+schedulers and wrappers may replace them at any time.  It changes nothing until all of them have
+passed their checks.  The other parts of this extension module are in fastopt/torch/plan/:
 
 | part | what it answers |
 |---|---|
-| `look.pxi` | where the elements of a tensor are |
+| `look.pxi` | the address, shape, strides and dtype of a tensor |
 | `watched.pxi` | which options a group has, and whether they have changed |
-| `slots.pxi` | how a parameter is described to C, and whether it still is as described |
+| `slots.pxi` | how a parameter is described to C, and whether the description is still true |
 | `gradients.pxi` | how a gradient is described to C |
 | `apart.pxi` | whether tensors share memory |
 """
@@ -33,28 +33,28 @@ include "plan/slots.pxi"
 include "plan/gradients.pxi"
 include "plan/apart.pxi"
 
-cdef int LOCKED_BELOW = 4096  # in elements; below it, releasing the GIL costs more than the step
+cdef int KEEP_GIL_BELOW = 4096  # elements; a shorter step takes less time than releasing the GIL
 cdef object increment_version = torch._C._increment_version
 cdef object get_num_threads = torch.get_num_threads
 
 
 @cython.auto_pickle(False)
 cdef class TensorPlan:
-    """The parameters of a torch optimizer, described to C.
+    """The parameters of an optimizer, described to C.
 
-    A plan does not refer to its optimizer, which is an argument of each call.  It is made anew
-    whenever the optimizer's groups or the shape, strides or dtype of a parameter have changed.
+    A plan has no reference to its optimizer, which is an argument of each method.  `Door` makes a
+    new plan if the optimizer's groups, or the shape, strides or dtype of a parameter, have changed.
     """
     cdef fo_plan *plan
     cdef fo_extras extras
     cdef Slot *slots
     cdef Apart apart
     cdef Py_ssize_t n_params
-    cdef bint is_short  # a step takes less time than releasing and taking the GIL
+    cdef bint is_short  # whether a step takes less time than releasing the GIL
     cdef bint is_busy
-    cdef bint needs_rows  # all gradients must be sparse
+    cdef bint needs_rows  # whether all gradients must be sparse
     cdef list groups, params, watched
-    cdef dict place_of  # by id of the parameter: its number
+    cdef dict index_of  # from the id of a parameter to its index
     cdef readonly bint has_shards
     cdef readonly int64_t n_elements
     cdef int64_t steps_taken, steps_skipped
@@ -65,13 +65,13 @@ cdef class TensorPlan:
         self.groups = list(optimizer.param_groups)
         members = [list(group["params"]) for group in self.groups]
         self.params = [param for found in members for param in found]
-        self.place_of = {id(param): k for k, param in enumerate(self.params)}
+        self.index_of = {id(param): k for k, param in enumerate(self.params)}
         self.watched = [None] * len(self.groups)
         self.n_params = len(self.params)
         self.needs_rows = optimizer._sparse == "only"
-        if len(self.place_of) < self.n_params:
+        if len(self.index_of) < self.n_params:
             raise FastoptError(
-                "a parameter occurs twice in the optimizer; torch would update it twice a step"
+                "a parameter occurs twice in the optimizer, so each step would update it twice"
             )
         self.slots = <Slot *>calloc(self.n_params + 1, sizeof(Slot))
         described = <fo_tensor *>calloc(self.n_params + 1, sizeof(fo_tensor))
@@ -79,11 +79,11 @@ cdef class TensorPlan:
             if not self.slots or not described:
                 raise MemoryError
             for k, group in enumerate(self.groups):
-                for place, param in enumerate(members[k]):
+                for index, param in enumerate(members[k]):
                     self.slots[i].group = k
                     self.slots[i].param = <PyObject *>param
                     describe(self.slots + i, described + i, param)
-                    described[i].group = 2 * k + (not optimizer._decays(group, place))
+                    described[i].group = 2 * k + (not optimizer._decays(group, index))
                     self.n_elements += described[i].size
                     self.has_shards |= self.slots[i].is_shard
                     i += 1
@@ -95,7 +95,7 @@ cdef class TensorPlan:
             raise MemoryError
         for i in range(self.n_params):
             self.slots[i].tensor = core.plan_tensors(self.plan) + i
-        self.is_short = self.n_elements < LOCKED_BELOW
+        self.is_short = self.n_elements < KEEP_GIL_BELOW
         self.apart = Apart(self.n_params)
         set_extras(&self.extras, optimizer._options)
 
@@ -105,29 +105,29 @@ cdef class TensorPlan:
 
     @property
     def grad_norm(self):
-        """The norm of the gradients of the last step, or NaN if none was computed."""
+        """The norm of all gradients in the last step, or NaN if it was not computed."""
         return self.extras.grad_norm
 
     def step(self, optimizer):
-        """Take a step; return False if a new plan is needed, before anything has changed."""
+        """Update the parameters; return False, with nothing changed, if a new plan is needed."""
         return self.take_step(optimizer, 0, self.n_params)
 
     def step_alone(self, optimizer, param):
-        """Do what `step` does for one parameter, leaving the others unchanged."""
-        place = self.place_of.get(id(param))
-        if place is None:
+        """Update one parameter as `step` does; the others are unchanged."""
+        index = self.index_of.get(id(param))
+        if index is None:
             return False
-        return self.take_step(optimizer, place, place + 1)
+        return self.take_step(optimizer, index, index + 1)
 
     cdef bint take_step(self, optimizer, Py_ssize_t begin, Py_ssize_t end) except -1:
-        cdef list held = []
-        cdef list started = []  # states that were made for this step
+        cdef list held = []  # objects that must stay alive until the end of the step
+        cdef list started = []  # the arguments of state.undo
         if self.is_busy:
             raise FastoptError(
-                "step() while step() of this optimizer is running, maybe in another thread; an "
-                "optimizer is for one thread at a time"
+                "step() was called while step() of this optimizer is running, maybe in another "
+                "thread; only one thread at a time may use an optimizer"
             )
-        found_inf = optimizer.__dict__.get("found_inf")  # of torch.amp.GradScaler
+        found_inf = optimizer.__dict__.get("found_inf")  # set by torch.amp.GradScaler
         if found_inf is not None and found_inf.item():
             if self.extras.zero_grads:
                 tensors.clear(self.params[begin:end])
@@ -146,7 +146,7 @@ cdef class TensorPlan:
             self.is_busy = False
 
     cdef bint is_up_to_date(self, groups) except -1:
-        """Return whether the optimizer has the groups and parameters of this plan."""
+        """Return whether the groups and parameters of the optimizer are those of this plan."""
         cdef Py_ssize_t i = 0
         if len(groups) != len(self.groups):
             return False
@@ -192,7 +192,7 @@ cdef class TensorPlan:
                 if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
                     raise FastoptError(
                         f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay "
-                        "averages all rows at each step"
+                        "needs dense gradients, because it averages all rows at each step"
                     )
                 if slot.taken > <int64_t>self.extras.step:
                     self.extras.step = slot.taken
@@ -220,7 +220,7 @@ cdef class TensorPlan:
         return True
 
     cdef read_options(self, optimizer):
-        """Pass the options of each group to C, if any of them has changed."""
+        """Pass the options of each group to C if they have changed."""
         cdef Py_ssize_t k
         cdef Watched seen
         cdef int changed
@@ -247,7 +247,7 @@ cdef class TensorPlan:
             group.hp[k] = hp[k]
 
     cdef prepare_extras(self, optimizer):
-        """Set what differs between steps."""
+        """Set the options that differ between steps."""
         scale = optimizer.__dict__.get("grad_scale")
         self.extras.grad_scale = 1 if scale is None else scale.item()
         if optimizer._options["ema_warmup"]:
@@ -284,7 +284,7 @@ cdef class TensorPlan:
         raise FastoptError(f"{which} has a NaN or an infinity; nothing was changed")
 
     cdef void forget(self, Py_ssize_t begin, Py_ssize_t end) noexcept:
-        """Forget the gradients, which the next step reads again."""
+        """Remove the pointers to gradients, which the next step sets again."""
         cdef Py_ssize_t i
         for i in range(begin, end):
             self.slots[i].tensor.grad = NULL

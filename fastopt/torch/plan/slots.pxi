@@ -6,30 +6,33 @@ from cpython.long cimport PyLong_Check
 cdef double MAX_STEPS = <int64_t>1 << 62
 
 
-# All pointers to Python objects are borrowed: the TensorPlan owns the objects.
+# Pointers to Python objects are borrowed: other references keep the objects alive.
 cdef struct Slot:
     PyObject *param
     Py_ssize_t group
-    bint is_refused  # it may not have a gradient: its elements are not in the CPU's memory, ...
-    bint is_resolved  # its elements are those of `tensors.plain(param)`: complex, DTensor
-    bint is_shard  # of a DTensor
-    bint is_dense  # parameter and states have the dtype of the computation, without gaps
-    bint is_new  # the rule's arrays were made at this step
-    bint was_sparse  # the last gradient was
+    bint is_refused  # its memory cannot be used, so it must not have a gradient
+    bint is_resolved  # complex or a DTensor: `tensors.plain(param)` stores its elements
+    bint is_shard  # a DTensor
+    bint is_dense  # the parameter has the dtype of the arithmetic, and no gaps
+    bint is_new  # this step makes the rule's state arrays
+    bint was_sparse  # the last gradient was sparse
     int64_t taken  # the number of steps taken
-    int64_t count  # the same, for C; with a first step that differs, 1 after it
-    double saved  # a scalar that the rule keeps, such as NAdam's product
-    PyObject *inner  # the state dict of the parameter, while a step runs
-    void *step_data, *saved_data  # of the state's tensors
+    int64_t count  # the step count that C reads: `taken`; for SGD, 0 in the first step and then 1
+    double saved  # a scalar that the rule stores between steps, such as NAdam's product
+    PyObject *inner  # the state dict of the parameter, during a step
+    void *step_data, *saved_data  # addresses of "step" and of the scalar in the state
     int step_dtype, saved_dtype
     fo_tensor *tensor
     fo_layout layout
     fo_rows rows
-    int axes[FO_MAX_AXES]  # the parameter's axes in the order of the layout's
+    int axes[FO_MAX_AXES]  # axes[k] is the parameter's axis that is axis k of the layout
 
 
 cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
-    """Describe a parameter; one that cannot be updated is refused when it has a gradient."""
+    """Describe a parameter to C.
+
+    One that cannot be updated is marked as refused; a step raises an error if it has a gradient.
+    """
     cdef View view
     cdef int64_t own = 1, extent = 1, index = 1, k, axis
     cdef fo_layout *layout = &slot.layout
@@ -89,8 +92,8 @@ cdef bint is_as_described(Slot *slot, View *param) noexcept:
     return True
 
 
-cdef bint is_own(Slot *slot, View *view, int dtype) noexcept:
-    """Return whether a state tensor has the parameter's shape, our strides and this dtype."""
+cdef bint is_laid_out(Slot *slot, View *view, int dtype) noexcept:
+    """Return whether a state tensor has the layout of the parameter's state, and this dtype."""
     cdef fo_layout *layout = &slot.layout
     cdef int k, axis
     if view.n_axes != layout.n_axes or view.dtype != dtype:
@@ -106,7 +109,7 @@ cdef bint is_own(Slot *slot, View *view, int dtype) noexcept:
 
 cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held,
                          list started) except -1:
-    """Point a tensor at its state, which is made, converted or laid out anew where necessary."""
+    """Set the state pointers of a parameter; make or convert its state where necessary."""
     cdef Py_ssize_t k
     cdef bint is_low = slot.layout.param_dtype == FO_F16 or slot.layout.param_dtype == FO_BF16
     cdef tuple keys = group.low_keys if is_low else group.keys
@@ -122,14 +125,14 @@ cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held,
     slot.inner = <PyObject *>inner
     slot.layout.state_dtype = <fo_dtype>dtype
     for k in range(len(group.arrays)):
-        tensor.state[k] = own_data(slot, inner, group.arrays[k], dtype, held)
+        tensor.state[k] = state_data(slot, inner, group.arrays[k], dtype, held)
     for k in range(len(group.arrays), FO_MAX_STATES):
         tensor.state[k] = NULL
     tensor.master = tensor.ema = NULL
     if is_low and group.has_master:
-        tensor.master = own_data(slot, inner, "master", FO_F32, held)
+        tensor.master = state_data(slot, inner, "master", FO_F32, held)
     if group.has_ema:
-        tensor.ema = own_data(slot, inner, "ema", tensor.dtype, held)
+        tensor.ema = state_data(slot, inner, "ema", tensor.dtype, held)
     if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL:
         tensor.layout = &slot.layout
     read_count(slot, inner, group, held)
@@ -153,23 +156,23 @@ cdef bint has_all(inner, tuple keys) except -1:
     return True
 
 
-cdef void *own_data(Slot *slot, inner, name, int dtype, list held) except NULL:
-    """Return the address of a state tensor, laid out as the parameter's own arrays are."""
+cdef void *state_data(Slot *slot, inner, name, int dtype, list held) except NULL:
+    """Return the address of a state tensor, converted to the layout and dtype if necessary."""
     cdef View view
     cdef object tensor = inner[name]
     if slot.is_resolved and isinstance(tensor, Tensor):
         tensor = tensors.plain(tensor)
     if (not isinstance(tensor, Tensor) or not look(<PyObject *>tensor, &view)
-            or not is_own(slot, &view, dtype)):
+            or not is_laid_out(slot, &view, dtype)):
         tensor = state.lay_out(<object>slot.param, inner, name, DTYPE_OF[dtype])
-        if not look(<PyObject *>tensor, &view) or not is_own(slot, &view, dtype):
+        if not look(<PyObject *>tensor, &view) or not is_laid_out(slot, &view, dtype):
             raise AssertionError(f"state {name!r} could not be laid out")
     held.append(tensor)
     return view.data if slot.tensor.size else <void *>slot
 
 
 cdef int read_count(Slot *slot, inner, Watched group, list held) except -1:
-    """Read the step count, which users and checkpoints may have changed."""
+    """Read the step count from the state, because users and checkpoints may change it."""
     cdef object step
     cdef double value
     slot.step_data = NULL
@@ -190,7 +193,7 @@ cdef int read_count(Slot *slot, inner, Watched group, list held) except -1:
 
 
 cdef void *scalar_data(inner, name, int *dtype, list held) except NULL:
-    """Return the address of a tensor with one number."""
+    """Return the address of a state tensor with one number; convert it if necessary."""
     cdef View view
     cdef object tensor = inner[name]
     if not look_at_scalar(tensor, &view):
@@ -204,7 +207,7 @@ cdef void *scalar_data(inner, name, int *dtype, list held) except NULL:
 
 
 cdef bint look_at_scalar(value, View *view) except -1:
-    """Fill a view of a tensor of one float or double; return False for anything else."""
+    """Describe a tensor with one float32 or float64 number; return False for anything else."""
     cdef int k
     if not isinstance(value, Tensor) or not look(<PyObject *>value, view):
         return False
@@ -215,9 +218,10 @@ cdef bint look_at_scalar(value, View *view) except -1:
 
 
 cdef double known_or_read(void *data, int dtype, double known) noexcept:
-    """Return the number that a tensor holds, or the known one if the tensor holds it rounded.
+    """Return the number in a tensor, or `known` if the tensor contains it rounded to float32.
 
-    Single precision cannot count beyond 2^24, and a product of many factors would drift.
+    A step count above 2^24 is not exact in float32, and a product that is rounded at each step
+    accumulates errors.
     """
     if dtype == FO_F64:
         return (<double *>data)[0]
