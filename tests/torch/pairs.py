@@ -33,7 +33,7 @@ OPTIONS = {
 
 
 def tolerance(name, dtype):
-    """Return how far apart the two may be, absolute plus relative, in `dtype`."""
+    """Return the allowed difference, absolute plus relative, in `dtype`."""
     if dtype in (torch.float32, torch.complex64):
         return 1e-6
     # torch keeps the product of NAdam's momenta in float32.
