@@ -88,7 +88,7 @@ def require_all_gradients(groups: Iterable[Mapping[str, Any]]) -> None:
 
     The shards of the older `FullyShardedDataParallel` are ordinary tensors, and the optimizer in a
     `ZeroRedundancyOptimizer` has only some of the parameters.  Each process would then use the norm
-    of its own part, and would clip differently.
+    of its part only, and would clip differently.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ def test_equal_bits(torch_name, name, options, dtype, extras):
 @pytest.mark.parametrize(("torch_name", "name", "options"), CASES, ids=str)
 def test_equal_bits_of_low_precision(torch_name, name, options, dtype, extras):
     if dtype is torch.bfloat16:
-        pytest.importorskip("ml_dtypes", reason="NumPy has no bfloat16 of its own")
+        pytest.importorskip("ml_dtypes", reason="NumPy has no bfloat16")
     require_equal(*trained(torch_name, name, options, extras, dtype))
 
 

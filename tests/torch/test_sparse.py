@@ -96,7 +96,7 @@ def test_sparse_gradients(name, options, kind):
     """
     ours_class, theirs_class = PAIRS[name]
     ours = trained(ours_class, name, options, kind)
-    with warnings.catch_warnings(action="ignore"):  # torch's Adagrad warns of its own tensors
+    with warnings.catch_warnings(action="ignore"):  # from torch's Adagrad
         theirs = trained(theirs_class, name, options, kind)
         if name == "SGD" and "momentum" in options and kind == "dense at every second step":
             assert theirs["error"][0] is RuntimeError
