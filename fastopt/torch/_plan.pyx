@@ -176,18 +176,17 @@ cdef class TensorPlan:
         cdef Py_ssize_t i
         cdef Slot *slot
         cdef int found
-        cdef PyObject *inner
         states = optimizer.state
         if not PyDict_Check(states):
             raise TypeError(f"optimizer.state is a {type(states).__name__}; a dict is needed")
         self.read_options(optimizer)
         self.extras.step = 0
+        find_states(self.slots, begin, end, states, held)
         for i in range(begin, end):
             slot = self.slots + i
             if slot.tensor.grad != NULL:
                 updated.append(<object>slot.param)
-                inner = PyDict_GetItemWithError(states, <object>slot.param)
-                point_at_states(slot, optimizer, None if inner == NULL else <object>inner,
+                point_at_states(slot, optimizer, None if slot.inner == NULL else <object>slot.inner,
                                 self.watched[slot.group], held, started)
                 if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
                     raise FastoptError(

@@ -88,6 +88,25 @@ def test_views_that_cannot_be_updated(w, match):
         take_step(fastopt.torch.SGD([w]), [torch.ones(w.shape, dtype=w.dtype)])
 
 
+@pytest.mark.parametrize("what", ["parameter", "gradient", "state"])
+def test_addresses_that_are_not_aligned(what):
+    def unaligned():
+        memory = torch.frombuffer(bytearray(4 * 100 + 1), dtype=torch.float32, offset=1, count=100)
+        return memory.fill_(1.0)
+
+    found = []
+    for make in (torch.ones(100).clone, unaligned):
+        w = (make() if what == "parameter" else torch.ones(100)).requires_grad_()
+        opt = fastopt.torch.Adam([w])
+        for _ in range(2):
+            take_step(opt, [make() if what == "gradient" else torch.ones(100)])
+            if what == "state":
+                opt.state[w]["exp_avg"] = make()
+        take_step(opt, [torch.ones(100)])
+        found.append(w.detach().clone())
+    assert torch.equal(*found)
+
+
 def test_a_parameter_that_is_not_a_tensor():
     opt = fastopt.torch.SGD([ones(2)])
     opt.param_groups[0]["params"].append(3)
@@ -278,6 +297,7 @@ def test_an_interrupt_while_a_state_is_looked_up():
 
     w = Interrupted(torch.ones(3))
     opt = fastopt.torch.Adam([w])
+    opt.state["note"] = {}  # states in the order of the parameters are found without their hashes
     take_step(opt, [torch.ones(3)])
     w.is_pending = True
     with pytest.raises(KeyboardInterrupt):

@@ -34,7 +34,7 @@ cdef bint point_at_gradient(Slot *slot, optimizer, list held) except -1:
         if not look(<PyObject *>given, &grad) or grad.dtype < 0:
             raise tensors.wrong_dtype(<object>slot.param, given)
     if indices is None and not (
-        slot.is_dense and is_as_described(slot, &grad)
+        slot.is_dense and is_as_described(slot, &grad) and is_aligned(&param) and is_aligned(&grad)
         and (slot.tensor.size != 1 or not given.is_neg())
     ):
         # The exchange table does not show a pending negation or conjugation.  Only a view with gaps

@@ -125,5 +125,9 @@ cdef bint has_elements(View *view) noexcept:
     return True
 
 
+cdef inline bint is_aligned(View *view) noexcept:
+    return <uintptr_t>view.data % <uintptr_t>size_of(view.dtype) == 0
+
+
 cdef inline int size_of(int dtype) noexcept:
     return 8 if dtype == FO_F64 else 4 if dtype == FO_F32 else 2

@@ -1,5 +1,5 @@
 # How a parameter and its state are described to C: one Slot for each parameter.
-from cpython.dict cimport PyDict_Check, PyDict_GetItemWithError, PyDict_SetItem
+from cpython.dict cimport PyDict_Check, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem
 from cpython.long cimport PyLong_Check
 
 
@@ -96,7 +96,7 @@ cdef bint is_laid_out(Slot *slot, View *view, int dtype) noexcept:
     """Return whether a state tensor has the layout of the parameter's state, and this dtype."""
     cdef fo_layout *layout = &slot.layout
     cdef int k, axis
-    if view.n_axes != layout.n_axes or view.dtype != dtype:
+    if view.n_axes != layout.n_axes or view.dtype != dtype or not is_aligned(view):
         return False
     for k in range(layout.n_axes):
         axis = slot.axes[k]
@@ -107,59 +107,115 @@ cdef bint is_laid_out(Slot *slot, View *view, int dtype) noexcept:
     return True
 
 
+cdef int find_states(Slot *slots, Py_ssize_t begin, Py_ssize_t end, states, list held) except -1:
+    """Set the state dict of each parameter that has a gradient, or NULL.
+
+    States usually are in the order of the parameters.  Then no hash of a tensor is needed, which
+    is a call of Python.
+    """
+    cdef Py_ssize_t i, place = 0
+    cdef PyObject *key = NULL
+    cdef PyObject *inner = NULL
+    cdef bint is_in_order = begin == 0 and PyDict_Next(states, &place, &key, &inner)
+    for i in range(begin, end):
+        if is_in_order and key == slots[i].param:
+            slots[i].inner = inner
+            is_in_order = PyDict_Next(states, &place, &key, &inner)
+        elif slots[i].tensor.grad == NULL:
+            continue
+        else:
+            slots[i].inner = PyDict_GetItemWithError(states, <object>slots[i].param)
+            is_in_order = False  # the call may have run code that changes the dict
+        if slots[i].inner != NULL:
+            held.append(<object>slots[i].inner)
+    return 0
+
+
+# The items of a state dict, for lookups by the identity of keys.
+cdef enum:
+    MAX_ITEMS = 12
+
+cdef struct Items:
+    int n
+    PyObject *key[MAX_ITEMS]
+    PyObject *value[MAX_ITEMS]
+
+
+cdef void list_items(inner, Items *items) noexcept:
+    cdef Py_ssize_t place = 0
+    items.n = 0
+    while items.n < MAX_ITEMS and PyDict_Next(inner, &place, &items.key[items.n],
+                                              &items.value[items.n]):
+        items.n += 1
+
+
+cdef PyObject *item(Items *items, inner, name) except? NULL:
+    """Return the value of a key, or NULL if there is none."""
+    cdef int k
+    for k in range(items.n):
+        if items.key[k] == <PyObject *>name:
+            return items.value[k]
+    return PyDict_GetItemWithError(inner, name)  # an equal key, or one beyond those that are listed
+
+
 cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held,
                          list started) except -1:
     """Set the state pointers of a parameter; make or convert its state where necessary."""
     cdef Py_ssize_t k
+    cdef Items items
     cdef bint is_low = slot.layout.param_dtype == FO_F16 or slot.layout.param_dtype == FO_BF16
     cdef tuple keys = group.low_keys if is_low else group.keys
     cdef fo_tensor *tensor = slot.tensor
     cdef int dtype = group.state_dtype_of(slot)
     if inner is not None and not PyDict_Check(inner):
         raise TypeError(f"the state of a parameter is a {type(inner).__name__}; a dict is needed")
-    slot.is_new = not has_all(inner, group.arrays)
-    if not has_all(inner, keys):
+    items.n = 0
+    if inner is not None:
+        list_items(inner, &items)
+    slot.is_new = not has_all(&items, inner, group.arrays)
+    if not has_all(&items, inner, keys):
         inner = state.start(optimizer.state, <object>slot.param, group.read, keys,
                             DTYPE_OF[dtype], started)
-    held.append(inner)
+        list_items(inner, &items)
+        held.append(inner)
     slot.inner = <PyObject *>inner
     slot.layout.state_dtype = <fo_dtype>dtype
     for k in range(len(group.arrays)):
-        tensor.state[k] = state_data(slot, inner, group.arrays[k], dtype, held)
+        tensor.state[k] = state_data(slot, &items, inner, group.arrays[k], dtype, held)
     for k in range(len(group.arrays), FO_MAX_STATES):
         tensor.state[k] = NULL
     tensor.master = tensor.ema = NULL
     if is_low and group.has_master:
-        tensor.master = state_data(slot, inner, "master", FO_F32, held)
+        tensor.master = state_data(slot, &items, inner, "master", FO_F32, held)
     if group.has_ema:
-        tensor.ema = state_data(slot, inner, "ema", tensor.dtype, held)
+        tensor.ema = state_data(slot, &items, inner, "ema", tensor.dtype, held)
     if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL:
         tensor.layout = &slot.layout
-    read_count(slot, inner, group, held)
+    read_count(slot, &items, inner, group, held)
     if group.saved_name is None:
         slot.saved = 1
     else:
-        slot.saved_data = scalar_data(inner, group.saved_name, &slot.saved_dtype, held)
+        slot.saved_data = scalar_data(&items, inner, group.saved_name, &slot.saved_dtype, held)
         slot.saved = known_or_read(slot.saved_data, slot.saved_dtype, slot.saved)
     return 0
 
 
-cdef bint has_all(inner, tuple keys) except -1:
+cdef bint has_all(Items *items, inner, tuple keys) except -1:
     """Return whether a state dict has a value for each key."""
     cdef PyObject *value
     if inner is None:
         return not keys
     for key in keys:
-        value = PyDict_GetItemWithError(inner, key)
+        value = item(items, inner, key)
         if value == NULL or value == <PyObject *>None:
             return False
     return True
 
 
-cdef void *state_data(Slot *slot, inner, name, int dtype, list held) except NULL:
+cdef void *state_data(Slot *slot, Items *items, inner, name, int dtype, list held) except NULL:
     """Return the address of a state tensor, converted to the layout and dtype if necessary."""
     cdef View view
-    cdef object tensor = inner[name]
+    cdef object tensor = <object>item(items, inner, name)
     if slot.is_resolved and isinstance(tensor, Tensor):
         tensor = tensors.plain(tensor)
     if (not isinstance(tensor, Tensor) or not look(<PyObject *>tensor, &view)
@@ -171,17 +227,17 @@ cdef void *state_data(Slot *slot, inner, name, int dtype, list held) except NULL
     return view.data if slot.tensor.size else <void *>slot
 
 
-cdef int read_count(Slot *slot, inner, Watched group, list held) except -1:
-    """Read the step count from the state, because users and checkpoints may change it."""
+cdef int read_count(Slot *slot, Items *items, inner, Watched group, list held) except -1:
+    """Read the step count, which users and checkpoints may have changed."""
     cdef object step
     cdef double value
     slot.step_data = NULL
     if group.has_step:
-        step = inner["step"]
+        step = <object>item(items, inner, "step")
         if PyLong_Check(step):
             value = slot.taken = step
         else:
-            slot.step_data = scalar_data(inner, "step", &slot.step_dtype, held)
+            slot.step_data = scalar_data(items, inner, "step", &slot.step_dtype, held)
             value = known_or_read(slot.step_data, slot.step_dtype, <double>slot.taken)
             slot.taken = <int64_t>value if 0 <= value < MAX_STEPS else -1
         if slot.taken < 0:
@@ -192,10 +248,10 @@ cdef int read_count(Slot *slot, inner, Watched group, list held) except -1:
     return 0
 
 
-cdef void *scalar_data(inner, name, int *dtype, list held) except NULL:
-    """Return the address of a state tensor with one number; convert it if necessary."""
+cdef void *scalar_data(Items *items, inner, name, int *dtype, list held) except NULL:
+    """Return the address of a tensor with one number."""
     cdef View view
-    cdef object tensor = inner[name]
+    cdef object tensor = <object>item(items, inner, name)
     if not look_at_scalar(tensor, &view):
         if isinstance(tensor, Tensor):
             tensors.require_memory(f"state {name!r}", tensor)
