@@ -6,11 +6,11 @@ passed their checks.  The other parts of this extension module are in fastopt/to
 
 | part | what it answers |
 |---|---|
-| `look.pxi` | the address, shape, strides and dtype of a tensor |
-| `watched.pxi` | which options a group has, and whether they have changed |
+| `views.pxi` | the address, shape, strides and dtype of a tensor |
+| `group_options.pxi` | which options a group has, and whether they have changed |
 | `slots.pxi` | how a parameter is described to C, and whether the description is still true |
 | `gradients.pxi` | how a gradient is described to C |
-| `apart.pxi` | whether tensors share memory |
+| `written.pxi` | whether tensors share memory |
 """
 
 from fastopt import _core
@@ -27,11 +27,12 @@ import torch
 from fastopt._csrc cimport *
 from fastopt cimport _core as core
 
-include "plan/look.pxi"
-include "plan/watched.pxi"
+include "../core/extras.pxi"
+include "plan/views.pxi"
+include "plan/group_options.pxi"
 include "plan/slots.pxi"
 include "plan/gradients.pxi"
-include "plan/apart.pxi"
+include "plan/written.pxi"
 
 cdef int KEEP_GIL_BELOW = 4096  # elements; a shorter step takes less time than releasing the GIL
 cdef object increment_version = torch._C._increment_version
@@ -48,12 +49,12 @@ cdef class TensorPlan:
     cdef fo_plan *plan
     cdef fo_extras extras
     cdef Slot *slots
-    cdef Apart apart
+    cdef WrittenMemory written
     cdef Py_ssize_t n_params
     cdef bint is_short  # whether a step takes less time than releasing the GIL
     cdef bint is_busy
     cdef bint needs_rows  # whether all gradients must be sparse
-    cdef list groups, params, watched
+    cdef list groups, params, group_options
     cdef dict index_of  # from the id of a parameter to its index
     cdef readonly bint has_shards
     cdef readonly int64_t n_elements
@@ -66,7 +67,7 @@ cdef class TensorPlan:
         members = [list(group["params"]) for group in self.groups]
         self.params = [param for found in members for param in found]
         self.index_of = {id(param): k for k, param in enumerate(self.params)}
-        self.watched = [None] * len(self.groups)
+        self.group_options = [None] * len(self.groups)
         self.n_params = len(self.params)
         self.needs_rows = optimizer._sparse == "only"
         if len(self.index_of) < self.n_params:
@@ -96,8 +97,9 @@ cdef class TensorPlan:
         for i in range(self.n_params):
             self.slots[i].tensor = core.plan_tensors(self.plan) + i
         self.is_short = self.n_elements < KEEP_GIL_BELOW
-        self.apart = Apart(self.n_params)
-        set_extras(&self.extras, optimizer._options)
+        self.written = WrittenMemory(self.n_params)
+        assign_extras(&self.extras, options.extras_for_c(optimizer._options))
+        self.extras.grad_norm = float("nan")
 
     def __dealloc__(self):
         core.plan_free(self.plan)
@@ -112,7 +114,7 @@ cdef class TensorPlan:
         """Update the parameters; return False, with nothing changed, if a new plan is needed."""
         return self.take_step(optimizer, 0, self.n_params)
 
-    def step_alone(self, optimizer, param):
+    def step_one(self, optimizer, param):
         """Update one parameter as `step` does; the others are unchanged."""
         index = self.index_of.get(id(param))
         if index is None:
@@ -120,7 +122,7 @@ cdef class TensorPlan:
         return self.take_step(optimizer, index, index + 1)
 
     cdef bint take_step(self, optimizer, Py_ssize_t begin, Py_ssize_t end) except -1:
-        cdef list held = []  # objects that must stay alive until the end of the step
+        cdef list keep_alive = []  # objects that must stay alive until the end of the step
         cdef list started = []  # the arguments of state.undo
         if self.is_busy:
             raise FastoptError(
@@ -136,8 +138,8 @@ cdef class TensorPlan:
         try:
             return (
                 self.is_up_to_date(optimizer.param_groups)
-                and self.point_at_gradients(optimizer, begin, end, held)
-                and self.update(optimizer, begin, end, held, started)
+                and self.point_at_gradients(optimizer, begin, end, keep_alive)
+                and self.update(optimizer, begin, end, keep_alive, started)
             )
         finally:
             if started:  # the step was not taken
@@ -160,16 +162,16 @@ cdef class TensorPlan:
         return i == self.n_params
 
     cdef bint point_at_gradients(self, optimizer, Py_ssize_t begin, Py_ssize_t end,
-                                 list held) except -1:
+                                 list keep_alive) except -1:
         cdef Py_ssize_t i
         for i in range(begin, end):
-            if not point_at_gradient(self.slots + i, optimizer, held):
+            if not point_at_gradient(self.slots + i, optimizer, keep_alive):
                 return False
             if self.needs_rows and self.slots[i].tensor.grad != NULL:
                 tensors.require_rows(self.slots[i].tensor.rows != NULL)
         return True
 
-    cdef bint update(self, optimizer, Py_ssize_t begin, Py_ssize_t end, list held,
+    cdef bint update(self, optimizer, Py_ssize_t begin, Py_ssize_t end, list keep_alive,
                      list started) except -1:
         """Read options and states, update the parameters, and write the step counts back."""
         cdef list updated = []
@@ -181,13 +183,13 @@ cdef class TensorPlan:
             raise TypeError(f"optimizer.state is a {type(states).__name__}; a dict is needed")
         self.read_options(optimizer)
         self.extras.step = 0
-        find_states(self.slots, begin, end, states, held)
+        find_states(self.slots, begin, end, states, keep_alive)
         for i in range(begin, end):
             slot = self.slots + i
             if slot.tensor.grad != NULL:
                 updated.append(<object>slot.param)
                 point_at_states(slot, optimizer, None if slot.inner == NULL else <object>slot.inner,
-                                self.watched[slot.group], held, started)
+                                self.group_options[slot.group], keep_alive, started)
                 if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
                     raise FastoptError(
                         f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay "
@@ -195,7 +197,7 @@ cdef class TensorPlan:
                     )
                 if slot.taken > <int64_t>self.extras.step:
                     self.extras.step = slot.taken
-        self.apart.require(optimizer, self.slots, self.watched, begin, end,
+        self.written.require(optimizer, self.slots, self.group_options, begin, end,
                            self.extras.zero_grads)
         self.prepare_extras(optimizer)
         if not updated:
@@ -212,7 +214,7 @@ cdef class TensorPlan:
             self.steps_taken += 1
             for i in range(begin, end):
                 if self.slots[i].tensor.grad != NULL:
-                    write_scalars(self.slots + i, self.watched[self.slots[i].group])
+                    write_scalars(self.slots + i, self.group_options[self.slots[i].group])
             increment_version(updated)
             if self.extras.zero_grads:
                 increment_version([param.grad for param in updated])
@@ -221,16 +223,16 @@ cdef class TensorPlan:
     cdef read_options(self, optimizer):
         """Pass the options of each group to C if they have changed."""
         cdef Py_ssize_t k
-        cdef Watched seen
+        cdef GroupOptions seen
         cdef int changed
         for k, group in enumerate(self.groups):
-            seen = self.watched[k]
+            seen = self.group_options[k]
             changed = 2 if seen is None else seen.compare(group)
             if changed == 1:
                 core.plan_groups(self.plan)[2 * k].hp[0] = seen.take_lr(group)
                 core.plan_groups(self.plan)[2 * k + 1].hp[0] = seen.take_lr(group)
             elif changed:
-                seen = self.watched[k] = Watched(optimizer, group)
+                seen = self.group_options[k] = GroupOptions(optimizer, group)
                 self.set_group(2 * k, seen.for_c, True)
                 self.set_group(2 * k + 1, seen.for_c, False)
 
@@ -288,18 +290,3 @@ cdef class TensorPlan:
         for i in range(begin, end):
             self.slots[i].tensor.grad = NULL
             self.slots[i].tensor.rows = NULL
-
-
-cdef set_extras(fo_extras *extras, own):
-    """Set the options that are the same for all groups and steps."""
-    values = options.extras_for_c(own)
-    extras.max_grad_norm = values["max_grad_norm"]
-    extras.max_grad_value = values["max_grad_value"]
-    extras.needs_norm = values["needs_norm"]
-    extras.needs_finite = values["needs_finite"]
-    extras.clears_skipped = values["clears_skipped"]
-    extras.zero_grads = values["zero_grads"]
-    extras.stochastic = values["stochastic"]
-    extras.ema_decay = values["ema_decay"]
-    extras.seed = values["seed"]
-    extras.grad_norm = float("nan")

@@ -146,7 +146,7 @@ class StepInBackward:
         self._passes: dict[Tensor, int] = {}  # since the last update; 0 where there is no item
         self._is_checked = False
         self._handles = [
-            optimizer.register_step_pre_hook(_refuse_scaler),
+            optimizer.register_step_pre_hook(refuse_scaler),
             optimizer.register_step_post_hook(self._after_step),
         ]
         for p in _trained(optimizer):
@@ -199,7 +199,7 @@ class StepInBackward:
             self._passes[p] = passes
             return
         with torch.no_grad():
-            self.optimizer._step_alone(p)
+            self.optimizer._step_one(p)
         p.grad = None
         self._passes.pop(p, None)
 
@@ -272,6 +272,11 @@ def _refuse_optimizer(optimizer: Any) -> None:
         raise TypeError(
             "optimizer is a CPUOffload, which already takes gradients in the backward pass"
         )
+    require_steps_of_one_parameter(optimizer)
+
+
+def require_steps_of_one_parameter(optimizer: Any) -> None:
+    """Raise an error unless each parameter can be updated without the other gradients."""
     if not isinstance(optimizer, Door):
         raise TypeError(
             f"optimizer is {torch.typename(optimizer)}; an optimizer of fastopt.torch is needed"
@@ -284,10 +289,11 @@ def _refuse_optimizer(optimizer: Any) -> None:
         )
 
 
-def _refuse_scaler(optimizer: Any, *_: object) -> None:
+def refuse_scaler(optimizer: Any, *_: object) -> None:
+    """Raise an error in a step of `torch.amp.GradScaler`; a hook to run before the step."""
     if getattr(optimizer, "found_inf", None) is not None:
         raise RuntimeError(
             "GradScaler looks for infinities and unscales gradients after the backward pass, when "
-            "step_in_backward has already updated the parameters; use bfloat16, which needs no "
-            "scaler, or remove() the hooks"
+            "the parameters have already been updated; use bfloat16, which needs no scaler, or do "
+            "not step in the backward pass"
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import Variable
 from torch.nn.parallel import DistributedDataParallel
 
-from fastopt.torch.door import Door
+from fastopt.torch.backward import refuse_scaler, require_steps_of_one_parameter
 
 
 def step_in_ddp_backward(
@@ -77,21 +77,12 @@ def step_in_ddp_backward(
             f"model is {torch.typename(model)}; a DistributedDataParallel is needed. Use "
             "step_in_backward for models that are not wrapped"
         )
-    if not isinstance(optimizer, Door):
-        raise TypeError(
-            f"optimizer is {torch.typename(optimizer)}; an optimizer of fastopt.torch is needed"
-        )
-    norm = optimizer._options["max_grad_norm"]
-    if norm is not None:
-        raise ValueError(
-            f"max_grad_norm is {norm}: the norm of all gradients is known after the backward pass, "
-            "when the parameters have been updated already; use max_grad_value"
-        )
+    require_steps_of_one_parameter(optimizer)
     if hook is None:
         from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
         hook, state = allreduce_hook, model.process_group
-    optimizer.register_step_pre_hook(_refuse_scaler)
+    optimizer.register_step_pre_hook(refuse_scaler)
     stepping = _Stepping(optimizer, hook)
     # A lambda, because DDP refuses most annotations of a hook.
     model.register_comm_hook(state, lambda state, bucket: stepping.reduce(state, bucket))
@@ -142,11 +133,11 @@ class _Stepping:
             for p, grad in zip(bucket.params, bucket.grads, strict=True):
                 if id(p) in known and self.error is None:
                     p.grad = grad
-                    self.step_alone(p)
+                    self.step_one(p)
 
-    def step_alone(self, p: Tensor) -> None:
+    def step_one(self, p: Tensor) -> None:
         try:
-            self.optimizer._step_alone(p)
+            self.optimizer._step_one(p)
         except Exception as error:
             self.error = error
         else:
@@ -162,11 +153,3 @@ class _Bucket:
         self.buffer: Tensor = bucket.buffer()
         self.params: list[Tensor] = bucket.parameters()
         self.grads: list[Tensor] = bucket.gradients()  # views of the buffer
-
-
-def _refuse_scaler(optimizer: Any, *_: object) -> None:
-    if getattr(optimizer, "found_inf", None) is not None:
-        raise RuntimeError(
-            "GradScaler unscales gradients after the backward pass, when step_in_ddp_backward has "
-            "already updated the parameters; use bfloat16, which needs no scaler"
-        )

@@ -193,15 +193,15 @@ class Door(Optimizer):
                 raise FastoptError("the parameters changed while the step read them")
         return loss
 
-    def _step_alone(self, p: Tensor) -> None:
+    def _step_one(self, p: Tensor) -> None:
         """Update the parameter `p` only; the others, and their state, are unchanged."""
         self._require_not_averaged()
-        if self._plan is None or not self._plan.step_alone(self, p):
+        if self._plan is None or not self._plan.step_one(self, p):
             self._plan = self._new_plan()
-            if not self._plan.step_alone(self, p):
+            if not self._plan.step_one(self, p):
                 raise FastoptError("the parameter does not belong to the optimizer")
 
-    exclude_from_graphs(_step_alone)
+    exclude_from_graphs(_step_one)
 
     def _require_not_averaged(self) -> None:
         """Raise an error if the parameters are replaced by their averages."""

@@ -128,7 +128,7 @@ def error_of(case):
         ("model", "TypeError: model is torch.nn.modules.container.Sequential; a Distributed"),
         ("optimizer", "TypeError: optimizer is torch.optim.sgd.SGD; an optimizer of fastopt.torch"),
         ("max_grad_norm", "ValueError: max_grad_norm is 2.0: the norm of all gradients is known"),
-        ("scaler", "RuntimeError: GradScaler unscales gradients after the backward pass"),
+        ("scaler", "RuntimeError: GradScaler looks for infinities"),
     ],
 )
 def test_errors(case, expected):

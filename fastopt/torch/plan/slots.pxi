@@ -46,7 +46,7 @@ cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
     slot.is_shard = distributed.is_dtensor(param)
     slot.is_resolved = tensors.needs_resolving(param)
     plain = tensors.plain(param) if slot.is_resolved else param
-    if not look(<PyObject *>plain, &view) or view.dtype < 0:
+    if not view_of(<PyObject *>plain, &view) or view.dtype < 0:
         slot.is_refused = True
         return 0
     order = sorted(range(view.n_axes), key=lambda axis: -plain.stride(axis))
@@ -107,11 +107,12 @@ cdef bint is_laid_out(Slot *slot, View *view, int dtype) noexcept:
     return True
 
 
-cdef int find_states(Slot *slots, Py_ssize_t begin, Py_ssize_t end, states, list held) except -1:
+cdef int find_states(Slot *slots, Py_ssize_t begin, Py_ssize_t end, states,
+                     list keep_alive) except -1:
     """Set the state dict of each parameter that has a gradient, or NULL.
 
-    States usually are in the order of the parameters.  Then no hash of a tensor is needed, which
-    is a call of Python.
+    States are usually in the order of the parameters.  No hash of a tensor is needed then; it
+    would be a Python call for each.
     """
     cdef Py_ssize_t i, place = 0
     cdef PyObject *key = NULL
@@ -127,11 +128,11 @@ cdef int find_states(Slot *slots, Py_ssize_t begin, Py_ssize_t end, states, list
             slots[i].inner = PyDict_GetItemWithError(states, <object>slots[i].param)
             is_in_order = False  # the call may have run code that changes the dict
         if slots[i].inner != NULL:
-            held.append(<object>slots[i].inner)
+            keep_alive.append(<object>slots[i].inner)
     return 0
 
 
-# The items of a state dict, for lookups by the identity of keys.
+# The first items of a state dict.  Keys are usually found by identity, without their hashes.
 cdef enum:
     MAX_ITEMS = 12
 
@@ -158,7 +159,7 @@ cdef PyObject *item(Items *items, inner, name) except? NULL:
     return PyDict_GetItemWithError(inner, name)  # an equal key, or one beyond those that are listed
 
 
-cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held,
+cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list keep_alive,
                          list started) except -1:
     """Set the state pointers of a parameter; make or convert its state where necessary."""
     cdef Py_ssize_t k
@@ -177,25 +178,26 @@ cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held,
         inner = state.start(optimizer.state, <object>slot.param, group.read, keys,
                             DTYPE_OF[dtype], started)
         list_items(inner, &items)
-        held.append(inner)
+        keep_alive.append(inner)
     slot.inner = <PyObject *>inner
     slot.layout.state_dtype = <fo_dtype>dtype
     for k in range(len(group.arrays)):
-        tensor.state[k] = state_data(slot, &items, inner, group.arrays[k], dtype, held)
+        tensor.state[k] = state_data(slot, &items, inner, group.arrays[k], dtype, keep_alive)
     for k in range(len(group.arrays), FO_MAX_STATES):
         tensor.state[k] = NULL
     tensor.master = tensor.ema = NULL
     if is_low and group.has_master:
-        tensor.master = state_data(slot, &items, inner, "master", FO_F32, held)
+        tensor.master = state_data(slot, &items, inner, "master", FO_F32, keep_alive)
     if group.has_ema:
-        tensor.ema = state_data(slot, &items, inner, "ema", tensor.dtype, held)
+        tensor.ema = state_data(slot, &items, inner, "ema", tensor.dtype, keep_alive)
     if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL:
         tensor.layout = &slot.layout
-    read_count(slot, &items, inner, group, held)
+    read_count(slot, &items, inner, group, keep_alive)
     if group.saved_name is None:
         slot.saved = 1
     else:
-        slot.saved_data = scalar_data(&items, inner, group.saved_name, &slot.saved_dtype, held)
+        slot.saved_data = scalar_data(&items, inner, group.saved_name, &slot.saved_dtype,
+                                      keep_alive)
         slot.saved = known_or_read(slot.saved_data, slot.saved_dtype, slot.saved)
     return 0
 
@@ -212,22 +214,23 @@ cdef bint has_all(Items *items, inner, tuple keys) except -1:
     return True
 
 
-cdef void *state_data(Slot *slot, Items *items, inner, name, int dtype, list held) except NULL:
+cdef void *state_data(Slot *slot, Items *items, inner, name, int dtype,
+                      list keep_alive) except NULL:
     """Return the address of a state tensor, converted to the layout and dtype if necessary."""
     cdef View view
     cdef object tensor = <object>item(items, inner, name)
     if slot.is_resolved and isinstance(tensor, Tensor):
         tensor = tensors.plain(tensor)
-    if (not isinstance(tensor, Tensor) or not look(<PyObject *>tensor, &view)
+    if (not isinstance(tensor, Tensor) or not view_of(<PyObject *>tensor, &view)
             or not is_laid_out(slot, &view, dtype)):
         tensor = state.lay_out(<object>slot.param, inner, name, DTYPE_OF[dtype])
-        if not look(<PyObject *>tensor, &view) or not is_laid_out(slot, &view, dtype):
+        if not view_of(<PyObject *>tensor, &view) or not is_laid_out(slot, &view, dtype):
             raise AssertionError(f"state {name!r} could not be laid out")
-    held.append(tensor)
+    keep_alive.append(tensor)
     return view.data if slot.tensor.size else <void *>slot
 
 
-cdef int read_count(Slot *slot, Items *items, inner, Watched group, list held) except -1:
+cdef int read_count(Slot *slot, Items *items, inner, GroupOptions group, list keep_alive) except -1:
     """Read the step count, which users and checkpoints may have changed."""
     cdef object step
     cdef double value
@@ -237,7 +240,7 @@ cdef int read_count(Slot *slot, Items *items, inner, Watched group, list held) e
         if PyLong_Check(step):
             value = slot.taken = step
         else:
-            slot.step_data = scalar_data(items, inner, "step", &slot.step_dtype, held)
+            slot.step_data = scalar_data(items, inner, "step", &slot.step_dtype, keep_alive)
             value = known_or_read(slot.step_data, slot.step_dtype, <double>slot.taken)
             slot.taken = <int64_t>value if 0 <= value < MAX_STEPS else -1
         if slot.taken < 0:
@@ -248,24 +251,24 @@ cdef int read_count(Slot *slot, Items *items, inner, Watched group, list held) e
     return 0
 
 
-cdef void *scalar_data(Items *items, inner, name, int *dtype, list held) except NULL:
+cdef void *scalar_data(Items *items, inner, name, int *dtype, list keep_alive) except NULL:
     """Return the address of a tensor with one number."""
     cdef View view
     cdef object tensor = <object>item(items, inner, name)
-    if not look_at_scalar(tensor, &view):
+    if not view_of_scalar(tensor, &view):
         if isinstance(tensor, Tensor):
             tensors.require_memory(f"state {name!r}", tensor)
         tensor = inner[name] = torch.tensor(float(tensor), dtype=torch.float32)
-        look(<PyObject *>tensor, &view)
-    held.append(tensor)
+        view_of(<PyObject *>tensor, &view)
+    keep_alive.append(tensor)
     dtype[0] = view.dtype
     return view.data
 
 
-cdef bint look_at_scalar(value, View *view) except -1:
+cdef bint view_of_scalar(value, View *view) except -1:
     """Describe a tensor with one float32 or float64 number; return False for anything else."""
     cdef int k
-    if not isinstance(value, Tensor) or not look(<PyObject *>value, view):
+    if not isinstance(value, Tensor) or not view_of(<PyObject *>value, view):
         return False
     for k in range(view.n_axes):
         if view.shape[k] != 1:
@@ -286,7 +289,7 @@ cdef double known_or_read(void *data, int dtype, double known) noexcept:
     return (<float *>data)[0]
 
 
-cdef int write_scalars(Slot *slot, Watched group) except -1:
+cdef int write_scalars(Slot *slot, GroupOptions group) except -1:
     """Write the step count and the rule's scalar back into the state."""
     slot.taken += 1
     if slot.step_data != NULL:

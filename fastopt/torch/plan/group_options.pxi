@@ -2,7 +2,7 @@
 
 
 @cython.auto_pickle(False)
-cdef class Watched:
+cdef class GroupOptions:
     """The options of a group when they were read last."""
     cdef object read  # the result of options.read
     cdef tuple names, values  # the options to compare

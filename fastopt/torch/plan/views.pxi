@@ -47,7 +47,7 @@ cdef struct View:
     int64_t copies[2 * FO_MAX_AXES]
 
 
-cdef object Tensor = torch.Tensor  # the class of the argument of look()
+cdef object Tensor = torch.Tensor  # the class of the argument of view_of()
 DTYPES = {torch.float32: FO_F32, torch.float64: FO_F64, torch.float16: FO_F16,
           torch.bfloat16: FO_BF16}
 DTYPE_OF = {code: dtype for dtype, code in DTYPES.items()}
@@ -55,7 +55,7 @@ cdef fo_dlpack_look *exchange = NULL
 
 
 def use_exchange(bint enabled=True):
-    """Choose whether look() uses DLPack's C exchange table; return whether it does.
+    """Choose whether view_of() uses DLPack's C exchange table; return whether it does.
 
     A torch without the table never uses it.  Python calls then take ten times as long.
     """
@@ -72,11 +72,11 @@ def use_exchange(bint enabled=True):
 use_exchange()
 
 
-cdef bint look(PyObject *tensor, View *view) except -1:
+cdef bint view_of(PyObject *tensor, View *view) except -1:
     """Describe a strided tensor in the CPU's memory; return False for any other tensor."""
     cdef fo_dlpack_tensor seen
     if exchange == NULL:
-        return look_by_calls(<object>tensor, view)
+        return view_by_calls(<object>tensor, view)
     if exchange(tensor, &seen):
         PyErr_Clear()  # such as a sparse tensor, or a subclass without memory
         return False
@@ -100,7 +100,7 @@ cdef bint look(PyObject *tensor, View *view) except -1:
     return True
 
 
-cdef bint look_by_calls(tensor, View *view) except -1:
+cdef bint view_by_calls(tensor, View *view) except -1:
     cdef int k
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.dim() > FO_MAX_AXES:
         return False

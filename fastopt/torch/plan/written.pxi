@@ -16,7 +16,7 @@ cdef int by_begin(const void *one, const void *other) noexcept nogil:
 
 
 @cython.auto_pickle(False)
-cdef class Apart:
+cdef class WrittenMemory:
     """The spans of memory that a step writes.
 
     They are compared only if an address has changed since the last check, or if the parameters
@@ -47,8 +47,8 @@ cdef class Apart:
         free(self.gradients)
         free(self.checked)
 
-    cdef int require(self, optimizer, Slot *slots, list watched, Py_ssize_t begin, Py_ssize_t end,
-                     bint clears) except -1:
+    cdef int require(self, optimizer, Slot *slots, list group_options, Py_ssize_t begin,
+                     Py_ssize_t end, bint clears) except -1:
         """Raise an error if a tensor that a step writes shares memory with another tensor."""
         cdef Py_ssize_t i, size = WRITTEN * sizeof(Span)
         cdef bint is_new = False, is_disjoint = True
@@ -77,7 +77,7 @@ cdef class Apart:
             memset(self.passed + begin * WRITTEN, 0, (end - begin) * size)
             tensors.require_apart(optimizer, [
                 (i, <object>slots[i].param,
-                 (<Watched>watched[slots[i].group]).known_items(<object>slots[i].inner))
+                 (<GroupOptions>group_options[slots[i].group]).known_items(<object>slots[i].inner))
                 for i in range(begin, end) if slots[i].tensor.grad != NULL
             ], clears)
         elif is_new:
