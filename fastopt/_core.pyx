@@ -11,6 +11,7 @@
 | `clearing.pxi` | whether zero_grads can set the gradients to 0 |
 | `rows.pxi` | how rows of an array are copied for mini-batches |
 | `bandwidth.pxi` | how fast the bytes of a step can be read and written |
+| `extras.pxi` | how the options that all groups share are passed to C |
 | `running.pxi` | which call is using the arrays of an optimizer; all others are refused |
 | `uninterrupted.pxi` | which loops KeyboardInterrupt cannot stop halfway |
 | `platform.pxi` | which instruction set and how many threads are used |
@@ -40,6 +41,7 @@ include "core/clearing.pxi"
 include "core/rows.pxi"
 include "core/bandwidth.pxi"
 include "core/running.pxi"
+include "core/extras.pxi"
 include "core/uninterrupted.pxi"
 include "core/platform.pxi"
 include "core/exported.pxi"
@@ -183,15 +185,7 @@ cdef class Plan(Running):
         self.begin(SCALE)
         try:
             extras.grad_scale = values["grad_scale"]
-            extras.max_grad_norm = values["max_grad_norm"]
-            extras.max_grad_value = values["max_grad_value"]
-            extras.needs_norm = values["needs_norm"]
-            extras.needs_finite = values["needs_finite"]
-            extras.clears_skipped = values["clears_skipped"]
-            extras.zero_grads = values["zero_grads"]
-            extras.stochastic = values["stochastic"]
-            extras.ema_decay = values["ema_decay"]
-            extras.seed = values["seed"]
+            assign_extras(extras, values)
         finally:
             self.end()
 

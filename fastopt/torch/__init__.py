@@ -1,4 +1,4 @@
-"""PyTorch's optimizers, each step in one call of C: change one import.
+"""PyTorch's optimizers with the step in C: change one import.
 
 >>> import torch
 >>> from fastopt.torch import AdamW  # in place of: from torch.optim import AdamW
@@ -8,20 +8,22 @@
 >>> opt.step()
 
 The classes extend those of torch.optim, so arguments, errors, groups, schedulers and state dicts
-are PyTorch's.  `Door` documents the keywords that are added.
+are PyTorch's.  `Door` is their base class and documents the keyword arguments that fastopt adds.
+`step_in_backward` and `step_in_ddp_backward` update parameters during the backward pass.
+`CPUOffload` updates parameters of a device on the host.
 
 | module | what it answers |
 |---|---|
 | `classes` | which optimizers there are |
 | `door` | what a step does: hooks, closures, gradient scalers; saving and loading |
 | `options` | which options there are, and how those of a group are read |
-| `state` | how the state of a parameter starts, and its dtypes and layout |
-| `tensors` | which tensors are accepted, and which plain tensor holds their elements |
-| `distributed` | what a step needs to know of other processes |
-| `backward` | how parameters are stepped in the backward pass |
-| `ddp` | how they are in that of DistributedDataParallel |
-| `offload` | how a host optimizer updates parameters on a device: `CPUOffload` |
-| `transfers` | how values and gradients move between a device and the host |
+| `state` | the initial values, dtypes and layout of a parameter's state, and how it is loaded |
+| `tensors` | which tensors are accepted, and which strided tensor stores their elements |
+| `distributed` | how a step works on shards, and the norm of gradients over all shards |
+| `backward` | how parameters are updated in the backward pass |
+| `ddp` | how parameters are updated in the backward pass of DistributedDataParallel |
+| `offload` | how an optimizer on the host updates parameters on a device: `CPUOffload` |
+| `transfers` | how values and gradients are copied between a device and the host |
 | `_plan` | the boundary to C: read every tensor, check it, take a step |
 """
 

@@ -8,7 +8,7 @@ DTYPES: dict[torch.dtype, int]
 DTYPE_OF: dict[int, torch.dtype]
 
 @disjoint_base
-class Watched:
+class GroupOptions:
     arrays: tuple[str, ...]
     keys: tuple[str, ...]
     low_keys: tuple[str, ...]
@@ -16,7 +16,7 @@ class Watched:
     def __init__(self, optimizer: Any, group: Mapping[str, Any]) -> None: ...
 
 @disjoint_base
-class Apart:
+class WrittenMemory:
     def __new__(cls, n_params: int) -> Self: ...
 
 @disjoint_base
@@ -27,6 +27,6 @@ class TensorPlan:
     @property
     def grad_norm(self) -> float: ...
     def step(self, optimizer: Any) -> bool: ...
-    def step_alone(self, optimizer: Any, param: torch.Tensor) -> bool: ...
+    def step_one(self, optimizer: Any, param: torch.Tensor) -> bool: ...
 
-def use_exchange(wanted: bool = True) -> bool: ...
+def use_exchange(enabled: bool = True) -> bool: ...

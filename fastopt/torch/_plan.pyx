@@ -1,16 +1,16 @@
 """The boundary between PyTorch's tensors and C: read every tensor, check it, and take a step.
 
-`TensorPlan.step` reads parameters, gradients, states and options anew at each step, because
-users, schedulers and wrappers replace them without notice.  It changes nothing until all of them
-have passed their checks.  The other parts of this extension module are in fastopt/torch/plan/:
+`TensorPlan.step` reads parameters, gradients, states and options again at each step, because users,
+schedulers and wrappers may replace them at any time.  It changes nothing until all of them have
+passed their checks.  The other parts of this extension module are in fastopt/torch/plan/:
 
 | part | what it answers |
 |---|---|
-| `look.pxi` | where the elements of a tensor are |
-| `watched.pxi` | which options a group has, and whether they have changed |
-| `slots.pxi` | how a parameter is described to C, and whether it still is as described |
+| `views.pxi` | the address, shape, strides and dtype of a tensor |
+| `group_options.pxi` | which options a group has, and whether they have changed |
+| `slots.pxi` | how a parameter is described to C, and whether the description is still true |
 | `gradients.pxi` | how a gradient is described to C |
-| `apart.pxi` | whether tensors share memory |
+| `written.pxi` | whether tensors share memory |
 """
 
 from fastopt import _core
@@ -27,34 +27,35 @@ import torch
 from fastopt._csrc cimport *
 from fastopt cimport _core as core
 
-include "plan/look.pxi"
-include "plan/watched.pxi"
+include "../core/extras.pxi"
+include "plan/views.pxi"
+include "plan/group_options.pxi"
 include "plan/slots.pxi"
 include "plan/gradients.pxi"
-include "plan/apart.pxi"
+include "plan/written.pxi"
 
-cdef int LOCKED_BELOW = 4096  # in elements; below it, releasing the GIL costs more than the step
+cdef int KEEP_GIL_BELOW = 4096  # elements; a shorter step takes less time than releasing the GIL
 cdef object increment_version = torch._C._increment_version
 cdef object get_num_threads = torch.get_num_threads
 
 
 @cython.auto_pickle(False)
 cdef class TensorPlan:
-    """The parameters of a torch optimizer, described to C.
+    """The parameters of an optimizer, described to C.
 
-    A plan does not refer to its optimizer, which is an argument of each call.  It is made anew
-    whenever the optimizer's groups or the shape, strides or dtype of a parameter have changed.
+    A plan has no reference to its optimizer, which is an argument of each method.  `Door` makes a
+    new plan if the optimizer's groups, or the shape, strides or dtype of a parameter, have changed.
     """
     cdef fo_plan *plan
     cdef fo_extras extras
     cdef Slot *slots
-    cdef Apart apart
+    cdef WrittenMemory written
     cdef Py_ssize_t n_params
-    cdef bint is_short  # a step takes less time than releasing and taking the GIL
+    cdef bint is_short  # whether a step takes less time than releasing the GIL
     cdef bint is_busy
-    cdef bint needs_rows  # all gradients must be sparse
-    cdef list groups, params, watched
-    cdef dict place_of  # by id of the parameter: its number
+    cdef bint needs_rows  # whether all gradients must be sparse
+    cdef list groups, params, group_options
+    cdef dict index_of  # from the id of a parameter to its index
     cdef readonly bint has_shards
     cdef readonly int64_t n_elements
     cdef int64_t steps_taken, steps_skipped
@@ -65,13 +66,13 @@ cdef class TensorPlan:
         self.groups = list(optimizer.param_groups)
         members = [list(group["params"]) for group in self.groups]
         self.params = [param for found in members for param in found]
-        self.place_of = {id(param): k for k, param in enumerate(self.params)}
-        self.watched = [None] * len(self.groups)
+        self.index_of = {id(param): k for k, param in enumerate(self.params)}
+        self.group_options = [None] * len(self.groups)
         self.n_params = len(self.params)
         self.needs_rows = optimizer._sparse == "only"
-        if len(self.place_of) < self.n_params:
+        if len(self.index_of) < self.n_params:
             raise FastoptError(
-                "a parameter occurs twice in the optimizer; torch would update it twice a step"
+                "a parameter occurs twice in the optimizer, so each step would update it twice"
             )
         self.slots = <Slot *>calloc(self.n_params + 1, sizeof(Slot))
         described = <fo_tensor *>calloc(self.n_params + 1, sizeof(fo_tensor))
@@ -79,11 +80,11 @@ cdef class TensorPlan:
             if not self.slots or not described:
                 raise MemoryError
             for k, group in enumerate(self.groups):
-                for place, param in enumerate(members[k]):
+                for index, param in enumerate(members[k]):
                     self.slots[i].group = k
                     self.slots[i].param = <PyObject *>param
                     describe(self.slots + i, described + i, param)
-                    described[i].group = 2 * k + (not optimizer._decays(group, place))
+                    described[i].group = 2 * k + (not optimizer._decays(group, index))
                     self.n_elements += described[i].size
                     self.has_shards |= self.slots[i].is_shard
                     i += 1
@@ -95,9 +96,10 @@ cdef class TensorPlan:
             raise MemoryError
         for i in range(self.n_params):
             self.slots[i].tensor = core.plan_tensors(self.plan) + i
-        self.is_short = self.n_elements < LOCKED_BELOW
-        self.apart = Apart(self.n_params)
-        set_extras(&self.extras, optimizer._options)
+        self.is_short = self.n_elements < KEEP_GIL_BELOW
+        self.written = WrittenMemory(self.n_params)
+        assign_extras(&self.extras, options.extras_for_c(optimizer._options))
+        self.extras.grad_norm = float("nan")
 
     def __dealloc__(self):
         core.plan_free(self.plan)
@@ -105,29 +107,29 @@ cdef class TensorPlan:
 
     @property
     def grad_norm(self):
-        """The norm of the gradients of the last step, or NaN if none was computed."""
+        """The norm of all gradients in the last step, or NaN if it was not computed."""
         return self.extras.grad_norm
 
     def step(self, optimizer):
-        """Take a step; return False if a new plan is needed, before anything has changed."""
+        """Update the parameters; return False, with nothing changed, if a new plan is needed."""
         return self.take_step(optimizer, 0, self.n_params)
 
-    def step_alone(self, optimizer, param):
-        """Do what `step` does for one parameter, leaving the others unchanged."""
-        place = self.place_of.get(id(param))
-        if place is None:
+    def step_one(self, optimizer, param):
+        """Update one parameter as `step` does; the others are unchanged."""
+        index = self.index_of.get(id(param))
+        if index is None:
             return False
-        return self.take_step(optimizer, place, place + 1)
+        return self.take_step(optimizer, index, index + 1)
 
     cdef bint take_step(self, optimizer, Py_ssize_t begin, Py_ssize_t end) except -1:
-        cdef list held = []
-        cdef list started = []  # states that were made for this step
+        cdef list keep_alive = []  # objects that must stay alive until the end of the step
+        cdef list started = []  # the arguments of state.undo
         if self.is_busy:
             raise FastoptError(
-                "step() while step() of this optimizer is running, maybe in another thread; an "
-                "optimizer is for one thread at a time"
+                "step() was called while step() of this optimizer is running, maybe in another "
+                "thread; only one thread at a time may use an optimizer"
             )
-        found_inf = optimizer.__dict__.get("found_inf")  # of torch.amp.GradScaler
+        found_inf = optimizer.__dict__.get("found_inf")  # set by torch.amp.GradScaler
         if found_inf is not None and found_inf.item():
             if self.extras.zero_grads:
                 tensors.clear(self.params[begin:end])
@@ -136,8 +138,8 @@ cdef class TensorPlan:
         try:
             return (
                 self.is_up_to_date(optimizer.param_groups)
-                and self.point_at_gradients(optimizer, begin, end, held)
-                and self.update(optimizer, begin, end, held, started)
+                and self.point_at_gradients(optimizer, begin, end, keep_alive)
+                and self.update(optimizer, begin, end, keep_alive, started)
             )
         finally:
             if started:  # the step was not taken
@@ -146,7 +148,7 @@ cdef class TensorPlan:
             self.is_busy = False
 
     cdef bint is_up_to_date(self, groups) except -1:
-        """Return whether the optimizer has the groups and parameters of this plan."""
+        """Return whether the groups and parameters of the optimizer are those of this plan."""
         cdef Py_ssize_t i = 0
         if len(groups) != len(self.groups):
             return False
@@ -160,16 +162,16 @@ cdef class TensorPlan:
         return i == self.n_params
 
     cdef bint point_at_gradients(self, optimizer, Py_ssize_t begin, Py_ssize_t end,
-                                 list held) except -1:
+                                 list keep_alive) except -1:
         cdef Py_ssize_t i
         for i in range(begin, end):
-            if not point_at_gradient(self.slots + i, optimizer, held):
+            if not point_at_gradient(self.slots + i, optimizer, keep_alive):
                 return False
             if self.needs_rows and self.slots[i].tensor.grad != NULL:
                 tensors.require_rows(self.slots[i].tensor.rows != NULL)
         return True
 
-    cdef bint update(self, optimizer, Py_ssize_t begin, Py_ssize_t end, list held,
+    cdef bint update(self, optimizer, Py_ssize_t begin, Py_ssize_t end, list keep_alive,
                      list started) except -1:
         """Read options and states, update the parameters, and write the step counts back."""
         cdef list updated = []
@@ -181,21 +183,21 @@ cdef class TensorPlan:
             raise TypeError(f"optimizer.state is a {type(states).__name__}; a dict is needed")
         self.read_options(optimizer)
         self.extras.step = 0
-        find_states(self.slots, begin, end, states, held)
+        find_states(self.slots, begin, end, states, keep_alive)
         for i in range(begin, end):
             slot = self.slots + i
             if slot.tensor.grad != NULL:
                 updated.append(<object>slot.param)
                 point_at_states(slot, optimizer, None if slot.inner == NULL else <object>slot.inner,
-                                self.watched[slot.group], held, started)
+                                self.group_options[slot.group], keep_alive, started)
                 if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
                     raise FastoptError(
                         f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay "
-                        "averages all rows at each step"
+                        "needs dense gradients, because it averages all rows at each step"
                     )
                 if slot.taken > <int64_t>self.extras.step:
                     self.extras.step = slot.taken
-        self.apart.require(optimizer, self.slots, self.watched, begin, end,
+        self.written.require(optimizer, self.slots, self.group_options, begin, end,
                            self.extras.zero_grads)
         self.prepare_extras(optimizer)
         if not updated:
@@ -212,25 +214,25 @@ cdef class TensorPlan:
             self.steps_taken += 1
             for i in range(begin, end):
                 if self.slots[i].tensor.grad != NULL:
-                    write_scalars(self.slots + i, self.watched[self.slots[i].group])
+                    write_scalars(self.slots + i, self.group_options[self.slots[i].group])
             increment_version(updated)
             if self.extras.zero_grads:
                 increment_version([param.grad for param in updated])
         return True
 
     cdef read_options(self, optimizer):
-        """Pass the options of each group to C, if any of them has changed."""
+        """Pass the options of each group to C if they have changed."""
         cdef Py_ssize_t k
-        cdef Watched seen
+        cdef GroupOptions seen
         cdef int changed
         for k, group in enumerate(self.groups):
-            seen = self.watched[k]
+            seen = self.group_options[k]
             changed = 2 if seen is None else seen.compare(group)
             if changed == 1:
                 core.plan_groups(self.plan)[2 * k].hp[0] = seen.take_lr(group)
                 core.plan_groups(self.plan)[2 * k + 1].hp[0] = seen.take_lr(group)
             elif changed:
-                seen = self.watched[k] = Watched(optimizer, group)
+                seen = self.group_options[k] = GroupOptions(optimizer, group)
                 self.set_group(2 * k, seen.for_c, True)
                 self.set_group(2 * k + 1, seen.for_c, False)
 
@@ -246,7 +248,7 @@ cdef class TensorPlan:
             group.hp[k] = hp[k]
 
     cdef prepare_extras(self, optimizer):
-        """Set what differs between steps."""
+        """Set the options that differ between steps."""
         scale = optimizer.__dict__.get("grad_scale")
         self.extras.grad_scale = 1 if scale is None else scale.item()
         if optimizer._options["ema_warmup"]:
@@ -283,23 +285,8 @@ cdef class TensorPlan:
         raise FastoptError(f"{which} has a NaN or an infinity; nothing was changed")
 
     cdef void forget(self, Py_ssize_t begin, Py_ssize_t end) noexcept:
-        """Forget the gradients, which the next step reads again."""
+        """Remove the pointers to gradients, which the next step sets again."""
         cdef Py_ssize_t i
         for i in range(begin, end):
             self.slots[i].tensor.grad = NULL
             self.slots[i].tensor.rows = NULL
-
-
-cdef set_extras(fo_extras *extras, own):
-    """Set the options that are the same for all groups and steps."""
-    values = options.extras_for_c(own)
-    extras.max_grad_norm = values["max_grad_norm"]
-    extras.max_grad_value = values["max_grad_value"]
-    extras.needs_norm = values["needs_norm"]
-    extras.needs_finite = values["needs_finite"]
-    extras.clears_skipped = values["clears_skipped"]
-    extras.zero_grads = values["zero_grads"]
-    extras.stochastic = values["stochastic"]
-    extras.ema_decay = values["ema_decay"]
-    extras.seed = values["seed"]
-    extras.grad_norm = float("nan")

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from fastopt._checks import Whole
 from fastopt.torch.door import Door, exclude_from_graphs
 
-# Wrappers that average gradients after the hooks of parameters have run, and what to use instead
+# Wrappers that average gradients after the hooks of parameters have run, and what to use instead.
 INSTEAD = {
     "DistributedDataParallel": "fastopt.torch.step_in_ddp_backward, a communication hook that "
     "steps the parameters of a bucket after it has been averaged",
@@ -24,68 +24,71 @@ INSTEAD = {
 
 
 def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
-    """Step each parameter of an optimizer in the backward pass, and free its gradient there.
+    """Update each parameter in the backward pass as soon as its gradient is complete.
 
-    The gradients of all parameters then never exist at the same time: at most those that autograd
-    is working on do.  Peak memory falls by nearly the size of the model.  The updated values are
-    those of a loop that calls ``optimizer.step()`` after ``loss.backward()``, bit for bit.
+    The gradient is freed after the update, so most gradients never exist at the same time.  Peak
+    memory falls by nearly the size of the model.  The updated values are those of a loop that
+    calls ``optimizer.step()`` after ``loss.backward()``, bit for bit.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        An optimizer of `fastopt.torch`, of any number of parameters and groups.  Learning rates
+        An optimizer of `fastopt.torch`, with any number of parameters and groups.  Learning rates
         and other options are read from ``param_groups`` at each update, so schedulers work.
     accumulate : int, default 1
-        The number of backward passes whose gradients are summed before a parameter is updated, in
-        the last of them.  As in any loop that accumulates gradients, divide the loss by this
-        number if the mean is meant.  Above 1, gradients have to exist from the first pass to the
-        last one: the peak of a pass is then that of the usual loop, and only the memory between
-        an update and the next pass is lower.
+        The number of backward passes whose gradients are summed.  A parameter is updated in the
+        last of them.  Divide the loss by this number if the mean gradient is needed, as in any
+        loop that accumulates gradients.  Above 1, gradients exist from the first pass to the last:
+        the peak memory of a pass is that of a usual loop, and memory is saved only between an
+        update and the next pass.
 
     Returns
     -------
     StepInBackward
-        Its ``remove()`` removes the hooks, and so does the end of a ``with`` block.  Hooks have no
-        effect once both this object and the optimizer have been deleted.
+        A handle.  Its ``remove()``, or the end of a ``with`` block, removes the hooks.  The hooks
+        have no effect once both the handle and the optimizer have been deleted.
 
     Raises
     ------
     TypeError
-        `optimizer` is not one of `fastopt.torch`, or is a `CPUOffload`.
+        `optimizer` is not one of `fastopt.torch`, or is a `CPUOffload`; or `accumulate` is not an
+        integer.
     ValueError
-        `max_grad_norm` is set: the norm is known after the backward pass only.  `max_grad_value`
-        works on each element and is allowed.  Also: `accumulate` is not a positive integer, a
-        parameter is not a leaf, or a parameter is already stepped in the backward pass.
+        `max_grad_norm` is set: the norm of all gradients is known only after the backward pass.
+        `max_grad_value` applies to each element and is allowed.  Also if `accumulate` is less than
+        1, a parameter is not a leaf, or a parameter is already updated in the backward pass.
     RuntimeError
         A parameter belongs to a ``DistributedDataParallel`` module, whose gradients are averaged
-        after the hooks have run.  This is also looked for in the first backward pass.
+        after the hooks have run.  The first backward pass raises this error too, if the model has
+        been wrapped since.
 
     Notes
     -----
     - The training loop may keep ``optimizer.step()`` and ``optimizer.zero_grad()``.
-      ``step()`` updates what still has a gradient: usually nothing; parameters without a hook (a
-      new group, a layer that was frozen); with ``accumulate``, a rest of fewer passes at the end
-      of an epoch, and parameters that took no part in some pass.  It frees these gradients, too.
-      ``zero_grad()`` within an accumulation drops the gradients and begins a new count.
-    - ``torch.nn.utils.clip_grad_norm_`` after the backward pass, which some training frameworks
-      call by default, finds no gradients and clips nothing; use ``max_grad_value``.
+      ``step()`` updates each parameter that still has a gradient, and frees the gradient.  These
+      are parameters without a hook (of a new group, or of a layer that was frozen) and, with
+      ``accumulate``, parameters with fewer gradients than that, as at the end of an epoch.
+      ``zero_grad()`` between the passes of an accumulation drops the gradients and starts a new
+      count.
+    - ``torch.nn.utils.clip_grad_norm_`` after the backward pass finds no gradients and clips
+      nothing.  Some training frameworks call it by default.  Use ``max_grad_value``.
     - A parameter that is used several times, or by several modules (tied weights), is updated
       once per backward pass, after all contributions have been summed.  An exception is
       ``torch.utils.checkpoint`` with ``use_reentrant=True``, which runs several backward passes:
       a parameter that two checkpointed segments share would be updated twice.
-    - ``torch.amp.GradScaler`` is refused in ``scaler.step(optimizer)``: it looks for infinities
-      and removes its factor after the backward pass, when the parameters have been updated
-      already.  bfloat16 needs no scaler.
-    - A model compiled by ``torch.compile`` hands over the gradients of a graph together, when its
-      backward has ended, so most of them exist at the same time.  Values are right, and less
-      memory is saved, or none.  Compile single layers instead of the whole model.
+    - ``torch.amp.GradScaler`` is not supported: ``scaler.step(optimizer)`` raises an error.  It
+      would unscale gradients and look for infinities after the parameters have been updated.
+      bfloat16 needs no scaler.
+    - In a model compiled by ``torch.compile``, the gradients of a graph become complete together,
+      at the end of its backward pass.  Most of them then exist at the same time: the updates are
+      right, but little or no memory is saved.  Compile single layers instead of the whole model.
     - Under FSDP2 (``fully_shard``) hooks see reduced gradients, and the values are right.  A pass
       with ``set_requires_gradient_sync(False)`` runs no hook: leave `accumulate` at 1.
-    - ``on_nonfinite`` applies to one parameter at a time: when "raise" or "skip" meets a gradient
-      that is not finite, parameters earlier in the backward pass have been updated.
-    - A graph whose backward still needs a value that was updated raises autograd's error about
-      an inplace operation, as it would after ``optimizer.step()``.
-    - Hooks of ``register_step_pre_hook`` and ``register_step_post_hook`` run in ``step()`` only.
+    - ``on_nonfinite`` applies to one parameter at a time.  With "raise" or "skip", parameters
+      whose gradients were complete before the first one that is not finite have been updated.
+    - If the backward pass still needs a value that has been updated, autograd raises its error
+      about an inplace operation, as it does after ``optimizer.step()``.
+    - Hooks of ``register_step_pre_hook`` and ``register_step_post_hook`` run only in ``step()``.
 
     Examples
     --------
@@ -106,7 +109,7 @@ def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
     for p in params:
         if not p.is_leaf:
             raise ValueError(
-                f"a parameter of shape {tuple(p.shape)} is not a leaf; autograd hands over the "
+                f"a parameter of shape {tuple(p.shape)} is not a leaf; autograd sets the "
                 "gradients of leaves only"
             )
     refuse_taken(params)
@@ -115,12 +118,14 @@ def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
 
 
 class StepInBackward:
-    """The hooks that `step_in_backward` has registered; a context manager that removes them.
+    """The handle that `step_in_backward` returns: it removes the hooks.
+
+    It is also a context manager, which removes the hooks at the end of the ``with`` block.
 
     Attributes
     ----------
     optimizer : torch.optim.Optimizer
-        The optimizer whose parameters are stepped.
+        The optimizer whose parameters are updated.
     accumulate : int
         The number of backward passes per update.
 
@@ -138,10 +143,10 @@ class StepInBackward:
     def __init__(self, optimizer: Any, accumulate: int) -> None:
         self.optimizer = optimizer
         self.accumulate = accumulate
-        self._passes: dict[Tensor, int] = {}  # since the last update, where not 0
+        self._passes: dict[Tensor, int] = {}  # since the last update; 0 where there is no item
         self._is_checked = False
         self._handles = [
-            optimizer.register_step_pre_hook(_refuse_scaler),
+            optimizer.register_step_pre_hook(refuse_scaler),
             optimizer.register_step_post_hook(self._after_step),
         ]
         for p in _trained(optimizer):
@@ -150,7 +155,7 @@ class StepInBackward:
             self._handles.append(take_gradients(p, self._take))
 
     def remove(self) -> None:
-        """Remove the hooks; gradients that wait for further passes stay in ``grad``."""
+        """Remove the hooks; gradients of an unfinished accumulation stay in ``grad``."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -167,14 +172,14 @@ class StepInBackward:
         self.remove()
 
     def _after_step(self, *_: object) -> None:
-        """Free the gradients that `step` has used, and begin a new count."""
+        """Free the gradients that `step` has used, and start a new count."""
         for group in self.optimizer.param_groups:
             for p in group["params"]:
                 p.grad = None
         self._passes.clear()
 
     def _watch_zeroing(self, p: Tensor) -> RemovableHandle:
-        """Begin a new count when a gradient is about to arrive where there is none."""
+        """Start a new count if a gradient is about to be accumulated and ``grad`` is None."""
         parameter, hooks = weakref.ref(p), weakref.ref(self)  # see `GradientHook`
 
         def before_accumulation(_: Tensor) -> None:
@@ -194,7 +199,7 @@ class StepInBackward:
             self._passes[p] = passes
             return
         with torch.no_grad():
-            self.optimizer._step_alone(p)
+            self.optimizer._step_one(p)
         p.grad = None
         self._passes.pop(p, None)
 
@@ -204,10 +209,10 @@ def _trained(optimizer: Any) -> list[Tensor]:
 
 
 class GradientHook:
-    """A hook that gives a parameter with a complete gradient to a method of an optimizer.
+    """A hook that calls a method of an optimizer with a parameter whose gradient is complete.
 
-    The method's object is held weakly: autograd's hooks are not seen by the garbage collector,
-    and would keep the model and its optimizer alive.
+    It has a weak reference to the method.  The garbage collector does not see the hooks of
+    autograd, so a strong reference would keep the model and its optimizer alive.
     """
 
     def __init__(self, take: Callable[[Tensor], None]) -> None:
@@ -227,7 +232,7 @@ def take_gradients(p: Tensor, take: Callable[[Tensor], None]) -> RemovableHandle
 
 
 def refuse_taken(params: Iterable[Tensor]) -> None:
-    """Refuse parameters whose gradients another optimizer already takes in the backward pass."""
+    """Raise an error if a parameter is already updated or offloaded in the backward pass."""
     for p in params:
         hooks = getattr(p, "_post_accumulate_grad_hooks", None) or {}
         if any(
@@ -235,12 +240,12 @@ def refuse_taken(params: Iterable[Tensor]) -> None:
         ):
             raise ValueError(
                 f"the gradient of a parameter of shape {tuple(p.shape)} is already taken in the "
-                "backward pass, by step_in_backward or CPUOffload; call remove() of that one first"
+                "backward pass, by step_in_backward or CPUOffload; call its remove() first"
             )
 
 
 def late_reducer(params: Iterable[Tensor]) -> str | None:
-    """Return the class of a wrapper of parameters that reduces gradients after the hooks."""
+    """Return the name of a wrapper in `INSTEAD` to which a parameter belongs, or None."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return None
     ours = {id(p) for p in params}
@@ -267,6 +272,11 @@ def _refuse_optimizer(optimizer: Any) -> None:
         raise TypeError(
             "optimizer is a CPUOffload, which already takes gradients in the backward pass"
         )
+    require_steps_of_one_parameter(optimizer)
+
+
+def require_steps_of_one_parameter(optimizer: Any) -> None:
+    """Raise an error unless each parameter can be updated without the other gradients."""
     if not isinstance(optimizer, Door):
         raise TypeError(
             f"optimizer is {torch.typename(optimizer)}; an optimizer of fastopt.torch is needed"
@@ -279,10 +289,11 @@ def _refuse_optimizer(optimizer: Any) -> None:
         )
 
 
-def _refuse_scaler(optimizer: Any, *_: object) -> None:
+def refuse_scaler(optimizer: Any, *_: object) -> None:
+    """Raise an error in a step of `torch.amp.GradScaler`; a hook to run before the step."""
     if getattr(optimizer, "found_inf", None) is not None:
         raise RuntimeError(
             "GradScaler looks for infinities and unscales gradients after the backward pass, when "
-            "step_in_backward has already updated the parameters; use bfloat16, which needs no "
-            "scaler, or remove() the hooks"
+            "the parameters have already been updated; use bfloat16, which needs no scaler, or do "
+            "not step in the backward pass"
         )

@@ -1,4 +1,4 @@
-"""The optimizers: each extends the class of torch.optim with its name."""
+"""The optimizers: each extends the class of torch.optim that has its name."""
 
 from __future__ import annotations
 
@@ -14,20 +14,32 @@ from fastopt.torch.door import Door
 class SGD(Door, torch.optim.SGD):
     """Stochastic gradient descent, with momentum or Nesterov's momentum.
 
-    Sparse gradients (torch.sparse_coo) update only the rows that they have; with momentum they are
-    made dense, as in PyTorch.
+    A sparse gradient (torch.sparse_coo) updates only the rows that are present in it.  With
+    momentum, it is converted to a dense gradient first, as in PyTorch.
 
     Parameters
     ----------
     params, lr, momentum, dampening, weight_decay, nesterov, maximize, foreach, differentiable,
     fused
-        As in `torch.optim.SGD`.
-    **own
-        The keywords of `Door`: ``max_grad_norm``, ``ema_decay``, ``rounding``, ``master`` and more.
+        As in `torch.optim.SGD`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
 
     Notes
     -----
     The formula is that of `fastopt.SGD`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import SGD
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> opt = SGD([w], lr=0.1, momentum=0.9)
+    >>> w.sum().backward()
+    >>> opt.step()
+    >>> w.detach()
+    tensor([-0.1000, -0.1000])
     """
 
     _rule = optimizers.SGD
@@ -36,17 +48,18 @@ class SGD(Door, torch.optim.SGD):
 
 
 class Adagrad(Door, torch.optim.Adagrad):
-    """AdaGrad.
+    """AdaGrad: the learning rate of each element falls with the sum of its squared gradients.
 
-    Sparse gradients (torch.sparse_coo) update only the rows that they have.
+    A sparse gradient (torch.sparse_coo) updates only the rows that are present in it.
 
     Parameters
     ----------
     params, lr, lr_decay, weight_decay, initial_accumulator_value, eps, foreach, maximize,
     differentiable, fused
-        As in `torch.optim.Adagrad`.
-    **own
-        The keywords of `Door`: ``max_grad_norm``, ``ema_decay``, ``rounding``, ``master`` and more.
+        As in `torch.optim.Adagrad`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
 
     Notes
     -----
@@ -59,7 +72,8 @@ class Adagrad(Door, torch.optim.Adagrad):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # PyTorch has made each state, without ours and in the parameter's dtype.
+        # PyTorch's constructor has made each state in the parameter's dtype, without the items that
+        # fastopt adds.
         if self._options["master"] is not None or self._options["ema_decay"] is not None:
             self.state.clear()
             return
@@ -71,14 +85,15 @@ class Adagrad(Door, torch.optim.Adagrad):
 
 
 class Adadelta(Door, torch.optim.Adadelta):
-    """AdaDelta.
+    """AdaDelta: updates scaled by the ratio of two running means, of updates and of gradients.
 
     Parameters
     ----------
     params, lr, rho, eps, weight_decay, foreach, capturable, maximize, differentiable
-        As in `torch.optim.Adadelta`.
-    **own
-        The keywords of `Door`: ``max_grad_norm``, ``ema_decay``, ``rounding``, ``master`` and more.
+        As in `torch.optim.Adadelta`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
 
     Notes
     -----
@@ -90,17 +105,19 @@ class Adadelta(Door, torch.optim.Adadelta):
 
 
 class RMSprop(Door, torch.optim.RMSprop):
-    """RMSProp.
+    """RMSProp: the gradient divided by the root of a running mean of its square.
 
-    With ``centered``, a variance that rounding makes negative counts as 0; PyTorch gives NaN.
+    With ``centered``, the running variance can become negative by rounding.  It then counts as 0;
+    PyTorch's result is NaN.
 
     Parameters
     ----------
     params, lr, alpha, eps, weight_decay, momentum, centered, capturable, foreach, maximize,
     differentiable
-        As in `torch.optim.RMSprop`.
-    **own
-        The keywords of `Door`: ``max_grad_norm``, ``ema_decay``, ``rounding``, ``master`` and more.
+        As in `torch.optim.RMSprop`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
 
     Notes
     -----
@@ -114,17 +131,31 @@ class RMSprop(Door, torch.optim.RMSprop):
 class Adam(Door, torch.optim.Adam):
     """Adam and AMSGrad.
 
+    Weight decay is added to the gradient, unless ``decoupled_weight_decay`` is True.
+
     Parameters
     ----------
     params, lr, betas, eps, weight_decay, amsgrad, foreach, maximize, capturable,
     differentiable, fused, decoupled_weight_decay
-        As in `torch.optim.Adam`.
-    **own
-        The keywords of `Door`: ``max_grad_norm``, ``ema_decay``, ``rounding``, ``master`` and more.
+        As in `torch.optim.Adam`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
 
     Notes
     -----
     The formula is that of `fastopt.Adam`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Adam
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> opt = Adam([w], lr=0.1)
+    >>> w.sum().backward()
+    >>> opt.step()
+    >>> w.detach()
+    tensor([-0.1000, -0.1000])
     """
 
     _rule = optimizers.Adam
@@ -135,17 +166,31 @@ class Adam(Door, torch.optim.Adam):
 class AdamW(Door, torch.optim.AdamW):
     """Adam with decoupled weight decay.
 
+    Before the update of Adam, each parameter is multiplied by ``1 - lr * weight_decay``.
+
     Parameters
     ----------
     params, lr, betas, eps, weight_decay, amsgrad, maximize, foreach, capturable,
     differentiable, fused
-        As in `torch.optim.AdamW`.
-    **own
-        The keywords of `Door`: ``max_grad_norm``, ``ema_decay``, ``rounding``, ``master`` and more.
+        As in `torch.optim.AdamW`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
 
     Notes
     -----
     The formula is that of `fastopt.AdamW`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import AdamW
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> opt = AdamW([w], lr=0.1, weight_decay=0.01, max_grad_norm=1.0)
+    >>> (3 * w[0] + 4 * w[1]).backward()
+    >>> opt.step()
+    >>> w.detach(), round(opt.grad_norm, 3)  # the norm before clipping
+    (tensor([-0.1000, -0.1000]), 5.0)
     """
 
     _rule = optimizers.AdamW
@@ -154,14 +199,15 @@ class AdamW(Door, torch.optim.AdamW):
 
 
 class Adamax(Door, torch.optim.Adamax):
-    """AdaMax.
+    """AdaMax: Adam with a decaying maximum of the gradient's magnitude in place of its mean square.
 
     Parameters
     ----------
     params, lr, betas, eps, weight_decay, foreach, maximize, differentiable, capturable
-        As in `torch.optim.Adamax`.
-    **own
-        The keywords of `Door`: ``max_grad_norm``, ``ema_decay``, ``rounding``, ``master`` and more.
+        As in `torch.optim.Adamax`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
 
     Notes
     -----
@@ -175,15 +221,17 @@ class Adamax(Door, torch.optim.Adamax):
 class NAdam(Door, torch.optim.NAdam):
     """Adam with Nesterov's momentum.
 
-    The product of momenta is kept in double precision; PyTorch rounds it to single at each step.
+    The product of the momentum coefficients is stored in double precision.  PyTorch rounds it to
+    single precision at each step.
 
     Parameters
     ----------
     params, lr, betas, eps, weight_decay, momentum_decay, decoupled_weight_decay, foreach,
     maximize, capturable, differentiable
-        As in `torch.optim.NAdam`.
-    **own
-        The keywords of `Door`: ``max_grad_norm``, ``ema_decay``, ``rounding``, ``master`` and more.
+        As in `torch.optim.NAdam`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
 
     Notes
     -----
@@ -195,21 +243,33 @@ class NAdam(Door, torch.optim.NAdam):
 
 
 class SparseAdam(Door, torch.optim.SparseAdam):
-    """Adam for sparse gradients, which updates only the rows that they have.
+    """Adam for sparse gradients: only the rows that are present in a gradient are updated.
 
-    Gradients are torch.sparse_coo with one sparse dimension.  Rows without gradient keep their
-    state as it is.  eps is added as in ``fastopt.Adam(eps_mode="hat")``.
+    Gradients must be torch.sparse_coo with one sparse dimension.  Rows that are not present in the
+    gradient, and their state, are unchanged.
 
     Parameters
     ----------
     params, lr, betas, eps, maximize
-        As in `torch.optim.SparseAdam`.
-    **own
-        The keywords of `Door`: ``max_grad_norm``, ``ema_decay``, ``rounding``, ``master`` and more.
+        As in `torch.optim.SparseAdam`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``master`` and
+        ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
 
     Notes
     -----
-    The formula is that of `fastopt.Adam`.
+    The formula is that of `fastopt.Adam` with ``eps_mode="hat"``, for each row that is present.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import SparseAdam
+    >>> w = torch.zeros(3, 2, requires_grad=True)
+    >>> opt = SparseAdam([w], lr=0.1)
+    >>> torch.nn.functional.embedding(torch.tensor([1]), w, sparse=True).sum().backward()
+    >>> opt.step()
+    >>> (w.detach() != 0).any(1).tolist()  # which rows have changed
+    [False, True, False]
     """
 
     _rule = optimizers.Adam

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import Variable
 from torch.nn.parallel import DistributedDataParallel
 
-from fastopt.torch.door import Door
+from fastopt.torch.backward import refuse_scaler, require_steps_of_one_parameter
 
 
 def step_in_ddp_backward(
@@ -20,46 +20,46 @@ def step_in_ddp_backward(
     hook: Callable[[Any, Any], Any] | None = None,
     state: Any = None,
 ) -> None:
-    """Step each parameter in the backward pass, as soon as its gradient has been averaged.
+    """Update each parameter in the backward pass, as soon as its gradient has been averaged.
 
-    DDP averages gradients in buckets. While it averages one, the parameters of the bucket before
-    are updated. The updated values are those of a loop that calls ``optimizer.step()`` after
-    ``loss.backward()``, bit for bit.
+    DDP averages gradients in buckets.  While one bucket is averaged, the parameters of the previous
+    bucket are updated.  The updated values are those of a loop that calls ``optimizer.step()``
+    after ``loss.backward()``, bit for bit.
 
     Parameters
     ----------
     model : DistributedDataParallel
-        A communication hook is registered, of which DDP allows one.
+        The model.  Its communication hook is registered; DDP allows only one.
     optimizer : torch.optim.Optimizer
-        An optimizer of `fastopt.torch`, of parameters of the model.
+        An optimizer of `fastopt.torch`, with parameters of the model.
     hook : callable, optional
         A communication hook that averages gradients, such as ``bf16_compress_hook`` of
-        `torch.distributed.algorithms.ddp_comm_hooks.default_hooks`. The default is
-        ``allreduce_hook`` of that module.
+        `torch.distributed.algorithms.ddp_comm_hooks.default_hooks`.  Default: ``allreduce_hook`` of
+        that module.
     state : object, optional
-        The first argument of `hook`. For PyTorch's own hooks it is the process group; None is the
-        default group.
+        The first argument of `hook`; not used without `hook`.  For PyTorch's own hooks it is the
+        process group.  Default None, which is the default group.
 
     Raises
     ------
     TypeError
         `model` is not a DistributedDataParallel, or `optimizer` is not one of `fastopt.torch`.
     ValueError
-        The optimizer clips by norm: the norm is known after the backward pass only.
-        ``max_grad_value`` is allowed.
+        `max_grad_norm` is set: the norm of all gradients is known only after the backward pass.
+        `max_grad_value` applies to each element and is allowed.
 
     Notes
     -----
-    - After ``backward()``, the gradients of the parameters are None, so that a loop may keep
-      ``optimizer.step()`` and ``optimizer.zero_grad()``, which then find nothing to do.
-    - Gradients of several passes are accumulated by ``with model.no_sync():`` around all passes
-      but the last one, which takes the steps.
-    - It saves time, not memory: the buckets of DDP hold all gradients. Give DDP
-      ``gradient_as_bucket_view=True``, which saves a copy of each.
+    - After ``backward()``, the gradients of the parameters are None.  A loop may keep
+      ``optimizer.step()`` and ``optimizer.zero_grad()``, which then do nothing.
+    - To accumulate the gradients of several passes, put all passes but the last one in a
+      ``with model.no_sync():`` block.  The last pass updates the parameters.
+    - This saves time, not memory: the buckets of DDP store all gradients.  Give DDP
+      ``gradient_as_bucket_view=True``, which saves a copy of each gradient.
     - With ``find_unused_parameters=True``, a parameter that no process has used is updated with a
-      gradient of zeros. ``optimizer.step()`` would leave it out.
-    - `torch.amp.GradScaler` removes its factor after the backward pass, when the parameters have
-      been updated; it is refused in ``scaler.step(optimizer)``.
+      gradient of zeros.  ``optimizer.step()`` would not update it.
+    - `torch.amp.GradScaler` is not supported: ``scaler.step(optimizer)`` raises an error.  It would
+      unscale the gradients after the parameters have been updated.
 
     Examples
     --------
@@ -77,38 +77,29 @@ def step_in_ddp_backward(
             f"model is {torch.typename(model)}; a DistributedDataParallel is needed. Use "
             "step_in_backward for models that are not wrapped"
         )
-    if not isinstance(optimizer, Door):
-        raise TypeError(
-            f"optimizer is {torch.typename(optimizer)}; an optimizer of fastopt.torch is needed"
-        )
-    norm = optimizer._options["max_grad_norm"]
-    if norm is not None:
-        raise ValueError(
-            f"max_grad_norm is {norm}: the norm of all gradients is known after the backward pass, "
-            "when the parameters have been updated already; use max_grad_value"
-        )
+    require_steps_of_one_parameter(optimizer)
     if hook is None:
         from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
         hook, state = allreduce_hook, model.process_group
-    optimizer.register_step_pre_hook(_refuse_scaler)
+    optimizer.register_step_pre_hook(refuse_scaler)
     stepping = _Stepping(optimizer, hook)
     # A lambda, because DDP refuses most annotations of a hook.
     model.register_comm_hook(state, lambda state, bucket: stepping.reduce(state, bucket))
 
 
 class _Stepping:
-    """A communication hook that steps each bucket while the next one is averaged."""
+    """A communication hook that updates the parameters of a bucket while the next is averaged."""
 
     def __init__(self, optimizer: Any, hook: Callable[[Any, Any], Any]) -> None:
         self.optimizer = optimizer
         self.hook = hook
         self.waiting: _Bucket | None = None
         self.stepped: list[Tensor] = []
-        self.error: Exception | None = None  # of a step in this pass
+        self.error: Exception | None = None  # raised by an update in this pass
 
     def reduce(self, state: Any, bucket: Any) -> Any:
-        """Start to average a bucket, and step the one before; return the future average."""
+        """Start to average a bucket, update the previous one, and return the future average."""
         if bucket.index() == 0:  # the first of this pass
             self.waiting, self.stepped, self.error = None, [], None
             Variable._execution_engine.queue_callback(self.finish)
@@ -118,14 +109,14 @@ class _Stepping:
         return self.waiting.average
 
     def finish(self) -> None:
-        """Step the last bucket. Then DDP puts the averages into the gradients of parameters."""
+        """Update the last bucket.  DDP then copies the averages into the gradients."""
         if self.waiting is not None:
             self.step(self.waiting)
             self.waiting = None
         Variable._execution_engine.queue_callback(self.end)
 
     def end(self) -> None:
-        """Drop the gradients. An error of a step is raised here, where DDP has ended its pass."""
+        """Free the gradients, and raise the error of an update, now that DDP has ended its pass."""
         for p in self.stepped:
             p.grad = None
         error, self.stepped, self.error = self.error, [], None
@@ -133,7 +124,7 @@ class _Stepping:
             raise error
 
     def step(self, bucket: _Bucket) -> None:
-        """Wait for the average, and update the optimizer's parameters of a bucket."""
+        """Wait for the average of a bucket, and update those of its parameters in the optimizer."""
         average = bucket.average.wait()
         known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         with torch.no_grad():
@@ -142,11 +133,11 @@ class _Stepping:
             for p, grad in zip(bucket.params, bucket.grads, strict=True):
                 if id(p) in known and self.error is None:
                     p.grad = grad
-                    self.step_alone(p)
+                    self.step_one(p)
 
-    def step_alone(self, p: Tensor) -> None:
+    def step_one(self, p: Tensor) -> None:
         try:
-            self.optimizer._step_alone(p)
+            self.optimizer._step_one(p)
         except Exception as error:
             self.error = error
         else:
@@ -155,18 +146,10 @@ class _Stepping:
 
 
 class _Bucket:
-    """Parameters whose gradients are being averaged."""
+    """A bucket whose gradients are being averaged."""
 
     def __init__(self, average: Any, bucket: Any) -> None:
-        self.average = average  # a future of all gradients in one tensor
+        self.average = average  # a future of one tensor with all gradients
         self.buffer: Tensor = bucket.buffer()
         self.params: list[Tensor] = bucket.parameters()
         self.grads: list[Tensor] = bucket.gradients()  # views of the buffer
-
-
-def _refuse_scaler(optimizer: Any, *_: object) -> None:
-    if getattr(optimizer, "found_inf", None) is not None:
-        raise RuntimeError(
-            "GradScaler unscales gradients after the backward pass, when step_in_ddp_backward has "
-            "already updated the parameters; use bfloat16, which needs no scaler"
-        )

@@ -1,11 +1,11 @@
-"""What a step needs to know of other processes: shards of DTensors, and norms over all shards.
+"""Steps in several processes: the shards of DTensors, and norms over all shards.
 
-Everything here works on `torch.distributed.tensor.DTensor`, which `fully_shard` and
-`parallelize_module` make of parameters. Other tensors need no communication: DDP has averaged their
-gradients before the step, so every process computes the same numbers.
+`torch.distributed.tensor.DTensor` is the class of the parameters that `fully_shard` and
+`parallelize_module` make.  Other tensors need no communication: DDP has averaged their gradients
+before the step, so every process computes the same numbers.
 
-Functions that communicate must be called by all processes with the same parameters, those without a
-gradient included. They return the same bits on every process of a mesh.
+All processes must call the functions that communicate, with the same parameters, also with those
+that have no gradient.  The functions return the same bits on every process of a mesh.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     _Known = dict[tuple[Any, ...], tuple[ProcessGroup, ...]]
 
-_BLOCK = 16384  # elements that are converted to float64 at a time; torch uses one thread for these
+_BLOCK = 16384  # elements converted to float64 at a time; PyTorch uses one thread for so few
 _LARGE = 1_000_000  # elements; a step on fewer takes less than a millisecond
 
 
@@ -39,7 +39,7 @@ def is_dtensor(tensor: torch.Tensor) -> bool:
 
 
 def local(tensor: Any) -> torch.Tensor:
-    """Return the shard of a DTensor that this process stores; any other tensor as it is."""
+    """Return the shard of a DTensor that this process stores, or any other tensor unchanged."""
     shard: torch.Tensor = tensor._local_tensor if is_dtensor(tensor) else tensor
     return shard
 
@@ -47,14 +47,14 @@ def local(tensor: Any) -> torch.Tensor:
 def gradient_of(param: Any, grad: Any) -> torch.Tensor:
     """Return the part of a gradient that belongs to this process's shard of the parameter.
 
-    A gradient with other placements than the parameter's is redistributed first, which
-    communicates: with sequence parallelism, a LayerNorm's gradients are partial sums.
+    If the placements of the gradient differ from the parameter's, it is redistributed first, which
+    communicates.  With sequence parallelism, for example, a LayerNorm's gradients are partial sums.
 
     Parameters
     ----------
     param : Tensor
     grad : Tensor
-        A DTensor on the mesh of `param` if that is a DTensor, else not a DTensor.
+        A DTensor on the same mesh if `param` is a DTensor; otherwise not a DTensor.
 
     Raises
     ------
@@ -78,17 +78,17 @@ def gradient_of(param: Any, grad: Any) -> torch.Tensor:
     if grad.placements != param.placements:
         grad = grad.redistribute(placements=param.placements)
     shard = local(grad)
-    if hasattr(shard, "wait"):  # a redistributed tensor may still be on its way
+    if hasattr(shard, "wait"):  # redistribution is asynchronous
         shard = shard.wait()
     return shard
 
 
 def require_all_gradients(groups: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse to look at all gradients together where this process cannot.
+    """Raise an error if this process cannot compute the norm of all gradients.
 
-    Shards of the older `FullyShardedDataParallel` are ordinary tensors, and
-    `ZeroRedundancyOptimizer` makes an optimizer of some of the parameters: their norm would be
-    taken for that of the whole model, and each process would clip differently.
+    The shards of the older `FullyShardedDataParallel` are ordinary tensors, and the optimizer in a
+    `ZeroRedundancyOptimizer` has only some of the parameters.  Each process would then use the norm
+    of its part only, and would clip differently.
 
     Parameters
     ----------
@@ -98,6 +98,7 @@ def require_all_gradients(groups: Iterable[Mapping[str, Any]]) -> None:
     Raises
     ------
     FastoptError
+        If parameters are sharded in one of these two ways.
     """
     for group in groups:
         if group.keys() & {"max_grad_norm", "on_nonfinite"}:  # ZeRO copies its arguments to groups
@@ -118,21 +119,21 @@ def require_all_gradients(groups: Iterable[Mapping[str, Any]]) -> None:
 def total_norm(params: Iterable[torch.Tensor]) -> float:
     """Return the norm of all gradients, over all shards.
 
-    A shard that several processes store is counted once, as are parameters that are not DTensors.
-    Parameters may be on several meshes, or on none. The processes of a mesh get the same bits,
-    whatever the number of threads.
+    A shard that several processes store counts once, and so does a parameter that is not a DTensor.
+    Parameters may be on several meshes, or on none. The processes of a mesh get the same bits with
+    any number of threads.
 
     Parameters
     ----------
     params : iterable of Tensor
         All parameters of the optimizer, in the same order on every process. One without a gradient
-        counts as zeros, but it must not be left out: the other processes would wait forever.
+        counts as zeros, but must not be left out: other processes would wait for it forever.
 
     Returns
     -------
     float
-        It overflows only if the norm itself does. NaN or infinite on every process if an element
-        is on one of them, so that all of them can leave out a step.
+        It overflows only if the norm itself does. It is NaN or infinite on every process if one
+        element is on any of them, so that all processes can skip the step.
 
     Raises
     ------
@@ -158,17 +159,17 @@ def total_norm(params: Iterable[torch.Tensor]) -> float:
 
 
 def warn_if_one_thread(n_elements: int, n_threads: int | None) -> None:
-    """Warn that large steps run on one thread because a launcher has set OMP_NUM_THREADS=1.
+    """Warn if large steps run on one thread because a launcher has set OMP_NUM_THREADS=1.
 
-    torchrun sets it for every process unless the user has. The warning is given on the first
-    process of a machine, if there are two CPUs or more for each process.
+    torchrun sets it for every process, unless the user has set it. Only the first process of a
+    machine warns, and only if there are two or more CPUs for each process.
 
     Parameters
     ----------
     n_elements : int
-        How many elements a step updates.
+        The number of elements that a step updates.
     n_threads : int or None
-        The optimizer's option. No warning if it is given.
+        The option of the optimizer. There is no warning if it is set.
     """
     environ = os.environ
     if (
@@ -213,9 +214,9 @@ def _norm_of_block(block: torch.Tensor) -> float:
 
 
 def _sharding_groups(param: Any, known: _Known) -> tuple[ProcessGroup, ...]:
-    """Return the groups of processes among which a parameter's elements are divided.
+    """Return the process groups over which a parameter's elements are divided.
 
-    known: what was returned for other parameters; placements are equal for most.
+    known: the results for other parameters; most have the same placements.
     """
     if not is_dtensor(param):
         return ()
@@ -234,7 +235,7 @@ def _sharding_groups(param: Any, known: _Known) -> tuple[ProcessGroup, ...]:
 def _gather(values: Sequence[float], group: ProcessGroup) -> list[list[float]]:
     """Return the values of every process of a group, in the order of their ranks.
 
-    Adding them up here gives the same bits on all processes, whatever the backend.
+    Adding up the values in this order gives the same bits on all processes with any backend.
     """
     import torch.distributed as dist
 
@@ -242,7 +243,7 @@ def _gather(values: Sequence[float], group: ProcessGroup) -> list[list[float]]:
     if "cpu:" not in backend:
         raise RuntimeError(
             "max_grad_norm and on_nonfinite need a process group for CPU tensors, and a "
-            f"parameter's mesh has {backend!r}; allowed: a backend for the CPU beside it, as in "
+            f"parameter's mesh has {backend!r}; allowed: one with a CPU backend, as in "
             'torch.distributed.init_process_group("cpu:gloo,cuda:nccl")'
         )
     mine = torch.tensor(values, dtype=torch.float64, device="cpu")
@@ -252,12 +253,12 @@ def _gather(values: Sequence[float], group: ProcessGroup) -> list[list[float]]:
 
 
 def _root(norms: Iterable[float]) -> float:
-    """Return the norm of a vector of norms; NaN if one is NaN, even beside infinity."""
+    """Return the norm of a vector of norms; NaN if one is NaN, even if another is infinite."""
     values = list(norms)
     return math.nan if any(map(math.isnan, values)) else math.hypot(*values)
 
 
 def _n_cpus() -> int:
-    """Return how many CPUs the processes of this machine have together."""
+    """Return the number of CPUs that all processes of this machine share."""
     counted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(counted or 1, cpu_quota() or sys.maxsize)

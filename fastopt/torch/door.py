@@ -1,4 +1,4 @@
-"""Door: what every optimizer of fastopt.torch adds to its class of torch.optim."""
+"""Door: the base class of the optimizers of fastopt.torch."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ scalar_dtype: Callable[[], torch.dtype] = torch_optimizer._get_scalar_dtype
 
 
 def exclude_from_graphs(function: Any) -> None:
-    """Make torch.compile run a function, and all that it calls, without translating it.
+    """Make torch.compile run a function, and every function that it calls, without tracing it.
 
-    This costs nothing outside of torch.compile; the decorator `torch.compiler.disable` does.
+    The decorator `torch.compiler.disable` does the same, but adds to the time of each call outside
+    of torch.compile.
     """
     try:
         from torch._C._dynamo import eval_frame
@@ -35,65 +36,79 @@ def exclude_from_graphs(function: Any) -> None:
         skip = eval_frame._FrameAction.SKIP
         strategy = eval_frame._FrameExecStrategy(skip, skip)
         eval_frame.set_code_exec_strategy(function.__code__, strategy)
-    except (ImportError, AttributeError):  # a torch without it translates what it can
+    except (ImportError, AttributeError):  # this torch has no such setting, and traces what it can
         pass
 
 
 class Door(Optimizer):
-    """An optimizer of torch.optim whose step is one call of C for all parameters.
+    """Base class of the optimizers: one call of C updates all parameters in a step.
 
-    Every optimizer of fastopt.torch is a `Door` and extends the class of torch.optim that has its
-    name.  ``param_groups`` and ``state`` are PyTorch's and are read anew at each step.
+    Each class of `fastopt.torch` extends `Door` and the class of `torch.optim` with the same name.
+    ``param_groups`` and ``state`` are PyTorch's.  They are read again at each step, so they may be
+    changed between steps.
 
     Parameters
     ----------
     *args, **kwargs
-        The arguments of the class of torch.optim.  ``foreach`` and ``fused`` have no effect; with
-        ``capturable`` or ``differentiable`` PyTorch's own step is taken.
-    max_grad_norm
-        The total norm of the gradients of all groups is limited to it in the same pass, as by
-        `torch.nn.utils.clip_grad_norm_`, also over the shards of DTensors.  Default None.
-    max_grad_value
-        Elements of gradients are limited to plus or minus it.  Default None.
-    on_nonfinite
-        If a gradient is NaN or infinite: "propagate" (default; as in PyTorch), "raise" an error
-        before anything has changed, or "skip" the step.
-    zero_grads
-        Whether the step sets dense gradients to 0.  Default False.
-    ema_decay, ema_warmup
-        Keep ``state[p]["ema"]``, an exponential moving average of each parameter; see `averaged`.
-        With ``ema_warmup`` the decay of step t is at most (1 + t)/(10 + t).  Default None, False.
-    state_dtype
-        The dtype of state.  None (default): float32 for parameters of 16 or 32 bits, float64 for
-        float64.  "param": the parameter's, as in PyTorch.  "float32" and "bfloat16": the same for
-        all parameters, which must not be float64.  State of 16 bits is rounded stochastically.
-    master
-        "float32": keep ``state[p]["master"]``, a float32 copy of each parameter of 16 bits, which
-        is updated in its place and rounded to it.  Default None.
-    rounding
-        How parameters of 16 bits are rounded: "nearest" (default) or "stochastic", which keeps
-        updates that are smaller than half a unit in the last place.
-    seed
-        Of the random bits of stochastic rounding.  Default 0.
-    n_threads
-        Default: FASTOPT_NUM_THREADS if it is set, else `torch.get_num_threads()` at each step.
-    weight_decay_mask
-        A function of a parameter's name that returns whether weight decay applies; needs
-        ``model.named_parameters()``.  Default None: to all.
+        The arguments of the class of `torch.optim`.  ``foreach`` and ``fused`` have no effect.
+        With ``capturable`` or ``differentiable``, `step` calls PyTorch's own step.
+    max_grad_norm : float, optional
+        Limit of the norm of all gradients together, over all groups and over the shards of
+        DTensors.  The gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
+        `torch.nn.utils.clip_grad_norm_` does, but ``p.grad`` is not changed.  Default None: no
+        clipping.
+    max_grad_value : float, optional
+        Each element of a gradient is clipped to [-max_grad_value, max_grad_value].  Default None.
+    on_nonfinite : {"propagate", "raise", "skip"}
+        What happens if a gradient contains NaN or infinity.  "propagate" (default): nothing
+        special, as in PyTorch.  "raise": `step` raises FastoptError and changes nothing.  "skip":
+        `step` changes nothing and returns.
+    zero_grads : bool
+        Whether `step` sets dense gradients to 0 after it has used them, also if the step is
+        skipped.  Default False.
+    ema_decay : float, optional
+        The decay of an exponential moving average of each parameter over the steps, which is
+        stored in ``state[p]["ema"]``; see `averaged`.  Default None: no average.
+    ema_warmup : bool
+        Whether the decay at step t = 1, 2, ... is ``min(ema_decay, (1 + t) / (10 + t))``.  Default
+        False.
+    state_dtype : {None, "param", "float32", "bfloat16"}
+        The dtype of the optimizer's state.  None (default): float64 for float64 parameters,
+        float32 for all others.  "param": the dtype of the parameter, as in PyTorch.  "float32" and
+        "bfloat16": this dtype for all parameters, which must not be float64 (nor complex, for
+        "bfloat16").  State of 16 bits is rounded stochastically.
+    master : {None, "float32"}
+        "float32": each 16-bit parameter has a float32 copy in ``state[p]["master"]``.  A step
+        updates the copy and rounds it to the parameter; see `sync_master`.  Default None.
+    rounding : {"nearest", "stochastic"}
+        How 16-bit parameters are rounded.  With "stochastic", updates that are smaller than half a
+        unit in the last place have their effect on average.  Default "nearest".
+    seed : int
+        The seed of stochastic rounding.  Default 0.
+    n_threads : int, optional
+        The largest number of threads of a step.  Default: the environment variable
+        FASTOPT_NUM_THREADS if it is set, else `torch.get_num_threads()` at each step.
+    weight_decay_mask : callable, optional
+        A function that takes the name of a parameter and returns whether weight decay applies to
+        it.  The optimizer must be given ``model.named_parameters()``.  Default None: weight decay
+        applies to all parameters.
 
     Raises
     ------
     ValueError, RuntimeError
-        As in torch.optim.
+        As in the class of `torch.optim`.
     FastoptError, TypeError
         An option is outside its range or of the wrong type.
 
     Notes
     -----
-    State of 16-bit parameters is float32, which is twice the memory of PyTorch's.  The order of
-    the sum of squares in ``max_grad_norm`` depends on shapes and strides alone.
+    The state of a 16-bit parameter is float32 by default, which takes twice the memory of PyTorch's
+    state.
 
-    A function that is given to `torch.compile` may call `step`; its graph breaks there.
+    Equal inputs give equal bits with any number of threads.  The order in which ``max_grad_norm``
+    adds up squares depends only on shapes and strides.
+
+    A function that is given to `torch.compile` may call `step`.  The graph breaks there.
 
     Examples
     --------
@@ -106,9 +121,9 @@ class Door(Optimizer):
     (array([-0.1,  0.1], dtype=float32), 30.0)
     """
 
-    _rule: type[Rule]  # the facts of the update rule
-    _fixed: Mapping[str, Any] = {}  # options of the rule that torch's class has no argument for
-    _keys: tuple[str, ...] = ()  # the order of a state's items in torch
+    _rule: type[Rule]  # the class of fastopt with the same update rule
+    _fixed: Mapping[str, Any] = {}  # values of the rule's options that torch's class lacks
+    _keys: tuple[str, ...] = ()  # the keys of a parameter's state, in torch's order
     _sparse = "refused"  # sparse gradients: "refused", "allowed" or "only"
     _sparse_error: str
 
@@ -125,7 +140,7 @@ class Door(Optimizer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._options, others = options.split(kwargs)
         self._plan: TensorPlan | None = None
-        self._block = ""  # the name of the current block that has replaced the parameters
+        self._block = ""  # the `with` block that has replaced the parameters, or ""
         super().__init__(*args, **others)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -133,8 +148,9 @@ class Door(Optimizer):
 
         Parameters
         ----------
-        closure
-            A function that evaluates the model anew, calls ``backward`` and returns the loss.
+        closure : callable, optional
+            A function that evaluates the model again, calls ``backward`` and returns the loss.  It
+            is called before the update, with gradients enabled.
 
         Returns
         -------
@@ -142,8 +158,9 @@ class Door(Optimizer):
 
         Raises
         ------
-        FastoptError
-            A parameter or gradient cannot be updated, or two share memory.  Nothing has changed.
+        FastoptError, TypeError, RuntimeError
+            A parameter, gradient or state cannot be used, or tensors that the step writes share
+            memory.  No parameter or state has changed then.
         """
         if is_compiling():
             return self._outside_of_graph(closure)
@@ -168,7 +185,7 @@ class Door(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._require_own_values()
+        self._require_not_averaged()
         plan = self._plan
         if plan is None or not plan.step(self):
             self._plan = plan = self._new_plan()
@@ -176,20 +193,20 @@ class Door(Optimizer):
                 raise FastoptError("the parameters changed while the step read them")
         return loss
 
-    def _step_alone(self, p: Tensor) -> None:
-        """Take a step of one parameter; the others, and their state, stay as they are."""
-        self._require_own_values()
-        if self._plan is None or not self._plan.step_alone(self, p):
+    def _step_one(self, p: Tensor) -> None:
+        """Update the parameter `p` only; the others, and their state, are unchanged."""
+        self._require_not_averaged()
+        if self._plan is None or not self._plan.step_one(self, p):
             self._plan = self._new_plan()
-            if not self._plan.step_alone(self, p):
+            if not self._plan.step_one(self, p):
                 raise FastoptError("the parameter does not belong to the optimizer")
 
-    exclude_from_graphs(_step_alone)
+    exclude_from_graphs(_step_one)
 
-    def _require_own_values(self) -> None:
-        """Raise an error while averages stand in for the parameters."""
+    def _require_not_averaged(self) -> None:
+        """Raise an error if the parameters are replaced by their averages."""
         if self._block:
-            raise FastoptError(f"a step inside {self._block}; leave the block first")
+            raise FastoptError(f"step() inside {self._block}; leave the block first")
 
     def _new_plan(self) -> TensorPlan:
         with torch.no_grad():
@@ -204,15 +221,15 @@ class Door(Optimizer):
     _outside_of_graph = outside_of_graphs(step)
 
     def _torch_step(self, closure: Callable[[], Any] | None) -> Any:
-        """Take torch's own step, which supports capturable=True and differentiable=True."""
+        """Call PyTorch's own step, which supports capturable=True and differentiable=True."""
         options.require_defaults(self._options)
         step = options.torch_class(type(self)).step
         if not getattr(step, "hooked", False):
             step = Optimizer.profile_hook_step(step)
         return step(self) if closure is None else step(self, closure)
 
-    def _decays(self, group: Mapping[str, Any], place: int) -> bool:
-        """Return whether weight_decay applies to the parameter at a place in a group."""
+    def _decays(self, group: Mapping[str, Any], index: int) -> bool:
+        """Return whether weight decay applies to the parameter with this index in a group."""
         mask = self._options["weight_decay_mask"]
         if mask is None:
             return True
@@ -227,18 +244,18 @@ class Door(Optimizer):
                 "weight_decay_mask needs a name for each parameter; a group has "
                 f"{len(names)} names and {len(group['params'])} parameters"
             )
-        return bool(mask(names[place]))
+        return bool(mask(names[index]))
 
-    @staticmethod  # a plan keeps it, and must not keep the optimizer
+    @staticmethod  # static: a plan keeps a reference to it, but must not keep the optimizer alive
     def _first_step() -> Any:
         """Return the initial value of state["step"]."""
         return torch.tensor(0.0, dtype=scalar_dtype())
 
     @property
     def grad_norm(self) -> float:
-        """The norm of the last step's gradients before clipping; NaN if it was not computed.
+        """The norm of all gradients in the last step, before clipping; NaN if it was not computed.
 
-        It is computed for ``max_grad_norm``, and if ``on_nonfinite`` is not "propagate".
+        It is computed if ``max_grad_norm`` is set, or if ``on_nonfinite`` is not "propagate".
         """
         return float("nan") if self._plan is None else self._plan.grad_norm
 
@@ -246,9 +263,10 @@ class Door(Optimizer):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Replace the parameters by their averages in a `with` block.
+        """Replace the parameters by their averages in a ``with`` block.
 
-        On exit they are restored bit for bit.
+        At the end of the block, the parameters have their former values again, bit for bit.  A step
+        inside the block is an error.
 
         Yields
         ------
@@ -257,10 +275,10 @@ class Door(Optimizer):
         Raises
         ------
         FastoptError
-            The optimizer was made without ``ema_decay``, or the block is in use already.
+            The optimizer has no ``ema_decay``, or is already in such a block.
         """
         if self._options["ema_decay"] is None:
-            raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")
+            raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
         if self._block:
             raise FastoptError(f"{self._block} is already in use")
         with torch.no_grad():
@@ -278,7 +296,10 @@ class Door(Optimizer):
 
     @torch.no_grad()
     def sync_master(self) -> None:
-        """Copy the parameters into their float32 masters; call it after writing to parameters."""
+        """Copy the values of the parameters into their float32 masters.
+
+        Call it after other code has written to the parameters: a step resumes from the masters.
+        """
         for p in self._parameters():
             if "master" in self.state.get(p, {}):
                 self.state[p]["master"].copy_(p)
@@ -289,14 +310,15 @@ class Door(Optimizer):
     # Saving, loading and copying
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """Load the result of `state_dict`, of this class or of torch's.
+        """Load a state dict of this class or of the class of torch.optim.
 
-        State keeps the dtype of this optimizer's state, such as float32 for bfloat16 parameters;
-        PyTorch would cast it to the parameter's.  Tensors are copied.
+        The next step converts the state to the dtype of this optimizer's state, such as float32 for
+        bfloat16 parameters.  PyTorch casts it to the parameter's dtype.  Tensors are copied.
 
         Parameters
         ----------
         state_dict : dict
+            The result of ``state_dict()``.
         """
         handle = self.register_load_state_dict_pre_hook(state.protected)
         try:
@@ -309,5 +331,6 @@ class Door(Optimizer):
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         self._plan = None
-        self._block = self.__dict__.get("_block", "")  # a block goes on after loading
+        # Loading inside a `with` block does not end the block.
+        self._block = self.__dict__.get("_block", "")
         super().__setstate__(state.unprotected(pickled))

@@ -1,6 +1,7 @@
-/* The part of DLPack 1.2 that reads a tensor without owning it: torch publishes a table
- * of C functions as the capsule torch.Tensor.__dlpack_c_exchange_api__.  Layouts are
- * fixed by https://github.com/dmlc/dlpack/blob/main/include/dlpack/dlpack.h. */
+/* The part of DLPack 1.2 that reads a tensor without taking a reference to it.  torch
+ * publishes a table of C functions in the capsule
+ * torch.Tensor.__dlpack_c_exchange_api__.  The layout of the structs is fixed by
+ * https://github.com/dmlc/dlpack/blob/main/include/dlpack/dlpack.h. */
 #ifndef FASTOPT_EXCHANGE_H
 #define FASTOPT_EXCHANGE_H
 
@@ -35,8 +36,9 @@ typedef struct {
     uint64_t byte_offset;
 } fo_dlpack_tensor;
 
-/* Fills *out for a Python object; the arrays belong to it.  Returns 0, or -1 with a
- * Python exception set. */
+/* Describe the tensor `object`, a Python object, in *out, whose arrays belong to the
+ * tensor.  Returns 0, or -1 with a Python exception set.  DLPack names this function
+ * dltensor_from_py_object_no_sync. */
 typedef int fo_dlpack_look(void *object, fo_dlpack_tensor *out);
 
 typedef struct fo_dlpack_table {
@@ -47,7 +49,7 @@ typedef struct fo_dlpack_table {
     void *stream;
 } fo_dlpack_table;
 
-/* Returns the function of the table of major version 1, or NULL if there is none. */
+/* Return the function of the table of major version 1, or NULL if there is none. */
 static inline fo_dlpack_look *fo_dlpack_look_of(const fo_dlpack_table *table)
 {
     while (table && table->version.major != 1)

@@ -1,4 +1,4 @@
-"""An optimizer on the host for parameters on a device: `CPUOffload`."""
+"""CPUOffload: an optimizer on the host for parameters on a device."""
 
 from __future__ import annotations
 
@@ -22,75 +22,80 @@ from fastopt.torch.transfers import HostParameter, Link, host_parameters
 class CPUOffload(torch.optim.Optimizer):
     """An optimizer whose state and updates are on the host, for parameters on any device.
 
-    The device holds parameters, activations and the gradients in use.  The host holds a copy of
-    each parameter, in float32 where it has 16 bits, the gradients, and the optimizer's state.  A
-    step updates the host's copy and sends the new values to the device.
+    The device stores the parameters, the activations and the gradients of the current backward
+    pass.  The host stores the optimizer's state, the gradients, and a copy of each parameter, which
+    is float32 for a 16-bit parameter.  A step updates the copies on the host and sends the new
+    values to the device.
 
-    Asynchronous copies, pinned memory and side streams are used on CUDA and XPU devices.  This
-    part has not been run on a GPU yet.
+    On CUDA and XPU devices, copies are asynchronous, on a side stream, with pinned memory.  This
+    has not been tested on a GPU yet.
 
     Parameters
     ----------
     params : iterable
-        Parameters, pairs of a name and a parameter, or dicts of groups, as for `torch.optim`.
+        Parameters, pairs of a name and a parameter, or group dicts, as for `torch.optim`.
         Parameters on the CPU are updated in place, without copies.
     optimizer_class : type
         A class of `fastopt.torch`, or of `torch.optim`.
     offload_gradients : bool, default True
-        Copy each gradient to the host as soon as it is complete, while the backward pass goes on,
-        and free it on the device.  Gradients of further backward passes are added on the host, in
-        float32.  ``p.grad`` is then None after ``backward()``, and `step` consumes the gradients,
-        as if ``zero_grad()`` had followed.  With False gradients stay on the device, and are
-        copied in `step`.
+        Whether each gradient is copied to the host as soon as it is complete, while the backward
+        pass continues, and then freed on the device.  ``p.grad`` is then None after
+        ``backward()``.  Gradients of several backward passes are summed on the host, in the dtype
+        of the copy, and `step` frees them, as if ``zero_grad()`` had followed.  If False,
+        gradients stay on the device and are copied in `step`.
     max_grad_norm : float, optional
-        Clip the norm of all gradients together to this value, as
-        `torch.nn.utils.clip_grad_norm_`, which sees no gradient if they are offloaded.
-        `grad_norm` is the norm before clipping.
+        Limit of the norm of all gradients together.  Gradients are multiplied by ``min(1,
+        max_grad_norm / (norm + 1e-6))``, as `torch.nn.utils.clip_grad_norm_` does, which finds no
+        gradients if they are offloaded.  `grad_norm` is the norm before clipping.
     bucket_bytes : int, default 64 MiB
-        The size of the host's allocations, which small parameters share.
+        The size in bytes of an allocation on the host, in which small parameters are stored
+        together.
     **options
-        For `optimizer_class`: the learning rate, and the others.
+        The other arguments of `optimizer_class`, such as ``lr``.
 
     Attributes
     ----------
     optim : torch.optim.Optimizer
-        The optimizer of the host's copies.
+        The optimizer of the copies on the host.
     param_groups : list of dict
-        The groups, with the device's parameters.  Options are read at each step, so schedulers
-        work.
+        The groups, with the parameters on the device.  Options are read at each step, so
+        schedulers work.
 
     Raises
     ------
     TypeError
-        `optimizer_class` is not a class of optimizers, or is ``LBFGS``; or an option has a wrong
+        `optimizer_class` is not a class of optimizers, or is ``LBFGS``; or an option has the wrong
         type.
     ValueError
-        An option has a value that is not allowed; a parameter is a meta tensor, or is sharded
-        by FSDP (use ``fully_shard`` with ``CPUOffloadPolicy``, and a class of `fastopt.torch`); or
-        the gradients of a parameter are already taken in the backward pass, by `step_in_backward`
-        or `CPUOffload`.
+        An option has a value that is not allowed.  A parameter is a meta tensor, or is sharded by
+        FSDP (use ``fully_shard`` with ``CPUOffloadPolicy`` and a class of `fastopt.torch`).  Or the
+        gradient of a parameter is already taken in the backward pass, by `step_in_backward` or
+        another `CPUOffload`.
     RuntimeError
         A parameter belongs to a ``DistributedDataParallel`` module, which averages gradients
         after they have been offloaded; use ``offload_gradients=False`` there.
 
     Notes
     -----
-    - All copies have ended when `step` returns.  Each step moves every gradient down and every
-      parameter up once; parameters without a gradient are not sent, frozen ones have no copy.
-    - After an update of parameters by other code, `step` notices their new ``_version`` and
-      resumes from the new values, as `torch.optim` does.  Changes through ``p.data`` have no
-      version: call `resync` after them.
-    - ``state_dict()`` has the layout of `torch.optim`, and can be loaded there.  For 16-bit
-      parameters it also has "master", the float32 values.  In `load_state_dict` a master counts if
-      it rounds to the parameter; otherwise the parameter's value is used.  So load the model
-      first, then the optimizer.
-    - ``torch.amp.GradScaler`` works with ``offload_gradients=False``.  Otherwise its ``step`` is
-      refused: it looks for infinities in ``p.grad``.  bfloat16 needs no scaler.
+    - All copies have ended when `step` returns.  Each step copies each gradient to the host and
+      each parameter to the device once.  Parameters without a gradient are not copied.  Frozen
+      parameters (``requires_grad=False`` and no gradient) have no copy on the host.
+    - If other code has changed a parameter in place, `step` resumes from the new values, as
+      `torch.optim` does.  It compares ``p._version``.  Changes through ``p.data`` do not change
+      the version: call `resync` after them.
+    - ``state_dict()`` has the layout of `torch.optim`, and can be loaded there.  For a 16-bit
+      parameter it also has the item "master", the float32 values.  `load_state_dict` uses a master
+      if it rounds to the parameter; otherwise it uses the parameter's value.  Therefore load the
+      model first, then the optimizer.
+    - ``torch.amp.GradScaler`` works with ``offload_gradients=False``.  Otherwise
+      ``scaler.step(optimizer)`` raises an error, because it looks for infinities in ``p.grad``.
+      bfloat16 needs no scaler.
     - The optimizer can't be pickled or copied: its hooks belong to one model.  Save its
       ``state_dict()``.
-    - Besides the optimizer's state, the host needs 8 bytes for each value of a float32 parameter
-      and 6 for each of a 16-bit parameter; 4 more if gradients are accumulated, or if
-      `optimizer_class` is of `torch.optim` and the parameter has 16 bits.
+    - In addition to the optimizer's state, the host needs 8 bytes per element of a float32
+      parameter, and 6 per element of a 16-bit parameter.  It needs 4 bytes more per element if
+      gradients are accumulated, or if the parameter has 16 bits and `optimizer_class` is a class
+      of `torch.optim`.
 
     Examples
     --------
@@ -152,7 +157,8 @@ class CPUOffload(torch.optim.Optimizer):
         Parameters
         ----------
         closure : callable, optional
-            Called first, with gradients enabled; it computes the loss and calls ``backward()``.
+            A function that computes the loss, calls ``backward()`` and returns the loss.  It is
+            called first, with gradients enabled.
 
         Returns
         -------
@@ -222,7 +228,7 @@ class CPUOffload(torch.optim.Optimizer):
         self._hook(p for p in added if p in self._hosts)
 
     def resync(self) -> None:
-        """Resume from the values that the parameters have now on their devices.
+        """Resume from the current values of the parameters on their devices.
 
         It is needed after values have been changed through ``p.data``, or a parameter's ``data``
         has been replaced.  A float32 value that rounds to the parameter's is kept.
@@ -255,14 +261,14 @@ class CPUOffload(torch.optim.Optimizer):
             self._upload_all()
 
     def remove(self) -> None:
-        """Remove the hooks: gradients then stay on the device until `step`."""
+        """Remove the hooks.  Gradients then stay on the device until `step`."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
     @outside_of_graphs
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state dict of this class, `fastopt.torch` or `torch.optim`; see the notes.
+        """Load a state dict of this class, of `fastopt.torch` or of `torch.optim`; see the notes.
 
         Parameters
         ----------
@@ -298,16 +304,16 @@ class CPUOffload(torch.optim.Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Whether a GradScaler calls `step` itself, which refuses it by name."""
+        """Whether GradScaler leaves unscaling to `step`, which then raises a clear error."""
         return self._offload_gradients
 
-    # The host's parameters
+    # The copies on the host
 
     def _params(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 
     def _prepare(self, params: Iterable[Tensor]) -> None:
-        """Check parameters, and give those of devices that are not frozen a copy on the host."""
+        """Check parameters, and make copies on the host of those on devices that are not frozen."""
         params = list(params)
         for p in params:
             _require_plain(p)
@@ -324,7 +330,10 @@ class CPUOffload(torch.optim.Optimizer):
             self._handles += [take_gradients(p, self._take) for p in trained]
 
     def _host(self, p: Tensor) -> Tensor:
-        """Return the host's copy of a parameter: itself on the CPU, its shape alone if frozen."""
+        """Return the copy of a parameter on the host.
+
+        It is the parameter itself on the CPU, and a placeholder of the same shape if it is frozen.
+        """
         if p not in self._hosts and p.device.type == "cpu":
             return p
         if p not in self._hosts and not _is_frozen(p):
@@ -336,17 +345,18 @@ class CPUOffload(torch.optim.Optimizer):
         return self._placeholders[p]
 
     def _host_group(self, group: dict[str, Any]) -> dict[str, Any]:
-        """Return a group of the host's copies, with the names and options of a group."""
+        """Return a group with the copies on the host, and with the names and options of `group`."""
         hosts: list[Any] = [self._host(p) for p in group["params"]]
         if "param_names" in group:
             hosts = list(zip(group["param_names"], hosts, strict=True))
         others = {k: v for k, v in group.items() if k not in ("params", "param_names")}
         return {"params": hosts, **others}
 
-    # Groups and state: those with the device's parameters are the truth
+    # Groups and state.  `self.param_groups` and `self.state` are what a user sees and edits; the
+    # optimizer of the copies follows them.
 
     def _write_groups(self) -> None:
-        """Give the host's optimizer the groups as they are now."""
+        """Copy the groups, which a user may have edited, to the optimizer of the copies."""
         theirs = self.optim.param_groups
         for i, group in enumerate(self.param_groups):
             hosts = [self._host(p) for p in group["params"]]
@@ -360,20 +370,20 @@ class CPUOffload(torch.optim.Optimizer):
         del theirs[len(self.param_groups) :]
 
     def _read_groups(self) -> None:
-        """Take the options of the host's optimizer."""
+        """Copy the options of the optimizer of the copies to the groups."""
         self.param_groups = [
             {**theirs, "params": group["params"]}
             for group, theirs in zip(self.param_groups, self.optim.param_groups, strict=True)
         ]
 
     def _write_state(self) -> None:
-        """Give the host's optimizer the state that a user has replaced."""
+        """Copy the state, which a user may have replaced, to the optimizer of the copies."""
         for p in self._params():
             if p in self.state:
                 self.optim.state[self._host(p)] = self.state[p]
 
     def _read_state(self) -> None:
-        """Show the state of the host's optimizer under the device's parameters."""
+        """Store the state of the optimizer of the copies under the parameters on the device."""
         for p in self._params():
             host = self._host(p)
             if host in self.optim.state:
@@ -405,7 +415,7 @@ class CPUOffload(torch.optim.Optimizer):
         return self._links[device]
 
     def _take(self, p: Tensor) -> None:
-        """Begin to copy a complete gradient to the host, and free it on the device."""
+        """Start to copy a complete gradient to the host, and free it on the device."""
         if not self._is_checked:
             _refuse_late_reduction([p])
             self._is_checked = True
@@ -415,14 +425,14 @@ class CPUOffload(torch.optim.Optimizer):
             p.grad = None
 
     def _follow_changes(self) -> None:
-        """Resume from values that other code has written since the last step."""
+        """Resume from values that other code has written to the parameters since the last step."""
         for p, host in self._hosts.items():
             _require_same_shape(p, host)
             if p._version != host.version:
                 host.follow(p)
 
     def _collect_left(self) -> None:
-        """Copy the gradients that are on a device, without waiting."""
+        """Start to copy the gradients that are on a device."""
         for p, host in self._hosts.items():
             if p.grad is not None:
                 host.take(p.grad.detach(), self._link(p.device))
@@ -430,14 +440,17 @@ class CPUOffload(torch.optim.Optimizer):
                     p.grad = None
 
     def _give_gradients(self) -> list[Tensor]:
-        """Attach the gradients to the host's copies; return the parameters that have one."""
+        """Set ``grad`` of the copies on the host; return the parameters that have a gradient."""
         for p in self._params():
             if p in self._hosts:
                 self._hosts[p].master.grad = self._hosts[p].gradient()
         return [p for p in self._params() if p in self._hosts and self._host(p).grad is not None]
 
     def _take_back_gradients(self, updated: list[Tensor]) -> None:
-        """Detach them; those that are still on the device are not kept here for a second try."""
+        """Remove ``grad`` of the copies.
+
+        Without `offload_gradients`, drop these gradients: the next step copies those on the device.
+        """
         for p in updated:
             self._hosts[p].master.grad = None
             if not self._offload_gradients:
@@ -449,7 +462,7 @@ class CPUOffload(torch.optim.Optimizer):
             self._grad_norm = torch.nn.utils.clip_grad_norm_(hosts, self._max_grad_norm)
 
     def _upload(self, params: Iterable[Tensor]) -> None:
-        """Send new values to the devices; one is rounded while those before it are copied."""
+        """Send new values to the devices; each is rounded while previous ones are copied."""
         for p in params:
             self._hosts[p].send(p, self._link(p.device))
         for link in self._links.values():
@@ -502,7 +515,7 @@ def _require_same_shape(p: Tensor, host: HostParameter) -> None:
     if p.shape != host.master.shape:
         raise ValueError(
             f"a parameter's shape was {tuple(host.master.shape)} and is now {tuple(p.shape)}; "
-            "create the optimizer anew"
+            "create a new optimizer"
         )
 
 

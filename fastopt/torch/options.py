@@ -1,4 +1,4 @@
-"""The options of the optimizers: ours, and those that are read from PyTorch's groups."""
+"""The options of fastopt, and how the options of a group of PyTorch are read."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fastopt.optimizers import SGD
 from fastopt.optimizers.base import extras
 from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
 
-# Items of groups that have no effect here, or that torch's own step is called for.
+# Items of a group that have no effect here, or that make Door call PyTorch's own step.
 IGNORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}
 STATE_DTYPES = Choice((None, "float32", "bfloat16", "param"))
 
 
 class Own(TypedDict, total=False):
-    """The keywords that fastopt adds to those of torch.optim."""
+    """The keyword arguments that fastopt adds to those of torch.optim."""
 
     max_grad_norm: float | None
     max_grad_value: float | None
@@ -44,7 +44,7 @@ DEFAULTS: Mapping[str, Any] = {**extras.DEFAULTS, "n_threads": None, "weight_dec
 
 
 def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return our options, checked and completed with defaults, and the other keywords."""
+    """Return fastopt's options, checked and with defaults filled in, and the other keywords."""
     own = {name: given[name] for name in Own.__annotations__ if name in given}
     others = {name: value for name, value in given.items() if name not in own}
     threads, mask = own.pop("n_threads", None), own.pop("weight_decay_mask", None)
@@ -63,18 +63,18 @@ def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 class Group(NamedTuple):
     """The options of a group, for `TensorPlan`."""
 
-    names: tuple[str, ...]  # the items that were read, the learning rate first
+    names: tuple[str, ...]  # the options that were read, the learning rate first
     values: tuple[Any, ...]
-    has_tensors: bool  # whether some of them are tensors or arrays, which may change in place
+    has_tensors: bool  # whether a value is a tensor or array, which may change in place
     for_c: tuple[str, tuple[float, ...], float, str, bool]
-    arrays: tuple[str, ...]  # the names of the rule's states, in the order of rules.def
-    keys: tuple[str, ...]  # all items of a state, in torch's order
-    low_keys: tuple[str, ...]  # the same for parameters of 16 bits
+    arrays: tuple[str, ...]  # the names of the rule's state arrays, in the order of rules.def
+    keys: tuple[str, ...]  # the keys of a parameter's state, in torch's order
+    low_keys: tuple[str, ...]  # the same for a 16-bit parameter
     saved_name: str | None
     initial: Mapping[str, float]
     state_dtype: str | None
     first_step: Callable[[], Any]
-    copies_first: bool  # the first step differs: it copies the gradient to the buffer
+    copies_first: bool  # whether the first step copies the gradient to the momentum buffer
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]
@@ -124,7 +124,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
 
 
 def needs_all_gradients(own: Mapping[str, Any]) -> bool:
-    """Return whether a step looks at all gradients together."""
+    """Return whether a step needs the norm of all gradients before it updates anything."""
     return own["max_grad_norm"] is not None or own["on_nonfinite"] != "propagate"
 
 
@@ -133,7 +133,7 @@ def needs_count(own: Mapping[str, Any]) -> bool:
     return (
         own["rounding"] == "stochastic"
         or own["ema_warmup"]
-        or own["state_dtype"] in ("param", "bfloat16")  # rounded at random
+        or own["state_dtype"] in ("param", "bfloat16")  # which are rounded stochastically
     )
 
 
@@ -151,14 +151,14 @@ def _parts(value: Any) -> tuple[Any, ...]:
 
 
 def _plain(value: Any) -> Any:
-    """Return numbers in place of tensors of one element."""
+    """Return a value with each tensor of one element replaced by its number."""
     if isinstance(value, Tensor):
         return value.item()
     return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else value
 
 
 def require_not_own(own: Mapping[str, Any], group: Mapping[str, Any]) -> None:
-    """Refuse an option of ours in a group, unless it has the optimizer's value."""
+    """Raise an error if a group sets an option of the optimizer to another value."""
     for name in Own.__annotations__.keys() & group.keys():
         if (group[name] or None) != (own[name] or None):  # n_threads=None is kept as 0
             raise FastoptError(
@@ -168,7 +168,10 @@ def require_not_own(own: Mapping[str, Any], group: Mapping[str, Any]) -> None:
 
 
 def unknown(optimizer: Any, group: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the items of a group that are options of a newer torch; refuse those that are used."""
+    """Return the items of a group that are options of a newer torch.
+
+    Raise an error if one of them is not at its default.
+    """
     known = checks_of(optimizer._rule).keys() | IGNORED
     names = tuple(name for name in optimizer.defaults if name not in known and name in group)
     for name in names:
@@ -189,9 +192,10 @@ def torch_defaults(cls: Any) -> dict[str, Any]:
 
 
 def signature_of(cls: type, package: str) -> inspect.Signature:
-    """Return the arguments of torch's class and the keywords that are added.
+    """Return the arguments of torch's class, and the keywords that fastopt adds.
 
-    package: of our classes.  The arguments of a user's subclass are those of its own `__init__`.
+    package: the package of fastopt's classes.  A subclass defined elsewhere has the arguments of
+    its `__init__`.
     """
     if "__init__" in vars(cls) and not cls.__module__.startswith(f"{package}."):
         own = inspect.signature(vars(cls)["__init__"])
@@ -205,17 +209,17 @@ def signature_of(cls: type, package: str) -> inspect.Signature:
 
 
 def require_defaults(own: Mapping[str, Any]) -> None:
-    """Raise an error if an option of ours would have no effect, because torch takes the step."""
+    """Raise an error if an option of fastopt is set, which PyTorch's own step would ignore."""
     for name in own.keys() - {"n_threads", "seed"}:
         if own[name] != DEFAULTS[name]:
             raise FastoptError(
-                f"{name} is {own[name]!r}; with capturable or differentiable PyTorch's own step is "
-                f"taken, which does not have it: leave it at {DEFAULTS[name]!r}"
+                f"{name} is {own[name]!r}; with capturable or differentiable, PyTorch's step is "
+                f"used, which does not support it: leave it at {DEFAULTS[name]!r}"
             )
 
 
 def torch_class(cls: type) -> Any:
-    """Return the class of torch.optim that a class of ours extends."""
+    """Return the class of torch.optim that a class of fastopt extends."""
     return next(base for base in cls.__mro__ if base.__module__.startswith("torch.optim."))
 
 

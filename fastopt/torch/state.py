@@ -1,4 +1,4 @@
-"""The state of a parameter: how it starts, its dtypes and layout, and how it is loaded."""
+"""The state of a parameter: its initial values, dtypes and layout, and how it is loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOW = (torch.float16, torch.bfloat16)
 
 
 def real_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which a parameter of this dtype is updated."""
+    """Return the dtype of the arithmetic for a parameter of this dtype."""
     return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
 
 
@@ -30,9 +30,9 @@ def start(
 ) -> Any:
     """Add the missing items of a parameter's state, in the order of `keys`; return the state.
 
-    started: gets what `undo` needs to remove them.
+    started: a list, to which the arguments of `undo` are appended.
     """
-    inner = states[p]  # PyTorch's defaultdict makes an empty one
+    inner = states[p]  # PyTorch's defaultdict creates an empty dict
     missing = [name for name in keys if inner.get(name) is None]
     started.append((inner, p, missing))
     for name in missing:
@@ -41,7 +41,7 @@ def start(
 
 
 def undo(states: Any, started: Iterable[tuple[Any, Tensor, list[str]]]) -> None:
-    """Remove the items that `start` added, because the step was not taken."""
+    """Remove the items that `start` added, if the step was not taken."""
     for inner, p, added in started:
         for name in added:
             inner.pop(name, None)
@@ -53,7 +53,7 @@ def _first_value(
     p: Tensor, name: str, inner: Mapping[str, Any], group: Group, dtype: torch.dtype
 ) -> Any:
     if name == "step":
-        # PyTorch's SGD counts no steps, but its buffer exists after the first.
+        # PyTorch's SGD counts no steps; if its buffer exists, the first step was taken.
         return group.first_step() + (inner.get("momentum_buffer") is not None)
     if name == group.saved_name:
         return torch.tensor(1.0, dtype=torch.float64)
@@ -65,26 +65,26 @@ def _first_value(
 
 
 def _like(p: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a new tensor with the shape and order of axes of `p`, complex if `p` is."""
+    """Return an uninitialised tensor with the shape and order of axes of `p`, complex if `p` is."""
     if p.is_complex():
         dtype = torch.complex128 if dtype is torch.float64 else torch.complex64
     return torch.empty_like(p, dtype=dtype, memory_format=torch.preserve_format)
 
 
 def lay_out(p: Tensor, inner: dict[str, Any], name: str, dtype: torch.dtype) -> Tensor:
-    """Convert a state tensor to the layout of its parameter and to a dtype; return its elements."""
+    """Convert a state tensor to its parameter's layout and to a dtype; return its elements."""
     value = inner[name]
     if not isinstance(value, Tensor) or value.shape != p.shape:
         shape = tuple(value.shape) if isinstance(value, Tensor) else value
         raise FastoptError(f"state {name!r} has shape {shape}; its parameter has {tuple(p.shape)}")
     tensors.require_memory(f"state {name!r}", value)
-    # torch's SGD has sparse buffers if all gradients were.
+    # PyTorch's SGD makes sparse buffers if all gradients were sparse.
     inner[name] = _like(p.detach(), dtype).copy_(value.detach().to_dense())
     return tensors.plain(inner[name])
 
 
 def require_masters(optimizer: Any) -> None:
-    """Make each master start at its parameter unless it rounds to the parameter's value."""
+    """Remove each master that does not round to its parameter; the next step makes a new one."""
     is_stochastic = optimizer._options["rounding"] == "stochastic"
     for p in optimizer._parameters():
         inner = optimizer.state.get(p) or {}
@@ -99,7 +99,7 @@ def _rounds_to(master: Tensor, p: Tensor, is_stochastic: bool) -> bool:
     master, p = tensors.plain(master), tensors.plain(p)
     nearest = master.to(p.dtype)
     same = (nearest == p) | (nearest.isnan() & p.isnan())
-    if is_stochastic:  # one of the two neighbours
+    if is_stochastic:  # a master may also round to the other neighbour
         side = torch.where(master > p.float(), torch.inf, -torch.inf)
         between = torch.nextafter(p, side.to(p.dtype))
         same |= (between.float() - p.float()).abs() > (master - p.float()).abs()
@@ -107,7 +107,7 @@ def _rounds_to(master: Tensor, p: Tensor, is_stochastic: bool) -> bool:
 
 
 class Protected:
-    """A state tensor that torch's load_state_dict neither casts nor shares."""
+    """A wrapper of a state tensor, so that torch's load_state_dict neither casts nor shares it."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -130,7 +130,7 @@ def protected(_: Any, state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unprotected(pickled: dict[str, Any]) -> dict[str, Any]:
-    """Return what `protected` was given, with copies of its tensors in the CPU's memory."""
+    """Return a state dict with the tensors of `protected` unwrapped and copied to the CPU."""
     for inner in pickled.get("state", {}).values():
         if isinstance(inner, dict):
             for name, value in inner.items():

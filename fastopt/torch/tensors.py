@@ -1,4 +1,4 @@
-"""Which tensors are accepted, and the plain dense tensor whose elements are updated."""
+"""Which tensors are accepted, and the strided tensor that stores their elements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INT_OF_SIZE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def is_wrapper(tensor: Tensor) -> bool:
-    """Return whether a tensor is of a subclass that may have no elements of its own."""
+    """Return whether a tensor's class may store its elements in other tensors."""
     return hasattr(type(tensor), "__torch_dispatch__") and type(tensor).__torch_dispatch__ not in (
         Tensor.__torch_dispatch__,
         torch._C._disabled_torch_dispatch_impl,
@@ -28,23 +28,30 @@ def is_wrapper(tensor: Tensor) -> bool:
 
 
 def is_readable(p: Tensor) -> bool:
-    """Return False for lazy parameters without a shape, and for views with pending operations."""
+    """Return whether the memory of a tensor can be read as its values.
+
+    It cannot for a lazy parameter without a shape, and for a view with a pending negation or
+    conjugation.
+    """
     return not (is_lazy(p) or p.is_neg() or p.is_conj())
 
 
 def needs_resolving(tensor: Tensor) -> bool:
-    """Return whether the elements are those of `plain(tensor)`, another tensor object."""
+    """Return whether the elements are stored in another tensor, which `plain` returns."""
     return tensor.is_complex() or distributed.is_dtensor(tensor)
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """Return the local shard of a DTensor, and real and imaginary parts of complex numbers."""
+    """Return the tensor that stores the elements.
+
+    It is the local shard of a DTensor, a real view of a complex tensor, or the tensor itself.
+    """
     tensor = distributed.local(tensor)
     return torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor
 
 
 def plain_gradient(p: Tensor, grad: Tensor) -> Tensor:
-    """Return a gradient as `plain` returns its parameter."""
+    """Return the tensor that stores the elements of a gradient, as `plain` does."""
     grad = distributed.gradient_of(p, grad)
     if p.is_complex() != grad.is_complex():
         raise wrong_dtype(p, grad)
@@ -56,12 +63,12 @@ def plain_gradient(p: Tensor, grad: Tensor) -> Tensor:
 
 
 def resolved(tensor: Tensor) -> Tensor:
-    """Return a tensor whose memory holds its values: without a pending negation."""
+    """Return an equal tensor without a pending negation, so that its memory has its values."""
     return tensor.resolve_neg() if tensor.is_neg() else tensor
 
 
 def refuse(p: Tensor) -> bool:
-    """Raise an error that says why a parameter cannot be updated; True if it can by now."""
+    """Raise an error that says why a parameter cannot be updated; return True if it can."""
     what = f"a parameter of shape {tuple(p.shape)}"
     if p.device.type == "meta":
         raise FastoptError(f"{what} is on the meta device and has no values; use to_empty()")
@@ -95,10 +102,7 @@ def refuse(p: Tensor) -> bool:
 
 
 def require_memory(what: str, tensor: Tensor) -> None:
-    """Raise an error if the storage of a tensor has been freed.
-
-    what: the tensor, for the message.
-    """
+    """Raise an error if the storage of a tensor has been freed; `what` names the tensor."""
     found = distributed.local(tensor)
     if found.layout == torch.strided and found.numel() and found.untyped_storage().nbytes() == 0:
         raise FastoptError(f"{what} has no memory; its storage has been freed")
@@ -116,7 +120,7 @@ def has_shared_elements(tensor: Tensor) -> bool:
 
 
 def is_usual(grad: Tensor) -> bool:
-    """Return whether a gradient is a dense tensor in the CPU's memory of a dtype of C."""
+    """Return whether a gradient is strided, on the CPU, and of a dtype that the C code reads."""
     return (
         grad.layout == torch.strided
         and grad.device.type == "cpu"
@@ -127,9 +131,9 @@ def is_usual(grad: Tensor) -> bool:
 
 
 def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
-    """Return an unusual gradient as (dense tensor, None), or a sparse one as its rows.
+    """Return (dense gradient, None), or (values, indices) for the rows of a sparse gradient.
 
-    Rows are (values, indices): values[k] belongs to row indices[k], which may repeat.
+    values[k] belongs to row indices[k].  An index may occur several times.
     """
     if is_usual(grad):
         require_memory("a gradient", grad)
@@ -145,10 +149,10 @@ def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
             return grad._values().contiguous(), grad._indices()[0].contiguous()
         if optimizer._sparse == "only":
             raise FastoptError(
-                f"a sparse gradient has {grad.sparse_dim()} sparse dimensions; {p.dim()} of "
-                "a parameter have rows along the first only"
+                f"a sparse gradient has {grad.sparse_dim()} sparse dimensions; SparseAdam needs "
+                "one, the first axis of the parameter"
             )
-        return grad.to_dense(), None  # the same numbers: elements without gradient stay, or decay
+        return grad.to_dense(), None  # equal: rows that are not present have gradient 0
     if optimizer._sparse == "only":
         require_rows(False)
     if grad.layout != torch.strided:
@@ -175,7 +179,7 @@ def clear(params: Iterable[Tensor]) -> None:
 
 
 def require_rows(are_rows: bool) -> None:
-    """Raise torch's error for a dense gradient in SparseAdam."""
+    """Raise the error of torch's SparseAdam if a gradient is dense."""
     if not are_rows:
         raise RuntimeError(
             "SparseAdam does not support dense gradients, please consider Adam instead"
@@ -183,17 +187,20 @@ def require_rows(are_rows: bool) -> None:
 
 
 def name_of(optimizer: Any, number: int) -> str:
-    """Return the name of a parameter for error messages; parameters are numbered over groups."""
+    """Return the name of a parameter for error messages.
+
+    number: its index in the list of the parameters of all groups.
+    """
     for group in optimizer.param_groups:
         if number < len(group["params"]):
             names = group.get("param_names")
             return f"parameter {names[number]!r}" if names else f"parameter {number}"
         number -= len(group["params"])
-    raise AssertionError("there are fewer parameters")
+    raise AssertionError("number is beyond the last parameter")
 
 
 def require_clearable(p: Tensor) -> None:
-    """Raise an error if zero_grads would clear elements before they are read."""
+    """Raise an error if elements of a gradient share memory, which zero_grads does not support."""
     if p.grad is not None and p.grad.layout == torch.strided and has_shared_elements(p.grad):
         raise FastoptError(
             f"elements of the gradient of a parameter of shape {tuple(p.shape)} share memory "
@@ -204,9 +211,10 @@ def require_clearable(p: Tensor) -> None:
 def require_apart(
     optimizer: Any, found: Iterable[tuple[int, Tensor, Mapping[str, Any]]], clears: bool
 ) -> None:
-    """Raise an error if parameters, states or, with `clears`, gradients share memory.
+    """Raise an error if tensors that a step writes share memory with each other or a gradient.
 
     found: the number, parameter and state of each parameter that is updated.
+    clears: whether the step also writes the gradients.
     """
     written: list[tuple[str, Any]] = []
     gradients: list[tuple[str, Any]] = []

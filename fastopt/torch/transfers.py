@@ -1,8 +1,8 @@
 """Copies between a device and the host: pinned buffers, side streams, accumulated gradients.
 
-On a device with streams (CUDA, XPU) copies run on a side stream, from and to pinned memory, while
-the device computes.  On others they are blocking.  A buffer is read or overwritten only after the
-copy that uses it has ended.
+On a device with streams (CUDA, XPU), copies run on a side stream, from and to pinned memory, while
+the device computes.  On other devices, they are blocking.  A buffer is read or overwritten only
+after the copy that uses it has ended.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 LOW = (torch.float16, torch.bfloat16)
-PINNED = ("cuda", "xpu")  # devices whose copies from and to pinned memory are asynchronous
+PINNED = ("cuda", "xpu")  # device types with asynchronous copies from and to pinned memory
 
 
 class Link:
-    """The copies between one device and the host; all calls are made without gradients.
+    """The copies between one device and the host; its methods must be called under no_grad.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Link:
 
 
 class HostParameter:
-    """What the host holds for one parameter of a device.
+    """The data on the host that belong to one parameter on a device.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ class HostParameter:
         Memory for the values, in float32 where the parameter has 16 bits.  It becomes a parameter
         of the host's optimizer.
     staging : torch.Tensor
-        A buffer of the parameter's dtype.  It receives a gradient, and sends 16-bit values.
+        A buffer of the parameter's dtype, to which gradients and rounded values are copied.
     mixes : bool
-        Whether the optimizer reads gradients of another dtype than the master's.
+        Whether the optimizer accepts gradients of another dtype than the master's.
 
     Attributes
     ----------
     version : int
-        The parameter's version when the master and the parameter last agreed.
+        ``p._version`` when the master and the parameter were last equal, up to rounding.
     """
 
     def __init__(self, p: Tensor, master: Tensor, staging: Tensor, mixes: bool) -> None:
@@ -89,15 +89,15 @@ class HostParameter:
         self._gives_staged = mixes or not self.is_rounded
         if mixes:
             master.grad_dtype = None
-        self._is_staged = False  # whether staging holds a gradient that is not in the sum
-        self._event: Any = None  # of the copy into staging
-        self._sum: Tensor | None = None  # of earlier gradients
-        self._buffer: Tensor | None = None  # the memory of dense sums, kept for later steps
+        self._is_staged = False  # whether `staging` has a gradient that is not in the sum
+        self._event: Any = None  # recorded after the copy into `staging`
+        self._sum: Tensor | None = None  # the sum of earlier gradients
+        self._buffer: Tensor | None = None  # memory for a dense sum, reused in later steps
         master.copy_(p.detach().to("cpu"))
         self.version = p._version
 
     def take(self, grad: Tensor, link: Link) -> None:
-        """Add a gradient of the device to those that the host has; the copy may still run."""
+        """Add a gradient on the device to the sum; the copy to the host may be asynchronous."""
         if grad.layout is not torch.strided or grad.dtype != self.staging.dtype:
             self._add(grad.to("cpu", self.master.dtype))
             return
@@ -114,7 +114,7 @@ class HostParameter:
         return self._sum
 
     def drop(self) -> None:
-        """Forget the gradients; a copy that still runs is followed by the next one."""
+        """Drop the gradients.  A copy that still runs ends before the next copy starts."""
         self._is_staged, self._sum = False, None
 
     def zero(self) -> None:
@@ -124,14 +124,14 @@ class HostParameter:
             total.zero_()
 
     def send(self, p: Tensor, link: Link) -> None:
-        """Begin to copy the values to the device, rounded to its dtype; the gradient is lost."""
+        """Start to copy the values to the device, rounded to its dtype; this drops the gradient."""
         if self.is_rounded:
             self.staging.copy_(self.master)
         link.upload(p, self.staging if self.is_rounded else self.master)
         self.version = p._version
 
     def follow(self, p: Tensor) -> None:
-        """Set the values to the parameter's, except those that already round to them."""
+        """Set each value to the parameter's, except those that round to it already."""
         theirs = p.detach().to("cpu")
         agrees = self.master.to(theirs.dtype) == theirs
         self.master.copy_(torch.where(agrees, self.master, theirs.to(self.master.dtype)))
@@ -149,7 +149,7 @@ class HostParameter:
             self._is_staged = False
 
     def _add(self, grad: Tensor) -> None:
-        """Add a gradient on the host to the sum; only sparse gradients have a sparse sum."""
+        """Add a gradient on the host to the sum, which is sparse if all gradients are sparse."""
         if self._sum is None and grad.layout is torch.strided:
             if self._buffer is None:
                 self._buffer = torch.empty_like(self.master)
@@ -165,15 +165,15 @@ class HostParameter:
 def host_parameters(
     params: Iterable[Tensor], bucket_bytes: int, mixes: bool
 ) -> dict[Tensor, HostParameter]:
-    """Return the host's side of parameters that are on devices, with the values they have.
+    """Return the data on the host for parameters on devices, with their current values.
 
     Parameters
     ----------
     params : iterable of torch.Tensor
     bucket_bytes : int
-        The most bytes of values in one allocation; a larger parameter has one to itself.
+        The largest size of an allocation; a larger parameter has an allocation to itself.
     mixes : bool
-        Whether the optimizer reads gradients of another dtype than its parameter's.
+        Whether the optimizer accepts gradients of another dtype than the master's.
     """
     hosts: dict[Tensor, HostParameter] = {}
     for bucket in buckets_of(params, bucket_bytes):
@@ -194,9 +194,9 @@ def host_parameters(
 
 
 def buckets_of(params: Iterable[Tensor], most: int) -> list[list[Tensor]]:
-    """Return parameters of one device and dtype together, at most `most` bytes in a list."""
+    """Return lists of parameters of one device and dtype, each of at most `most` bytes."""
     full: list[list[Tensor]] = []
-    open_: dict[Any, list[Tensor]] = {}  # the bucket that is being filled, by device and dtype
+    open_: dict[Any, list[Tensor]] = {}  # the last bucket of each device and dtype
     for p in params:
         bucket = open_.setdefault((p.device, p.dtype), [])
         if bucket and sum(map(_bytes, bucket)) + _bytes(p) > most:
@@ -211,7 +211,7 @@ def _bytes(p: Tensor) -> int:
 
 
 def _part(flat: Tensor, start: int, p: Tensor) -> Tensor:
-    """Return a part of a flat tensor with the shape and order of axes of a parameter."""
+    """Return a view of a flat tensor with the shape and order of axes of a parameter."""
     plan = torch.empty_strided(p.shape, p.stride(), device="meta")
     strides = torch.empty_like(plan, memory_format=torch.preserve_format).stride()
     return flat[start : start + p.numel()].as_strided(p.shape, strides)

@@ -77,7 +77,7 @@ def _copy(to, source, non_blocking=False):
 
 
 class Stream(torch.Stream):
-    """A stream whose copies wait until somebody synchronizes."""
+    """A stream that executes its copies when it is synchronized."""
 
     def __new__(cls, device=None):
         return super().__new__(cls, device="fake:0")
@@ -89,7 +89,7 @@ class Stream(torch.Stream):
         self.is_ordered = True
 
     def put(self, copy, source):
-        """Queue a copy; the source of a download has to be recorded before its copy is over."""
+        """Queue a copy; the source of a download must be recorded before the copy is executed."""
         assert self.is_ordered, "the stream does not wait for the stream of the computation"
         self.is_ordered = False
         self.waiting.append((copy, source))
@@ -117,7 +117,7 @@ class Event:
 
 
 class _Module:
-    """What torch expects of ``torch.fake``."""
+    """The functions that torch calls in the module ``torch.fake``."""
 
     Stream, Event = Stream, Event
 
@@ -189,5 +189,5 @@ def moved(model):
 
 
 def values(tensor):
-    """Return what a tensor of the device holds, without counting the bytes."""
+    """Return the values of a tensor of the device, without counting the bytes."""
     return tensor.on_device if isinstance(tensor, FakeTensor) else tensor.detach()

@@ -1,6 +1,6 @@
-"""CPUOffload: the numbers of the same optimizer on the CPU, for parameters of a fake device.
+"""CPUOffload on a fake device gives the numbers of the same optimizer on the CPU.
 
-test_offload.py runs this file in a process of its own.
+test_offload.py runs this file in a separate process.
 """
 
 import copy
@@ -63,7 +63,7 @@ def train(model, opt, steps=6, accumulate=1, schedule=None, closure=False, start
     return losses
 
 
-def held(model):
+def values_of(model):
     return [values(p).detach().clone() for p in model.parameters()]
 
 
@@ -100,7 +100,7 @@ def test_the_numbers_are_those_of_the_cpu(name, accumulate, offload_gradients):
         opt = make(groups_of(model), **others, **copy.deepcopy(options))
         schedule = torch.optim.lr_scheduler.StepLR(opt, 2, 0.5)
         losses = train(model, opt, accumulate=accumulate, schedule=schedule)
-        runs.append((losses, held(model), opt.state_dict()["state"]))
+        runs.append((losses, values_of(model), opt.state_dict()["state"]))
     same(runs[1], runs[0])
     assert not torch.equal(runs[0][1][0], values(network()[0].weight))
 
@@ -123,7 +123,7 @@ def test_the_norm_is_of_all_gradients(cls, offload_gradients):
     )
     norms = []
     torch.testing.assert_close(train(ours, opt), train(usual, peer), rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(held(ours), held(usual), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(values_of(ours), values_of(usual), rtol=1e-5, atol=1e-7)
     assert float(opt.grad_norm) == pytest.approx(norms[-1].item(), rel=1e-5)
     assert norms[-1] > 0.02
 
@@ -134,8 +134,8 @@ def bytes_of(params):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("offload_gradients", "downloads"), [(True, 2), (False, 1)])
-def test_what_crosses(dtype, offload_gradients, downloads):
-    """Gradients cross down once a backward pass, or once a step; parameters up once."""
+def test_bytes_of_copies(dtype, offload_gradients, downloads):
+    """Gradients are downloaded once per backward pass or step, parameters uploaded per step."""
     model = network(dtype=dtype)
     opt = CPUOffload(model.parameters(), AdamW, offload_gradients=offload_gradients)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -169,7 +169,7 @@ def test_gradients_are_freed_in_the_backward_pass():
 
 
 def test_low_precision_has_masters():
-    """The reference keeps float32 parameters by hand, and computes with rounded copies."""
+    """The reference stores float32 parameters, and computes with rounded copies."""
     ours, rounded = network(dtype=torch.bfloat16), network(CPU, torch.bfloat16)
     opt = CPUOffload(ours.parameters(), AdamW, lr=1e-4)
     pairs = [
@@ -190,7 +190,7 @@ def test_low_precision_has_masters():
                     p.copy_(master)
 
     same(train(ours, opt, 30), train(rounded, ByHand(), 30))
-    same(held(ours), held(rounded))
+    same(values_of(ours), values_of(rounded))
     states = opt.state_dict()["state"]
     same(states[0]["master"], pairs[0][1].detach())
     assert {s.dtype for s in states[0].values()} == {torch.float32}
@@ -237,7 +237,7 @@ def test_state_dicts_go_both_ways(cls):
             opt.load_state_dict(saved)
         losses += train(model, opt, steps=3, start=start)
         saved = copy.deepcopy(opt.state_dict())
-    torch.testing.assert_close(held(model), held(usual), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(values_of(model), values_of(usual), rtol=1e-5, atol=1e-7)
     assert saved["param_groups"] == peer.state_dict()["param_groups"]
 
 
@@ -265,7 +265,7 @@ def test_a_run_resumes_bit_for_bit(dtype):
     resumed.register_load_state_dict_post_hook(lambda o: seen.append(o.state[next(iter(o.state))]))
     resumed.load_state_dict(copy.deepcopy(opt.state_dict()))
     same(train(other, resumed, start=50), train(model, opt, start=50))
-    same(held(other), held(model))
+    same(values_of(other), values_of(model))
     assert ("master" in seen[0]) == (dtype == torch.bfloat16)
     assert "exp_avg" in seen[1]
 
@@ -407,13 +407,13 @@ def test_a_closure_gives_the_numbers_of_the_cpu():
     ours, usual = network(), network(CPU)
     losses = train(ours, CPUOffload(ours.parameters(), AdamW), closure=True)
     same(losses, train(usual, AdamW(usual.parameters()), closure=True))
-    same(held(ours), held(usual))
+    same(values_of(ours), values_of(usual))
 
 
 @pytest.mark.parametrize("waits", [1, 2])
 @pytest.mark.parametrize(("set_to_none", "expected"), [(True, 0.0), (False, -0.5)])
 def test_zero_grad(set_to_none, expected, waits):
-    """A gradient of zero still moves by momentum; no gradient does not."""
+    """A parameter with a gradient of zero moves by momentum; one without a gradient does not."""
     p = nn.Parameter(torch.ones(1).to(FAKE))
     opt = CPUOffload([p], SGD, lr=1.0, momentum=0.5)
     p.sum().backward()
@@ -470,17 +470,17 @@ def test_averages_reach_the_device_and_leave_it_again():
     model = network()
     opt = CPUOffload(model.parameters(), AdamW, lr=0.1, ema_decay=0.5)
     train(model, opt)
-    before, p = held(model), model[0].weight
+    before, p = values_of(model), model[0].weight
     with opt.averaged():
         same(values(p).contiguous(), opt.state[p]["ema"].contiguous())
         assert not torch.equal(values(p), before[0])
-    same(held(model), before)
+    same(values_of(model), before)
     with torch.no_grad():
         p.mul_(2)
-    before = held(model)
+    before = values_of(model)
     with pytest.raises(KeyboardInterrupt), opt.averaged():
         raise KeyboardInterrupt
-    same(held(model), before)
+    same(values_of(model), before)
 
 
 # Refusals
@@ -536,7 +536,7 @@ def test_copies_are_refused(copied):
 
 
 def test_grad_scaler():
-    """It divides gradients on the device; a step with an infinite one is left out."""
+    """GradScaler unscales gradients on the device, and skips a step with an infinite one."""
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     p = fake_parameter()
     opt = CPUOffload([p], SGD, lr=1.0, offload_gradients=False)
@@ -596,31 +596,31 @@ def test_buckets_hold_parameters_of_one_dtype(most, sizes):
     buckets = buckets_of(params, most)
     assert sorted(map(len, buckets), reverse=True) == sizes
     assert {p for bucket in buckets for p in bucket} == set(params)
-    storages = {h.master.untyped_storage().data_ptr() for h in held_by_host(params, most)}
+    storages = {h.master.untyped_storage().data_ptr() for h in host_data(params, most)}
     assert len(storages) == len(sizes)
 
 
 def test_buffers_have_the_order_of_axes_of_their_parameter():
     p = torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last)
     every_second = torch.ones(6, 4)[::2].t()
-    a, b = held_by_host([p, every_second])
+    a, b = host_data([p, every_second])
     assert a.master.stride() == a.staging.stride() == p.stride()
     assert b.master.stride() == (1, 4)
 
 
-def held_by_host(params, most=100):
+def host_data(params, most=100):
     return host_parameters(params, most, mixes=False).values()
 
 
 @pytest.mark.parametrize("order", ["ds", "sd", "ss", "dd", "dsd", "sds"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_sums_of_dense_and_sparse_gradients(order, dtype):
-    """They have another dtype than the buffer of a bfloat16 parameter."""
+    """The gradients have another dtype than the buffer of a bfloat16 parameter."""
     dense = torch.tensor([[1.0], [2.0], [3.0 + 2**-20]], dtype=dtype)
     sparse = torch.sparse_coo_tensor(
         [[1, 1]], [[4.0], [5.0]], (3, 1), dtype=dtype, check_invariants=True
     )
-    (host,) = held_by_host([torch.zeros(3, 1, dtype=torch.bfloat16)])
+    (host,) = host_data([torch.zeros(3, 1, dtype=torch.bfloat16)])
     for kind in order:
         host.take({"d": dense, "s": sparse}[kind], Link(torch.device(CPU)))
     total = order.count("d") * dense + order.count("s") * sparse.to_dense()

@@ -1,4 +1,4 @@
-"""Each class of fastopt.torch beside torch's class of the same name, and how to compare the two.
+"""Each class of fastopt.torch, torch's class of the same name, and how the two are compared.
 
 torch's side always runs with foreach=False: its fused and foreach kernels are wrong for some
 strides and dtypes.
@@ -33,7 +33,7 @@ OPTIONS = {
 
 
 def tolerance(name, dtype):
-    """Return how far apart the two may be, absolute plus relative, in `dtype`."""
+    """Return the allowed difference, absolute plus relative, in `dtype`."""
     if dtype in (torch.float32, torch.complex64):
         return 1e-6
     # torch keeps the product of NAdam's momenta in float32.
@@ -85,7 +85,7 @@ def rows(gradient, repeat=False):
 
 
 def set_gradients(opts, seed, layouts=None):
-    """Give the optimizers' parameters the same gradients, each in memory of its own."""
+    """Give the optimizers' parameters the same gradients, each in separate memory."""
     for opt in opts:
         for i, p in enumerate(params_of(opt)):
             g = normal(p.shape, 1000 * seed + i, p.dtype)

@@ -73,8 +73,8 @@ def same(a, b):
 
 @pytest.mark.parametrize("accumulate", [1, 2, 5])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_loop_that_keeps_its_calls_gives_the_same_bits(name, accumulate):
-    """Tied and reused parameters, groups, a schedule, and a rest of two passes (12 = 5 + 5 + 2)."""
+def test_a_loop_with_calls_of_step_gives_the_same_bits(name, accumulate):
+    """With tied and reused parameters, groups, a schedule, and 12 = 5 + 5 + 2 passes."""
     usual = trained(name, accumulate, in_backward=False)
     same(trained(name, accumulate, in_backward=True), usual)
     assert not torch.equal(usual[0]["hidden.weight"], Tied().hidden.weight)
@@ -124,7 +124,7 @@ def test_no_gradient_is_kept_after_the_backward_pass():
     assert refs[0]() is None
 
 
-def test_gradients_in_an_accumulation_wait_in_grad():
+def test_gradients_accumulate_in_grad():
     w = nn.Parameter(torch.ones(2))
     step_in_backward(SGD([w], lr=1.0), accumulate=3)
     for waiting in (1.0, 2.0, None):
@@ -148,7 +148,7 @@ def test_zero_grad_begins_a_new_count(drop):
     assert torch.equal(model.weight, before - 2)
 
 
-def test_step_uses_a_rest_once():
+def test_step_uses_an_unfinished_accumulation_once():
     w = nn.Parameter(torch.ones(2))
     opt = SGD([w], lr=1.0)
     step_in_backward(opt, accumulate=2)
@@ -177,7 +177,7 @@ def test_hooks_that_others_call_are_counted():
     assert seen == [-1.0, -1.0, -3.0, -3.0, -5.0]
 
 
-def test_a_parameter_without_a_hook_is_left_to_step():
+def test_step_updates_a_parameter_without_a_hook():
     w, late = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2), requires_grad=False)
     opt = SGD([w, late], lr=1.0)
     step_in_backward(opt)
@@ -206,7 +206,7 @@ def test_a_closure_takes_its_step_in_backward():
 
 @pytest.mark.parametrize("remove", [lambda h: h.remove(), lambda h: h.__exit__(None, None, None)])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_removed_hooks_leave_gradients_alone(remove, accumulate):
+def test_removed_hooks_change_no_gradient(remove, accumulate):
     w = nn.Parameter(torch.ones(2))
     opt = SGD([w], lr=1.0)
     handle = step_in_backward(opt, accumulate=accumulate)
@@ -236,7 +236,7 @@ def test_state_dicts_and_copies_hold_no_hooks():
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_hooks_do_not_keep_a_model_alive(accumulate):
+def test_hooks_do_not_keep_a_model_alive(accumulate):
     model = nn.Linear(2, 2)
     step_in_backward(AdamW(model.parameters()), accumulate=accumulate)
     model(torch.ones(2)).sum().backward()
@@ -246,7 +246,7 @@ def test_the_hooks_do_not_keep_a_model_alive(accumulate):
     assert ref() is None
 
 
-def test_a_value_that_backward_still_needs_is_protected():
+def test_updating_a_value_that_backward_still_needs_is_an_error():
     w = nn.Parameter(torch.ones(2, 2))
     step_in_backward(SGD([w], lr=1.0))
     early = torch.ones(2, 2, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Hooks, closures, the profiler, GradScaler and copies see what they see with torch's class."""
+"""Hooks, closures, the profiler, GradScaler and copies behave as with torch's class."""
 
 import copy
 import pickle

@@ -64,7 +64,7 @@ def test_same_bits_as_a_step_after_backward(name, as_view, accumulate, hook, n):
 
 
 def of_one_layer():
-    """Return which parameters changed, and have a gradient, after a backward pass."""
+    """Return which parameters have changed, and which have a gradient, after a backward pass."""
     model = DistributedDataParallel(network(), bucket_cap_mb=100 / 2**20)
     step_in_ddp_backward(model, optimizer("SGD", model.module[0].parameters()))
     before = [p.detach().clone() for p in model.parameters()]
@@ -82,7 +82,7 @@ def test_other_parameters_keep_their_gradients():
 
 
 def after_an_error(n_passes):
-    """Return the parameters after some passes, of which the first one may have raised an error."""
+    """Return the parameters after some passes; the first one may have raised an error."""
     model = DistributedDataParallel(network(), bucket_cap_mb=100 / 2**20)
     step_in_ddp_backward(model, optimizer("SGD", model.parameters(), on_nonfinite="raise"))
     for i in range(2 - n_passes, 2):
@@ -101,8 +101,8 @@ def test_error_in_a_step():
     assert processes(2)(after_an_error, 2) == processes(2)(after_an_error, 1)
 
 
-def said_of(case):
-    """Return the error of arguments that are not supported, or of a step."""
+def error_of(case):
+    """Return the error of a call with arguments that are not supported, or of a step."""
     model = DistributedDataParallel(network())
     opt = optimizer("SGD", model.parameters())
     scaler = torch.amp.GradScaler("cpu")
@@ -128,9 +128,9 @@ def said_of(case):
         ("model", "TypeError: model is torch.nn.modules.container.Sequential; a Distributed"),
         ("optimizer", "TypeError: optimizer is torch.optim.sgd.SGD; an optimizer of fastopt.torch"),
         ("max_grad_norm", "ValueError: max_grad_norm is 2.0: the norm of all gradients is known"),
-        ("scaler", "RuntimeError: GradScaler unscales gradients after the backward pass"),
+        ("scaler", "RuntimeError: GradScaler looks for infinities"),
     ],
 )
 def test_errors(case, expected):
-    for said in processes(2)(said_of, case):
-        assert said.startswith(expected)
+    for message in processes(2)(error_of, case):
+        assert message.startswith(expected)

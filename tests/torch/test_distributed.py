@@ -95,7 +95,7 @@ def test_total_norm(layout, scale, dtype):
 
 
 def norm_with(values):
-    """Return the norm where the last element of each process has a value; None: no gradient."""
+    """Return the norm if the last element of each process has this value; None: no gradient."""
     params, _ = with_gradients(SHARDED[:1] + PLAIN)
     value = values[dist.get_rank()]
     if value is None:
@@ -107,14 +107,14 @@ def norm_with(values):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_total_norm_that_is_not_finite(value):
-    """One element in one process is enough."""
+    """One such element in one process is enough, on all processes."""
     expected = [math.nan if math.isnan(value) else math.inf] * 2
     np.testing.assert_equal(processes(2)(norm_with, (0.0, value)), expected)
     np.testing.assert_equal(processes(2)(norm_with, (math.inf, math.nan)), [math.nan] * 2)
 
 
 def test_total_norm_without_a_gradient_in_one_process():
-    """It counts as zeros, and no process waits for another forever."""
+    """The missing gradient counts as zeros, and no process waits forever."""
     first, second = (processes(2)(norm_with, values)[0] for values in [(None, 0.0), (0.0, None)])
     none, both = (processes(2)(norm_with, values)[0] for values in [(None, None), (0.0, 0.0)])
     assert first**2 + second**2 == pytest.approx(none**2 + both**2)
@@ -123,7 +123,7 @@ def test_total_norm_without_a_gradient_in_one_process():
 
 
 def test_total_norm_of_special_gradients():
-    """Sparse, complex and empty ones, and none at all."""
+    """Sparse, complex, empty, missing and large gradients."""
     sparse, empty = torch.zeros(4, 2), torch.zeros(0)
     complex_ = torch.zeros(2, dtype=torch.complex64)
     rows = [[1.0, 2.0], [2.0, 2.0]]  # they add up to 3, 4
@@ -140,7 +140,7 @@ def test_total_norm_of_special_gradients():
 
 
 def part_of_gradient(where):
-    """Return this process's part of a gradient, and the kept shard that it should be."""
+    """Return this process's part of a gradient, and the expected shard."""
     torch.manual_seed(2)
     n, mesh = dist.get_world_size(), init_device_mesh("cpu", (dist.get_world_size(),))
     whole = torch.randint(100, (5, 3)) * 6.0
@@ -164,17 +164,17 @@ def test_gradient_of(where, n):
 
 
 def messages():
-    """Return what is said of gradients that do not belong to their parameter."""
+    """Return the errors for gradients that do not match their parameters."""
     mesh, other = init_device_mesh("cpu", (2,)), init_device_mesh("cpu", (2, 1))
     plain = torch.zeros(4)
     split = distribute_tensor(plain, mesh, [Shard(0)])
     elsewhere = distribute_tensor(plain, other, [Shard(0), Replicate()])
-    said = []
+    found = []
     for param, grad in [(plain, split), (split, plain), (split, elsewhere)]:
         with pytest.raises((TypeError, FastoptError)) as error:
             distributed.gradient_of(param, grad)
-        said.append(f"{error.type.__name__}: {error.value}")
-    return said
+        found.append(f"{error.type.__name__}: {error.value}")
+    return found
 
 
 STARTS = [
@@ -196,7 +196,7 @@ def test_gradient_of_another_layout():
 
 
 def without_cpu():
-    """Return what is said of a mesh whose processes cannot exchange CPU tensors."""
+    """Return the error for a mesh whose processes cannot exchange CPU tensors."""
     mesh = DeviceMesh.from_group(dist.new_group(backend="cuda:fake"), "cpu")
     param = DTensor.from_local(torch.zeros(3), mesh, [Shard(0)], run_check=False)
     with pytest.raises(RuntimeError) as error:
@@ -238,36 +238,36 @@ def test_process_outside_of_mesh():
 
 
 def group_of(case):
-    """Return groups as wrappers of torch.distributed make them."""
+    """Return the error for the groups that a wrapper of torch.distributed makes."""
     if case == "ZeroRedundancyOptimizer":
         from torch.distributed.optim import ZeroRedundancyOptimizer
 
         opt = ZeroRedundancyOptimizer(
             nn.Linear(2, 2).parameters(), fastopt.torch.SGD, lr=0.1, max_grad_norm=1.0
         )
-        return said_of(opt.optim.param_groups)
+        return error_of(opt.optim.param_groups)
     model = FullyShardedDataParallel(nn.Linear(2, 2), device_id=torch.device("cpu"))
-    return said_of([{"params": list(model.parameters())}])
+    return error_of([{"params": list(model.parameters())}])
 
 
-def said_of(groups):
+def error_of(groups):
     with pytest.raises(FastoptError) as error:
         distributed.require_all_gradients(groups)
     return str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("case", "mend"),
+    ("case", "remedy"),
     [
         ("ZeroRedundancyOptimizer", "torch.nn.utils.clip_grad_norm_() before the step"),
         ("FullyShardedDataParallel", "model.clip_grad_norm_() before the step"),
     ],
 )
-def test_require_all_gradients(case, mend):
-    for said in processes(2)(group_of, case):
-        assert said.startswith("max_grad_norm and on_nonfinite ")
-        assert case in said
-        assert mend in said
+def test_require_all_gradients(case, remedy):
+    for found in processes(2)(group_of, case):
+        assert found.startswith("max_grad_norm and on_nonfinite ")
+        assert case in found
+        assert remedy in found
     distributed.require_all_gradients(fastopt.torch.SGD([torch.zeros(3)]).param_groups)
 
 
@@ -288,7 +288,7 @@ LAUNCHED = {"OMP_NUM_THREADS": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
     ],
 )
 def test_warning_of_one_thread(monkeypatch, environment, n_elements, n_threads, warns):
-    """Where torchrun has set OMP_NUM_THREADS to 1 although each process could have two CPUs."""
+    """The warning is for OMP_NUM_THREADS=1 by torchrun, with two or more CPUs per process."""
     monkeypatch.delenv("FASTOPT_NUM_THREADS", raising=False)
     for name, value in (LAUNCHED | environment).items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Checkpoints of sharded optimizers: other numbers of processes, and torch.optim's and ours."""
+"""Checkpoints of sharded optimizers, loaded by other numbers of processes and by torch.optim."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def resumed(folder, name, options):
 
 
 WITH_MASTER = {"master": "float32", "ema_decay": 0.9}
-# Of SGD, torch's layout keeps no step count, on which the random numbers of rounding depend.
+# torch's state of SGD has no step count, on which the random bits of rounding depend.
 LOW_STATE = {"state_dtype": "param"}
 
 
@@ -103,7 +103,7 @@ def test_resumed_training_in_bfloat16_has_the_same_bits(name, options, tmp_path)
 
 
 def broadcast(name):
-    """Continue from a full state dict that only the first process has."""
+    """Resume from a full state dict that only the first process has."""
     model, opt = start(name)
     train_part(model, opt, HALF)
     full = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -125,7 +125,7 @@ def test_full_state_dict_from_the_first_process(name, n):
 
 
 def is_unchanged_by_state_dict(name, dtype, options):
-    """Return whether asking a new optimizer for its state leaves the parameters as they were."""
+    """Return whether taking the state dict of a new optimizer leaves the parameters unchanged."""
     model, opt = start(name, dtype=dtype, **options)
     before = [p.full_tensor().clone() for p in model.parameters()]
     state = get_optimizer_state_dict(model, opt)["state"]

@@ -72,7 +72,7 @@ def sharded(**options):
 
 
 def with_fsdp(name, norms, **options):
-    """norms: which max_norm torch's clip_grad_norm_ and our optimizer have."""
+    """norms: the limits for torch's clip_grad_norm_ and for the optimizer."""
     model = sharded(**options)
     opt = optimizer(name, model.parameters(), max_grad_norm=norms["ours"])
     return train_part(model, opt, max_norm=norms["torch"])
@@ -102,7 +102,7 @@ def test_fsdp_with_cpu_offload(name, n):
 
 
 def with_mixed_precision(name):
-    """Return what ours and torch's optimizer give, each with computations in bfloat16."""
+    """Return the parameters of fastopt's and torch's optimizer, with computations in bfloat16."""
     results = []
     for library in (fastopt.torch, torch.optim):
         model = sharded(mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
@@ -123,7 +123,7 @@ def with_copies():
 
 
 def test_fsdp_with_copies():
-    """With hybrid sharding, a shard that two processes have counts once in the norm."""
+    """With hybrid sharding, a shard that two processes store counts once in the norm."""
     assert_close(processes(4)(with_copies), in_one_process("SGD", max_norm=MAX_NORM))
 
 
@@ -227,17 +227,17 @@ def with_one_bad_gradient(on_nonfinite, in_process):
 
 @pytest.mark.parametrize("in_process", [0, 1])
 @pytest.mark.parametrize(
-    ("on_nonfinite", "said"), [("skip", None), ("raise", "has a NaN or an infinity")]
+    ("on_nonfinite", "message"), [("skip", None), ("raise", "has a NaN or an infinity")]
 )
-def test_gradient_that_is_not_finite_in_one_process(on_nonfinite, said, in_process):
-    """All processes leave out the step, or raise an error."""
+def test_gradient_that_is_not_finite_in_one_process(on_nonfinite, message, in_process):
+    """All processes skip the step, or raise an error."""
     for is_same, error in processes(2)(with_one_bad_gradient, on_nonfinite, in_process):
         assert is_same
-        assert error is None if said is None else said in error
+        assert error is None if message is None else message in error
 
 
 def with_missing_gradients(in_process, which):
-    """Take a step where one process lacks some gradients; return what should have been done."""
+    """Take a step where one process lacks some gradients; return actual and expected values."""
     model = sharded()
     opt = optimizer("SGD", model.parameters(), max_grad_norm=MAX_NORM)
     for i, p in enumerate(model.parameters()):
@@ -256,6 +256,6 @@ def with_missing_gradients(in_process, which):
 @pytest.mark.parametrize("which", [{0}, range(6)])
 @pytest.mark.parametrize("in_process", [0, 1])
 def test_missing_gradients_in_one_process(in_process, which):
-    """They count as zeros in the norm, and no process waits for another forever."""
+    """Missing gradients count as zeros in the norm, and no process waits forever."""
     for actual, expected in processes(2)(with_missing_gradients, in_process, which):
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)

@@ -1,4 +1,4 @@
-"""fastopt.torch has the bits of fastopt's own classes, and its options do what they say."""
+"""fastopt.torch gives the same bits as fastopt, and its options have their documented effects."""
 
 import math
 
@@ -103,7 +103,7 @@ def test_equal_bits(torch_name, name, options, dtype, extras):
 @pytest.mark.parametrize(("torch_name", "name", "options"), CASES, ids=str)
 def test_equal_bits_of_low_precision(torch_name, name, options, dtype, extras):
     if dtype is torch.bfloat16:
-        pytest.importorskip("ml_dtypes", reason="NumPy has no bfloat16 of its own")
+        pytest.importorskip("ml_dtypes", reason="NumPy has no bfloat16")
     require_equal(*trained(torch_name, name, options, extras, dtype))
 
 
@@ -150,7 +150,7 @@ def test_a_nonfinite_gradient_is_skipped_or_propagates():
     assert w.isnan().tolist() == [True, False, False]
 
 
-def test_the_norm_is_that_of_clip_grad_norm():
+def test_norm_and_clipping_are_those_of_clip_grad_norm():
     w, opt = one_step([3.0, 0.0, 4.0], max_grad_norm=1.0)
     assert opt.grad_norm == 5.0
     other = torch.ones(3, requires_grad=True)
@@ -191,7 +191,7 @@ def test_a_master_keeps_small_updates():
     assert opt.state[w]["master"][0].item() == pytest.approx(1.999)
 
 
-def test_a_master_that_does_not_round_to_the_parameter_starts_anew():
+def test_a_master_that_does_not_round_to_the_parameter_is_replaced():
     w = torch.ones(4, dtype=torch.bfloat16, requires_grad=True)
     w.grad = torch.ones(4, dtype=torch.bfloat16)
     opt = fastopt.torch.SGD([w], lr=1e-3, master="float32")
@@ -206,7 +206,7 @@ def test_a_master_that_does_not_round_to_the_parameter_starts_anew():
         assert opt.state[other]["master"][0].item() == pytest.approx(expected)
 
 
-def test_stochastic_rounding_moves_on_average():
+def test_stochastic_rounding_keeps_small_updates_on_average():
     w = torch.ones(100_000, dtype=torch.bfloat16, requires_grad=True)
     opt = fastopt.torch.SGD([w], lr=1e-4, rounding="stochastic")
     for _ in range(10):
@@ -215,7 +215,7 @@ def test_stochastic_rounding_moves_on_average():
     assert w.float().mean().item() == pytest.approx(1 - 1e-3, abs=1e-4)
 
 
-def test_bytes_of_state():
+def test_dtype_of_state():
     for given, dtype in ((None, torch.float32), ("param", torch.bfloat16), ("float32", None)):
         w = torch.ones(8, dtype=torch.bfloat16, requires_grad=True)
         opt = fastopt.torch.AdamW([w], state_dtype=given)
@@ -259,7 +259,7 @@ def test_bad_options(option, value, match):
         fastopt.torch.Adam([torch.ones(2)], **{option: value})
 
 
-def test_an_unknown_keyword_is_torchs_error():
+def test_an_unknown_keyword_raises_the_error_of_torch():
     with pytest.raises(TypeError, match="max_norm"):
         fastopt.torch.Adam([torch.ones(2)], max_norm=1.0)
 
@@ -287,7 +287,7 @@ def test_zero_grads_refuses_gradients_that_share_memory():
     assert torch.equal(pair[1], torch.zeros(3))
 
 
-def test_columns_of_a_matrix_are_apart_and_overlapping_slices_are_not():
+def test_columns_of_a_matrix_are_accepted_and_overlapping_slices_refused():
     whole = torch.ones(5, 4)
     columns = [whole[:, k].detach().requires_grad_() for k in range(4)]
     for w in columns:
@@ -314,7 +314,7 @@ def test_an_option_of_a_newer_torch_is_refused_unless_at_its_default(monkeypatch
     assert torch.equal(w, torch.zeros(2))
 
 
-def test_our_options_are_not_options_of_a_group():
+def test_options_of_fastopt_are_refused_in_a_group():
     w = torch.ones(2, requires_grad=True)
     w.grad = torch.ones(2)
     opt = fastopt.torch.SGD([{"params": [w], "max_grad_norm": 3.0}], lr=1.0)

@@ -1,4 +1,4 @@
-"""Users edit groups, parameters and state between steps; the next step is torch's."""
+"""Users edit groups, parameters and state between steps; the next step gives torch's result."""
 
 import copy
 from collections import defaultdict
@@ -22,7 +22,7 @@ def group_added_in_mid_training(cls, options):
 
 
 def group_of_another_initial_value(cls, options):
-    """torch's Adagrad starts at the argument of the class, whatever the group says."""
+    """torch's Adagrad uses the initial value of the constructor, not that of the group."""
     a, b, c = make_params([(3,), (4,), (5,)])
     other = {"initial_accumulator_value": 0.7} if "initial_accumulator_value" in options else {}
     opt = cls([{"params": [a]}, {"params": [b], **other}], **options)
@@ -99,7 +99,7 @@ def data_replaced_by_a_transposed_tensor(cls, options):
 
 
 def tensors_swapped(cls, options):
-    """As nn.Module.to may do; it fails where somebody holds a weak reference."""
+    """nn.Module.to may swap tensors; this fails if a weak reference to a parameter exists."""
     opt = cls(make_params(SHAPES), **options)
     steps(opt)
     opt.zero_grad()
@@ -109,7 +109,7 @@ def tensors_swapped(cls, options):
 
 
 def memory_resized_and_restored(cls, options):
-    """As FSDP does: the storage of a parameter is freed between steps."""
+    """FSDP frees the storage of a parameter between steps."""
     opt = cls(make_params(SHAPES), **options)
     steps(opt)
     for p in params_of(opt):
@@ -153,7 +153,7 @@ def state_replaced(cls, options):
 
 
 def state_tensors_given_new_memory(cls, options):
-    """As offloaders do: the tensors stay, their memory changes."""
+    """Offloading gives the same tensors new memory."""
     opt = cls(make_params(SHAPES), **options)
     steps(opt)
     for p in params_of(opt):
@@ -191,7 +191,7 @@ def entry_of_state_deleted(cls, options):
     return outcome(lambda: steps(opt))
 
 
-def state_of_the_users_own(cls, options):
+def state_with_items_of_the_user(cls, options):
     opt = cls(make_params(SHAPES), **options)
     p, q = params_of(opt)
     steps(opt)
@@ -260,7 +260,7 @@ SCENARIOS = [
     data_replaced_by_a_transposed_tensor, tensors_swapped, memory_resized_and_restored,
     channels_last_in_mid_training, parameters_on_shared_memory, state_replaced,
     state_tensors_given_new_memory, state_changed_in_place, state_cleared, entry_of_state_deleted,
-    state_of_the_users_own, loaded_before_the_first_step, loaded_twice, named_parameters,
+    state_with_items_of_the_user, loaded_before_the_first_step, loaded_twice, named_parameters,
     scheduler_wraps_step, disjoint_views_of_one_storage, interleaved_views_of_one_storage,
 ]  # fmt: skip
 

@@ -31,7 +31,7 @@ def _isolated(tmp_path, monkeypatch):
 
 
 class Points(Dataset):
-    """Points with a nonlinear function of them, as tuples or as what Trainer wants."""
+    """Points and a nonlinear function of them, as tuples or as the dicts that Trainer needs."""
 
     def __init__(self, n, as_dict=False):
         generator = torch.Generator().manual_seed(0)
@@ -51,7 +51,7 @@ class Net(torch.nn.Module):
 
     def __init__(self, dropout=0.1, dtype=torch.float32):
         super().__init__()
-        self.batches = 0  # that it has seen
+        self.batches = 0  # the number of batches seen
         torch.manual_seed(1)
         self.layers = torch.nn.Sequential(
             torch.nn.Linear(FEATURES, 8),
@@ -67,7 +67,7 @@ class Net(torch.nn.Module):
 
 
 def require_close(found, expected):
-    """Require that parameters have moved, and are equal to single precision."""
+    """Require that parameters have changed, and are equal within single precision."""
     start = list(Net().parameters())
     for p, q, before in zip(found.parameters(), expected.parameters(), start, strict=True):
         assert not torch.equal(p, before)
@@ -75,7 +75,7 @@ def require_close(found, expected):
 
 
 def require_resumed(found, expected):
-    """Require equal bits of a training that took the second half of the steps alone."""
+    """Require equal bits of a resumed training, which took only the second half of the steps."""
     assert 0 < found.batches == expected.batches / 2
     for p, q in zip(found.parameters(), expected.parameters(), strict=True):
         assert torch.equal(p, q)

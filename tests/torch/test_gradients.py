@@ -56,7 +56,7 @@ def steps_in_inference_mode(cls, options):
 
 
 def gradients_in_one_bucket(cls, options):
-    """As DDP makes them with gradient_as_bucket_view."""
+    """DDP makes such gradients with gradient_as_bucket_view."""
     opt = cls(make_params([(3,), (2, 4), (), (5,)]), **options)
     bucket = normal((18,), 1)
     start = 1
@@ -238,7 +238,7 @@ def test_complex_parameters(name, layout, dtype):
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_of_a_narrower_dtype(name, dtype, grad_dtype):
-    """torch's classes fail on most of these; the truth is a gradient that is converted first."""
+    """torch's classes fail on most of these; the reference converts the gradient first."""
     ours, theirs = pair = make_pair(name, lambda: make_params(SHAPES, dtype), **OPTIONS[name])
     for p in params_of(ours):
         p.grad_dtype = grad_dtype
@@ -303,30 +303,30 @@ HELD = {
     [(name, layout) for name in DENSE for layout in HELD if layout != "sparse"]
     + [(name, "sparse") for name in TAKE_SPARSE],
 )
-def test_no_gradient_is_held_after_the_step(name, layout):
+def test_no_gradient_is_kept_alive_after_the_step(name, layout):
     options = {**OPTIONS[name], "weight_decay": 0.0} if name in DENSE else OPTIONS[name]
     (p,) = params = make_params([(8, 6)])
     p.grad_dtype = None  # any
     opt = PAIRS[name][0](params, **options)
     for t in range(3):
         p.grad = HELD[layout](normal((8, 6), t))
-        held = weakref.ref(p.grad)
+        reference = weakref.ref(p.grad)
         opt.step()
         p.grad = None
-        assert held() is None
+        assert reference() is None
         if name in DENSE:  # a view would keep the memory, but not the tensor
             memory = np.full((8, 6), 0.5, np.float32)
-            held = weakref.ref(memory)
+            reference = weakref.ref(memory)
             p.grad = torch.from_numpy(memory)
             del memory
-            assert held() is not None
+            assert reference() is not None
             opt.step()
             p.grad = None
-            assert held() is None
+            assert reference() is None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step_changes_no_gradient_and_counts_versions(name):
+def test_a_step_changes_no_gradient_and_increments_versions(name):
     params = make_params([(8, 6), (5,), (2,)])
     opt = PAIRS[name][0](params, **OPTIONS[name])
     if name == "SparseAdam":

@@ -1,7 +1,7 @@
 """Run the tests of CPUOffload, offload_on_fake_device.py, in a process with a fake device.
 
-A device is registered before the first backward pass of a process, and can't be removed: tests of
-other files would take it for the machine's accelerator.
+A device must be registered before the first backward pass of a process, and cannot be removed.
+Tests of other files would take it for the accelerator of the machine.
 """
 
 import os

@@ -102,13 +102,13 @@ def two_steps(cls, options):
 
 @pytest.mark.parametrize(("name", "options"), CAPTURABLE)
 def test_capturable_input(name, options):
-    """On the CPU, torch's answer to these is an error."""
+    """On the CPU, torch raises an error for these."""
     ours, theirs = (outcome(lambda cls=cls: two_steps(cls, options)) for cls in PAIRS[name])
     assert_same(ours, theirs, tolerance(name, torch.float64), "two steps")
 
 
 def gradient_through_a_step(cls, options):
-    """Return the derivatives of a loss of the updated parameters by the start and the gradient."""
+    """Return the derivatives of a loss after a step with respect to values and gradients before."""
     start = Parameter(normal((3, 4), 0, torch.float64))
     gradient = normal((3, 4), 1, torch.float64).requires_grad_()
     p = start.clone()
@@ -121,7 +121,7 @@ def gradient_through_a_step(cls, options):
 
 @pytest.mark.parametrize(("name", "options"), [case for case in INPUTS if case.values[0] in DENSE])
 def test_differentiable_input(name, options):
-    """torch's answer to `centered` and `amsgrad` is an error of autograd."""
+    """With `centered` or `amsgrad`, torch raises an error of autograd."""
     ours, theirs = (
         outcome(lambda cls=cls: gradient_through_a_step(cls, deepcopy(options)))
         for cls in PAIRS[name]
@@ -161,7 +161,7 @@ def unaligned(x):
 
 
 def odd_strides(x):
-    """Return `x` with a first axis of size 1 whose stride means nothing."""
+    """Return `x` with a first axis of size 1, whose stride is arbitrary."""
     return x[:1].contiguous().as_strided((1, *x.shape[1:]), (77, *x[:1].contiguous().stride()[1:]))
 
 
@@ -259,7 +259,7 @@ def test_groups_with_different_options(name, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_arguments_groups_and_text_are_torch_s(name):
+def test_signature_groups_and_repr_are_those_of_torch(name):
     ours, theirs = PAIRS[name]
     theirs_parameters = list(inspect.signature(theirs).parameters.values())
     ours_parameters = list(inspect.signature(ours).parameters.values())

@@ -1,4 +1,4 @@
-"""Own options survive copies, and leave groups and state dicts as torch has them."""
+"""Options that fastopt adds survive copies, and change neither groups nor state dicts."""
 
 import copy
 import pickle
@@ -61,7 +61,7 @@ def test_own_options_are_not_in_groups_and_state_dicts(name):
 
 @pytest.mark.parametrize("name", DENSE)
 def test_own_options_see_unscaled_gradients(name):
-    """Norms, limits and averages with GradScaler are those of the gradients without it."""
+    """With GradScaler, norms, limits and averages are those of the unscaled gradients."""
     own = dict(max_grad_norm=0.5, max_grad_value=0.2, ema_decay=0.9)
     scaled, other = (PAIRS[name][0](make_params(SHAPES), **OPTIONS[name], **own) for _ in range(2))
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)

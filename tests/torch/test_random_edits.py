@@ -1,4 +1,4 @@
-"""Random sequences of what users do between steps have torch's result after each operation."""
+"""Random sequences of operations between steps give torch's result after each operation."""
 
 import copy
 import pickle
@@ -22,7 +22,7 @@ from tests.torch.pairs import (
 SHAPES = [(3, 4), (5,), (2, 3, 4, 5), (), (17,)]
 
 
-# Operations: each is done to our optimizer and to torch's, with random numbers of the same seed.
+# Operations.  Each is applied to fastopt's optimizer and to torch's, with equal random numbers.
 
 
 def step(opt, rng):

@@ -301,7 +301,7 @@ class Layouts(Program):
                 p.grad = None if is_missing else grad
                 q.grad = None if is_missing else self.laid_out(grad.clone())
             if t == 4 and name != "NAdam":  # whose product is saved in float32
-                self.turn(self.pick(other))
+                self.new_strides(self.pick(other))
                 if self.random.random() < 0.5:
                     opts[1] = copy.deepcopy(opts[1])
                     grads = [q.grad for q in other]
@@ -318,7 +318,7 @@ class Layouts(Program):
                 if options["zero_grads"]:
                     assert q.grad is None or not q.grad.any()
 
-    def turn(self, p):
+    def new_strides(self, p):
         if p.grad is None:
             p.data = self.laid_out(p.detach().contiguous())
 

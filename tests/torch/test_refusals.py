@@ -1,4 +1,4 @@
-"""What cannot be updated is refused by name, before anything has changed."""
+"""What cannot be updated raises an error that names it, before anything has changed."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from tests.torch.pairs import NAMES, OPTIONS, PAIRS, TAKE_SPARSE, make_params, n
 
 
 class Tagged(torch.Tensor):
-    """A subclass without behaviour of its own, which has elements as any tensor."""
+    """A subclass of Tensor that changes nothing, and stores its elements as Tensor does."""
 
 
 def twice(opt_class, options):
@@ -104,7 +104,7 @@ def state_of_another_shape(opt_class, options):
     return opt
 
 
-# Scenario and what the message names.
+# Scenarios, and a pattern that the error message matches.
 REFUSED = [
     (twice, "more than once|twice|duplicate|shares? memory"),
     (twice_by_editing, "more than once|twice|duplicate|shares? memory"),
@@ -211,7 +211,7 @@ def test_rows_beyond_the_parameter_are_refused(name):
         assert bits(p) == before
 
 
-def test_a_subclass_with_elements_of_its_own_is_updated():
+def test_a_subclass_that_stores_its_elements_is_updated():
     for cls in PAIRS["AdamW"]:
         p = normal((3, 4), 0).as_subclass(Tagged).requires_grad_()
         q = Parameter(normal((3, 4), 0))

@@ -20,7 +20,7 @@ from tests.torch.pairs import (
 
 SHAPES = [(33,), (4, 7)]
 
-# The dtype of parameters, and options of ours.
+# The dtype of parameters, and options of fastopt.
 MODES = {
     "float64": (torch.float64, {}),
     "float32": (torch.float32, {}),
@@ -97,7 +97,7 @@ def test_resumed_training_has_equal_bits(name, mode, way):
 
 @pytest.mark.parametrize("name", DENSE)
 def test_a_loaded_state_dict_is_not_shared(name):
-    """Two optimizers that load one state dict, or load each other's, go separate ways."""
+    """Optimizers that load one state dict, or each other's, do not share state tensors."""
     opts = [PAIRS[name][0](make_params(SHAPES), **OPTIONS[name]) for _ in range(3)]
     train(opts[0], 1, 2)
     for opt in opts[1:]:

@@ -1,4 +1,4 @@
-"""Unusual tensors, options and states are updated as by PyTorch, or refused before any change."""
+"""Unusual tensors, options and states give PyTorch's result, or an error before any change."""
 
 import copy
 import gc
@@ -107,7 +107,7 @@ def test_addresses_that_are_not_aligned(what):
     assert torch.equal(*found)
 
 
-def test_a_parameter_that_is_no_tensor():
+def test_a_parameter_that_is_not_a_tensor():
     opt = fastopt.torch.SGD([ones(2)])
     opt.param_groups[0]["params"].append(3)
     with pytest.raises(TypeError, match="a parameter is a int"):
@@ -149,7 +149,7 @@ def test_a_gradient_in_the_memory_of_another_parameter():
 
 
 @pytest.mark.parametrize("extras", [{"ema_decay": 0.5}, {"master": "float32"}], ids=str)
-def test_sgd_keeps_its_momentum_when_a_copy_is_added(extras):
+def test_sgd_keeps_its_momentum_if_an_average_or_master_is_added(extras):
     w = ones(3, dtype=torch.bfloat16)
     opt = fastopt.torch.SGD([w], lr=1.0, momentum=0.5, **extras)
     opt.state[w] = {"momentum_buffer": torch.full((3,), 4.0)}
@@ -158,7 +158,7 @@ def test_sgd_keeps_its_momentum_when_a_copy_is_added(extras):
 
 
 @pytest.mark.parametrize("reason", ["found_inf", "skip", "raise"])
-def test_a_step_that_is_not_taken_is_not_the_first(reason):
+def test_a_skipped_first_step_makes_no_momentum_buffer(reason):
     w = ones(3)
     options = {} if reason == "found_inf" else {"on_nonfinite": reason}
     opt = fastopt.torch.SGD([w], lr=1.0, momentum=0.9, dampening=0.5, **options)
@@ -175,7 +175,7 @@ def test_a_step_that_is_not_taken_is_not_the_first(reason):
 
 @pytest.mark.parametrize("extras", [{"ema_decay": 0.999, "ema_warmup": True},
                                     {"rounding": "stochastic"}], ids=str)  # fmt: skip
-def test_sgd_resumes_the_number_of_steps(extras):
+def test_sgd_resumes_its_step_count(extras):
     found = []
     for resumes in (False, True):
         w = ones(64, dtype=torch.bfloat16)
@@ -191,7 +191,7 @@ def test_sgd_resumes_the_number_of_steps(extras):
 
 
 @pytest.mark.parametrize("what", ["parameter", "gradient", "exp_avg", "step"])
-def test_memory_that_was_freed(what):
+def test_freed_storage_is_refused(what):
     w = ones(100)
     opt = fastopt.torch.Adam([w])
     take_step(opt, [torch.ones(100)])
@@ -252,7 +252,7 @@ def test_a_stochastic_master_is_kept_by_copies(dtype):
     assert torch.equal(other.state[copied]["master"], opt.state[w]["master"])
 
 
-def test_states_that_are_no_dicts():
+def test_states_that_are_not_dicts():
     w = ones(3)
     opt = fastopt.torch.Adam([w])
     opt.state[w] = UserDict()
@@ -287,11 +287,11 @@ def test_items_that_users_add_to_a_state():
 
 def test_an_interrupt_while_a_state_is_looked_up():
     class Interrupted(torch.nn.Parameter):
-        comes = False
+        is_pending = False
 
         def __hash__(self):
-            if self.comes:
-                self.comes = False
+            if self.is_pending:
+                self.is_pending = False
                 raise KeyboardInterrupt
             return id(self)
 
@@ -299,14 +299,14 @@ def test_an_interrupt_while_a_state_is_looked_up():
     opt = fastopt.torch.Adam([w])
     opt.state["note"] = {}  # states in the order of the parameters are found without their hashes
     take_step(opt, [torch.ones(3)])
-    w.comes = True
+    w.is_pending = True
     with pytest.raises(KeyboardInterrupt):
         opt.step()
     opt.step()
     assert opt.state[w]["step"] == 2
 
 
-def test_loading_does_not_end_a_block():
+def test_loading_inside_averaged_does_not_end_the_block():
     w = ones(3)
     opt = fastopt.torch.SGD([w], ema_decay=0.5)
     take_step(opt, [torch.ones(3)])

@@ -88,15 +88,15 @@ def trained(cls, name, options, kind, change=lambda g: g):
 @pytest.mark.parametrize("kind", SPARSE)
 @pytest.mark.parametrize(("name", "options"), SPARSE_OPTIONS)
 def test_sparse_gradients(name, options, kind):
-    """Where torch refuses, ours raises the same error, and a failed step changes nothing.
+    """The result or the error is torch's, and a step that raises an error changes nothing.
 
-    There are three differences: ours refuses SparseAdam without whole rows, takes a dense gradient
-    after a sparse one in SGD with momentum, and has Adagrad's message in SGD with weight decay,
-    where torch's is one of addition.
+    There are three differences.  SparseAdam needs gradients with whole rows.  SGD with momentum
+    accepts a dense gradient after a sparse one.  SGD with weight decay raises the error that
+    Adagrad raises; torch's SGD raises one about the addition of tensors.
     """
     ours_class, theirs_class = PAIRS[name]
     ours = trained(ours_class, name, options, kind)
-    with warnings.catch_warnings(action="ignore"):  # torch's Adagrad warns of its own tensors
+    with warnings.catch_warnings(action="ignore"):  # from torch's Adagrad
         theirs = trained(theirs_class, name, options, kind)
         if name == "SGD" and "momentum" in options and kind == "dense at every second step":
             assert theirs["error"][0] is RuntimeError

@@ -1,4 +1,4 @@
-"""Steps beside threads, worker processes and torch.compile."""
+"""Steps in programs with threads, worker processes and torch.compile."""
 
 import threading
 

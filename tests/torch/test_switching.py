@@ -1,9 +1,9 @@
-"""State dicts go between torch.optim and ours in mid-training; schedulers and SWA drive both.
+"""State dicts switch between torch.optim and fastopt.torch; schedulers and SWA drive both.
 
-In 16 bits torch keeps its state, and rounds after each operation, in the parameter's dtype. Ours
-keeps float32 state and rounds the parameter once a step. So a state dict hands over the same
-numbers (exactly from torch to ours, rounded to nearest from ours to torch), and a step of ours is
-a float32 step that is rounded once, but the two trajectories are not the same.
+With 16-bit parameters, torch stores state in the parameter's dtype and rounds after each operation.
+fastopt stores float32 state and rounds the parameter once per step.  So a state dict transfers the
+same numbers (exactly from torch to fastopt, rounded to nearest from fastopt to torch), and a step
+of fastopt is a float32 step that is rounded once, but the two trajectories differ.
 """
 
 import io
@@ -182,7 +182,7 @@ def test_a_step_in_16_bits_is_a_float32_step_rounded_once(name, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_state_dict_has_torch_s_layout(name):
+def test_a_state_dict_has_the_layout_of_torch(name):
     pair = make_pair(name, lambda: make_params(SHAPES), **OPTIONS[name])
     set_gradients(pair, 1, layouts_of(name))
     before = [opt.state_dict() for opt in pair]
@@ -196,7 +196,7 @@ def test_a_state_dict_has_torch_s_layout(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_failed_load_is_torch_s_error(name):
+def test_a_failed_load_raises_the_error_of_torch(name):
     def load(cls, change):
         opt, other = (optimizer(cls, name, torch.float32) for _ in range(2))
         set_gradients([opt, other], 1, layouts_of(name))

@@ -1,4 +1,4 @@
-"""A training script in which the import of AdamW alone is changed."""
+"""A training script in which only the import of AdamW is changed."""
 
 import runpy
 import sys

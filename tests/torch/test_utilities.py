@@ -1,4 +1,4 @@
-"""Utilities of PyTorch around an optimizer give what they give with torch.optim's."""
+"""Utilities of PyTorch give the same results with fastopt.torch as with torch.optim."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""A training script in the manner of nanoGPT, whose author has not heard of fastopt.
+"""A training script in the style of nanoGPT, which uses only PyTorch.
 
 Usage: training_script.py key=value ...  Prints the loss of each iteration.
 """

@@ -1,4 +1,4 @@
-"""The text that is learned: the topics of Python's own `help`, as indices of characters."""
+"""The training text: the topics of Python's `help`, as indices of characters."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import torch
 class Characters:
     """A text as a tensor of indices into the sorted list of its distinct characters."""
 
-    codes: torch.Tensor
-    distinct: str
+    codes: torch.Tensor  # one index per character of the text
+    distinct: str  # the distinct characters, sorted
 
     def batches(
         self, count: int, batch_size: int, context: int, seed: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield inputs and targets, both of shape (batch_size, context), at random positions.
+        """Yield `count` pairs of inputs and targets, each of shape (batch_size, context).
 
-        The target of a character is the next one of the text.
+        Each row of the inputs is a part of the text that begins at a random position.  The targets
+        are the next characters of the text.
         """
         rng = torch.Generator().manual_seed(seed)
         offsets = torch.arange(context + 1)
@@ -32,7 +33,7 @@ class Characters:
 
 
 def help_topics() -> Characters:
-    """Return the texts that `help("TOPIC")` shows, about 450,000 characters of English."""
+    """Return all texts that `help("TOPIC")` shows, about 450,000 characters of English."""
     text = "\n".join(topics[name] for name in sorted(topics))
     distinct = "".join(sorted(set(text)))
     index = {character: i for i, character in enumerate(distinct)}

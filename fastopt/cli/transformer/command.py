@@ -1,4 +1,4 @@
-"""The steps of `fastopt race --torch`: train, print and draw."""
+"""The command `fastopt race --torch`: train, print the result and draw it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from fastopt.cli.text import counted
 if TYPE_CHECKING:
     from fastopt.cli.transformer.trainings import Training
 
-CONTEXT = 32  # characters that a prediction may depend on
+CONTEXT = 32  # the largest number of characters that a prediction depends on
 _LR = 1e-3
 _SETTINGS = ("steps", "batch_size", "width", "layers", "seed")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train a transformer with each optimizer, and show the result.
+    """Train a transformer with each optimizer, and show the result; return the exit code.
 
-    The modules that need an extra are imported first, so that a missing one is reported before the
-    training.
+    Modules that need an optional dependency are imported first, so that a missing dependency is
+    reported before the training.
     """
     import torch
 
@@ -89,7 +89,7 @@ def _show(
         f"batches of {settings['batch_size']} x {CONTEXT} characters, "
         f"learning rate {settings['lr']:g}, seed {settings['seed']}",
     ]
-    # Printed before the picture is written, which may fail.
+    # Print the result first, because writing the picture may fail.
     if args.json:
         print(json.dumps(summary(settings, runs, interrupted, str(path)), allow_nan=False))
     else:

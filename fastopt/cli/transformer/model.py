@@ -1,4 +1,4 @@
-"""A transformer that predicts the next character, in PyTorch's own modules."""
+"""A transformer that predicts the next character, built of PyTorch's modules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-HEADS = 4  # of the attention in each layer
+HEADS = 4  # attention heads in each layer
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,16 @@ class Shape:
     """The size of a transformer."""
 
     n_characters: int
-    context: int  # the number of characters that a prediction may depend on
+    context: int  # the largest number of characters that a prediction depends on
     width: int  # a multiple of HEADS
     layers: int
 
 
 def transformer(shape: Shape, seed: int) -> nn.ModuleDict:
-    """Return a transformer with layer normalisation before each part and without dropout."""
+    """Return a transformer, initialised with `seed`, without dropout.
+
+    Layer normalisation is applied before the attention and the feed-forward network of each layer.
+    """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         layers = [
@@ -50,14 +53,14 @@ def transformer(shape: Shape, seed: int) -> nn.ModuleDict:
 def loss(model: nn.ModuleDict, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the mean cross-entropy of the next character, in nats."""
     n = inputs.shape[1]
-    later = nn.Transformer.generate_square_subsequent_mask(n)
+    mask = nn.Transformer.generate_square_subsequent_mask(n)
     hidden = model["characters"](inputs) + model["positions"](torch.arange(n))
     for layer in model["layers"].children():
-        hidden = layer(hidden, src_mask=later, is_causal=True)
+        hidden = layer(hidden, src_mask=mask, is_causal=True)
     scores = model["predictions"](model["norm"](hidden))
     return nn.functional.cross_entropy(scores.flatten(0, 1), targets.flatten())
 
 
 def n_params(model: nn.ModuleDict) -> int:
-    """Return the number of elements of all parameters."""
+    """Return the total number of elements of the parameters."""
     return sum(w.numel() for w in model.parameters())

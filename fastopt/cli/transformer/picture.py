@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from fastopt.cli.transformer.trainings import REFERENCE, Training, quartiles
 
 NAME, SIGNATURE = "transformer.png", "fastopt race"
-# Colour and dashes. The losses coincide, so that each curve must be visible through the next.
+# Colour, line style and width. The curves coincide, so a thinner one is drawn over each of them.
 _STYLES = {
     REFERENCE: ("#e20134", "-", 4.5),
     "torch fused": ("#8400cd", "-", 2.5),
@@ -20,7 +20,7 @@ _STYLES = {
 
 
 def draw(path: Path, title: list[str], runs: list[Training]) -> None:
-    """Write the picture."""
+    """Draw the results of all trainings, and write the picture to `path`."""
     with matplotlib.style.context("default"):
         figure = Figure(figsize=(13, 4.5), dpi=150, layout="constrained")
         losses, differences, times = figure.subplots(1, 3)
@@ -53,10 +53,10 @@ def _draw_differences(axes: Axes, runs: list[Training]) -> None:
             label = f"{run.name}, at most {run.difference(reference):.2g}"
             colour = _STYLES[run.name][0]
             axes.plot(run.differences(reference), ".", color=colour, label=label, clip_on=False)
-    axes.set_yscale("symlog", linthresh=1e-7)  # about the spacing of float32 at these losses
+    axes.set_yscale("symlog", linthresh=1e-7)  # about the spacing of float32 numbers here
     axes.set_ylim(0.0, max(1e-4, axes.get_ylim()[1]))
     axes.set_xlabel("step")
-    axes.set_ylabel(f"difference of the loss from that of {REFERENCE}")
+    axes.set_ylabel(f"absolute difference from the loss of {REFERENCE}")
     axes.legend(loc="upper left", frameon=False)
 
 

@@ -39,8 +39,8 @@ def _explanation(runs: list[Training]) -> str:
     )
     return (
         "Every optimizer starts from the same parameters and takes "
-        f"{counted(len(runs[0].losses), 'step')} on the same batches, in turn with the others. "
-        "largest difference: the largest absolute difference of its loss from that of "
-        f"{REFERENCE}, in any step. A step is the loss, the gradients and the update; the update "
-        f"is the call of step(), and its share of the step is {shares}."
+        f"{counted(len(runs[0].losses), 'step')} on the same batches. The optimizers take turns. "
+        f"Largest difference: the largest absolute difference from the loss of {REFERENCE}, over "
+        "all steps. A step computes the loss and the gradients and calls step(). The update is "
+        f"the call of step() alone, which takes this share of a step: {shares}."
     )

@@ -1,4 +1,4 @@
-"""The training of copies of one model, each with one optimizer, in turn on the same batches."""
+"""Train copies of one model, each with one optimizer, on the same batches."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ import fastopt.torch
 from fastopt.arrays.dtypes import Array
 from fastopt.cli.transformer.model import loss
 
-REFERENCE = "torch"  # the training that the losses of the others are compared with
+REFERENCE = "torch"  # the losses of the other trainings are compared with its losses
 
 
 @dataclass
 class Training:
-    """A model with its optimizer, and what is known of each step."""
+    """A model, its optimizer, and the loss and times of each step."""
 
     name: str
     model: nn.ModuleDict
     optimizer: torch.optim.Optimizer
-    losses: list[float] = field(default_factory=list)  # before the step, on its batch
-    seconds: list[float] = field(default_factory=list)  # loss, gradients and update
-    update_seconds: list[float] = field(default_factory=list)  # `optimizer.step()`
+    losses: list[float] = field(default_factory=list)  # of each batch, before its step
+    seconds: list[float] = field(default_factory=list)  # of loss, gradients and update
+    update_seconds: list[float] = field(default_factory=list)  # of the call of `optimizer.step()`
 
     def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """Take a step and append its loss and times."""
+        """Take a step, and append its loss and times to the lists."""
         start = perf_counter()
         self.optimizer.zero_grad()
         found = loss(self.model, inputs, targets)
@@ -44,22 +44,22 @@ class Training:
         self.seconds.append(end - start)
 
     def forget_after(self, steps: int) -> None:
-        """Drop the losses and times of all but the first steps."""
+        """Remove the losses and times of all steps after the first `steps`."""
         for values in (self.losses, self.seconds, self.update_seconds):
             del values[steps:]
 
     def differences(self, other: Training) -> Array:
-        """Return the absolute difference of the losses from another training's, by step."""
+        """Return the absolute difference between the losses of two trainings, by step."""
         with np.errstate(invalid="ignore"):
             return np.asarray(np.abs(np.subtract(self.losses, other.losses)))
 
     def difference(self, other: Training) -> float:
-        """Return the largest of the differences; NaN if one is."""
+        """Return the largest of the differences; NaN if one of them is NaN."""
         return float(self.differences(other).max())
 
 
 def trainings(model: nn.ModuleDict, lr: float, threads: int | None) -> list[Training]:
-    """Return a training of a copy of the model for each optimizer."""
+    """Return one training for each optimizer, each with a separate copy of the model."""
     optimizers: dict[str, tuple[Any, dict[str, Any]]] = {
         REFERENCE: (torch.optim.AdamW, {}),
         "torch fused": (torch.optim.AdamW, {"fused": True}),
@@ -77,8 +77,8 @@ def train(
 ) -> Iterator[int]:
     """Take a step of each training with each batch; yield the number of batches so far.
 
-    The trainings take turns, so that a change of the machine's speed affects all of them, and each
-    is the first equally often.
+    The trainings take turns on each batch, so that a change in the speed of the machine affects all
+    of them.  Each training is the first equally often.
     """
     for done, batch in enumerate(batches):
         first = done % len(runs)

@@ -5,11 +5,11 @@ from cpython.object cimport PyObject_GetAttr
 cdef str GRAD = "grad"
 
 
-cdef bint point_at_gradient(Slot *slot, optimizer, list held) except -1:
-    """Check a parameter and its gradient, and point C's tensor at both.
+cdef bint point_at_gradient(Slot *slot, optimizer, list keep_alive) except -1:
+    """Check a parameter and its gradient, and set the pointers that C reads.
 
-    held: gets the objects that own the memory.  Return False if the parameter has another shape,
-    other strides or another dtype than described.
+    Return False if the shape, strides or dtype of the parameter are not those of the plan.
+    keep_alive: a list, to which the objects that own the memory are appended.
     """
     cdef View param, grad
     cdef object given = PyObject_GetAttr(<object>slot.param, GRAD), plain = <object>slot.param
@@ -23,39 +23,39 @@ cdef bint point_at_gradient(Slot *slot, optimizer, list held) except -1:
     if slot.is_resolved:
         plain = tensors.plain(plain)
         given = tensors.plain_gradient(<object>slot.param, given)
-        held.append(plain)
-    if not look(<PyObject *>plain, &param) or not is_as_described(slot, &param):
+        keep_alive.append(plain)
+    if not view_of(<PyObject *>plain, &param) or not is_as_described(slot, &param):
         return False
-    # For a sparse tensor, look() costs a C++ exception.
-    if ((slot.was_sparse and given.is_sparse) or not look(<PyObject *>given, &grad)
+    # view_of() at a sparse tensor raises a C++ exception, which is slow.
+    if ((slot.was_sparse and given.is_sparse) or not view_of(<PyObject *>given, &grad)
             or grad.dtype < 0):
         given, indices = tensors.dense_or_rows(optimizer, slot.group, <object>slot.param, given)
         slot.was_sparse = indices is not None
-        if not look(<PyObject *>given, &grad) or grad.dtype < 0:
+        if not view_of(<PyObject *>given, &grad) or grad.dtype < 0:
             raise tensors.wrong_dtype(<object>slot.param, given)
     if indices is None and not (
         slot.is_dense and is_as_described(slot, &grad) and is_aligned(&param) and is_aligned(&grad)
         and (slot.tensor.size != 1 or not given.is_neg())
     ):
-        # Flags that negate or conjugate are not visible in the exchange.  A tensor that has one
-        # has gaps, which a single element hides.
+        # The exchange table does not show a pending negation or conjugation.  Only a view with gaps
+        # can have one, but the gaps of a tensor with one element are not visible.
         given = tensors.resolved(given)
-        look(<PyObject *>given, &grad)
+        view_of(<PyObject *>given, &grad)
         slot.tensor.layout = &slot.layout
     else:
         slot.tensor.layout = NULL
-    held.append(given)
+    keep_alive.append(given)
     slot.tensor.param = param.data if param.data != NULL else <void *>slot
     describe_gradient(slot, &grad, indices is None)
     if indices is not None:
-        point_at_rows(slot, indices, held)
-    # Tensors without elements may have no address, but they take part in the step.
+        point_at_rows(slot, indices, keep_alive)
+    # A tensor without elements may have no address, but it takes part in the step.
     slot.tensor.grad = grad.data if grad.data != NULL else <void *>slot
     return True
 
 
 cdef int describe_gradient(Slot *slot, View *grad, bint has_all_rows) except -1:
-    """Describe the strides and the dtype of a gradient, or of the values of a sparse one."""
+    """Set the strides and dtype of a gradient, or of the values of a sparse gradient."""
     cdef fo_layout *layout = &slot.layout
     cdef int k, axis
     if grad.n_axes != layout.n_axes:
@@ -76,18 +76,18 @@ cdef raise_shape(Slot *slot):
     )
 
 
-cdef int point_at_rows(Slot *slot, indices, list held) except -1:
-    """Describe which rows a sparse gradient has; indices: their int64 numbers."""
+cdef int point_at_rows(Slot *slot, indices, list keep_alive) except -1:
+    """Describe the rows that are present in a sparse gradient, with int64 indices."""
     cdef View rows, work
     cdef int64_t n = indices.numel(), bad, n_rows = slot.layout.shape[slot.layout.row_axis]
     memory = torch.empty(core.rows_work(n), dtype=torch.int64)
-    held += (memory, indices)
-    if not look(<PyObject *>indices, &rows) or not look(<PyObject *>memory, &work):
+    keep_alive += (memory, indices)
+    if not view_of(<PyObject *>indices, &rows) or not view_of(<PyObject *>memory, &work):
         raise AssertionError("the indices of a sparse gradient could not be read")
     bad = core.rows_group(<int64_t *>rows.data, n, n_rows, <int64_t *>work.data, &slot.rows)
     if bad >= 0:
         raise FastoptError(
-            f"a sparse gradient has row {int(indices[bad])}; 0 to {n_rows - 1} are allowed"
+            f"a sparse gradient has row {int(indices[bad])}; allowed: 0 to {n_rows - 1}"
         )
     slot.tensor.layout = &slot.layout
     slot.tensor.rows = &slot.rows

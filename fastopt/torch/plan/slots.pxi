@@ -6,30 +6,33 @@ from cpython.long cimport PyLong_Check
 cdef double MAX_STEPS = <int64_t>1 << 62
 
 
-# All pointers to Python objects are borrowed: the TensorPlan owns the objects.
+# Pointers to Python objects are borrowed: other references keep the objects alive.
 cdef struct Slot:
     PyObject *param
     Py_ssize_t group
-    bint is_refused  # it may not have a gradient: its elements are not in the CPU's memory, ...
-    bint is_resolved  # its elements are those of `tensors.plain(param)`: complex, DTensor
-    bint is_shard  # of a DTensor
-    bint is_dense  # parameter and states have the dtype of the computation, without gaps
-    bint is_new  # the rule's arrays were made at this step
-    bint was_sparse  # the last gradient was
+    bint is_refused  # its memory cannot be used, so it must not have a gradient
+    bint is_resolved  # complex or a DTensor: `tensors.plain(param)` stores its elements
+    bint is_shard  # a DTensor
+    bint is_dense  # the parameter has the dtype of the arithmetic, and no gaps
+    bint is_new  # this step makes the rule's state arrays
+    bint was_sparse  # the last gradient was sparse
     int64_t taken  # the number of steps taken
-    int64_t count  # the same, for C; with a first step that differs, 1 after it
-    double saved  # a scalar that the rule keeps, such as NAdam's product
-    PyObject *inner  # the state dict of the parameter, while a step runs
-    void *step_data, *saved_data  # of the state's tensors
+    int64_t count  # the step count that C reads: `taken`; for SGD, 0 in the first step and then 1
+    double saved  # a scalar that the rule stores between steps, such as NAdam's product
+    PyObject *inner  # the state dict of the parameter, during a step
+    void *step_data, *saved_data  # addresses of "step" and of the scalar in the state
     int step_dtype, saved_dtype
     fo_tensor *tensor
     fo_layout layout
     fo_rows rows
-    int axes[FO_MAX_AXES]  # the parameter's axes in the order of the layout's
+    int axes[FO_MAX_AXES]  # axes[k] is the parameter's axis that is axis k of the layout
 
 
 cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
-    """Describe a parameter; one that cannot be updated is refused when it has a gradient."""
+    """Describe a parameter to C.
+
+    One that cannot be updated is marked as refused; a step raises an error if it has a gradient.
+    """
     cdef View view
     cdef int64_t own = 1, extent = 1, index = 1, k, axis
     cdef fo_layout *layout = &slot.layout
@@ -43,7 +46,7 @@ cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
     slot.is_shard = distributed.is_dtensor(param)
     slot.is_resolved = tensors.needs_resolving(param)
     plain = tensors.plain(param) if slot.is_resolved else param
-    if not look(<PyObject *>plain, &view) or view.dtype < 0:
+    if not view_of(<PyObject *>plain, &view) or view.dtype < 0:
         slot.is_refused = True
         return 0
     order = sorted(range(view.n_axes), key=lambda axis: -plain.stride(axis))
@@ -89,8 +92,8 @@ cdef bint is_as_described(Slot *slot, View *param) noexcept:
     return True
 
 
-cdef bint is_own(Slot *slot, View *view, int dtype) noexcept:
-    """Return whether a state tensor has the parameter's shape, our strides and this dtype."""
+cdef bint is_laid_out(Slot *slot, View *view, int dtype) noexcept:
+    """Return whether a state tensor has the layout of the parameter's state, and this dtype."""
     cdef fo_layout *layout = &slot.layout
     cdef int k, axis
     if view.n_axes != layout.n_axes or view.dtype != dtype or not is_aligned(view):
@@ -104,11 +107,12 @@ cdef bint is_own(Slot *slot, View *view, int dtype) noexcept:
     return True
 
 
-cdef int find_states(Slot *slots, Py_ssize_t begin, Py_ssize_t end, states, list held) except -1:
+cdef int find_states(Slot *slots, Py_ssize_t begin, Py_ssize_t end, states,
+                     list keep_alive) except -1:
     """Set the state dict of each parameter that has a gradient, or NULL.
 
-    States usually are in the order of the parameters.  Then no hash of a tensor is needed, which
-    is a call of Python.
+    States are usually in the order of the parameters.  No hash of a tensor is needed then; it
+    would be a Python call for each.
     """
     cdef Py_ssize_t i, place = 0
     cdef PyObject *key = NULL
@@ -124,11 +128,11 @@ cdef int find_states(Slot *slots, Py_ssize_t begin, Py_ssize_t end, states, list
             slots[i].inner = PyDict_GetItemWithError(states, <object>slots[i].param)
             is_in_order = False  # the call may have run code that changes the dict
         if slots[i].inner != NULL:
-            held.append(<object>slots[i].inner)
+            keep_alive.append(<object>slots[i].inner)
     return 0
 
 
-# The items of a state dict, for lookups by the identity of keys.
+# The first items of a state dict.  Keys are usually found by identity, without their hashes.
 cdef enum:
     MAX_ITEMS = 12
 
@@ -155,9 +159,9 @@ cdef PyObject *item(Items *items, inner, name) except? NULL:
     return PyDict_GetItemWithError(inner, name)  # an equal key, or one beyond those that are listed
 
 
-cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held,
+cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list keep_alive,
                          list started) except -1:
-    """Point a tensor at its state, which is made, converted or laid out anew where necessary."""
+    """Set the state pointers of a parameter; make or convert its state where necessary."""
     cdef Py_ssize_t k
     cdef Items items
     cdef bint is_low = slot.layout.param_dtype == FO_F16 or slot.layout.param_dtype == FO_BF16
@@ -174,25 +178,26 @@ cdef int point_at_states(Slot *slot, optimizer, inner, Watched group, list held,
         inner = state.start(optimizer.state, <object>slot.param, group.read, keys,
                             DTYPE_OF[dtype], started)
         list_items(inner, &items)
-        held.append(inner)
+        keep_alive.append(inner)
     slot.inner = <PyObject *>inner
     slot.layout.state_dtype = <fo_dtype>dtype
     for k in range(len(group.arrays)):
-        tensor.state[k] = own_data(slot, &items, inner, group.arrays[k], dtype, held)
+        tensor.state[k] = state_data(slot, &items, inner, group.arrays[k], dtype, keep_alive)
     for k in range(len(group.arrays), FO_MAX_STATES):
         tensor.state[k] = NULL
     tensor.master = tensor.ema = NULL
     if is_low and group.has_master:
-        tensor.master = own_data(slot, &items, inner, "master", FO_F32, held)
+        tensor.master = state_data(slot, &items, inner, "master", FO_F32, keep_alive)
     if group.has_ema:
-        tensor.ema = own_data(slot, &items, inner, "ema", tensor.dtype, held)
+        tensor.ema = state_data(slot, &items, inner, "ema", tensor.dtype, keep_alive)
     if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL:
         tensor.layout = &slot.layout
-    read_count(slot, &items, inner, group, held)
+    read_count(slot, &items, inner, group, keep_alive)
     if group.saved_name is None:
         slot.saved = 1
     else:
-        slot.saved_data = scalar_data(&items, inner, group.saved_name, &slot.saved_dtype, held)
+        slot.saved_data = scalar_data(&items, inner, group.saved_name, &slot.saved_dtype,
+                                      keep_alive)
         slot.saved = known_or_read(slot.saved_data, slot.saved_dtype, slot.saved)
     return 0
 
@@ -209,22 +214,23 @@ cdef bint has_all(Items *items, inner, tuple keys) except -1:
     return True
 
 
-cdef void *own_data(Slot *slot, Items *items, inner, name, int dtype, list held) except NULL:
-    """Return the address of a state tensor, laid out as the parameter's own arrays are."""
+cdef void *state_data(Slot *slot, Items *items, inner, name, int dtype,
+                      list keep_alive) except NULL:
+    """Return the address of a state tensor, converted to the layout and dtype if necessary."""
     cdef View view
     cdef object tensor = <object>item(items, inner, name)
     if slot.is_resolved and isinstance(tensor, Tensor):
         tensor = tensors.plain(tensor)
-    if (not isinstance(tensor, Tensor) or not look(<PyObject *>tensor, &view)
-            or not is_own(slot, &view, dtype)):
+    if (not isinstance(tensor, Tensor) or not view_of(<PyObject *>tensor, &view)
+            or not is_laid_out(slot, &view, dtype)):
         tensor = state.lay_out(<object>slot.param, inner, name, DTYPE_OF[dtype])
-        if not look(<PyObject *>tensor, &view) or not is_own(slot, &view, dtype):
+        if not view_of(<PyObject *>tensor, &view) or not is_laid_out(slot, &view, dtype):
             raise AssertionError(f"state {name!r} could not be laid out")
-    held.append(tensor)
+    keep_alive.append(tensor)
     return view.data if slot.tensor.size else <void *>slot
 
 
-cdef int read_count(Slot *slot, Items *items, inner, Watched group, list held) except -1:
+cdef int read_count(Slot *slot, Items *items, inner, GroupOptions group, list keep_alive) except -1:
     """Read the step count, which users and checkpoints may have changed."""
     cdef object step
     cdef double value
@@ -234,7 +240,7 @@ cdef int read_count(Slot *slot, Items *items, inner, Watched group, list held) e
         if PyLong_Check(step):
             value = slot.taken = step
         else:
-            slot.step_data = scalar_data(items, inner, "step", &slot.step_dtype, held)
+            slot.step_data = scalar_data(items, inner, "step", &slot.step_dtype, keep_alive)
             value = known_or_read(slot.step_data, slot.step_dtype, <double>slot.taken)
             slot.taken = <int64_t>value if 0 <= value < MAX_STEPS else -1
         if slot.taken < 0:
@@ -245,24 +251,24 @@ cdef int read_count(Slot *slot, Items *items, inner, Watched group, list held) e
     return 0
 
 
-cdef void *scalar_data(Items *items, inner, name, int *dtype, list held) except NULL:
+cdef void *scalar_data(Items *items, inner, name, int *dtype, list keep_alive) except NULL:
     """Return the address of a tensor with one number."""
     cdef View view
     cdef object tensor = <object>item(items, inner, name)
-    if not look_at_scalar(tensor, &view):
+    if not view_of_scalar(tensor, &view):
         if isinstance(tensor, Tensor):
             tensors.require_memory(f"state {name!r}", tensor)
         tensor = inner[name] = torch.tensor(float(tensor), dtype=torch.float32)
-        look(<PyObject *>tensor, &view)
-    held.append(tensor)
+        view_of(<PyObject *>tensor, &view)
+    keep_alive.append(tensor)
     dtype[0] = view.dtype
     return view.data
 
 
-cdef bint look_at_scalar(value, View *view) except -1:
-    """Fill a view of a tensor of one float or double; return False for anything else."""
+cdef bint view_of_scalar(value, View *view) except -1:
+    """Describe a tensor with one float32 or float64 number; return False for anything else."""
     cdef int k
-    if not isinstance(value, Tensor) or not look(<PyObject *>value, view):
+    if not isinstance(value, Tensor) or not view_of(<PyObject *>value, view):
         return False
     for k in range(view.n_axes):
         if view.shape[k] != 1:
@@ -271,9 +277,10 @@ cdef bint look_at_scalar(value, View *view) except -1:
 
 
 cdef double known_or_read(void *data, int dtype, double known) noexcept:
-    """Return the number that a tensor holds, or the known one if the tensor holds it rounded.
+    """Return the number in a tensor, or `known` if the tensor contains it rounded to float32.
 
-    Single precision cannot count beyond 2^24, and a product of many factors would drift.
+    A step count above 2^24 is not exact in float32, and a product that is rounded at each step
+    accumulates errors.
     """
     if dtype == FO_F64:
         return (<double *>data)[0]
@@ -282,7 +289,7 @@ cdef double known_or_read(void *data, int dtype, double known) noexcept:
     return (<float *>data)[0]
 
 
-cdef int write_scalars(Slot *slot, Watched group) except -1:
+cdef int write_scalars(Slot *slot, GroupOptions group) except -1:
     """Write the step count and the rule's scalar back into the state."""
     slot.taken += 1
     if slot.step_data != NULL:

@@ -1,14 +1,14 @@
-# The options of a group, read again whenever one of them has been replaced.
+# The options of a group, which are read again if one of them has changed.
 
 
 @cython.auto_pickle(False)
-cdef class Watched:
-    """The options of a group as they were read last."""
+cdef class GroupOptions:
+    """The options of a group when they were read last."""
     cdef object read  # the result of options.read
-    cdef tuple names, values  # the watched items of the group
+    cdef tuple names, values  # the options to compare
     cdef Py_ssize_t n_items
-    cdef bint has_tensors  # whose values may change in place, so that they are always read again
-    cdef list lists  # pairs of a list, such as betas, and its items
+    cdef bint has_tensors  # whether a value may change in place: options are then read at each step
+    cdef list lists  # pairs of an option that is a list, such as betas, and its items
     cdef readonly tuple arrays, keys, low_keys, for_c
     cdef bint has_step, has_master, has_ema
     cdef bint copies_first
@@ -30,7 +30,7 @@ cdef class Watched:
         self.state_dtype = read.state_dtype
 
     cdef int compare(self, group) except -1:
-        """Return 0 if nothing was replaced, 1 if only the learning rate was, by a float, else 2."""
+        """Return 0 for no change, 1 if only lr has changed and is a float, else 2."""
         cdef Py_ssize_t k
         cdef int changed = 0
         cdef PyObject *value
@@ -48,16 +48,16 @@ cdef class Watched:
         return changed
 
     cdef dict known_items(self, inner):
-        """Return the items of a state that a step writes, without those of the user."""
+        """Return the items of a state that a step writes; users may have added other items."""
         return {key: inner[key] for key in self.low_keys if key in inner} if inner else {}
 
     cdef double take_lr(self, group) except? -1:
-        """Return the group's learning rate, and remember it as read."""
+        """Return the group's learning rate, and store it as the one read last."""
         self.values = (group["lr"], *self.values[1:])
         return self.values[0]
 
     cdef int state_dtype_of(self, Slot *slot) except -1:
-        """Return the fo_dtype of the state of a parameter."""
+        """Return the fo_dtype of a parameter's state."""
         if self.state_dtype is None or not self.arrays:
             return slot.tensor.dtype
         if self.state_dtype == "param":

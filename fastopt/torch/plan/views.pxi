@@ -1,4 +1,4 @@
-# Where the elements of a tensor are: its address, shape, strides and dtype.
+# The address, shape, strides and dtype of a tensor.
 import torch
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -36,33 +36,33 @@ cdef extern from "exchange.h":
     fo_dlpack_look *fo_dlpack_look_of(const fo_dlpack_table *table)
 
 
-# A tensor in the memory of the CPU.  It is valid as long as the tensor is kept alive and not
-# changed, because shape and strides are the tensor's own unless they are copies in `kept`.
+# A strided tensor in the memory of the CPU.  `shape` and `strides` point to arrays of the tensor
+# itself, or into `copies`; so a View is valid while the tensor is alive and has not been changed.
 cdef struct View:
     void *data
     int n_axes
     int64_t *shape
     int64_t *strides  # in elements
     int dtype  # an fo_dtype, or -1 for others
-    int64_t kept[2 * FO_MAX_AXES]
+    int64_t copies[2 * FO_MAX_AXES]
 
 
-cdef object Tensor = torch.Tensor  # the argument of look() must be one
+cdef object Tensor = torch.Tensor  # the class of the argument of view_of()
 DTYPES = {torch.float32: FO_F32, torch.float64: FO_F64, torch.float16: FO_F16,
           torch.bfloat16: FO_BF16}
 DTYPE_OF = {code: dtype for dtype, code in DTYPES.items()}
 cdef fo_dlpack_look *exchange = NULL
 
 
-def use_exchange(bint wanted=True):
-    """Read tensors through torch's table of C functions, if it has one; return whether it has.
+def use_exchange(bint enabled=True):
+    """Choose whether view_of() uses DLPack's C exchange table; return whether it does.
 
-    Without the table each tensor is read by Python calls, which take ten times as long.
+    A torch without the table never uses it.  Python calls then take ten times as long.
     """
     global exchange
     exchange = NULL
     capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-    if wanted and capsule is not None:
+    if enabled and capsule is not None:
         exchange = fo_dlpack_look_of(
             <fo_dlpack_table *>PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
         )
@@ -72,20 +72,20 @@ def use_exchange(bint wanted=True):
 use_exchange()
 
 
-cdef bint look(PyObject *tensor, View *view) except -1:
-    """Fill a view of a dense tensor in the memory of the CPU; return False for any other tensor."""
+cdef bint view_of(PyObject *tensor, View *view) except -1:
+    """Describe a strided tensor in the CPU's memory; return False for any other tensor."""
     cdef fo_dlpack_tensor seen
     if exchange == NULL:
-        return look_by_calls(<object>tensor, view)
+        return view_by_calls(<object>tensor, view)
     if exchange(tensor, &seen):
-        PyErr_Clear()  # a sparse tensor, a subclass without elements of its own, ...
+        PyErr_Clear()  # such as a sparse tensor, or a subclass without memory
         return False
     if seen.device.type != FO_DLPACK_CPU or seen.ndim > FO_MAX_AXES:
         return False
     view.n_axes = seen.ndim
     view.shape, view.strides = seen.shape, seen.strides
     view.data = <char *>seen.data + seen.byte_offset
-    if seen.data == NULL and has_elements(view):  # a fake tensor, or storage that was freed
+    if seen.data == NULL and has_elements(view):  # a fake tensor, or its storage has been freed
         return False
     view.dtype = -1
     if seen.dtype.code == FO_DLPACK_BFLOAT:
@@ -100,7 +100,7 @@ cdef bint look(PyObject *tensor, View *view) except -1:
     return True
 
 
-cdef bint look_by_calls(tensor, View *view) except -1:
+cdef bint view_by_calls(tensor, View *view) except -1:
     cdef int k
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.dim() > FO_MAX_AXES:
         return False
@@ -110,7 +110,7 @@ cdef bint look_by_calls(tensor, View *view) except -1:
     if view.data == NULL and tensor.numel():
         return False
     view.n_axes = tensor.dim()
-    view.shape, view.strides = view.kept, view.kept + FO_MAX_AXES
+    view.shape, view.strides = view.copies, view.copies + FO_MAX_AXES
     view.dtype = DTYPES.get(tensor.dtype, -1)
     for k, (length, stride) in enumerate(zip(tensor.shape, tensor.stride())):
         view.shape[k], view.strides[k] = length, stride

@@ -1,4 +1,4 @@
-# Whether the tensors that a step writes share memory with each other or with gradients.
+# Whether the tensors that a step writes share memory with each other or with a gradient.
 from libc.string cimport memcmp, memcpy, memset
 
 
@@ -6,7 +6,7 @@ cdef struct Span:
     uintptr_t begin, end
 
 
-# Of one parameter: itself, its states, master and average, and, with zero_grads, its gradient.
+# Spans per parameter: itself, its states, master and average and, with zero_grads, its gradient.
 cdef Py_ssize_t WRITTEN = FO_MAX_STATES + 4
 
 
@@ -16,17 +16,17 @@ cdef int by_begin(const void *one, const void *other) noexcept nogil:
 
 
 @cython.auto_pickle(False)
-cdef class Apart:
-    """The memory that a step writes.
+cdef class WrittenMemory:
+    """The spans of memory that a step writes.
 
-    It is compared anew only if an address has changed, or if the parameters that are updated were
-    not compared with each other.
+    They are compared only if an address has changed since the last check, or if the parameters
+    that this step updates have not been compared with each other.
     """
-    cdef Span *found  # of this step, WRITTEN for each parameter
-    cdef Span *passed  # those that have passed the check
-    cdef Span *written  # the same without gaps, sorted and disjoint
-    cdef Span *gradients  # that have passed the check, by parameter
-    cdef int64_t *checked  # by parameter: the number of the check that it has passed
+    cdef Span *found  # the spans of this step, WRITTEN for each parameter
+    cdef Span *passed  # the spans that have passed a check
+    cdef Span *written  # the nonempty spans of the last check, sorted
+    cdef Span *gradients  # the gradients that have passed a check, by parameter
+    cdef int64_t *checked  # the number of the last check that each parameter has passed
     cdef int64_t n_checks
     cdef Py_ssize_t n_written
 
@@ -47,11 +47,11 @@ cdef class Apart:
         free(self.gradients)
         free(self.checked)
 
-    cdef int require(self, optimizer, Slot *slots, list watched, Py_ssize_t begin, Py_ssize_t end,
-                     bint clears) except -1:
-        """Raise an error if tensors share memory that a step writes."""
+    cdef int require(self, optimizer, Slot *slots, list group_options, Py_ssize_t begin,
+                     Py_ssize_t end, bint clears) except -1:
+        """Raise an error if a tensor that a step writes shares memory with another tensor."""
         cdef Py_ssize_t i, size = WRITTEN * sizeof(Span)
-        cdef bint is_new = False, is_apart = True
+        cdef bint is_new = False, is_disjoint = True
         cdef Span gradient
         for i in range(begin, end):
             if slots[i].tensor.grad != NULL:
@@ -60,7 +60,7 @@ cdef class Apart:
                     self.found + i * WRITTEN, self.passed + i * WRITTEN, size
                 ) != 0
         if is_new:
-            is_apart = self.sort(slots, begin, end)
+            is_disjoint = self.sort(slots, begin, end)
             for i in range(begin, end):
                 if clears and slots[i].tensor.grad != NULL:
                     tensors.require_clearable(<object>slots[i].param)
@@ -70,14 +70,14 @@ cdef class Apart:
             gradient = span_of_gradient(slots + i)
             if (is_new or gradient.begin != self.gradients[i].begin
                     or gradient.end != self.gradients[i].end):
-                is_apart = is_apart and not self.meets(gradient)
+                is_disjoint = is_disjoint and not self.overlaps(gradient)
                 self.gradients[i] = gradient
-        if not is_apart:
+        if not is_disjoint:
             memset(self.gradients + begin, 0, (end - begin) * sizeof(Span))
             memset(self.passed + begin * WRITTEN, 0, (end - begin) * size)
             tensors.require_apart(optimizer, [
                 (i, <object>slots[i].param,
-                 (<Watched>watched[slots[i].group]).known_items(<object>slots[i].inner))
+                 (<GroupOptions>group_options[slots[i].group]).known_items(<object>slots[i].inner))
                 for i in range(begin, end) if slots[i].tensor.grad != NULL
             ], clears)
         elif is_new:
@@ -89,7 +89,7 @@ cdef class Apart:
         return 0
 
     cdef bint sort(self, Slot *slots, Py_ssize_t begin, Py_ssize_t end) noexcept:
-        """Sort what this step writes; return whether nothing overlaps."""
+        """Sort the spans that this step writes; return whether they are disjoint."""
         cdef Py_ssize_t i, k, n = 0
         for i in range(begin, end):
             if slots[i].tensor.grad == NULL:
@@ -105,8 +105,8 @@ cdef class Apart:
                 return False
         return True
 
-    cdef bint meets(self, Span gradient) noexcept:
-        """Return whether a gradient overlaps a span of what is written."""
+    cdef bint overlaps(self, Span gradient) noexcept:
+        """Return whether a gradient overlaps a span that the step writes."""
         cdef Py_ssize_t low = 0, high = self.n_written, middle
         while low < high:  # find the first span that ends after the gradient begins
             middle = (low + high) // 2
@@ -119,7 +119,7 @@ cdef class Apart:
 
 
 cdef void collect(Slot *slot, Span *out, bint clears) noexcept:
-    """List the memory of one parameter that a step writes."""
+    """Set `out` to the spans of one parameter that a step writes."""
     cdef fo_tensor *tensor = slot.tensor
     cdef fo_layout *layout = &slot.layout
     cdef Py_ssize_t k
