@@ -198,7 +198,7 @@ cdef class TensorPlan:
                 if slot.taken > <int64_t>self.extras.step:
                     self.extras.step = slot.taken
         self.written.require(optimizer, self.slots, self.group_options, begin, end,
-                           self.extras.zero_grads)
+                             self.extras.zero_grads)
         self.prepare_extras(optimizer)
         if not updated:
             if self.extras.norm_is_given:
