@@ -110,6 +110,10 @@ class Door(Optimizer):
 
     A function that is given to `torch.compile` may call `step`.  The graph breaks there.
 
+    Idle OpenMP threads wait in a loop for about 10 ms, PyTorch's own, too, if PyTorch is imported
+    before fastopt.  If other programs use the same CPUs, set the environment variable
+    GOMP_SPINCOUNT to 1000 before Python starts: steps and PyTorch's operations are then faster.
+
     Examples
     --------
     >>> import torch, fastopt.torch
