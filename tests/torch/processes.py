@@ -6,15 +6,18 @@
 import functools
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 import traceback
 from datetime import timedelta
 from multiprocessing.connection import wait
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+ROOT = str(Path(__file__).parents[2])
 LIMIT = 240  # seconds that a call may take, the start of the processes included
 LIMIT_OF_WAITING = 120  # seconds that a process waits for another; a deadlock then fails
 
@@ -29,6 +32,14 @@ class Processes:
         context = multiprocessing.get_context("spawn")
         self.folder = tempfile.TemporaryDirectory()
         self.pipes, self.children = [], []
+        # Children import test modules by the names that pytest gives them: tests.torch.*
+        sys.path.append(ROOT)
+        try:
+            self.start(context, n)
+        finally:
+            sys.path.remove(ROOT)
+
+    def start(self, context, n):
         for rank in range(n):
             ours, theirs = context.Pipe()
             child = context.Process(
