@@ -58,7 +58,6 @@ cdef class TensorPlan:
     cdef dict index_of  # from the id of a parameter to its index
     cdef readonly bint has_shards
     cdef readonly int64_t n_elements
-    cdef int64_t steps_taken, steps_skipped
 
     def __cinit__(self, optimizer):
         cdef fo_tensor *described
@@ -211,7 +210,6 @@ cdef class TensorPlan:
             raise MemoryError
         else:
             started.clear()
-            self.steps_taken += 1
             for i in range(begin, end):
                 if self.slots[i].tensor.grad != NULL:
                     write_scalars(self.slots + i, self.group_options[self.slots[i].group])
@@ -225,12 +223,14 @@ cdef class TensorPlan:
         cdef Py_ssize_t k
         cdef GroupOptions seen
         cdef int changed
+        cdef double lr
         for k, group in enumerate(self.groups):
             seen = self.group_options[k]
             changed = 2 if seen is None else seen.compare(group)
             if changed == 1:
-                core.plan_groups(self.plan)[2 * k].hp[0] = seen.take_lr(group)
-                core.plan_groups(self.plan)[2 * k + 1].hp[0] = seen.take_lr(group)
+                lr = seen.take_lr(group)
+                core.plan_groups(self.plan)[2 * k].hp[0] = lr
+                core.plan_groups(self.plan)[2 * k + 1].hp[0] = lr
             elif changed:
                 seen = self.group_options[k] = GroupOptions(optimizer, group)
                 self.set_group(2 * k, seen.for_c, True)
@@ -275,7 +275,6 @@ cdef class TensorPlan:
 
     cdef skip(self, optimizer, list updated):
         if optimizer._options["on_nonfinite"] == "skip":
-            self.steps_skipped += 1
             if self.extras.zero_grads:
                 increment_version([param.grad for param in updated])
             return

@@ -128,6 +128,7 @@ class Door(Optimizer):
     _rule: type[Rule]  # the class of fastopt with the same update rule
     _fixed: Mapping[str, Any] = {}  # values of the rule's options that torch's class lacks
     _keys: tuple[str, ...] = ()  # the keys of a parameter's state, in torch's order
+    _counts_steps = True  # whether torch's class has "step" in the state of a parameter
     _sparse = "refused"  # sparse gradients: "refused", "allowed" or "only"
     _sparse_error: str
 

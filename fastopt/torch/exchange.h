@@ -7,12 +7,7 @@
 
 #include <stdint.h>
 
-enum {
-    FO_DLPACK_CPU = 1,
-    FO_DLPACK_INT = 0,
-    FO_DLPACK_FLOAT = 2,
-    FO_DLPACK_BFLOAT = 4
-};
+enum { FO_DLPACK_CPU = 1, FO_DLPACK_FLOAT = 2, FO_DLPACK_BFLOAT = 4 };
 
 typedef struct {
     uint32_t major, minor;

@@ -14,7 +14,6 @@ from torch import Tensor
 from fastopt._checks import THREADS, Choice, default_threads
 from fastopt._core import RULES
 from fastopt._errors import FastoptError
-from fastopt.optimizers import SGD
 from fastopt.optimizers.base import extras
 from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
 
@@ -77,7 +76,6 @@ class Group(NamedTuple):
     copies_first: bool  # whether the first step copies the gradient to the momentum buffer
 
 
-@torch._disable_dynamo  # type: ignore[attr-defined]
 def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     """Return the options of one of the optimizer's groups."""
     rule: type[Rule] = optimizer._rule
@@ -96,7 +94,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     own = optimizer._options
     saved = rule._saved_scalar or None
     keys = [name for name in optimizer._keys if name in (*arrays, "step", saved)]
-    if rule is SGD and not needs_count(own):  # PyTorch's SGD counts no steps
+    if not (optimizer._counts_steps or needs_count(own)):
         keys.remove("step")
     ema = ["ema"] if own["ema_decay"] is not None else []
     master = ["master"] if own["master"] is not None else []
@@ -119,13 +117,14 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         rule._initial_state(options),
         own["state_dtype"],
         optimizer._first_step,
-        rule is SGD,
+        bool(numbers.get("copy_first", False)),
     )
 
 
 def needs_all_gradients(own: Mapping[str, Any]) -> bool:
     """Return whether a step needs the norm of all gradients before it updates anything."""
-    return own["max_grad_norm"] is not None or own["on_nonfinite"] != "propagate"
+    values = extras_for_c(own)
+    return bool(values["needs_norm"] or values["needs_finite"])
 
 
 def needs_count(own: Mapping[str, Any]) -> bool:

@@ -173,8 +173,9 @@ cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list 
     items.n = 0
     if inner is not None:
         list_items(inner, &items)
-    slot.is_new = not has_all(&items, inner, group.arrays)
+    slot.is_new = False
     if not has_all(&items, inner, keys):
+        slot.is_new = not has_all(&items, inner, group.arrays)
         inner = state.start(optimizer.state, <object>slot.param, group.read, keys,
                             DTYPE_OF[dtype], started)
         list_items(inner, &items)
