@@ -95,6 +95,17 @@ RULES = [
         ],
     ),
     Rule(
+        "Lion",
+        reference.lion,
+        1e-4,
+        [
+            {"betas": (0.7, 0.99)},
+            {"betas": (0.9, 0.8)},
+            {"decoupled_weight_decay": False, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
+    Rule(
         "Adagrad",
         reference.adagrad,
         1e-2,

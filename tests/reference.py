@@ -17,6 +17,7 @@ Papers, by the names used below:
     Reddi       et al. 2018, On the convergence of Adam and beyond
     Dozat       2016, Incorporating Nesterov momentum into Adam (ICLR workshop)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
+    Chen        et al. 2023, Symbolic discovery of optimization algorithms (arXiv 2302.06675)
 """
 
 from __future__ import annotations
@@ -116,6 +117,16 @@ def sgd(
         # look-ahead form only the gradient differs from eq. 1-2.
         x = momentum * b + inside * g if nesterov is True else b
         yield outside * x, {"momentum_buffer": b}
+
+
+@descend
+def lion(feed: Feed, *, betas: tuple[float, float] = (0.9, 0.99)) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    for _, lr, g in feed:
+        c = beta1 * m + (1.0 - beta1) * g  # Chen, Alg. 2: c_t, then m_t
+        m = beta2 * m + (1.0 - beta2) * g
+        yield lr * np.sign(c), {"exp_avg": m}
 
 
 @descend

@@ -643,6 +643,7 @@ def test_refused_group_of_named_parameters(group, error):
 
 # State
 
+# Of PyTorch's rules; test_rules.py compares the names of the others with those of the reference.
 STATES = {
     "sgd": [],
     "momentum": ["momentum_buffer"],
@@ -660,7 +661,7 @@ STATES = {
 }
 
 
-@every_rule
+@pytest.mark.parametrize("rule", STATES)
 def test_state_has_the_names_of_pytorch(rule):
     a, b = np.zeros((2, 3)), np.zeros(4, np.float32)
     state = make(rule, {"a": a, "b": b}).state
