@@ -27,7 +27,18 @@ finally:
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
-from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, NAdam, RMSprop
+from fastopt.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Lion,
+    NAdam,
+    RMSprop,
+    Signum,
+)
 from fastopt.optimizers.base import optimizer as optimizer  # like torch.optim.optimizer
 from fastopt.optimizers.base.optimizer import Optimizer
 
@@ -58,6 +69,7 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "RowSparse",
+    "Signum",
     "check_grad",
     "create",
     "flatten",

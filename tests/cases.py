@@ -106,6 +106,18 @@ RULES = [
         {"decoupled_weight_decay": True},
     ),
     Rule(
+        "Signum",
+        reference.signum,
+        1e-3,
+        [
+            {"momentum": 0.6},
+            {"momentum": 0.6, "decoupled_weight_decay": False, "weight_decay": 0.1},
+            {"momentum": 0.0},
+            {"momentum": 0.0, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
+    Rule(
         "Adagrad",
         reference.adagrad,
         1e-2,

@@ -18,6 +18,7 @@ Papers, by the names used below:
     Dozat       2016, Incorporating Nesterov momentum into Adam (ICLR workshop)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
     Chen        et al. 2023, Symbolic discovery of optimization algorithms (arXiv 2302.06675)
+    Bernstein   et al. 2018, signSGD (arXiv 1802.04434)
 """
 
 from __future__ import annotations
@@ -127,6 +128,17 @@ def lion(feed: Feed, *, betas: tuple[float, float] = (0.9, 0.99)) -> Steps:
         c = beta1 * m + (1.0 - beta1) * g  # Chen, Alg. 2: c_t, then m_t
         m = beta2 * m + (1.0 - beta2) * g
         yield lr * np.sign(c), {"exp_avg": m}
+
+
+@descend
+def signum(feed: Feed, *, momentum: float = 0.9) -> Steps:
+    m: Any = 0.0
+    for _, lr, g in feed:
+        if momentum == 0.0:
+            yield lr * np.sign(g), {}  # Bernstein, Alg. 1
+            continue
+        m = momentum * m + (1.0 - momentum) * g  # Alg. 2: m_k
+        yield lr * np.sign(m), {"momentum_buffer": m}
 
 
 @descend

@@ -17,6 +17,8 @@ RULES = {
     "sgd": (fastopt.SGD, {}),
     "momentum": (fastopt.SGD, {"momentum": 0.9, "dampening": 0.3}),
     "lion": (fastopt.Lion, {"betas": (0.8, 0.95)}),
+    "signsgd": (fastopt.Signum, {"momentum": 0.0}),
+    "signum": (fastopt.Signum, {"momentum": 0.8}),
     "adagrad": (fastopt.Adagrad, {"lr_decay": 0.2, "initial_accumulator_value": 0.1}),
     "adadelta": (fastopt.Adadelta, {"rho": 0.8}),
     "rmsprop": (fastopt.RMSprop, {"bias_correction": True}),

@@ -4,6 +4,7 @@
 |---|---|
 | `sgd` | gradient descent, momentum and Nesterov |
 | `lion` | Lion |
+| `signum` | Signum and signSGD |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
 | `adadelta` | AdaDelta |
 | `rmsprop` | RMSProp |
@@ -26,5 +27,17 @@ from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.sgd import SGD
+from fastopt.optimizers.signum import Signum
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "RMSprop"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "NAdam",
+    "RMSprop",
+    "Signum",
+]
