@@ -37,6 +37,7 @@ from fastopt.optimizers import (
     Lion,
     NAdam,
     RMSprop,
+    Rprop,
     Signum,
 )
 from fastopt.optimizers.base import optimizer as optimizer  # like torch.optim.optimizer
@@ -69,6 +70,7 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "RowSparse",
+    "Rprop",
     "Signum",
     "check_grad",
     "create",

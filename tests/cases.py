@@ -118,6 +118,18 @@ RULES = [
         {"decoupled_weight_decay": True},
     ),
     Rule(
+        "Rprop",
+        reference.rprop,
+        1e-2,
+        [
+            {"etas": (0.3, 1.2)},
+            {"etas": (0.5, 1.7)},
+            {"step_sizes": (0.01, 0.03)},
+            {"step_sizes": (0.1, 0.4)},
+            {"step_sizes": (0.1, 0.4), "limit_unchanged": False},
+        ],
+    ),
+    Rule(
         "Adagrad",
         reference.adagrad,
         1e-2,

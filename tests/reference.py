@@ -19,6 +19,7 @@ Papers, by the names used below:
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
     Chen        et al. 2023, Symbolic discovery of optimization algorithms (arXiv 2302.06675)
     Bernstein   et al. 2018, signSGD (arXiv 1802.04434)
+    Riedmiller  & Braun 1993, The RPROP algorithm
 """
 
 from __future__ import annotations
@@ -139,6 +140,26 @@ def signum(feed: Feed, *, momentum: float = 0.9) -> Steps:
             continue
         m = momentum * m + (1.0 - momentum) * g  # Alg. 2: m_k
         yield lr * np.sign(m), {"momentum_buffer": m}
+
+
+@descend
+def rprop(
+    feed: Feed,
+    *,
+    etas: tuple[float, float] = (0.5, 1.2),
+    step_sizes: tuple[float, float] = (1e-6, 50.0),
+    limit_unchanged: bool = True,
+) -> Steps:
+    minus, plus = etas
+    before: Any = 0.0
+    size: Any = None
+    for _, lr, g in feed:
+        size = np.full_like(g, lr) if size is None else size  # Riedmiller, sec. 3: Delta_0
+        same = np.sign(g) * np.sign(before)
+        scaled = size * np.select([same > 0, same < 0], [plus, minus], 1.0)  # eq. 5
+        size = np.where((same == 0) & (not limit_unchanged), size, np.clip(scaled, *step_sizes))
+        before = np.where(same < 0, 0.0, g)  # "dE/dw := 0" after a change of sign; PyTorch, optax
+        yield np.sign(before) * size, {"prev": before, "step_size": size}  # eq. 6
 
 
 @descend

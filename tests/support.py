@@ -19,6 +19,7 @@ RULES = {
     "lion": (fastopt.Lion, {"betas": (0.8, 0.95)}),
     "signsgd": (fastopt.Signum, {"momentum": 0.0}),
     "signum": (fastopt.Signum, {"momentum": 0.8}),
+    "rprop": (fastopt.Rprop, {"etas": (0.4, 1.5)}),
     "adagrad": (fastopt.Adagrad, {"lr_decay": 0.2, "initial_accumulator_value": 0.1}),
     "adadelta": (fastopt.Adadelta, {"rho": 0.8}),
     "rmsprop": (fastopt.RMSprop, {"bias_correction": True}),

@@ -5,6 +5,7 @@
 | `sgd` | gradient descent, momentum and Nesterov |
 | `lion` | Lion |
 | `signum` | Signum and signSGD |
+| `rprop` | Rprop |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
 | `adadelta` | AdaDelta |
 | `rmsprop` | RMSProp |
@@ -26,6 +27,7 @@ from fastopt.optimizers.adamax import Adamax
 from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.rmsprop import RMSprop
+from fastopt.optimizers.rprop import Rprop
 from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
 
@@ -39,5 +41,6 @@ __all__ = [
     "Lion",
     "NAdam",
     "RMSprop",
+    "Rprop",
     "Signum",
 ]
