@@ -29,6 +29,7 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import (
     SGD,
+    AdaBelief,
     Adadelta,
     Adagrad,
     Adam,
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",

@@ -20,6 +20,8 @@ Papers, by the names used below:
     Chen        et al. 2023, Symbolic discovery of optimization algorithms (arXiv 2302.06675)
     Bernstein   et al. 2018, signSGD (arXiv 1802.04434)
     Riedmiller  & Braun 1993, The RPROP algorithm
+    Zhuang      et al. 2020, AdaBelief optimizer (arXiv 2010.07468)
+    Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
 """
 
 from __future__ import annotations
@@ -96,6 +98,18 @@ def correction(beta: float, t: int) -> float:
     return (1.0 - beta) * sum(beta**i for i in range(t))
 
 
+def rectification(beta: float, t: int, least: float) -> float | None:
+    """Return the factor r_t of Liu's Algorithm 2, or None if rho_t is less than ``least``."""
+    # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights beta^i.
+    ages = np.arange(1, t + 1)
+    weights = beta ** (ages - 1.0)
+    rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta) - 1.0
+    if rho < least:
+        return None
+    ratio = (rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho)
+    return float(np.sqrt(ratio))
+
+
 @descend
 def sgd(
     feed: Feed,
@@ -160,6 +174,39 @@ def rprop(
         size = np.where((same == 0) & (not limit_unchanged), size, np.clip(scaled, *step_sizes))
         before = np.where(same < 0, 0.0, g)  # "dE/dw := 0" after a change of sign; PyTorch, optax
         yield np.sign(before) * size, {"prev": before, "step_size": size}  # eq. 6
+
+
+@descend
+def adabelief(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-16,
+    eps_root: float = 1e-16,
+    eps_in_state: bool = True,
+    eps_mode: str = "corrected",
+    nesterov: bool = False,
+    rectify: bool = False,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    s: Any = 0.0
+    stored, in_root = (eps_root, 0.0) if eps_in_state else (0.0, eps_root)
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Zhuang, Alg. 2: m_t
+        s = beta2 * s + (1.0 - beta2) * (g - m) ** 2 + stored  # s_t
+        c1, c2 = correction(beta1, t), correction(beta2, t)
+        m_hat = m / c1
+        if nesterov:  # optax
+            m_hat = beta1 * m / correction(beta1, t + 1) + (1.0 - beta1) * g / c1
+        if eps_mode == "hat":  # as Kingma, end of sec. 2
+            x = np.sqrt(c2) * m_hat / (np.sqrt(s + in_root) + eps)
+        else:
+            x = m_hat / (np.sqrt(s / c2 + in_root) + eps)
+        if rectify:
+            r = rectification(beta2, t, least=5.0)
+            x = m_hat if r is None else r * x
+        yield lr * x, {"exp_avg": m, "exp_avg_var": s}
 
 
 @descend

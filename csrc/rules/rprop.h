@@ -28,8 +28,8 @@ static inline void FO_T(rprop_element)(real *w, real g, real *before, real *size
 {
     const real same = fo_sign(g) * fo_sign(*before);
     const real old = *size == 0 ? c.first : *size;
-    const real new = old *(same > 0 ? c.eta_plus : (same < 0 ? c.eta_minus : 1));
-    const real enough = new < c.least ? c.least : new;
+    const real scaled = old * (same > 0 ? c.eta_plus : (same < 0 ? c.eta_minus : 1));
+    const real enough = scaled < c.least ? c.least : scaled;
     const real limited = enough > c.most ? c.most : enough;
 
     *size = same == 0 && !c.limit_unchanged ? old : limited;

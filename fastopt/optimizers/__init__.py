@@ -6,6 +6,7 @@
 | `lion` | Lion |
 | `signum` | Signum and signSGD |
 | `rprop` | Rprop |
+| `adabelief` | AdaBelief |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
 | `adadelta` | AdaDelta |
 | `rmsprop` | RMSProp |
@@ -20,6 +21,7 @@ The class of a rule states its options, their ranges, and which kernel of csrc/r
 formula; `base.optimizer.Optimizer` does the rest.
 """
 
+from fastopt.optimizers.adabelief import AdaBelief
 from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
@@ -33,6 +35,7 @@ from fastopt.optimizers.signum import Signum
 
 __all__ = [
     "SGD",
+    "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",

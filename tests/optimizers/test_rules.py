@@ -248,7 +248,8 @@ def test_sizes_whose_squares_overflow_or_underflow(case: Case, dtype: Dtype) -> 
     if case.options.get("rowwise"):
         w, g = w[:, None], g[:, None]
     grads = [g, -g, g / 2, np.zeros_like(g)]
-    if case.options.get("weight_decay") and "decoupled_weight_decay" not in case.options:
+    options = case.with_defaults
+    if options.get("weight_decay") and not options.get("decoupled_weight_decay"):
         grads = grads[:1]  # later ones magnify the rounding error of w
     lrs = [case.rule.lr] * len(grads)
     with np.errstate(all="ignore"):
