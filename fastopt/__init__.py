@@ -28,6 +28,7 @@ finally:
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import (
+    LAMB,
     SGD,
     AdaBelief,
     Adadelta,
@@ -57,6 +58,7 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "LAMB",
     "SGD",
     "AdaBelief",
     "Adadelta",

@@ -13,6 +13,7 @@
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
 | `nadam` | NAdam |
+| `lamb` | LAMB |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -26,6 +27,7 @@ from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.rmsprop import RMSprop
@@ -34,6 +36,7 @@ from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
 
 __all__ = [
+    "LAMB",
     "SGD",
     "AdaBelief",
     "Adadelta",
