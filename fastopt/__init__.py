@@ -41,6 +41,7 @@ from fastopt.optimizers import (
     RMSprop,
     Rprop,
     Signum,
+    Yogi,
 )
 from fastopt.optimizers.base import optimizer as optimizer  # like torch.optim.optimizer
 from fastopt.optimizers.base.optimizer import Optimizer
@@ -76,6 +77,7 @@ __all__ = [
     "RowSparse",
     "Rprop",
     "Signum",
+    "Yogi",
     "check_grad",
     "create",
     "flatten",

@@ -153,6 +153,22 @@ RULES = [
         {"decoupled_weight_decay": True},
     ),
     Rule(
+        "Yogi",
+        reference.yogi,
+        1e-2,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.95)},
+            {"eps": 0.03},
+            {"eps_root": 0.01, "eps": 0.0},
+            {"initial_accumulator_value": 0.1},
+            {"initial_exp_avg": 0.1},
+            {"eps_mode": "hat"},
+            {"bias_correction": (False, True)},
+            {"bias_correction": (True, False)},
+        ],
+    ),
+    Rule(
         "Adagrad",
         reference.adagrad,
         1e-2,

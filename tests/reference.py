@@ -22,6 +22,7 @@ Papers, by the names used below:
     Bernstein   et al. 2018, signSGD (arXiv 1802.04434)
     Riedmiller  & Braun 1993, The RPROP algorithm
     Zhuang      et al. 2020, AdaBelief optimizer (arXiv 2010.07468)
+    Zaheer      et al. 2018, Adaptive methods for nonconvex optimization
     Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
@@ -231,6 +232,33 @@ def adabelief(
             r = rectification(beta2, t, least=5.0)
             x = m_hat if r is None else r * x
         yield lr * x, {"exp_avg": m, "exp_avg_var": s}
+
+
+@descend
+def yogi(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-3,
+    eps_root: float = 0.0,
+    eps_mode: str = "corrected",
+    bias_correction: tuple[bool, bool] = (True, True),
+    initial_accumulator_value: float = 1e-6,
+    initial_exp_avg: float = 0.0,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = initial_exp_avg
+    v: Any = initial_accumulator_value
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Zaheer, Alg. 2: m_t
+        v = v - (1.0 - beta2) * np.sign(v - g**2) * g**2  # v_t
+        c1 = correction(beta1, t) if bias_correction[0] else 1.0  # as Kingma sec. 3; 1 in Alg. 2
+        c2 = correction(beta2, t) if bias_correction[1] else 1.0
+        if eps_mode == "hat":  # as Kingma, end of sec. 2
+            x = np.sqrt(c2) / c1 * m / (np.sqrt(v + eps_root) + eps)
+        else:
+            x = m / c1 / (np.sqrt(v / c2 + eps_root) + eps)  # Alg. 2: x_(t+1)
+        yield lr * x, {"exp_avg": m, "exp_avg_sq": v}
 
 
 @descend

@@ -7,6 +7,7 @@
 | `signum` | Signum and signSGD |
 | `rprop` | Rprop |
 | `adabelief` | AdaBelief |
+| `yogi` | Yogi |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
 | `adadelta` | AdaDelta |
 | `rmsprop` | RMSProp |
@@ -34,6 +35,7 @@ from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.rprop import Rprop
 from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
+from fastopt.optimizers.yogi import Yogi
 
 __all__ = [
     "LAMB",
@@ -49,4 +51,5 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "Signum",
+    "Yogi",
 ]
