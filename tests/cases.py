@@ -169,6 +169,19 @@ RULES = [
         ],
     ),
     Rule(
+        "QHAdam",
+        reference.qhadam,
+        1e-3,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.95)},
+            {"nus": (0.7, 1.0)},
+            {"nus": (1.0, 0.4)},
+            {"nus": (0.0, 0.0), "eps": 0.01},
+            {"nus": (0.7, 0.4), "betas": (0.995, 0.95), "weight_decay": 0.1},
+        ],
+    ),
+    Rule(
         "Adagrad",
         reference.adagrad,
         1e-2,

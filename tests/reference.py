@@ -21,8 +21,10 @@ Papers, by the names used below:
     Chen        et al. 2023, Symbolic discovery of optimization algorithms (arXiv 2302.06675)
     Bernstein   et al. 2018, signSGD (arXiv 1802.04434)
     Riedmiller  & Braun 1993, The RPROP algorithm
+    Igel        & Huesken 2003, Empirical evaluation of the improved Rprop
     Zhuang      et al. 2020, AdaBelief optimizer (arXiv 2010.07468)
     Zaheer      et al. 2018, Adaptive methods for nonconvex optimization
+    Ma          & Yarats 2019, Quasi-hyperbolic momentum and Adam (arXiv 1810.06801)
     Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
@@ -193,12 +195,12 @@ def rprop(
     before: Any = 0.0
     size: Any = None
     for _, lr, g in feed:
-        size = np.full_like(g, lr) if size is None else size  # Riedmiller, sec. 3: Delta_0
+        size = np.full_like(g, lr) if size is None else size  # Riedmiller: Delta_0
         same = np.sign(g) * np.sign(before)
-        scaled = size * np.select([same > 0, same < 0], [plus, minus], 1.0)  # eq. 5
+        scaled = size * np.select([same > 0, same < 0], [plus, minus], 1.0)  # Delta_ij
         size = np.where((same == 0) & (not limit_unchanged), size, np.clip(scaled, *step_sizes))
-        before = np.where(same < 0, 0.0, g)  # "dE/dw := 0" after a change of sign; PyTorch, optax
-        yield np.sign(before) * size, {"prev": before, "step_size": size}  # eq. 6
+        before = np.where(same < 0, 0.0, g)  # Igel, iRprop-
+        yield np.sign(before) * size, {"prev": before, "step_size": size}  # Delta w_ij
 
 
 @descend
@@ -258,6 +260,28 @@ def yogi(
             x = np.sqrt(c2) / c1 * m / (np.sqrt(v + eps_root) + eps)
         else:
             x = m / c1 / (np.sqrt(v / c2 + eps_root) + eps)  # Alg. 2: x_(t+1)
+        yield lr * x, {"exp_avg": m, "exp_avg_sq": v}
+
+
+@descend
+def qhadam(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    nus: tuple[float, float] = (1.0, 1.0),
+    eps: float = 1e-8,
+) -> Steps:
+    (beta1, beta2), (nu1, nu2) = betas, nus
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Ma, sec. 4: g_(t+1)
+        v = beta2 * v + (1.0 - beta2) * g**2  # s_(t+1)
+        top = nu1 * m / correction(beta1, t) + (1.0 - nu1) * g
+        square = nu2 * v / correction(beta2, t)
+        if nu2 != 1.0:  # for 0 * inf, as the authors' code
+            square = square + (1.0 - nu2) * g**2
+        x = top / (np.sqrt(square) + eps)  # theta_(t+1)
         yield lr * x, {"exp_avg": m, "exp_avg_sq": v}
 
 

@@ -8,6 +8,7 @@
 | `rprop` | Rprop |
 | `adabelief` | AdaBelief |
 | `yogi` | Yogi |
+| `qhadam` | QHAdam |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
 | `adadelta` | AdaDelta |
 | `rmsprop` | RMSProp |
@@ -31,6 +32,7 @@ from fastopt.optimizers.adamax import Adamax
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.nadam import NAdam
+from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.rprop import Rprop
 from fastopt.optimizers.sgd import SGD
@@ -48,6 +50,7 @@ __all__ = [
     "Adamax",
     "Lion",
     "NAdam",
+    "QHAdam",
     "RMSprop",
     "Rprop",
     "Signum",

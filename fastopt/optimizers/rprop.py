@@ -61,8 +61,8 @@ class Rprop(Optimizer):
     References
     ----------
     Riedmiller & Braun 1993, A direct adaptive method for faster backpropagation learning: the RPROP
-    algorithm, eq. 5 and 6.  Igel & Hüsken 2003, Empirical evaluation of the improved Rprop learning
-    algorithms: iRprop-, which has p = 0 after a change of sign.
+    algorithm.  Igel & Hüsken 2003, Empirical evaluation of the improved Rprop learning algorithms:
+    iRprop-, which has p = 0 after a change of sign.
 
     Examples
     --------
