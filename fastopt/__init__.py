@@ -27,7 +27,7 @@ finally:
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
-from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
+from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 from fastopt.optimizers.base import optimizer as optimizer  # like torch.optim.optimizer
 from fastopt.optimizers.base.optimizer import Optimizer
 
@@ -55,6 +55,7 @@ __all__ = [
     "KalmanSGD",
     "NAdam",
     "Optimizer",
+    "RAdam",
     "RMSprop",
     "RowSparse",
     "check_grad",

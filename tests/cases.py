@@ -208,6 +208,22 @@ RULES = [
             {"nadam_schedule": "paper", "momentum_decay": 1.0, "betas": (0.7, 0.95)},
         ],
     ),
+    Rule(
+        "RAdam",
+        reference.radam,
+        1e-3,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.95)},
+            {"betas": (0.9, 0.6)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"eps_mode": "corrected"},
+            {"eps_mode": "corrected", "eps": 0.01, "eps_root": 0.01},
+            {"threshold": 4.0},
+            {"threshold": 9.5, "betas": (0.9, 0.99)},
+        ],
+    ),
 ]
 
 CASES = [Case(rule, options) for rule in RULES for options in [*COMMON, *rule.options]]

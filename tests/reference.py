@@ -16,6 +16,7 @@ Papers, by the names used below:
     Kingma      & Ba 2015, Adam (arXiv 1412.6980)
     Reddi       et al. 2018, On the convergence of Adam and beyond
     Dozat       2016, Incorporating Nesterov momentum into Adam (ICLR workshop)
+    Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
 """
 
@@ -265,6 +266,38 @@ def nadam(
         }[nadam_schedule]
         x = (of_m * m + of_g * g) / (np.sqrt(v_hat + eps_root) + eps)  # Alg. 2: theta_t
         yield lr * x, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
+
+
+@descend
+def radam(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    eps_mode: str = "hat",
+    threshold: float = 5.0,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Liu, Alg. 2: m_t
+        v = beta2 * v + (1.0 - beta2) * g**2  # v_t
+        c1, c2 = correction(beta1, t), correction(beta2, t)
+        # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights of v.
+        ages = np.arange(1, t + 1)
+        weights = beta2 ** (ages - 1.0)
+        rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta2) - 1.0
+        if rho <= threshold:
+            yield lr * (m / c1), {"exp_avg": m, "exp_avg_sq": v}
+            continue
+        r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+        if eps_mode == "hat":  # PyTorch
+            adaptive = np.sqrt(c2) / (np.sqrt(v + eps_root) + eps)  # Alg. 2: l_t, eps = 0
+        else:
+            adaptive = 1.0 / (np.sqrt(v / c2 + eps_root) + eps)
+        yield lr * r * (m / c1 * adaptive), {"exp_avg": m, "exp_avg_sq": v}  # theta_t
 
 
 def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:

@@ -34,4 +34,26 @@ static inline double fo_one_minus_powi(double x, int64_t n)
     return (1.0 - x) * sum;
 }
 
+/* The mean of 1, 2, ..., n with the weights 1, x, ..., x^(n-1): the mean age of the
+ * numbers in a running mean.  The sums of 2k terms come from those of k terms, as
+ * above; the closed form cancels. */
+static inline double fo_mean_age(double x, int64_t n)
+{
+    double sum = 0.0, ages = 0.0, power = 1.0;
+    int bit = 0;
+    while (n >> bit > 1)
+        bit++;
+    for (; bit >= 0; bit--) {
+        ages += power * (ages + (double)(n >> bit >> 1) * sum);
+        sum *= 1.0 + power;
+        power *= power;
+        if (n >> bit & 1) {
+            ages = 1.0 + x * (ages + sum);
+            sum = 1.0 + x * sum;
+            power *= x;
+        }
+    }
+    return ages / sum;
+}
+
 #endif

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import arrays, unchanged
 
+import fastopt
 from fastopt import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, FastoptError, NAdam, RMSprop
 
 NAN, INF = float("nan"), float("inf")
@@ -49,6 +50,10 @@ OPTIONS = {
     NAdam: {"lr": AT_LEAST_0, "betas": BETAS, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
             "momentum_decay": AT_LEAST_0, "eps_root": AT_LEAST_0, "maximize": FLAG,
             "nadam_schedule": (["keras", 0, None], []), "decoupled_weight_decay": DECAY},
+    fastopt.RAdam: {"lr": AT_LEAST_0, "betas": BETAS, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
+            "eps_root": AT_LEAST_0, "maximize": FLAG,
+            "eps_mode": (["outside", None], []), "threshold": ([3.9, NAN, INF], NOT_NUMBERS),
+            "decoupled_weight_decay": DECAY},
 }  # fmt: skip
 
 

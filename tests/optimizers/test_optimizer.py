@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support import ALL_RULES, RULES, arrays, bits, everything, make, unchanged
 
+import fastopt
 from fastopt import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, FastoptError, NAdam, RMSprop, _core
 from fastopt.schedules import ReduceOnPlateau, cosine, exponential
 
@@ -30,6 +31,8 @@ def test_every_kernel_is_tested_here():
         (Adamax, "lr betas eps weight_decay", (2e-3, (0.9, 0.999), 1e-8, 0)),
         (NAdam, "lr betas eps weight_decay momentum_decay decoupled_weight_decay",
          (2e-3, (0.9, 0.999), 1e-8, 0, 4e-3, False)),
+        (fastopt.RAdam, "lr betas eps weight_decay decoupled_weight_decay",
+         (1e-3, (0.9, 0.999), 1e-8, 0, False)),
     ],
 )  # fmt: skip
 def test_positional_arguments_are_those_of_pytorch(cls, names, defaults):
@@ -657,6 +660,7 @@ STATES = {
     "adamw": ["exp_avg", "exp_avg_sq"],
     "adamax": ["exp_avg", "exp_inf"],
     "nadam": ["mu_product", "exp_avg", "exp_avg_sq"],
+    "radam": ["exp_avg", "exp_avg_sq"],
 }
 
 
