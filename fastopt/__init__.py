@@ -27,7 +27,18 @@ finally:
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
-from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
+from fastopt.optimizers import (
+    SGD,
+    SMORMS3,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    NAdam,
+    RAdam,
+    RMSprop,
+)
 from fastopt.optimizers.base import optimizer as optimizer  # like torch.optim.optimizer
 from fastopt.optimizers.base.optimizer import Optimizer
 
@@ -45,6 +56,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "SMORMS3",
     "Adadelta",
     "Adagrad",
     "Adam",

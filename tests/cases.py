@@ -224,6 +224,7 @@ RULES = [
             {"threshold": 9.5, "betas": (0.9, 0.99)},
         ],
     ),
+    Rule("SMORMS3", reference.smorms3, 1e-3, [{"eps": 0.01}]),
 ]
 
 CASES = [Case(rule, options) for rule in RULES for options in [*COMMON, *rule.options]]

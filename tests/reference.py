@@ -17,6 +17,7 @@ Papers, by the names used below:
     Reddi       et al. 2018, On the convergence of Adam and beyond
     Dozat       2016, Incorporating Nesterov momentum into Adam (ICLR workshop)
     Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
+    Funk        2015, RMSprop loses to SMORMS3 (sifter.org/~simon/journal/20150420.html)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
 """
 
@@ -298,6 +299,21 @@ def radam(
         else:
             adaptive = 1.0 / (np.sqrt(v / c2 + eps_root) + eps)
         yield lr * r * (m / c1 * adaptive), {"exp_avg": m, "exp_avg_sq": v}  # theta_t
+
+
+@descend
+def smorms3(feed: Feed, *, eps: float = 1e-16) -> Steps:
+    memory: Any = 1.0
+    mean: Any = 0.0
+    square: Any = 0.0
+    for _, lr, g in feed:
+        r = 1.0 / (memory + 1.0)  # Funk: one mini-batch
+        mean = (1.0 - r) * mean + r * g
+        square = (1.0 - r) * square + r * g**2
+        signal = mean**2 / (square + eps)
+        memory = 1.0 + memory * (1.0 - signal)
+        step = g * np.minimum(lr, signal) / (np.sqrt(square) + eps)
+        yield step, {"mem": memory, "g": mean, "g2": square}
 
 
 def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:

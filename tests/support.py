@@ -28,6 +28,7 @@ RULES = {
     "adamax": (fastopt.Adamax, {"betas": (0.8, 0.99)}),
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
     "radam": (fastopt.RAdam, {"betas": (0.8, 0.99)}),
+    "smorms3": (fastopt.SMORMS3, {"eps": 0.01}),
 }
 # And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {

@@ -10,6 +10,7 @@
 | `adamax` | AdaMax |
 | `nadam` | NAdam |
 | `radam` | RAdam |
+| `smorms3` | SMORMS3 |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -26,5 +27,17 @@ from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.sgd import SGD
+from fastopt.optimizers.smorms3 import SMORMS3
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop"]
+__all__ = [
+    "SGD",
+    "SMORMS3",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+]

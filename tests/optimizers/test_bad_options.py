@@ -54,6 +54,8 @@ OPTIONS = {
             "eps_root": AT_LEAST_0, "maximize": FLAG,
             "eps_mode": (["outside", None], []), "threshold": ([3.9, NAN, INF], NOT_NUMBERS),
             "decoupled_weight_decay": DECAY},
+    fastopt.SMORMS3: {"lr": AT_LEAST_0, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
+                      "maximize": FLAG, "decoupled_weight_decay": DECAY},
 }  # fmt: skip
 
 

@@ -661,6 +661,7 @@ STATES = {
     "adamax": ["exp_avg", "exp_inf"],
     "nadam": ["mu_product", "exp_avg", "exp_avg_sq"],
     "radam": ["exp_avg", "exp_avg_sq"],
+    "smorms3": ["mem", "g", "g2"],
 }
 
 

@@ -209,7 +209,12 @@ def test_nonfinite_gradients_give_what_the_reference_gives(case: Case, dtype: Dt
     assert np.isnan(w[[3, 66]]).all()
 
 
-@every_case
+@pytest.mark.parametrize(
+    "case",
+    # SMORMS3 multiplies such a gradient by its square, which is 0.
+    [case for case in CASES if case.rule.name != "SMORMS3"],
+    ids=str,
+)
 @both_dtypes
 def test_subnormal_gradients_are_not_flushed_to_zero(case: Case, dtype: Dtype) -> None:
     """Neither w nor the states are flushed; subnormal numbers have fewer digits."""
