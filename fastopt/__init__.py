@@ -28,6 +28,7 @@ finally:
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import (
+    LAMB,
     SGD,
     SMORMS3,
     Adadelta,
@@ -55,6 +56,7 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "LAMB",
     "SGD",
     "SMORMS3",
     "Adadelta",

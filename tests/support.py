@@ -29,6 +29,7 @@ RULES = {
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
     "radam": (fastopt.RAdam, {"betas": (0.8, 0.99)}),
     "smorms3": (fastopt.SMORMS3, {"eps": 0.01}),
+    "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
 }
 # And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {

@@ -11,6 +11,7 @@
 | `nadam` | NAdam |
 | `radam` | RAdam |
 | `smorms3` | SMORMS3 |
+| `lamb` | LAMB |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -23,6 +24,7 @@ from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
@@ -30,6 +32,7 @@ from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.smorms3 import SMORMS3
 
 __all__ = [
+    "LAMB",
     "SGD",
     "SMORMS3",
     "Adadelta",

@@ -83,5 +83,5 @@ class SMORMS3(Optimizer):
         return "smorms3", ("mem", "g", "g2")
 
     @staticmethod
-    def _initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float | str]:
         return {"mem": 1.0}
