@@ -19,6 +19,7 @@ Papers, by the names used below:
     Dozat       2016, Incorporating Nesterov momentum into Adam (ICLR workshop)
     Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
     Funk        2015, RMSprop loses to SMORMS3 (sifter.org/~simon/journal/20150420.html)
+    McMahan     et al. 2013, Ad click prediction: a view from the trenches
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
@@ -338,6 +339,40 @@ def smorms3(feed: Feed, *, eps: float = 1e-16) -> Steps:
         memory = 1.0 + memory * (1.0 - signal)
         step = g * np.minimum(lr, signal) / (np.sqrt(square) + eps)
         yield step, {"mem": memory, "g": mean, "g2": square}
+
+
+@descend
+def ftrl(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    initial_accumulator_value: float = 0.1,
+    l1_regularization_strength: float = 0.0,
+    l2_regularization_strength: float = 0.0,
+    l2_shrinkage_regularization_strength: float = 0.0,
+    beta: float = 0.0,
+    keep_start: bool = True,
+) -> Steps:
+    l1, l2 = l1_regularization_strength, l2_regularization_strength
+    n: Any = None
+    for _, lr, g in feed:
+        w = ws[-1]
+        if n is None:
+            n = np.full_like(w, initial_accumulator_value)
+            z = np.zeros_like(w)
+            # The z for which Alg. 1 gives w, solved for z; no step before the first gradient.
+            fresh = np.full(w.shape, keep_start)
+        start = -w * ((beta + np.sqrt(n)) / lr + l2) - l1 * np.sign(w)
+        idle = fresh & (g == 0)
+        sigma = (np.sqrt(n + g**2) - np.sqrt(n)) / lr  # McMahan, Alg. 1
+        moved = np.where(fresh, start, z) + g + l2_shrinkage_regularization_strength * w - sigma * w
+        z = np.where(idle, z, moved)
+        n = n + g**2
+        fresh = idle
+        slope = (beta + np.sqrt(n)) / lr + l2
+        pull = np.sign(z) * l1 - z
+        target = np.divide(pull, slope, out=np.zeros_like(w), where=~(np.abs(z) <= l1))
+        yield np.where(idle, 0.0, w - target), {"accumulator": n, "linear": z}
 
 
 @descend

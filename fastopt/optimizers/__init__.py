@@ -12,6 +12,7 @@
 | `radam` | RAdam |
 | `smorms3` | SMORMS3 |
 | `lamb` | LAMB |
+| `ftrl` | FTRL-Proximal |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -24,6 +25,7 @@ from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.radam import RAdam
@@ -40,6 +42,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Ftrl",
     "NAdam",
     "RAdam",
     "RMSprop",

@@ -107,6 +107,20 @@ def test_values_that_are_not_allowed_are_refused(cls, name):
                 opt.param_groups[0][name] = value
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*(("decoupled_weight_decay", kind) for kind in (True, "lr", "schedule_only", "proximal")),
+     ("l1", 0.1), ("bounds", (0.0, None))],
+)  # fmt: skip
+def test_ftrl_refuses_what_changes_w_outside_of_its_formula(name, value):
+    opt = fastopt.Ftrl(arrays(2))
+    message = rf"decoupled_weight_decay, l1 and bounds are .*{re.escape(repr(value))}.*; allowed"
+    with pytest.raises(FastoptError, match=message):
+        fastopt.Ftrl(arrays(2), **{name: value})
+    with unchanged(opt), pytest.raises(FastoptError, match=message):
+        opt.param_groups[0][name] = value
+
+
 def test_every_option_is_tested_here():
     for cls in OPTIONS:
         assert {*OPTIONS[cls]} == {*cls(arrays(2)).param_groups[0]} - {"params"}
