@@ -247,6 +247,24 @@ RULES = [
         ],
         refused=frozenset({"decoupled_weight_decay", "l1", "bounds"}),
     ),
+    Rule(
+        "AdEMAMix",
+        reference.ademamix,
+        1e-3,
+        [
+            {"betas": (0.7, 0.999, 0.95)},
+            {"betas": (0.9, 0.95, 0.9)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"alpha": 2.0},
+            {"alpha": 2.0, "alpha_warmup": 7.0},
+            {"beta3_warmup": 7.0, "alpha_warmup": 300.0},
+            {"beta3_warmup": 300.0},
+            {"beta3_warmup": 15.0, "betas": (0.0, 0.9, 0.9)},
+            {"decoupled_weight_decay": False, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
 ]
 
 # Rules that need sums over the elements of a tensor, or of all tensors: test_sums.py.

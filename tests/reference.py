@@ -20,6 +20,7 @@ Papers, by the names used below:
     Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
     Funk        2015, RMSprop loses to SMORMS3 (sifter.org/~simon/journal/20150420.html)
     McMahan     et al. 2013, Ad click prediction: a view from the trenches
+    Pagliardini et al. 2024, The AdEMAMix optimizer (arXiv 2409.03137)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
@@ -28,6 +29,7 @@ Papers, by the names used below:
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
@@ -373,6 +375,41 @@ def ftrl(
         pull = np.sign(z) * l1 - z
         target = np.divide(pull, slope, out=np.zeros_like(w), where=~(np.abs(z) <= l1))
         yield np.where(idle, 0.0, w - target), {"accumulator": n, "linear": z}
+
+
+@descend
+def ademamix(
+    feed: Feed,
+    *,
+    betas: tuple[float, float, float] = (0.9, 0.999, 0.9999),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    alpha: float = 5.0,
+    alpha_warmup: float = 0.0,
+    beta3_warmup: float = 0.0,
+) -> Steps:
+    beta1, beta2, beta3 = betas
+    fast: Any = 0.0
+    slow: Any = 0.0
+    v: Any = 0.0
+
+    def half_life(beta: float) -> float:
+        return math.log(0.5) / math.log(beta) if beta > 0.0 else 0.0
+
+    for t, lr, g in feed:
+        keep, gain, mix = beta3, 1.0 - beta3, alpha
+        if t < alpha_warmup:
+            mix *= t / alpha_warmup  # Pagliardini, eq. 3
+        if t < beta3_warmup:  # App. A.1: the half-life grows linearly from that of beta1
+            part = t / beta3_warmup
+            life = (1.0 - part) * half_life(beta1) + part * half_life(beta3)
+            keep, gain = 0.5 ** (1.0 / life), -math.expm1(math.log(0.5) / life)
+        fast = beta1 * fast + (1.0 - beta1) * g  # eq. 2: m_1
+        slow = keep * slow + gain * g  # m_2
+        v = beta2 * v + (1.0 - beta2) * g**2  # nu
+        mixed = fast / correction(beta1, t) + mix * slow
+        x = mixed / (np.sqrt(v / correction(beta2, t) + eps_root) + eps)
+        yield lr * x, {"exp_avg_fast": fast, "exp_avg_slow": slow, "exp_avg_sq": v}
 
 
 @descend

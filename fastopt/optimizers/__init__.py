@@ -13,6 +13,7 @@
 | `smorms3` | SMORMS3 |
 | `lamb` | LAMB |
 | `ftrl` | FTRL-Proximal |
+| `ademamix` | AdEMAMix |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -25,6 +26,7 @@ from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.ademamix import AdEMAMix
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.nadam import NAdam
@@ -37,6 +39,7 @@ __all__ = [
     "LAMB",
     "SGD",
     "SMORMS3",
+    "AdEMAMix",
     "Adadelta",
     "Adagrad",
     "Adam",

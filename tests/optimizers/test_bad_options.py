@@ -34,6 +34,7 @@ BETAS = (
     [(0.9, 1.0), (1.0, 0.9), (-0.1, 0.9), (0.9, NAN)],
     [0.9, (0.9,), (0.9, 0.9, 0.9), None, "ab", (0.9, "0.9"), (True, 0.9), np.array([0.9, 0.9])],
 )
+THREE_BETAS = ([(0.9, 0.9, 1.0), (-0.1, 0.9, 0.9)], [0.9, (0.9, 0.9), "abc", (0.9, 0.9, "0.9")])
 DECAY = ([0, 1, 0.5, None, "LR", "coupled", []], [])
 # The options that all classes have.
 COMMON = {
@@ -66,7 +67,7 @@ CLASSES = [
 def values_of(check):
     """Return values out of range, and of the wrong type, for the check of an option."""
     if isinstance(check, Pair) and check.each is decay_rate:
-        return BETAS
+        return BETAS if check.length == 2 else THREE_BETAS
     if isinstance(check, Choice):
         return [0.5, "of another kind"], []
     return KINDS[check]

@@ -666,6 +666,7 @@ STATES = {
     "radam": ["exp_avg", "exp_avg_sq"],
     "smorms3": ["mem", "g", "g2"],
     "ftrl": ["accumulator", "linear"],
+    "ademamix": ["exp_avg_fast", "exp_avg_slow", "exp_avg_sq"],
 }
 
 
