@@ -19,7 +19,8 @@ Array = npt.NDArray[Any]
 class Rule(NamedTuple):
     """A class of fastopt with its reference, its default learning rate and option sets to test.
 
-    ``defaults`` are options whose default in the class differs from that in the reference.
+    ``defaults`` are options whose default in the class differs from that in the reference;
+    ``refused`` are options of COMMON that the class refuses.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Rule(NamedTuple):
     lr: float
     options: list[dict[str, Any]]
     defaults: dict[str, Any] = {}
+    refused: frozenset[str] = frozenset()
 
 
 class Case(NamedTuple):
@@ -295,6 +297,58 @@ RULES = [
             {"nadam_schedule": "paper", "momentum_decay": 1.0, "betas": (0.7, 0.95)},
         ],
     ),
+    Rule(
+        "RAdam",
+        reference.radam,
+        1e-3,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.95)},
+            {"betas": (0.9, 0.6)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"eps_mode": "corrected"},
+            {"eps_mode": "corrected", "eps": 0.01, "eps_root": 0.01},
+            {"threshold": 4.0},
+            {"threshold": 9.5, "betas": (0.9, 0.99)},
+        ],
+    ),
+    Rule("SMORMS3", reference.smorms3, 1e-3, [{"eps": 0.01}]),
+    Rule(
+        "Ftrl",
+        reference.ftrl,
+        1e-3,
+        [
+            {"initial_accumulator_value": 0.7},
+            {"initial_accumulator_value": 0.0, "beta": 0.5},
+            {"l1_regularization_strength": 0.3},
+            {"l2_regularization_strength": 300.0},
+            {"l2_shrinkage_regularization_strength": 0.3},
+            {"beta": 0.5},
+            {"keep_start": False},
+            {"keep_start": False, "l1_regularization_strength": 0.3, "beta": 0.5},
+            {"l1_regularization_strength": 0.3, "beta": 0.5, "maximize": True},
+        ],
+        refused=frozenset({"decoupled_weight_decay", "l1", "bounds"}),
+    ),
+    Rule(
+        "AdEMAMix",
+        reference.ademamix,
+        1e-3,
+        [
+            {"betas": (0.7, 0.999, 0.95)},
+            {"betas": (0.9, 0.95, 0.9)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"alpha": 2.0},
+            {"alpha": 2.0, "alpha_warmup": 7.0},
+            {"beta3_warmup": 7.0, "alpha_warmup": 300.0},
+            {"beta3_warmup": 300.0},
+            {"beta3_warmup": 15.0, "betas": (0.0, 0.9, 0.9)},
+            {"decoupled_weight_decay": False, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
 ]
 
 # Rules that need sums over the elements of a tensor, or of all tensors: test_sums.py.
@@ -308,7 +362,12 @@ SUM_RULES = [
 ]
 SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]
 
-CASES = [Case(rule, options) for rule in RULES for options in [*COMMON, *rule.options]]
+CASES = [
+    Case(rule, options)
+    for rule in RULES
+    for options in [*COMMON, *rule.options]
+    if not rule.refused & options.keys()
+]
 
 DTYPES: list[np.dtype[Any]] = [np.dtype(np.float32), np.dtype(np.float64)]
 

@@ -17,6 +17,10 @@ Papers, by the names used below:
     Kingma      & Ba 2015, Adam (arXiv 1412.6980)
     Reddi       et al. 2018, On the convergence of Adam and beyond
     Dozat       2016, Incorporating Nesterov momentum into Adam (ICLR workshop)
+    Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
+    Funk        2015, RMSprop loses to SMORMS3 (sifter.org/~simon/journal/20150420.html)
+    McMahan     et al. 2013, Ad click prediction: a view from the trenches
+    Pagliardini et al. 2024, The AdEMAMix optimizer (arXiv 2409.03137)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
     Chen        et al. 2023, Symbolic discovery of optimization algorithms (arXiv 2302.06675)
     Bernstein   et al. 2018, signSGD (arXiv 1802.04434)
@@ -33,6 +37,7 @@ Papers, by the names used below:
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
@@ -432,6 +437,122 @@ def nadam(
         }[nadam_schedule]
         x = (of_m * m + of_g * g) / (np.sqrt(v_hat + eps_root) + eps)  # Alg. 2: theta_t
         yield lr * x, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
+
+
+@descend
+def radam(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    eps_mode: str = "hat",
+    threshold: float = 5.0,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Liu, Alg. 2: m_t
+        v = beta2 * v + (1.0 - beta2) * g**2  # v_t
+        c1, c2 = correction(beta1, t), correction(beta2, t)
+        # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights of v.
+        ages = np.arange(1, t + 1)
+        weights = beta2 ** (ages - 1.0)
+        rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta2) - 1.0
+        if rho <= threshold:
+            yield lr * (m / c1), {"exp_avg": m, "exp_avg_sq": v}
+            continue
+        r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+        if eps_mode == "hat":  # PyTorch
+            adaptive = np.sqrt(c2) / (np.sqrt(v + eps_root) + eps)  # Alg. 2: l_t, eps = 0
+        else:
+            adaptive = 1.0 / (np.sqrt(v / c2 + eps_root) + eps)
+        yield lr * r * (m / c1 * adaptive), {"exp_avg": m, "exp_avg_sq": v}  # theta_t
+
+
+@descend
+def smorms3(feed: Feed, *, eps: float = 1e-16) -> Steps:
+    memory: Any = 1.0
+    mean: Any = 0.0
+    square: Any = 0.0
+    for _, lr, g in feed:
+        r = 1.0 / (memory + 1.0)  # Funk: one mini-batch
+        mean = (1.0 - r) * mean + r * g
+        square = (1.0 - r) * square + r * g**2
+        signal = mean**2 / (square + eps)
+        memory = 1.0 + memory * (1.0 - signal)
+        step = g * np.minimum(lr, signal) / (np.sqrt(square) + eps)
+        yield step, {"mem": memory, "g": mean, "g2": square}
+
+
+@descend
+def ftrl(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    initial_accumulator_value: float = 0.1,
+    l1_regularization_strength: float = 0.0,
+    l2_regularization_strength: float = 0.0,
+    l2_shrinkage_regularization_strength: float = 0.0,
+    beta: float = 0.0,
+    keep_start: bool = True,
+) -> Steps:
+    l1, l2 = l1_regularization_strength, l2_regularization_strength
+    n: Any = None
+    for _, lr, g in feed:
+        w = ws[-1]
+        if n is None:
+            n = np.full_like(w, initial_accumulator_value)
+            z = np.zeros_like(w)
+            # The z for which Alg. 1 gives w, solved for z; no step before the first gradient.
+            fresh = np.full(w.shape, keep_start)
+        start = -w * ((beta + np.sqrt(n)) / lr + l2) - l1 * np.sign(w)
+        idle = fresh & (g == 0)
+        sigma = (np.sqrt(n + g**2) - np.sqrt(n)) / lr  # McMahan, Alg. 1
+        moved = np.where(fresh, start, z) + g + l2_shrinkage_regularization_strength * w - sigma * w
+        z = np.where(idle, z, moved)
+        n = n + g**2
+        fresh = idle
+        slope = (beta + np.sqrt(n)) / lr + l2
+        pull = np.sign(z) * l1 - z
+        target = np.divide(pull, slope, out=np.zeros_like(w), where=~(np.abs(z) <= l1))
+        yield np.where(idle, 0.0, w - target), {"accumulator": n, "linear": z}
+
+
+@descend
+def ademamix(
+    feed: Feed,
+    *,
+    betas: tuple[float, float, float] = (0.9, 0.999, 0.9999),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    alpha: float = 5.0,
+    alpha_warmup: float = 0.0,
+    beta3_warmup: float = 0.0,
+) -> Steps:
+    beta1, beta2, beta3 = betas
+    fast: Any = 0.0
+    slow: Any = 0.0
+    v: Any = 0.0
+
+    def half_life(beta: float) -> float:
+        return math.log(0.5) / math.log(beta) if beta > 0.0 else 0.0
+
+    for t, lr, g in feed:
+        keep, gain, mix = beta3, 1.0 - beta3, alpha
+        if t < alpha_warmup:
+            mix *= t / alpha_warmup  # Pagliardini, eq. 3
+        if t < beta3_warmup:  # App. A.1: the half-life grows linearly from that of beta1
+            part = t / beta3_warmup
+            life = (1.0 - part) * half_life(beta1) + part * half_life(beta3)
+            keep, gain = 0.5 ** (1.0 / life), -math.expm1(math.log(0.5) / life)
+        fast = beta1 * fast + (1.0 - beta1) * g  # eq. 2: m_1
+        slow = keep * slow + gain * g  # m_2
+        v = beta2 * v + (1.0 - beta2) * g**2  # nu
+        mixed = fast / correction(beta1, t) + mix * slow
+        x = mixed / (np.sqrt(v / correction(beta2, t) + eps_root) + eps)
+        yield lr * x, {"exp_avg_fast": fast, "exp_avg_slow": slow, "exp_avg_sq": v}
 
 
 @descend

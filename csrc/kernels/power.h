@@ -95,6 +95,17 @@ static inline double fo_exp(double x)
     return ldexp(1.0 + (r + r * sum), k);
 }
 
+/* e^x - 1, which is accurate near 0. */
+static inline double fo_expm1(double x)
+{
+    double sum = 0.0;
+    if (!(x > -0.5 && x < 0.5))
+        return fo_exp(x) - 1.0;
+    for (int n = 14; n > 1; n--)
+        sum = (sum + 1.0) * (x / n);
+    return x + x * sum;
+}
+
 /* x^y for x > 0, or x = 0 and y >= 0.  The relative error is about |y ln x| / 2^53. */
 static inline double fo_pow(double x, double y)
 {

@@ -15,7 +15,11 @@
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
 | `nadam` | NAdam |
+| `radam` | RAdam |
+| `smorms3` | SMORMS3 |
 | `lamb` | LAMB |
+| `ftrl` | FTRL-Proximal |
+| `ademamix` | AdEMAMix |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -29,28 +33,36 @@ from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.ademamix import AdEMAMix
+from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.qhadam import QHAdam
+from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.rprop import Rprop
 from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
+from fastopt.optimizers.smorms3 import SMORMS3
 from fastopt.optimizers.yogi import Yogi
 
 __all__ = [
     "LAMB",
     "SGD",
+    "SMORMS3",
+    "AdEMAMix",
     "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Ftrl",
     "Lion",
     "NAdam",
     "QHAdam",
+    "RAdam",
     "RMSprop",
     "Rprop",
     "Signum",

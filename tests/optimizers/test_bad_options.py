@@ -36,6 +36,7 @@ BETAS = (
     [(0.9, 1.0), (1.0, 0.9), (-0.1, 0.9), (0.9, NAN)],
     [0.9, (0.9,), (0.9, 0.9, 0.9), None, "ab", (0.9, "0.9"), (True, 0.9), np.array([0.9, 0.9])],
 )
+THREE_BETAS = ([(0.9, 0.9, 1.0), (-0.1, 0.9, 0.9)], [0.9, (0.9, 0.9), "abc", (0.9, 0.9, "0.9")])
 DECAY = ([0, 1, 0.5, None, "LR", "coupled", []], [])
 # The options that all classes have.
 COMMON = {
@@ -54,6 +55,7 @@ OPTIONS = {
            "bias_correction": ([], [True, (True,), (1, 1), None])},
     Adamax: {"eps_mode": (["hat", None], [])},
     NAdam: {"nadam_schedule": (["keras", 0, None], [])},
+    fastopt.RAdam: {"threshold": ([3.9, NAN, INF], NOT_NUMBERS)},
 }  # fmt: skip
 KINDS = {at_least_0: AT_LEAST_0, decay_rate: BELOW_1, fraction: UP_TO_1, flag: FLAG}
 CLASSES = [
@@ -66,7 +68,7 @@ CLASSES = [
 def values_of(check):
     """Return values out of range, and of the wrong type, for the check of an option."""
     if isinstance(check, Pair) and check.each is decay_rate:
-        return BETAS
+        return BETAS if check.length == 2 else THREE_BETAS
     if isinstance(check, Pair):
         out_of_range, wrong_type = values_of(check.each)
         return [(x, x) for x in out_of_range], [0.5, *((x, x) for x in wrong_type)]
@@ -108,6 +110,20 @@ def test_values_that_are_not_allowed_are_refused(cls, name):
                 opt.add_param_group({"params": arrays(3), name: value})
             with unchanged(opt), pytest.raises(error, match=message):
                 opt.param_groups[0][name] = value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*(("decoupled_weight_decay", kind) for kind in (True, "lr", "schedule_only", "proximal")),
+     ("l1", 0.1), ("bounds", (0.0, None))],
+)  # fmt: skip
+def test_ftrl_refuses_what_changes_w_outside_of_its_formula(name, value):
+    opt = fastopt.Ftrl(arrays(2))
+    message = rf"decoupled_weight_decay, l1 and bounds are .*{re.escape(repr(value))}.*; allowed"
+    with pytest.raises(FastoptError, match=message):
+        fastopt.Ftrl(arrays(2), **{name: value})
+    with unchanged(opt), pytest.raises(FastoptError, match=message):
+        opt.param_groups[0][name] = value
 
 
 def test_every_option_is_tested_here():
