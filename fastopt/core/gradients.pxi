@@ -76,7 +76,10 @@ cdef tuple read_rows(Slot *slot, grad):
     cdef cnp.ndarray indices, values
     name = f"the gradient of {<object>slot.name}"
     if slot.tensor.ema:
-        raise FastoptError(f"{name} is row-sparse; ema_decay averages all rows at each step")
+        raise FastoptError(
+            f"{name} is row-sparse; ema_decay and lookahead_steps average all rows, so they need "
+            "dense gradients"
+        )
     indices, values = as_rows(<object>slot.name, base_array(slot), grad)
     work = np.empty(fo_rows_work(cnp.PyArray_SIZE(indices)), dtype=np.int64)
     return name, values, indices, work

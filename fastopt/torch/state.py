@@ -58,7 +58,7 @@ def _first_value(
     if name == group.saved_name:
         return torch.tensor(1.0, dtype=torch.float64)
     source = p.detach()
-    if name in ("master", "ema"):
+    if name in ("master", "ema", "slow"):
         return _like(source, real_dtype(p.dtype)).copy_(source)
     value = group.initial.get(name, 0.0)
     return torch.full_like(_like(source, dtype), complex(value, value) if p.is_complex() else value)

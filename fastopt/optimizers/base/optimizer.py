@@ -96,6 +96,11 @@ class Optimizer(Rule):
         Whether step t = 1, 2, ... uses the decay min(ema_decay, (1 + t)/(10 + t)), so that the
         initial parameters soon lose their weight in the average.  This is ``num_updates`` of
         TensorFlow's tf.train.ExponentialMovingAverage.  Default False.
+    lookahead_steps, lookahead_alpha
+        Lookahead (Zhang et al. 2019) around the rule: at every lookahead_steps-th step of a
+        parameter, after the update, slow <- slow + lookahead_alpha * (w - slow) and w <- slow.
+        The slow weights start at the parameter.  Default None (no Lookahead) and 0.5; 5 or 10
+        steps are usual.
     state_dtype
         "bfloat16" halves the memory of float32 state, which is then rounded stochastically.
     master
@@ -375,9 +380,9 @@ class Optimizer(Rule):
     def averaged(self) -> Iterator[None]:
         """Replace the parameters by their averages over steps, temporarily.
 
-        On leaving the block the parameters are restored, bit for bit.  The averages are rounded to
-        the dtype of the parameters.  Inside the block, steps, saving, loading and copying
-        raise an error.
+        The averages are those of `ema_decay`, or the slow weights of `lookahead_steps`.  On leaving
+        the block the parameters are restored, bit for bit.  The averages are rounded to the dtype
+        of the parameters.  Inside the block, steps, saving, loading and copying raise an error.
 
         Yields
         ------
@@ -386,7 +391,8 @@ class Optimizer(Rule):
         Raises
         ------
         FastoptError
-            The optimizer was made without `ema_decay`, or is inside `averaged` or `extrapolated`.
+            The optimizer was made without `ema_decay` and `lookahead_steps`, or is inside
+            `averaged`, `extrapolated` or `perturbed`.
 
         Examples
         --------
@@ -400,9 +406,12 @@ class Optimizer(Rule):
         >>> w
         array([ 4., -8.])
         """
-        self._require_averages()
+        if self._extras["lookahead_steps"] is None:
+            self._require_averages()
         points = (
-            (w, self._parameters.arrays[key]["ema"]) for key, w in self._parameters.by_key().items()
+            (w, state["ema"] if "ema" in state else state["slow"])
+            for key, w in self._parameters.by_key().items()
+            for state in (self._parameters.arrays[key],)
         )
         with self._plan.during("averaged()") as moving, self._moved("averaged()", points):
             moving.release()
