@@ -80,6 +80,8 @@ cdef tuple read_rows(Slot *slot, grad):
             f"{name} is row-sparse; ema_decay and lookahead_steps average all rows, so they need "
             "dense gradients"
         )
+    if <object>slot.no_rows:
+        raise FastoptError(f"{name} is row-sparse; {<object>slot.no_rows}")
     indices, values = as_rows(<object>slot.name, base_array(slot), grad)
     work = np.empty(fo_rows_work(cnp.PyArray_SIZE(indices)), dtype=np.int64)
     return name, values, indices, work

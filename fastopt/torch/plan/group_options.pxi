@@ -13,7 +13,8 @@ cdef class GroupOptions:
     cdef bint has_step, has_master
     cdef object average  # the key of the state that is an average, or None
     cdef bint copies_first
-    cdef object saved_name, state_dtype
+    cdef tuple scalars  # the names of the numbers that the rule saves
+    cdef object state_dtype
 
     def __init__(self, optimizer, group):
         read = self.read = options.read(optimizer, group)
@@ -28,7 +29,7 @@ cdef class GroupOptions:
         self.has_step = "step" in read.keys
         self.has_master = "master" in read.low_keys
         self.average = options.average_of(optimizer._options)
-        self.saved_name = read.saved_name
+        self.scalars = tuple(read.scalars)
         self.state_dtype = read.state_dtype
 
     cdef int compare(self, group) except -1:
