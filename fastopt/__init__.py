@@ -27,7 +27,7 @@ finally:
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
-from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
+from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Muon, NAdam, RMSprop
 from fastopt.optimizers.base import optimizer as optimizer  # like torch.optim.optimizer
 from fastopt.optimizers.base.optimizer import Optimizer
 
@@ -53,6 +53,7 @@ __all__ = [
     "Batches",
     "FastoptError",
     "KalmanSGD",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RMSprop",

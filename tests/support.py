@@ -26,6 +26,7 @@ RULES = {
     "adam_amsgrad": (fastopt.Adam, {"amsgrad": True}),
     "adamw": (fastopt.AdamW, {"weight_decay": 0.1}),
     "adamax": (fastopt.Adamax, {"betas": (0.8, 0.99)}),
+    "muon": (fastopt.Muon, {"momentum": 0.8, "ns_steps": 3, "adjust_lr_fn": "match_rms_adamw"}),
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
 }
 # And those that refuse 0-d parameters, which have no rows.

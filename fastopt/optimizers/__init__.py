@@ -8,6 +8,7 @@
 | `rmsprop` | RMSProp |
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
+| `muon` | Muon for matrices, with AdamW for all other parameters |
 | `nadam` | NAdam |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
@@ -21,8 +22,9 @@ from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.muon import Muon
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.sgd import SGD
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RMSprop"]
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RMSprop"]
