@@ -28,6 +28,7 @@ RULES = {
     "adamax": (fastopt.Adamax, {"betas": (0.8, 0.99)}),
     "muon": (fastopt.Muon, {"momentum": 0.8, "ns_steps": 3, "adjust_lr_fn": "match_rms_adamw"}),
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
+    "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
 }
 # And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {

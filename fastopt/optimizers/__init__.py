@@ -10,6 +10,7 @@
 | `adamax` | AdaMax |
 | `muon` | Muon for matrices, with AdamW for all other parameters |
 | `nadam` | NAdam |
+| `lamb` | LAMB |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -22,9 +23,21 @@ from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.muon import Muon
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.sgd import SGD
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RMSprop"]
+__all__ = [
+    "LAMB",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Muon",
+    "NAdam",
+    "RMSprop",
+]

@@ -152,13 +152,10 @@ class Muon(Optimizer):
         **common: Any,
     ) -> None:
         self._use_muon = use_muon if callable(use_muon) else flag("use_muon", use_muon)
-        self._of_others = dict[str, Any]()
-        if adamw_lr is not None:
-            is_schedule = callable(adamw_lr)
-            self._of_others["lr"] = adamw_lr if is_schedule else at_least_0("adamw_lr", adamw_lr)
+        if not (adamw_lr is None or callable(adamw_lr)):
+            adamw_lr = at_least_0("adamw_lr", adamw_lr)
         if adamw_weight_decay is not None:
-            decay = at_least_0("adamw_weight_decay", adamw_weight_decay)
-            self._of_others["weight_decay"] = decay
+            adamw_weight_decay = at_least_0("adamw_weight_decay", adamw_weight_decay)
         options = dict(
             lr=lr,
             weight_decay=weight_decay,
@@ -168,23 +165,28 @@ class Muon(Optimizer):
             eps=eps,
             ns_steps=ns_steps,
             adjust_lr_fn=adjust_lr_fn,
+            adamw_lr=adamw_lr,
+            adamw_weight_decay=adamw_weight_decay,
             adamw_betas=adamw_betas,
             adamw_eps=adamw_eps,
         )
         super().__init__(params, options, decoupled_weight_decay=decoupled_weight_decay, **common)
 
     def _by_kind(self, group: Mapping[str, Any], params: Mapping[Any, Array]) -> list[Part]:
-        return by_matrices(group, params, self._use_muon, self._of_others)
+        of_adamw = {
+            "lr": self._defaults["adamw_lr"],
+            "weight_decay": self._defaults["adamw_weight_decay"],
+        }
+        return by_matrices(group, params, self._use_muon, of_adamw)
 
     def __getstate__(self) -> dict[str, Any]:
         # None: a callable, which is not pickled
         use_muon = None if callable(self._use_muon) else self._use_muon
-        return {"use_muon": use_muon, "of_others": self._of_others, **super().__getstate__()}
+        return {"use_muon": use_muon, **super().__getstate__()}
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         use_muon = pickled["use_muon"]
         self._use_muon = forgotten_use_muon if use_muon is None else use_muon
-        self._of_others = pickled["of_others"]
         super().__setstate__(pickled)
 
     @staticmethod
@@ -222,6 +224,10 @@ class Muon(Optimizer):
             options["adjust_lr_fn"],
         )
         return Direction("muon_direction", iterations.orthogonalize)
+
+    @staticmethod
+    def _no_rows(options: Mapping[str, Any]) -> str:
+        return "the rule needs all rows of a matrix" if options["use_muon"] else ""
 
     @staticmethod
     def _divides_by_0(options: Mapping[str, Any]) -> bool:

@@ -37,7 +37,12 @@ def state_of(opt):
     return {name: np.array(value) for name, value in opt.state[0].items() if value.ndim}
 
 
-ROW_RULES = [rule for rule in ALL_RULES if rule != "muon"]  # it needs all rows of a matrix
+def takes_rows(rule):
+    groups = make(rule, np.ones((2, 2))).param_groups
+    return not any(group.rule._no_rows(group.options) for group in groups)
+
+
+ROW_RULES = [rule for rule in ALL_RULES if takes_rows(rule)]
 
 
 def check(rule, shape, param, grad, layout=np.array, steps=3, **options):

@@ -195,7 +195,7 @@ def test_row_sparse_gradients_for_adamw_only():
     opt.step(grads)
     adamw.step({"embedding": rows})
     assert bits(params) == bits(apart)
-    message = "the gradient of parameter 'hidden' is row-sparse; Muon needs the whole matrix"
+    message = "gradient of parameter 'hidden' is row-sparse; the rule needs all rows of a matrix"
     with unchanged(opt), pytest.raises(FastoptError, match=message):
         opt.step({**grads, "hidden": RowSparse([3], np.ones((1, 5)))})
 

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastopt._core import Plan
-from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import as_gradient
 from fastopt.arrays.dtypes import Array, computed_in
 from fastopt.arrays.layout import new_like
-from fastopt.arrays.sparse import RowSparse
+from fastopt.arrays.sparse import is_of_rows
 from fastopt.optimizers.base import extras as _extras
-from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup
 from fastopt.optimizers.base.parameters import Parameters
 from fastopt.optimizers.base.rule import Direction
@@ -74,6 +72,7 @@ def directions(
         [(None, None, None)] * len(matrices),
         [matrix.scalars for matrix in matrices],
         [matrix.group for matrix in matrices],
+        [""] * len(matrices),
         len(groups),
         n_threads,
     )
@@ -92,7 +91,8 @@ def _with_gradients(
     found = []
     for i, group in enumerate(groups):
         for key, w in group.arrays.items():
-            if (grad := grads[indices[key]]) is not None:
+            grad = grads[indices[key]]
+            if grad is not None and not is_of_rows(grad):  # a step refuses the latter
                 arrays, (step, saved) = parameters.arrays[key], parameters.scalars[key]
                 # The parameter is needed for coupled weight decay only.
                 start = arrays.get("master", w) if _coupled(group) else 0.0
@@ -100,21 +100,13 @@ def _with_gradients(
                     f"parameter {key!r}",
                     indices[key],
                     i,
-                    _dense(key, group, grad),
+                    as_gradient(f"parameter {key!r}", w, grad),
                     tuple(arrays[name] for name in group.state_names),
                     (step.copy(), saved.copy()),
                     new_like(w, computed_in(w), start),
                 )
                 found.append(matrix)
     return found
-
-
-def _dense(key: Key, group: ParamGroup, grad: Any) -> Array:
-    name = f"parameter {key!r}"
-    if isinstance(grad, RowSparse) or hasattr(grad, "tocsr"):
-        rule = group.rule.__name__
-        raise FastoptError(f"the gradient of {name} is row-sparse; {rule} needs the whole matrix")
-    return as_gradient(name, group.arrays[key], grad)
 
 
 def _of(group: ParamGroup) -> Direction:
@@ -130,8 +122,17 @@ def _coupled(group: ParamGroup) -> float:
 
 
 def _for_c(group: ParamGroup) -> Any:
-    _, hyperparameters, _, _, base_lr, maximize = group.for_c()
-    return _of(group).kernel, hyperparameters, _coupled(group), "coupled", base_lr, maximize
+    _, hyperparameters, _, _, base_lr, maximize, *_ = group.for_c()
+    return (
+        _of(group).kernel,
+        hyperparameters,
+        _coupled(group),
+        "coupled",
+        base_lr,
+        maximize,
+        0,
+        None,
+    )
 
 
 def _direction(matrix: _Matrix, direction: Direction) -> tuple[int, int, Array]:

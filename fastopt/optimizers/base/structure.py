@@ -123,13 +123,13 @@ def by_matrices(
     group: Mapping[str, Any],
     params: Mapping[Any, Array],
     use_muon: bool | Callable[[str], bool],
-    others: Mapping[str, Any],
+    of_adamw: Mapping[str, Any],
 ) -> list[Part]:
     """Split a group into matrices, with the option use_muon=True, and all other parameters.
 
     Matrices are parameters with two axes, unless `use_muon`, or the group's own value of this
-    option, excludes them.  `others` are options of the second part that the group does not give.
-    Empty parts are left out, except the first if both are empty.
+    option, excludes them.  `of_adamw` are options of the second part that the group does not give,
+    or None.  Empty parts are left out, except the first if both are empty.
     """
     if "use_muon" in group:
         use_muon = flag("use_muon", group["use_muon"])
@@ -139,9 +139,10 @@ def by_matrices(
     else:
         chosen = dict.fromkeys(params, use_muon)
     is_matrix = {place: chosen[place] and np.asarray(w).ndim == 2 for place, w in params.items()}
+    own = {name: value for name, value in of_adamw.items() if value is not None}
     parts: list[Part] = [
         ({**group, "use_muon": True}, [place for place in params if is_matrix[place]]),
-        ({**others, **group, "use_muon": False}, [p for p in params if not is_matrix[p]]),
+        ({**own, **group, "use_muon": False}, [p for p in params if not is_matrix[p]]),
     ]
     return [part for part in parts if part[1]] or parts[:1]
 
