@@ -30,25 +30,26 @@ class NewtonSchulz(NamedTuple):
         is_tall = matrix.shape[0] > matrix.shape[1]
         x = np.array(matrix.T if is_tall else matrix, order="C")
         with np.errstate(all="ignore"):
-            self._iterate(x)
+            x /= max(norm(x), self.eps)
+            x = self._iterated(x)
             x *= self._factor(*matrix.shape)
         matrix[...] = x.T if is_tall else x
 
-    def _iterate(self, x: Array) -> None:
-        """Replace x by p(x), where p is applied to the singular values of x / |x|."""
+    def _iterated(self, x: Array) -> Array:
+        """Return the result of the iterations; x is overwritten."""
         a, b, c = self.coefficients
-        x /= max(norm(x), self.eps)
         gram, square = (np.empty((len(x), len(x)), dtype=x.dtype) for _ in range(2))
-        change = np.empty_like(x)
+        other = np.empty_like(x)
         for _ in range(self.steps):
             np.matmul(x, x.T, out=gram)
             np.matmul(gram, gram.T, out=square)  # gram is symmetric: .T selects syrk, not gemm
             gram *= b
             square *= c
             gram += square
-            np.matmul(gram, x, out=change)
-            x *= a
-            x += change
+            gram.flat[:: len(x) + 1] += a
+            np.matmul(gram, x, out=other)  # (a + b*G + c*G^2) x, where G = x x'
+            x, other = other, x
+        return x
 
     def _factor(self, n_rows: int, n_columns: int) -> float:
         if self.adjust == "match_rms_adamw":
