@@ -17,13 +17,7 @@ from fastopt.optimizers.base.rule import Direction
 
 Lent = list[tuple[int, int, Array]]  # as `Plan.step_in_call` takes it
 
-# Options of the extras that must not change anything before the step.
-_WITHOUT_EFFECTS = {
-    "on_nonfinite": "propagate",
-    "zero_grads": False,
-    "ema_decay": None,
-    "rounding": "nearest",
-}
+_WITHOUT_EFFECTS = {"on_nonfinite": "propagate", "zero_grads": False}  # the step itself has them
 
 
 class _Matrix(NamedTuple):
