@@ -28,6 +28,7 @@ finally:
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import (
+    ADOPT,
     LAMB,
     SGD,
     SMORMS3,
@@ -58,6 +59,7 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADOPT",
     "LAMB",
     "SGD",
     "SMORMS3",

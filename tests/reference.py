@@ -21,6 +21,7 @@ Papers, by the names used below:
     Funk        2015, RMSprop loses to SMORMS3 (sifter.org/~simon/journal/20150420.html)
     McMahan     et al. 2013, Ad click prediction: a view from the trenches
     Pagliardini et al. 2024, The AdEMAMix optimizer (arXiv 2409.03137)
+    Taniguchi   et al. 2024, ADOPT (arXiv 2411.02853)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
@@ -410,6 +411,31 @@ def ademamix(
         mixed = fast / correction(beta1, t) + mix * slow
         x = mixed / (np.sqrt(v / correction(beta2, t) + eps_root) + eps)
         yield lr * x, {"exp_avg_fast": fast, "exp_avg_slow": slow, "exp_avg_sq": v}
+
+
+@descend
+def adopt(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.9999),
+    eps: float = 1e-6,
+    clip_exp: float | None = 0.25,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        if t == 1:
+            v = g**2  # Taniguchi, Alg. 2: v_0; there t counts from the step after
+            yield np.zeros_like(g), {"exp_avg": np.zeros_like(g), "exp_avg_sq": v}
+            continue
+        x = g / np.maximum(np.sqrt(v), eps)
+        if clip_exp is not None:
+            c = (t - 1.0) ** clip_exp
+            x = np.clip(x, -c, c)
+        m = beta1 * m + (1.0 - beta1) * x  # m_t
+        v = beta2 * v + (1.0 - beta2) * g**2  # v_t
+        yield lr * m, {"exp_avg": m, "exp_avg_sq": v}
 
 
 @descend

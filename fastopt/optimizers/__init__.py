@@ -14,6 +14,7 @@
 | `lamb` | LAMB |
 | `ftrl` | FTRL-Proximal |
 | `ademamix` | AdEMAMix |
+| `adopt` | ADOPT |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -27,6 +28,7 @@ from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
 from fastopt.optimizers.ademamix import AdEMAMix
+from fastopt.optimizers.adopt import ADOPT
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.nadam import NAdam
@@ -36,6 +38,7 @@ from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.smorms3 import SMORMS3
 
 __all__ = [
+    "ADOPT",
     "LAMB",
     "SGD",
     "SMORMS3",

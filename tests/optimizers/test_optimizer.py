@@ -667,6 +667,7 @@ STATES = {
     "smorms3": ["mem", "g", "g2"],
     "ftrl": ["accumulator", "linear"],
     "ademamix": ["exp_avg_fast", "exp_avg_slow", "exp_avg_sq"],
+    "adopt": ["exp_avg", "exp_avg_sq"],
 }
 
 
