@@ -29,6 +29,7 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import (
     ADOPT,
+    ASGD,
     LAMB,
     SGD,
     SMORMS3,
@@ -60,6 +61,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ADOPT",
+    "ASGD",
     "LAMB",
     "SGD",
     "SMORMS3",

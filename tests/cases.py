@@ -277,6 +277,18 @@ RULES = [
             {"clip_exp": None, "eps": 0.01},
         ],
     ),
+    Rule(
+        "ASGD",
+        reference.asgd,
+        1e-2,
+        [
+            {"lambd": 0.3},
+            {"lambd": 0.3, "alpha": 0.6},
+            {"lambd": 0.3, "t0": 5.0},
+            {"t0": 0.0},
+        ],
+        refused=frozenset({"l1", "bounds", "proximal"}),
+    ),
 ]
 
 # Rules that need sums over the elements of a tensor, or of all tensors: test_sums.py.

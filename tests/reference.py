@@ -22,6 +22,8 @@ Papers, by the names used below:
     McMahan     et al. 2013, Ad click prediction: a view from the trenches
     Pagliardini et al. 2024, The AdEMAMix optimizer (arXiv 2409.03137)
     Taniguchi   et al. 2024, ADOPT (arXiv 2411.02853)
+    Polyak      & Juditsky 1992, Acceleration of stochastic approximation by averaging
+    Bottou      2012, Stochastic gradient descent tricks
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
@@ -436,6 +438,26 @@ def adopt(
         m = beta1 * m + (1.0 - beta1) * x  # m_t
         v = beta2 * v + (1.0 - beta2) * g**2  # v_t
         yield lr * m, {"exp_avg": m, "exp_avg_sq": v}
+
+
+@descend
+def asgd(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    lambd: float = 1e-4,
+    alpha: float = 0.75,
+    t0: float = 1e6,
+) -> Steps:
+    mean: Any = None
+    eta, mu = 0.0, 1.0
+    for t, lr, g in feed:
+        eta = lr if t == 1 else eta
+        w = (1.0 - lambd * eta) * ws[-1] - eta * g  # Bottou, sec. 5.1, with the L2 penalty lambd
+        mean = w if mu == 1.0 else mean + mu * (w - mean)  # Polyak, the mean of the path
+        eta, mu = lr / (1.0 + lambd * lr * t) ** alpha, 1.0 / max(1.0, t - t0)  # PyTorch
+        # From an infinite w, a step to it would be NaN.
+        yield np.where(np.isinf(w), -w, ws[-1] - w), {"ax": mean, "eta": eta, "mu": mu}
 
 
 @descend

@@ -15,6 +15,7 @@
 | `ftrl` | FTRL-Proximal |
 | `ademamix` | AdEMAMix |
 | `adopt` | ADOPT |
+| `asgd` | averaged SGD |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -29,6 +30,7 @@ from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
 from fastopt.optimizers.ademamix import AdEMAMix
 from fastopt.optimizers.adopt import ADOPT
+from fastopt.optimizers.asgd import ASGD
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.nadam import NAdam
@@ -39,6 +41,7 @@ from fastopt.optimizers.smorms3 import SMORMS3
 
 __all__ = [
     "ADOPT",
+    "ASGD",
     "LAMB",
     "SGD",
     "SMORMS3",

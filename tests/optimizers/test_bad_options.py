@@ -116,7 +116,7 @@ UNABLE = [("l1", 0.1), ("bounds", (0.0, None)), ("decoupled_weight_decay", "prox
 
 @pytest.mark.parametrize(
     ("cls", "name", "value"),
-    [*((cls, *option) for cls in (fastopt.Ftrl,) for option in UNABLE),
+    [*((cls, *option) for cls in (fastopt.ASGD, fastopt.Ftrl) for option in UNABLE),
      *((fastopt.Ftrl, "decoupled_weight_decay", decay) for decay in (True, "lr", "schedule_only"))],
 )  # fmt: skip
 def test_what_changes_w_outside_of_the_formula_is_refused(cls, name, value):

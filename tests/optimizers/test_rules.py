@@ -20,7 +20,7 @@ Dtype = np.dtype[Any]
 CHUNK = _core.CHUNK
 SIZES = (0, 1, 7, 8, 9, 63, 64, 65, CHUNK - 1, CHUNK, CHUNK + 1, 100_003)
 
-SCALARS = {"step", "mu_product"}  # entries of the state that are numbers
+SCALARS = {"step", "mu_product", "eta", "mu"}  # entries of the state that are numbers
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
