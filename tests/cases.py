@@ -289,6 +289,20 @@ RULES = [
         ],
         refused=frozenset({"l1", "bounds", "proximal"}),
     ),
+    Rule(
+        "Adan",
+        reference.adan,
+        1e-3,
+        [
+            {"betas": (0.7, 0.92, 0.99)},
+            {"betas": (0.98, 0.6, 0.99)},
+            {"betas": (0.98, 0.92, 0.8)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"decoupled_weight_decay": False, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": "proximal"},
+    ),
 ]
 
 # Rules that need sums over the elements of a tensor, or of all tensors: test_sums.py.

@@ -24,6 +24,7 @@ Papers, by the names used below:
     Taniguchi   et al. 2024, ADOPT (arXiv 2411.02853)
     Polyak      & Juditsky 1992, Acceleration of stochastic approximation by averaging
     Bottou      2012, Stochastic gradient descent tricks
+    Xie         et al. 2022, Adan (arXiv 2208.06677)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
@@ -458,6 +459,32 @@ def asgd(
         eta, mu = lr / (1.0 + lambd * lr * t) ** alpha, 1.0 / max(1.0, t - t0)  # PyTorch
         # From an infinite w, a step to it would be NaN.
         yield np.where(np.isinf(w), -w, ws[-1] - w), {"ax": mean, "eta": eta, "mu": mu}
+
+
+@descend
+def adan(
+    feed: Feed,
+    *,
+    betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+) -> Steps:
+    beta1, beta2, beta3 = betas
+    m: Any = 0.0
+    u: Any = 0.0
+    n: Any = 0.0
+    before: Any = None
+    for t, lr, g in feed:
+        d = np.zeros_like(g) if before is None else g - before
+        before = g
+        m = beta1 * m + (1.0 - beta1) * g  # Xie, Alg. 1, with 1 - beta for its beta: m_k
+        u = beta2 * u + (1.0 - beta2) * d  # v_k
+        n = beta3 * n + (1.0 - beta3) * (g + beta2 * d) ** 2  # n_k
+        # The authors' code corrects the means for their bias; Alg. 1 does not.
+        mean = m / correction(beta1, t) + beta2 * u / correction(beta2, t)
+        x = mean / (np.sqrt(n / correction(beta3, t) + eps_root) + eps)
+        state = {"exp_avg": m, "exp_avg_sq": n, "exp_avg_diff": u, "neg_pre_grad": -g}
+        yield lr * x, state  # theta_(k+1)
 
 
 @descend

@@ -33,6 +33,7 @@ RULES = {
     "ademamix": (fastopt.AdEMAMix, {"betas": (0.8, 0.99, 0.95), "beta3_warmup": 3.0}),
     "adopt": (fastopt.ADOPT, {"betas": (0.8, 0.99)}),
     "asgd": (fastopt.ASGD, {"lambd": 0.1, "t0": 1.0}),
+    "adan": (fastopt.Adan, {"betas": (0.8, 0.9, 0.95)}),
     "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
 }
 # And those that refuse 0-d parameters, which have no rows.

@@ -16,6 +16,7 @@
 | `ademamix` | AdEMAMix |
 | `adopt` | ADOPT |
 | `asgd` | averaged SGD |
+| `adan` | Adan |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -28,6 +29,7 @@ from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.adan import Adan
 from fastopt.optimizers.ademamix import AdEMAMix
 from fastopt.optimizers.adopt import ADOPT
 from fastopt.optimizers.asgd import ASGD
@@ -51,6 +53,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "Ftrl",
     "NAdam",
     "RAdam",

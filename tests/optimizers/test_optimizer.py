@@ -670,6 +670,7 @@ STATES = {
     "ademamix": ["exp_avg_fast", "exp_avg_slow", "exp_avg_sq"],
     "adopt": ["exp_avg", "exp_avg_sq"],
     "asgd": ["eta", "mu", "ax"],
+    "adan": ["exp_avg", "exp_avg_sq", "exp_avg_diff", "neg_pre_grad"],
 }
 
 
