@@ -26,6 +26,14 @@ Papers, by the names used below:
     Bottou      2012, Stochastic gradient descent tricks
     Xie         et al. 2022, Adan (arXiv 2208.06677)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
+    Chen        et al. 2023, Symbolic discovery of optimization algorithms (arXiv 2302.06675)
+    Bernstein   et al. 2018, signSGD (arXiv 1802.04434)
+    Riedmiller  & Braun 1993, The RPROP algorithm
+    Igel        & Huesken 2003, Empirical evaluation of the improved Rprop
+    Zhuang      et al. 2020, AdaBelief optimizer (arXiv 2010.07468)
+    Zaheer      et al. 2018, Adaptive methods for nonconvex optimization
+    Ma          & Yarats 2019, Quasi-hyperbolic momentum and Adam (arXiv 1810.06801)
+    Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
 """
@@ -126,6 +134,18 @@ def correction(beta: float, t: int) -> float:
     return (1.0 - beta) * sum(beta**i for i in range(t))
 
 
+def rectification(beta: float, t: int, least: float) -> float | None:
+    """Return the factor r_t of Liu's Algorithm 2, or None if rho_t is less than ``least``."""
+    # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights beta^i.
+    ages = np.arange(1, t + 1)
+    weights = beta ** (ages - 1.0)
+    rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta) - 1.0
+    if rho < least:
+        return None
+    ratio = (rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho)
+    return float(np.sqrt(ratio))
+
+
 @descend
 def sgd(
     feed: Feed,
@@ -149,6 +169,129 @@ def sgd(
         # look-ahead form only the gradient differs from eq. 1-2.
         x = momentum * b + inside * g if nesterov is True else b
         yield outside * x, {"momentum_buffer": b}
+
+
+@descend
+def lion(feed: Feed, *, betas: tuple[float, float] = (0.9, 0.99)) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    for _, lr, g in feed:
+        c = beta1 * m + (1.0 - beta1) * g  # Chen, Alg. 2: c_t, then m_t
+        m = beta2 * m + (1.0 - beta2) * g
+        yield lr * np.sign(c), {"exp_avg": m}
+
+
+@descend
+def signum(feed: Feed, *, momentum: float = 0.9) -> Steps:
+    m: Any = 0.0
+    for _, lr, g in feed:
+        if momentum == 0.0:
+            yield lr * np.sign(g), {}  # Bernstein, Alg. 1
+            continue
+        m = momentum * m + (1.0 - momentum) * g  # Alg. 2: m_k
+        yield lr * np.sign(m), {"momentum_buffer": m}
+
+
+@descend
+def rprop(
+    feed: Feed,
+    *,
+    etas: tuple[float, float] = (0.5, 1.2),
+    step_sizes: tuple[float, float] = (1e-6, 50.0),
+    limit_unchanged: bool = True,
+) -> Steps:
+    minus, plus = etas
+    before: Any = 0.0
+    size: Any = None
+    for _, lr, g in feed:
+        size = np.full_like(g, lr) if size is None else size  # Riedmiller: Delta_0
+        same = np.sign(g) * np.sign(before)
+        scaled = size * np.select([same > 0, same < 0], [plus, minus], 1.0)  # Delta_ij
+        size = np.where((same == 0) & (not limit_unchanged), size, np.clip(scaled, *step_sizes))
+        before = np.where(same < 0, 0.0, g)  # Igel, iRprop-
+        yield np.sign(before) * size, {"prev": before, "step_size": size}  # Delta w_ij
+
+
+@descend
+def adabelief(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-16,
+    eps_root: float = 1e-16,
+    eps_in_state: bool = True,
+    eps_mode: str = "corrected",
+    nesterov: bool = False,
+    rectify: bool = False,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    s: Any = 0.0
+    stored, in_root = (eps_root, 0.0) if eps_in_state else (0.0, eps_root)
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Zhuang, Alg. 2: m_t
+        s = beta2 * s + (1.0 - beta2) * (g - m) ** 2 + stored  # s_t
+        c1, c2 = correction(beta1, t), correction(beta2, t)
+        m_hat = m / c1
+        if nesterov:  # optax
+            m_hat = beta1 * m / correction(beta1, t + 1) + (1.0 - beta1) * g / c1
+        if eps_mode == "hat":  # as Kingma, end of sec. 2
+            x = np.sqrt(c2) * m_hat / (np.sqrt(s + in_root) + eps)
+        else:
+            x = m_hat / (np.sqrt(s / c2 + in_root) + eps)
+        if rectify:
+            r = rectification(beta2, t, least=5.0)
+            x = m_hat if r is None else r * x
+        yield lr * x, {"exp_avg": m, "exp_avg_var": s}
+
+
+@descend
+def yogi(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-3,
+    eps_root: float = 0.0,
+    eps_mode: str = "corrected",
+    bias_correction: tuple[bool, bool] = (True, True),
+    initial_accumulator_value: float = 1e-6,
+    initial_exp_avg: float = 0.0,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = initial_exp_avg
+    v: Any = initial_accumulator_value
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Zaheer, Alg. 2: m_t
+        v = v - (1.0 - beta2) * np.sign(v - g**2) * g**2  # v_t
+        c1 = correction(beta1, t) if bias_correction[0] else 1.0  # as Kingma sec. 3; 1 in Alg. 2
+        c2 = correction(beta2, t) if bias_correction[1] else 1.0
+        if eps_mode == "hat":  # as Kingma, end of sec. 2
+            x = np.sqrt(c2) / c1 * m / (np.sqrt(v + eps_root) + eps)
+        else:
+            x = m / c1 / (np.sqrt(v / c2 + eps_root) + eps)  # Alg. 2: x_(t+1)
+        yield lr * x, {"exp_avg": m, "exp_avg_sq": v}
+
+
+@descend
+def qhadam(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    nus: tuple[float, float] = (1.0, 1.0),
+    eps: float = 1e-8,
+) -> Steps:
+    (beta1, beta2), (nu1, nu2) = betas, nus
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Ma, sec. 4: g_(t+1)
+        v = beta2 * v + (1.0 - beta2) * g**2  # s_(t+1)
+        top = nu1 * m / correction(beta1, t) + (1.0 - nu1) * g
+        square = nu2 * v / correction(beta2, t)
+        if nu2 != 1.0:  # for 0 * inf, as the authors' code
+            square = square + (1.0 - nu2) * g**2
+        x = top / (np.sqrt(square) + eps)  # theta_(t+1)
+        yield lr * x, {"exp_avg": m, "exp_avg_sq": v}
 
 
 @descend

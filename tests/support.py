@@ -16,6 +16,13 @@ from fastopt import _core
 RULES = {
     "sgd": (fastopt.SGD, {}),
     "momentum": (fastopt.SGD, {"momentum": 0.9, "dampening": 0.3}),
+    "lion": (fastopt.Lion, {"betas": (0.8, 0.95)}),
+    "signsgd": (fastopt.Signum, {"momentum": 0.0}),
+    "signum": (fastopt.Signum, {"momentum": 0.8}),
+    "rprop": (fastopt.Rprop, {"etas": (0.4, 1.5)}),
+    "adabelief": (fastopt.AdaBelief, {"eps_root": 0.01, "rectify": True}),
+    "yogi": (fastopt.Yogi, {"initial_accumulator_value": 0.1, "initial_exp_avg": 0.1}),
+    "qhadam": (fastopt.QHAdam, {"nus": (0.7, 0.9)}),
     "adagrad": (fastopt.Adagrad, {"lr_decay": 0.2, "initial_accumulator_value": 0.1}),
     "adadelta": (fastopt.Adadelta, {"rho": 0.8}),
     "rmsprop": (fastopt.RMSprop, {"bias_correction": True}),

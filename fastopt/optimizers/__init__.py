@@ -3,6 +3,12 @@
 | module | what it answers |
 |---|---|
 | `sgd` | gradient descent, momentum and Nesterov |
+| `lion` | Lion |
+| `signum` | Signum and signSGD |
+| `rprop` | Rprop |
+| `adabelief` | AdaBelief |
+| `yogi` | Yogi |
+| `qhadam` | QHAdam |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
 | `adadelta` | AdaDelta |
 | `rmsprop` | RMSProp |
@@ -25,6 +31,7 @@ The class of a rule states its options, their ranges, and which kernel of csrc/r
 formula; `base.optimizer.Optimizer` does the rest.
 """
 
+from fastopt.optimizers.adabelief import AdaBelief
 from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
@@ -35,11 +42,16 @@ from fastopt.optimizers.adopt import ADOPT
 from fastopt.optimizers.asgd import ASGD
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
+from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.nadam import NAdam
+from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
+from fastopt.optimizers.rprop import Rprop
 from fastopt.optimizers.sgd import SGD
+from fastopt.optimizers.signum import Signum
 from fastopt.optimizers.smorms3 import SMORMS3
+from fastopt.optimizers.yogi import Yogi
 
 __all__ = [
     "ADOPT",
@@ -48,6 +60,7 @@ __all__ = [
     "SGD",
     "SMORMS3",
     "AdEMAMix",
+    "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",
@@ -55,7 +68,12 @@ __all__ = [
     "Adamax",
     "Adan",
     "Ftrl",
+    "Lion",
     "NAdam",
+    "QHAdam",
     "RAdam",
     "RMSprop",
+    "Rprop",
+    "Signum",
+    "Yogi",
 ]
