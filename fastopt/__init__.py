@@ -37,6 +37,8 @@ from fastopt.optimizers import (
     AdamW,
     NAdam,
     RMSprop,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
 )
 from fastopt.optimizers.base import optimizer as optimizer  # like torch.optim.optimizer
 from fastopt.optimizers.base.optimizer import Optimizer
@@ -68,6 +70,8 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "RowSparse",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "check_grad",
     "create",
     "flatten",

@@ -19,7 +19,8 @@ Array = npt.NDArray[Any]
 class Rule(NamedTuple):
     """A class of fastopt with its reference, its default learning rate and option sets to test.
 
-    ``defaults`` are options whose default in the class differs from that in the reference.
+    ``defaults`` are options whose default in the class differs from that in the reference;
+    ``refused`` are options of COMMON that the class refuses.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Rule(NamedTuple):
     lr: float
     options: list[dict[str, Any]]
     defaults: dict[str, Any] = {}
+    refused: frozenset[str] = frozenset()
 
 
 class Case(NamedTuple):
@@ -78,6 +80,9 @@ COMMON: list[dict[str, Any]] = [
     {"bounds": (0.1, 0.7), "weight_decay": 0.1, "decoupled_weight_decay": True},
 ]
 
+# Options that would apply to one of the points of Schedule-Free alone.
+AVERAGING = frozenset({"decoupled_weight_decay", "l1", "bounds"})
+
 RULES = [
     Rule(
         "SGD",
@@ -112,6 +117,35 @@ RULES = [
         ],
     ),
     Rule("Adadelta", reference.adadelta, 1.0, [{"rho": 0.7}, {"eps": 0.01}]),
+    Rule(
+        "ScheduleFreeSGD",
+        reference.schedule_free_sgd,
+        1.0,
+        [
+            {"momentum": 0.6},
+            {"momentum": 0.99, "weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"weight_lr_power": 1.5, "r": 2.0, "warmup_steps": 50},
+        ],
+        refused=AVERAGING,
+    ),
+    Rule(
+        "ScheduleFreeAdamW",
+        reference.schedule_free_adamw,
+        2.5e-3,
+        [
+            {"betas": (0.6, 0.999)},
+            {"betas": (0.9, 0.7), "weight_decay": 0.1},
+            {"eps": 0.01},
+            {"warmup_steps": 7},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"weight_lr_power": 1.5, "r": 2.0, "warmup_steps": 50, "weight_decay": 0.1},
+        ],
+        refused=AVERAGING,
+    ),
     Rule(
         "RMSprop",
         reference.rmsprop,
@@ -224,7 +258,12 @@ SUM_RULES = [
 ]
 SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]
 
-CASES = [Case(rule, options) for rule in RULES for options in [*COMMON, *rule.options]]
+CASES = [
+    Case(rule, options)
+    for rule in RULES
+    for options in [*COMMON, *rule.options]
+    if not rule.refused & options.keys()
+]
 
 DTYPES: list[np.dtype[Any]] = [np.dtype(np.float32), np.dtype(np.float64)]
 

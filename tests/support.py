@@ -18,6 +18,8 @@ RULES = {
     "momentum": (fastopt.SGD, {"momentum": 0.9, "dampening": 0.3}),
     "adagrad": (fastopt.Adagrad, {"lr_decay": 0.2, "initial_accumulator_value": 0.1}),
     "adadelta": (fastopt.Adadelta, {"rho": 0.8}),
+    "schedule_free_sgd": (fastopt.ScheduleFreeSGD, {"lr": 1e-3, "warmup_steps": 2}),
+    "schedule_free_adamw": (fastopt.ScheduleFreeAdamW, {"weight_decay": 0.1}),
     "rmsprop": (fastopt.RMSprop, {"bias_correction": True}),
     "rmsprop_centered": (fastopt.RMSprop, {"centered": True}),
     "rmsprop_momentum": (fastopt.RMSprop, {"momentum": 0.8}),
@@ -34,6 +36,22 @@ ALL_RULES = {
     **RULES,
     "adagrad_rowwise": (fastopt.Adagrad, {"rowwise": True, "lr_decay": 0.2}),
 }
+
+
+# The common options that a rule refuses.
+REFUSED = {
+    rule: {"decoupled_weight_decay", "l1", "bounds", "ema_decay", "lookahead_steps"}
+    for rule in ("schedule_free_sgd", "schedule_free_adamw")
+}
+
+
+# Those that take row-sparse gradients.
+ROW_SPARSE = [rule for rule, (cls, options) in ALL_RULES.items() if not cls._no_rows(options)]
+
+
+def takes(rule, options):
+    """Return whether one of ALL_RULES allows these options."""
+    return all(not options[name] for name in REFUSED.get(rule, set()) & options.keys())
 
 
 def make(rule, params, **options):

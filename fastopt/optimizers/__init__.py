@@ -5,6 +5,7 @@
 | `sgd` | gradient descent, momentum and Nesterov |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
 | `adadelta` | AdaDelta |
+| `schedule_free` | Schedule-Free SGD and AdamW |
 | `rmsprop` | RMSProp |
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
@@ -25,6 +26,7 @@ from fastopt.optimizers.adamax import Adamax
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.rmsprop import RMSprop
+from fastopt.optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from fastopt.optimizers.sgd import SGD
 
 __all__ = [
@@ -37,4 +39,6 @@ __all__ = [
     "Adamax",
     "NAdam",
     "RMSprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
 ]

@@ -61,13 +61,18 @@ def test_equals_reference(case: Case, dtype: Dtype) -> None:
     eps = np.finfo(dtype).eps
     slack = variance_slack(case, path, grads, lrs, dtype)
     assert_within("w", flat, path.w[-1], 16 * eps * moved + slack["w"])
-    for name in opt.state[0].keys() - {"step", "mu_product"}:
+    for name in arrays_of(opt):
         got = np.concatenate([opt.state[i][name] for i in range(len(SIZES))])
         largest = np.abs([state[name] for state in path.states]).max(axis=0)
         bound = 16 * eps * largest + slack.get(name, 0.0)
         assert_within(name, got, path.states[-1][name], bound)
-    if "mu_product" in opt.state[0]:
-        assert opt.state[0]["mu_product"] == pytest.approx(path.states[-1]["mu_product"], rel=1e-14)
+    for name in opt._scalars:
+        assert opt.state[0][name] == pytest.approx(path.states[-1][name], rel=1e-14)
+
+
+def arrays_of(opt: fastopt.Optimizer) -> set[str]:
+    """Return the names of the states that are arrays."""
+    return opt.state[0].keys() - {"step", *opt._scalars}
 
 
 def variance_slack(
@@ -196,7 +201,7 @@ def test_nonfinite_gradients_give_what_the_reference_gives(case: Case, dtype: Dt
         path = case.follow(start(dtype)[:n], grads, [case.rule.lr] * len(grads))
 
     others = np.delete(np.arange(n), list(strange))
-    for name in opt.state[0].keys() - {"step", "mu_product"} | {"w"}:
+    for name in arrays_of(opt) | {"w"}:
         got, expected = (
             (w, path.w[-1]) if name == "w" else (opt.state[0][name], path.states[-1][name])
         )
@@ -275,7 +280,7 @@ def test_sizes_whose_squares_overflow_or_underflow(case: Case, dtype: Dtype) -> 
             np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(expected[zero]), name)
 
     assert_follows("w", w, path.w[-1], 16 * info.eps * moved + unit / min(least, 1.0))
-    for name in opt.state[0].keys() - {"step", "mu_product"}:
+    for name in arrays_of(opt):
         got = opt.state[0][name].reshape(w.shape)
         with np.errstate(all="ignore"):
             sizes = [np.abs(np.broadcast_to(state[name], w.shape)) for state in path.states]
