@@ -16,10 +16,18 @@ from fastopt import _core
 RULES = {
     "sgd": (fastopt.SGD, {}),
     "momentum": (fastopt.SGD, {"momentum": 0.9, "dampening": 0.3}),
+    "lion": (fastopt.Lion, {"betas": (0.8, 0.95)}),
+    "signsgd": (fastopt.Signum, {"momentum": 0.0}),
+    "signum": (fastopt.Signum, {"momentum": 0.8}),
+    "rprop": (fastopt.Rprop, {"etas": (0.4, 1.5)}),
+    "adabelief": (fastopt.AdaBelief, {"eps_root": 0.01, "rectify": True}),
+    "yogi": (fastopt.Yogi, {"initial_accumulator_value": 0.1, "initial_exp_avg": 0.1}),
+    "qhadam": (fastopt.QHAdam, {"nus": (0.7, 0.9)}),
     "adagrad": (fastopt.Adagrad, {"lr_decay": 0.2, "initial_accumulator_value": 0.1}),
     "adadelta": (fastopt.Adadelta, {"rho": 0.8}),
     "schedule_free_sgd": (fastopt.ScheduleFreeSGD, {"lr": 1e-3, "warmup_steps": 2}),
     "schedule_free_adamw": (fastopt.ScheduleFreeAdamW, {"weight_decay": 0.1}),
+    "schedule_free_radam": (fastopt.ScheduleFreeRAdam, {"silent_sgd_phase": False}),
     "rmsprop": (fastopt.RMSprop, {"bias_correction": True}),
     "rmsprop_centered": (fastopt.RMSprop, {"centered": True}),
     "rmsprop_momentum": (fastopt.RMSprop, {"momentum": 0.8}),
@@ -29,6 +37,10 @@ RULES = {
     "adamw": (fastopt.AdamW, {"weight_decay": 0.1}),
     "adamax": (fastopt.Adamax, {"betas": (0.8, 0.99)}),
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
+    "radam": (fastopt.RAdam, {"betas": (0.8, 0.99)}),
+    "smorms3": (fastopt.SMORMS3, {"eps": 0.01}),
+    "ftrl": (fastopt.Ftrl, {"l1_regularization_strength": 0.1, "beta": 1.0}),
+    "ademamix": (fastopt.AdEMAMix, {"betas": (0.8, 0.99, 0.95), "beta3_warmup": 3.0}),
     "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
 }
 # And those that refuse 0-d parameters, which have no rows.
@@ -36,15 +48,14 @@ ALL_RULES = {
     **RULES,
     "adagrad_rowwise": (fastopt.Adagrad, {"rowwise": True, "lr_decay": 0.2}),
 }
-
-
+AVERAGING = {"decoupled_weight_decay", "l1", "bounds", "ema_decay", "lookahead_steps"}
 # The common options that a rule refuses.
 REFUSED = {
-    rule: {"decoupled_weight_decay", "l1", "bounds", "ema_decay", "lookahead_steps"}
-    for rule in ("schedule_free_sgd", "schedule_free_adamw")
+    "ftrl": {"decoupled_weight_decay", "l1", "bounds"},
+    "schedule_free_sgd": AVERAGING,
+    "schedule_free_adamw": AVERAGING,
+    "schedule_free_radam": AVERAGING,
 }
-
-
 # Those that take row-sparse gradients.
 ROW_SPARSE = [rule for rule, (cls, options) in ALL_RULES.items() if not cls._no_rows(options)]
 
