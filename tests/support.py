@@ -36,6 +36,7 @@ RULES = {
     "adam_amsgrad": (fastopt.Adam, {"amsgrad": True}),
     "adamw": (fastopt.AdamW, {"weight_decay": 0.1}),
     "adamax": (fastopt.Adamax, {"betas": (0.8, 0.99)}),
+    "muon": (fastopt.Muon, {"momentum": 0.8, "ns_steps": 3, "adjust_lr_fn": "match_rms_adamw"}),
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
     "radam": (fastopt.RAdam, {"betas": (0.8, 0.99)}),
     "smorms3": (fastopt.SMORMS3, {"eps": 0.01}),
@@ -56,8 +57,6 @@ REFUSED = {
     "schedule_free_adamw": AVERAGING,
     "schedule_free_radam": AVERAGING,
 }
-# Those that take row-sparse gradients.
-ROW_SPARSE = [rule for rule, (cls, options) in ALL_RULES.items() if not cls._no_rows(options)]
 
 
 def takes(rule, options):
