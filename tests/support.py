@@ -49,19 +49,21 @@ ALL_RULES = {
     **RULES,
     "adagrad_rowwise": (fastopt.Adagrad, {"rowwise": True, "lr_decay": 0.2}),
 }
-AVERAGING = {"decoupled_weight_decay", "l1", "bounds", "ema_decay", "lookahead_steps"}
 # The common options that a rule refuses.
 REFUSED = {
-    "ftrl": {"decoupled_weight_decay", "l1", "bounds"},
-    "schedule_free_sgd": AVERAGING,
-    "schedule_free_adamw": AVERAGING,
-    "schedule_free_radam": AVERAGING,
+    rule: {"decoupled_weight_decay", "l1", "bounds"}
+    for rule in ("ftrl", "schedule_free_sgd", "schedule_free_adamw", "schedule_free_radam")
 }
+# Those that add an average, which rules with an average refuse.
+AVERAGES = {"ema_decay", "lookahead_steps"}
 
 
 def takes(rule, options):
     """Return whether one of ALL_RULES allows these options."""
-    return all(not options[name] for name in REFUSED.get(rule, set()) & options.keys())
+    refused = REFUSED.get(rule, set())
+    if options.keys() & AVERAGES and make(rule, np.zeros((1, 1))).has_averages:
+        refused = refused | AVERAGES
+    return all(not options[name] for name in refused & options.keys())
 
 
 def make(rule, params, **options):
