@@ -11,6 +11,7 @@ import numpy as np
 
 import fastopt
 from fastopt import _core
+from fastopt.optimizers.base.rule import SUMS_OF_TENSOR
 
 # Each kernel of csrc/rules.def, and AdamW; options differ from the defaults.
 RULES = {
@@ -42,6 +43,9 @@ RULES = {
     "smorms3": (fastopt.SMORMS3, {"eps": 0.01}),
     "ftrl": (fastopt.Ftrl, {"l1_regularization_strength": 0.1, "beta": 1.0}),
     "ademamix": (fastopt.AdEMAMix, {"betas": (0.8, 0.99, 0.95), "beta3_warmup": 3.0}),
+    "adopt": (fastopt.ADOPT, {"betas": (0.8, 0.99)}),
+    "asgd": (fastopt.ASGD, {"lambd": 0.1, "t0": 1.0}),
+    "adan": (fastopt.Adan, {"betas": (0.8, 0.9, 0.95)}),
     "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
 }
 # And those that refuse 0-d parameters, which have no rows.
@@ -51,25 +55,36 @@ ALL_RULES = {
 }
 # The common options that a rule refuses.
 REFUSED = {
-    rule: {"decoupled_weight_decay", "l1", "bounds"}
-    for rule in ("ftrl", "schedule_free_sgd", "schedule_free_adamw", "schedule_free_radam")
+    "ftrl": {"decoupled_weight_decay", "l1", "bounds"},
+    "asgd": {"l1", "bounds", "ema_decay", "lookahead_steps"},
+    **{
+        rule: {"decoupled_weight_decay", "l1", "bounds", "ema_decay", "lookahead_steps"}
+        for rule in ("schedule_free_sgd", "schedule_free_adamw", "schedule_free_radam")
+    },
 }
-# Those that add an average, which rules with an average refuse.
-AVERAGES = {"ema_decay", "lookahead_steps"}
-
-
-def takes(rule, options):
-    """Return whether one of ALL_RULES allows these options."""
-    refused = REFUSED.get(rule, set())
-    if options.keys() & AVERAGES and make(rule, np.zeros((1, 1))).has_averages:
-        refused = refused | AVERAGES
-    return all(not options[name] for name in refused & options.keys())
 
 
 def make(rule, params, **options):
     """Return an optimizer of one of ALL_RULES."""
     cls, own = ALL_RULES[rule]
     return cls(params, **{**own, **options})
+
+
+def has_sums(rule):
+    """Return whether one of ALL_RULES needs sums, whose last digits depend on the layout."""
+    (group,) = make(rule, np.ones((2, 2))).param_groups
+    return group.rule._no_rows(group.options) == SUMS_OF_TENSOR
+
+
+def takes_rows(rule):
+    """Return whether one of ALL_RULES takes row-sparse gradients."""
+    groups = make(rule, np.ones((2, 2))).param_groups
+    return not any(group.rule._no_rows(group.options) for group in groups)
+
+
+def takes(rule, options):
+    """Return whether one of ALL_RULES allows these options."""
+    return all(not options[name] for name in REFUSED.get(rule, set()) & options.keys())
 
 
 def arrays(*shapes, seed=0, dtype=np.float64):
