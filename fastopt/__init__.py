@@ -30,7 +30,9 @@ from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import (
     LAMB,
     SGD,
+    SM3,
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
@@ -56,7 +58,9 @@ __version__ = "0.1.0"
 __all__ = [
     "LAMB",
     "SGD",
+    "SM3",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",

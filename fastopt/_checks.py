@@ -42,6 +42,8 @@ class Real:
     def __str__(self) -> str:
         if self.high == math.inf:
             return "any finite number" if self.low == -math.inf else f"finite, >= {self.low:g}"
+        if self.low == -math.inf:
+            return f"finite, <= {self.high:g}"
         return f"{self.low:g} <= value {'<' if self.below_high else '<='} {self.high:g}"
 
 
@@ -61,16 +63,26 @@ class Whole:
         return number
 
 
-class Pair:
-    """A pair of values with the same check."""
+class OrNone:
+    """None, or a value with a check."""
 
-    def __init__(self, each: Check) -> None:
-        self.each = each
+    def __init__(self, check: Check) -> None:
+        self.check = check
+
+    def __call__(self, name: str, value: object) -> object:
+        return None if value is None else self.check(name, value)
+
+
+class Pair:
+    """A pair of values with a check for each, or with the same check."""
+
+    def __init__(self, each: Check, second: Check | None = None) -> None:
+        self.each, self.second = each, second or each
 
     def __call__(self, name: str, value: object) -> tuple[object, object]:
         if not isinstance(value, (tuple, list)) or len(value) != 2:
             raise TypeError(f"{name} is {value!r}; a pair is needed")
-        return self.each(f"{name}[0]", value[0]), self.each(f"{name}[1]", value[1])
+        return self.each(f"{name}[0]", value[0]), self.second(f"{name}[1]", value[1])
 
 
 class Choice:
@@ -108,6 +120,8 @@ def flag(name: str, value: object) -> bool:
 
 
 at_least_0 = Real(low=0.0)
+at_most_0 = Real(high=0.0)
+at_least_1 = Real(low=1.0)
 # OpenMP ends the process if it cannot create a thread.  More than a few threads per CPU are slower.
 THREADS = Whole(low=1, high=max(64, 4 * (os.cpu_count() or 1)))
 fraction = Real(low=0.0, high=1.0)

@@ -4,6 +4,8 @@
 |---|---|
 | `sgd` | gradient descent, momentum and Nesterov |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
+| `adafactor` | Adafactor |
+| `sm3` | SM3 |
 | `adadelta` | AdaDelta |
 | `rmsprop` | RMSProp |
 | `adam` | Adam, AMSGrad and AdamW |
@@ -19,6 +21,7 @@ formula; `base.optimizer.Optimizer` does the rest.
 """
 
 from fastopt.optimizers.adadelta import Adadelta
+from fastopt.optimizers.adafactor import Adafactor
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
@@ -26,11 +29,14 @@ from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.sgd import SGD
+from fastopt.optimizers.sm3 import SM3
 
 __all__ = [
     "LAMB",
     "SGD",
+    "SM3",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
