@@ -74,15 +74,25 @@ class OrNone:
 
 
 class Pair:
-    """A pair of values with a check for each, or with the same check."""
+    """A pair of values with the same check, or with a check for each."""
 
-    def __init__(self, each: Check, second: Check | None = None) -> None:
-        self.each, self.second = each, second or each
+    length, words = 2, "a pair is"
 
-    def __call__(self, name: str, value: object) -> tuple[object, object]:
-        if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise TypeError(f"{name} is {value!r}; a pair is needed")
-        return self.each(f"{name}[0]", value[0]), self.second(f"{name}[1]", value[1])
+    def __init__(self, each: Check, *others: Check) -> None:
+        self.each = each
+        self.checks = (each, *others) if others else (each,) * self.length
+
+    def __call__(self, name: str, value: object) -> tuple[object, ...]:
+        if not isinstance(value, (tuple, list)) or len(value) != self.length:
+            raise TypeError(f"{name} is {value!r}; {self.words} needed")
+        pairs = zip(self.checks, value, strict=True)
+        return tuple(check(f"{name}[{i}]", one) for i, (check, one) in enumerate(pairs))
+
+
+class Triple(Pair):
+    """Three values with the same check."""
+
+    length, words = 3, "three values are"
 
 
 class Choice:

@@ -24,9 +24,9 @@ class Adafactor(Optimizer):
         u = g / max(sqrt(V), eps1)
         w <- w - min(lr, 1/sqrt(t)) * max(rms(w), eps2) * u / max(1, rms(u)/d)
 
-    Rows and columns are those of the last two axes; each index of the other axes has its own matrix.
-    A parameter with fewer than two axes has V <- V + k*(g^2 - V) instead.  rms(w) is of w before
-    decoupled weight decay.
+    Rows and columns are those of the last two axes; each index of the other axes has a separate
+    matrix.  A parameter with fewer than two axes has V <- V + k*(g^2 - V) instead.  rms(w) is of w
+    before decoupled weight decay.
 
     Parameters
     ----------
@@ -128,9 +128,7 @@ class Adafactor(Optimizer):
             relative_step=relative_step,
             scale_parameter=scale_parameter,
         )
-        super().__init__(
-            params, options, decoupled_weight_decay=decoupled_weight_decay, **common
-        )
+        super().__init__(params, options, decoupled_weight_decay=decoupled_weight_decay, **common)
 
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

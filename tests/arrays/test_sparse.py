@@ -37,6 +37,14 @@ def state_of(opt):
     return {name: np.array(value) for name, value in opt.state[0].items() if value.ndim}
 
 
+def takes_rows(rule):
+    groups = make(rule, np.ones((2, 2))).param_groups
+    return not any(group.rule._no_rows(group.options) for group in groups)
+
+
+ROW_RULES = [rule for rule in ALL_RULES if takes_rows(rule)]
+
+
 def check(rule, shape, param, grad, layout=np.array, steps=3, **options):
     """Compare row-sparse steps with dense steps on those rows alone."""
     real = np.float64 if param == np.float64 else np.float32
@@ -58,7 +66,7 @@ def check(rule, shape, param, grad, layout=np.array, steps=3, **options):
     assert opt.state[0]["step"] == steps
 
 
-@pytest.mark.parametrize("rule", ALL_RULES)
+@pytest.mark.parametrize("rule", ROW_RULES)
 @pytest.mark.parametrize("param", [np.float16, BF16, np.float32, np.float64], ids=str)
 @pytest.mark.parametrize("grad", [np.float16, BF16, np.float32, np.float64], ids=str)
 def test_a_step_changes_only_the_rows_of_its_gradient(rule, param, grad):
@@ -78,7 +86,7 @@ def test_rows_of_any_layout(rule, shape, layout):
     check(rule, shape, np.float32, np.float64, layout=LAYOUTS[layout])
 
 
-@pytest.mark.parametrize("rule", ALL_RULES)
+@pytest.mark.parametrize("rule", ROW_RULES)
 def test_a_gradient_of_all_rows_equals_a_dense_gradient(rule):
     w, g = normal((40, 30), np.float32), normal((40, 30), np.float32, 1)
     one, other = make(rule, [w.copy()]), make(rule, [w.copy()])
@@ -87,6 +95,25 @@ def test_a_gradient_of_all_rows_equals_a_dense_gradient(rule):
         one.step([g])
         other.step([RowSparse(order, g[order])])
     assert everything(one) == everything(other)
+
+
+@pytest.mark.parametrize("param", [BF16, np.float32, np.float64], ids=str)
+@pytest.mark.parametrize("keep_start", [False, True])
+def test_rows_of_ftrl_equal_a_dense_gradient_that_is_0_elsewhere(param, keep_start):
+    """For any start, or for a start of 0."""
+    start = normal((12, 5), param) if keep_start else np.zeros((12, 5), param)
+    opts = [
+        fastopt.Ftrl([start.copy()], lr=0.1, keep_start=keep_start, l1_regularization_strength=0.3)
+        for _ in range(2)
+    ]
+    for seed in range(5):
+        rows = np.random.default_rng(seed).choice(12, 4, replace=False)
+        g = np.zeros((12, 5), param)
+        g[rows] = values = normal((4, 5), param, seed)
+        opts[0].step([RowSparse(rows, values)])
+        opts[1].step([g])
+        assert everything(opts[0]) == everything(opts[1])
+    assert (opts[0].params[0] != start).sum() > 30
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

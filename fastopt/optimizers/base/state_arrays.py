@@ -12,7 +12,7 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, bfloat16, computed_in, is_low_precision
 from fastopt.arrays.layout import new_like
 
-ADDED = ("master", "ema")  # state that options need, not the rule
+ADDED = ("master", "ema", "slow")  # state that options need, not the rule
 
 
 def new_arrays(
@@ -61,6 +61,8 @@ def new_arrays(
         arrays["master"] = new_like(param, np.float32, param)
     if extras["ema_decay"] is not None:
         arrays["ema"] = new_like(param, real, param)
+    if extras["lookahead_steps"] is not None:
+        arrays["slow"] = new_like(param, real, param)
     return arrays
 
 
@@ -69,12 +71,13 @@ def for_c(
 ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
     """Return the elementwise states of the rule, in the order of rules.def, and the others.
 
-    The others are the master, the average and the row-wise state, and those of a factored rule; a
-    missing one of the first three is None.
+    The others are the master, the average or Lookahead's slow weights, and the row-wise state, of
+    which a missing one is None, and the states of a factored rule.
     """
     others = (*ADDED, by_row, *factored)
     own = tuple(array for name, array in arrays.items() if name not in others)
-    added = (*(arrays.get(name) for name in ADDED), arrays[by_row] if by_row else None)
+    average = arrays.get("ema", arrays.get("slow"))
+    added = arrays.get("master"), average, arrays[by_row] if by_row else None
     return own, (*added, *(arrays[name] for name in factored))
 
 
