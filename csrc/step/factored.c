@@ -454,20 +454,34 @@ static void finish_terms(const fo_plan *plan)
     }
 }
 
+static int needs_terms(const fo_plan *plan)
+{
+    int needs = 0;
+    for (int64_t k = 0; k < plan->n_factored; k++)
+        needs |= plan->recipes[plan->recipe_of[plan->factored_tensor[k]]]
+                     .factored->add_terms != NULL;
+    return needs;
+}
+
+static void take(const fo_step_context *s, pass pass, int n_threads)
+{
+    const int64_t n = s->plan->n_factored;
+    job of = {s, pass};
+    fo_parallel_for_numbered(s->plan->factored_item[n], 1, visit_items, &of, n_threads);
+    if (pass == TERMS)
+        finish_terms(s->plan);
+    else
+        fo_parallel_for(n, 1, finish_statistics, &of, n_threads);
+}
+
 void fo_factored_step(const fo_step_context *s, int n_threads)
 {
-    fo_plan *plan = s->plan;
-    const int64_t n = plan->n_factored, items = plan->factored_item[n];
-    job of = {s, STATISTICS};
-    if (!n)
+    if (!s->plan->n_factored)
         return;
-    fo_parallel_for(n, 1, compute_factors, plan, n_threads);
-    fo_parallel_for_numbered(items, 1, visit_items, &of, n_threads);
-    fo_parallel_for(n, 1, finish_statistics, &of, n_threads);
-    of.pass = TERMS;
-    fo_parallel_for_numbered(items, 1, visit_items, &of, n_threads);
-    finish_terms(plan);
-    of.pass = UPDATE;
-    fo_parallel_for_numbered(items, 1, visit_items, &of, n_threads);
-    fo_parallel_for(n, 1, finish_statistics, &of, n_threads);
+    fo_parallel_for(s->plan->n_factored, 1, compute_factors, s->plan, n_threads);
+    if (needs_terms(s->plan)) {
+        take(s, STATISTICS, n_threads);
+        take(s, TERMS, n_threads);
+    }
+    take(s, UPDATE, n_threads);
 }
