@@ -7,14 +7,16 @@
 >>> model(torch.ones(4, 2)).sum().backward()
 >>> opt.step()
 
-The classes extend those of torch.optim, so arguments, errors, groups, schedulers and state dicts
-are PyTorch's.  `Door` is their base class and documents the keyword arguments that fastopt adds.
+Classes that torch.optim has too extend those of torch.optim, so arguments, errors, groups,
+schedulers and state dicts are PyTorch's.  The others have the arguments of fastopt's class with the
+same name.  `Door` is their base class and documents the keyword arguments that fastopt adds.
 `step_in_backward` and `step_in_ddp_backward` update parameters during the backward pass.
 `CPUOffload` updates parameters of a device on the host.
 
 | module | what it answers |
 |---|---|
 | `classes` | which optimizers there are |
+| `further` | which optimizers there are that torch.optim lacks |
 | `door` | what a step does: hooks, closures, gradient scalers; saving and loading |
 | `options` | which options there are, and how those of a group are read |
 | `state` | the initial values, dtypes and layout of a parameter's state, and how it is loaded |

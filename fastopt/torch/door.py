@@ -43,15 +43,17 @@ def exclude_from_graphs(function: Any) -> None:
 class Door(Optimizer):
     """Base class of the optimizers: one call of C updates all parameters in a step.
 
-    Each class of `fastopt.torch` extends `Door` and the class of `torch.optim` with the same name.
-    ``param_groups`` and ``state`` are PyTorch's.  They are read again at each step, so they may be
-    changed between steps.
+    Each class of `fastopt.torch` extends `Door`.  If `torch.optim` has a class with the same name,
+    it also extends that class.  ``param_groups`` and ``state`` are PyTorch's.  They are read again
+    at each step, so they may be changed between steps.
 
     Parameters
     ----------
     *args, **kwargs
         The arguments of the class of `torch.optim`.  ``foreach`` and ``fused`` have no effect.
-        With ``capturable`` or ``differentiable``, `step` calls PyTorch's own step.
+        With ``capturable`` or ``differentiable``, `step` calls PyTorch's own step.  A class that
+        `torch.optim` lacks has the arguments of the class of `fastopt` with the same name, of which
+        these four are none.
     max_grad_norm : float, optional
         Limit of the norm of all gradients together, over all groups and over the shards of
         DTensors.  The gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
@@ -129,18 +131,20 @@ class Door(Optimizer):
     _fixed: Mapping[str, Any] = {}  # values of the rule's options that torch's class lacks
     _keys: tuple[str, ...] = ()  # the keys of a parameter's state, in torch's order
     _counts_steps = True  # whether torch's class has "step" in the state of a parameter
-    _sparse = "refused"  # sparse gradients: "refused", "allowed" or "only"
+    # Sparse gradients: "refused"; "allowed"; "without momentum": dense with momentum; "rows": only
+    # those with one sparse dimension; "only": as "rows", and dense gradients are refused.
+    _sparse = "refused"
     _sparse_error: str
 
     _step_supports_amp_scaling = True  # torch.amp.GradScaler passes grad_scale and found_inf
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if not hasattr(cls, "_rule"):  # a base class
+            return
         cls.__signature__ = options.signature_of(cls, __package__)  # type: ignore[attr-defined]
         if not hasattr(cls, "_sparse_error"):
-            cls._sparse_error = (
-                f"{options.torch_class(cls).__name__} does not support sparse gradients"
-            )
+            cls._sparse_error = f"{cls._rule.__name__} does not support sparse gradients"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._options, others = options.split(kwargs)
@@ -232,6 +236,10 @@ class Door(Optimizer):
         if not getattr(step, "hooked", False):
             step = Optimizer.profile_hook_step(step)
         return step(self) if closure is None else step(self, closure)
+
+    def _options_of(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the rule's options in a group."""
+        return options.of_torch(self, group)
 
     def _decays(self, group: Mapping[str, Any], index: int) -> bool:
         """Return whether weight decay applies to the parameter with this index in a group."""

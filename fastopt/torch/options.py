@@ -10,16 +10,20 @@ from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from fastopt._checks import THREADS, Choice, default_threads
 from fastopt._core import RULES
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import extras
+from fastopt.optimizers.base.names import meant
+from fastopt.optimizers.base.ranges import require_single
 from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
 IGNORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}
 STATE_DTYPES = Choice((None, "float32", "bfloat16", "param"))
+DECAYS = Choice((False, True, "lr"))
 
 
 class Own(TypedDict, total=False):
@@ -83,17 +87,13 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     names += unknown(optimizer, group)
     require_not_own(optimizer._options, group)
     values = tuple(group[name] for name in names)
-    options = {
-        **_defaults(rule),  # type: ignore[arg-type]  # mypy takes the class for unhashable
-        **optimizer._fixed,
-        **{name: _plain(value) for name, value in zip(names, values, strict=True)},
-        **{name: optimizer.defaults[name] for name in rule._only_at_start & {*optimizer.defaults}},
-    }
+    options = optimizer._options_of(group)
     kernel, arrays = rule._kernel(options)
     numbers = {**options, **rule._hyperparameters(options)}
     own = optimizer._options
     saved = rule._saved_scalar or None
-    keys = [name for name in optimizer._keys if name in (*arrays, "step", saved)]
+    known = ("step", *([saved] if saved else []), *arrays)
+    keys = [name for name in optimizer._keys or known if name in known]
     if not (optimizer._counts_steps or needs_count(own)):
         keys.remove("step")
     ema = ["ema"] if own["ema_decay"] is not None else []
@@ -119,6 +119,33 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         optimizer._first_step,
         bool(numbers.get("copy_first", False)),
     )
+
+
+def of_torch(optimizer: Any, group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a group of a class of torch.optim, which has checked them."""
+    rule = optimizer._rule
+    return {
+        **_defaults(rule),
+        **optimizer._fixed,
+        **{name: _plain(group[name]) for name in checks_of(rule) if name in group},
+        **{name: optimizer.defaults[name] for name in rule._only_at_start & {*optimizer.defaults}},
+    }
+
+
+def of_rule(rule: type[Rule], group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked options of a group of a class that torch.optim lacks."""
+    checks = {**checks_of(rule), "decoupled_weight_decay": DECAYS}
+    options = {name: check(name, _plain(group[name])) for name, check in checks.items()}
+    rule._require(options)
+    if rule._by_row(options) is not None:
+        raise FastoptError(f"{rule.__name__} with one state for each row is not in fastopt.torch")
+    if rule._lookahead(options) is not None:
+        raise FastoptError(
+            f"{rule.__name__} with gradients at a look-ahead point is not in fastopt.torch"
+        )
+    if any(p.dtype not in (torch.float64, torch.complex128) for p in group["params"]):
+        require_single(options)
+    return options
 
 
 def needs_all_gradients(own: Mapping[str, Any]) -> bool:
@@ -152,7 +179,7 @@ def _parts(value: Any) -> tuple[Any, ...]:
 def _plain(value: Any) -> Any:
     """Return a value with each tensor of one element replaced by its number."""
     if isinstance(value, Tensor):
-        return value.item()
+        return value.item() if value.numel() == 1 else value
     return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else value
 
 
@@ -191,7 +218,7 @@ def torch_defaults(cls: Any) -> dict[str, Any]:
 
 
 def signature_of(cls: type, package: str) -> inspect.Signature:
-    """Return the arguments of torch's class, and the keywords that fastopt adds.
+    """Return the arguments of torch's class or of the rule, and the keywords that fastopt adds.
 
     package: the package of fastopt's classes.  A subclass defined elsewhere has the arguments of
     its `__init__`.
@@ -199,12 +226,38 @@ def signature_of(cls: type, package: str) -> inspect.Signature:
     if "__init__" in vars(cls) and not cls.__module__.startswith(f"{package}."):
         own = inspect.signature(vars(cls)["__init__"])
         return own.replace(parameters=list(own.parameters.values())[1:])
-    signature = inspect.signature(torch_class(cls))
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS[name])
-        for name in Own.__annotations__
-    ]
+    base = torch_class(cls)
+    signature = inspect.signature(base) if base is not Optimizer else arguments_of(cls._rule)  # type: ignore[attr-defined]
+    added = [_keyword(name, DEFAULTS[name]) for name in Own.__annotations__]
     return signature.replace(parameters=[*signature.parameters.values(), *added])
+
+
+def arguments_of(rule: type[Rule]) -> inspect.Signature:
+    """Return the arguments of a class of fastopt, without the keywords of `fastopt.Optimizer`."""
+    given = inspect.signature(rule).parameters.values()
+    named = [p.replace(annotation=p.empty) for p in given if p.kind is not p.VAR_KEYWORD]
+    names = {p.name for p in named}
+    others = [
+        _keyword(name, value) for name, value in defaults_of(rule).items() if name not in names
+    ]
+    return inspect.Signature([*named, *others])
+
+
+def _keyword(name: str, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+
+
+def bound(rule: type[Rule], args: tuple[Any, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a class of fastopt by name, with its defaults filled in."""
+    signature = arguments_of(rule)
+    for name in given.keys() - signature.parameters.keys():
+        allowed = [*signature.parameters, *Own.__annotations__]
+        raise TypeError(
+            f"unexpected keyword {name!r}{meant(name, allowed)}; allowed: {', '.join(allowed)}"
+        )
+    found = signature.bind(*args, **given)
+    found.apply_defaults()
+    return found.arguments
 
 
 def require_defaults(own: Mapping[str, Any]) -> None:
