@@ -16,8 +16,8 @@ same name.  `Door` is their base class and documents the keyword arguments that 
 | module | what it answers |
 |---|---|
 | `classes` | which optimizers there are |
-| `further` | which optimizers there are that torch.optim lacks |
 | `door` | what a step does: hooks, closures, gradient scalers; saving and loading |
+| `base` | how a class that torch.optim lacks takes its options from fastopt's class |
 | `options` | which options there are, and how those of a group are read |
 | `state` | the initial values, dtypes and layout of a parameter's state, and how it is loaded |
 | `tensors` | which tensors are accepted, and which strided tensor stores their elements |

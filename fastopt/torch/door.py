@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -236,6 +237,11 @@ class Door(Optimizer):
         if not getattr(step, "hooked", False):
             step = Optimizer.profile_hook_step(step)
         return step(self) if closure is None else step(self, closure)
+
+    @classmethod
+    def _arguments(cls) -> inspect.Signature:
+        """Return the arguments of the class, without the keywords that fastopt adds."""
+        return inspect.signature(options.torch_class(cls))
 
     def _options_of(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of the rule's options in a group."""

@@ -10,20 +10,16 @@ from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from fastopt._checks import THREADS, Choice, default_threads
 from fastopt._core import RULES
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import extras
-from fastopt.optimizers.base.names import meant
-from fastopt.optimizers.base.ranges import require_single
 from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
 IGNORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}
 STATE_DTYPES = Choice((None, "float32", "bfloat16", "param"))
-DECAYS = Choice((False, True, "lr"))
 
 
 class Own(TypedDict, total=False):
@@ -127,25 +123,9 @@ def of_torch(optimizer: Any, group: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **_defaults(rule),
         **optimizer._fixed,
-        **{name: _plain(group[name]) for name in checks_of(rule) if name in group},
+        **{name: plain(group[name]) for name in checks_of(rule) if name in group},
         **{name: optimizer.defaults[name] for name in rule._only_at_start & {*optimizer.defaults}},
     }
-
-
-def of_rule(rule: type[Rule], group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked options of a group of a class that torch.optim lacks."""
-    checks = {**checks_of(rule), "decoupled_weight_decay": DECAYS}
-    options = {name: check(name, _plain(group[name])) for name, check in checks.items()}
-    rule._require(options)
-    if rule._by_row(options) is not None:
-        raise FastoptError(f"{rule.__name__} with one state for each row is not in fastopt.torch")
-    if rule._lookahead(options) is not None:
-        raise FastoptError(
-            f"{rule.__name__} with gradients at a look-ahead point is not in fastopt.torch"
-        )
-    if any(p.dtype not in (torch.float64, torch.complex128) for p in group["params"]):
-        require_single(options)
-    return options
 
 
 def needs_all_gradients(own: Mapping[str, Any]) -> bool:
@@ -176,11 +156,11 @@ def _parts(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value with each tensor of one element replaced by its number."""
     if isinstance(value, Tensor):
         return value.item() if value.numel() == 1 else value
-    return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else value
+    return tuple(map(plain, value)) if isinstance(value, (tuple, list)) else value
 
 
 def require_not_own(own: Mapping[str, Any], group: Mapping[str, Any]) -> None:
@@ -218,7 +198,7 @@ def torch_defaults(cls: Any) -> dict[str, Any]:
 
 
 def signature_of(cls: type, package: str) -> inspect.Signature:
-    """Return the arguments of torch's class or of the rule, and the keywords that fastopt adds.
+    """Return the arguments of a class, and the keywords that fastopt adds.
 
     package: the package of fastopt's classes.  A subclass defined elsewhere has the arguments of
     its `__init__`.
@@ -226,38 +206,20 @@ def signature_of(cls: type, package: str) -> inspect.Signature:
     if "__init__" in vars(cls) and not cls.__module__.startswith(f"{package}."):
         own = inspect.signature(vars(cls)["__init__"])
         return own.replace(parameters=list(own.parameters.values())[1:])
-    base = torch_class(cls)
-    signature = inspect.signature(base) if base is not Optimizer else arguments_of(cls._rule)  # type: ignore[attr-defined]
-    added = [_keyword(name, DEFAULTS[name]) for name in Own.__annotations__]
-    return signature.replace(parameters=[*signature.parameters.values(), *added])
+    signature = cls._arguments()  # type: ignore[attr-defined]
+    return with_keywords(signature, {name: DEFAULTS[name] for name in Own.__annotations__})
 
 
-def arguments_of(rule: type[Rule]) -> inspect.Signature:
-    """Return the arguments of a class of fastopt, without the keywords of `fastopt.Optimizer`."""
-    given = inspect.signature(rule).parameters.values()
-    named = [p.replace(annotation=p.empty) for p in given if p.kind is not p.VAR_KEYWORD]
-    names = {p.name for p in named}
+def with_keywords(signature: inspect.Signature, added: Mapping[str, Any]) -> inspect.Signature:
+    """Return a signature with further keyword arguments, given their defaults."""
+    known = signature.parameters
+    kind = inspect.Parameter.KEYWORD_ONLY
     others = [
-        _keyword(name, value) for name, value in defaults_of(rule).items() if name not in names
+        inspect.Parameter(name, kind, default=value)
+        for name, value in added.items()
+        if name not in known
     ]
-    return inspect.Signature([*named, *others])
-
-
-def _keyword(name: str, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-
-
-def bound(rule: type[Rule], args: tuple[Any, ...], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a class of fastopt by name, with its defaults filled in."""
-    signature = arguments_of(rule)
-    for name in given.keys() - signature.parameters.keys():
-        allowed = [*signature.parameters, *Own.__annotations__]
-        raise TypeError(
-            f"unexpected keyword {name!r}{meant(name, allowed)}; allowed: {', '.join(allowed)}"
-        )
-    found = signature.bind(*args, **given)
-    found.apply_defaults()
-    return found.arguments
+    return signature.replace(parameters=[*known.values(), *others])
 
 
 def require_defaults(own: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import pytest
 from documentation import blocks, members, missing, modules, public, run_block, run_docstrings
 
 import fastopt.torch
-from fastopt.torch.further import Further
+from fastopt.torch.base import Further
 
 
 @pytest.mark.parametrize("name", modules(with_torch=True))

@@ -20,7 +20,7 @@ from torch.nn import Parameter
 import fastopt
 import fastopt.torch
 from fastopt.torch import options
-from fastopt.torch.further import Further
+from fastopt.torch.base import Further
 from tests.torch.pairs import normal, params_of, rows, set_gradients
 
 PUBLIC = {cls.__name__: cls for cls in Further.__subclasses__()}
