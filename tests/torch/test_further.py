@@ -15,6 +15,10 @@ import numpy as np
 import pytest
 import torch
 from cases import CASES, RATES, RULES
+from torch.distributed.checkpoint.state_dict import (
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.nn import Parameter
 
 import fastopt
@@ -215,6 +219,33 @@ def test_step_in_backward(name):
         opts[1].step()
         opts[1].zero_grad()
     assert seen(opts[0]) == seen(opts[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cpu_offload(name):
+    opt, offloaded = make(name), params()
+    host = fastopt.torch.CPUOffload(
+        offloaded, CLASSES[name], offload_gradients=False, **options_of(name)
+    )
+    walk([opt, host])
+    assert bits(offloaded) == bits(params_of(opt))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_distributed_checkpoint(name):
+    """torch.distributed.checkpoint takes a step with gradients 0 to make the state."""
+
+    def model():
+        return torch.nn.ParameterDict({str(i): p for i, p in enumerate(params())})
+
+    one, other = model(), model()
+    opt, loaded = (CLASSES[name](m.parameters(), **options_of(name)) for m in (one, other))
+    walk([opt])
+    saved = get_optimizer_state_dict(one, opt)
+    other.load_state_dict(one.state_dict())
+    set_optimizer_state_dict(other, loaded, saved)
+    walk([opt, loaded], 3)
+    assert seen(loaded) == seen(opt)
 
 
 REFUSED = [
