@@ -15,7 +15,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FO_MAX_STATES = 3, FO_MAX_HP = 16, FO_MAX_AXES = 16 };
+enum { FO_MAX_STATES = 4, FO_MAX_HP = 16, FO_MAX_AXES = 16 };
+
+/* The largest number of scalars that a rule keeps for a tensor between steps. */
+enum { FO_MAX_SAVED = 4 };
 
 /* The largest number of elements that one kernel call updates.  How tensors are cut
  * into chunks depends on their shapes alone. */
@@ -28,7 +31,6 @@ typedef enum { FO_F32, FO_F64, FO_F16, FO_BF16, FO_N_DTYPES, FO_N_REALS = 2 } fo
 typedef enum {
 #define FO_RULE(name, n_states, ...) FO_RULE_##name,
 #include "rules.def"
-#undef FO_RULE
     FO_N_RULES
 } fo_rule;
 
@@ -39,13 +41,18 @@ typedef enum {
         double __VA_ARGS__; \
     } fo_##name##_hp;
 #include "rules.def"
-#undef FO_RULE
 
-/* How weight decay wd is applied, before the rule:
+/* How weight decay wd is applied, the first three before the rule, the last after it:
  *     FO_DECAY_COUPLED     g += wd * w
  *     FO_DECAY_LR          w *= 1 - lr * wd
- *     FO_DECAY_SCHEDULE    w *= 1 - lr / base_lr * wd */
-typedef enum { FO_DECAY_COUPLED, FO_DECAY_LR, FO_DECAY_SCHEDULE } fo_decay;
+ *     FO_DECAY_SCHEDULE    w *= 1 - lr / base_lr * wd
+ *     FO_DECAY_PROXIMAL    w /= 1 + lr * wd */
+typedef enum {
+    FO_DECAY_COUPLED,
+    FO_DECAY_LR,
+    FO_DECAY_SCHEDULE,
+    FO_DECAY_PROXIMAL
+} fo_decay;
 
 /* The options of a group of tensors.  They may change between steps. */
 typedef struct {
@@ -53,6 +60,9 @@ typedef struct {
     fo_decay decay;
     int maximize; /* nonzero: negate the gradient before anything else */
     double weight_decay, base_lr;
+    double l1;      /* after the rule, w is moved towards 0 by lr * l1, not past it */
+    int is_bounded; /* nonzero: after that, w is clipped to [low, high] */
+    double low, high;
     double hp[FO_MAX_HP]; /* an fo_<rule>_hp; hp[0] is the learning rate */
 } fo_group;
 
@@ -99,11 +109,12 @@ typedef struct {
                           copy; or NULL */
     void *ema;         /* exponential moving average of the parameter; or NULL */
     int64_t *step;     /* number of steps taken; fo_step increments it */
-    double *saved;     /* a scalar that the rule keeps between steps (NAdam: the product
-                          of momenta) */
+    double *saved;     /* FO_MAX_SAVED scalars that the rule keeps between steps (NAdam:
+                          the product of momenta) */
     fo_layout *layout; /* NULL: all arrays are of `dtype`, aligned and without gaps, and
                           store their elements in the same order */
-    fo_rows *rows;     /* NULL: the gradient is dense */
+    fo_rows *rows;     /* NULL: the gradient is dense, as it must be for a rule that
+                          needs sums before its update (FO_SUMS in rules.def) */
 } fo_tensor;
 
 /* The options of one step for all tensors, and what the step found. */

@@ -5,5 +5,4 @@
 const fo_rule_info fo_rules[FO_N_RULES] = {
 #define FO_RULE(name, n_states, ...) {#name, n_states, #__VA_ARGS__},
 #include "rules.def"
-#undef FO_RULE
 };

@@ -86,6 +86,20 @@ class Choice:
         raise FastoptError(f"{name} is {value!r}; allowed: {', '.join(map(repr, self.values))}")
 
 
+def bounds(name: str, value: object) -> tuple[float | None, float | None] | None:
+    """Return a pair (low, high), in which None means that there is no bound; or None."""
+    if value is None:
+        return None
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name} is {value!r}; a pair (low, high) or None is needed")
+    low, high = (
+        None if bound is None else Real()(f"{name}[{i}]", bound) for i, bound in enumerate(value)
+    )
+    if low is not None and high is not None and low > high:
+        raise FastoptError(f"{name} is {value!r}; low <= high is needed")
+    return low, high
+
+
 def flag(name: str, value: object) -> bool:
     """Return a bool; any other type raises TypeError."""
     if not isinstance(value, bool):

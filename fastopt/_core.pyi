@@ -6,6 +6,7 @@ import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 CHUNK: int
+N_SAVED: int
 SERIAL_BELOW: int
 LOCKED_BELOW: int
 N_LOOPS: int
@@ -71,6 +72,7 @@ class Plan(Running):
         extra: list[tuple[npt.NDArray[Any] | None, ...]],
         scalars: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
         group_of: list[int],
+        no_rows: list[str],
         n_groups: int,
         n_threads: int,
         before: Plan | None = None,

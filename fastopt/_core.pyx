@@ -56,7 +56,13 @@ RULES = {
     )
     for i in range(FO_N_RULES)
 }
-DECAYS = {"coupled": FO_DECAY_COUPLED, "lr": FO_DECAY_LR, "schedule_only": FO_DECAY_SCHEDULE}
+DECAYS = {
+    "coupled": FO_DECAY_COUPLED,
+    "lr": FO_DECAY_LR,
+    "schedule_only": FO_DECAY_SCHEDULE,
+    "proximal": FO_DECAY_PROXIMAL,
+}
+N_SAVED = FO_MAX_SAVED
 
 
 @cython.auto_pickle(False)
@@ -74,8 +80,9 @@ cdef class Plan(Running):
     kind: "array", "list" or "dict", the structure of the gradients.  The other lists have an entry
     for each new parameter.  params: the array; names: its name in error messages; holders, keys:
     the caller's list or dict that contains it, and its key there; states: its state arrays; extra:
-    (master, ema, state for each row), each an array or None; scalars: (step count, the rule's saved
-    scalar); group_of: the number of its group.
+    (master, ema, state for each row), each an array or None; scalars: (step count, the N_SAVED
+    numbers that the rule saves); group_of: the number of its group; no_rows: why a row-sparse
+    gradient is refused, or "".
     """
     cdef fo_plan *plan
     cdef fo_extras extras
@@ -87,12 +94,13 @@ cdef class Plan(Running):
     cdef readonly Counts counts
     cdef str kind
     cdef tuple params, names, holders, keys, bound
+    cdef tuple no_rows
     cdef tuple row_numbers  # for each parameter, or None if its rule is not row-wise
     cdef Written written
 
     def __cinit__(self, str kind, list params, list names, list holders, list keys, list states,
-                  list extra, list scalars, list group_of, int n_groups, int n_threads,
-                  Plan before=None):
+                  list extra, list scalars, list group_of, list no_rows, int n_groups,
+                  int n_threads, Plan before=None):
         cdef fo_tensor *tensors
         cdef Py_ssize_t i
         cdef int64_t size = 0
@@ -101,11 +109,13 @@ cdef class Plan(Running):
         self.kind = kind
         self.params, self.names = tuple(params), tuple(names)
         self.holders, self.keys = tuple(holders), tuple(keys)
+        self.no_rows = tuple(no_rows)
         self.row_numbers = tuple([None if by_row is None else row_numbers_of(param)
                                   for param, (_, _, by_row) in zip(params, extra, strict=True)])
         if before is not None:
             self.params, self.names = before.params + self.params, before.names + self.names
             self.holders, self.keys = before.holders + self.holders, before.keys + self.keys
+            self.no_rows = before.no_rows + self.no_rows
             self.row_numbers = before.row_numbers + self.row_numbers
         self.n_params = len(self.params)
         self.written = Written(names, params, states, extra, scalars,
@@ -152,6 +162,7 @@ cdef class Plan(Running):
             slot.axes = new.axes + k * FO_MAX_AXES
             slot.param = <PyObject *>self.params[i]
             slot.name = <PyObject *>self.names[i]
+            slot.no_rows = <PyObject *>self.no_rows[i]
             if self.row_numbers[i] is not None:
                 slot.row_numbers = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.row_numbers[i])
             describe_holder(slot, self.holders[i], self.keys[i])
@@ -166,16 +177,23 @@ cdef class Plan(Running):
         fo_plan_free(self.plan)
         free(self.slots)
 
-    cdef set_group(self, int i, str rule, tuple hp, double weight_decay, str decay,
-                   double base_lr, bint maximize):
-        """Set the options of group i; hp: the hyperparameters in the order of RULES[rule]."""
+    cdef set_group(self, int i, tuple options):
+        """Set the options of group i, in the order of the assignment below.
+
+        hp: the hyperparameters in the order of RULES[rule]; bounds: (low, high), or None.
+        """
         cdef fo_group *group = fo_plan_groups(self.plan) + i
         cdef Py_ssize_t k
+        rule, hp, weight_decay, decay, base_lr, maximize, l1, bounds = options
         group.rule = RULES[rule][0]
         group.decay = DECAYS[decay]
         group.maximize = maximize
         group.weight_decay = weight_decay
         group.base_lr = base_lr
+        group.l1 = l1
+        group.is_bounded = bounds is not None
+        if bounds is not None:
+            group.low, group.high = bounds
         for k in range(len(hp)):
             group.hp[k] = hp[k]
 
@@ -249,7 +267,7 @@ cdef class Plan(Running):
     def step(self, grads, list options, list rates):
         """Check every gradient, then update every parameter.
 
-        grads: None for the bound gradients; options: the arguments of set_group for each group, or
+        grads: None for the bound gradients; options: the argument of set_group for each group, or
         None if they have not changed; rates: (group, learning rate) for each group that follows a
         schedule, or None.
         """
@@ -277,8 +295,8 @@ cdef class Plan(Running):
             if require_clearable(self.slots, self.n_params, ordered, arrays):
                 point_at_gradients(self.slots, self.n_params, self.written, arrays)
         if options is not None:
-            for i, (rule, hp, weight_decay, decay, base_lr, maximize) in enumerate(options):
-                self.set_group(i, rule, hp, weight_decay, decay, base_lr, maximize)
+            for i, of_group in enumerate(options):
+                self.set_group(i, of_group)
         if rates is not None:
             for i, rate in rates:
                 fo_plan_groups(self.plan)[<int>i].hp[0] = rate

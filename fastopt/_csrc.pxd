@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 cdef extern from "fastopt.h" nogil:
     enum:
         FO_MAX_STATES
+        FO_MAX_SAVED
         FO_MAX_HP
         FO_MAX_AXES
         FO_CHUNK
@@ -23,6 +24,7 @@ cdef extern from "fastopt.h" nogil:
         FO_DECAY_COUPLED
         FO_DECAY_LR
         FO_DECAY_SCHEDULE
+        FO_DECAY_PROXIMAL
 
     ctypedef struct fo_group:
         fo_rule rule
@@ -30,6 +32,10 @@ cdef extern from "fastopt.h" nogil:
         int maximize
         double weight_decay
         double base_lr
+        double l1
+        int is_bounded
+        double low
+        double high
         double *hp
 
     ctypedef struct fo_layout:

@@ -73,6 +73,9 @@ COMMON: list[dict[str, Any]] = [
     {"maximize": True},
     {"maximize": True, "weight_decay": 0.1},
     {"maximize": True, "weight_decay": 0.1, "decoupled_weight_decay": True},
+    {"weight_decay": 0.1, "decoupled_weight_decay": "proximal"},
+    {"l1": 0.2, "bounds": (-0.5, None), "maximize": True},
+    {"bounds": (0.1, 0.7), "weight_decay": 0.1, "decoupled_weight_decay": True},
 ]
 
 RULES = [
@@ -209,6 +212,17 @@ RULES = [
         ],
     ),
 ]
+
+# Rules that need sums over the elements of a tensor, or of all tensors: test_sums.py.
+SUM_RULES = [
+    Rule(
+        "LAMB",
+        reference.lamb,
+        1e-3,
+        [{"betas": (0.7, 0.95)}, {"eps": 0.01}, {"bias_correction": False}],
+    ),
+]
+SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]
 
 CASES = [Case(rule, options) for rule in RULES for options in [*COMMON, *rule.options]]
 

@@ -2,7 +2,8 @@
 
 It is independent of the library.  A rule here is a generator: it takes an iterator over (step
 number t, learning rate, gradient) and yields (step to subtract from w, state).  `descend`
-implements what they share: gradients, sign, weight decay and the path of w.
+implements what they share: gradients, sign, weight decay, penalty, bounds and the path of w.  A
+rule that has an argument ``ws`` gets a list, whose last element is w before the step.
 
 Papers, by the names used below:
 
@@ -17,10 +18,13 @@ Papers, by the names used below:
     Reddi       et al. 2018, On the convergence of Adam and beyond
     Dozat       2016, Incorporating Nesterov momentum into Adam (ICLR workshop)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
+    Parikh      & Boyd 2014, Proximal algorithms
+    You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
@@ -44,7 +48,9 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
     """Return a function of (w, grads, lrs, **options) that returns the path of a rule.
 
     ``grads`` is a gradient for each step, or a function of w; ``lrs`` is a learning rate for each.
+    A rule that has an argument ``weight_decay`` applies it itself, unless it is decoupled.
     """
+    arguments = inspect.signature(rule).parameters
 
     @wraps(rule)
     def path(
@@ -56,9 +62,26 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool | str = False,
         maximize: bool = False,
+        l1: float = 0.0,
+        bounds: tuple[float | None, float | None] | None = None,
         **options: Any,
     ) -> Path:
         ws, states = [w], [{"momentum_buffer": 0.0}]
+        before: list[Array] = []  # w before each step, after decoupled decay
+        is_coupled = decoupled_weight_decay is False
+        if "weight_decay" in arguments:
+            options["weight_decay"] = weight_decay if is_coupled else 0.0
+        if "ws" in arguments:
+            options["ws"] = before
+        low, high = bounds or (None, None)
+
+        def keep(lr: float) -> float:
+            if decoupled_weight_decay in (False, "proximal"):
+                return 1.0
+            if decoupled_weight_decay == "schedule_only":
+                lr /= base_lr or lrs[0]  # Loshchilov, Alg. 2, line 12: eta_t, not alpha
+            return 1.0 - lr * weight_decay  # else PyTorch's AdamW
+
         ahead = options["momentum"] if options.get("nesterov") == "lookahead" else 0.0
 
         def feed() -> Feed:
@@ -70,18 +93,19 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
                 else:
                     g = grads[t - 1]
                 g = -g if maximize else g
-                if weight_decay and decoupled_weight_decay is False:
+                if weight_decay and is_coupled and "weight_decay" not in arguments:
                     g = g + weight_decay * w  # Loshchilov, Alg. 2, line 6: L2 regularization
+                before.append(keep(lr) * w)
                 yield t, lr, g
 
         for lr, (step, state) in zip(lrs, rule(feed(), **options), strict=True):
-            if decoupled_weight_decay is False:
-                rate = 0.0
-            elif decoupled_weight_decay == "schedule_only":
-                rate = lr / (base_lr or lrs[0])  # Loshchilov, Alg. 2, line 12: eta_t, not alpha
-            else:
-                rate = lr  # PyTorch's AdamW
-            ws.append((1.0 - rate * weight_decay) * ws[-1] - step)
+            w = before[-1] - step
+            if decoupled_weight_decay == "proximal":
+                w = w / (1.0 + lr * weight_decay)  # Parikh sec. 6.1.1
+            w = np.sign(w) * np.maximum(np.abs(w) - lr * l1, 0.0)  # Parikh sec. 6.5.2
+            w = w if low is None else np.maximum(w, low)  # Parikh sec. 6.2.4
+            w = w if high is None else np.minimum(w, high)
+            ws.append(w)
             states.append(state)
         return Path(ws, states[1:])
 
@@ -265,6 +289,30 @@ def nadam(
         }[nadam_schedule]
         x = (of_m * m + of_g * g) / (np.sqrt(v_hat + eps_root) + eps)  # Alg. 2: theta_t
         yield lr * x, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
+
+
+@descend
+def lamb(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-6,
+    bias_correction: bool = True,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # You, Alg. 2
+        v = beta2 * v + (1.0 - beta2) * g**2
+        c1 = correction(beta1, t) if bias_correction else 1.0
+        c2 = correction(beta2, t) if bias_correction else 1.0
+        u = m / c1 / (np.sqrt(v / c2) + eps) + weight_decay * ws[-1]
+        sizes = np.linalg.norm(ws[-1]), np.linalg.norm(u)
+        ratio = sizes[0] / sizes[1] if min(sizes) > 0 else 1.0  # the authors' code
+        yield lr * ratio * u, {"exp_avg": m, "exp_avg_sq": v}
 
 
 def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:

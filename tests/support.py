@@ -27,6 +27,7 @@ RULES = {
     "adamw": (fastopt.AdamW, {"weight_decay": 0.1}),
     "adamax": (fastopt.Adamax, {"betas": (0.8, 0.99)}),
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
+    "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
 }
 # And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {

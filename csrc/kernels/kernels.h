@@ -32,11 +32,11 @@ typedef union {
     unsigned char bytes[128];
 } fo_coef;
 
-/* Computes the coefficients of step t (counted from 1) from the hyperparameters. *saved
- * is fo_tensor.saved: read, and updated for the next step. */
+/* Computes the coefficients of step t (counted from 1) from the hyperparameters.
+ * `saved` is fo_tensor.saved: read, and updated for the next step. */
 typedef void fo_prepare_fn(const double *hp, int64_t t, double *saved, fo_coef *out);
-/* Computes the coefficients of prologue.h: the gradient is multiplied by `scale` and
- * clipped to [-limit, limit]. */
+/* Computes the coefficients of prologue.h and epilogue.h: the gradient is multiplied by
+ * `scale` and clipped to [-limit, limit]. */
 typedef void fo_prologue_fn(const fo_group *group, double scale, double limit,
                             fo_coef *out);
 /* Updates n elements of a parameter and of its states. */
@@ -49,9 +49,33 @@ typedef void fo_update_fn(void *w, const void *g, void *const state[FO_MAX_STATE
 typedef void fo_row_fn(double mean_square, void *state, const fo_coef *rule,
                        fo_coef *of_row);
 
+/* Sums are split over lanes: element i is added to lane i % FO_LANES.  The order of
+ * additions is then the same for vectors of any width. */
+enum { FO_LANES = 16 };
+typedef double fo_lanes[FO_LANES];
+
+/* Over which elements the sums of a rule are. */
+typedef enum { FO_OF_TENSOR, FO_OF_ALL } fo_scope;
+enum { FO_MAX_SUMS = 2 };
+/* Rules that need sums before their update.  The first function adds the terms of n
+ * elements to the lanes, one row of lanes per sum.  The second completes the
+ * coefficients of the rule, given the sums and the number of elements summed; `saved`
+ * is as for fo_prepare_fn, which was called before. */
+typedef void fo_add_terms_fn(fo_lanes *lanes, const void *w, const void *g,
+                             void *const *state, int64_t n, const fo_coef *rule,
+                             const fo_coef *prologue);
+typedef void fo_finish_fn(const double *sums, int64_t size, const double *hp,
+                          double *saved, fo_coef *rule);
+typedef struct {
+    int n; /* number of sums; 0: the rule needs none */
+    fo_scope scope;
+    fo_add_terms_fn *add_terms;
+    fo_finish_fn *finish;
+} fo_summation;
+
 typedef struct {
     fo_prepare_fn *prepare;
-    fo_update_fn *plain, *with_prologue;
+    fo_update_fn *plain, *with_prologue, *with_epilogue; /* the last with both */
     /* For a bfloat16 parameter and gradient with float states, rounded to nearest; NULL
      * in double. */
     fo_update_fn *plain_bf16, *with_prologue_bf16;
@@ -76,11 +100,8 @@ typedef void fo_average_fn(void *ema, const void *w, int64_t n, double decay);
 /* sum = a + b; sum may be the same array as a */
 typedef void fo_add_fn(void *sum, const void *a, const void *b, int64_t n);
 
-/* Sums are split over lanes: element i is added to lane i % FO_LANES.  The order of
- * additions is then the same for vectors of any width. */
-enum { FO_LANES = 16 };
-/* Elements per iteration of such a loop: four per lane, so that the compiler keeps the
- * sum of a lane in a register. */
+/* Elements per iteration of a loop that adds to lanes: four per lane, so that the
+ * compiler keeps the sum of a lane in a register. */
 enum { FO_UNROLLED = 4 * FO_LANES };
 typedef struct {
     double squares[FO_LANES];
@@ -115,7 +136,8 @@ typedef struct {
     fo_sum_fn *sum[FO_N_REALS];
     fo_sum_in_units_fn *sum_in_units[FO_N_REALS];
     fo_squares_fn *squares[FO_N_REALS];
-    fo_row_fn *row[FO_N_REALS];
+    fo_row_fn *row[FO_N_RULES][FO_N_REALS]; /* NULL: not a row-wise rule */
+    fo_summation sums[FO_N_RULES][FO_N_REALS];
     fo_triangle_fn *triangle[FO_N_REALS];
     /* By size of the parameter (2 or 4 bytes) and number of states. */
     fo_move_fn *move[2][1 + FO_MAX_STATES], *move_first[2][1 + FO_MAX_STATES];

@@ -1,10 +1,13 @@
-/* Powers for the bias corrections of rules, computed once per step in double. */
+/* Powers, logarithm and exponential for the coefficients of rules, computed once per
+ * step in double.  Equal bits on every CPU, which the functions of the C library do not
+ * guarantee. */
 #ifndef FO_POWER_H
 #define FO_POWER_H
 
+#include <math.h>
 #include <stdint.h>
 
-/* x^n by repeated squaring: equal bits on every CPU, which pow() does not guarantee. */
+/* x^n by repeated squaring. */
 static inline double fo_powi(double x, int64_t n)
 {
     double result = 1.0;
@@ -32,6 +35,48 @@ static inline double fo_one_minus_powi(double x, int64_t n)
         }
     }
     return (1.0 - x) * sum;
+}
+
+/* ln 2 as a sum of two numbers; a multiple of the first by a whole number below 2^20 is
+ * exact. */
+#define FO_LN2_HIGH 0x1.62e42fefa0000p-1
+#define FO_LN2_LOW 0x1.cf79abc9e3b3ap-40
+
+/* ln x for x > 0: x = m 2^e, and ln m = 2 (s + s^3/3 + s^5/5 + ...) for s = (m - 1)/(m
+ * + 1), of which |s| < .172 makes 12 terms enough. */
+static inline double fo_log(double x)
+{
+    int e;
+    double m = frexp(x, &e), sum = 0.0;
+    if (m < 0.70710678118654752) {
+        m *= 2.0;
+        e--;
+    }
+    const double s = (m - 1.0) / (m + 1.0);
+    for (int k = 23; k > 1; k -= 2)
+        sum = (sum + 1.0 / k) * (s * s);
+    return e * FO_LN2_HIGH + (2.0 * s + (2.0 * s * sum + e * FO_LN2_LOW));
+}
+
+/* e^x: x = k ln 2 + r, and e^r is the sum of 14 terms of its series. */
+static inline double fo_exp(double x)
+{
+    if (!(x > -746.0))
+        return x < 0.0 ? 0.0 : x;
+    if (x > 710.0)
+        return INFINITY;
+    const int k = (int)(x * 1.4426950408889634 + (x < 0.0 ? -0.5 : 0.5));
+    const double r = (x - k * FO_LN2_HIGH) - k * FO_LN2_LOW;
+    double sum = 0.0;
+    for (int n = 14; n > 1; n--)
+        sum = (sum + 1.0) * (r / n);
+    return ldexp(1.0 + (r + r * sum), k);
+}
+
+/* x^y for x > 0, or x = 0 and y >= 0.  The relative error is about |y ln x| / 2^53. */
+static inline double fo_pow(double x, double y)
+{
+    return y == 0.0 ? 1.0 : x == 0.0 ? 0.0 : fo_exp(y * fo_log(x));
 }
 
 #endif

@@ -2,10 +2,11 @@
  * clipping by value, and weight decay, coupled (added to the gradient) or decoupled
  * (the parameter is multiplied by `keep`).  A weight decay of 0 adds nothing, rather
  * than 0 * w, which is NaN if w is infinite.  Included by kernels.inc once per
- * precision. */
+ * precision.  The coefficients include those of epilogue.h. */
 typedef struct {
     real scale, limit, decay, keep;
     int coupled;
+    FO_T(epilogue_coef) epilogue;
 } FO_T(prologue_coef);
 
 static inline FO_T(prologue_coef)
@@ -13,13 +14,15 @@ static inline FO_T(prologue_coef)
 {
     const double lr = group->hp[0], wd = group->weight_decay;
     const int coupled = group->decay == FO_DECAY_COUPLED;
+    const int after = group->decay == FO_DECAY_PROXIMAL;
     const double rate = group->decay == FO_DECAY_SCHEDULE ? lr / group->base_lr : lr;
     return (FO_T(prologue_coef)){
         .scale = (real)(group->maximize ? -scale : scale),
         .limit = (real)limit,
         .decay = (real)wd,
-        .keep = (real)(coupled || wd == 0 ? 1.0 : 1.0 - rate * wd),
+        .keep = (real)(coupled || after || wd == 0 ? 1.0 : 1.0 - rate * wd),
         .coupled = coupled && wd != 0,
+        .epilogue = FO_T(epilogue_prepare)(group),
     };
 }
 

@@ -10,6 +10,7 @@
 #undef fo_sqrt
 #undef fo_abs
 #undef fo_max
+#undef fo_sign
 
 #if FO_BITS == 32
 #define real float
@@ -23,10 +24,17 @@
 #define fo_abs fabs
 #endif
 #define fo_max FO_T(fo_max)
+#define fo_sign FO_T(fo_sign)
 
 /* The larger of a and b, NaN if either is NaN (fmax ignores NaN and does not
  * vectorise). */
 static inline real fo_max(real a, real b)
 {
     return a > b ? a : (b >= a ? b : a + b);
+}
+
+/* 1, -1 or 0; NaN for NaN. */
+static inline real fo_sign(real x)
+{
+    return x > 0 ? 1 : (x < 0 ? -1 : x);
 }

@@ -120,9 +120,10 @@ fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_grou
     /* Items of rows have at least FO_CHUNK elements, except the last one of a tensor,
      * so there are at most n_chunks + n_tensors items. */
     plan->parts = calloc((size_t)(n_chunks + n_tensors) + 1, sizeof *plan->parts);
+    plan->sums = calloc((size_t)n_chunks + 1, sizeof *plan->sums);
     if (!plan->tensors || !plan->groups || !plan->chunks || !plan->item ||
         !plan->recipes || !plan->recipe_of || !plan->walks || !plan->has_rows ||
-        !plan->row_tensor || !plan->row_item || !plan->parts) {
+        !plan->row_tensor || !plan->row_item || !plan->parts || !plan->sums) {
         fo_plan_free(plan);
         return NULL;
     }
@@ -147,6 +148,7 @@ void fo_plan_free(fo_plan *plan)
     free(plan->row_tensor);
     free(plan->row_item);
     free(plan->parts);
+    free(plan->sums);
     free(plan->allocated);
     free(plan);
 }

@@ -14,15 +14,20 @@ typedef struct {
 } fo_chunk;
 
 /* The kernels and coefficients for a step of a tensor.  They depend on its group, step
- * count, saved scalar and precision; consecutive tensors that agree in these share a
- * recipe. */
+ * count, saved scalars and precision; consecutive tensors that agree in these share a
+ * recipe, unless the rule needs sums over each tensor. */
 typedef struct {
     int32_t group;
     fo_dtype dtype;
     int64_t t; /* the step, counted from 1 */
-    double saved_before, saved_after;
+    double saved_before[FO_MAX_SAVED], saved_after[FO_MAX_SAVED];
     fo_update_fn *update, *update_bf16;
     fo_row_fn *row;
+    const fo_summation *summation;
+    /* If the rule needs sums: those over the tensors that share the recipe, and their
+       number of elements. */
+    double sums[FO_MAX_SUMS];
+    int64_t size;
     fo_coef rule, prologue;
 } fo_recipe;
 
@@ -33,12 +38,13 @@ typedef struct {
 } fo_part;
 
 /* The scratch memory of a thread: tiles of the parameter [0], the average [1], the
- * gradient [2] and the states [3...], and a panel of the gradient.  It belongs to the
- * plan because the stack of a thread may be small. */
+ * gradient [2] and the states [3...], a panel of the gradient, and the lanes of sums.
+ * It belongs to the plan because the stack of a thread may be small. */
 enum { FO_SCRATCH_TILES = FO_MAX_STATES + 3 };
 typedef struct {
     _Alignas(64) unsigned char tile[FO_SCRATCH_TILES][FO_TILE * sizeof(double)];
     unsigned char panel[FO_PANEL];
+    fo_lanes lanes[FO_MAX_SUMS];
 } fo_scratch;
 
 struct fo_plan {
@@ -55,7 +61,8 @@ struct fo_plan {
     /* Items of rows follow the items of chunks: those of tensor row_tensor[k] are
      * row_item[k] .. row_item[k + 1] - 1. */
     int64_t n_row_tensors, *row_tensor, *row_item;
-    fo_part *parts; /* by work item */
+    fo_part *parts;              /* by work item */
+    double (*sums)[FO_MAX_SUMS]; /* by chunk: sums of terms, for rules that need them */
     /* Scratch memory of n_scratch threads; NULL until a step stages a tensor.  The last
      * step that returned FO_NO_SCRATCH needs it for `threads` threads. */
     fo_scratch *scratch;

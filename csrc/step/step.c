@@ -1,18 +1,43 @@
 /* fo_step: one optimizer step for all tensors of a plan; and fo_norm, its norm alone.
  *
  * It computes the norm of all gradients if an option needs it (reduce.c), then the
- * coefficients of each group in double, then updates all work items in one parallel
- * region, then increments the step counts.  Chunks without a layout go straight to the
+ * coefficients of each group in double, with the sums that some rules need (sums.c),
+ * then updates all work items in one parallel region, then increments the step counts.
+ *  Chunks without a layout go straight to the
  * kernel; all others through update_tiles.c or update_rows.c. */
 #include "parallel.h"
 #include "reduce.h"
 #include "rows.h"
+#include "sums.h"
 #include "update.h"
 
 static int needs_prologue(const fo_group *group, const fo_step_context *s)
 {
     return group->maximize || group->weight_decay != 0 || s->scale != 1.0 ||
            s->extras->max_grad_value < INFINITY;
+}
+
+static int needs_epilogue(const fo_group *group)
+{
+    return group->l1 != 0 || group->is_bounded ||
+           (group->decay == FO_DECAY_PROXIMAL && group->weight_decay != 0);
+}
+
+/* Returns the tensor that has taken the most steps, among those with a gradient and the
+ * rule of `tensor`.  If the sums of a rule are over all tensors, its saved scalars are
+ * the same for all, but those of a tensor that had no gradient are of an earlier step.
+ */
+static const fo_tensor *latest_of(const fo_plan *plan, const fo_tensor *tensor)
+{
+    const fo_rule rule = plan->groups[tensor->group].rule;
+    const fo_tensor *latest = tensor;
+    for (int64_t i = 0; i < plan->n_tensors; i++) {
+        const fo_tensor *other = &plan->tensors[i];
+        if (other->grad && plan->groups[other->group].rule == rule &&
+            *other->step > *latest->step)
+            latest = other;
+    }
+    return latest;
 }
 
 static void prepare(const fo_step_context *s, const fo_tensor *tensor,
@@ -25,28 +50,39 @@ static void prepare(const fo_step_context *s, const fo_tensor *tensor,
     recipe->group = tensor->group;
     recipe->dtype = tensor->dtype;
     recipe->t = *tensor->step + 1;
-    recipe->saved_before = recipe->saved_after = *tensor->saved;
-    kernel->prepare(group->hp, recipe->t, &recipe->saved_after, &recipe->rule);
-    recipe->update = kernel->plain;
-    recipe->update_bf16 = kernel->plain_bf16;
-    recipe->row = table->row[tensor->dtype];
-    if (tensor->row_state || needs_prologue(group, s)) {
-        table->prologue[tensor->dtype](group, s->scale, s->extras->max_grad_value,
-                                       &recipe->prologue);
-        recipe->update = kernel->with_prologue;
-        recipe->update_bf16 = kernel->with_prologue_bf16;
-    }
+    recipe->row = table->row[group->rule][tensor->dtype];
+    recipe->summation = &table->sums[group->rule][tensor->dtype];
+    recipe->size = 0;
+    memset(recipe->sums, 0, sizeof recipe->sums);
+    const fo_tensor *latest =
+        recipe->summation->scope == FO_OF_ALL ? latest_of(s->plan, tensor) : tensor;
+    memcpy(recipe->saved_before, tensor->saved, sizeof recipe->saved_before);
+    memcpy(recipe->saved_after, latest->saved, sizeof recipe->saved_after);
+    kernel->prepare(group->hp, recipe->t, recipe->saved_after, &recipe->rule);
+    table->prologue[tensor->dtype](group, s->scale, s->extras->max_grad_value,
+                                   &recipe->prologue);
+    const int after = needs_epilogue(group), around = needs_prologue(group, s);
+    recipe->update = after    ? kernel->with_epilogue
+                     : around ? kernel->with_prologue
+                              : kernel->plain;
+    recipe->update_bf16 = after    ? NULL
+                          : around ? kernel->with_prologue_bf16
+                                   : kernel->plain_bf16;
 }
 
 static int matches(const fo_recipe *recipe, const fo_tensor *tensor)
 {
-    return recipe->group == tensor->group && recipe->dtype == tensor->dtype &&
-           recipe->t == *tensor->step + 1 && recipe->saved_before == *tensor->saved;
+    const int is_alone =
+        recipe->summation->n && recipe->summation->scope == FO_OF_TENSOR;
+    return !is_alone && recipe->group == tensor->group &&
+           recipe->dtype == tensor->dtype && recipe->t == *tensor->step + 1 &&
+           memcmp(recipe->saved_before, tensor->saved, sizeof recipe->saved_before) ==
+               0;
 }
 
 /* Sets the recipe of every tensor that has a gradient.  A tensor shares the recipe of
- * the tensor before it if that recipe matches. */
-static void prepare_all(const fo_step_context *s)
+ * the tensor before it if that recipe matches.  Returns the number of recipes. */
+static int64_t prepare_all(const fo_step_context *s)
 {
     fo_plan *plan = s->plan;
     int64_t n_recipes = 0;
@@ -58,6 +94,7 @@ static void prepare_all(const fo_step_context *s)
             prepare(s, tensor, &plan->recipes[n_recipes++]);
         plan->recipe_of[i] = n_recipes - 1;
     }
+    return n_recipes;
 }
 
 /* Estimated costs, as multiples of the cost of an element of a contiguous array: of an
@@ -91,6 +128,13 @@ static int64_t prepare_walks(fo_plan *plan, int *some_staged)
     return active;
 }
 
+static void update_piece(const fo_step_context *s, int64_t i, const fo_tile *piece,
+                         const void *g, fo_scratch *scratch)
+{
+    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
+    fo_update_tile(s, i, piece, g, &recipe->rule, scratch);
+}
+
 static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
                          fo_scratch *scratch)
 {
@@ -103,13 +147,9 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
         const fo_range tiles = fo_plan_tiles(plan, chunk);
         for (int64_t t = tiles.begin; t < tiles.end; t++) {
             const fo_tile tile = fo_walk_tile(&plan->walks[i], t, &(fo_offsets){0});
+            if (plan->walks[i].is_panel || !fo_update_bf16_tile(s, i, &tile))
+                fo_each_piece(s, i, &tile, scratch, update_piece);
             const fo_view view = fo_grad_view(tensor, &tile);
-            if (plan->walks[i].is_panel)
-                fo_update_panel(s, i, &tile, &view, scratch);
-            else if (!fo_update_bf16_tile(s, i, &tile))
-                fo_update_tile(s, i, &tile,
-                               fo_stage(&tile, &view, tensor->dtype, scratch->tile[2]),
-                               &plan->recipes[plan->recipe_of[i]].rule, scratch);
             if (s->extras->zero_grads)
                 fo_clear(&tile, &view);
         }
@@ -247,13 +287,14 @@ int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
             s.scale *= extras->clip;
         }
     }
-    prepare_all(&s);
+    fo_finish_recipes(&s, prepare_all(&s), n_threads);
     fo_parallel_for_numbered(n_items, 1, update_items, &s, n_threads);
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         if (tensor->grad) {
             ++*tensor->step;
-            *tensor->saved = plan->recipes[plan->recipe_of[i]].saved_after;
+            memcpy(tensor->saved, plan->recipes[plan->recipe_of[i]].saved_after,
+                   FO_MAX_SAVED * sizeof *tensor->saved);
         }
     }
     return FO_TAKEN;

@@ -1,5 +1,5 @@
-/* Updates of the parts of a work item: tiles and panels (update_tiles.c) and rows
- * (update_rows.c), called by step.c. */
+/* Updates of the parts of a work item: tiles (update_tiles.c) and rows (update_rows.c),
+ * called by step.c; staging of tiles is also for sums.c. */
 #ifndef FO_UPDATE_H
 #define FO_UPDATE_H
 
@@ -20,9 +20,22 @@ void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
  * not apply. */
 int fo_update_bf16_tile(const fo_step_context *s, int64_t i, const fo_tile *tile);
 
-/* Update a panel, whose gradient is transposed. */
-void fo_update_panel(const fo_step_context *s, int64_t i, const fo_tile *panel,
-                     const fo_view *grad, fo_scratch *scratch);
+/* Calls `call` for a tile of tensor i, with its gradient as contiguous reals; for a
+ * panel, whose gradient is transposed, it is called for each piece of it. */
+typedef void fo_piece_fn(const fo_step_context *s, int64_t i, const fo_tile *piece,
+                         const void *g, fo_scratch *scratch);
+void fo_each_piece(const fo_step_context *s, int64_t i, const fo_tile *tile,
+                   fo_scratch *scratch, fo_piece_fn *call);
+
+/* A tile of a parameter (or of its master) and of its states, as contiguous reals. */
+typedef struct {
+    fo_view param, master, view[FO_MAX_STATES];
+    void *w, *state[FO_MAX_STATES];
+} fo_staged;
+
+/* Stage a tile of tensor i, without its gradient. */
+void fo_stage_tile(const fo_tensor *tensor, const fo_tile *tile, fo_scratch *scratch,
+                   fo_staged *staged);
 
 /* Update rows of tensor i, or clear their values. */
 void fo_update_rows(const fo_step_context *s, int64_t i, fo_range rows,

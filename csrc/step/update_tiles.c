@@ -28,39 +28,46 @@ static void write_back(const fo_step_context *s, int64_t i, int array,
                   random && is_16_bit ? &stream : NULL);
 }
 
+void fo_stage_tile(const fo_tensor *tensor, const fo_tile *tile, fo_scratch *scratch,
+                   fo_staged *staged)
+{
+    const fo_dtype real = tensor->dtype;
+    staged->param = fo_param_view(tensor, tile);
+    if (tensor->master)
+        staged->master = fo_own_view(tensor->master, real, tile);
+    staged->w = fo_stage(tile, tensor->master ? &staged->master : &staged->param, real,
+                         scratch->tile[0]);
+    for (int k = 0; k < FO_MAX_STATES; k++) {
+        staged->state[k] = NULL;
+        if (!tensor->state[k])
+            continue;
+        staged->view[k] =
+            fo_own_view(tensor->state[k], tensor->layout->state_dtype, tile);
+        staged->state[k] = fo_stage(tile, &staged->view[k], real, scratch->tile[3 + k]);
+    }
+}
+
 void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
                     const void *g, const fo_coef *rule, fo_scratch *scratch)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
-    const fo_dtype real = tensor->dtype, state_dtype = tensor->layout->state_dtype;
+    const fo_dtype real = tensor->dtype;
     const int64_t n = tile->rows * tile->cols;
+    fo_staged staged;
+    fo_stage_tile(tensor, tile, scratch, &staged);
+    const fo_view *main = tensor->master ? &staged.master : &staged.param;
 
-    const fo_view param = fo_param_view(tensor, tile);
-    fo_view master;
-    const fo_view *main = &param;
-    if (tensor->master) {
-        master = fo_own_view(tensor->master, real, tile);
-        main = &master;
-    }
-    void *w = fo_stage(tile, main, real, scratch->tile[0]),
-         *state[FO_MAX_STATES] = {NULL};
-    fo_view view[FO_MAX_STATES];
-    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
-        view[k] = fo_own_view(tensor->state[k], state_dtype, tile);
-        state[k] = fo_stage(tile, &view[k], real, scratch->tile[3 + k]);
-    }
-
-    recipe->update(w, g, state, n, rule, &recipe->prologue);
+    recipe->update(staged.w, g, staged.state, n, rule, &recipe->prologue);
 
     const int random = s->extras->stochastic;
     /* States are always rounded stochastically: rounded to nearest, they would stop
      * changing. */
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
-        write_back(s, i, 1 + k, tile, &view[k], state[k], 1);
-    write_back(s, i, 0, tile, main, w, random);
+        write_back(s, i, 1 + k, tile, &staged.view[k], staged.state[k], 1);
+    write_back(s, i, 0, tile, main, staged.w, random);
     if (tensor->master)
-        write_back(s, i, 0, tile, &param, w, random);
+        write_back(s, i, 0, tile, &staged.param, staged.w, random);
     if (tensor->ema) {
         const fo_view average = fo_own_view(tensor->ema, real, tile);
         void *ema = fo_stage(tile, &average, real, scratch->tile[1]);
@@ -96,16 +103,19 @@ int fo_update_bf16_tile(const fo_step_context *s, int64_t i, const fo_tile *tile
 
 /* The gradient of a panel is transposed, so it is staged all at once; the other arrays
  * are staged in pieces of one row. */
-void fo_update_panel(const fo_step_context *s, int64_t i, const fo_tile *panel,
-                     const fo_view *grad, fo_scratch *scratch)
+void fo_each_piece(const fo_step_context *s, int64_t i, const fo_tile *tile,
+                   fo_scratch *scratch, fo_piece_fn *call)
 {
     const fo_dtype real = s->plan->tensors[i].dtype;
-    const fo_coef *rule = &s->plan->recipes[s->plan->recipe_of[i]].rule;
-    const char *g = fo_stage(panel, grad, real, scratch->panel);
-    for (int64_t r = 0; r < panel->rows; r++)
-        for (int64_t c = 0; c < panel->cols; c += FO_TILE) {
-            const fo_tile piece = fo_tile_piece(panel, r, c);
-            fo_update_tile(s, i, &piece, g + (r * panel->cols + c) * fo_size_of(real),
-                           rule, scratch);
+    const fo_view grad = fo_grad_view(&s->plan->tensors[i], tile);
+    if (!s->plan->walks[i].is_panel) {
+        call(s, i, tile, fo_stage(tile, &grad, real, scratch->tile[2]), scratch);
+        return;
+    }
+    const char *g = fo_stage(tile, &grad, real, scratch->panel);
+    for (int64_t r = 0; r < tile->rows; r++)
+        for (int64_t c = 0; c < tile->cols; c += FO_TILE) {
+            const fo_tile piece = fo_tile_piece(tile, r, c);
+            call(s, i, &piece, g + (r * tile->cols + c) * fo_size_of(real), scratch);
         }
 }

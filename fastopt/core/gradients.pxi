@@ -77,6 +77,8 @@ cdef tuple read_rows(Slot *slot, grad):
     name = f"the gradient of {<object>slot.name}"
     if slot.tensor.ema:
         raise FastoptError(f"{name} is row-sparse; ema_decay averages all rows at each step")
+    if <object>slot.no_rows:
+        raise FastoptError(f"{name} is row-sparse; {<object>slot.no_rows}")
     indices, values = as_rows(<object>slot.name, base_array(slot), grad)
     work = np.empty(fo_rows_work(cnp.PyArray_SIZE(indices)), dtype=np.int64)
     return name, values, indices, work

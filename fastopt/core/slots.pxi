@@ -17,6 +17,7 @@ from fastopt cimport _numpy as np_c
 cdef struct Slot:
     PyObject *param
     PyObject *name  # for error messages
+    PyObject *no_rows  # why a row-sparse gradient is refused, or ""
     PyObject *holder  # the caller's list or dict that contains the parameter, or NULL
     PyObject *key
     Py_ssize_t position  # in a list; -1 in a dict
@@ -100,6 +101,8 @@ cdef describe_tensor(fo_tensor *tensor, name, cnp.ndarray param, tuple states, t
     tensor.size = cnp.PyArray_SIZE(param)
     tensor.param = cnp.PyArray_DATA(param)
     step, saved = scalars
+    if cnp.PyArray_SIZE(saved) != FO_MAX_SAVED:
+        raise AssertionError(f"{name} has {cnp.PyArray_SIZE(saved)} saved numbers")
     tensor.step = <int64_t *>cnp.PyArray_DATA(step)
     tensor.saved = <double *>cnp.PyArray_DATA(saved)
     for k, array in enumerate(states):

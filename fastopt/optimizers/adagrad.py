@@ -115,5 +115,5 @@ class Adagrad(Optimizer):
         return "sum" if options["rowwise"] else None
 
     @staticmethod
-    def _initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float | str]:
         return {"sum": options["initial_accumulator_value"]}

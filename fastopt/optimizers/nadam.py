@@ -80,7 +80,7 @@ class NAdam(Optimizer):
         "eps_root": at_least_0,
         "nadam_schedule": Choice(SCHEDULES),
     }
-    _saved_scalar = "mu_product"
+    _scalars = {"mu_product": 1.0}
 
     def __init__(
         self,

@@ -140,5 +140,5 @@ class RMSprop(Optimizer):
             raise FastoptError("nesterov=True needs momentum > 0, not momentum=0.0")
 
     @staticmethod
-    def _initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float | str]:
         return {"square_avg": options["initial_accumulator_value"]}

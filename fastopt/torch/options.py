@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from fastopt._checks import THREADS, Choice, default_threads
-from fastopt._core import RULES
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import extras
+from fastopt.optimizers.base.groups import for_kernel
 from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
@@ -69,8 +69,8 @@ class Group(NamedTuple):
     arrays: tuple[str, ...]  # the names of the rule's state arrays, in the order of rules.def
     keys: tuple[str, ...]  # the keys of a parameter's state, in torch's order
     low_keys: tuple[str, ...]  # the same for a 16-bit parameter
-    saved_name: str | None
-    initial: Mapping[str, float]
+    scalars: Mapping[str, float]
+    initial: Mapping[str, float | str]
     state_dtype: str | None
     first_step: Callable[[], Any]
     copies_first: bool  # whether the first step copies the gradient to the momentum buffer
@@ -85,10 +85,9 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     values = tuple(group[name] for name in names)
     options = optimizer._options_of(group)
     kernel, arrays = rule._kernel(options)
-    numbers = {**options, **rule._hyperparameters(options)}
+    hyperparameters, weight_decay = for_kernel(rule, kernel, options)
     own = optimizer._options
-    saved = rule._saved_scalar or None
-    known = ("step", *([saved] if saved else []), *arrays)
+    known = ("step", *rule._scalars, *arrays)
     keys = [name for name in optimizer._keys or known if name in known]
     if not (optimizer._counts_steps or needs_count(own)):
         keys.remove("step")
@@ -101,19 +100,19 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         not all(_is_constant(part) for value in values for part in _parts(value)),
         (
             kernel,
-            tuple(float(numbers[name]) for name in RULES[kernel][2]),
-            float(options["weight_decay"]),
+            hyperparameters,
+            weight_decay,
             "lr" if decoupled else "coupled",
             bool(options["maximize"]),
         ),
         arrays,
         (*keys, *ema),
         (*keys, *master, *ema),
-        saved,
+        rule._scalars,
         rule._initial_state(options),
         own["state_dtype"],
         optimizer._first_step,
-        bool(numbers.get("copy_first", False)),
+        bool(rule._hyperparameters(options).get("copy_first", False)),
     )
 
 

@@ -55,12 +55,14 @@ def _first_value(
     if name == "step":
         # PyTorch's SGD counts no steps; if its buffer exists, the first step was taken.
         return group.first_step() + (inner.get("momentum_buffer") is not None)
-    if name == group.saved_name:
-        return torch.tensor(1.0, dtype=torch.float64)
+    if name in group.scalars:
+        return torch.tensor(group.scalars[name], dtype=torch.float64)
     source = p.detach()
+    value = group.initial.get(name, 0.0)
     if name in ("master", "ema"):
         return _like(source, real_dtype(p.dtype)).copy_(source)
-    value = group.initial.get(name, 0.0)
+    if isinstance(value, str):  # AT_PARAM
+        return _like(source, dtype).copy_(source)
     return torch.full_like(_like(source, dtype), complex(value, value) if p.is_complex() else value)
 
 

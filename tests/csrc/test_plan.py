@@ -35,7 +35,7 @@ class Tensor(ctypes.Structure):
         ("size", c_int64),
         ("param", c_void_p),
         ("grad", c_void_p),
-        ("state", c_void_p * 3),
+        ("state", c_void_p * 4),
         *((name, c_void_p) for name in ("row_state", "master", "ema", "step", "saved")),
         ("layout", POINTER(Layout)),
         ("rows", c_void_p),
@@ -45,7 +45,9 @@ class Tensor(ctypes.Structure):
 class Group(ctypes.Structure):
     _fields_ = [
         *((name, c_int) for name in ("rule", "decay", "maximize")),
-        *((name, c_double) for name in ("weight_decay", "base_lr")),
+        *((name, c_double) for name in ("weight_decay", "base_lr", "l1")),
+        ("is_bounded", c_int),
+        *((name, c_double) for name in ("low", "high")),
         ("hp", c_double * 16),
     ]
 
@@ -93,7 +95,7 @@ class Adam:
             for p, real in zip(params, self.reals, strict=True)
         ]
         self.counts = [np.zeros(1, np.int64) for _ in params]
-        self.saved = [np.zeros(1) for _ in params]
+        self.saved = [np.zeros(_core.N_SAVED) for _ in params]
         sizes = (Tensor * len(params))(*(Tensor(size=p.size) for p in params))
         self.plan = plan_new(sizes, len(params), 1, 1000)
         group, (rule, _, names) = plan_groups(self.plan)[0], _core.RULES["adam"]

@@ -17,6 +17,10 @@ void pick_hyperparameters(choices *c, fo_group *group)
         group->hp[k] = pick_of(c, HP, n);
     group->weight_decay = pick(c, 2) ? pick_of(c, HP, n) : 0;
     group->base_lr = pick_of(c, HP, n);
+    group->l1 = pick(c, 4) ? 0 : fabs(pick_of(c, HP, n));
+    group->is_bounded = !pick(c, 4);
+    group->low = PICK_OF(c, -INFINITY, -0.5, 0);
+    group->high = PICK_OF(c, INFINITY, 0.5, 1);
     if (group->rule == FO_RULE_nadam) /* the number of a variant */
         ((fo_nadam_hp *)group->hp)->schedule = (double)pick(c, 5);
 }
@@ -139,9 +143,9 @@ static void set_layout(tensor *t)
 static void set_scalars(tensor *t)
 {
     t->step = allocate(1, sizeof *t->step);
-    t->saved = allocate(1, sizeof *t->saved);
+    t->saved = allocate(FO_MAX_SAVED, sizeof *t->saved);
     *t->step = t->simple.step;
-    *t->saved = t->simple.saved;
+    memcpy(t->saved, t->simple.saved, sizeof t->simple.saved);
 }
 
 /* Returns a dtype for the parameter, and sets the other two. */
@@ -158,7 +162,7 @@ void tensor_init(tensor *t, choices *c, const fo_group *groups, int64_t n_groups
 {
     *t = (tensor){.group = (int32_t)pick(c, n_groups)};
     const fo_rule rule = groups[t->group].rule;
-    const int by_row = rule == FO_RULE_adagrad_rowwise;
+    const int by_row = simple_is_rowwise(rule);
     const fo_dtype dtype = pick_dtypes(t, c);
     simple_tensor *s = &t->simple;
 
@@ -180,7 +184,8 @@ void tensor_init(tensor *t, choices *c, const fo_group *groups, int64_t n_groups
         array_fill(s->row_state, c);
     }
     s->step = pick(c, 3) ? 0 : (int64_t)1 << pick(c, 62);
-    s->saved = PICK_OF(c, 1, 1, 0.5, NAN);
+    for (int k = 0; k < FO_MAX_SAVED; k++)
+        s->saved[k] = PICK_OF(c, 1, 1, 0.5, NAN);
     set_scalars(t);
 }
 

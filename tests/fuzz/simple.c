@@ -20,7 +20,8 @@ typedef void element_fn(double *w, double g, double *state, const fo_coef *rule,
     { \
         const name##_coef_##bits c = *(const name##_coef_##bits *)rule; \
         const prologue_coef_##bits p = *(const prologue_coef_##bits *)prologue; \
-        real s[FO_MAX_STATES] = {(real)state[0], (real)state[1], (real)state[2]}; \
+        real s[FO_MAX_STATES] = {(real)state[0], (real)state[1], (real)state[2], \
+                                 (real)state[3]}; \
         const real seen = prologue_grad_##bits((real)*w, (real)g, p); \
         real x = (real)*w * p.keep; \
         name##_element_##bits(&x, seen PASS_##n_states, c); \
@@ -32,12 +33,10 @@ typedef void element_fn(double *w, double g, double *state, const fo_coef *rule,
     ELEMENT(name, n_states, float, f32) \
     ELEMENT(name, n_states, double, f64)
 #include "rules.def"
-#undef FO_RULE
 
 static element_fn *const elements[FO_N_RULES][FO_N_REALS] = {
 #define FO_RULE(name, n_states, ...) {name##_once_f32, name##_once_f64},
 #include "rules.def"
-#undef FO_RULE
 };
 
 /* The number of elements of a row; a dense gradient is treated as one row. */
@@ -121,8 +120,8 @@ static void put(array *a, int64_t i, double x, int stochastic, uint64_t stream)
 
 /* Updates the state of a row and computes the coefficients of its elements.  Squares
  * are summed in lanes, the order that csrc guarantees. */
-static void update_row_state(const simple_tensor *tensor, int64_t row, fo_coef *rule,
-                             const fo_coef *prologue)
+static void update_row_state(const simple_tensor *tensor, fo_rule group_rule,
+                             int64_t row, fo_coef *rule, const fo_coef *prologue)
 {
     const int64_t length = row_length(tensor);
     const array *main = tensor->master ? tensor->master : tensor->param;
@@ -142,9 +141,9 @@ static void update_row_state(const simple_tensor *tensor, int64_t row, fo_coef *
         squares += lanes[lane];
     float single = (float)*s;
     const fo_coef of_all = *rule;
-    simple_kernels.row[tensor->real](squares / (double)length,
-                                     tensor->real == FO_F32 ? (void *)&single : s,
-                                     &of_all, rule);
+    simple_kernels.row[group_rule][tensor->real](
+        squares / (double)length, tensor->real == FO_F32 ? (void *)&single : s, &of_all,
+        rule);
     if (tensor->real == FO_F32)
         *s = (double)single;
 }
@@ -159,6 +158,30 @@ static double average(fo_dtype real, double ema, double w, double decay)
     return real == FO_F64 ? ema : (double)single;
 }
 
+static int has_epilogue(const fo_group *group)
+{
+    const int decays = group->decay == FO_DECAY_PROXIMAL && group->weight_decay != 0;
+    return group->l1 != 0 || group->is_bounded || decays;
+}
+
+static double epilogue(fo_dtype real, double w, const fo_coef *prologue)
+{
+    if (real == FO_F64)
+        return epilogue_f64(w, ((const prologue_coef_f64 *)prologue)->epilogue);
+    return (double)epilogue_f32((float)w,
+                                ((const prologue_coef_f32 *)prologue)->epilogue);
+}
+
+int simple_is_rowwise(fo_rule rule)
+{
+    return simple_kernels.row[rule][FO_F32] != NULL;
+}
+
+int simple_has_sums(fo_rule rule)
+{
+    return simple_kernels.sums[rule][FO_F32].n > 0;
+}
+
 void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,
                  const fo_extras *extras, double scale)
 {
@@ -170,7 +193,7 @@ void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,
         stream[k] = stream_of(extras, number, k);
     fo_coef rule, prologue;
     simple_kernels.rule[group->rule][real].prepare(group->hp, ++tensor->step,
-                                                   &tensor->saved, &rule);
+                                                   tensor->saved, &rule);
     simple_kernels.prologue[real](group, scale, extras->max_grad_value, &prologue);
     for (int64_t row = 0; length && row < n_rows(tensor); row++) {
         double g;
@@ -178,13 +201,15 @@ void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,
             continue;
         fo_coef of_row = rule;
         if (tensor->row_state)
-            update_row_state(tensor, row, &of_row, &prologue);
+            update_row_state(tensor, group->rule, row, &of_row, &prologue);
         for (int64_t i = row * length; i < (row + 1) * length; i++) {
             double w = main->value[i], state[FO_MAX_STATES] = {0};
             for (int k = 0; k < tensor->n_states; k++)
                 state[k] = tensor->state[k]->value[i];
             gradient(tensor, row, i - row * length, &g);
             elements[group->rule][real](&w, g, state, &of_row, &prologue);
+            if (has_epilogue(group))
+                w = epilogue(real, w, &prologue);
             for (int k = 0; k < tensor->n_states; k++)
                 put(tensor->state[k], i, state[k], 1, stream[1 + k]);
             if (tensor->master)

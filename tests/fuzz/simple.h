@@ -16,8 +16,13 @@ typedef struct {
      * dense. */
     int64_t *first, *next;
     int64_t step;
-    double saved;
+    double saved[FO_MAX_SAVED];
 } simple_tensor;
+
+/* Whether a rule has one number of state per row; whether it needs sums before its
+ * update, which the reference does not compute (tests/optimizers/test_sums.py does). */
+int simple_is_rowwise(fo_rule rule);
+int simple_has_sums(fo_rule rule);
 
 /* The norm of all gradients times `scale`.  *nonfinite: the first tensor with a
  * gradient that is not finite times `scale`, or -1. */

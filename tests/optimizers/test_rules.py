@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import reference
-from cases import CASES, DTYPES, RATES, RULES, Case, Rule, gradients, start
+from cases import CASES, DTYPES, RATES, RULES, SUM_CASES, Case, Rule, gradients, start
 
 import fastopt
 from fastopt import _core
@@ -120,7 +120,7 @@ def test_every_option_is_tested_away_from_its_default(rule: Rule) -> None:
 def test_every_kernel_is_tested_with_and_without_decay_or_sign() -> None:
     """Each line of csrc/rules.def is compiled to two loops: with and without decay or sign."""
     reached = set()
-    for case in CASES:
+    for case in [*CASES, *SUM_CASES]:
         group = case.make(np.zeros(1)).param_groups[0]
         reached.add((group.kernel, bool(group["maximize"] or group["weight_decay"])))
     assert reached == {(name, which) for name in _core.RULES for which in (False, True)}

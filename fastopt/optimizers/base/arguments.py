@@ -17,6 +17,8 @@ class Extra(TypedDict, total=False):
 
     weight_decay_mask: Callable[[str], bool] | None
     maximize: bool
+    l1: float
+    bounds: tuple[float | None, float | None] | None
     n_threads: int | None
     max_grad_norm: float | None
     max_grad_value: float | None

@@ -162,21 +162,19 @@ class ParamGroup(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr({"params": [np.shape(w) for w in self.arrays.values()], **self.shown()})
 
-    def for_c(self) -> tuple[str, tuple[float, ...], float, str, float, bool]:
-        """Return the arguments of `Plan.set_group`."""
-        values: dict[str, Any] = {
-            "lr": 0.0,  # with a schedule, the rate is passed at each step instead
-            **self.options,
-            **self.rule._hyperparameters(self.options),
-        }
-        decay = self["decoupled_weight_decay"]
+    def for_c(self) -> tuple[Any, ...]:
+        """Return the argument of `Plan.set_group`."""
+        decay = self.options["decoupled_weight_decay"]
+        hyperparameters, weight_decay = for_kernel(self.rule, self.kernel, self.options)
         return (
             self.kernel,
-            tuple(float(values[name]) for name in RULES[self.kernel][2]),
-            self["weight_decay"],
+            hyperparameters,
+            weight_decay,
             "coupled" if decay is False else "lr" if decay is True else decay,
             self.initial_lr or 0.0,
             self["maximize"],
+            self["l1"],
+            bounds_for_c(self["bounds"]),
         )
 
     def shown(self) -> dict[str, Any]:
@@ -200,6 +198,31 @@ class ParamGroup(MutableMapping[str, Any]):
     def pickled(self) -> tuple[dict[Key, Array], dict[str, Any]]:
         """Return the parameters and options that make a copy of the group."""
         return self.arrays, {**self.options, "lr": self._given_lr(), "initial_lr": self.initial_lr}
+
+
+def for_kernel(
+    rule: type[Rule], kernel: str, options: Mapping[str, Any]
+) -> tuple[tuple[float, ...], float]:
+    """Return the hyperparameters of a kernel in C's order, and the weight decay around it."""
+    values: dict[str, Any] = {
+        "lr": 0.0,  # with a schedule, the rate is passed at each step instead
+        **options,
+        **rule._hyperparameters(options),
+    }
+    weight_decay: float = options["weight_decay"]
+    if rule._own_decay:
+        is_coupled = options["decoupled_weight_decay"] is False
+        values[rule._own_decay] = weight_decay if is_coupled else 0.0
+        weight_decay = 0.0 if is_coupled else weight_decay
+    return tuple(float(values[name]) for name in RULES[kernel][2]), weight_decay
+
+
+def bounds_for_c(bounds: tuple[float | None, float | None] | None) -> tuple[float, float] | None:
+    """Return bounds with infinity in place of None."""
+    if bounds is None:
+        return None
+    low, high = bounds
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def arrays_of(groups: Iterable[ParamGroup]) -> dict[Key, Array]:

@@ -54,7 +54,8 @@ class Optimizer(Rule):
         False: ``weight_decay * w`` is added to the gradient.  True or "lr": instead, before the
         rule's own update, w <- w * (1 - lr*weight_decay).  "schedule_only": w <- w * (1 -
         lr/lr_base*weight_decay), where lr_base is the learning rate at construction or the
-        schedule's attribute ``lr`` (Loshchilov & Hutter 2019).
+        schedule's attribute ``lr`` (Loshchilov & Hutter 2019).  "proximal": after the rule's own
+        update, w <- w / (1 + lr*weight_decay), the proximal operator of weight_decay*w^2/2.
     **extra
         The options below, which are the same for all parameters.
     weight_decay_mask
@@ -65,6 +66,16 @@ class Optimizer(Rule):
         give its weight_decay.
     maximize
         Whether the gradient is negated before anything else.  Default False.
+    l1
+        >= 0.  After the rule's own update, each element is moved towards 0 by lr*l1, and becomes 0
+        if it is not farther from 0 than that: the proximal operator of the penalty l1*abs(w).
+        With gradient descent this is proximal gradient descent, which finds the lasso's minimum.
+        Rules that scale each element, such as Adam, have other minima.  Default 0.
+    bounds
+        A pair (low, high), in which None means no bound: after that, each element is clipped to
+        [low, high].  ``bounds=(0, None)`` keeps parameters from becoming negative.  A float16 or
+        bfloat16 parameter is rounded afterwards, so choose bounds that it can represent.  Default
+        None.
     n_threads
         The number of threads of a large step.  Default: FASTOPT_NUM_THREADS, else OMP_NUM_THREADS,
         else the number of CPUs that the affinity mask and a container's quota allow.  Limits set
@@ -167,6 +178,8 @@ class Optimizer(Rule):
             **options,
             "decoupled_weight_decay": decoupled_weight_decay,
             "maximize": extra.pop("maximize", False),
+            "l1": extra.pop("l1", 0.0),
+            "bounds": extra.pop("bounds", None),
         }
         self._mask = extra.pop("weight_decay_mask", None)
         if not (self._mask is None or callable(self._mask)):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastopt._core import N_SAVED
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base import state_arrays
 from fastopt.optimizers.base.arguments import Key
@@ -25,7 +26,7 @@ class Parameters(NamedTuple):
     groups: tuple[ParamGroup, ...] = ()
     places: Mapping[Key, tuple[Any, Any]] = {}  # the container of each, and its place in it
     arrays: Mapping[Key, dict[str, Array]] = {}  # the state arrays of each, by name
-    scalars: Mapping[Key, tuple[Array, Array]] = {}  # the step count of each, and its saved scalar
+    scalars: Mapping[Key, tuple[Array, Array]] = {}  # the step count of each; its saved numbers
 
     def with_group(
         self,
@@ -45,7 +46,7 @@ class Parameters(NamedTuple):
             warn_of_0(self.rule, group.options)
             groups = (*groups, group)
             arrays |= _new_state(group, extras)
-            scalars |= {key: (np.zeros((), dtype=np.int64), np.ones(())) for key in params}
+            scalars |= {key: (np.zeros((), np.int64), _saved_numbers(self.rule)) for key in params}
         origin = None if self.kind == "array" else holder
         here = {key: (origin, place) for place, key in keys.items()}
         return Parameters(self.rule, self.kind, groups, {**self.places, **here}, arrays, scalars)
@@ -78,8 +79,8 @@ class Parameters(NamedTuple):
 
     def _views(self, key: Key) -> Mapping[str, Array]:
         step, saved = self.scalars[key]
-        name = self.rule._saved_scalar
-        own = {"step": step, **({name: saved} if name else {}), **self.arrays[key]}
+        numbers = {name: saved[k].reshape(()) for k, name in enumerate(self.rule._scalars)}
+        own = {"step": step, **numbers, **self.arrays[key]}
         return MappingProxyType({name: array[...] for name, array in own.items()})
 
     def pickled(self) -> dict[str, Any]:
@@ -107,6 +108,12 @@ def unpickled(rule: type[Rule], status: Status, pickled: Mapping[str, Any]) -> P
     scalars = {key: (np.array(a), np.array(b)) for key, (a, b) in pickled["scalars"].items()}
     kind, places = pickled["kind"], pickled["places"]
     return Parameters(rule, kind, groups, places, arrays, scalars)
+
+
+def _saved_numbers(rule: type[Rule]) -> Array:
+    numbers = np.zeros((N_SAVED, 1))  # rows, so that each is a view
+    numbers[: len(rule._scalars), 0] = list(rule._scalars.values())
+    return numbers
 
 
 def _new_state(group: ParamGroup, extras: Mapping[str, Any]) -> dict[Key, dict[str, Array]]:

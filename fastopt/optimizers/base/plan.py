@@ -31,6 +31,7 @@ def plan_of(
     groups = [*enumerate(parameters.groups)][n_groups:]
     group_of = {key: i for i, group in groups for key in group.arrays}
     by_row = {i: group.rule._by_row(group.options) for i, group in groups}
+    no_rows = {i: group.rule._no_rows(group.options) for i, group in groups}
     arrays = [state_arrays.for_c(parameters.arrays[key], by_row[group_of[key]]) for key in keys]
     plan = Plan(
         parameters.kind,
@@ -42,6 +43,7 @@ def plan_of(
         [added for _, added in arrays],
         [parameters.scalars[key] for key in keys],
         [group_of[key] for key in keys],
+        [no_rows[group_of[key]] for key in keys],
         len(parameters.groups),
         n_threads,
         plan,

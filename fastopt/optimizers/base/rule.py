@@ -6,15 +6,21 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from fastopt._checks import Check, Choice, at_least_0, flag
+from fastopt._checks import Check, Choice, at_least_0, bounds, flag
 
 # The options that every rule has.
 COMMON: Mapping[str, Check] = {
     "lr": at_least_0,
     "weight_decay": at_least_0,
-    "decoupled_weight_decay": Choice((False, True, "lr", "schedule_only")),
+    "decoupled_weight_decay": Choice((False, True, "lr", "schedule_only", "proximal")),
     "maximize": flag,
+    "l1": at_least_0,
+    "bounds": bounds,
 }
+
+SUMS_OF_TENSOR = "the rule needs sums over all elements"  # a result of `Rule._no_rows`
+
+AT_PARAM = "at the parameter"  # in `Rule._initial_state`: the state starts as the parameter
 
 
 class Rule:
@@ -32,8 +38,12 @@ class Rule:
     # The options that cannot be changed after construction.
     _only_at_start = frozenset[str]()
 
-    # The name of the number that the rule stores for each parameter; "" if there is none.
-    _saved_scalar = ""
+    # The numbers that the rule stores for each parameter, at most four: name -> initial value.
+    _scalars: Mapping[str, float] = {}
+
+    # The hyperparameter that gets the weight decay if it is not decoupled.  "": the decay is added
+    # to the gradient before the rule.
+    _own_decay = ""
 
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
@@ -46,13 +56,23 @@ class Rule:
         return {}
 
     @staticmethod
-    def _initial_state(options: Mapping[str, Any]) -> dict[str, float]:
-        """Return the initial values of the state arrays that do not start at 0."""
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float | str]:
+        """Return the initial values of the state arrays that do not start at 0, or AT_PARAM."""
         return {}
 
     @staticmethod
     def _by_row(options: Mapping[str, Any]) -> str | None:
         """Return the name of the state that has one number for each row, or None."""
+        return None
+
+    @staticmethod
+    def _no_rows(options: Mapping[str, Any]) -> str:
+        """Return why the rule refuses row-sparse gradients, or "" if it takes them."""
+        return ""
+
+    @staticmethod
+    def _average(options: Mapping[str, Any]) -> tuple[str, float] | None:
+        """Return (state, weight) if the rule averages w: w + weight * (state - w), else None."""
         return None
 
     @staticmethod
@@ -78,7 +98,7 @@ def checks_of(rule: type[Rule]) -> dict[str, Check]:
 def defaults_of(rule: type[Rule]) -> dict[str, Any]:
     """Return the default of each option, from the signatures of the class and of its bases."""
     checks = checks_of(rule)
-    found: dict[str, Any] = {"maximize": False}
+    found: dict[str, Any] = {"maximize": False, "l1": 0.0, "bounds": None}
     for cls in reversed(rule.__mro__):
         if "__init__" in vars(cls):
             for name, parameter in inspect.signature(vars(cls)["__init__"]).parameters.items():

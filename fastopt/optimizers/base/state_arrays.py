@@ -18,7 +18,7 @@ ADDED = ("master", "ema")  # state that options need, not the rule
 def new_arrays(
     name: str,
     param: Array,
-    initial: Mapping[str, float],
+    initial: Mapping[str, float | str],
     extras: Mapping[str, Any],
     by_row: str | None = None,
 ) -> dict[str, Array]:
@@ -31,7 +31,7 @@ def new_arrays(
     param
         The parameter.
     initial
-        The initial value of each state of the rule.
+        The initial value of each state of the rule, or AT_PARAM.
     extras
         The options that all parameters share.
     by_row
@@ -39,7 +39,7 @@ def new_arrays(
     """
     real = computed_in(param)
     arrays = {
-        state: new_like(param, *_start(name, state, value, real, extras["state_dtype"]))
+        state: new_like(param, *_start(name, state, value, param, extras["state_dtype"]))
         for state, value in initial.items()
         if state != by_row
     }
@@ -51,7 +51,7 @@ def new_arrays(
                 "state_dtype is 'bfloat16' with rowwise=True, which needs float32 state: a sum "
                 "that is rounded to bfloat16 would stop growing"
             )
-        dtype, start = _start(name, by_row, initial[by_row], real, extras["state_dtype"])
+        dtype, start = _start(name, by_row, initial[by_row], param, extras["state_dtype"])
         arrays[by_row] = np.full(np.asarray(param).shape[:1], start, dtype=dtype)
     if extras["master"] is not None and is_low_precision(param):
         arrays["master"] = new_like(param, np.float32, param)
@@ -83,10 +83,12 @@ def in_layout_of(w: Array, pickled: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _start(
-    name: str, state: str, value: float, real: np.dtype[Any], wanted: str | None
+    name: str, state: str, value: float | str, param: Array, wanted: str | None
 ) -> tuple[np.dtype[Any], Array]:
     """Return the dtype of a state, and its initial value in that dtype."""
-    dtype = _state_dtype(name, real, wanted)
+    dtype = _state_dtype(name, computed_in(param), wanted)
+    if isinstance(value, str):  # AT_PARAM
+        return dtype, param
     start = _rounded(value + 0.0, dtype)  # never -0.0, which the cache would take for 0.0
     if start is None:
         raise FastoptError(f"{state} of {name} would start at {value}; it must fit in {dtype}")

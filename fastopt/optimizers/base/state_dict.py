@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -42,7 +42,7 @@ def state_dict_of(
     counts
         The numbers of steps taken and skipped.
     """
-    saved_scalar = parameters.rule._saved_scalar
+    scalars = parameters.rule._scalars
     return {
         "rule": parameters.rule.__name__,
         "step_count": counts[0],
@@ -50,7 +50,7 @@ def state_dict_of(
         "accumulated": {key: value.copy() for key, value in sums.items()},
         "state": {
             key: {
-                name: value.item() if name in ("step", saved_scalar) else value.copy()
+                name: value.item() if name == "step" or name in scalars else value.copy()
                 for name, value in of_one.items()
             }
             for key, of_one in state.items()
@@ -116,7 +116,7 @@ def checked(
     if not options and parameters.kind != "dict":  # else indices could be of others
         for i, group in enumerate(groups):
             _require_same_parameters(group, _saved_groups(groups, state_dict)[i], f"group {i}")
-    writes = _state_writes(parameters.rule._saved_scalar, state, state_dict)
+    writes = _state_writes(parameters.rule._scalars, state, state_dict)
     if values is not None:
         writes += _parameter_writes(groups, values)
     return Loaded(step_count, skipped_steps, sums, writes, attributes, schedules)
@@ -151,7 +151,9 @@ def _option_writes(
     return attributes, schedules
 
 
-def _state_writes(saved_scalar: str, state: State, state_dict: object) -> list[tuple[Array, Any]]:
+def _state_writes(
+    scalars: Collection[str], state: State, state_dict: object
+) -> list[tuple[Array, Any]]:
     """Return the state arrays, each with its new value."""
     saved_state = entry("", state_dict, "state")
     _require_keys("state of the parameters", saved_state, list(state))
@@ -160,7 +162,7 @@ def _state_writes(saved_scalar: str, state: State, state_dict: object) -> list[t
         saved = saved_state[key]
         _require_keys(f"for parameter {key!r} the state", saved, list(own))
         for name, array in own.items():
-            value = _value(f"{name} of parameter {key!r}", saved[name], array, name == saved_scalar)
+            value = _value(f"{name} of parameter {key!r}", saved[name], array, name in scalars)
             writes.append((array, value))
     return writes
 
@@ -229,7 +231,7 @@ def _options(group: ParamGroup, saved: Mapping[str, Any], where: str) -> dict[st
 
 
 def _value(what: str, saved: object, array: Array, is_scalar: bool) -> Any:
-    """Return the checked value for an array; a rule's saved scalar may be given as a float."""
+    """Return the checked value for an array; a number that the rule saves may be a float."""
     if array.dtype == np.int64:
         return _count(what, saved)
     if is_scalar and isinstance(saved, float):

@@ -13,7 +13,7 @@ from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup
 from fastopt.optimizers.base.parameters import Parameters
-from fastopt.optimizers.base.rule import Rule, defaults_of, positional_arguments
+from fastopt.optimizers.base.rule import AT_PARAM, Rule, defaults_of, positional_arguments
 from fastopt.optimizers.base.state_arrays import ADDED
 
 State = Mapping[Key, Mapping[str, Array]]  # as `Parameters.views` returns it
@@ -122,16 +122,15 @@ def _state(
     rule, w = group.rule, group.arrays[key]
     initial = rule._initial_state(group.options)
     fresh: dict[str, Any] = {
-        name: np.full_like(own[name], initial.get(name, 0.0)) for name in group.state_names
+        name: _initial(initial.get(name, 0.0), w, own[name]) for name in group.state_names
     }
-    if rule._saved_scalar:
-        fresh[rule._saved_scalar] = 1.0
+    fresh |= rule._scalars
     added = {name: np.array(w, own[name].dtype) for name in ADDED if name in own}
     saved = {name: value for name, value in saved.items() if value is not None}
     if not saved:
         return {"step": 0, **fresh, **added}
     found = {
-        name: _plain(value) if name in ("step", rule._saved_scalar) else _array(name, value, own)
+        name: _plain(value) if name in ("step", *rule._scalars) else _array(name, value, own)
         for name, value in saved.items()
     }
     if "step" not in found and rule.__name__ != "SGD":  # PyTorch's SGD counts no steps
@@ -144,6 +143,10 @@ def _state(
             f"step of parameter {key!r} is {step!r} in the state dict; a count is needed"
         )
     return {"step": step, **found, **added}
+
+
+def _initial(value: float | str, w: Array, own: Array) -> Array:
+    return np.array(w, own.dtype) if value == AT_PARAM else np.full_like(own, value)
 
 
 def _plain(value: Any) -> Any:

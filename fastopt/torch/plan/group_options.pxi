@@ -12,7 +12,8 @@ cdef class GroupOptions:
     cdef readonly tuple arrays, keys, low_keys, for_c
     cdef bint has_step, has_master, has_ema
     cdef bint copies_first
-    cdef object saved_name, state_dtype
+    cdef tuple scalars  # the names of the numbers that the rule saves
+    cdef object state_dtype
 
     def __init__(self, optimizer, group):
         read = self.read = options.read(optimizer, group)
@@ -26,7 +27,7 @@ cdef class GroupOptions:
         self.copies_first = read.copies_first
         self.has_step = "step" in read.keys
         self.has_master, self.has_ema = "master" in read.low_keys, "ema" in read.keys
-        self.saved_name = read.saved_name
+        self.scalars = tuple(read.scalars)
         self.state_dtype = read.state_dtype
 
     cdef int compare(self, group) except -1:

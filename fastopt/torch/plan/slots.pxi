@@ -18,10 +18,12 @@ cdef struct Slot:
     bint was_sparse  # the last gradient was sparse
     int64_t taken  # the number of steps taken
     int64_t count  # the step count that C reads: `taken`; for SGD, 0 in the first step and then 1
-    double saved  # a scalar that the rule stores between steps, such as NAdam's product
+    double saved[FO_MAX_SAVED]  # numbers that the rule stores between steps
     PyObject *inner  # the state dict of the parameter, during a step
-    void *step_data, *saved_data  # addresses of "step" and of the scalar in the state
-    int step_dtype, saved_dtype
+    void *step_data  # the address of "step" in the state
+    int step_dtype
+    void *saved_data[FO_MAX_SAVED]  # the addresses of the saved numbers in the state
+    int saved_dtype[FO_MAX_SAVED]
     fo_tensor *tensor
     fo_layout layout
     fo_rows rows
@@ -36,8 +38,10 @@ cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
     cdef View view
     cdef int64_t own = 1, extent = 1, index = 1, k, axis
     cdef fo_layout *layout = &slot.layout
-    tensor.step, tensor.saved = &slot.count, &slot.saved
-    slot.taken, slot.saved = -1, float("nan")  # read at the first step
+    tensor.step, tensor.saved = &slot.count, slot.saved
+    slot.taken = -1  # this and the saved numbers are read at the first step
+    for k in range(FO_MAX_SAVED):
+        slot.saved[k] = float("nan")
     if not isinstance(param, Tensor):
         raise TypeError(f"a parameter is a {type(param).__name__}; a torch.Tensor is needed")
     if not tensors.is_readable(param):
@@ -194,12 +198,12 @@ cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list 
     if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL:
         tensor.layout = &slot.layout
     read_count(slot, &items, inner, group, keep_alive)
-    if group.saved_name is None:
-        slot.saved = 1
-    else:
-        slot.saved_data = scalar_data(&items, inner, group.saved_name, &slot.saved_dtype,
-                                      keep_alive)
-        slot.saved = known_or_read(slot.saved_data, slot.saved_dtype, slot.saved)
+    for k in range(len(group.scalars)):
+        slot.saved_data[k] = scalar_data(&items, inner, group.scalars[k], &slot.saved_dtype[k],
+                                         keep_alive)
+        slot.saved[k] = known_or_read(slot.saved_data[k], slot.saved_dtype[k], slot.saved[k])
+    for k in range(len(group.scalars), FO_MAX_SAVED):
+        slot.saved[k] = 0
     return 0
 
 
@@ -292,13 +296,14 @@ cdef double known_or_read(void *data, int dtype, double known) noexcept:
 
 cdef int write_scalars(Slot *slot, GroupOptions group) except -1:
     """Write the step count and the rule's scalar back into the state."""
+    cdef Py_ssize_t k
     slot.taken += 1
     if slot.step_data != NULL:
         write_scalar(slot.step_data, slot.step_dtype, <double>slot.taken)
     elif group.has_step:
         PyDict_SetItem(<object>slot.inner, "step", slot.taken)
-    if group.saved_name is not None:
-        write_scalar(slot.saved_data, slot.saved_dtype, slot.saved)
+    for k in range(len(group.scalars)):
+        write_scalar(slot.saved_data[k], slot.saved_dtype[k], slot.saved[k])
     return 0
 
 

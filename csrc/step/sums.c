@@ -1,0 +1,125 @@
+/* Sums of terms before the update of a rule (sums.h).
+ *
+ * Equal bits on every machine and for any number of threads: element i of a chunk or
+ * tile is added, in double, to lane i mod FO_LANES; tiles are added in order; the lanes
+ * of a chunk are summed in order, then the chunks of a tensor, then the tensors. */
+#include "sums.h"
+
+static void sum_piece(const fo_step_context *s, int64_t i, const fo_tile *piece,
+                      const void *g, fo_scratch *scratch)
+{
+    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
+    fo_staged staged;
+    fo_stage_tile(&s->plan->tensors[i], piece, scratch, &staged);
+    recipe->summation->add_terms(scratch->lanes, staged.w, g, staged.state,
+                                 piece->rows * piece->cols, &recipe->rule,
+                                 &recipe->prologue);
+}
+
+static void sum_chunk(const fo_step_context *s, int64_t number, fo_lanes *lanes,
+                      fo_scratch *scratch)
+{
+    const fo_plan *plan = s->plan;
+    const fo_chunk *chunk = &plan->chunks[number];
+    const int64_t i = chunk->tensor;
+    const fo_tensor *tensor = &plan->tensors[i];
+    const fo_recipe *recipe = &plan->recipes[plan->recipe_of[i]];
+    if (tensor->layout) {
+        const fo_range tiles = fo_plan_tiles(plan, chunk);
+        memset(scratch->lanes, 0, sizeof scratch->lanes);
+        for (int64_t t = tiles.begin; t < tiles.end; t++) {
+            const fo_tile tile = fo_walk_tile(&plan->walks[i], t, &(fo_offsets){0});
+            fo_each_piece(s, i, &tile, scratch, sum_piece);
+        }
+        memcpy(lanes, scratch->lanes, sizeof scratch->lanes);
+        return;
+    }
+    const int64_t offset = chunk->begin * fo_size_of(tensor->dtype);
+    void *state[FO_MAX_STATES];
+    for (int k = 0; k < FO_MAX_STATES; k++)
+        state[k] = tensor->state[k] ? (char *)tensor->state[k] + offset : NULL;
+    recipe->summation->add_terms(lanes, (char *)tensor->param + offset,
+                                 (const char *)tensor->grad + offset, state,
+                                 chunk->length, &recipe->rule, &recipe->prologue);
+}
+
+static int needs_sums(const fo_plan *plan, int64_t i)
+{
+    return plan->tensors[i].grad && plan->recipes[plan->recipe_of[i]].summation->n > 0;
+}
+
+static void sum_items(void *context, int64_t begin, int64_t end, int thread)
+{
+    const fo_step_context *s = context;
+    fo_plan *plan = s->plan;
+    fo_scratch *scratch = fo_scratch_of(plan, thread);
+    for (int64_t i = begin; i < end; i++) {
+        const fo_work work = fo_plan_work(plan, i);
+        for (int64_t c = work.chunks.begin; c < work.chunks.end; c++) {
+            if (!needs_sums(plan, plan->chunks[c].tensor))
+                continue;
+            fo_lanes lanes[FO_MAX_SUMS] = {{0}};
+            sum_chunk(s, c, lanes, scratch);
+            for (int k = 0; k < FO_MAX_SUMS; k++) {
+                plan->sums[c][k] = 0.0;
+                for (int lane = 0; lane < FO_LANES; lane++)
+                    plan->sums[c][k] += lanes[k][lane];
+            }
+        }
+    }
+}
+
+static fo_rule rule_of(const fo_plan *plan, const fo_recipe *recipe)
+{
+    return plan->groups[recipe->group].rule;
+}
+
+/* Adds the sums of the other recipes that have the same rule, over all tensors. */
+static void share(const fo_plan *plan, int64_t n_recipes, fo_recipe *recipe,
+                  double *sums, int64_t *size)
+{
+    for (int64_t r = 0; r < n_recipes; r++) {
+        const fo_recipe *other = &plan->recipes[r];
+        if (rule_of(plan, other) != rule_of(plan, recipe))
+            continue;
+        *size += other->size;
+        for (int k = 0; k < FO_MAX_SUMS; k++)
+            sums[k] += other->sums[k];
+    }
+}
+
+void fo_finish_recipes(const fo_step_context *s, int64_t n_recipes, int n_threads)
+{
+    fo_plan *plan = s->plan;
+    int some = 0;
+    for (int64_t r = 0; r < n_recipes; r++)
+        some |= plan->recipes[r].summation->n > 0;
+    if (!some)
+        return;
+    const int64_t n_items = fo_plan_items(plan);
+    fo_parallel_for_numbered(n_items, 1, sum_items, (void *)s, n_threads);
+    for (int64_t c = 0; c < plan->item[plan->n_items]; c++) {
+        const fo_chunk *chunk = &plan->chunks[c];
+        if (!needs_sums(plan, chunk->tensor))
+            continue;
+        fo_recipe *recipe = &plan->recipes[plan->recipe_of[chunk->tensor]];
+        recipe->size += chunk->length;
+        for (int k = 0; k < FO_MAX_SUMS; k++)
+            recipe->sums[k] += plan->sums[c][k];
+    }
+    for (int64_t r = 0; r < n_recipes; r++) {
+        fo_recipe *recipe = &plan->recipes[r];
+        double sums[FO_MAX_SUMS] = {0};
+        int64_t size = 0;
+        if (!recipe->summation->n)
+            continue;
+        if (recipe->summation->scope == FO_OF_ALL) {
+            share(plan, n_recipes, recipe, sums, &size);
+        } else {
+            memcpy(sums, recipe->sums, sizeof sums);
+            size = recipe->size;
+        }
+        recipe->summation->finish(sums, size, plan->groups[recipe->group].hp,
+                                  recipe->saved_after, &recipe->rule);
+    }
+}
