@@ -27,6 +27,8 @@ import torch
 from fastopt._csrc cimport *
 from fastopt cimport _core as core
 
+RULES, DECAYS = _core.RULES, _core.DECAYS
+
 include "../core/extras.pxi"
 include "plan/views.pxi"
 include "plan/group_options.pxi"
@@ -233,19 +235,8 @@ cdef class TensorPlan:
                 core.plan_groups(self.plan)[2 * k + 1].hp[0] = lr
             elif changed:
                 seen = self.group_options[k] = GroupOptions(optimizer, group)
-                self.set_group(2 * k, seen.for_c, True)
-                self.set_group(2 * k + 1, seen.for_c, False)
-
-    cdef set_group(self, Py_ssize_t i, tuple values, bint decays):
-        cdef fo_group *group = core.plan_groups(self.plan) + i
-        cdef Py_ssize_t k
-        rule, hp, weight_decay, decay, maximize = values
-        group.rule = _core.RULES[rule][0]
-        group.decay = _core.DECAYS[decay]
-        group.maximize = maximize
-        group.weight_decay = weight_decay if decays else 0
-        for k in range(len(hp)):
-            group.hp[k] = hp[k]
+                assign_group(core.plan_groups(self.plan) + 2 * k, seen.for_c)
+                assign_group(core.plan_groups(self.plan) + 2 * k + 1, seen.without_decay)
 
     cdef prepare_extras(self, optimizer):
         """Set the options that differ between steps."""

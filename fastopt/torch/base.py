@@ -16,7 +16,7 @@ from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
 from fastopt.torch import options
 from fastopt.torch.door import Door
 
-DECAYS = Choice((False, True, "lr"))
+DECAYS = Choice((False, True, "lr", "proximal"))
 
 
 class Further(Door):
@@ -29,9 +29,8 @@ class Further(Door):
     _sparse = "rows"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        _, others = options.split(kwargs)
-        own = {name: value for name, value in kwargs.items() if name not in others}
-        defaults = self._bound(args, others)
+        own = {name: kwargs.pop(name) for name in options.OWN_ONLY & kwargs.keys()}
+        defaults = self._bound(args, kwargs)
         super().__init__(defaults.pop("params"), defaults, **own)
 
     @classmethod

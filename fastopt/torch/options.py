@@ -14,8 +14,8 @@ from torch import Tensor
 from fastopt._checks import THREADS, Choice, default_threads
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import extras
-from fastopt.optimizers.base.groups import for_kernel
-from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
+from fastopt.optimizers.base.groups import bounds_for_c, for_kernel
+from fastopt.optimizers.base.rule import COMMON, Rule, checks_of, defaults_of
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
 IGNORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}
@@ -37,9 +37,18 @@ class Own(TypedDict, total=False):
     seed: int
     n_threads: int | None
     weight_decay_mask: Callable[[str], bool] | None
+    l1: float
+    bounds: tuple[float | None, float | None] | None
 
 
-DEFAULTS: Mapping[str, Any] = {**extras.DEFAULTS, "n_threads": None, "weight_decay_mask": None}
+# The options of fastopt that may also be items of a group.
+OF_GROUPS: Mapping[str, Any] = {"l1": 0.0, "bounds": None}
+DEFAULTS: Mapping[str, Any] = {
+    **extras.DEFAULTS,
+    "n_threads": None,
+    "weight_decay_mask": None,
+    **OF_GROUPS,
+}
 
 
 def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -52,11 +61,15 @@ def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         raise TypeError(
             f"weight_decay_mask is {mask!r}; a function of a parameter's name is needed"
         )
-    checked = extras.checked(own, ())
+    of_groups = {name: COMMON[name](name, own.pop(name, value)) for name, value in OF_GROUPS.items()}
+    checked = extras.checked(own, ()) | of_groups
     checked["state_dtype"] = state_dtype
     checked["n_threads"] = default_threads() if threads is None else THREADS("n_threads", threads)
     checked["weight_decay_mask"] = mask
     return checked, others
+
+
+OWN_ONLY = Own.__annotations__.keys() - OF_GROUPS.keys()  # those that a group cannot have
 
 
 class Group(NamedTuple):
@@ -65,7 +78,8 @@ class Group(NamedTuple):
     names: tuple[str, ...]  # the options that were read, the learning rate first
     values: tuple[Any, ...]
     has_tensors: bool  # whether a value is a tensor or array, which may change in place
-    for_c: tuple[str, tuple[float, ...], float, str, bool]
+    for_c: tuple[Any, ...]  # for `assign_group` of fastopt/core/extras.pxi
+    without_decay: tuple[Any, ...]  # the same for parameters without weight decay
     arrays: tuple[str, ...]  # the names of the rule's state arrays, in the order of rules.def
     keys: tuple[str, ...]  # the keys of a parameter's state, in torch's order
     low_keys: tuple[str, ...]  # the same for a 16-bit parameter
@@ -85,7 +99,6 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     values = tuple(group[name] for name in names)
     options = optimizer._options_of(group)
     kernel, arrays = rule._kernel(options)
-    hyperparameters, weight_decay = for_kernel(rule, kernel, options)
     own = optimizer._options
     known = ("step", *rule._scalars, *arrays)
     keys = [name for name in optimizer._keys or known if name in known]
@@ -93,18 +106,12 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         keys.remove("step")
     ema = ["ema"] if own["ema_decay"] is not None else []
     master = ["master"] if own["master"] is not None else []
-    decoupled = options["decoupled_weight_decay"]
     return Group(
         names,
         values,
         not all(_is_constant(part) for value in values for part in _parts(value)),
-        (
-            kernel,
-            hyperparameters,
-            weight_decay,
-            "lr" if decoupled else "coupled",
-            bool(options["maximize"]),
-        ),
+        _for_c(rule, options),
+        _for_c(rule, {**options, "weight_decay": 0.0}),
         arrays,
         (*keys, *ema),
         (*keys, *master, *ema),
@@ -116,15 +123,33 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     )
 
 
+def _for_c(rule: type[Rule], options: Mapping[str, Any]) -> tuple[Any, ...]:
+    kernel, _ = rule._kernel(options)
+    hyperparameters, weight_decay = for_kernel(rule, kernel, options)
+    decoupled = options["decoupled_weight_decay"]
+    return (
+        kernel,
+        hyperparameters,
+        float(weight_decay),
+        "coupled" if not decoupled else "proximal" if decoupled == "proximal" else "lr",
+        0.0,
+        bool(options["maximize"]),
+        options["l1"],
+        bounds_for_c(options["bounds"]),
+    )
+
+
 def of_torch(optimizer: Any, group: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a group of a class of torch.optim, which has checked them."""
-    rule = optimizer._rule
-    return {
+    rule, own = optimizer._rule, optimizer._options
+    found = {
         **_defaults(rule),
         **optimizer._fixed,
+        **{name: own[name] for name in OF_GROUPS},
         **{name: plain(group[name]) for name in checks_of(rule) if name in group},
         **{name: optimizer.defaults[name] for name in rule._only_at_start & {*optimizer.defaults}},
     }
+    return found | {name: COMMON[name](name, found[name]) for name in OF_GROUPS}
 
 
 def needs_all_gradients(own: Mapping[str, Any]) -> bool:
@@ -164,7 +189,7 @@ def plain(value: Any) -> Any:
 
 def require_not_own(own: Mapping[str, Any], group: Mapping[str, Any]) -> None:
     """Raise an error if a group sets an option of the optimizer to another value."""
-    for name in Own.__annotations__.keys() & group.keys():
+    for name in OWN_ONLY & group.keys():
         if (group[name] or None) != (own[name] or None):  # n_threads=None is kept as 0
             raise FastoptError(
                 f"{name} is {group[name]!r} in a group and {own[name]!r} in the optimizer; it is "
