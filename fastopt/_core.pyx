@@ -56,6 +56,11 @@ RULES = {
     )
     for i in range(FO_N_RULES)
 }
+# The rules that need sums, over the elements of a tensor or of all tensors, before their update.
+SUMS = {
+    fo_rules[i].name.decode(): "all" if fo_scopes[i] == FO_OF_ALL else "tensor"
+    for i in range(FO_N_RULES) if fo_scopes[i]
+}
 DECAYS = {
     "coupled": FO_DECAY_COUPLED,
     "lr": FO_DECAY_LR,
@@ -247,7 +252,7 @@ cdef class Plan(Running):
     def step(self, grads, list options, list rates):
         """Check every gradient, then update every parameter.
 
-        grads: None for the bound gradients; options: the argument of assign_group for each group, or
+        grads: None for the bound gradients; options: those of assign_group for each group, or
         None if they have not changed; rates: (group, learning rate) for each group that follows a
         schedule, or None.
         """

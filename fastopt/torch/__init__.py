@@ -17,6 +17,7 @@ same name.  `Door` is their base class and documents the keyword arguments that 
 |---|---|
 | `classes` | which optimizers there are |
 | `door` | what a step does: hooks, closures, gradient scalers; saving and loading |
+| `further` | which optimizers there are that torch.optim lacks |
 | `base` | how a class that torch.optim lacks takes its options from fastopt's class |
 | `options` | which options there are, and how those of a group are read |
 | `state` | the initial values, dtypes and layout of a parameter's state, and how it is loaded |
@@ -59,9 +60,11 @@ from fastopt.torch.classes import (  # noqa: E402
 )
 from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
+from fastopt.torch.further import LAMB  # noqa: E402
 from fastopt.torch.offload import CPUOffload  # noqa: E402
 
 __all__ = [
+    "LAMB",
     "SGD",
     "Adadelta",
     "Adagrad",

@@ -14,6 +14,8 @@ class GroupOptions:
     low_keys: tuple[str, ...]
     for_c: tuple[Any, ...]
     without_decay: tuple[Any, ...]
+    no_rows: str
+    sums: str
     def __init__(self, optimizer: Any, group: Mapping[str, Any]) -> None: ...
 
 @disjoint_base

@@ -95,6 +95,12 @@ class Door(Optimizer):
         A function that takes the name of a parameter and returns whether weight decay applies to
         it.  The optimizer must be given ``model.named_parameters()``.  Default None: weight decay
         applies to all parameters.
+    l1 : float
+        After the update of the rule, each element is moved towards 0 by ``lr * l1``, and becomes 0
+        if it is not farther from 0 than that.  Default 0.
+    bounds : tuple of float, optional
+        A pair (low, high), in which None means no bound: after that, each element is clipped to
+        [low, high].  Default None.
 
     Raises
     ------
@@ -105,6 +111,10 @@ class Door(Optimizer):
 
     Notes
     -----
+    ``l1`` and ``bounds`` may also be items of a group, which then count.  An item
+    ``decoupled_weight_decay`` of a group, or the argument where a class has it, may be
+    ``"proximal"``: after the update of the rule, w <- w / (1 + lr * weight_decay).
+
     The state of a 16-bit parameter is float32 by default, which takes twice the memory of PyTorch's
     state.
 
@@ -232,7 +242,7 @@ class Door(Optimizer):
 
     def _torch_step(self, closure: Callable[[], Any] | None) -> Any:
         """Call PyTorch's own step, which supports capturable=True and differentiable=True."""
-        options.require_defaults(self._options)
+        options.require_defaults(self._options, self.param_groups)
         step = options.torch_class(type(self)).step
         if not getattr(step, "hooked", False):
             step = Optimizer.profile_hook_step(step)
@@ -294,24 +304,38 @@ class Door(Optimizer):
         Raises
         ------
         FastoptError
-            The optimizer has no ``ema_decay``, or is already in such a block.
+            The optimizer has no ``ema_decay``, and its rule has no average; or the optimizer is
+            already in such a block.
         """
-        if self._options["ema_decay"] is None:
-            raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
         if self._block:
             raise FastoptError(f"{self._block} is already in use")
         with torch.no_grad():
-            known = [p for p in self._parameters() if "ema" in self.state.get(p, {})]
-            before = [p.detach().clone() for p in known]
+            averages = self._averages()
+            before = [p.detach().clone() for p, _, _ in averages]
             self._block = "averaged()"
             try:
-                for p in known:
-                    p.copy_(self.state[p]["ema"])
+                for p, name, weight in averages:
+                    p.copy_(state.between(p, self.state[p], name, weight))
                 yield
             finally:
                 self._block = ""
-                for p, value in zip(known, before, strict=True):
+                for (p, _, _), value in zip(averages, before, strict=True):
                     p.copy_(value)
+
+    def _averages(self) -> list[tuple[Tensor, str, float]]:
+        """Return (parameter, state, weight): the average is p + weight * (state - p)."""
+        found = []
+        for group in self.param_groups:
+            average = ("ema", 1.0)
+            if self._options["ema_decay"] is None:
+                own = self._rule._average(self._options_of(group))
+                if own is None:
+                    raise FastoptError(
+                        "ema_decay is None; averaged() needs it, as in ema_decay=0.999"
+                    )
+                average = own
+            found += [(p, *average) for p in group["params"] if average[0] in self.state.get(p, {})]
+        return found
 
     @torch.no_grad()
     def sync_master(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Number
 from typing import Any, NamedTuple, TypedDict
 
@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from fastopt._checks import THREADS, Choice, default_threads
+from fastopt._core import SUMS
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import extras
 from fastopt.optimizers.base.groups import bounds_for_c, for_kernel
 from fastopt.optimizers.base.rule import COMMON, Rule, checks_of, defaults_of
+from fastopt.torch import distributed
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
 IGNORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}
@@ -61,7 +63,9 @@ def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         raise TypeError(
             f"weight_decay_mask is {mask!r}; a function of a parameter's name is needed"
         )
-    of_groups = {name: COMMON[name](name, own.pop(name, value)) for name, value in OF_GROUPS.items()}
+    of_groups = {
+        name: COMMON[name](name, own.pop(name, value)) for name, value in OF_GROUPS.items()
+    }
     checked = extras.checked(own, ()) | of_groups
     checked["state_dtype"] = state_dtype
     checked["n_threads"] = default_threads() if threads is None else THREADS("n_threads", threads)
@@ -87,6 +91,8 @@ class Group(NamedTuple):
     initial: Mapping[str, float | str]
     state_dtype: str | None
     first_step: Callable[[], Any]
+    no_rows: str  # why a sparse gradient is refused, or ""
+    sums: str  # which sums the rule needs before its update: "", of a "tensor", of "all"
     copies_first: bool  # whether the first step copies the gradient to the momentum buffer
 
 
@@ -99,6 +105,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     values = tuple(group[name] for name in names)
     options = optimizer._options_of(group)
     kernel, arrays = rule._kernel(options)
+    if kernel in SUMS:
+        distributed.require_whole(type(optimizer).__name__, group["params"])
     own = optimizer._options
     known = ("step", *rule._scalars, *arrays)
     keys = [name for name in optimizer._keys or known if name in known]
@@ -119,6 +127,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         rule._initial_state(options),
         own["state_dtype"],
         optimizer._first_step,
+        rule._no_rows(options),
+        SUMS.get(kernel, ""),
         bool(rule._hyperparameters(options).get("copy_first", False)),
     )
 
@@ -246,12 +256,14 @@ def with_keywords(signature: inspect.Signature, added: Mapping[str, Any]) -> ins
     return signature.replace(parameters=[*known.values(), *others])
 
 
-def require_defaults(own: Mapping[str, Any]) -> None:
+def require_defaults(own: Mapping[str, Any], groups: Iterable[Mapping[str, Any]]) -> None:
     """Raise an error if an option of fastopt is set, which PyTorch's own step would ignore."""
-    for name in own.keys() - {"n_threads", "seed"}:
-        if own[name] != DEFAULTS[name]:
+    given = [(name, own[name]) for name in own.keys() - {"n_threads", "seed"}]
+    given += [(name, group[name]) for group in groups for name in OF_GROUPS.keys() & group.keys()]
+    for name, value in given:
+        if value != DEFAULTS[name]:
             raise FastoptError(
-                f"{name} is {own[name]!r}; with capturable or differentiable, PyTorch's step is "
+                f"{name} is {value!r}; with capturable or differentiable, PyTorch's step is "
                 f"used, which does not support it: leave it at {DEFAULTS[name]!r}"
             )
 

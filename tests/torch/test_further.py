@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from cases import CASES, RATES, RULES
+from cases import CASES, RATES, RULES, SUM_CASES, SUM_RULES
 from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
@@ -25,10 +25,10 @@ import fastopt
 import fastopt.torch
 from fastopt.torch import options
 from fastopt.torch.base import Further
-from tests.torch.pairs import normal, params_of, rows, set_gradients
+from tests.torch.pairs import DENSE, OPTIONS, normal, params_of, rows, set_gradients
 
 PUBLIC = {cls.__name__: cls for cls in Further.__subclasses__()}
-NAMES = [rule.name for rule in RULES]
+NAMES = [rule.name for rule in [*RULES, *SUM_RULES]]
 CLASSES = {
     name: PUBLIC.get(name)
     or type(name, (Further,), {"_rule": getattr(fastopt, name), "__module__": __name__})
@@ -36,7 +36,7 @@ CLASSES = {
 }
 globals().update(CLASSES)  # where pickle finds them
 NOT_HERE = {"rowwise": True, "nesterov": "lookahead", "decoupled_weight_decay": "schedule_only"}
-HERE = [case for case in CASES if not NOT_HERE.items() & case.options.items()]
+HERE = [case for case in [*CASES, *SUM_CASES] if not NOT_HERE.items() & case.options.items()]
 NUMPY_OF = {torch.bfloat16: ml_dtypes.bfloat16}
 SHAPES = [(3, 5), (), (70,)]
 
@@ -110,9 +110,7 @@ def test_arguments_are_those_of_the_class_for_arrays(name):
     assert list(ours)[: len(kinds)] == list(kinds)
     assert {n: (ours[n].kind, ours[n].default) for n in kinds} == kinds
     group = make(name).param_groups[0]
-    assert group.keys() - {"params"} == fastopt.create(name, np.zeros(1)).param_groups[0].keys() - {
-        "params"
-    }
+    assert group.keys() == getattr(fastopt, name)(np.zeros(1)).param_groups[0].keys()
     assert list(options.DEFAULTS.keys() - ours.keys()) == ["grad_scale"]
 
 
@@ -337,6 +335,12 @@ def test_sparse_gradients_update_the_rows_that_are_present(name):
     before = p.detach().clone()
     q.grad = normal((6, 4), 5)
     p.grad = rows(q.grad)
+    reason = CLASSES[name]._rule._no_rows(given)
+    if reason:
+        with pytest.raises(ValueError, match=f"the gradient of parameter 0 is sparse; {reason}"):
+            opt.step()
+        assert torch.equal(p, before)
+        return
     opt.step()
     other.step()
     assert torch.equal(p[::2], q[::2])
@@ -348,3 +352,74 @@ def test_sparse_gradients_update_the_rows_that_are_present(name):
     opt.param_groups[0]["weight_decay"] = 0.1
     with pytest.raises(RuntimeError, match="weight_decay"):
         opt.step()
+
+
+AROUND = [
+    dict(l1=0.2, bounds=(-0.5, None)),
+    dict(l1=torch.tensor(0.2), bounds=[None, 0.5]),
+    dict(decoupled_weight_decay="proximal", weight_decay=0.1),
+]
+
+
+@pytest.mark.parametrize("given", AROUND, ids=str)
+@pytest.mark.parametrize("name", DENSE)
+def test_l1_bounds_and_proximal_decay_with_a_class_of_torch(name, given):
+    """All may be items of a group, and the first two also keywords."""
+    cls = getattr(fastopt.torch, name)
+    opts = [cls([{"params": params(), **given}], **{**OPTIONS[name], "lr": 0.5})]
+    if "l1" in given:
+        opts.append(cls(params(), **{**OPTIONS[name], "lr": 0.5}, **given))
+        opts.append(cls([{"params": params(), **given}], **{**OPTIONS[name], "lr": 0.5}, l1=7.0))
+    other = getattr(fastopt, name)(
+        [array(p) for p in params()], **{**OPTIONS[name], **given, "lr": 0.5}
+    )
+    for t in range(3):
+        set_gradients(opts, t)
+        other.step([array(p.grad) for p in params_of(opts[0])])
+        for opt in opts:
+            opt.step()
+            assert bits(params_of(opt)) == bits(other.params)
+
+
+@pytest.mark.parametrize("name", [*DENSE, *NAMES[-1:]])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(l1=-1.0), "l1 is -1.0; allowed: finite, >= 0"),
+        (dict(bounds=(1.0, 0.0)), "bounds is .*low <= high is needed"),
+    ],
+)
+def test_refused_l1_and_bounds(name, given, message):
+    cls = CLASSES[name] if name in PUBLIC else getattr(fastopt.torch, name)
+    with pytest.raises(ValueError, match=message):
+        cls(params(), **given)
+    opt = cls(params())
+    opt.param_groups[0].update(given)
+    with pytest.raises(ValueError, match=message):
+        walk([opt])
+
+
+@pytest.mark.parametrize("given", [dict(l1=0.1), dict(bounds=(0.0, None))], ids=str)
+def test_the_step_of_torch_refuses_l1_and_bounds(given):
+    for opt in (
+        fastopt.torch.Adam(params(), differentiable=True, **given),
+        fastopt.torch.Adam([{"params": params(), **given}], differentiable=True),
+    ):
+        with pytest.raises(ValueError, match=f"{next(iter(given))} is .*differentiable"):
+            walk([opt])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weight_decay_mask(name):
+    """A parameter without decay has the bits of a step with weight_decay=0."""
+    given = {**options_of(name), "decoupled_weight_decay": False}
+    named = [(str(i), p) for i, p in enumerate(params())]
+    masked = CLASSES[name](
+        named, **{**given, "weight_decay": 0.1}, weight_decay_mask=lambda n: n == "0"
+    )
+    decayed, other = (CLASSES[name](params(), **{**given, "weight_decay": d}) for d in (0.1, 0.0))
+    walk([masked, decayed, other])
+    found = bits(params_of(masked))
+    assert found[:1] == bits(params_of(decayed)[:1])
+    assert found[1:] == bits(params_of(other)[1:])
+    assert found[1:] != bits(params_of(decayed)[1:])

@@ -14,6 +14,7 @@ cdef class GroupOptions:
     cdef bint has_step, has_master, has_ema
     cdef bint copies_first
     cdef tuple scalars  # the names of the numbers that the rule saves
+    cdef readonly str no_rows, sums
     cdef object state_dtype
 
     def __init__(self, optimizer, group):
@@ -28,6 +29,7 @@ cdef class GroupOptions:
         self.has_step = "step" in read.keys
         self.has_master, self.has_ema = "master" in read.low_keys, "ema" in read.keys
         self.scalars = tuple(read.scalars)
+        self.no_rows, self.sums = read.no_rows, read.sums
         self.state_dtype = read.state_dtype
 
     cdef int compare(self, group) except -1:
