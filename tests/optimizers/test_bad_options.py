@@ -8,7 +8,20 @@ import numpy as np
 import pytest
 from support import arrays, unchanged
 
-from fastopt import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, FastoptError, NAdam, RMSprop
+import fastopt
+from fastopt import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    FastoptError,
+    NAdam,
+    Optimizer,
+    RMSprop,
+)
+from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag
 
 NAN, INF = float("nan"), float("inf")
 
@@ -22,34 +35,52 @@ BETAS = (
     [0.9, (0.9,), (0.9, 0.9, 0.9), None, "ab", (0.9, "0.9"), (True, 0.9), np.array([0.9, 0.9])],
 )
 DECAY = ([0, 1, 0.5, None, "LR", "coupled", []], [])
-OPTIONS = {
-    SGD: {"lr": AT_LEAST_0, "momentum": AT_LEAST_0, "weight_decay": AT_LEAST_0,
-          "dampening": ([NAN, INF, -INF], NOT_NUMBERS), "lr_in_buffer": FLAG, "maximize": FLAG,
-          "nesterov": ([0, 1, None, "true", "Lookahead"], []),
-          "first_step": (["skip", None, True], []), "decoupled_weight_decay": DECAY},
-    Adagrad: {"lr": AT_LEAST_0, "lr_decay": AT_LEAST_0, "weight_decay": AT_LEAST_0,
-              "initial_accumulator_value": AT_LEAST_0, "eps": AT_LEAST_0,
-              "eps_root": AT_LEAST_0, "rowwise": FLAG, "maximize": FLAG,
-              "decoupled_weight_decay": DECAY},
-    Adadelta: {"lr": AT_LEAST_0, "rho": ([-0.1, 1.1, NAN], NOT_NUMBERS), "eps": AT_LEAST_0,
-               "weight_decay": AT_LEAST_0, "maximize": FLAG, "decoupled_weight_decay": DECAY},
-    RMSprop: {"lr": AT_LEAST_0, "alpha": BELOW_1, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
-              "momentum": AT_LEAST_0, "centered": FLAG, "eps_root": AT_LEAST_0,
-              "nesterov": FLAG, "lr_in_buffer": FLAG, "initial_accumulator_value": AT_LEAST_0,
-              "bias_correction": FLAG, "maximize": FLAG, "decoupled_weight_decay": DECAY},
-    Adam: {"lr": AT_LEAST_0, "betas": BETAS, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
-           "amsgrad": ([0, 1, None, "max"], []), "eps_root": AT_LEAST_0,
-           "eps_mode": (["outside", None, True], []), "maximize": FLAG,
-           "bias_correction": ([], [True, (True,), (1, 1), None]),
-           "decoupled_weight_decay": DECAY},
-    AdamW: {"lr": AT_LEAST_0, "weight_decay": AT_LEAST_0, "decoupled_weight_decay": DECAY},
-    Adamax: {"lr": AT_LEAST_0, "betas": BETAS, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
-             "eps_mode": (["hat", None], []), "maximize": FLAG,
-             "decoupled_weight_decay": DECAY},
-    NAdam: {"lr": AT_LEAST_0, "betas": BETAS, "eps": AT_LEAST_0, "weight_decay": AT_LEAST_0,
-            "momentum_decay": AT_LEAST_0, "eps_root": AT_LEAST_0, "maximize": FLAG,
-            "nadam_schedule": (["keras", 0, None], []), "decoupled_weight_decay": DECAY},
+# The options that all classes have.
+COMMON = {
+    "lr": AT_LEAST_0, "weight_decay": AT_LEAST_0, "decoupled_weight_decay": DECAY, "maximize": FLAG,
+    "l1": AT_LEAST_0,
+    "bounds": ([(1, 0), (NAN, 1), (0, INF), (None, NAN)], [0, "01", (1,), (0, 1, 2), (0, "1")]),
 }  # fmt: skip
+# Options whose values are restricted in another way than by one of KINDS.
+OPTIONS = {
+    AdamW: {"amsgrad": ([0, 1, None, "max"], []), "eps_mode": (["outside", None, True], []),
+            "bias_correction": ([], [True, (True,), (1, 1), None])},
+    SGD: {"dampening": ([NAN, INF, -INF], NOT_NUMBERS),
+          "nesterov": ([0, 1, None, "true", "Lookahead"], []),
+          "first_step": (["skip", None, True], [])},
+    Adadelta: {"rho": ([-0.1, 1.1, NAN], NOT_NUMBERS)},
+    Adam: {"amsgrad": ([0, 1, None, "max"], []), "eps_mode": (["outside", None, True], []),
+           "bias_correction": ([], [True, (True,), (1, 1), None])},
+    Adamax: {"eps_mode": (["hat", None], [])},
+    NAdam: {"nadam_schedule": (["keras", 0, None], [])},
+}  # fmt: skip
+KINDS = {at_least_0: AT_LEAST_0, decay_rate: BELOW_1, flag: FLAG}
+CLASSES = [
+    thing
+    for thing in map(fastopt.__dict__.get, fastopt.__all__)
+    if inspect.isclass(thing) and issubclass(thing, Optimizer) and thing is not Optimizer
+]
+
+
+def values_of(check):
+    """Return values out of range, and of the wrong type, for the check of an option."""
+    if isinstance(check, Pair) and check.each is decay_rate:
+        return BETAS
+    if isinstance(check, Choice):
+        return [0.5, "of another kind"], []
+    return KINDS[check]
+
+
+OPTIONS = {
+    cls: {
+        **COMMON,
+        **{
+            name: OPTIONS.get(cls, {}).get(name) or values_of(check)
+            for name, check in cls._checks.items()
+        },
+    }
+    for cls in CLASSES
+}
 
 
 @pytest.mark.parametrize(
@@ -76,8 +107,8 @@ def test_values_that_are_not_allowed_are_refused(cls, name):
 
 
 def test_every_option_is_tested_here():
-    for cls in set(OPTIONS) - {AdamW}:
-        assert set(OPTIONS[cls]) == set(cls(arrays(2)).param_groups[0]) - {"params"}
+    for cls in OPTIONS:
+        assert {*OPTIONS[cls]} == {*cls(arrays(2)).param_groups[0]} - {"params"}
 
 
 @pytest.mark.parametrize(

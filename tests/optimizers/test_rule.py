@@ -27,7 +27,7 @@ DOCUMENTED = {
 
 def test_optimizer_is_exported():
     assert fastopt.Optimizer is fastopt.optimizer.Optimizer is Optimizer
-    assert len(CLASSES) == 8
+    assert len(CLASSES) >= 9
     assert all(issubclass(cls, fastopt.Optimizer) for cls in CLASSES)
 
 
@@ -43,7 +43,7 @@ def test_help_shows_no_internals(cls):
     text = pydoc.render_doc(cls, renderer=pydoc.plaintext)
     assert "step(self, grads" in text
     internals = {name for name in vars(Rule) if re.match("_[a-z]", name)}
-    assert len(internals) == 10
+    assert internals >= {"_kernel", "_checks", "_hyperparameters"}
     shown = set(re.findall(r"\w+", text))
     assert not shown & {*internals, "__annotations__"}
 

@@ -39,7 +39,7 @@ class Rule:
     _only_at_start = frozenset[str]()
 
     # The numbers that the rule stores for each parameter, at most four: name -> initial value.
-    _scalars: Mapping[str, float] = {}
+    _scalars = dict[str, float]()
 
     # The hyperparameter that gets the weight decay if it is not decoupled.  "": the decay is added
     # to the gradient before the rule.
