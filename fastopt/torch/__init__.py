@@ -55,17 +55,32 @@ from fastopt.torch.classes import (  # noqa: E402
     Adamax,
     AdamW,
     NAdam,
+    RAdam,
     RMSprop,
+    Rprop,
     SparseAdam,
 )
 from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
-from fastopt.torch.further import LAMB  # noqa: E402
+from fastopt.torch.further import (  # noqa: E402
+    LAMB,
+    SMORMS3,
+    AdaBelief,
+    AdEMAMix,
+    Ftrl,
+    Lion,
+    QHAdam,
+    Signum,
+    Yogi,
+)
 from fastopt.torch.offload import CPUOffload  # noqa: E402
 
 __all__ = [
     "LAMB",
     "SGD",
+    "SMORMS3",
+    "AdEMAMix",
+    "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",
@@ -73,10 +88,17 @@ __all__ = [
     "Adamax",
     "CPUOffload",
     "Door",
+    "Ftrl",
+    "Lion",
     "NAdam",
+    "QHAdam",
+    "RAdam",
     "RMSprop",
+    "Rprop",
+    "Signum",
     "SparseAdam",
     "StepInBackward",
+    "Yogi",
     "step_in_backward",
     "step_in_ddp_backward",
 ]
