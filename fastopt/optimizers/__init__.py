@@ -14,6 +14,7 @@
 | `rmsprop` | RMSProp |
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
+| `muon` | Muon for matrices, with AdamW for all other parameters |
 | `nadam` | NAdam |
 | `radam` | RAdam |
 | `smorms3` | SMORMS3 |
@@ -37,6 +38,7 @@ from fastopt.optimizers.ademamix import AdEMAMix
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lion import Lion
+from fastopt.optimizers.muon import Muon
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.radam import RAdam
@@ -60,6 +62,7 @@ __all__ = [
     "Adamax",
     "Ftrl",
     "Lion",
+    "Muon",
     "NAdam",
     "QHAdam",
     "RAdam",

@@ -16,6 +16,7 @@ from fastopt import (
     Adamax,
     AdamW,
     FastoptError,
+    Muon,
     NAdam,
     Optimizer,
     RMSprop,
@@ -54,6 +55,8 @@ OPTIONS = {
     Adam: {"amsgrad": ([0, 1, None, "max"], []), "eps_mode": (["outside", None, True], []),
            "bias_correction": ([], [True, (True,), (1, 1), None])},
     Adamax: {"eps_mode": (["hat", None], [])},
+    Muon: {"ns_coefficients": ([(1, 2, NAN)], [3.4, (3.4, -4.8), (3.4, -4.8, "2"), None]),
+           "ns_steps": ([-1, 100], [1.5, "5", True, None])},
     NAdam: {"nadam_schedule": (["keras", 0, None], [])},
     fastopt.RAdam: {"threshold": ([3.9, NAN, INF], NOT_NUMBERS)},
 }  # fmt: skip
