@@ -28,6 +28,8 @@ finally:
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import (
+    ADOPT,
+    ASGD,
     LAMB,
     SGD,
     SMORMS3,
@@ -37,6 +39,7 @@ from fastopt.optimizers import (
     Adam,
     Adamax,
     AdamW,
+    Adan,
     AdEMAMix,
     Ftrl,
     Lion,
@@ -65,6 +68,8 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADOPT",
+    "ASGD",
     "LAMB",
     "SGD",
     "SMORMS3",
@@ -75,6 +80,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "Batches",
     "FastoptError",
     "Ftrl",
