@@ -28,6 +28,8 @@ finally:
 from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import (
+    ADOPT,
+    ASGD,
     LAMB,
     SGD,
     SM3,
@@ -39,6 +41,7 @@ from fastopt.optimizers import (
     Adam,
     Adamax,
     AdamW,
+    Adan,
     AdEMAMix,
     Ftrl,
     Lion,
@@ -67,6 +70,8 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADOPT",
+    "ASGD",
     "LAMB",
     "SGD",
     "SM3",
@@ -79,6 +84,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "Batches",
     "FastoptError",
     "Ftrl",

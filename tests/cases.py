@@ -20,7 +20,7 @@ class Rule(NamedTuple):
     """A class of fastopt with its reference, its default learning rate and option sets to test.
 
     ``defaults`` are options whose default in the class differs from that in the reference;
-    ``refused`` are options of COMMON that the class refuses.
+    ``refused`` are options of COMMON, or values of them, that the class refuses.
     """
 
     name: str
@@ -349,6 +349,44 @@ RULES = [
         ],
         {"decoupled_weight_decay": True},
     ),
+    Rule(
+        "ADOPT",
+        reference.adopt,
+        1e-3,
+        [
+            {"betas": (0.7, 0.9999)},
+            {"betas": (0.9, 0.8)},
+            {"eps": 0.01},
+            {"clip_exp": 1 / 3},
+            {"clip_exp": None, "eps": 0.01},
+        ],
+    ),
+    Rule(
+        "ASGD",
+        reference.asgd,
+        1e-2,
+        [
+            {"lambd": 0.3},
+            {"lambd": 0.3, "alpha": 0.6},
+            {"lambd": 0.3, "t0": 5.0},
+            {"t0": 0.0},
+        ],
+        refused=frozenset({"l1", "bounds", "proximal"}),
+    ),
+    Rule(
+        "Adan",
+        reference.adan,
+        1e-3,
+        [
+            {"betas": (0.7, 0.92, 0.99)},
+            {"betas": (0.98, 0.6, 0.99)},
+            {"betas": (0.98, 0.92, 0.8)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"decoupled_weight_decay": False, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": "proximal"},
+    ),
 ]
 
 # Rules that need sums over the elements of a tensor, or of all tensors: test_sums.py.
@@ -392,7 +430,7 @@ CASES = [
     Case(rule, options)
     for rule in RULES
     for options in [*COMMON, *rule.options]
-    if not rule.refused & options.keys()
+    if not rule.refused & {*options, *options.values()}
 ]
 
 DTYPES: list[np.dtype[Any]] = [np.dtype(np.float32), np.dtype(np.float64)]

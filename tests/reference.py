@@ -23,6 +23,10 @@ Papers, by the names used below:
     Funk        2015, RMSprop loses to SMORMS3 (sifter.org/~simon/journal/20150420.html)
     McMahan     et al. 2013, Ad click prediction: a view from the trenches
     Pagliardini et al. 2024, The AdEMAMix optimizer (arXiv 2409.03137)
+    Taniguchi   et al. 2024, ADOPT (arXiv 2411.02853)
+    Polyak      & Juditsky 1992, Acceleration of stochastic approximation by averaging
+    Bottou      2012, Stochastic gradient descent tricks
+    Xie         et al. 2022, Adan (arXiv 2208.06677)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
     Chen        et al. 2023, Symbolic discovery of optimization algorithms (arXiv 2302.06675)
     Bernstein   et al. 2018, signSGD (arXiv 1802.04434)
@@ -650,6 +654,77 @@ def ademamix(
         mixed = fast / correction(beta1, t) + mix * slow
         x = mixed / (np.sqrt(v / correction(beta2, t) + eps_root) + eps)
         yield lr * x, {"exp_avg_fast": fast, "exp_avg_slow": slow, "exp_avg_sq": v}
+
+
+@descend
+def adopt(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.9999),
+    eps: float = 1e-6,
+    clip_exp: float | None = 0.25,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        if t == 1:
+            v = g**2  # Taniguchi, Alg. 2: v_0; there t counts from the step after
+            yield np.zeros_like(g), {"exp_avg": np.zeros_like(g), "exp_avg_sq": v}
+            continue
+        x = g / np.maximum(np.sqrt(v), eps)
+        if clip_exp is not None:
+            c = (t - 1.0) ** clip_exp
+            x = np.clip(x, -c, c)
+        m = beta1 * m + (1.0 - beta1) * x  # m_t
+        v = beta2 * v + (1.0 - beta2) * g**2  # v_t
+        yield lr * m, {"exp_avg": m, "exp_avg_sq": v}
+
+
+@descend
+def asgd(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    lambd: float = 1e-4,
+    alpha: float = 0.75,
+    t0: float = 1e6,
+) -> Steps:
+    mean: Any = None
+    eta, mu = 0.0, 1.0
+    for t, lr, g in feed:
+        eta = lr if t == 1 else eta
+        w = (1.0 - lambd * eta) * ws[-1] - eta * g  # Bottou, sec. 5.1, with the L2 penalty lambd
+        mean = w if mu == 1.0 else mean + mu * (w - mean)  # Polyak, the mean of the path
+        eta, mu = lr / (1.0 + lambd * lr * t) ** alpha, 1.0 / max(1.0, t - t0)  # PyTorch
+        # From an infinite w, a step to it would be NaN.
+        yield np.where(np.isinf(w), -w, ws[-1] - w), {"ax": mean, "eta": eta, "mu": mu}
+
+
+@descend
+def adan(
+    feed: Feed,
+    *,
+    betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+) -> Steps:
+    beta1, beta2, beta3 = betas
+    m: Any = 0.0
+    u: Any = 0.0
+    n: Any = 0.0
+    before: Any = None
+    for t, lr, g in feed:
+        d = np.zeros_like(g) if before is None else g - before
+        before = g
+        m = beta1 * m + (1.0 - beta1) * g  # Xie, Alg. 1, with 1 - beta for its beta: m_k
+        u = beta2 * u + (1.0 - beta2) * d  # v_k
+        n = beta3 * n + (1.0 - beta3) * (g + beta2 * d) ** 2  # n_k
+        # The authors' code corrects the means for their bias; Alg. 1 does not.
+        mean = m / correction(beta1, t) + beta2 * u / correction(beta2, t)
+        x = mean / (np.sqrt(n / correction(beta3, t) + eps_root) + eps)
+        state = {"exp_avg": m, "exp_avg_sq": n, "exp_avg_diff": u, "neg_pre_grad": -g}
+        yield lr * x, state  # theta_(k+1)
 
 
 @descend

@@ -42,6 +42,9 @@ RULES = {
     "smorms3": (fastopt.SMORMS3, {"eps": 0.01}),
     "ftrl": (fastopt.Ftrl, {"l1_regularization_strength": 0.1, "beta": 1.0}),
     "ademamix": (fastopt.AdEMAMix, {"betas": (0.8, 0.99, 0.95), "beta3_warmup": 3.0}),
+    "adopt": (fastopt.ADOPT, {"betas": (0.8, 0.99)}),
+    "asgd": (fastopt.ASGD, {"lambd": 0.1, "t0": 1.0}),
+    "adan": (fastopt.Adan, {"betas": (0.8, 0.9, 0.95)}),
     "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
 }
 # And those that refuse 0-d parameters, which have no rows.

@@ -23,6 +23,9 @@
 | `lamb` | LAMB |
 | `ftrl` | FTRL-Proximal |
 | `ademamix` | AdEMAMix |
+| `adopt` | ADOPT |
+| `asgd` | averaged SGD |
+| `adan` | Adan |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -37,7 +40,10 @@ from fastopt.optimizers.adafactor import Adafactor
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.adan import Adan
 from fastopt.optimizers.ademamix import AdEMAMix
+from fastopt.optimizers.adopt import ADOPT
+from fastopt.optimizers.asgd import ASGD
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lion import Lion
@@ -54,6 +60,8 @@ from fastopt.optimizers.smorms3 import SMORMS3
 from fastopt.optimizers.yogi import Yogi
 
 __all__ = [
+    "ADOPT",
+    "ASGD",
     "LAMB",
     "SGD",
     "SM3",
@@ -66,6 +74,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "Ftrl",
     "Lion",
     "Muon",

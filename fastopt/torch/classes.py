@@ -45,7 +45,7 @@ class SGD(Door, torch.optim.SGD):
     _rule = optimizers.SGD
     _keys = ("step", "momentum_buffer")
     _counts_steps = False
-    _sparse = "allowed"
+    _sparse = "without momentum"
 
 
 class Adagrad(Door, torch.optim.Adagrad):
@@ -241,6 +241,52 @@ class NAdam(Door, torch.optim.NAdam):
 
     _rule = optimizers.NAdam
     _keys = ("step", "mu_product", "exp_avg", "exp_avg_sq")
+
+
+class RAdam(Door, torch.optim.RAdam):
+    """Adam that takes steps of momentum until its mean of squares has averaged enough of them.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, foreach, maximize, capturable,
+    differentiable
+        As in `torch.optim.RAdam`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.RAdam`.
+    """
+
+    _rule = optimizers.RAdam
+    _keys = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Rprop(Door, torch.optim.Rprop):
+    """Each element has a step size, which grows while the sign of its gradient is the same.
+
+    A NaN gradient makes the element NaN; in PyTorch the element keeps its value.  The signs of
+    gradients are compared, while PyTorch takes the sign of their product, which may underflow.  If
+    the learning rate is set to 0, a step changes no parameter; PyTorch ignores the learning rate
+    after the first step.
+
+    Parameters
+    ----------
+    params, lr, etas, step_sizes, capturable, foreach, maximize, differentiable
+        As in `torch.optim.Rprop`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Rprop`.
+    """
+
+    _rule = optimizers.Rprop
+    _keys = ("step", "prev", "step_size")
 
 
 class SparseAdam(Door, torch.optim.SparseAdam):

@@ -24,7 +24,7 @@ from fastopt import (
     Rprop,
     Yogi,
 )
-from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag, fraction
+from fastopt._checks import Choice, OrNone, Pair, at_least_0, decay_rate, flag, fraction
 
 NAN, INF = float("nan"), float("inf")
 
@@ -82,6 +82,9 @@ def values_of(check):
         return [(x, x) for x in out_of_range], [0.5, *((x, x) for x in wrong_type)]
     if isinstance(check, Choice):
         return [0.5, "of another kind"], []
+    if isinstance(check, OrNone):
+        out_of_range, wrong_type = KINDS[check.check]
+        return out_of_range, [value for value in wrong_type if value is not None]
     return KINDS[check]
 
 
@@ -120,16 +123,19 @@ def test_values_that_are_not_allowed_are_refused(cls, name):
                 opt.param_groups[0][name] = value
 
 
+UNABLE = [("l1", 0.1), ("bounds", (0.0, None)), ("decoupled_weight_decay", "proximal")]
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [*(("decoupled_weight_decay", kind) for kind in (True, "lr", "schedule_only", "proximal")),
-     ("l1", 0.1), ("bounds", (0.0, None))],
+    ("cls", "name", "value"),
+    [*((cls, *option) for cls in (fastopt.ASGD, fastopt.Ftrl) for option in UNABLE),
+     *((fastopt.Ftrl, "decoupled_weight_decay", decay) for decay in (True, "lr", "schedule_only"))],
 )  # fmt: skip
-def test_ftrl_refuses_what_changes_w_outside_of_its_formula(name, value):
-    opt = fastopt.Ftrl(arrays(2))
+def test_what_changes_w_outside_of_the_formula_is_refused(cls, name, value):
+    opt = cls(arrays(2))
     message = rf"decoupled_weight_decay, l1 and bounds are .*{re.escape(repr(value))}.*; allowed"
     with pytest.raises(FastoptError, match=message):
-        fastopt.Ftrl(arrays(2), **{name: value})
+        cls(arrays(2), **{name: value})
     with unchanged(opt), pytest.raises(FastoptError, match=message):
         opt.param_groups[0][name] = value
 

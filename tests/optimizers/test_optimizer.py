@@ -33,6 +33,7 @@ def test_every_kernel_is_tested_here():
          (2e-3, (0.9, 0.999), 1e-8, 0, 4e-3, False)),
         (fastopt.RAdam, "lr betas eps weight_decay decoupled_weight_decay",
          (1e-3, (0.9, 0.999), 1e-8, 0, False)),
+        (fastopt.ASGD, "lr lambd alpha t0 weight_decay", (1e-2, 1e-4, 0.75, 1e6, 0)),
     ],
 )  # fmt: skip
 def test_positional_arguments_are_those_of_pytorch(cls, names, defaults):
@@ -671,6 +672,9 @@ STATES = {
     "smorms3": ["mem", "g", "g2"],
     "ftrl": ["accumulator", "linear"],
     "ademamix": ["exp_avg_fast", "exp_avg_slow", "exp_avg_sq"],
+    "adopt": ["exp_avg", "exp_avg_sq"],
+    "asgd": ["eta", "mu", "ax"],
+    "adan": ["exp_avg", "exp_avg_sq", "exp_avg_diff", "neg_pre_grad"],
 }
 
 
@@ -681,7 +685,7 @@ def test_state_has_the_names_of_pytorch(rule):
     assert list(state) == ["a", "b"]
     for key, w in (("a", a), ("b", b)):
         assert set(state[key]) == {"step", *STATES[rule]}
-        for name in set(STATES[rule]) - {"mu_product"}:
+        for name in set(STATES[rule]) - {"mu_product", "eta", "mu"}:
             assert state[key][name].shape == w.shape
             assert state[key][name].dtype == w.dtype
 
