@@ -64,7 +64,7 @@ class Whole:
 
 
 class OrNone:
-    """None, or a value with a check."""
+    """None, or a value with the given check."""
 
     def __init__(self, check: Check) -> None:
         self.check = check
@@ -93,16 +93,6 @@ class Triple(Pair):
     """Three values with the same check."""
 
     length, words = 3, "three values are"
-
-
-class OrNone:
-    """None, or a value with the given check."""
-
-    def __init__(self, check: Check) -> None:
-        self.check = check
-
-    def __call__(self, name: str, value: object) -> object:
-        return None if value is None else self.check(name, value)
 
 
 class Choice:

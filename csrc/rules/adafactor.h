@@ -72,8 +72,9 @@ static inline void FO_T(adafactor_finish)(const double *sums, int64_t size,
     (void)saved;
     const double of_w = sqrt(sums[0] / (double)size);
     const double excess = sqrt(sums[1] / (double)size) / hp->threshold;
-    const double scale = hp->scales != 0 ? (of_w < hp->eps2 ? hp->eps2 : of_w) : 1.0;
-    c->rate = (real)(scale * c->bound / (excess < 1.0 ? 1.0 : excess));
+    /* A NaN in a vector reaches one element only, as in PyTorch. */
+    const double scale = hp->scales != 0 ? (of_w > hp->eps2 ? of_w : hp->eps2) : 1.0;
+    c->rate = (real)(scale * c->bound / (excess > 1.0 ? excess : 1.0));
 }
 
 static inline void FO_T(adafactor_element)(real *w, real g, FO_T(adafactor_coef) c)

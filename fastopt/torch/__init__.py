@@ -50,6 +50,7 @@ from fastopt.torch.backward import StepInBackward, step_in_backward  # noqa: E40
 from fastopt.torch.classes import (  # noqa: E402
     SGD,
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
@@ -64,6 +65,7 @@ from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
 from fastopt.torch.further import (  # noqa: E402
     LAMB,
+    SM3,
     SMORMS3,
     AdaBelief,
     AdEMAMix,
@@ -78,10 +80,12 @@ from fastopt.torch.offload import CPUOffload  # noqa: E402
 __all__ = [
     "LAMB",
     "SGD",
+    "SM3",
     "SMORMS3",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",

@@ -98,7 +98,7 @@ cdef class TensorPlan:
         for i in range(self.n_params):
             self.slots[i].tensor = core.plan_tensors(self.plan) + i
         self.is_short = self.n_elements < KEEP_GIL_BELOW
-        self.written = WrittenMemory(self.n_params)
+        self.written = WrittenMemory(self.n_params, options.is_factored(optimizer._rule))
         assign_extras(&self.extras, options.extras_for_c(optimizer._options))
         self.extras.grad_norm = float("nan")
 

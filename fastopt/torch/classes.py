@@ -289,6 +289,41 @@ class Rprop(Door, torch.optim.Rprop):
     _keys = ("step", "prev", "step_size")
 
 
+class Adafactor(Door, torch.optim.Adafactor):
+    """Adafactor: the mean squares of a matrix are estimated from those of its rows and columns.
+
+    Parameters
+    ----------
+    params, lr, beta2_decay, eps, d, weight_decay, foreach, maximize
+        As in `torch.optim.Adafactor`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Adafactor`.  If eps[0] is None, it is the machine epsilon of the
+    dtype of each parameter; PyTorch uses that of the first parameter of a group for all.  State is
+    float32 or float64, whatever ``state_dtype`` is.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused: the means are of all elements of a row or column.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Adafactor
+    >>> w = torch.ones(2, 2, requires_grad=True)
+    >>> w.grad = torch.tensor([[1.0, 2.0], [2.0, 4.0]])
+    >>> Adafactor([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([[0.9000, 0.9000],
+            [0.9000, 0.9000]])
+    """
+
+    _rule = optimizers.Adafactor
+    _fixed = {"decoupled_weight_decay": True}
+    _keys = ("step",)
+
+
 class SparseAdam(Door, torch.optim.SparseAdam):
     """Adam for sparse gradients: only the rows that are present in a gradient are updated.
 

@@ -91,6 +91,8 @@ class Group(NamedTuple):
     low_keys: tuple[str, ...]  # the same for a 16-bit parameter
     scalars: Mapping[str, float]
     initial: Mapping[str, float | str]
+    # The names and shapes of the arrays of a factored rule, for the shape of a parameter.
+    factored: Callable[[tuple[int, ...]], dict[str, tuple[int, ...]]]
     state_dtype: str | None
     first_step: Callable[[], Any]
     no_rows: str  # why a sparse gradient is refused, or ""
@@ -107,8 +109,11 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     values = tuple(group[name] for name in names)
     options = optimizer._options_of(group)
     kernel, arrays = rule._kernel(options)
-    if kernel in SUMS:
+    factored = functools.partial(rule._factored, options)
+    if kernel in SUMS or is_factored(rule):
         distributed.require_whole(type(optimizer).__name__, group["params"])
+    if is_factored(rule) and any(p.is_complex() for p in group["params"]):
+        raise RuntimeError(f"{type(optimizer).__name__} does not support complex parameters")
     own = optimizer._options
     known = ("step", *rule._scalars, *arrays)
     keys = [name for name in optimizer._keys or known if name in known]
@@ -128,12 +133,18 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         (*keys, *master, *averages),
         rule._scalars,
         rule._initial_state(options),
+        factored,
         own["state_dtype"],
         optimizer._first_step,
         rule._no_rows(options),
         SUMS.get(kernel, ""),
         bool(rule._hyperparameters(options).get("copy_first", False)),
     )
+
+
+def is_factored(rule: type[Rule]) -> bool:
+    """Return whether a rule keeps statistics of rows and columns."""
+    return rule._factored is not Rule._factored
 
 
 def _for_c(rule: type[Rule], options: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -281,7 +292,7 @@ def require_defaults(own: Mapping[str, Any], groups: Iterable[Mapping[str, Any]]
 
 def torch_class(cls: type) -> Any:
     """Return the class of torch.optim that a class of fastopt extends."""
-    return next(base for base in cls.__mro__ if base.__module__.startswith("torch.optim."))
+    return next(base for base in cls.__mro__ if f"{base.__module__}.".startswith("torch.optim."))
 
 
 def extras_for_c(own: Mapping[str, Any]) -> dict[str, Any]:

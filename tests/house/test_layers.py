@@ -172,9 +172,7 @@ def test_a_rule_is_one_header_one_line_and_one_include():
 
 def test_the_learning_rate_comes_first():
     """C reads it as fo_group.hp[0] for every rule."""
-    assert len(RULES) == len(
-        re.findall(r"^FO_(?:RULE|FACTORED)\(\w+, \d, lr\b", RULES_DEF, re.M)
-    )
+    assert len(RULES) == len(re.findall(r"^FO_(?:RULE|FACTORED)\(\w+, \d, lr\b", RULES_DEF, re.M))
 
 
 def test_flags_of_the_build():
