@@ -45,7 +45,7 @@ class SGD(Door, torch.optim.SGD):
     _rule = optimizers.SGD
     _keys = ("step", "momentum_buffer")
     _counts_steps = False
-    _sparse = "allowed"
+    _sparse = "without momentum"
 
 
 class Adagrad(Door, torch.optim.Adagrad):
@@ -241,6 +241,87 @@ class NAdam(Door, torch.optim.NAdam):
 
     _rule = optimizers.NAdam
     _keys = ("step", "mu_product", "exp_avg", "exp_avg_sq")
+
+
+class RAdam(Door, torch.optim.RAdam):
+    """Adam that takes steps of momentum until its mean of squares has averaged enough of them.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, foreach, maximize, capturable,
+    differentiable
+        As in `torch.optim.RAdam`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.RAdam`.
+    """
+
+    _rule = optimizers.RAdam
+    _keys = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Rprop(Door, torch.optim.Rprop):
+    """Each element has a step size, which grows while the sign of its gradient is the same.
+
+    A NaN gradient makes the element NaN; in PyTorch the element keeps its value.  The signs of
+    gradients are compared, while PyTorch takes the sign of their product, which may underflow.  If
+    the learning rate is set to 0, a step changes no parameter; PyTorch ignores the learning rate
+    after the first step.
+
+    Parameters
+    ----------
+    params, lr, etas, step_sizes, capturable, foreach, maximize, differentiable
+        As in `torch.optim.Rprop`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Rprop`.
+    """
+
+    _rule = optimizers.Rprop
+    _keys = ("step", "prev", "step_size")
+
+
+class Adafactor(Door, torch.optim.Adafactor):
+    """Adafactor: the mean squares of a matrix are estimated from those of its rows and columns.
+
+    Parameters
+    ----------
+    params, lr, beta2_decay, eps, d, weight_decay, foreach, maximize
+        As in `torch.optim.Adafactor`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Adafactor`.  If eps[0] is None, it is the machine epsilon of the
+    dtype of each parameter; PyTorch uses that of the first parameter of a group for all.  State is
+    float32 or float64, whatever ``state_dtype`` is.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused: the means are of all elements of a row or column.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Adafactor
+    >>> w = torch.ones(2, 2, requires_grad=True)
+    >>> w.grad = torch.tensor([[1.0, 2.0], [2.0, 4.0]])
+    >>> Adafactor([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([[0.9000, 0.9000],
+            [0.9000, 0.9000]])
+    """
+
+    _rule = optimizers.Adafactor
+    _fixed = {"decoupled_weight_decay": True}
+    _keys = ("step",)
 
 
 class SparseAdam(Door, torch.optim.SparseAdam):
