@@ -48,6 +48,7 @@ if tuple(map(int, _torch.__version__.split(".")[:2])) < _OLDEST:
 
 from fastopt.torch.backward import StepInBackward, step_in_backward  # noqa: E402
 from fastopt.torch.classes import (  # noqa: E402
+    ASGD,
     SGD,
     Adadelta,
     Adagrad,
@@ -63,9 +64,11 @@ from fastopt.torch.classes import (  # noqa: E402
 from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
 from fastopt.torch.further import (  # noqa: E402
+    ADOPT,
     LAMB,
     SMORMS3,
     AdaBelief,
+    Adan,
     AdEMAMix,
     Ftrl,
     Lion,
@@ -76,6 +79,8 @@ from fastopt.torch.further import (  # noqa: E402
 from fastopt.torch.offload import CPUOffload  # noqa: E402
 
 __all__ = [
+    "ADOPT",
+    "ASGD",
     "LAMB",
     "SGD",
     "SMORMS3",
@@ -86,6 +91,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "CPUOffload",
     "Door",
     "Ftrl",

@@ -289,6 +289,45 @@ class Rprop(Door, torch.optim.Rprop):
     _keys = ("step", "prev", "step_size")
 
 
+class ASGD(Door, torch.optim.ASGD):
+    """Averaged SGD: gradient descent with a decreasing learning rate, and the mean of its path.
+
+    ``averaged()`` replaces the parameters by the mean, which is ``state[p]["ax"]``.  ``eta`` and
+    ``mu`` are stored in double precision.  PyTorch rounds them to single precision at each step.
+
+    Parameters
+    ----------
+    params, lr, lambd, alpha, t0, weight_decay, foreach, maximize, differentiable, capturable
+        As in `torch.optim.ASGD`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``, except ``l1`` and ``bounds``; see `fastopt.torch.Door`, which also
+        documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.ASGD`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import ASGD
+    >>> w = torch.zeros(1, requires_grad=True)
+    >>> opt = ASGD([w], lr=0.5, lambd=0.0, t0=0)
+    >>> for _ in range(3):
+    ...     w.grad = torch.tensor([2.0])
+    ...     opt.step()
+    >>> with opt.averaged():
+    ...     print(w.detach())
+    tensor([-2.5000])
+    >>> w.detach()
+    tensor([-3.])
+    """
+
+    _rule = optimizers.ASGD
+    _keys = ("step", "eta", "mu", "ax")
+
+
 class SparseAdam(Door, torch.optim.SparseAdam):
     """Adam for sparse gradients: only the rows that are present in a gradient are updated.
 
