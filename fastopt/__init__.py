@@ -49,6 +49,8 @@ from fastopt.optimizers import (
     RAdam,
     RMSprop,
     Rprop,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
     Signum,
     Yogi,
 )
@@ -94,6 +96,8 @@ __all__ = [
     "RMSprop",
     "RowSparse",
     "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "Signum",
     "Yogi",
     "check_grad",

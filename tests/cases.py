@@ -80,6 +80,9 @@ COMMON: list[dict[str, Any]] = [
     {"bounds": (0.1, 0.7), "weight_decay": 0.1, "decoupled_weight_decay": True},
 ]
 
+# Options that would apply to one of the points of Schedule-Free alone.
+AVERAGING = frozenset({"decoupled_weight_decay", "l1", "bounds"})
+
 RULES = [
     Rule(
         "SGD",
@@ -198,6 +201,35 @@ RULES = [
         ],
     ),
     Rule("Adadelta", reference.adadelta, 1.0, [{"rho": 0.7}, {"eps": 0.01}]),
+    Rule(
+        "ScheduleFreeSGD",
+        reference.schedule_free_sgd,
+        1.0,
+        [
+            {"momentum": 0.6},
+            {"momentum": 0.99, "weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"weight_lr_power": 1.5, "r": 2.0, "warmup_steps": 50},
+        ],
+        refused=AVERAGING,
+    ),
+    Rule(
+        "ScheduleFreeAdamW",
+        reference.schedule_free_adamw,
+        2.5e-3,
+        [
+            {"betas": (0.6, 0.999)},
+            {"betas": (0.9, 0.7), "weight_decay": 0.1},
+            {"eps": 0.01},
+            {"warmup_steps": 7},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"weight_lr_power": 1.5, "r": 2.0, "warmup_steps": 50, "weight_decay": 0.1},
+        ],
+        refused=AVERAGING,
+    ),
     Rule(
         "RMSprop",
         reference.rmsprop,

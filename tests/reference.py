@@ -36,6 +36,7 @@ Papers, by the names used below:
     Jordan      et al. 2024, Muon: an optimizer for hidden layers in neural networks
     Liu         et al. 2025, Muon is scalable for LLM training (arXiv 2502.16982)
     Parikh      & Boyd 2014, Proximal algorithms
+    Defazio     et al. 2024, The road less scheduled (arXiv 2405.15682)
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
 """
 
@@ -326,6 +327,73 @@ def adadelta(feed: Feed, *, rho: float = 0.9, eps: float = 1e-6) -> Steps:
         )  # line 5, RMS of eq. 9; dx has the opposite sign
         d = rho * d + (1.0 - rho) * dx**2  # line 6
         yield lr * dx, {"square_avg": s, "acc_delta": d}  # line 7, which has lr = 1
+
+
+def _averaged(
+    t: int, lr: float, y: Array, z: Array, u: Array, of_run: dict[str, Any], beta: float
+) -> tuple[Array, Array]:
+    """Return the new y and z of Defazio, Alg. 1, after a step in the direction u.
+
+    x is recovered from y and z by line 4.  ``of_run`` has warm-up, r, the power of the learning
+    rate, weight_sum and lr_max, as in the authors' code, and is updated.
+    """
+    of_run["lr_max"] = max(lr, of_run["lr_max"])
+    weight = t ** of_run["r"] * of_run["lr_max"] ** of_run["weight_lr_power"]
+    of_run["weight_sum"] += weight
+    c = weight / of_run["weight_sum"] if of_run["weight_sum"] else 0.0  # sec. 4.2: c_(t+1)
+    x = (y - (1.0 - beta) * z) / beta  # line 4: y = (1 - beta) z + beta x
+    z = z - lr * u  # line 5
+    x = (1.0 - c) * x + c * z  # line 6
+    return (1.0 - beta) * z + beta * x, z
+
+
+def _warmed(t: int, lr: float, steps: int) -> float:
+    return lr * min(1.0, t / steps) if steps else lr
+
+
+@descend
+def schedule_free_sgd(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    momentum: float = 0.9,
+    warmup_steps: int = 0,
+    r: float = 0.0,
+    weight_lr_power: float = 2.0,
+) -> Steps:
+    of_run = {"r": r, "weight_lr_power": weight_lr_power, "weight_sum": 0.0, "lr_max": 0.0}
+    z: Any = None
+    for t, lr, g in feed:
+        y = ws[-1]
+        z = y if t == 1 else z
+        at, z = _averaged(t, _warmed(t, lr, warmup_steps), y, z, g, of_run, momentum)
+        yield y - at, {"z": z, **of_run}
+
+
+@descend
+def schedule_free_adamw(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    warmup_steps: int = 0,
+    r: float = 0.0,
+    weight_lr_power: float = 2.0,
+) -> Steps:
+    of_run = {"r": r, "weight_lr_power": weight_lr_power, "weight_sum": 0.0, "lr_max": 0.0}
+    z: Any = None
+    v: Any = 0.0
+    for t, lr, g in feed:
+        y = ws[-1]
+        z = y if t == 1 else z
+        v = betas[1] * v + (1.0 - betas[1]) * g**2
+        u = g / (np.sqrt(v / correction(betas[1], t)) + eps)
+        if weight_decay:
+            u = u + weight_decay * y  # App.: decay at y
+        at, z = _averaged(t, _warmed(t, lr, warmup_steps), y, z, u, of_run, betas[0])
+        yield y - at, {"z": z, "exp_avg_sq": v, **of_run}
 
 
 @descend

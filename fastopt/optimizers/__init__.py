@@ -11,6 +11,7 @@
 | `qhadam` | QHAdam |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
 | `adadelta` | AdaDelta |
+| `schedule_free` | Schedule-Free SGD and AdamW |
 | `rmsprop` | RMSProp |
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
@@ -50,6 +51,7 @@ from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.rprop import Rprop
+from fastopt.optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
 from fastopt.optimizers.smorms3 import SMORMS3
@@ -77,6 +79,8 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "Signum",
     "Yogi",
 ]

@@ -23,7 +23,7 @@ from fastopt import (
     Rprop,
     Yogi,
 )
-from fastopt._checks import Choice, OrNone, Pair, at_least_0, decay_rate, flag, fraction
+from fastopt._checks import Choice, OrNone, Pair, Whole, at_least_0, decay_rate, flag, fraction
 
 NAN, INF = float("nan"), float("inf")
 
@@ -77,6 +77,8 @@ def values_of(check):
         return [(x, x) for x in out_of_range], [0.5, *((x, x) for x in wrong_type)]
     if isinstance(check, Choice):
         return [0.5, "of another kind"], []
+    if isinstance(check, Whole):
+        return [check.low - 1], [*NOT_NUMBERS, 1.0]
     if isinstance(check, OrNone):
         out_of_range, wrong_type = KINDS[check.check]
         return out_of_range, [value for value in wrong_type if value is not None]
