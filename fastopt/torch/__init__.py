@@ -48,6 +48,7 @@ if tuple(map(int, _torch.__version__.split(".")[:2])) < _OLDEST:
 
 from fastopt.torch.backward import StepInBackward, step_in_backward  # noqa: E402
 from fastopt.torch.classes import (  # noqa: E402
+    ASGD,
     SGD,
     Adadelta,
     Adafactor,
@@ -64,10 +65,12 @@ from fastopt.torch.classes import (  # noqa: E402
 from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
 from fastopt.torch.further import (  # noqa: E402
+    ADOPT,
     LAMB,
     SM3,
     SMORMS3,
     AdaBelief,
+    Adan,
     AdEMAMix,
     Ftrl,
     Lion,
@@ -78,6 +81,8 @@ from fastopt.torch.further import (  # noqa: E402
 from fastopt.torch.offload import CPUOffload  # noqa: E402
 
 __all__ = [
+    "ADOPT",
+    "ASGD",
     "LAMB",
     "SGD",
     "SM3",
@@ -90,6 +95,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "CPUOffload",
     "Door",
     "Ftrl",

@@ -275,6 +275,66 @@ class SMORMS3(Further):
     _rule = optimizers.SMORMS3
 
 
+class ADOPT(Further):
+    """ADOPT: Adam that divides by the mean of the squares before the present gradient.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, clip_exp, maximize
+        As in `fastopt.ADOPT`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.ADOPT`.  The first step changes no parameter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import ADOPT
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> opt = ADOPT([w], lr=0.1)
+    >>> opt.step()
+    >>> opt.step()
+    >>> w.detach()
+    tensor([-0.0100,  0.0100])
+    """
+
+    _rule = optimizers.ADOPT
+
+
+class Adan(Further):
+    """Adan: Adam with Nesterov's momentum, from the difference of successive gradients.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, eps_root, maximize
+        As in `fastopt.Adan`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Adan`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Adan
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> Adan([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([-0.1000,  0.1000])
+    """
+
+    _rule = optimizers.Adan
+
+
 class SM3(Further):
     """SM3-II: AdaGrad with one accumulator for each index of each axis.
 

@@ -173,7 +173,10 @@ def of_torch(optimizer: Any, group: Mapping[str, Any]) -> dict[str, Any]:
         **{name: plain(group[name]) for name in checks_of(rule) if name in group},
         **{name: optimizer.defaults[name] for name in rule._only_at_start & {*optimizer.defaults}},
     }
-    return found | {name: COMMON[name](name, found[name]) for name in OF_GROUPS}
+    around = {name: COMMON[name](name, found[name]) for name in OF_GROUPS}
+    if around != OF_GROUPS or found["decoupled_weight_decay"] == "proximal":
+        rule._require({**found, **around})
+    return {**found, **around}
 
 
 def needs_all_gradients(own: Mapping[str, Any]) -> bool:

@@ -207,6 +207,31 @@ def test_gradient_scaler(name):
     assert seen(scaled) == seen(other)
 
 
+AVERAGED = {
+    "AdamW": dict(lr=0.1, ema_decay=0.7),
+    "Lion": dict(lr=0.1, lookahead_steps=2),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", AVERAGED)
+def test_averages_are_those_of_the_class_for_arrays(name, dtype):
+    ours = getattr(fastopt.torch, name)(params(dtype), **AVERAGED[name])
+    other = getattr(fastopt, name)([array(p) for p in params_of(ours)], **AVERAGED[name])
+    for t in range(5):
+        set_gradients([ours], t)
+        other.step([array(p.grad) for p in params_of(ours)])
+        ours.step()
+    before = bits(params_of(ours))
+    with ours.averaged(), other.averaged():
+        assert bits(params_of(ours)) == bits(other.params) != before
+        with pytest.raises(ValueError, match=r"step\(\) inside averaged"):
+            ours.step()
+    assert bits(params_of(ours)) == before
+    with pytest.raises(ValueError, match="ema_decay is None"), make("Adam").averaged():
+        pass
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_step_in_backward(name):
     opts = [make(name), make(name)]
@@ -362,7 +387,14 @@ AROUND = [
 
 
 @pytest.mark.parametrize("given", AROUND, ids=str)
-@pytest.mark.parametrize("name", DENSE)
+def test_options_that_a_class_of_torch_cannot_have(given):
+    opt = fastopt.torch.ASGD([{"params": params(), **given}])
+    with pytest.raises(ValueError, match="allowed with ASGD"):
+        walk([opt])
+
+
+@pytest.mark.parametrize("given", AROUND, ids=str)
+@pytest.mark.parametrize("name", [name for name in DENSE if name != "ASGD"])
 def test_l1_bounds_and_proximal_decay_with_a_class_of_torch(name, given):
     """All may be items of a group, and the first two also keywords."""
     cls = getattr(fastopt.torch, name)
