@@ -210,6 +210,11 @@ typedef struct {
 /* Indexed by fo_rule. */
 extern const fo_rule_info fo_rules[FO_N_RULES];
 
+/* Over which elements the sums are that a rule needs before its update. */
+typedef enum { FO_OF_TENSOR = 1, FO_OF_ALL } fo_scope;
+/* Indexed by fo_rule: an fo_scope, or 0 for a rule that needs no sums. */
+extern const int fo_scopes[FO_N_RULES];
+
 /* The instruction sets, numbered from 0, which is "baseline".  fo_isa_use selects one
  * for which fo_isa_supported is nonzero; no step may be running at that time. */
 int fo_isa_count(void);

@@ -11,7 +11,7 @@
 | `clearing.pxi` | whether zero_grads can set the gradients to 0 |
 | `rows.pxi` | how rows of an array are copied for mini-batches |
 | `bandwidth.pxi` | how fast the bytes of a step can be read and written |
-| `extras.pxi` | how the options that all groups share are passed to C |
+| `extras.pxi` | how options are passed to C |
 | `running.pxi` | which call is using the arrays of an optimizer; all others are refused |
 | `uninterrupted.pxi` | which loops KeyboardInterrupt cannot stop halfway |
 | `platform.pxi` | which instruction set and how many threads are used |
@@ -55,6 +55,11 @@ RULES = {
         i, fo_rules[i].n_states, tuple(fo_rules[i].hp_names.decode().split(", "))
     )
     for i in range(FO_N_RULES)
+}
+# The rules that need sums, over the elements of a tensor or of all tensors, before their update.
+SUMS = {
+    fo_rules[i].name.decode(): "all" if fo_scopes[i] == FO_OF_ALL else "tensor"
+    for i in range(FO_N_RULES) if fo_scopes[i]
 }
 DECAYS = {
     "coupled": FO_DECAY_COUPLED,
@@ -177,26 +182,6 @@ cdef class Plan(Running):
         fo_plan_free(self.plan)
         free(self.slots)
 
-    cdef set_group(self, int i, tuple options):
-        """Set the options of group i, in the order of the assignment below.
-
-        hp: the hyperparameters in the order of RULES[rule]; bounds: (low, high), or None.
-        """
-        cdef fo_group *group = fo_plan_groups(self.plan) + i
-        cdef Py_ssize_t k
-        rule, hp, weight_decay, decay, base_lr, maximize, l1, bounds = options
-        group.rule = RULES[rule][0]
-        group.decay = DECAYS[decay]
-        group.maximize = maximize
-        group.weight_decay = weight_decay
-        group.base_lr = base_lr
-        group.l1 = l1
-        group.is_bounded = bounds is not None
-        if bounds is not None:
-            group.low, group.high = bounds
-        for k in range(len(hp)):
-            group.hp[k] = hp[k]
-
     def set_extras(self, dict values):
         """Set the options that are the same for all groups: the input fields of fo_extras."""
         cdef fo_extras *extras = &self.extras
@@ -301,7 +286,7 @@ cdef class Plan(Running):
     def step(self, grads, list options, list rates):
         """Check every gradient, then update every parameter.
 
-        grads: None for the bound gradients; options: the argument of set_group for each group, or
+        grads: None for the bound gradients; options: those of assign_group for each group, or
         None if they have not changed; rates: (group, learning rate) for each group that follows a
         schedule, or None.
         """
@@ -331,7 +316,7 @@ cdef class Plan(Running):
                 point_at_gradients(self.slots, self.n_params, self.written, arrays)
         if options is not None:
             for i, of_group in enumerate(options):
-                self.set_group(i, of_group)
+                assign_group(fo_plan_groups(self.plan) + <int>i, of_group)
         if rates is not None:
             for i, rate in rates:
                 fo_plan_groups(self.plan)[<int>i].hp[0] = rate

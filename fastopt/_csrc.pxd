@@ -120,6 +120,10 @@ cdef extern from "fastopt.h" nogil:
         const char *hp_names
 
     const fo_rule_info *fo_rules
+    const int *fo_scopes
+    enum:
+        FO_OF_TENSOR
+        FO_OF_ALL
 
     int fo_isa_count()
     const char *fo_isa_name(int isa)

@@ -54,8 +54,6 @@ typedef void fo_row_fn(double mean_square, void *state, const fo_coef *rule,
 enum { FO_LANES = 16 };
 typedef double fo_lanes[FO_LANES];
 
-/* Over which elements the sums of a rule are. */
-typedef enum { FO_OF_TENSOR, FO_OF_ALL } fo_scope;
 enum { FO_MAX_SUMS = 2 };
 /* Rules that need sums before their update.  The first function adds the terms of n
  * elements to the lanes, one row of lanes per sum.  The second completes the

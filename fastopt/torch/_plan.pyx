@@ -27,6 +27,8 @@ import torch
 from fastopt._csrc cimport *
 from fastopt cimport _core as core
 
+RULES, DECAYS = _core.RULES, _core.DECAYS
+
 include "../core/extras.pxi"
 include "plan/views.pxi"
 include "plan/group_options.pxi"
@@ -189,11 +191,7 @@ cdef class TensorPlan:
                 updated.append(<object>slot.param)
                 point_at_states(slot, optimizer, None if slot.inner == NULL else <object>slot.inner,
                                 self.group_options[slot.group], keep_alive, started)
-                if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
-                    raise FastoptError(
-                        f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay "
-                        "needs dense gradients, because it averages all rows at each step"
-                    )
+                self.require_usable(optimizer, i, end - begin == self.n_params)
                 if slot.taken > <int64_t>self.extras.step:
                     self.extras.step = slot.taken
         self.written.require(optimizer, self.slots, self.group_options, begin, end,
@@ -218,6 +216,26 @@ cdef class TensorPlan:
                 increment_version([param.grad for param in updated])
         return True
 
+    cdef int require_usable(self, optimizer, Py_ssize_t i, bint has_all) except -1:
+        """Raise an error if the rule or an option cannot use a gradient.
+
+        has_all: whether the step is of all parameters.
+        """
+        cdef Slot *slot = self.slots + i
+        cdef GroupOptions group = self.group_options[slot.group]
+        if slot.tensor.rows != NULL and (slot.tensor.ema != NULL or group.no_rows):
+            reason = ("ema_decay needs dense gradients, because it averages all rows at each step"
+                      if slot.tensor.ema != NULL else group.no_rows)
+            raise FastoptError(
+                f"the gradient of {tensors.name_of(optimizer, i)} is sparse; {reason}"
+            )
+        if group.sums == "all" and not has_all:
+            raise FastoptError(
+                f"{type(optimizer).__name__} needs sums over all parameters before it updates "
+                "one of them; call step() after the backward pass"
+            )
+        return 0
+
     cdef read_options(self, optimizer):
         """Pass the options of each group to C if they have changed."""
         cdef Py_ssize_t k
@@ -233,19 +251,8 @@ cdef class TensorPlan:
                 core.plan_groups(self.plan)[2 * k + 1].hp[0] = lr
             elif changed:
                 seen = self.group_options[k] = GroupOptions(optimizer, group)
-                self.set_group(2 * k, seen.for_c, True)
-                self.set_group(2 * k + 1, seen.for_c, False)
-
-    cdef set_group(self, Py_ssize_t i, tuple values, bint decays):
-        cdef fo_group *group = core.plan_groups(self.plan) + i
-        cdef Py_ssize_t k
-        rule, hp, weight_decay, decay, maximize = values
-        group.rule = _core.RULES[rule][0]
-        group.decay = _core.DECAYS[decay]
-        group.maximize = maximize
-        group.weight_decay = weight_decay if decays else 0
-        for k in range(len(hp)):
-            group.hp[k] = hp[k]
+                assign_group(core.plan_groups(self.plan) + 2 * k, seen.for_c)
+                assign_group(core.plan_groups(self.plan) + 2 * k + 1, seen.without_decay)
 
     cdef prepare_extras(self, optimizer):
         """Set the options that differ between steps."""

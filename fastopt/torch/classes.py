@@ -45,7 +45,7 @@ class SGD(Door, torch.optim.SGD):
     _rule = optimizers.SGD
     _keys = ("step", "momentum_buffer")
     _counts_steps = False
-    _sparse = "allowed"
+    _sparse = "without momentum"
 
 
 class Adagrad(Door, torch.optim.Adagrad):

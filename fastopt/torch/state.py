@@ -85,6 +85,14 @@ def lay_out(p: Tensor, inner: dict[str, Any], name: str, dtype: torch.dtype) -> 
     return tensors.plain(inner[name])
 
 
+def between(p: Tensor, inner: Mapping[str, Any], name: str, weight: float) -> Any:
+    """Return p + weight * (state - p), from the master of `p` if it has one."""
+    if weight == 1.0:
+        return inner[name]
+    start = inner.get("master", p).to(inner[name].dtype)
+    return start + weight * (inner[name] - start)
+
+
 def require_masters(optimizer: Any) -> None:
     """Remove each master that does not round to its parameter; the next step makes a new one."""
     is_stochastic = optimizer._options["rounding"] == "stochastic"

@@ -145,12 +145,13 @@ def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
         if options.get("weight_decay"):
             raise RuntimeError("weight_decay option is not compatible with sparse gradients")
         grad = grad.detach()
-        if grad.sparse_dim() == 1 and not options.get("momentum"):
+        has_momentum = optimizer._sparse == "without momentum" and options.get("momentum")
+        if grad.sparse_dim() == 1 and not has_momentum:
             return grad._values().contiguous(), grad._indices()[0].contiguous()
-        if optimizer._sparse == "only":
+        if optimizer._sparse in ("only", "rows"):
             raise FastoptError(
-                f"a sparse gradient has {grad.sparse_dim()} sparse dimensions; SparseAdam needs "
-                "one, the first axis of the parameter"
+                f"a sparse gradient has {grad.sparse_dim()} sparse dimensions; "
+                f"{type(optimizer).__name__} needs one, the first axis of the parameter"
             )
         return grad.to_dense(), None  # equal: rows that are not present have gradient 0
     if optimizer._sparse == "only":

@@ -1,4 +1,5 @@
 # The options of a group, which are read again if one of them has changed.
+from libc.float cimport FLT_MAX
 
 
 @cython.auto_pickle(False)
@@ -9,10 +10,11 @@ cdef class GroupOptions:
     cdef Py_ssize_t n_items
     cdef bint has_tensors  # whether a value may change in place: options are then read at each step
     cdef list lists  # pairs of an option that is a list, such as betas, and its items
-    cdef readonly tuple arrays, keys, low_keys, for_c
+    cdef readonly tuple arrays, keys, low_keys, for_c, without_decay
     cdef bint has_step, has_master, has_ema
     cdef bint copies_first
     cdef tuple scalars  # the names of the numbers that the rule saves
+    cdef readonly str no_rows, sums
     cdef object state_dtype
 
     def __init__(self, optimizer, group):
@@ -21,17 +23,17 @@ cdef class GroupOptions:
         self.has_tensors = read.has_tensors
         self.lists = [(value, tuple(value)) for value in read.values if type(value) is list]
         self.n_items = len(group)
-        self.arrays, self.keys, self.low_keys, self.for_c = (
-            read.arrays, read.keys, read.low_keys, read.for_c
-        )
+        self.arrays, self.keys, self.low_keys = read.arrays, read.keys, read.low_keys
+        self.for_c, self.without_decay = read.for_c, read.without_decay
         self.copies_first = read.copies_first
         self.has_step = "step" in read.keys
         self.has_master, self.has_ema = "master" in read.low_keys, "ema" in read.keys
         self.scalars = tuple(read.scalars)
+        self.no_rows, self.sums = read.no_rows, read.sums
         self.state_dtype = read.state_dtype
 
     cdef int compare(self, group) except -1:
-        """Return 0 for no change, 1 if only lr has changed and is a float, else 2."""
+        """Return 0 for no change, 1 if only lr has changed and is a usual float, else 2."""
         cdef Py_ssize_t k
         cdef int changed = 0
         cdef PyObject *value
@@ -40,7 +42,8 @@ cdef class GroupOptions:
         for k in range(len(self.names)):
             value = PyDict_GetItemWithError(group, self.names[k]) if PyDict_Check(group) else NULL
             if value != <PyObject *>self.values[k]:
-                if k > 0 or value == NULL or type(<object>value) is not float:
+                if (k > 0 or value == NULL or type(<object>value) is not float
+                        or not 0 <= <double><object>value <= FLT_MAX):
                     return 2
                 changed = 1
         for found, items in self.lists:
