@@ -16,7 +16,7 @@ from fastopt._core import SUMS
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import extras
 from fastopt.optimizers.base.groups import bounds_for_c, for_kernel
-from fastopt.optimizers.base.rule import COMMON, Rule, checks_of, defaults_of
+from fastopt.optimizers.base.rule import COMMON, Direction, Rule, checks_of, defaults_of
 from fastopt.torch import distributed
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
@@ -93,6 +93,7 @@ class Group(NamedTuple):
     first_step: Callable[[], Any]
     no_rows: str  # why a sparse gradient is refused, or ""
     sums: str  # which sums the rule needs before its update: "", of a "tensor", of "all"
+    direction: Direction | None  # how the directions of matrices are computed before a step
     copies_first: bool  # whether the first step copies the gradient to the momentum buffer
 
 
@@ -105,7 +106,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     values = tuple(group[name] for name in names)
     options = optimizer._options_of(group)
     kernel, arrays = rule._kernel(options)
-    if kernel in SUMS:
+    direction = rule._direction(options)
+    if kernel in SUMS or direction is not None:
         distributed.require_whole(type(optimizer).__name__, group["params"])
     own = optimizer._options
     known = ("step", *rule._scalars, *arrays)
@@ -129,6 +131,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         optimizer._first_step,
         rule._no_rows(options),
         SUMS.get(kernel, ""),
+        direction,
         bool(rule._hyperparameters(options).get("copy_first", False)),
     )
 

@@ -13,6 +13,7 @@ cdef class GroupOptions:
     cdef readonly tuple arrays, keys, low_keys, for_c, without_decay
     cdef bint has_step, has_master, has_ema
     cdef bint copies_first
+    cdef bint directs  # whether directions of matrices are computed before a step
     cdef tuple scalars  # the names of the numbers that the rule saves
     cdef readonly str no_rows, sums
     cdef object state_dtype
@@ -26,6 +27,7 @@ cdef class GroupOptions:
         self.arrays, self.keys, self.low_keys = read.arrays, read.keys, read.low_keys
         self.for_c, self.without_decay = read.for_c, read.without_decay
         self.copies_first = read.copies_first
+        self.directs = read.direction is not None
         self.has_step = "step" in read.keys
         self.has_master, self.has_ema = "master" in read.low_keys, "ema" in read.keys
         self.scalars = tuple(read.scalars)
