@@ -246,20 +246,6 @@ cdef class Plan(Running):
             raise FastoptError("step() without gradients needs bind(grads) first")
         return self.bound
 
-    def norm_of(self, grads):
-        """Return the norm of all gradients that a step would compute, and change nothing."""
-        cdef fo_extras extras = self.extras
-        cdef int found
-        arrays = read_gradients(self.slots, self.n_params, self.ordered(grads))
-        point_at_gradients(self.slots, self.n_params, self.written, arrays)
-        with nogil:
-            found = fo_norm(self.plan, &extras, self.n_threads)
-            if found == FO_NO_SCRATCH and not fo_plan_reserve(self.plan):
-                found = fo_norm(self.plan, &extras, self.n_threads)
-        if found == FO_NO_SCRATCH:
-            raise MemoryError
-        return extras.grad_norm
-
     def set_norm(self, double value):
         """Use this norm for clipping, not that of the plan's own gradients."""
         self.extras.norm_is_given = True
@@ -276,6 +262,24 @@ cdef class Plan(Running):
     def gradients(self):
         """The bound gradients in the order of the parameters, or None."""
         return self.bound
+
+    def norm_of(self, tuple grads):
+        """Return the norm of gradients in the order of the parameters, without grad_scale.
+
+        It is computed as `grad_norm` is; None adds nothing.  The caller has entered `during`.
+        """
+        cdef fo_extras extras = self.extras
+        cdef int found
+        point_at_gradients(self.slots, self.n_params, self.written,
+                           read_gradients(self.slots, self.n_params, grads))
+        extras.grad_scale = 1
+        with nogil:
+            found = fo_norm(self.plan, &extras, self.n_threads)
+            if found == FO_NO_SCRATCH and not fo_plan_reserve(self.plan):
+                found = fo_norm(self.plan, &extras, self.n_threads)
+        if found == FO_NO_SCRATCH:
+            raise MemoryError
+        return extras.grad_norm
 
     cdef int take_step(self) noexcept nogil:
         cdef int found = fo_step(self.plan, &self.extras, self.n_threads)

@@ -57,17 +57,32 @@ from fastopt.torch.classes import (  # noqa: E402
     AdamW,
     Muon,
     NAdam,
+    RAdam,
     RMSprop,
+    Rprop,
     SparseAdam,
 )
 from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
-from fastopt.torch.further import LAMB  # noqa: E402
+from fastopt.torch.further import (  # noqa: E402
+    LAMB,
+    SMORMS3,
+    AdaBelief,
+    AdEMAMix,
+    Ftrl,
+    Lion,
+    QHAdam,
+    Signum,
+    Yogi,
+)
 from fastopt.torch.offload import CPUOffload  # noqa: E402
 
 __all__ = [
     "LAMB",
     "SGD",
+    "SMORMS3",
+    "AdEMAMix",
+    "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",
@@ -75,11 +90,18 @@ __all__ = [
     "Adamax",
     "CPUOffload",
     "Door",
+    "Ftrl",
+    "Lion",
     "Muon",
     "NAdam",
+    "QHAdam",
+    "RAdam",
     "RMSprop",
+    "Rprop",
+    "Signum",
     "SparseAdam",
     "StepInBackward",
+    "Yogi",
     "step_in_backward",
     "step_in_ddp_backward",
 ]

@@ -226,8 +226,9 @@ cdef class TensorPlan:
         cdef Slot *slot = self.slots + i
         cdef GroupOptions group = self.group_options[slot.group]
         if slot.tensor.rows != NULL and (slot.tensor.ema != NULL or group.no_rows):
-            reason = ("ema_decay needs dense gradients, because it averages all rows at each step"
-                      if slot.tensor.ema != NULL else group.no_rows)
+            reason = group.no_rows or (
+                "ema_decay and lookahead_steps average all rows, so they need dense gradients"
+            )
             raise FastoptError(
                 f"the gradient of {tensors.name_of(optimizer, i)} is sparse; {reason}"
             )

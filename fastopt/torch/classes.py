@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fastopt import optimizers
-from fastopt.torch import state
+from fastopt.torch import options, state
 from fastopt.torch.door import Door
 
 
@@ -75,7 +75,7 @@ class Adagrad(Door, torch.optim.Adagrad):
         super().__init__(*args, **kwargs)
         # PyTorch's constructor has made each state in the parameter's dtype, without the items that
         # fastopt adds.
-        if self._options["master"] is not None or self._options["ema_decay"] is not None:
+        if self._options["master"] is not None or options.average_of(self._options) is not None:
             self.state.clear()
             return
         for group in self.param_groups:
@@ -280,6 +280,52 @@ class NAdam(Door, torch.optim.NAdam):
 
     _rule = optimizers.NAdam
     _keys = ("step", "mu_product", "exp_avg", "exp_avg_sq")
+
+
+class RAdam(Door, torch.optim.RAdam):
+    """Adam that takes steps of momentum until its mean of squares has averaged enough of them.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, foreach, maximize, capturable,
+    differentiable
+        As in `torch.optim.RAdam`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.RAdam`.
+    """
+
+    _rule = optimizers.RAdam
+    _keys = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Rprop(Door, torch.optim.Rprop):
+    """Each element has a step size, which grows while the sign of its gradient is the same.
+
+    A NaN gradient makes the element NaN; in PyTorch the element keeps its value.  The signs of
+    gradients are compared, while PyTorch takes the sign of their product, which may underflow.  If
+    the learning rate is set to 0, a step changes no parameter; PyTorch ignores the learning rate
+    after the first step.
+
+    Parameters
+    ----------
+    params, lr, etas, step_sizes, capturable, foreach, maximize, differentiable
+        As in `torch.optim.Rprop`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Rprop`.
+    """
+
+    _rule = optimizers.Rprop
+    _keys = ("step", "prev", "step_size")
 
 
 class SparseAdam(Door, torch.optim.SparseAdam):

@@ -75,6 +75,10 @@ class Door(Optimizer):
     ema_warmup : bool
         Whether the decay at step t = 1, 2, ... is ``min(ema_decay, (1 + t) / (10 + t))``.  Default
         False.
+    lookahead_steps, lookahead_alpha : int, optional; float
+        Lookahead (Zhang et al. 2019) around the rule: at every ``lookahead_steps``-th step of a
+        parameter, ``slow += lookahead_alpha * (p - slow)`` and then ``p = slow``, where ``slow`` is
+        ``state[p]["slow"]``, which starts at the parameter.  Default None (no Lookahead) and 0.5.
     state_dtype : {None, "param", "float32", "bfloat16"}
         The dtype of the optimizer's state.  None (default): float64 for float64 parameters,
         float32 for all others.  "param": the dtype of the parameter, as in PyTorch.  "float32" and
@@ -304,8 +308,8 @@ class Door(Optimizer):
         Raises
         ------
         FastoptError
-            The optimizer has no ``ema_decay``, and its rule has no average; or the optimizer is
-            already in such a block.
+            The optimizer has neither ``ema_decay`` nor ``lookahead_steps``, and its rule has no
+            average; or it is already in such a block.
         """
         if self._block:
             raise FastoptError(f"{self._block} is already in use")
@@ -325,16 +329,13 @@ class Door(Optimizer):
     def _averages(self) -> list[tuple[Tensor, str, float]]:
         """Return (parameter, state, weight): the average is p + weight * (state - p)."""
         found = []
+        own = options.average_of(self._options)
         for group in self.param_groups:
-            average = ("ema", 1.0)
-            if self._options["ema_decay"] is None:
-                own = self._rule._average(self._options_of(group))
-                if own is None:
-                    raise FastoptError(
-                        "ema_decay is None; averaged() needs it, as in ema_decay=0.999"
-                    )
-                average = own
-            found += [(p, *average) for p in group["params"] if average[0] in self.state.get(p, {})]
+            average = (own, 1.0) if own else self._rule._average(self._options_of(group))
+            if average is None:
+                raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
+            name, weight = average
+            found += [(p, name, weight) for p in group["params"] if name in self.state.get(p, {})]
         return found
 
     @torch.no_grad()

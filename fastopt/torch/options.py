@@ -33,6 +33,8 @@ class Own(TypedDict, total=False):
     zero_grads: bool
     ema_decay: float | None
     ema_warmup: bool
+    lookahead_steps: int | None
+    lookahead_alpha: float
     state_dtype: str | None
     master: str | None
     rounding: str
@@ -114,7 +116,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     keys = [name for name in optimizer._keys or known if name in known]
     if not (optimizer._counts_steps or needs_count(own)):
         keys.remove("step")
-    ema = ["ema"] if own["ema_decay"] is not None else []
+    average = average_of(own)
+    averages = [] if average is None else [average]
     master = ["master"] if own["master"] is not None else []
     return Group(
         names,
@@ -123,8 +126,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         _for_c(rule, options),
         _for_c(rule, {**options, "weight_decay": 0.0}),
         arrays,
-        (*keys, *ema),
-        (*keys, *master, *ema),
+        (*keys, *averages),
+        (*keys, *master, *averages),
         rule._scalars,
         rule._initial_state(options),
         own["state_dtype"],
@@ -176,8 +179,16 @@ def needs_count(own: Mapping[str, Any]) -> bool:
     return (
         own["rounding"] == "stochastic"
         or own["ema_warmup"]
+        or own["lookahead_steps"] is not None
         or own["state_dtype"] in ("param", "bfloat16")  # which are rounded stochastically
     )
+
+
+def average_of(own: Mapping[str, Any]) -> str | None:
+    """Return the key of the state that is an average of the parameter, or None."""
+    if own["lookahead_steps"] is not None:
+        return "slow"
+    return "ema" if own["ema_decay"] is not None else None
 
 
 @functools.cache

@@ -12,7 +12,8 @@ from torch.nn import Parameter
 
 from fastopt import torch as ours
 
-NAMES = ["SGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam", "SparseAdam"]
+NAMES = ["SGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam", "RAdam",
+         "Rprop", "SparseAdam"]  # fmt: skip
 PAIRS = {name: (getattr(ours, name), getattr(optim, name)) for name in NAMES}
 DENSE = [name for name in NAMES if name != "SparseAdam"]
 TAKE_SPARSE = ["SGD", "Adagrad", "SparseAdam"]
@@ -28,6 +29,8 @@ OPTIONS = {
     "AdamW": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3, amsgrad=True, weight_decay=0.1),
     "Adamax": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
     "NAdam": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3, momentum_decay=0.5, weight_decay=0.1),
+    "RAdam": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
+    "Rprop": dict(lr=0.1, etas=(0.4, 1.3), step_sizes=(0.03, 0.3)),
     "SparseAdam": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3),
 }
 

@@ -304,7 +304,7 @@ HELD = {
     + [(name, "sparse") for name in TAKE_SPARSE],
 )
 def test_no_gradient_is_kept_alive_after_the_step(name, layout):
-    options = {**OPTIONS[name], "weight_decay": 0.0} if name in DENSE else OPTIONS[name]
+    options = {key: 0.0 if key == "weight_decay" else value for key, value in OPTIONS[name].items()}
     (p,) = params = make_params([(8, 6)])
     p.grad_dtype = None  # any
     opt = PAIRS[name][0](params, **options)

@@ -151,5 +151,6 @@ def directions(
                 direction,
             )
             matrices.append(matrix)
-    norm = None if extras["max_grad_norm"] is None else plan.norm_of(grads)
+    clips = extras["max_grad_norm"] is not None
+    norm = plan.norm_of(ordered) * (1.0 / extras["grad_scale"]) if clips else None
     return computed(matrices, options, extras, norm, n_threads)

@@ -11,7 +11,8 @@ cdef class GroupOptions:
     cdef bint has_tensors  # whether a value may change in place: options are then read at each step
     cdef list lists  # pairs of an option that is a list, such as betas, and its items
     cdef readonly tuple arrays, keys, low_keys, for_c, without_decay
-    cdef bint has_step, has_master, has_ema
+    cdef bint has_step, has_master
+    cdef object average  # the key of the state that is an average, or None
     cdef bint copies_first
     cdef bint directs  # whether directions of matrices are computed before a step
     cdef tuple scalars  # the names of the numbers that the rule saves
@@ -29,7 +30,8 @@ cdef class GroupOptions:
         self.copies_first = read.copies_first
         self.directs = read.direction is not None
         self.has_step = "step" in read.keys
-        self.has_master, self.has_ema = "master" in read.low_keys, "ema" in read.keys
+        self.has_master = "master" in read.low_keys
+        self.average = options.average_of(optimizer._options)
         self.scalars = tuple(read.scalars)
         self.no_rows, self.sums = read.no_rows, read.sums
         self.state_dtype = read.state_dtype
