@@ -22,6 +22,7 @@ same name.  `Door` is their base class and documents the keyword arguments that 
 | `options` | which options there are, and how those of a group are read |
 | `state` | the initial values, dtypes and layout of a parameter's state, and how it is loaded |
 | `tensors` | which tensors are accepted, and which strided tensor stores their elements |
+| `matrices` | what the directions of matrices are in a step of `Muon` |
 | `distributed` | how a step works on shards, and the norm of gradients over all shards |
 | `backward` | how parameters are updated in the backward pass |
 | `ddp` | how parameters are updated in the backward pass of DistributedDataParallel |
@@ -56,6 +57,7 @@ from fastopt.torch.classes import (  # noqa: E402
     Adam,
     Adamax,
     AdamW,
+    Muon,
     NAdam,
     RAdam,
     RMSprop,
@@ -100,6 +102,7 @@ __all__ = [
     "Door",
     "Ftrl",
     "Lion",
+    "Muon",
     "NAdam",
     "QHAdam",
     "RAdam",

@@ -219,6 +219,45 @@ class Adamax(Door, torch.optim.Adamax):
     _keys = ("step", "exp_avg", "exp_inf")
 
 
+class Muon(Door, torch.optim.Muon):
+    """Muon: orthogonalized momentum, for matrices.
+
+    The iterations are computed in float32, or in float64 for float64 parameters.  PyTorch computes
+    them in bfloat16, so that its steps differ by about half a percent.
+
+    Parameters
+    ----------
+    params, lr, weight_decay, momentum, nesterov, ns_coefficients, eps, ns_steps, adjust_lr_fn
+        As in `torch.optim.Muon`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Muon`.  The products of matrices are computed by NumPy's BLAS,
+    with its own number of threads.  Parameters must be matrices, as in PyTorch; other parameters
+    need an `AdamW`.  Shards of matrices are refused.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Muon
+    >>> w = torch.zeros(2, 2, requires_grad=True)
+    >>> opt = Muon([w], lr=0.1)
+    >>> w.grad = torch.tensor([[3.0, 4.0], [-4.0, 3.0]])
+    >>> opt.step()
+    >>> w.detach()
+    tensor([[-0.0665, -0.0886],
+            [ 0.0886, -0.0665]])
+    """
+
+    _rule = optimizers.Muon
+    _fixed = {"decoupled_weight_decay": True}
+    _keys = ("step", "momentum_buffer")
+    _counts_steps = False
+
+
 class NAdam(Door, torch.optim.NAdam):
     """Adam with Nesterov's momentum.
 

@@ -16,7 +16,7 @@ from fastopt._core import SUMS
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import extras
 from fastopt.optimizers.base.groups import bounds_for_c, for_kernel
-from fastopt.optimizers.base.rule import COMMON, Rule, checks_of, defaults_of
+from fastopt.optimizers.base.rule import COMMON, Direction, Rule, checks_of, defaults_of
 from fastopt.torch import distributed
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
@@ -97,6 +97,7 @@ class Group(NamedTuple):
     first_step: Callable[[], Any]
     no_rows: str  # why a sparse gradient is refused, or ""
     sums: str  # which sums the rule needs before its update: "", of a "tensor", of "all"
+    direction: Direction | None  # how the directions of matrices are computed before a step
     copies_first: bool  # whether the first step copies the gradient to the momentum buffer
 
 
@@ -109,8 +110,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     values = tuple(group[name] for name in names)
     options = optimizer._options_of(group)
     kernel, arrays = rule._kernel(options)
-    factored = functools.partial(rule._factored, options)
-    if kernel in SUMS or is_factored(rule):
+    factored, direction = functools.partial(rule._factored, options), rule._direction(options)
+    if kernel in SUMS or is_factored(rule) or direction is not None:
         distributed.require_whole(type(optimizer).__name__, group["params"])
     if is_factored(rule) and any(p.is_complex() for p in group["params"]):
         raise RuntimeError(f"{type(optimizer).__name__} does not support complex parameters")
@@ -138,6 +139,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         optimizer._first_step,
         rule._no_rows(options),
         SUMS.get(kernel, ""),
+        direction,
         bool(rule._hyperparameters(options).get("copy_first", False)),
     )
 
