@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastopt import optimizers
 from fastopt._errors import FastoptError
 from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
 from fastopt.optimizers.base.arguments import Params
@@ -45,17 +46,10 @@ _NONE = _Rule(
 
 # Our classes have PyTorch's formulas and defaults, so few options are needed.
 _TORCH = {
-    "sgd": _Rule(SGD),
+    **{cls.lower(): _Rule(getattr(optimizers, cls)) for cls in optimizers.__all__},
     "momentum": _Rule(SGD, {"momentum": 0.9}),
     "nesterov": _Rule(SGD, {"momentum": 0.9, "nesterov": True}),
-    "adagrad": _Rule(Adagrad),
-    "adadelta": _Rule(Adadelta),
-    "rmsprop": _Rule(RMSprop),
-    "adam": _Rule(Adam),
     "amsgrad": _Rule(Adam, {"amsgrad": "raw"}),
-    "adamw": _Rule(AdamW),
-    "adamax": _Rule(Adamax),
-    "nadam": _Rule(NAdam),
     "none": _NONE,
 }
 
@@ -180,10 +174,12 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     Parameters
     ----------
     name : str
-        In upper or lower case: ``"sgd"`` (or ``"gd"``), ``"momentum"``, ``"nesterov"`` (or DL4J's
-        ``"NESTEROVS"``), ``"adagrad"``, ``"adadelta"``, ``"rmsprop"``, ``"adam"``,
-        ``"amsgrad"``, ``"adamw"``, ``"adamax"``, ``"nadam"``, and DL4J's ``"NONE"``, which
-        subtracts the raw gradient. DL4J has neither ``"momentum"`` nor ``"adamw"``.
+        In upper or lower case, with or without underscores: ``"sgd"`` (or ``"gd"``),
+        ``"momentum"``, ``"nesterov"`` (or DL4J's ``"NESTEROVS"``), ``"adagrad"``, ``"adadelta"``,
+        ``"rmsprop"``, ``"adam"``, ``"amsgrad"``, ``"adamw"``, ``"adamax"``, ``"nadam"``, and
+        DL4J's ``"NONE"``, which subtracts the raw gradient. DL4J has neither ``"momentum"`` nor
+        ``"adamw"``. With the convention "torch", the name of every class of fastopt is allowed, and
+        the formula and defaults are those of the class.
     params : array, list, dict or list of group dicts
         As for every class. Options in group dicts, and later in ``param_groups``, are those of the
         class.
@@ -201,8 +197,7 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     Returns
     -------
     Optimizer
-        An instance of `SGD`, `Adagrad`, `Adadelta`, `RMSprop`, `Adam`, `AdamW`, `Adamax` or
-        `NAdam`.
+        An instance of the class of the rule.
 
     Raises
     ------
@@ -350,15 +345,16 @@ def find_rule(name: str, convention: str, argument: str = "name") -> _Rule:
         raise FastoptError(
             f"convention is {convention!r}; allowed: {', '.join(map(repr, _CONVENTIONS))}"
         )
-    rules = _CONVENTIONS[convention]
-    key = _ALIASES.get(name.lower(), name.lower())
+    rules = {spelled.replace("_", ""): rule for spelled, rule in _CONVENTIONS[convention].items()}
+    key = name.lower().replace("_", "")
+    key = _ALIASES.get(key, key)
     if key == "custom":
         raise FastoptError(
             f"{argument} is {name!r}, DL4J's name for an updater class written by the user, which "
             "has no formula here"
         )
     if key not in rules:
-        allowed = sorted([*rules, *_ALIASES])
+        allowed = sorted([*_CONVENTIONS[convention], *_ALIASES])
         raise FastoptError(
             f"{argument} is {name!r}; allowed with convention {convention!r}, in upper or lower "
             f"case: {', '.join(allowed)}"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fastopt
+from fastopt import optimizers
 from fastopt.schedules import inverse_time
 
 # The textbook's AdaMax has no epsilon, so that it warns.
@@ -522,6 +523,8 @@ CLASSES = {
     "nadam": fastopt.NAdam,
     "none": fastopt.SGD,
 }
+# The classes whose name is no key of CLASSES.
+OWN_NAMES = {cls for cls in optimizers.__all__ if cls.lower() not in CLASSES}
 CONVENTIONS = ("torch", "keras", "optax", "dl4j", "textbook")
 
 # weight_decay and decoupled_weight_decay of the rules that decay by default.
@@ -556,7 +559,23 @@ def test_every_rule_has_its_defaults_tested():
         with pytest.raises(fastopt.FastoptError) as error:
             fastopt.create("?", np.ones(1), convention=convention)
         listed = set(str(error.value).split(": ")[-1].split(", ")) - {"gd", "nesterovs"}
+        if convention == "torch":
+            listed -= {cls.lower() for cls in OWN_NAMES}
         assert listed == {name for c, name in DEFAULTS if c == convention}
+
+
+@pytest.mark.parametrize("cls", optimizers.__all__)
+def test_torch_has_every_class_as_it_is(cls):
+    own = getattr(fastopt, cls)(np.ones((2, 3)))
+    for name in (cls, cls.lower(), cls.upper()):
+        opt = fastopt.create(name, np.ones((2, 3)))
+        assert type(opt) is type(own)
+        assert opt.param_groups[0].options == own.param_groups[0].options
+
+
+def test_underscores_in_a_name_have_no_effect():
+    assert type(fastopt.create("schedule_free_adamw", np.ones(1))) is fastopt.ScheduleFreeAdamW
+    assert type(fastopt.create("Ada_Grad", np.ones(1), "keras")) is fastopt.Adagrad
 
 
 # Names, options and errors --------------------------------------------------------------
