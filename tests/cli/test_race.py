@@ -19,6 +19,7 @@ from race_cases import make_run, table, trained, write_csv
 
 import fastopt
 from fastopt import optimizers
+from fastopt.batching import Batches
 from fastopt.cli import main
 from fastopt.cli.picture import STYLES
 from fastopt.cli.race import run as run_module
@@ -94,25 +95,6 @@ def test_every_class_takes_part():
 def test_every_rule_has_a_style_of_its_own():
     assert {*RULES} < STYLES.keys()
     assert len(set(STYLES.values())) == len(STYLES)
-
-
-@pytest.mark.parametrize("rule", ["asgd", "schedule_free_adamw"])
-def test_a_rule_that_averages_is_evaluated_at_the_average(rule):
-    problem = pose(table(), "mlp", 0)
-    run = trained(rule, problem, 4, 0.1, 1)
-    assert run.at_averages
-    params = problem.model.init(seed=0, dtype=np.float32)
-    opt = fastopt.create(rule, params, lr=0.1, **options(rule))
-    for epoch in range(4):
-        order = np.random.default_rng([0, epoch]).permutation(len(problem.train[0]))
-        for row in order:
-            X, y = (part[row : row + 1] for part in problem.train)
-            opt.step(problem.model.loss_and_grad(params, X, y)[1])
-    losses = [problem.model.loss_and_grad(params, *problem.train)[0]]
-    with opt.averaged():
-        losses.append(problem.model.loss_and_grad(params, *problem.train)[0])
-    assert run.last.train_loss == losses[1] != losses[0]
-    assert not trained("sgd").at_averages
 
 
 def slow_clock(monkeypatch, seconds):
@@ -637,3 +619,21 @@ def test_missing_extra_is_named_before_the_race(missing, args, extra, tmp_path):
         f"fastopt race: error: {missing} is not installed; from a checkout: "
         f"pip install '.[{extra}]'\n"
     )
+
+
+@pytest.mark.parametrize("rule", ["asgd", "schedule_free_sgd"])
+def test_rules_that_average_are_evaluated_at_their_average(rule):
+    run = trained(rule, epochs=40, lr=0.1)
+    model, train = run.problem.model, run.problem.train
+    params = model.init(seed=0, dtype=np.float32)
+    opt = fastopt.create(rule, params, lr=0.1, **options(rule))
+    batches = Batches(*train, batch_size=16, seed=0)
+    for evaluation in run.evaluations:
+        with opt.averaged():
+            assert evaluation.train_loss == model.loss_and_grad(params, *train)[0]
+            assert evaluation.score == model.score(params, *run.problem.held_out)
+        for X, y in batches:
+            opt.step(model.loss_and_grad(params, X, y)[1])
+    assert run.last.train_loss != model.loss_and_grad(params, *train)[0]
+    assert run.at_averages
+    assert not trained("sgd").at_averages

@@ -45,6 +45,7 @@ _RATES = {
     "qhadam": 0.005,
     "rprop": 0.005,
     "schedule_free_adamw": 0.01,
+    "schedule_free_radam": 0.01,
     "signum": 0.002,
     "smorms3": 0.005,
     "yogi": 0.01,
