@@ -8,7 +8,30 @@ from typing import Any
 
 from fastopt import optimizers
 from fastopt._errors import FastoptError
-from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
+from fastopt.optimizers import (
+    ADOPT,
+    LAMB,
+    SGD,
+    AdaBelief,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Adan,
+    AdEMAMix,
+    Ftrl,
+    Lion,
+    Muon,
+    NAdam,
+    RAdam,
+    RMSprop,
+    Rprop,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    Signum,
+    Yogi,
+)
 from fastopt.optimizers.base.arguments import Params
 from fastopt.optimizers.base.optimizer import Optimizer
 from fastopt.optimizers.spellings import in_our_words
@@ -25,6 +48,7 @@ class _Rule:
     eps_fills: tuple[str, ...] = ("eps",)  # the options that its epsilon sets
     required: tuple[str, ...] = ()  # options without a default
     refused: Mapping[str, str] = field(default_factory=dict)  # option -> why
+    doubled: tuple[str, ...] = ()  # options that are half of ours in the library
 
 
 _IN_ROOT = ("eps_root",)
@@ -69,6 +93,20 @@ _KERAS = {
     "adamw": _Rule(AdamW, {**_KERAS_ADAM, "weight_decay": 0.004}),
     "adamax": _Rule(Adamax, {**_KERAS_ALL, "eps_mode": "outside"}),
     "nadam": _Rule(NAdam, {**_KERAS_ALL, "momentum_decay": 1.0}),
+    "lion": _Rule(Lion, {"lr": 1e-3, "decoupled_weight_decay": "lr"}),
+    "ftrl": _Rule(
+        Ftrl,
+        {"keep_start": False},
+        refused={"weight_decay": "Keras's Ftrl decays w and recomputes it without the decay"},
+        doubled=("l2_regularization_strength", "l2_shrinkage_regularization_strength"),
+    ),
+    "lamb": _Rule(LAMB, _KERAS_ALL),
+    "muon": _Rule(
+        Muon,
+        {"weight_decay": 0.004, "adamw_weight_decay": 0.004, "adamw_eps": 1e-7}
+        | {"adjust_lr_fn": "match_rms_adamw", "decoupled_weight_decay": "lr"},
+        ("eps", "adamw_eps"),
+    ),
     "none": _NONE,
 }
 
@@ -100,6 +138,30 @@ _OPTAX = {
     ),
     "adamax": _Rule(Adamax, required=_LR),
     "nadam": _Rule(NAdam, {"nadam_schedule": "none"}, required=_LR),
+    "lion": _Rule(Lion, {"weight_decay": 1e-3, "decoupled_weight_decay": "lr"}, required=_LR),
+    "sign_sgd": _Rule(
+        Signum,
+        {"momentum": 0.0},
+        required=_LR,
+        refused={"momentum": "its sign_sgd has no momentum"},
+    ),
+    "rprop": _Rule(Rprop, {"limit_unchanged": False}, required=_LR),
+    "radam": _Rule(RAdam, {"eps_mode": "corrected"}, required=_LR),
+    "adabelief": _Rule(AdaBelief, required=_LR),
+    "yogi": _Rule(Yogi, {"initial_exp_avg": 1e-6}, required=_LR),
+    "adan": _Rule(Adan, {"eps_root": 1e-8, "decoupled_weight_decay": "lr"}, required=_LR),
+    "adopt": _Rule(ADOPT, required=_LR),
+    "ademamix": _Rule(AdEMAMix, {"decoupled_weight_decay": "lr"}, required=_LR),
+    "lamb": _Rule(LAMB, {"decoupled_weight_decay": False}, required=_LR),
+    "schedule_free_sgd": _Rule(ScheduleFreeSGD, {"decoupled_weight_decay": False}),
+    "schedule_free_adamw": _Rule(ScheduleFreeAdamW, {"decoupled_weight_decay": False}),
+    "muon": _Rule(
+        Muon,
+        {"weight_decay": 0.0, "adamw_weight_decay": 0.0, "eps": 1e-8, "nesterov": "corrected"}
+        | {"adjust_lr_fn": "inputs_first", "decoupled_weight_decay": "lr"},
+        ("eps", "adamw_eps"),
+        required=_LR,
+    ),
     "none": _NONE,
 }
 
@@ -119,6 +181,9 @@ _DL4J = {
     "amsgrad": _Rule(Adam, {"eps_mode": "hat", "amsgrad": "raw"}),
     "adamax": _Rule(Adamax, {"lr": 1e-3, "eps": 1e-32, "eps_mode": "state"}, refused=_NO_EPS),
     "nadam": _Rule(NAdam, {"lr": 1e-3, "nadam_schedule": "uncorrected"}),
+    "adabelief": _Rule(
+        AdaBelief, {"eps": 1e-14, "eps_root": 1e-14, "eps_mode": "hat"}, ("eps", "eps_root")
+    ),
     "none": _NONE,
 }
 
@@ -328,6 +393,9 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     if "eps" in options and "eps_root" not in options:
         eps = options.pop("eps")
         options = {"eps": 0.0, **dict.fromkeys(rule.eps_fills, eps), **options}
+    for option in rule.doubled:
+        if option in options:
+            options[option] = 2 * options[option]
     values = {**rule.options, **options}
     if convention in _UNDECIDED_DECAY and "decoupled_weight_decay" not in values:
         _require_no_decay(which, options, _UNDECIDED_DECAY[convention])
