@@ -11,6 +11,7 @@ SERIAL_BELOW: int
 LOCKED_BELOW: int
 N_LOOPS: int
 RULES: dict[str, tuple[int, int, tuple[str, ...]]]
+SUMS: dict[str, str]
 DECAYS: dict[str, int]
 CALLS: tuple[str, ...]
 MISSING: object
