@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from cases import CASES, RATES, RULES, SUM_CASES, SUM_RULES
+from cases import CASES, FACTORED_CASES, FACTORED_RULES, RATES, RULES, SUM_CASES, SUM_RULES
 from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
@@ -28,7 +28,7 @@ from fastopt.torch.base import Further
 from tests.torch.pairs import DENSE, OPTIONS, normal, params_of, rows, set_gradients
 
 PUBLIC = {cls.__name__: cls for cls in Further.__subclasses__()}
-NAMES = [rule.name for rule in [*RULES, *SUM_RULES]]
+NAMES = [rule.name for rule in [*RULES, *SUM_RULES, *FACTORED_RULES]]
 CLASSES = {
     name: PUBLIC.get(name)
     or type(name, (Further,), {"_rule": getattr(fastopt, name), "__module__": __name__})
@@ -36,7 +36,11 @@ CLASSES = {
 }
 globals().update(CLASSES)  # where pickle finds them
 NOT_HERE = {"rowwise": True, "nesterov": "lookahead", "decoupled_weight_decay": "schedule_only"}
-HERE = [case for case in [*CASES, *SUM_CASES] if not NOT_HERE.items() & case.options.items()]
+HERE = [
+    case
+    for case in [*CASES, *SUM_CASES, *FACTORED_CASES]
+    if not NOT_HERE.items() & case.options.items()
+]
 NUMPY_OF = {torch.bfloat16: ml_dtypes.bfloat16}
 SHAPES = [(3, 5), (), (70,)]
 
