@@ -73,6 +73,8 @@ from fastopt.torch.further import (  # noqa: E402
     Ftrl,
     Lion,
     QHAdam,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
     Signum,
     Yogi,
 )
@@ -101,6 +103,8 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "Signum",
     "SparseAdam",
     "StepInBackward",
