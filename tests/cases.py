@@ -231,6 +231,23 @@ RULES = [
         refused=AVERAGING,
     ),
     Rule(
+        "ScheduleFreeRAdam",
+        reference.schedule_free_radam,
+        2.5e-3,
+        [
+            {"betas": (0.6, 0.99)},
+            {"betas": (0.9, 0.7), "weight_decay": 0.1},
+            {"betas": (0.9, 0.6)},
+            {"eps": 0.01},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"silent_sgd_phase": False},
+            {"silent_sgd_phase": False, "betas": (0.9, 0.6), "weight_decay": 0.1},
+            {"silent_sgd_phase": False, "weight_lr_power": 1.5, "r": 2.0, "weight_decay": 0.1},
+        ],
+        refused=AVERAGING,
+    ),
+    Rule(
         "RMSprop",
         reference.rmsprop,
         1e-2,

@@ -148,6 +148,16 @@ def rectification(beta: float, t: int, least: float) -> float | None:
     return float(np.sqrt(ratio))
 
 
+def lengths(beta: float, t: int) -> tuple[float, float]:
+    """Return rho_t and its limit: Liu sec. 3.3.
+
+    rho_t makes the centre of mass of a simple mean that of the weights of v.
+    """
+    ages = np.arange(1, t + 1)
+    weights = beta ** (ages - 1.0)
+    return 2.0 * float(weights @ ages / weights.sum()) - 1.0, 2.0 / (1.0 - beta) - 1.0
+
+
 @descend
 def sgd(
     feed: Feed,
@@ -397,6 +407,38 @@ def schedule_free_adamw(
 
 
 @descend
+def schedule_free_radam(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    r: float = 0.0,
+    weight_lr_power: float = 2.0,
+    silent_sgd_phase: bool = True,
+) -> Steps:
+    of_run = {"r": r, "weight_lr_power": weight_lr_power, "weight_sum": 0.0, "lr_max": 0.0}
+    z: Any = None
+    v: Any = 0.0
+    for t, lr, g in feed:
+        y = ws[-1]
+        z = y if t == 1 else z
+        v = betas[1] * v + (1.0 - betas[1]) * g**2
+        rho, rho_inf = lengths(betas[1], t)
+        if rho > 4.0:  # Liu, Alg. 2
+            lr *= np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+            u = g / (np.sqrt(v / correction(betas[1], t)) + eps)
+        else:  # the authors' code
+            lr *= not silent_sgd_phase
+            u = g
+        if weight_decay:
+            u = u + weight_decay * y
+        at, z = _averaged(t, lr, y, z, u, of_run, betas[0])
+        yield y - at, {"z": z, "exp_avg_sq": v, **of_run}
+
+
+@descend
 def rmsprop(
     feed: Feed,
     *,
@@ -563,10 +605,7 @@ def radam(
         m = beta1 * m + (1.0 - beta1) * g  # Liu, Alg. 2: m_t
         v = beta2 * v + (1.0 - beta2) * g**2  # v_t
         c1, c2 = correction(beta1, t), correction(beta2, t)
-        # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights of v.
-        ages = np.arange(1, t + 1)
-        weights = beta2 ** (ages - 1.0)
-        rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta2) - 1.0
+        rho, rho_inf = lengths(beta2, t)
         if rho <= threshold:
             yield lr * (m / c1), {"exp_avg": m, "exp_avg_sq": v}
             continue

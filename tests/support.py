@@ -28,6 +28,7 @@ RULES = {
     "adadelta": (fastopt.Adadelta, {"rho": 0.8}),
     "schedule_free_sgd": (fastopt.ScheduleFreeSGD, {"lr": 1e-3, "warmup_steps": 2}),
     "schedule_free_adamw": (fastopt.ScheduleFreeAdamW, {"weight_decay": 0.1}),
+    "schedule_free_radam": (fastopt.ScheduleFreeRAdam, {"silent_sgd_phase": False}),
     "rmsprop": (fastopt.RMSprop, {"bias_correction": True}),
     "rmsprop_centered": (fastopt.RMSprop, {"centered": True}),
     "rmsprop_momentum": (fastopt.RMSprop, {"momentum": 0.8}),

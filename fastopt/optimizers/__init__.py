@@ -11,7 +11,7 @@
 | `qhadam` | QHAdam |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
 | `adadelta` | AdaDelta |
-| `schedule_free` | Schedule-Free SGD and AdamW |
+| `schedule_free` | Schedule-Free SGD, AdamW and RAdam |
 | `rmsprop` | RMSProp |
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
@@ -51,7 +51,7 @@ from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.rprop import Rprop
-from fastopt.optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
+from fastopt.optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeRAdam, ScheduleFreeSGD
 from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
 from fastopt.optimizers.smorms3 import SMORMS3
@@ -80,6 +80,7 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "ScheduleFreeAdamW",
+    "ScheduleFreeRAdam",
     "ScheduleFreeSGD",
     "Signum",
     "Yogi",

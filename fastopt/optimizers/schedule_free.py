@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from fastopt._checks import Pair, Whole, at_least_0, decay_rate
+from fastopt._checks import Pair, Whole, at_least_0, decay_rate, flag
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.arguments import Common, Lr, Params
 from fastopt.optimizers.base.optimizer import Optimizer
@@ -15,7 +15,7 @@ from fastopt.optimizers.base.rule import AT_PARAM
 class ScheduleFree(Optimizer):
     """The facts that the Schedule-Free rules share."""
 
-    _checks = {"warmup_steps": Whole(0), "r": at_least_0, "weight_lr_power": at_least_0}
+    _checks = {"r": at_least_0, "weight_lr_power": at_least_0}
     _scalars = {"weight_sum": 0.0, "lr_max": 0.0}
 
     @staticmethod
@@ -29,7 +29,7 @@ class ScheduleFree(Optimizer):
             "beta": beta1,
             "beta1": beta1,
             "beta2": beta2,
-            "warmup": options["warmup_steps"],
+            "warmup": options.get("warmup_steps", 0),
             "t_power": options["r"],
             "lr_power": options["weight_lr_power"],
         }
@@ -133,7 +133,7 @@ class ScheduleFreeSGD(ScheduleFree):
     [0.375]
     """
 
-    _checks = {**ScheduleFree._checks, "momentum": decay_rate}
+    _checks = {**ScheduleFree._checks, "momentum": decay_rate, "warmup_steps": Whole(0)}
 
     def __init__(
         self,
@@ -214,7 +214,12 @@ class ScheduleFreeAdamW(ScheduleFree):
     [0.8527]
     """
 
-    _checks = {**ScheduleFree._checks, "betas": Pair(decay_rate), "eps": at_least_0}
+    _checks = {
+        **ScheduleFree._checks,
+        "betas": Pair(decay_rate),
+        "eps": at_least_0,
+        "warmup_steps": Whole(0),
+    }
     _own_decay = "wd"
 
     def __init__(
@@ -243,3 +248,101 @@ class ScheduleFreeAdamW(ScheduleFree):
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "schedule_free_adamw", ("z", "exp_avg_sq")
+
+
+class ScheduleFreeRAdam(ScheduleFree):
+    """Schedule-Free RAdam: averaging without a schedule and without a length of the warm-up.
+
+    As `fastopt.ScheduleFreeAdamW`, with the learning rate lr_t = lr * R in place of a warm-up,
+    where R and rho are those of `fastopt.RAdam`.  As long as rho <= 4, u is g + weight_decay*y,
+    and lr_t is 0 or lr: see ``silent_sgd_phase``.
+
+    Parameters
+    ----------
+    params
+        Arrays to update in place: one, a list, a dict, or a list of group dicts.
+    lr
+        Learning rate >= 0, or a schedule, which is not needed.  Default 0.0025.
+    betas
+        beta1 and beta2, 0 < beta1 < 1, 0 <= beta2 < 1.  Default (0.9, 0.999).
+    eps
+        >= 0.  Default 1e-8.
+    weight_decay
+        >= 0, as in `fastopt.ScheduleFreeAdamW`.  Default 0.
+    r, weight_lr_power, **common
+        As in `fastopt.ScheduleFreeSGD`.
+    silent_sgd_phase
+        Whether only v changes as long as rho <= 4, which is 4 steps for beta2 = 0.999.  False:
+        these are steps of Schedule-Free SGD with this lr.  Default True.
+
+    Raises
+    ------
+    FastoptError, TypeError
+        As in `fastopt.ScheduleFreeSGD`.
+
+    Notes
+    -----
+    State: as in `fastopt.ScheduleFreeAdamW`.  With beta2 <= 0.6, rho never exceeds 4.
+
+    It is for runs whose length is not known and whose warm-up should not be tuned; see
+    `fastopt.ScheduleFreeSGD` for how to evaluate and save.
+
+    References
+    ----------
+    Defazio et al. 2024, The road less scheduled (arXiv 2405.15682); Liu et al. 2020 (arXiv
+    1908.03265); the class RAdamScheduleFree of the authors' package schedulefree.
+
+    Examples
+    --------
+    >>> import numpy as np, fastopt
+    >>> w = np.ones(1)
+    >>> opt = fastopt.ScheduleFreeRAdam(w, lr=0.1)
+    >>> for step in range(1, 9):
+    ...     opt.step(1.0 * w)
+    ...     if step == 4:
+    ...         print(w)
+    [1.]
+    >>> with opt.averaged():
+    ...     print(w.round(4))
+    [0.9919]
+    """
+
+    _checks = {
+        **ScheduleFree._checks,
+        "betas": Pair(decay_rate),
+        "eps": at_least_0,
+        "silent_sgd_phase": flag,
+    }
+    _own_decay = "wd"
+
+    def __init__(
+        self,
+        params: Params,
+        lr: Lr = 0.0025,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        r: float = 0.0,
+        weight_lr_power: float = 2.0,
+        silent_sgd_phase: bool = True,
+        **common: Unpack[Common],
+    ) -> None:
+        options = dict(
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            r=r,
+            weight_lr_power=weight_lr_power,
+            silent_sgd_phase=silent_sgd_phase,
+        )
+        super().__init__(params, options, **common)
+
+    @staticmethod
+    def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        return "schedule_free_radam", ("z", "exp_avg_sq")
+
+    @staticmethod
+    def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
+        shared = ScheduleFree._hyperparameters(options)
+        return {**shared, "silent": options["silent_sgd_phase"]}

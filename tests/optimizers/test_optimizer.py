@@ -659,6 +659,7 @@ STATES = {
     "adadelta": ["square_avg", "acc_delta"],
     "schedule_free_sgd": ["z", "weight_sum", "lr_max"],
     "schedule_free_adamw": ["z", "exp_avg_sq", "weight_sum", "lr_max"],
+    "schedule_free_radam": ["z", "exp_avg_sq", "weight_sum", "lr_max"],
     "rmsprop": ["square_avg"],
     "rmsprop_centered": ["square_avg", "grad_avg"],
     "rmsprop_momentum": ["square_avg", "momentum_buffer"],

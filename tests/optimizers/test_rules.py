@@ -253,12 +253,13 @@ def test_nonfinite_gradients_give_what_the_reference_gives(case: Case, dtype: Dt
 @pytest.mark.parametrize(
     "case",
     # SMORMS3 multiplies such a gradient by its square, which is 0; with l1, w is 0; the first step
-    # of ADOPT does not move.
+    # of ADOPT does not move, and that of ScheduleFreeRAdam is silent.
     [
         case
         for case in FREE_CASES
         if case.rule.name not in ("SMORMS3", "ADOPT")
         and "l1_regularization_strength" not in case.options
+        and (case.rule.name != "ScheduleFreeRAdam" or "silent_sgd_phase" in case.options)
     ],
     ids=str,
 )
