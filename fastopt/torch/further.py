@@ -412,3 +412,40 @@ class ScheduleFreeAdamW(Further):
     """
 
     _rule = optimizers.ScheduleFreeAdamW
+
+
+class ScheduleFreeRAdam(Further):
+    """Schedule-Free RAdam: averaging without a schedule and without a length of the warm-up.
+
+    Evaluate inside ``with opt.averaged():``, as with `ScheduleFreeSGD`.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, r, weight_lr_power, silent_sgd_phase,
+    decoupled_weight_decay, maximize
+        As in `fastopt.ScheduleFreeRAdam`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``master`` and ``rounding``,
+        except ``ema_decay``, ``lookahead_steps``, ``l1`` and ``bounds``; see `fastopt.torch.Door`,
+        which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.ScheduleFreeRAdam`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import ScheduleFreeRAdam
+    >>> w = torch.ones(1, requires_grad=True)
+    >>> opt = ScheduleFreeRAdam([w], lr=0.1)
+    >>> for _ in range(8):
+    ...     opt.zero_grad()
+    ...     (w**2 / 2).sum().backward()
+    ...     opt.step()
+    >>> with opt.averaged():
+    ...     print(w.detach())
+    tensor([0.9919])
+    """
+
+    _rule = optimizers.ScheduleFreeRAdam

@@ -211,6 +211,7 @@ AVERAGED = {
     "ASGD": dict(lr=0.1, t0=2.0),
     "ScheduleFreeSGD": dict(lr=0.1, momentum=0.7, warmup_steps=3),
     "ScheduleFreeAdamW": dict(lr=0.1, betas=(0.7, 0.9), master="float32"),
+    "ScheduleFreeRAdam": dict(lr=0.1, betas=(0.7, 0.9), silent_sgd_phase=False),
     "AdamW": dict(lr=0.1, ema_decay=0.7),
     "Lion": dict(lr=0.1, lookahead_steps=2),
 }
