@@ -329,15 +329,20 @@ class Door(Optimizer):
 
     def _averages(self) -> list[tuple[Tensor, str, float]]:
         """Return (parameter, state, weight): the average is p + weight * (state - p)."""
-        found = []
-        own = options.average_of(self._options)
-        for group in self.param_groups:
-            average = (own, 1.0) if own else self._rule._average(self._options_of(group))
-            if average is None:
-                raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
-            name, weight = average
-            found += [(p, name, weight) for p in group["params"] if name in self.state.get(p, {})]
-        return found
+        added = options.average_of(self._options)
+        averages = [
+            self._rule._average(self._options_of(group)) or (added and (added, 1.0))
+            for group in self.param_groups
+        ]
+        if not any(averages):
+            raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
+        return [
+            (p, *average)
+            for group, average in zip(self.param_groups, averages, strict=True)
+            if average
+            for p in group["params"]
+            if average[0] in self.state.get(p, {})
+        ]
 
     @contextmanager
     def perturbed(self, rho: float) -> Iterator[None]:

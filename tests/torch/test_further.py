@@ -212,6 +212,10 @@ def test_gradient_scaler(name):
 
 
 AVERAGED = {
+    "ASGD": dict(lr=0.1, t0=2.0),
+    "ScheduleFreeSGD": dict(lr=0.1, momentum=0.7, warmup_steps=3),
+    "ScheduleFreeAdamW": dict(lr=0.1, betas=(0.7, 0.9), master="float32"),
+    "ScheduleFreeRAdam": dict(lr=0.1, betas=(0.7, 0.9), silent_sgd_phase=False),
     "AdamW": dict(lr=0.1, ema_decay=0.7),
     "Lion": dict(lr=0.1, lookahead_steps=2),
 }
@@ -234,6 +238,13 @@ def test_averages_are_those_of_the_class_for_arrays(name, dtype):
     assert bits(params_of(ours)) == before
     with pytest.raises(ValueError, match="ema_decay is None"), make("Adam").averaged():
         pass
+
+
+@pytest.mark.parametrize("given", [dict(ema_decay=0.9), dict(lookahead_steps=2)], ids=str)
+@pytest.mark.parametrize("name", ["ASGD", "ScheduleFreeSGD"])
+def test_a_rule_that_averages_refuses_other_averages(name, given):
+    with pytest.raises(ValueError, match=f"{next(iter(given))} is .*{name} averages"):
+        walk([getattr(fastopt.torch, name)(params(), **given)])
 
 
 @pytest.mark.parametrize("name", NAMES)
