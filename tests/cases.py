@@ -219,7 +219,15 @@ SUM_RULES = [
         "LAMB",
         reference.lamb,
         1e-3,
-        [{"betas": (0.7, 0.95)}, {"eps": 0.01}, {"bias_correction": False}],
+        [
+            {"betas": (0.7, 0.95)},
+            {"eps": 0.01},
+            {"bias_correction": False},
+            {"always_adapt": False},
+            {"always_adapt": False, "weight_decay": 0.1},
+            {"always_adapt": False, "weight_decay": 0.1, "decoupled_weight_decay": True},
+            {"trust_clip": True},
+        ],
     ),
 ]
 SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]

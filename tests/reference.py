@@ -1,9 +1,11 @@
 """Reference implementation: every update rule as in its paper, in float64 NumPy.
 
 It is independent of the library.  A rule here is a generator: it takes an iterator over (step
-number t, learning rate, gradient) and yields (step to subtract from w, state).  `descend`
-implements what they share: gradients, sign, weight decay, penalty, bounds and the path of w.  A
-rule that has an argument ``ws`` gets a list, whose last element is w before the step.
+number t, learning rate, gradient) and yields (step to subtract from w, state), and the learning
+rate of weight decay and penalty if that is not the one it got.  `descend` implements what they
+share: gradients, sign, weight decay, penalty, bounds and the path of w.  A rule that has an argument
+``ws`` gets a list, whose last element is w before the step, after decoupled weight decay; one that
+has an argument ``points``, a list of w before decay.
 
 Papers, by the names used below:
 
@@ -34,7 +36,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Feed = Iterator[tuple[int, float, Array]]  # t from 1, learning rate, gradient
-Steps = Iterator[tuple[Array, dict[str, Any]]]  # what to subtract from w, state
+# What to subtract from w, state, perhaps a learning rate.
+Steps = Iterator[tuple[Array, dict[str, Any]] | tuple[Array, dict[str, Any], float]]
 
 
 class Path(NamedTuple):
@@ -48,7 +51,8 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
     """Return a function of (w, grads, lrs, **options) that returns the path of a rule.
 
     ``grads`` is a gradient for each step, or a function of w; ``lrs`` is a learning rate for each.
-    A rule that has an argument ``weight_decay`` applies it itself, unless it is decoupled.
+    A rule that has an argument ``weight_decay`` applies it itself, unless it is decoupled; one that
+    has an argument ``decays`` is told whether there is any.
     """
     arguments = inspect.signature(rule).parameters
 
@@ -71,16 +75,16 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
         is_coupled = decoupled_weight_decay is False
         if "weight_decay" in arguments:
             options["weight_decay"] = weight_decay if is_coupled else 0.0
-        if "ws" in arguments:
-            options["ws"] = before
+        given = {"ws": before, "points": ws, "decays": weight_decay > 0}
+        options |= {name: given[name] for name in given.keys() & arguments.keys()}
         low, high = bounds or (None, None)
 
-        def keep(lr: float) -> float:
+        def keep(lr: float, found: float) -> float:
             if decoupled_weight_decay in (False, "proximal"):
                 return 1.0
             if decoupled_weight_decay == "schedule_only":
-                lr /= base_lr or lrs[0]  # Loshchilov, Alg. 2, line 12: eta_t, not alpha
-            return 1.0 - lr * weight_decay  # else PyTorch's AdamW
+                found = lr / (base_lr or lrs[0])  # Loshchilov, Alg. 2, line 12: eta_t, not alpha
+            return 1.0 - found * weight_decay  # else PyTorch's AdamW
 
         ahead = options["momentum"] if options.get("nesterov") == "lookahead" else 0.0
 
@@ -95,14 +99,15 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
                 g = -g if maximize else g
                 if weight_decay and is_coupled and "weight_decay" not in arguments:
                     g = g + weight_decay * w  # Loshchilov, Alg. 2, line 6: L2 regularization
-                before.append(keep(lr) * w)
+                before.append(keep(lr, lr) * w)
                 yield t, lr, g
 
-        for lr, (step, state) in zip(lrs, rule(feed(), **options), strict=True):
-            w = before[-1] - step
+        for lr, (step, state, *found) in zip(lrs, rule(feed(), **options), strict=True):
+            rate = found[0] if found else lr
+            w = keep(lr, rate) * ws[-1] - step
             if decoupled_weight_decay == "proximal":
-                w = w / (1.0 + lr * weight_decay)  # Parikh sec. 6.1.1
-            w = np.sign(w) * np.maximum(np.abs(w) - lr * l1, 0.0)  # Parikh sec. 6.5.2
+                w = w / (1.0 + rate * weight_decay)  # Parikh sec. 6.1.1
+            w = np.sign(w) * np.maximum(np.abs(w) - rate * l1, 0.0)  # Parikh sec. 6.5.2
             w = w if low is None else np.maximum(w, low)  # Parikh sec. 6.2.4
             w = w if high is None else np.minimum(w, high)
             ws.append(w)
@@ -297,9 +302,12 @@ def lamb(
     *,
     ws: list[Array],
     weight_decay: float,
+    decays: bool,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-6,
     bias_correction: bool = True,
+    always_adapt: bool = True,
+    trust_clip: bool = False,
 ) -> Steps:
     beta1, beta2 = betas
     m: Any = 0.0
@@ -311,7 +319,10 @@ def lamb(
         c2 = correction(beta2, t) if bias_correction else 1.0
         u = m / c1 / (np.sqrt(v / c2) + eps) + weight_decay * ws[-1]
         sizes = np.linalg.norm(ws[-1]), np.linalg.norm(u)
-        ratio = sizes[0] / sizes[1] if min(sizes) > 0 else 1.0  # the authors' code
+        ratio = 1.0
+        if 0.0 not in sizes and (always_adapt or decays):  # the authors' code; timm
+            ratio = sizes[0] / sizes[1]
+        ratio = min(ratio, 1.0) if trust_clip else ratio  # timm
         yield lr * ratio * u, {"exp_avg": m, "exp_avg_sq": v}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import reference
-from cases import CASES, DTYPES, RATES, RULES, SUM_CASES, Case, Rule, gradients, start
+from cases import CASES, DTYPES, RATES, RULES, SUM_CASES, SUM_RULES, Case, Rule, gradients, start
 
 import fastopt
 from fastopt import _core
@@ -104,14 +104,14 @@ def variance_slack(
     return {"w": -out.w[-1], **out.states[-1]}
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", [*RULES, *SUM_RULES], ids=lambda rule: rule.name)
 def test_every_option_is_tested_away_from_its_default(rule: Rule) -> None:
     parameters = inspect.signature(getattr(fastopt, rule.name)).parameters
     tested = {
         name
-        for case in CASES
+        for case in [*CASES, *SUM_CASES]
         for name, value in case.options.items()
-        if case.rule == rule and name in parameters and value != parameters[name].default
+        if case.rule.name == rule.name and name in parameters and value != parameters[name].default
     }
     untested = parameters.keys() - tested
     assert untested <= {"params", "lr", "common", "extra", "options"}
