@@ -107,7 +107,8 @@ typedef struct {
                           all have rows; NULL for other rules */
     void *master;      /* the parameter in full precision, of which param is a rounded
                           copy; or NULL */
-    void *ema;         /* exponential moving average of the parameter; or NULL */
+    void *ema;         /* exponential moving average of the parameter, or the slow
+                          weights of Lookahead; or NULL */
     int64_t *step;     /* number of steps taken; fo_step increments it */
     double *saved;     /* FO_MAX_SAVED scalars that the rule keeps between steps (NAdam:
                           the product of momenta) */
@@ -132,13 +133,17 @@ typedef struct {
     int zero_grads;        /* set gradients to zero after they are used */
     int stochastic;        /* round float16 and bfloat16 parameters stochastically */
     double ema_decay;      /* of this step */
-    uint64_t seed, step;   /* select the random bits of stochastic rounding */
-    double grad_norm;      /* out, if needs_norm or needs_finite: after grad_scale;
-                              given_norm if norm_is_given */
-    double clip;       /* out, if max_grad_norm is finite: the factor for clipping */
-    int64_t nonfinite; /* out, if needs_norm or needs_finite: the first tensor whose
-                          gradient is NaN or infinite after grad_scale, or -1; in, if
-                          norm_is_given: what fo_norm found, or -1 */
+    /* k > 0: Lookahead, Zhang et al. 2019.  At every k-th step of a tensor, after the
+     * rule, ema += lookahead_alpha * (w - ema) and w = ema.  0: ema is an average. */
+    int64_t lookahead_steps;
+    double lookahead_alpha;
+    uint64_t seed, step; /* select the random bits of stochastic rounding */
+    double grad_norm;    /* out, if needs_norm or needs_finite: after grad_scale;
+                            given_norm if norm_is_given */
+    double clip;         /* out, if max_grad_norm is finite: the factor for clipping */
+    int64_t nonfinite;   /* out, if needs_norm or needs_finite: the first tensor whose
+                            gradient is NaN or infinite after grad_scale, or -1; in, if
+                            norm_is_given: what fo_norm found, or -1 */
 } fo_extras;
 
 typedef struct fo_plan fo_plan;

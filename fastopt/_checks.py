@@ -64,13 +64,21 @@ class Whole:
 class Pair:
     """A pair of values with the same check."""
 
+    length, words = 2, "a pair is"
+
     def __init__(self, each: Check) -> None:
         self.each = each
 
-    def __call__(self, name: str, value: object) -> tuple[object, object]:
-        if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise TypeError(f"{name} is {value!r}; a pair is needed")
-        return self.each(f"{name}[0]", value[0]), self.each(f"{name}[1]", value[1])
+    def __call__(self, name: str, value: object) -> tuple[object, ...]:
+        if not isinstance(value, (tuple, list)) or len(value) != self.length:
+            raise TypeError(f"{name} is {value!r}; {self.words} needed")
+        return tuple(self.each(f"{name}[{i}]", one) for i, one in enumerate(value))
+
+
+class Triple(Pair):
+    """Three values with the same check."""
+
+    length, words = 3, "three values are"
 
 
 class Choice:

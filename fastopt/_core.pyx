@@ -258,6 +258,24 @@ cdef class Plan(Running):
         """The bound gradients in the order of the parameters, or None."""
         return self.bound
 
+    def norm_of(self, tuple grads):
+        """Return the norm of gradients in the order of the parameters, without grad_scale.
+
+        It is computed as `grad_norm` is; None adds nothing.  The caller has entered `during`.
+        """
+        cdef fo_extras extras = self.extras
+        cdef int found
+        point_at_gradients(self.slots, self.n_params, self.written,
+                           read_gradients(self.slots, self.n_params, grads))
+        extras.grad_scale = 1
+        with nogil:
+            found = fo_norm(self.plan, &extras, self.n_threads)
+            if found == FO_NO_SCRATCH and not fo_plan_reserve(self.plan):
+                found = fo_norm(self.plan, &extras, self.n_threads)
+        if found == FO_NO_SCRATCH:
+            raise MemoryError
+        return extras.grad_norm
+
     cdef int take_step(self) noexcept nogil:
         cdef int found = fo_step(self.plan, &self.extras, self.n_threads)
         if found == FO_NO_SCRATCH and not fo_plan_reserve(self.plan):

@@ -84,6 +84,8 @@ cdef extern from "fastopt.h" nogil:
         int zero_grads
         int stochastic
         double ema_decay
+        int64_t lookahead_steps
+        double lookahead_alpha
         uint64_t seed
         uint64_t step
         double grad_norm

@@ -19,7 +19,8 @@ Array = npt.NDArray[Any]
 class Rule(NamedTuple):
     """A class of fastopt with its reference, its default learning rate and option sets to test.
 
-    ``defaults`` are options whose default in the class differs from that in the reference.
+    ``defaults`` are options whose default in the class differs from that in the reference;
+    ``refused`` are options of COMMON that the class refuses.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Rule(NamedTuple):
     lr: float
     options: list[dict[str, Any]]
     defaults: dict[str, Any] = {}
+    refused: frozenset[str] = frozenset()
 
 
 class Case(NamedTuple):
@@ -95,6 +97,90 @@ RULES = [
             {"momentum": 0.9, "lr_in_buffer": True, "dampening": 0.3},
             {"momentum": 0.9, "lr_in_buffer": True, "nesterov": True},
             {"momentum": 0.9, "lr_in_buffer": True, "nesterov": "lookahead"},
+        ],
+    ),
+    Rule(
+        "Lion",
+        reference.lion,
+        1e-4,
+        [
+            {"betas": (0.7, 0.99)},
+            {"betas": (0.9, 0.8)},
+            {"decoupled_weight_decay": False, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
+    Rule(
+        "Signum",
+        reference.signum,
+        1e-3,
+        [
+            {"momentum": 0.6},
+            {"momentum": 0.6, "decoupled_weight_decay": False, "weight_decay": 0.1},
+            {"momentum": 0.0},
+            {"momentum": 0.0, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
+    Rule(
+        "Rprop",
+        reference.rprop,
+        1e-2,
+        [
+            {"etas": (0.3, 1.2)},
+            {"etas": (0.5, 1.7)},
+            {"step_sizes": (0.01, 0.03)},
+            {"step_sizes": (0.1, 0.4)},
+            {"step_sizes": (0.1, 0.4), "limit_unchanged": False},
+        ],
+    ),
+    Rule(
+        "AdaBelief",
+        reference.adabelief,
+        1e-3,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.95)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"eps_root": 0.01, "eps": 0.0, "eps_in_state": False},
+            {"eps_mode": "hat", "eps": 0.01, "eps_root": 0.01},
+            {"nesterov": True},
+            {"nesterov": True, "eps_mode": "hat", "betas": (0.7, 0.95)},
+            {"rectify": True, "eps_mode": "hat"},
+            {"rectify": True, "eps": 0.01, "betas": (0.7, 0.8), "nesterov": True},
+            {"rectify": True, "betas": (0.9, 0.5)},
+            {"decoupled_weight_decay": False, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
+    Rule(
+        "Yogi",
+        reference.yogi,
+        1e-2,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.95)},
+            {"eps": 0.03},
+            {"eps_root": 0.01, "eps": 0.0},
+            {"initial_accumulator_value": 0.1},
+            {"initial_exp_avg": 0.1},
+            {"eps_mode": "hat"},
+            {"bias_correction": (False, True)},
+            {"bias_correction": (True, False)},
+        ],
+    ),
+    Rule(
+        "QHAdam",
+        reference.qhadam,
+        1e-3,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.95)},
+            {"nus": (0.7, 1.0)},
+            {"nus": (1.0, 0.4)},
+            {"nus": (0.0, 0.0), "eps": 0.01},
+            {"nus": (0.7, 0.4), "betas": (0.995, 0.95), "weight_decay": 0.1},
         ],
     ),
     Rule(
@@ -211,6 +297,58 @@ RULES = [
             {"nadam_schedule": "paper", "momentum_decay": 1.0, "betas": (0.7, 0.95)},
         ],
     ),
+    Rule(
+        "RAdam",
+        reference.radam,
+        1e-3,
+        [
+            {"betas": (0.7, 0.999)},
+            {"betas": (0.9, 0.95)},
+            {"betas": (0.9, 0.6)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"eps_mode": "corrected"},
+            {"eps_mode": "corrected", "eps": 0.01, "eps_root": 0.01},
+            {"threshold": 4.0},
+            {"threshold": 9.5, "betas": (0.9, 0.99)},
+        ],
+    ),
+    Rule("SMORMS3", reference.smorms3, 1e-3, [{"eps": 0.01}]),
+    Rule(
+        "Ftrl",
+        reference.ftrl,
+        1e-3,
+        [
+            {"initial_accumulator_value": 0.7},
+            {"initial_accumulator_value": 0.0, "beta": 0.5},
+            {"l1_regularization_strength": 0.3},
+            {"l2_regularization_strength": 300.0},
+            {"l2_shrinkage_regularization_strength": 0.3},
+            {"beta": 0.5},
+            {"keep_start": False},
+            {"keep_start": False, "l1_regularization_strength": 0.3, "beta": 0.5},
+            {"l1_regularization_strength": 0.3, "beta": 0.5, "maximize": True},
+        ],
+        refused=frozenset({"decoupled_weight_decay", "l1", "bounds"}),
+    ),
+    Rule(
+        "AdEMAMix",
+        reference.ademamix,
+        1e-3,
+        [
+            {"betas": (0.7, 0.999, 0.95)},
+            {"betas": (0.9, 0.95, 0.9)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"alpha": 2.0},
+            {"alpha": 2.0, "alpha_warmup": 7.0},
+            {"beta3_warmup": 7.0, "alpha_warmup": 300.0},
+            {"beta3_warmup": 300.0},
+            {"beta3_warmup": 15.0, "betas": (0.0, 0.9, 0.9)},
+            {"decoupled_weight_decay": False, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
 ]
 
 # Rules that need sums over the elements of a tensor, or of all tensors: test_sums.py.
@@ -232,7 +370,12 @@ SUM_RULES = [
 ]
 SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]
 
-CASES = [Case(rule, options) for rule in RULES for options in [*COMMON, *rule.options]]
+CASES = [
+    Case(rule, options)
+    for rule in RULES
+    for options in [*COMMON, *rule.options]
+    if not rule.refused & options.keys()
+]
 
 DTYPES: list[np.dtype[Any]] = [np.dtype(np.float32), np.dtype(np.float64)]
 

@@ -19,7 +19,19 @@ Papers, by the names used below:
     Kingma      & Ba 2015, Adam (arXiv 1412.6980)
     Reddi       et al. 2018, On the convergence of Adam and beyond
     Dozat       2016, Incorporating Nesterov momentum into Adam (ICLR workshop)
+    Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
+    Funk        2015, RMSprop loses to SMORMS3 (sifter.org/~simon/journal/20150420.html)
+    McMahan     et al. 2013, Ad click prediction: a view from the trenches
+    Pagliardini et al. 2024, The AdEMAMix optimizer (arXiv 2409.03137)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
+    Chen        et al. 2023, Symbolic discovery of optimization algorithms (arXiv 2302.06675)
+    Bernstein   et al. 2018, signSGD (arXiv 1802.04434)
+    Riedmiller  & Braun 1993, The RPROP algorithm
+    Igel        & Huesken 2003, Empirical evaluation of the improved Rprop
+    Zhuang      et al. 2020, AdaBelief optimizer (arXiv 2010.07468)
+    Zaheer      et al. 2018, Adaptive methods for nonconvex optimization
+    Ma          & Yarats 2019, Quasi-hyperbolic momentum and Adam (arXiv 1810.06801)
+    Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
 """
@@ -27,6 +39,7 @@ Papers, by the names used below:
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
@@ -122,6 +135,18 @@ def correction(beta: float, t: int) -> float:
     return (1.0 - beta) * sum(beta**i for i in range(t))
 
 
+def rectification(beta: float, t: int, least: float) -> float | None:
+    """Return the factor r_t of Liu's Algorithm 2, or None if rho_t is less than ``least``."""
+    # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights beta^i.
+    ages = np.arange(1, t + 1)
+    weights = beta ** (ages - 1.0)
+    rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta) - 1.0
+    if rho < least:
+        return None
+    ratio = (rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho)
+    return float(np.sqrt(ratio))
+
+
 @descend
 def sgd(
     feed: Feed,
@@ -145,6 +170,129 @@ def sgd(
         # look-ahead form only the gradient differs from eq. 1-2.
         x = momentum * b + inside * g if nesterov is True else b
         yield outside * x, {"momentum_buffer": b}
+
+
+@descend
+def lion(feed: Feed, *, betas: tuple[float, float] = (0.9, 0.99)) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    for _, lr, g in feed:
+        c = beta1 * m + (1.0 - beta1) * g  # Chen, Alg. 2: c_t, then m_t
+        m = beta2 * m + (1.0 - beta2) * g
+        yield lr * np.sign(c), {"exp_avg": m}
+
+
+@descend
+def signum(feed: Feed, *, momentum: float = 0.9) -> Steps:
+    m: Any = 0.0
+    for _, lr, g in feed:
+        if momentum == 0.0:
+            yield lr * np.sign(g), {}  # Bernstein, Alg. 1
+            continue
+        m = momentum * m + (1.0 - momentum) * g  # Alg. 2: m_k
+        yield lr * np.sign(m), {"momentum_buffer": m}
+
+
+@descend
+def rprop(
+    feed: Feed,
+    *,
+    etas: tuple[float, float] = (0.5, 1.2),
+    step_sizes: tuple[float, float] = (1e-6, 50.0),
+    limit_unchanged: bool = True,
+) -> Steps:
+    minus, plus = etas
+    before: Any = 0.0
+    size: Any = None
+    for _, lr, g in feed:
+        size = np.full_like(g, lr) if size is None else size  # Riedmiller: Delta_0
+        same = np.sign(g) * np.sign(before)
+        scaled = size * np.select([same > 0, same < 0], [plus, minus], 1.0)  # Delta_ij
+        size = np.where((same == 0) & (not limit_unchanged), size, np.clip(scaled, *step_sizes))
+        before = np.where(same < 0, 0.0, g)  # Igel, iRprop-
+        yield np.sign(before) * size, {"prev": before, "step_size": size}  # Delta w_ij
+
+
+@descend
+def adabelief(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-16,
+    eps_root: float = 1e-16,
+    eps_in_state: bool = True,
+    eps_mode: str = "corrected",
+    nesterov: bool = False,
+    rectify: bool = False,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    s: Any = 0.0
+    stored, in_root = (eps_root, 0.0) if eps_in_state else (0.0, eps_root)
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Zhuang, Alg. 2: m_t
+        s = beta2 * s + (1.0 - beta2) * (g - m) ** 2 + stored  # s_t
+        c1, c2 = correction(beta1, t), correction(beta2, t)
+        m_hat = m / c1
+        if nesterov:  # optax
+            m_hat = beta1 * m / correction(beta1, t + 1) + (1.0 - beta1) * g / c1
+        if eps_mode == "hat":  # as Kingma, end of sec. 2
+            x = np.sqrt(c2) * m_hat / (np.sqrt(s + in_root) + eps)
+        else:
+            x = m_hat / (np.sqrt(s / c2 + in_root) + eps)
+        if rectify:
+            r = rectification(beta2, t, least=5.0)
+            x = m_hat if r is None else r * x
+        yield lr * x, {"exp_avg": m, "exp_avg_var": s}
+
+
+@descend
+def yogi(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-3,
+    eps_root: float = 0.0,
+    eps_mode: str = "corrected",
+    bias_correction: tuple[bool, bool] = (True, True),
+    initial_accumulator_value: float = 1e-6,
+    initial_exp_avg: float = 0.0,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = initial_exp_avg
+    v: Any = initial_accumulator_value
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Zaheer, Alg. 2: m_t
+        v = v - (1.0 - beta2) * np.sign(v - g**2) * g**2  # v_t
+        c1 = correction(beta1, t) if bias_correction[0] else 1.0  # as Kingma sec. 3; 1 in Alg. 2
+        c2 = correction(beta2, t) if bias_correction[1] else 1.0
+        if eps_mode == "hat":  # as Kingma, end of sec. 2
+            x = np.sqrt(c2) / c1 * m / (np.sqrt(v + eps_root) + eps)
+        else:
+            x = m / c1 / (np.sqrt(v / c2 + eps_root) + eps)  # Alg. 2: x_(t+1)
+        yield lr * x, {"exp_avg": m, "exp_avg_sq": v}
+
+
+@descend
+def qhadam(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    nus: tuple[float, float] = (1.0, 1.0),
+    eps: float = 1e-8,
+) -> Steps:
+    (beta1, beta2), (nu1, nu2) = betas, nus
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Ma, sec. 4: g_(t+1)
+        v = beta2 * v + (1.0 - beta2) * g**2  # s_(t+1)
+        top = nu1 * m / correction(beta1, t) + (1.0 - nu1) * g
+        square = nu2 * v / correction(beta2, t)
+        if nu2 != 1.0:  # for 0 * inf, as the authors' code
+            square = square + (1.0 - nu2) * g**2
+        x = top / (np.sqrt(square) + eps)  # theta_(t+1)
+        yield lr * x, {"exp_avg": m, "exp_avg_sq": v}
 
 
 @descend
@@ -294,6 +442,122 @@ def nadam(
         }[nadam_schedule]
         x = (of_m * m + of_g * g) / (np.sqrt(v_hat + eps_root) + eps)  # Alg. 2: theta_t
         yield lr * x, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
+
+
+@descend
+def radam(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    eps_mode: str = "hat",
+    threshold: float = 5.0,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        m = beta1 * m + (1.0 - beta1) * g  # Liu, Alg. 2: m_t
+        v = beta2 * v + (1.0 - beta2) * g**2  # v_t
+        c1, c2 = correction(beta1, t), correction(beta2, t)
+        # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights of v.
+        ages = np.arange(1, t + 1)
+        weights = beta2 ** (ages - 1.0)
+        rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta2) - 1.0
+        if rho <= threshold:
+            yield lr * (m / c1), {"exp_avg": m, "exp_avg_sq": v}
+            continue
+        r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+        if eps_mode == "hat":  # PyTorch
+            adaptive = np.sqrt(c2) / (np.sqrt(v + eps_root) + eps)  # Alg. 2: l_t, eps = 0
+        else:
+            adaptive = 1.0 / (np.sqrt(v / c2 + eps_root) + eps)
+        yield lr * r * (m / c1 * adaptive), {"exp_avg": m, "exp_avg_sq": v}  # theta_t
+
+
+@descend
+def smorms3(feed: Feed, *, eps: float = 1e-16) -> Steps:
+    memory: Any = 1.0
+    mean: Any = 0.0
+    square: Any = 0.0
+    for _, lr, g in feed:
+        r = 1.0 / (memory + 1.0)  # Funk: one mini-batch
+        mean = (1.0 - r) * mean + r * g
+        square = (1.0 - r) * square + r * g**2
+        signal = mean**2 / (square + eps)
+        memory = 1.0 + memory * (1.0 - signal)
+        step = g * np.minimum(lr, signal) / (np.sqrt(square) + eps)
+        yield step, {"mem": memory, "g": mean, "g2": square}
+
+
+@descend
+def ftrl(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    initial_accumulator_value: float = 0.1,
+    l1_regularization_strength: float = 0.0,
+    l2_regularization_strength: float = 0.0,
+    l2_shrinkage_regularization_strength: float = 0.0,
+    beta: float = 0.0,
+    keep_start: bool = True,
+) -> Steps:
+    l1, l2 = l1_regularization_strength, l2_regularization_strength
+    n: Any = None
+    for _, lr, g in feed:
+        w = ws[-1]
+        if n is None:
+            n = np.full_like(w, initial_accumulator_value)
+            z = np.zeros_like(w)
+            # The z for which Alg. 1 gives w, solved for z; no step before the first gradient.
+            fresh = np.full(w.shape, keep_start)
+        start = -w * ((beta + np.sqrt(n)) / lr + l2) - l1 * np.sign(w)
+        idle = fresh & (g == 0)
+        sigma = (np.sqrt(n + g**2) - np.sqrt(n)) / lr  # McMahan, Alg. 1
+        moved = np.where(fresh, start, z) + g + l2_shrinkage_regularization_strength * w - sigma * w
+        z = np.where(idle, z, moved)
+        n = n + g**2
+        fresh = idle
+        slope = (beta + np.sqrt(n)) / lr + l2
+        pull = np.sign(z) * l1 - z
+        target = np.divide(pull, slope, out=np.zeros_like(w), where=~(np.abs(z) <= l1))
+        yield np.where(idle, 0.0, w - target), {"accumulator": n, "linear": z}
+
+
+@descend
+def ademamix(
+    feed: Feed,
+    *,
+    betas: tuple[float, float, float] = (0.9, 0.999, 0.9999),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    alpha: float = 5.0,
+    alpha_warmup: float = 0.0,
+    beta3_warmup: float = 0.0,
+) -> Steps:
+    beta1, beta2, beta3 = betas
+    fast: Any = 0.0
+    slow: Any = 0.0
+    v: Any = 0.0
+
+    def half_life(beta: float) -> float:
+        return math.log(0.5) / math.log(beta) if beta > 0.0 else 0.0
+
+    for t, lr, g in feed:
+        keep, gain, mix = beta3, 1.0 - beta3, alpha
+        if t < alpha_warmup:
+            mix *= t / alpha_warmup  # Pagliardini, eq. 3
+        if t < beta3_warmup:  # App. A.1: the half-life grows linearly from that of beta1
+            part = t / beta3_warmup
+            life = (1.0 - part) * half_life(beta1) + part * half_life(beta3)
+            keep, gain = 0.5 ** (1.0 / life), -math.expm1(math.log(0.5) / life)
+        fast = beta1 * fast + (1.0 - beta1) * g  # eq. 2: m_1
+        slow = keep * slow + gain * g  # m_2
+        v = beta2 * v + (1.0 - beta2) * g**2  # nu
+        mixed = fast / correction(beta1, t) + mix * slow
+        x = mixed / (np.sqrt(v / correction(beta2, t) + eps_root) + eps)
+        yield lr * x, {"exp_avg_fast": fast, "exp_avg_slow": slow, "exp_avg_sq": v}
 
 
 @descend

@@ -16,6 +16,13 @@ from fastopt import _core
 RULES = {
     "sgd": (fastopt.SGD, {}),
     "momentum": (fastopt.SGD, {"momentum": 0.9, "dampening": 0.3}),
+    "lion": (fastopt.Lion, {"betas": (0.8, 0.95)}),
+    "signsgd": (fastopt.Signum, {"momentum": 0.0}),
+    "signum": (fastopt.Signum, {"momentum": 0.8}),
+    "rprop": (fastopt.Rprop, {"etas": (0.4, 1.5)}),
+    "adabelief": (fastopt.AdaBelief, {"eps_root": 0.01, "rectify": True}),
+    "yogi": (fastopt.Yogi, {"initial_accumulator_value": 0.1, "initial_exp_avg": 0.1}),
+    "qhadam": (fastopt.QHAdam, {"nus": (0.7, 0.9)}),
     "adagrad": (fastopt.Adagrad, {"lr_decay": 0.2, "initial_accumulator_value": 0.1}),
     "adadelta": (fastopt.Adadelta, {"rho": 0.8}),
     "rmsprop": (fastopt.RMSprop, {"bias_correction": True}),
@@ -27,6 +34,10 @@ RULES = {
     "adamw": (fastopt.AdamW, {"weight_decay": 0.1}),
     "adamax": (fastopt.Adamax, {"betas": (0.8, 0.99)}),
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
+    "radam": (fastopt.RAdam, {"betas": (0.8, 0.99)}),
+    "smorms3": (fastopt.SMORMS3, {"eps": 0.01}),
+    "ftrl": (fastopt.Ftrl, {"l1_regularization_strength": 0.1, "beta": 1.0}),
+    "ademamix": (fastopt.AdEMAMix, {"betas": (0.8, 0.99, 0.95), "beta3_warmup": 3.0}),
     "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
 }
 # And those that refuse 0-d parameters, which have no rows.
@@ -34,12 +45,19 @@ ALL_RULES = {
     **RULES,
     "adagrad_rowwise": (fastopt.Adagrad, {"rowwise": True, "lr_decay": 0.2}),
 }
+# The common options that a rule refuses.
+REFUSED = {"ftrl": {"decoupled_weight_decay", "l1", "bounds"}}
 
 
 def make(rule, params, **options):
     """Return an optimizer of one of ALL_RULES."""
     cls, own = ALL_RULES[rule]
     return cls(params, **{**own, **options})
+
+
+def takes(rule, options):
+    """Return whether one of ALL_RULES allows these options."""
+    return all(not options[name] for name in REFUSED.get(rule, set()) & options.keys())
 
 
 def arrays(*shapes, seed=0, dtype=np.float64):

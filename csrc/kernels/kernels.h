@@ -95,9 +95,8 @@ typedef void fo_transpose_fn(void *out, int64_t out_row, const char *in, int64_t
 typedef void fo_store_stochastic_fn(char *out, int64_t stride, const void *in,
                                     int64_t n, uint64_t stream, uint32_t index,
                                     uint32_t index_stride);
-/* ema += (1 - decay) * (w - ema).  If ema equals w, it does not change, in any
- * precision. */
-typedef void fo_average_fn(void *ema, const void *w, int64_t n, double decay);
+/* ema += weight * (w - ema).  If ema equals w, it does not change, in any precision. */
+typedef void fo_average_fn(void *ema, const void *w, int64_t n, double weight);
 /* sum = a + b; sum may be the same array as a */
 typedef void fo_add_fn(void *sum, const void *a, const void *b, int64_t n);
 

@@ -37,6 +37,28 @@ static inline double fo_one_minus_powi(double x, int64_t n)
     return (1.0 - x) * sum;
 }
 
+/* The mean of 1, 2, ..., n with the weights 1, x, ..., x^(n-1): the mean age of the
+ * numbers in a running mean.  The sums of 2k terms come from those of k terms, as
+ * above; the closed form cancels. */
+static inline double fo_mean_age(double x, int64_t n)
+{
+    double sum = 0.0, ages = 0.0, power = 1.0;
+    int bit = 0;
+    while (n >> bit > 1)
+        bit++;
+    for (; bit >= 0; bit--) {
+        ages += power * (ages + (double)(n >> bit >> 1) * sum);
+        sum *= 1.0 + power;
+        power *= power;
+        if (n >> bit & 1) {
+            ages = 1.0 + x * (ages + sum);
+            sum = 1.0 + x * sum;
+            power *= x;
+        }
+    }
+    return ages / sum;
+}
+
 /* ln 2 as a sum of two numbers; a multiple of the first by a whole number below 2^20 is
  * exact. */
 #define FO_LN2_HIGH 0x1.62e42fefa0000p-1
@@ -71,6 +93,17 @@ static inline double fo_exp(double x)
     for (int n = 14; n > 1; n--)
         sum = (sum + 1.0) * (r / n);
     return ldexp(1.0 + (r + r * sum), k);
+}
+
+/* e^x - 1, which is accurate near 0. */
+static inline double fo_expm1(double x)
+{
+    double sum = 0.0;
+    if (!(x > -0.5 && x < 0.5))
+        return fo_exp(x) - 1.0;
+    for (int n = 14; n > 1; n--)
+        sum = (sum + 1.0) * (x / n);
+    return x + x * sum;
 }
 
 /* x^y for x > 0, or x = 0 and y >= 0.  The relative error is about |y ln x| / 2^53. */

@@ -178,9 +178,11 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     for (int k = 0; k < FO_MAX_STATES; k++)
         state[k] = tensor->state[k] ? (char *)tensor->state[k] + offset : NULL;
     recipe->update(w, g, state, chunk->length, &recipe->rule, &recipe->prologue);
-    if (tensor->ema)
+    if (fo_looks_ahead(s, i))
+        fo_look_ahead(s, tensor->dtype, (char *)tensor->ema + offset, w, chunk->length);
+    else if (tensor->ema && !s->extras->lookahead_steps)
         fo_kernels()->average[tensor->dtype]((char *)tensor->ema + offset, w,
-                                             chunk->length, s->extras->ema_decay);
+                                             chunk->length, 1.0 - s->extras->ema_decay);
     if (s->extras->zero_grads)
         memset(g, 0, (size_t)(chunk->length * size));
 }

@@ -11,6 +11,13 @@ typedef struct {
     double scale; /* the gradients are multiplied by it */
 } fo_step_context;
 
+/* Whether this step of tensor i ends with the parameter at its slow weights. */
+int fo_looks_ahead(const fo_step_context *s, int64_t i);
+
+/* Move n slow weights towards the parameter w, and w to them. */
+void fo_look_ahead(const fo_step_context *s, fo_dtype real, void *slow, void *w,
+                   int64_t n);
+
 /* Stage a tile of tensor i, update it and write it back.  g is the gradient as
  * contiguous reals. */
 void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,

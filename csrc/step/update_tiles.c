@@ -28,6 +28,20 @@ static void write_back(const fo_step_context *s, int64_t i, int array,
                   random && is_16_bit ? &stream : NULL);
 }
 
+int fo_looks_ahead(const fo_step_context *s, int64_t i)
+{
+    const int64_t period = s->extras->lookahead_steps;
+    return period && s->plan->tensors[i].ema &&
+           s->plan->recipes[s->plan->recipe_of[i]].t % period == 0;
+}
+
+void fo_look_ahead(const fo_step_context *s, fo_dtype real, void *slow, void *w,
+                   int64_t n)
+{
+    fo_kernels()->average[real](slow, w, n, s->extras->lookahead_alpha);
+    memcpy(w, slow, (size_t)(n * fo_size_of(real)));
+}
+
 void fo_stage_tile(const fo_tensor *tensor, const fo_tile *tile, fo_scratch *scratch,
                    fo_staged *staged)
 {
@@ -59,6 +73,12 @@ void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
     const fo_view *main = tensor->master ? &staged.master : &staged.param;
 
     recipe->update(staged.w, g, staged.state, n, rule, &recipe->prologue);
+    if (fo_looks_ahead(s, i)) {
+        const fo_view average = fo_own_view(tensor->ema, real, tile);
+        void *slow = fo_stage(tile, &average, real, scratch->tile[1]);
+        fo_look_ahead(s, real, slow, staged.w, n);
+        fo_write_back(tile, &average, real, slow, NULL);
+    }
 
     const int random = s->extras->stochastic;
     /* States are always rounded stochastically: rounded to nearest, they would stop
@@ -68,12 +88,12 @@ void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
     write_back(s, i, 0, tile, main, staged.w, random);
     if (tensor->master)
         write_back(s, i, 0, tile, &staged.param, staged.w, random);
-    if (tensor->ema) {
+    if (tensor->ema && !s->extras->lookahead_steps) {
         const fo_view average = fo_own_view(tensor->ema, real, tile);
         void *ema = fo_stage(tile, &average, real, scratch->tile[1]);
         /* The average is of the parameter as stored, after rounding. */
         fo_kernels()->average[real](ema, fo_stage(tile, main, real, scratch->tile[0]),
-                                    n, s->extras->ema_decay);
+                                    n, 1.0 - s->extras->ema_decay);
         fo_write_back(tile, &average, real, ema, NULL);
     }
 }

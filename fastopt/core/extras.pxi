@@ -12,4 +12,6 @@ cdef assign_extras(fo_extras *extras, values):
     extras.zero_grads = values["zero_grads"]
     extras.stochastic = values["stochastic"]
     extras.ema_decay = values["ema_decay"]
+    extras.lookahead_steps = values["lookahead_steps"]
+    extras.lookahead_alpha = values["lookahead_alpha"]
     extras.seed = values["seed"]

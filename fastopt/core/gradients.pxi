@@ -76,7 +76,10 @@ cdef tuple read_rows(Slot *slot, grad):
     cdef cnp.ndarray indices, values
     name = f"the gradient of {<object>slot.name}"
     if slot.tensor.ema:
-        raise FastoptError(f"{name} is row-sparse; ema_decay averages all rows at each step")
+        raise FastoptError(
+            f"{name} is row-sparse; ema_decay and lookahead_steps average all rows, so they need "
+            "dense gradients"
+        )
     if <object>slot.no_rows:
         raise FastoptError(f"{name} is row-sparse; {<object>slot.no_rows}")
     indices, values = as_rows(<object>slot.name, base_array(slot), grad)

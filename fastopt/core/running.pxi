@@ -28,8 +28,8 @@ cdef extern from *:
 
 # The calls.  Those before FIRST_WRITER only read the arrays.
 CALLS = ("save()", "state_dict()", "step()", "bind()", "accumulate()", "zero_grad()", "load()",
-         "load_state_dict()", "add_param_group()", "extrapolated()", "averaged()", "sync_master()",
-         "setting grad_scale")
+         "load_state_dict()", "add_param_group()", "extrapolated()", "averaged()", "perturbed()",
+         "sync_master()", "setting grad_scale")
 cdef int FIRST_WRITER = 2
 cdef int STEP = CALLS.index("step()"), BIND = CALLS.index("bind()"), LOAD = CALLS.index("load()")
 cdef int SCALE = CALLS.index("setting grad_scale")

@@ -3,13 +3,23 @@
 | module | what it answers |
 |---|---|
 | `sgd` | gradient descent, momentum and Nesterov |
+| `lion` | Lion |
+| `signum` | Signum and signSGD |
+| `rprop` | Rprop |
+| `adabelief` | AdaBelief |
+| `yogi` | Yogi |
+| `qhadam` | QHAdam |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
 | `adadelta` | AdaDelta |
 | `rmsprop` | RMSProp |
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
 | `nadam` | NAdam |
+| `radam` | RAdam |
+| `smorms3` | SMORMS3 |
 | `lamb` | LAMB |
+| `ftrl` | FTRL-Proximal |
+| `ademamix` | AdEMAMix |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -18,23 +28,43 @@ The class of a rule states its options, their ranges, and which kernel of csrc/r
 formula; `base.optimizer.Optimizer` does the rest.
 """
 
+from fastopt.optimizers.adabelief import AdaBelief
 from fastopt.optimizers.adadelta import Adadelta
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.ademamix import AdEMAMix
+from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
+from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.nadam import NAdam
+from fastopt.optimizers.qhadam import QHAdam
+from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
+from fastopt.optimizers.rprop import Rprop
 from fastopt.optimizers.sgd import SGD
+from fastopt.optimizers.signum import Signum
+from fastopt.optimizers.smorms3 import SMORMS3
+from fastopt.optimizers.yogi import Yogi
 
 __all__ = [
     "LAMB",
     "SGD",
+    "SMORMS3",
+    "AdEMAMix",
+    "AdaBelief",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Ftrl",
+    "Lion",
     "NAdam",
+    "QHAdam",
+    "RAdam",
     "RMSprop",
+    "Rprop",
+    "Signum",
+    "Yogi",
 ]

@@ -191,8 +191,8 @@ cdef class TensorPlan:
                                 self.group_options[slot.group], keep_alive, started)
                 if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
                     raise FastoptError(
-                        f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay "
-                        "needs dense gradients, because it averages all rows at each step"
+                        f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay and "
+                        "lookahead_steps average all rows, so they need dense gradients"
                     )
                 if slot.taken > <int64_t>self.extras.step:
                     self.extras.step = slot.taken

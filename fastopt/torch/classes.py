@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fastopt import optimizers
-from fastopt.torch import state
+from fastopt.torch import options, state
 from fastopt.torch.door import Door
 
 
@@ -75,7 +75,7 @@ class Adagrad(Door, torch.optim.Adagrad):
         super().__init__(*args, **kwargs)
         # PyTorch's constructor has made each state in the parameter's dtype, without the items that
         # fastopt adds.
-        if self._options["master"] is not None or self._options["ema_decay"] is not None:
+        if self._options["master"] is not None or options.average_of(self._options) is not None:
             self.state.clear()
             return
         for group in self.param_groups:

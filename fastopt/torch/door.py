@@ -72,6 +72,10 @@ class Door(Optimizer):
     ema_warmup : bool
         Whether the decay at step t = 1, 2, ... is ``min(ema_decay, (1 + t) / (10 + t))``.  Default
         False.
+    lookahead_steps, lookahead_alpha : int, optional; float
+        Lookahead (Zhang et al. 2019) around the rule: at every ``lookahead_steps``-th step of a
+        parameter, ``slow += lookahead_alpha * (p - slow)`` and then ``p = slow``, where ``slow`` is
+        ``state[p]["slow"]``, which starts at the parameter.  Default None (no Lookahead) and 0.5.
     state_dtype : {None, "param", "float32", "bfloat16"}
         The dtype of the optimizer's state.  None (default): float64 for float64 parameters,
         float32 for all others.  "param": the dtype of the parameter, as in PyTorch.  "float32" and
@@ -280,19 +284,21 @@ class Door(Optimizer):
         Raises
         ------
         FastoptError
-            The optimizer has no ``ema_decay``, or is already in such a block.
+            The optimizer has neither ``ema_decay`` nor ``lookahead_steps``, or is already in such
+            a block.
         """
-        if self._options["ema_decay"] is None:
+        average = options.average_of(self._options)
+        if average is None:
             raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
         if self._block:
             raise FastoptError(f"{self._block} is already in use")
         with torch.no_grad():
-            known = [p for p in self._parameters() if "ema" in self.state.get(p, {})]
+            known = [p for p in self._parameters() if average in self.state.get(p, {})]
             before = [p.detach().clone() for p in known]
             self._block = "averaged()"
             try:
                 for p in known:
-                    p.copy_(self.state[p]["ema"])
+                    p.copy_(self.state[p][average])
                 yield
             finally:
                 self._block = ""

@@ -31,6 +31,8 @@ class Own(TypedDict, total=False):
     zero_grads: bool
     ema_decay: float | None
     ema_warmup: bool
+    lookahead_steps: int | None
+    lookahead_alpha: float
     state_dtype: str | None
     master: str | None
     rounding: str
@@ -95,7 +97,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     keys = [name for name in optimizer._keys if name in (*arrays, "step", *rule._scalars)]
     if not (optimizer._counts_steps or needs_count(own)):
         keys.remove("step")
-    ema = ["ema"] if own["ema_decay"] is not None else []
+    average = average_of(own)
+    averages = [] if average is None else [average]
     master = ["master"] if own["master"] is not None else []
     decoupled = options["decoupled_weight_decay"]
     return Group(
@@ -110,8 +113,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
             bool(options["maximize"]),
         ),
         arrays,
-        (*keys, *ema),
-        (*keys, *master, *ema),
+        (*keys, *averages),
+        (*keys, *master, *averages),
         rule._scalars,
         rule._initial_state(options),
         own["state_dtype"],
@@ -131,8 +134,16 @@ def needs_count(own: Mapping[str, Any]) -> bool:
     return (
         own["rounding"] == "stochastic"
         or own["ema_warmup"]
+        or own["lookahead_steps"] is not None
         or own["state_dtype"] in ("param", "bfloat16")  # which are rounded stochastically
     )
+
+
+def average_of(own: Mapping[str, Any]) -> str | None:
+    """Return the key of the state that is an average of the parameter, or None."""
+    if own["lookahead_steps"] is not None:
+        return "slow"
+    return "ema" if own["ema_decay"] is not None else None
 
 
 @functools.cache

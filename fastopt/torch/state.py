@@ -59,7 +59,7 @@ def _first_value(
         return torch.tensor(group.scalars[name], dtype=torch.float64)
     source = p.detach()
     value = group.initial.get(name, 0.0)
-    if name in ("master", "ema"):
+    if name in ("master", "ema", "slow"):
         return _like(source, real_dtype(p.dtype)).copy_(source)
     if isinstance(value, str):  # AT_PARAM
         return _like(source, dtype).copy_(source)

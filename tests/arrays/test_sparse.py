@@ -89,6 +89,25 @@ def test_a_gradient_of_all_rows_equals_a_dense_gradient(rule):
     assert everything(one) == everything(other)
 
 
+@pytest.mark.parametrize("param", [BF16, np.float32, np.float64], ids=str)
+@pytest.mark.parametrize("keep_start", [False, True])
+def test_rows_of_ftrl_equal_a_dense_gradient_that_is_0_elsewhere(param, keep_start):
+    """For any start, or for a start of 0."""
+    start = normal((12, 5), param) if keep_start else np.zeros((12, 5), param)
+    opts = [
+        fastopt.Ftrl([start.copy()], lr=0.1, keep_start=keep_start, l1_regularization_strength=0.3)
+        for _ in range(2)
+    ]
+    for seed in range(5):
+        rows = np.random.default_rng(seed).choice(12, 4, replace=False)
+        g = np.zeros((12, 5), param)
+        g[rows] = values = normal((4, 5), param, seed)
+        opts[0].step([RowSparse(rows, values)])
+        opts[1].step([g])
+        assert everything(opts[0]) == everything(opts[1])
+    assert (opts[0].params[0] != start).sum() > 30
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_stochastic_rounding_of_rows_equals_that_of_a_dense_gradient(layout):
     start, g = normal((40, 30), BF16), normal((40, 30), np.float32, 1)

@@ -59,6 +59,8 @@ class Extras(ctypes.Structure):
         ("given_norm", c_double),
         *((name, c_int) for name in ("clears_skipped", "zero_grads", "stochastic")),
         ("ema_decay", c_double),
+        ("lookahead_steps", c_int64),
+        ("lookahead_alpha", c_double),
         *((name, c_uint64) for name in ("seed", "step")),
         *((name, c_double) for name in ("grad_norm", "clip")),
         ("nonfinite", c_int64),

@@ -38,6 +38,8 @@ void pick_extras(choices *c, fo_extras *extras, uint64_t step)
         .zero_grads = (int)pick(c, 2),
         .stochastic = (int)pick(c, 2),
         .ema_decay = PICK_OF(c, 0.9, 0.999, 0, 1),
+        .lookahead_steps = (int64_t)PICK_OF(c, 0, 0, 1, 2, 3),
+        .lookahead_alpha = PICK_OF(c, 0.5, 0.8, 0, 1),
         .seed = (uint64_t)pick(c, 65536) * 0x9e3779b97f4a7c15,
         .step = step,
         .grad_norm = NAN,
@@ -48,6 +50,7 @@ void pick_extras(choices *c, fo_extras *extras, uint64_t step)
         extras->max_grad_norm = pick_of(c, HP, N_HP);
         extras->max_grad_value = pick_of(c, HP, N_HP);
         extras->ema_decay = pick_of(c, HP, N_HP);
+        extras->lookahead_alpha = pick_of(c, HP, N_HP);
     }
 }
 

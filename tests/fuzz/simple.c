@@ -148,13 +148,13 @@ static void update_row_state(const simple_tensor *tensor, fo_rule group_rule,
         *s = (double)single;
 }
 
-static double average(fo_dtype real, double ema, double w, double decay)
+static double average(fo_dtype real, double ema, double w, double weight)
 {
     float single = (float)ema;
     if (real == FO_F64)
-        average_f64(&ema, &w, 1, decay);
+        average_f64(&ema, &w, 1, weight);
     else
-        average_f32(&single, &(float){(float)w}, 1, decay);
+        average_f32(&single, &(float){(float)w}, 1, weight);
     return real == FO_F64 ? ema : (double)single;
 }
 
@@ -211,14 +211,19 @@ void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,
             elements[group->rule][real](&w, g, state, &of_row, &prologue);
             if (has_epilogue(group))
                 w = epilogue(real, w, &prologue);
+            const int64_t period = extras->lookahead_steps;
+            if (tensor->ema && period && tensor->step % period == 0)
+                tensor->ema->value[i] = w =
+                    average(real, tensor->ema->value[i], w, extras->lookahead_alpha);
             for (int k = 0; k < tensor->n_states; k++)
                 put(tensor->state[k], i, state[k], 1, stream[1 + k]);
             if (tensor->master)
                 put(tensor->master, i, w, 0, 0);
             put(tensor->param, i, w, extras->stochastic, stream[0]);
-            if (tensor->ema)
-                tensor->ema->value[i] = average(real, tensor->ema->value[i],
-                                                main->value[i], extras->ema_decay);
+            if (tensor->ema && !period)
+                tensor->ema->value[i] =
+                    average(real, tensor->ema->value[i], main->value[i],
+                            1.0 - extras->ema_decay);
         }
     }
 }

@@ -11,7 +11,6 @@ from support import arrays, unchanged
 import fastopt
 from fastopt import (
     SGD,
-    Adadelta,
     Adagrad,
     Adam,
     Adamax,
@@ -20,8 +19,10 @@ from fastopt import (
     NAdam,
     Optimizer,
     RMSprop,
+    Rprop,
+    Yogi,
 )
-from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag
+from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag, fraction
 
 NAN, INF = float("nan"), float("inf")
 
@@ -29,11 +30,13 @@ NAN, INF = float("nan"), float("inf")
 NOT_NUMBERS = [None, "0.1", True, [0.1], (0.1,), {}, 0.1j, np.array([0.1])]
 AT_LEAST_0 = ([-1e-30, -1, NAN, INF, -INF, np.float32(-1), np.array(-1.0)], NOT_NUMBERS)
 BELOW_1 = ([-1e-30, 1, 1.0, 2, NAN, INF], NOT_NUMBERS)
+UP_TO_1 = ([-1e-30, 1.1, NAN, INF], NOT_NUMBERS)
 FLAG = ([], [0, 1, None, "True", 0.0, np.bool_(True)])
 BETAS = (
     [(0.9, 1.0), (1.0, 0.9), (-0.1, 0.9), (0.9, NAN)],
     [0.9, (0.9,), (0.9, 0.9, 0.9), None, "ab", (0.9, "0.9"), (True, 0.9), np.array([0.9, 0.9])],
 )
+THREE_BETAS = ([(0.9, 0.9, 1.0), (-0.1, 0.9, 0.9)], [0.9, (0.9, 0.9), "abc", (0.9, 0.9, "0.9")])
 DECAY = ([0, 1, 0.5, None, "LR", "coupled", []], [])
 # The options that all classes have.
 COMMON = {
@@ -48,13 +51,13 @@ OPTIONS = {
     SGD: {"dampening": ([NAN, INF, -INF], NOT_NUMBERS),
           "nesterov": ([0, 1, None, "true", "Lookahead"], []),
           "first_step": (["skip", None, True], [])},
-    Adadelta: {"rho": ([-0.1, 1.1, NAN], NOT_NUMBERS)},
     Adam: {"amsgrad": ([0, 1, None, "max"], []), "eps_mode": (["outside", None, True], []),
            "bias_correction": ([], [True, (True,), (1, 1), None])},
     Adamax: {"eps_mode": (["hat", None], [])},
     NAdam: {"nadam_schedule": (["keras", 0, None], [])},
+    fastopt.RAdam: {"threshold": ([3.9, NAN, INF], NOT_NUMBERS)},
 }  # fmt: skip
-KINDS = {at_least_0: AT_LEAST_0, decay_rate: BELOW_1, flag: FLAG}
+KINDS = {at_least_0: AT_LEAST_0, decay_rate: BELOW_1, fraction: UP_TO_1, flag: FLAG}
 CLASSES = [
     thing
     for thing in map(fastopt.__dict__.get, fastopt.__all__)
@@ -65,7 +68,10 @@ CLASSES = [
 def values_of(check):
     """Return values out of range, and of the wrong type, for the check of an option."""
     if isinstance(check, Pair) and check.each is decay_rate:
-        return BETAS
+        return BETAS if check.length == 2 else THREE_BETAS
+    if isinstance(check, Pair):
+        out_of_range, wrong_type = values_of(check.each)
+        return [(x, x) for x in out_of_range], [0.5, *((x, x) for x in wrong_type)]
     if isinstance(check, Choice):
         return [0.5, "of another kind"], []
     return KINDS[check]
@@ -104,6 +110,20 @@ def test_values_that_are_not_allowed_are_refused(cls, name):
                 opt.add_param_group({"params": arrays(3), name: value})
             with unchanged(opt), pytest.raises(error, match=message):
                 opt.param_groups[0][name] = value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*(("decoupled_weight_decay", kind) for kind in (True, "lr", "schedule_only", "proximal")),
+     ("l1", 0.1), ("bounds", (0.0, None))],
+)  # fmt: skip
+def test_ftrl_refuses_what_changes_w_outside_of_its_formula(name, value):
+    opt = fastopt.Ftrl(arrays(2))
+    message = rf"decoupled_weight_decay, l1 and bounds are .*{re.escape(repr(value))}.*; allowed"
+    with pytest.raises(FastoptError, match=message):
+        fastopt.Ftrl(arrays(2), **{name: value})
+    with unchanged(opt), pytest.raises(FastoptError, match=message):
+        opt.param_groups[0][name] = value
 
 
 def test_every_option_is_tested_here():
@@ -184,6 +204,10 @@ class BadBase(NoBase):
         (SGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening 0"),
         (SGD, {"nesterov": "lookahead", "momentum": 0.9}, "needs lr_in_buffer=True"),
         (RMSprop, {"nesterov": True}, "nesterov=True needs momentum > 0"),
+        *((Rprop, {"etas": etas}, r"etas is \(.*allowed.*0 < etaminus < 1 < etaplus")
+          for etas in ((0.0, 1.2), (1.0, 1.2), (0.5, 1.0))),
+        *((Rprop, {"step_sizes": sizes}, r"step_sizes is \(.*allowed.*0 < smallest <= largest")
+          for sizes in ((0.0, 1.0), (0.2, 0.1))),
         (Adam, {"amsgrad": "corrected", "eps_mode": "hat"}, "amsgrad='corrected'.*eps_mode='hat'"),
         *(
             (Adam, {"decoupled_weight_decay": "schedule_only", "weight_decay": 0.1, "lr": lr},
@@ -296,7 +320,7 @@ def test_messages_about_unknown_options_suggest_a_name():
         Adam(np.zeros(3)).param_groups[0]["wieght_decay"] = 0.1
 
 
-@pytest.mark.parametrize("cls", [Adagrad, RMSprop])
+@pytest.mark.parametrize("cls", [Adagrad, RMSprop, Yogi])
 def test_initial_value_beyond_the_dtype_is_refused(cls):
     w, low = np.ones(3, np.float32), {"state_dtype": "bfloat16"}
     for value, options in ((1e39, {}), (3.4e38, low)):

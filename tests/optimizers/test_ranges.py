@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from support import arrays, everything, unchanged
 
+import fastopt
 from fastopt import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, FastoptError, NAdam, RMSprop
 
 SINGLE = [np.float32, np.float16, ml_dtypes.bfloat16]
 LARGEST = float(np.finfo(np.float32).max)
 SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
-WITH_EPS = [Adagrad, Adadelta, RMSprop, Adam, AdamW, Adamax, NAdam]
-WITH_ROOT = [Adagrad, RMSprop, Adam, AdamW, NAdam]
+WITH_EPS = [Adagrad, Adadelta, RMSprop, Adam, AdamW, Adamax, NAdam, fastopt.RAdam]
+WITH_ROOT = [Adagrad, RMSprop, Adam, AdamW, NAdam, fastopt.RAdam]
 
 
 @pytest.mark.parametrize("dtype", SINGLE)

@@ -17,7 +17,7 @@ CLASSES = [
     if inspect.isclass(thing) and issubclass(thing, Rule) and thing is not Optimizer
 ]
 DOCUMENTED = {
-    *("step", "bind", "accumulate", "zero_grad", "extrapolated", "averaged"),
+    *("step", "bind", "accumulate", "zero_grad", "extrapolated", "averaged", "perturbed"),
     "looks_ahead",
     *("params", "param_groups", "add_param_group", "step_count", "skipped_steps", "grad_norm"),
     *("lr", "extras", "grad_scale", "ema", "sync_master"),

@@ -33,6 +33,7 @@ EXTRAS = [
     dict(max_grad_value=0.3, zero_grads=True),
     dict(ema_decay=0.9, ema_warmup=True),
     dict(n_threads=2),
+    dict(lookahead_steps=3, lookahead_alpha=0.3),
 ]
 LOW_EXTRAS = [
     {},
@@ -40,6 +41,7 @@ LOW_EXTRAS = [
     dict(master="float32"),
     dict(state_dtype="bfloat16", master="float32", rounding="stochastic"),
     dict(ema_decay=0.5, max_grad_norm=0.5),
+    dict(lookahead_steps=2, rounding="stochastic"),
 ]
 SHAPES = [(), (1,), (17,), (0, 3), (5, 33), (129, 130)]
 
@@ -177,6 +179,18 @@ def test_averages_replace_the_parameters_in_a_block():
         pass
 
 
+def test_slow_weights_replace_the_parameters_in_a_block():
+    w = torch.zeros(1, requires_grad=True)
+    opt = fastopt.torch.SGD([w], lr=1.0, lookahead_steps=2)
+    w.grad = torch.ones(1)
+    for _ in range(3):
+        opt.step()
+    assert w.item() == -2
+    with opt.averaged():
+        assert w.item() == opt.state[w]["slow"].item() == -1
+    assert w.item() == -2
+
+
 def test_a_master_keeps_small_updates():
     w = torch.ones(4, dtype=torch.bfloat16, requires_grad=True)
     opt = fastopt.torch.SGD([w], lr=1e-3, master="float32")
@@ -252,6 +266,8 @@ def test_weight_decay_applies_to_the_names_of_the_mask():
         ("rounding", "up", "rounding is 'up'; allowed: "),
         ("n_threads", 0, "n_threads is 0; allowed: "),
         ("ema_warmup", True, "ema_warmup is True; it needs ema_decay"),
+        ("lookahead_steps", 0, "lookahead_steps is 0; allowed: "),
+        ("lookahead_alpha", 0.3, "lookahead_alpha is 0.3; it needs lookahead_steps"),
     ],
 )
 def test_bad_options(option, value, match):

@@ -271,7 +271,8 @@ def test_a_random_program(number):
 # Options of fastopt alone: the layout of tensors changes no bits.
 
 EXTRAS = {
-    "ema_decay": [None, 0.9], "max_grad_value": [None, 0.5], "zero_grads": [False, True],
+    "ema_decay": [None, 0.9], "lookahead_steps": [None, 2], "max_grad_value": [None, 0.5],
+    "zero_grads": [False, True],
     "state_dtype": [None, "param", "bfloat16"], "master": [None, "float32"],
     "rounding": ["nearest", "stochastic"], "n_threads": [1, 2],
     "on_nonfinite": ["propagate", "skip"],
@@ -286,6 +287,8 @@ class Layouts(Program):
         name = self.pick([name for name in OPTIONS if name != "SparseAdam"])
         options = {key: self.pick(values) for key, values in self.pick(OPTIONS[name]).items()}
         options |= {key: self.pick(values) for key, values in EXTRAS.items()}
+        if options["lookahead_steps"]:
+            options["ema_decay"] = None
         self.log = [name, options]
         low = [torch.float16, torch.bfloat16, torch.float32]
         one = [self.randn(self.shape(), torch.float64).to(self.pick(low)) for _ in range(4)]

@@ -10,6 +10,7 @@
 | `state_arrays` | which arrays make up the state of a parameter |
 | `excursion` | how parameters are replaced temporarily and restored |
 | `lookahead` | where a rule with a look-ahead point needs its gradients |
+| `ascent` | where sharpness-aware minimization needs its second gradients |
 | `accumulated` | what the sums of accumulated gradients are |
 | `ranges` | whether options fit the dtype of the computation |
 | `groups` | which options a parameter group has |

@@ -27,6 +27,8 @@ class Extra(TypedDict, total=False):
     zero_grads: bool
     ema_decay: float | None
     ema_warmup: bool
+    lookahead_steps: int | None
+    lookahead_alpha: float
     state_dtype: str | None
     master: str | None
     rounding: str

@@ -11,7 +11,7 @@ from fastopt.arrays.dtypes import Array
 
 
 class Excursion:
-    """The temporary replacement of the parameters by their look-ahead points or averages.
+    """The temporary replacement of the parameters by other points, such as their averages.
 
     Attributes
     ----------

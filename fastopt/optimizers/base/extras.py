@@ -29,6 +29,8 @@ DEFAULTS: Mapping[str, Any] = {
     "zero_grads": False,
     "ema_decay": None,
     "ema_warmup": False,
+    "lookahead_steps": None,
+    "lookahead_alpha": 0.5,
     "state_dtype": None,
     "master": None,
     "rounding": "nearest",
@@ -42,6 +44,8 @@ CHECKS: Mapping[str, Any] = {
     "zero_grads": flag,
     "ema_decay": _or_none(Real(0.0, 1.0)),
     "ema_warmup": flag,
+    "lookahead_steps": _or_none(Whole(1, 2**62)),
+    "lookahead_alpha": Real(0.0, 1.0),
     "state_dtype": Choice((None, "float32", "bfloat16")),
     "master": Choice((None, "float32")),
     "rounding": Choice(("nearest", "stochastic")),
@@ -63,6 +67,17 @@ def checked(given: Mapping[str, Any], others: Iterable[str]) -> dict[str, Any]:
     found = {name: CHECKS[name](name, value) for name, value in {**DEFAULTS, **given}.items()}
     if found["ema_warmup"] and found["ema_decay"] is None:
         raise FastoptError("ema_warmup is True; it needs ema_decay, which is None")
+    if found["lookahead_steps"] is not None and found["ema_decay"] is not None:
+        raise FastoptError(
+            f"lookahead_steps is {found['lookahead_steps']} and ema_decay is "
+            f"{found['ema_decay']}; only one of them can be used, because Lookahead's slow "
+            "weights are an average already"
+        )
+    if found["lookahead_steps"] is None and found["lookahead_alpha"] != DEFAULTS["lookahead_alpha"]:
+        raise FastoptError(
+            f"lookahead_alpha is {found['lookahead_alpha']}; it needs lookahead_steps, which is "
+            "None"
+        )
     return found
 
 
@@ -85,5 +100,7 @@ def for_c(extras: Mapping[str, Any]) -> dict[str, Any]:
         "zero_grads": extras["zero_grads"],
         "stochastic": extras["rounding"] == "stochastic",
         "ema_decay": extras["ema_decay"] or 0.0,
+        "lookahead_steps": extras["lookahead_steps"] or 0,
+        "lookahead_alpha": extras["lookahead_alpha"],
         "seed": extras["seed"],
     }

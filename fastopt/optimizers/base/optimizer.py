@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from fastopt._checks import THREADS, default_threads, flag
+from fastopt._checks import THREADS, at_least_0, default_threads, flag
 from fastopt._core import Plan, assign_all
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
+from fastopt.optimizers.base import ascent
 from fastopt.optimizers.base import extras as _extras
 from fastopt.optimizers.base.accumulated import Accumulated
 from fastopt.optimizers.base.arguments import Extra, Grads, Key, Params
@@ -106,6 +107,11 @@ class Optimizer(Rule):
         Whether step t = 1, 2, ... uses the decay min(ema_decay, (1 + t)/(10 + t)), so that the
         initial parameters soon lose their weight in the average.  This is ``num_updates`` of
         TensorFlow's tf.train.ExponentialMovingAverage.  Default False.
+    lookahead_steps, lookahead_alpha
+        Lookahead (Zhang et al. 2019) around the rule: at every lookahead_steps-th step of a
+        parameter, after the update, slow <- slow + lookahead_alpha * (w - slow) and w <- slow.
+        The slow weights start at the parameter.  Default None (no Lookahead) and 0.5; 5 or 10
+        steps are usual.
     state_dtype
         "bfloat16" halves the memory of float32 state, which is then rounded stochastically.
     master
@@ -387,9 +393,9 @@ class Optimizer(Rule):
     def averaged(self) -> Iterator[None]:
         """Replace the parameters by their averages over steps, temporarily.
 
-        On leaving the block the parameters are restored, bit for bit.  The averages are rounded to
-        the dtype of the parameters.  Inside the block, steps, saving, loading and copying
-        raise an error.
+        The averages are those of `ema_decay`, or the slow weights of `lookahead_steps`.  On leaving
+        the block the parameters are restored, bit for bit.  The averages are rounded to the dtype
+        of the parameters.  Inside the block, steps, saving, loading and copying raise an error.
 
         Yields
         ------
@@ -398,7 +404,8 @@ class Optimizer(Rule):
         Raises
         ------
         FastoptError
-            The optimizer was made without `ema_decay`, or is inside `averaged` or `extrapolated`.
+            The optimizer was made without `ema_decay` and `lookahead_steps`, or is inside
+            `averaged`, `extrapolated` or `perturbed`.
 
         Examples
         --------
@@ -412,13 +419,127 @@ class Optimizer(Rule):
         >>> w
         array([ 4., -8.])
         """
-        self._require_averages()
+        if self._extras["lookahead_steps"] is None:
+            self._require_averages()
         points = (
-            (w, self._parameters.arrays[key]["ema"]) for key, w in self._parameters.by_key().items()
+            (w, state["ema"] if "ema" in state else state["slow"])
+            for key, w in self._parameters.by_key().items()
+            for state in (self._parameters.arrays[key],)
         )
         with self._plan.during("averaged()") as moving, self._moved("averaged()", points):
             moving.release()
             yield
+
+    @contextmanager
+    def perturbed(
+        self, rho: float, grads: Grads = None, *, adaptive: bool = False
+    ) -> Iterator[None]:
+        """Move the parameters uphill to w + rho * g/|g|, temporarily, where SAM takes gradients.
+
+        |g| is the norm of all gradients together.  On leaving the block the parameters are
+        restored, bit for bit.  With every rule, this is sharpness-aware minimization::
+
+            with opt.perturbed(0.05, gradient(w)):
+                grads = gradient(w)
+            opt.step(grads)
+
+        Parameters
+        ----------
+        rho
+            The distance, >= 0; 0.05 in the paper.
+        grads
+            As for `step`, but dense.  A parameter whose gradient is None stays where it is.
+            Without this argument, the accumulated gradients are used, and then discarded; if there
+            are none, the gradients given to `bind`.
+        adaptive
+            Whether to move to w + rho * w^2 * g/| |w| * g |, elementwise (ASAM): parameters that
+            are large move far.  Default False.
+
+        Yields
+        ------
+        None
+
+        Raises
+        ------
+        FastoptError, TypeError
+            As from `step` for the gradients; rho is negative; or the call is inside `averaged`,
+            `extrapolated` or `perturbed`.
+
+        Notes
+        -----
+        The direction is that in which the objective gets worse: with `maximize` it is -g.  It does
+        not depend on `grad_scale` and clipping.  If all gradients are 0, no parameter moves.  A NaN
+        in a gradient makes all parameters NaN inside the block.
+
+        Inside the block, steps, saving, loading and copying raise an error, as in `averaged`.
+
+        References
+        ----------
+        Foret et al. 2021, Sharpness-aware minimization, eq. 2 and Algorithm 1 (arXiv 2010.01412).
+        Kwon et al. 2021, ASAM, eq. 6 with T_w = diag(abs(w)) (arXiv 2102.11600).
+
+        Examples
+        --------
+        >>> import numpy as np, fastopt
+        >>> w = np.array([3.0, -4.0])
+        >>> opt = fastopt.SGD(w, lr=0.5)
+        >>> with opt.perturbed(1.0, 2 * w):
+        ...     print(w)
+        ...     grads = 2 * w
+        [ 3.6 -4.8]
+        >>> opt.step(grads)
+        >>> w
+        array([-0.6,  0.8])
+        """
+        rho = at_least_0("rho", rho)
+        adaptive = flag("adaptive", adaptive)
+        with self._plan.during("perturbed()") as moving:
+            self._excursion.require_back()
+            mains = self._mains()
+            found = self._gradients_at_hand(grads)
+            if adaptive:
+                found = [
+                    None if grad is None else ascent.scaled(main, grad)
+                    for main, grad in zip(mains, found, strict=True)
+                ]
+            norm = self._plan.norm_of(tuple(found))
+            signs = [
+                -1.0 if group["maximize"] else 1.0
+                for group in self.param_groups
+                for _ in group.arrays
+            ]
+            points = (
+                (w, ascent.point(main, grad, norm, sign * rho, adaptive))
+                for w, main, grad, sign in zip(
+                    self._parameters.by_key().values(), mains, found, signs, strict=True
+                )
+                if grad is not None and norm != 0.0
+            )
+            with self._moved("perturbed()", points):
+                if grads is None:
+                    self._accumulated.sums = {}
+                moving.release()
+                yield
+
+    def _mains(self) -> list[Array]:
+        """Return the array that a step updates for each parameter: its master or itself."""
+        arrays = self._parameters.arrays
+        return [arrays[key].get("master", w) for key, w in self._parameters.by_key().items()]
+
+    def _gradients_at_hand(self, grads: Grads) -> list[Array | None]:
+        """Return the gradients that ``step(grads)`` would use, in the order of the parameters."""
+        sums = self._accumulated.sums
+        if sums and grads is not None:
+            raise FastoptError("gradients have been accumulated; accumulate these too, or step()")
+        if sums:
+            return [sums.get(key) for key in self._parameters.by_key()]
+        if grads is None:
+            if self._plan.gradients is None:
+                raise FastoptError(
+                    "perturbed(rho) without gradients needs accumulate(grads) or bind(grads) first"
+                )
+            return list(self._plan.gradients)
+        return self._plan.as_arrays(grads)
 
     @contextmanager
     def _moved(self, block: str, points: Iterable[tuple[Array, Array]]) -> Iterator[None]:

@@ -12,7 +12,7 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, bfloat16, computed_in, is_low_precision
 from fastopt.arrays.layout import new_like
 
-ADDED = ("master", "ema")  # state that options need, not the rule
+ADDED = ("master", "ema", "slow")  # state that options need, not the rule
 
 
 def new_arrays(
@@ -57,6 +57,8 @@ def new_arrays(
         arrays["master"] = new_like(param, np.float32, param)
     if extras["ema_decay"] is not None:
         arrays["ema"] = new_like(param, real, param)
+    if extras["lookahead_steps"] is not None:
+        arrays["slow"] = new_like(param, real, param)
     return arrays
 
 
@@ -65,10 +67,12 @@ def for_c(
 ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
     """Return the elementwise states of the rule, in the order of rules.def, and three others.
 
-    The others are the master, the average and the row-wise state; a missing one is None.
+    The others are the master, the average or Lookahead's slow weights, and the row-wise state; a
+    missing one is None.
     """
     own = tuple(array for name, array in arrays.items() if name not in (*ADDED, by_row))
-    return own, (*(arrays.get(name) for name in ADDED), arrays[by_row] if by_row else None)
+    average = arrays.get("ema", arrays.get("slow"))
+    return own, (arrays.get("master"), average, arrays[by_row] if by_row else None)
 
 
 def in_layout_of(w: Array, pickled: Mapping[str, Array]) -> dict[str, Array]:

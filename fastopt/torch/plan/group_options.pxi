@@ -10,7 +10,8 @@ cdef class GroupOptions:
     cdef bint has_tensors  # whether a value may change in place: options are then read at each step
     cdef list lists  # pairs of an option that is a list, such as betas, and its items
     cdef readonly tuple arrays, keys, low_keys, for_c
-    cdef bint has_step, has_master, has_ema
+    cdef bint has_step, has_master
+    cdef object average  # the key of the state that is an average, or None
     cdef bint copies_first
     cdef tuple scalars  # the names of the numbers that the rule saves
     cdef object state_dtype
@@ -26,7 +27,8 @@ cdef class GroupOptions:
         )
         self.copies_first = read.copies_first
         self.has_step = "step" in read.keys
-        self.has_master, self.has_ema = "master" in read.low_keys, "ema" in read.keys
+        self.has_master = "master" in read.low_keys
+        self.average = options.average_of(optimizer._options)
         self.scalars = tuple(read.scalars)
         self.state_dtype = read.state_dtype
 

@@ -17,7 +17,7 @@ cdef struct Slot:
     bint is_new  # this step makes the rule's state arrays
     bint was_sparse  # the last gradient was sparse
     int64_t taken  # the number of steps taken
-    int64_t count  # the step count that C reads: `taken`; for SGD, 0 in the first step and then 1
+    int64_t count  # the step count that C reads: `taken`; with SGD's buffer, 0 if it is new
     double saved[FO_MAX_SAVED]  # numbers that the rule stores between steps
     PyObject *inner  # the state dict of the parameter, during a step
     void *step_data  # the address of "step" in the state
@@ -193,8 +193,8 @@ cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list 
     tensor.master = tensor.ema = NULL
     if is_low and group.has_master:
         tensor.master = state_data(slot, &items, inner, "master", FO_F32, keep_alive)
-    if group.has_ema:
-        tensor.ema = state_data(slot, &items, inner, "ema", tensor.dtype, keep_alive)
+    if group.average is not None:
+        tensor.ema = state_data(slot, &items, inner, group.average, tensor.dtype, keep_alive)
     if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL:
         tensor.layout = &slot.layout
     read_count(slot, &items, inner, group, keep_alive)
@@ -252,7 +252,9 @@ cdef int read_count(Slot *slot, Items *items, inner, GroupOptions group, list ke
             raise FastoptError(f"state 'step' is {value}; allowed: 0 to 2**62")
     else:
         slot.taken = 0
-    slot.count = not slot.is_new if group.copies_first else slot.taken
+    slot.count = slot.taken
+    if group.copies_first and group.arrays:
+        slot.count = 0 if slot.is_new else max(slot.taken, 1)
     return 0
 
 
