@@ -29,6 +29,7 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.sparse import RowSparse
 from fastopt.optimizers import (
     LAMB,
+    LARS,
     SGD,
     SMORMS3,
     AdaBelief,
@@ -65,6 +66,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LAMB",
+    "LARS",
     "SGD",
     "SMORMS3",
     "AdEMAMix",

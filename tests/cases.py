@@ -57,6 +57,13 @@ class Case(NamedTuple):
         """The options for the reference."""
         return {**self.rule.defaults, **self.options}
 
+    @property
+    def is_of_all(self) -> bool:
+        """Whether the rule needs sums over all tensors, not over each."""
+        return self.options.get("normalized") == "all" or (
+            self.rule.name in ("DoG", "Prodigy") and not self.options.get("layerwise")
+        )
+
     def step(self, opt: fastopt.Optimizer, grads: Any = None) -> None:
         """Take a step with given gradients, which do not depend on the parameters."""
         looks_ahead = self.options.get("nesterov") == "lookahead"
@@ -367,8 +374,36 @@ SUM_RULES = [
             {"trust_clip": True},
         ],
     ),
+    Rule(
+        "LARS",
+        reference.lars,
+        1.0,
+        [
+            {"momentum": 0.6, "weight_decay": 0.1},
+            {"momentum": 0.0},
+            {"dampening": 0.3},
+            {"dampening": 0.3, "first_step": "accumulate"},
+            {"nesterov": True, "weight_decay": 0.1},
+            {"trust_coefficient": 0.02},
+            {"eps": 1.0},
+            {"lr_in_buffer": True},
+            {"lr_in_buffer": True, "nesterov": True},
+            {"decay_in_norm": True, "weight_decay": 0.1, "eps": 1.0},
+            {"always_adapt": False},
+            {"always_adapt": False, "trust_clip": True},
+            {"always_adapt": False, "weight_decay": 0.1},
+            {"trust_clip": True, "trust_coefficient": 2.0, "weight_decay": 0.1},
+        ],
+        {"momentum": 0.9},
+    ),
 ]
 SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]
+# Those with the rule's own options, and one with weight decay.
+FEW_SUM_CASES = [
+    Case(rule, options)
+    for rule in SUM_RULES
+    for options in [{**rule.options[0], "weight_decay": 0.1}, *rule.options]
+]
 
 CASES = [
     Case(rule, options)

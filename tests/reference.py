@@ -3,9 +3,9 @@
 It is independent of the library.  A rule here is a generator: it takes an iterator over (step
 number t, learning rate, gradient) and yields (step to subtract from w, state), and the learning
 rate of weight decay and penalty if that is not the one it got.  `descend` implements what they
-share: gradients, sign, weight decay, penalty, bounds and the path of w.  A rule that has an argument
-``ws`` gets a list, whose last element is w before the step, after decoupled weight decay; one that
-has an argument ``points``, a list of w before decay.
+share: gradients, sign, weight decay, penalty, bounds and the path of w.  A rule that has an
+argument ``ws`` gets a list, whose last element is w before the step, after decoupled weight decay;
+one that has an argument ``points``, a list of w before decay.
 
 Papers, by the names used below:
 
@@ -34,6 +34,7 @@ Papers, by the names used below:
     Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
+    Gitman      You, Gitman & Ginsburg 2017, Large batch training of convolutional networks
 """
 
 from __future__ import annotations
@@ -145,6 +146,11 @@ def rectification(beta: float, t: int, least: float) -> float | None:
         return None
     ratio = (rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho)
     return float(np.sqrt(ratio))
+
+
+def norm(x: Array) -> float:
+    """Return the Euclidean norm, summed with more digits than double has, where there are any."""
+    return float(np.sqrt((x.astype(np.longdouble) ** 2).sum()))
 
 
 @descend
@@ -582,12 +588,47 @@ def lamb(
         c1 = correction(beta1, t) if bias_correction else 1.0
         c2 = correction(beta2, t) if bias_correction else 1.0
         u = m / c1 / (np.sqrt(v / c2) + eps) + weight_decay * ws[-1]
-        sizes = np.linalg.norm(ws[-1]), np.linalg.norm(u)
+        sizes = norm(ws[-1]), norm(u)
         ratio = 1.0
         if 0.0 not in sizes and (always_adapt or decays):  # the authors' code; timm
             ratio = sizes[0] / sizes[1]
         ratio = min(ratio, 1.0) if trust_clip else ratio  # timm
         yield lr * ratio * u, {"exp_avg": m, "exp_avg_sq": v}
+
+
+@descend
+def lars(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    weight_decay: float,
+    decays: bool,
+    momentum: float,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    trust_coefficient: float = 1e-3,
+    eps: float = 1e-8,
+    lr_in_buffer: bool = False,
+    first_step: str = "copy",
+    decay_in_norm: bool = False,
+    always_adapt: bool = True,
+    trust_clip: bool = False,
+) -> Steps:
+    b: Any = 0.0
+    for t, lr, g in feed:
+        h = g + weight_decay * ws[-1]
+        of_w, of_g = norm(ws[-1]), norm(h if decay_in_norm else g)
+        ratio = 1.0
+        if (always_adapt or decays) and of_w != 0.0 and of_g != 0.0:
+            divisor = of_g if decay_in_norm else of_g + weight_decay * of_w  # optax; Gitman eq. 6
+            ratio = trust_coefficient * of_w / (divisor + eps)
+        if trust_clip and (always_adapt or decays):
+            ratio = min(ratio / lr, 1.0)  # LARC: timm
+        inside, outside = (lr, 1.0) if lr_in_buffer else (1.0, lr)  # inside: Gitman Alg. 1
+        gain = 1.0 if t == 1 and first_step == "copy" else 1.0 - dampening
+        b = momentum * b + inside * gain * ratio * h
+        x = momentum * b + inside * ratio * h if nesterov else b
+        yield outside * x, {"momentum_buffer": b}
 
 
 def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:

@@ -39,6 +39,7 @@ RULES = {
     "ftrl": (fastopt.Ftrl, {"l1_regularization_strength": 0.1, "beta": 1.0}),
     "ademamix": (fastopt.AdEMAMix, {"betas": (0.8, 0.99, 0.95), "beta3_warmup": 3.0}),
     "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
+    "lars": (fastopt.LARS, {"weight_decay": 0.1}),
 }
 # And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {

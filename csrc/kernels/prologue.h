@@ -11,8 +11,7 @@ typedef struct {
 } FO_T(prologue_coef);
 
 static inline FO_T(prologue_coef)
-    FO_T(prologue_prepare)(const fo_group *group, double lr, double scale,
-                           double limit)
+    FO_T(prologue_prepare)(const fo_group *group, double lr, double scale, double limit)
 {
     const double wd = group->weight_decay;
     const int coupled = group->decay == FO_DECAY_COUPLED;

@@ -1,6 +1,7 @@
 /* LAMB, You et al. 2020, Algorithm 2.  The direction u is that of Adam plus weight
  * decay; the step of a tensor is lr |w| / |u| times u, or lr times u if one of the
- * norms is 0 or `adapts` is 0.  With trust_clip the ratio is at most 1.  States: m, v. */
+ * norms is 0 or `adapts` is 0.  With trust_clip the ratio is at most 1.  States: m, v.
+ */
 typedef struct {
     FO_T(adam_coef) adam;
     real decay, rate;
@@ -23,7 +24,7 @@ static inline FO_T(lamb_coef)
 static inline real FO_T(lamb_direction)(real w, real g, real *m, real *v,
                                         FO_T(lamb_coef) c)
 {
-    real u = 0;
+    real u = -(real)0;
     FO_T(adam_moments)(g, m, v, c.adam);
     FO_T(adam_move)(&u, *m, *v, c.adam);
     return c.decay * w - u;

@@ -80,11 +80,10 @@ static void add_chunk(fo_totals *totals, int64_t length, const double *sums)
 static void finish(const fo_step_context *s, fo_recipe *recipe, const fo_totals *totals)
 {
     const fo_group *group = &s->plan->groups[recipe->group];
-    const double lr =
-        recipe->summation->finish(totals->sums, totals->size, group->hp,
-                                  recipe->saved_after, &recipe->rule);
-    fo_kernels()->prologue[recipe->dtype](
-        group, lr, s->scale, s->extras->max_grad_value, &recipe->prologue);
+    const double lr = recipe->summation->finish(totals->sums, totals->size, group->hp,
+                                                recipe->saved_after, &recipe->rule);
+    fo_kernels()->prologue[recipe->dtype](group, lr, s->scale,
+                                          s->extras->max_grad_value, &recipe->prologue);
 }
 
 void fo_finish_recipes(const fo_step_context *s, int64_t n_recipes, int n_threads)

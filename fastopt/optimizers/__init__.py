@@ -18,6 +18,7 @@
 | `radam` | RAdam |
 | `smorms3` | SMORMS3 |
 | `lamb` | LAMB |
+| `lars` | LARS |
 | `ftrl` | FTRL-Proximal |
 | `ademamix` | AdEMAMix |
 | `conventions` | the formula and defaults of each rule in each library |
@@ -36,6 +37,7 @@ from fastopt.optimizers.adamax import Adamax
 from fastopt.optimizers.ademamix import AdEMAMix
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
+from fastopt.optimizers.lars import LARS
 from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.qhadam import QHAdam
@@ -49,6 +51,7 @@ from fastopt.optimizers.yogi import Yogi
 
 __all__ = [
     "LAMB",
+    "LARS",
     "SGD",
     "SMORMS3",
     "AdEMAMix",

@@ -55,6 +55,7 @@ OPTIONS = {
            "bias_correction": ([], [True, (True,), (1, 1), None])},
     Adamax: {"eps_mode": (["hat", None], [])},
     NAdam: {"nadam_schedule": (["keras", 0, None], [])},
+    fastopt.LARS: {"dampening": ([NAN, INF, -INF], NOT_NUMBERS)},
     fastopt.RAdam: {"threshold": ([3.9, NAN, INF], NOT_NUMBERS)},
 }  # fmt: skip
 KINDS = {at_least_0: AT_LEAST_0, decay_rate: BELOW_1, fraction: UP_TO_1, flag: FLAG}
@@ -204,6 +205,7 @@ class BadBase(NoBase):
         (SGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening 0"),
         (SGD, {"nesterov": "lookahead", "momentum": 0.9}, "needs lr_in_buffer=True"),
         (RMSprop, {"nesterov": True}, "nesterov=True needs momentum > 0"),
+        (fastopt.LARS, {"nesterov": True, "momentum": 0.0}, "nesterov=True needs momentum > 0"),
         *((Rprop, {"etas": etas}, r"etas is \(.*allowed.*0 < etaminus < 1 < etaplus")
           for etas in ((0.0, 1.2), (1.0, 1.2), (0.5, 1.0))),
         *((Rprop, {"step_sizes": sizes}, r"step_sizes is \(.*allowed.*0 < smallest <= largest")
