@@ -396,6 +396,30 @@ SUM_RULES = [
         ],
         {"momentum": 0.9},
     ),
+    Rule(
+        "StableAdamW",
+        reference.stable_adamw,
+        1e-3,
+        [
+            {"betas": (0.7, 0.95), "weight_decay": 0.0},
+            {"eps": 0.01, "weight_decay": 0.1},
+            {"decoupled_weight_decay": False},
+            {"decoupled_weight_decay": "schedule_only"},
+            {"l1": 0.2},
+        ],
+        {"weight_decay": 1e-2, "decoupled_weight_decay": True},
+    ),
+    Rule(
+        "NovoGrad",
+        reference.novograd,
+        1e-3,
+        [
+            {"betas": (0.9, 0.25)},
+            {"eps": 0.3, "weight_decay": 0.1},
+            {"eps_root": 0.3},
+            {"grad_averaging": True, "weight_decay": 0.1},
+        ],
+    ),
 ]
 SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]
 # Those with the rule's own options, and one with weight decay.

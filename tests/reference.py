@@ -35,6 +35,8 @@ Papers, by the names used below:
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
     Gitman      You, Gitman & Ginsburg 2017, Large batch training of convolutional networks
+    Wortsman    et al. 2023, Stable and low-precision training (arXiv 2304.13013)
+    Ginsburg    et al. 2019, Stochastic gradient methods with layer-wise adaptive moments
 """
 
 from __future__ import annotations
@@ -93,12 +95,12 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
         options |= {name: given[name] for name in given.keys() & arguments.keys()}
         low, high = bounds or (None, None)
 
-        def keep(lr: float, found: float) -> float:
+        def keep(lr: float) -> float:
             if decoupled_weight_decay in (False, "proximal"):
                 return 1.0
             if decoupled_weight_decay == "schedule_only":
-                found = lr / (base_lr or lrs[0])  # Loshchilov, Alg. 2, line 12: eta_t, not alpha
-            return 1.0 - found * weight_decay  # else PyTorch's AdamW
+                lr /= base_lr or lrs[0]  # Loshchilov, Alg. 2, line 12: eta_t, not alpha
+            return 1.0 - lr * weight_decay  # else PyTorch's AdamW
 
         ahead = options["momentum"] if options.get("nesterov") == "lookahead" else 0.0
 
@@ -113,12 +115,12 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
                 g = -g if maximize else g
                 if weight_decay and is_coupled and "weight_decay" not in arguments:
                     g = g + weight_decay * w  # Loshchilov, Alg. 2, line 6: L2 regularization
-                before.append(keep(lr, lr) * w)
+                before.append(keep(lr) * w)
                 yield t, lr, g
 
         for lr, (step, state, *found) in zip(lrs, rule(feed(), **options), strict=True):
             rate = found[0] if found else lr
-            w = keep(lr, rate) * ws[-1] - step
+            w = keep(rate) * ws[-1] - step
             if decoupled_weight_decay == "proximal":
                 w = w / (1.0 + rate * weight_decay)  # Parikh sec. 6.1.1
             w = np.sign(w) * np.maximum(np.abs(w) - rate * l1, 0.0)  # Parikh sec. 6.5.2
@@ -629,6 +631,47 @@ def lars(
         b = momentum * b + inside * gain * ratio * h
         x = momentum * b + inside * ratio * h if nesterov else b
         yield outside * x, {"momentum_buffer": b}
+
+
+@descend
+def stable_adamw(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.99),
+    eps: float = 1e-6,
+) -> Steps:
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        # Wortsman, Alg. 2: 1 - beta (1 - beta^(t-1))/(1 - beta^t)
+        gains = [(1.0 - beta) / correction(beta, t) for beta in betas]
+        m = m + gains[0] * (g - m)
+        v = v + gains[1] * (g**2 - v)
+        ratios = g**2 / np.maximum(v, eps**2)
+        rate = lr / np.maximum(1.0, np.sqrt(ratios.mean())) if g.size else lr
+        yield rate * m / (np.sqrt(v) + eps), {"exp_avg": m, "exp_avg_sq": v}, rate
+
+
+@descend
+def novograd(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    weight_decay: float,
+    betas: tuple[float, float] = (0.95, 0.98),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    grad_averaging: bool = False,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v = 0.0
+    for t, lr, g in feed:
+        squares = norm(g) ** 2
+        v = squares if t == 1 else beta2 * v + (1.0 - beta2) * squares  # Ginsburg, Alg. 1
+        x = g / (np.sqrt(v + eps_root) + eps) + weight_decay * ws[-1]
+        m = beta1 * m + (1.0 - beta1 if grad_averaging else 1.0) * x  # grad_averaging: timm
+        yield lr * m, {"exp_avg": m, "exp_avg_sq": np.float64(v)}
 
 
 def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:

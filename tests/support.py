@@ -40,7 +40,11 @@ RULES = {
     "ademamix": (fastopt.AdEMAMix, {"betas": (0.8, 0.99, 0.95), "beta3_warmup": 3.0}),
     "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
     "lars": (fastopt.LARS, {"weight_decay": 0.1}),
+    "stable_adamw": (fastopt.StableAdamW, {"weight_decay": 0.1}),
+    "novograd": (fastopt.NovoGrad, {"weight_decay": 0.1}),
 }
+# The rules that find the learning rate of decoupled weight decay themselves.
+FIND_RATE = {"stable_adamw"}
 # And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {
     **RULES,

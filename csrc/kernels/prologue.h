@@ -16,8 +16,7 @@ static inline FO_T(prologue_coef)
     const double wd = group->weight_decay;
     const int coupled = group->decay == FO_DECAY_COUPLED;
     const int after = group->decay == FO_DECAY_PROXIMAL;
-    const double rate =
-        group->decay == FO_DECAY_SCHEDULE ? group->hp[0] / group->base_lr : lr;
+    const double rate = group->decay == FO_DECAY_SCHEDULE ? lr / group->base_lr : lr;
     return (FO_T(prologue_coef)){
         .scale = (real)(group->maximize ? -scale : scale),
         .limit = (real)limit,

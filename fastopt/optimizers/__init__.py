@@ -19,6 +19,8 @@
 | `smorms3` | SMORMS3 |
 | `lamb` | LAMB |
 | `lars` | LARS |
+| `stableadamw` | StableAdamW |
+| `novograd` | NovoGrad |
 | `ftrl` | FTRL-Proximal |
 | `ademamix` | AdEMAMix |
 | `conventions` | the formula and defaults of each rule in each library |
@@ -40,6 +42,7 @@ from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lars import LARS
 from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.nadam import NAdam
+from fastopt.optimizers.novograd import NovoGrad
 from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
@@ -47,6 +50,7 @@ from fastopt.optimizers.rprop import Rprop
 from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
 from fastopt.optimizers.smorms3 import SMORMS3
+from fastopt.optimizers.stableadamw import StableAdamW
 from fastopt.optimizers.yogi import Yogi
 
 __all__ = [
@@ -64,10 +68,12 @@ __all__ = [
     "Ftrl",
     "Lion",
     "NAdam",
+    "NovoGrad",
     "QHAdam",
     "RAdam",
     "RMSprop",
     "Rprop",
     "Signum",
+    "StableAdamW",
     "Yogi",
 ]
