@@ -20,7 +20,7 @@ class Rule(NamedTuple):
     """A class of fastopt with its reference, its default learning rate and option sets to test.
 
     ``defaults`` are options whose default in the class differs from that in the reference;
-    ``refused`` are options of COMMON that the class refuses.
+    ``refused`` are options of COMMON that the class refuses; ``always`` are options of all cases.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Rule(NamedTuple):
     options: list[dict[str, Any]]
     defaults: dict[str, Any] = {}
     refused: frozenset[str] = frozenset()
+    always: dict[str, Any] = {}
 
 
 class Case(NamedTuple):
@@ -420,11 +421,35 @@ SUM_RULES = [
             {"grad_averaging": True, "weight_decay": 0.1},
         ],
     ),
+    Rule(
+        "Adam",
+        reference.adam,
+        1e-3,
+        [
+            {"betas": (0.5, 0.95)},
+            {"eps": 0.01, "eps_root": 0.01},
+            {"eps_mode": "hat"},
+            {"bias_correction": (True, False)},
+        ],
+        always={"cautious": True},
+    ),
+    Rule(
+        "Lion",
+        reference.lion,
+        1e-4,
+        [{"betas": (0.7, 0.9)}],
+        {"decoupled_weight_decay": True},
+        always={"cautious": True},
+    ),
 ]
-SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]
+SUM_CASES = [
+    Case(rule, {**rule.always, **options})
+    for rule in SUM_RULES
+    for options in [*COMMON, *rule.options]
+]
 # Those with the rule's own options, and one with weight decay.
 FEW_SUM_CASES = [
-    Case(rule, options)
+    Case(rule, {**rule.always, **options})
     for rule in SUM_RULES
     for options in [{**rule.options[0], "weight_decay": 0.1}, *rule.options]
 ]

@@ -35,6 +35,7 @@ Papers, by the names used below:
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
     Gitman      You, Gitman & Ginsburg 2017, Large batch training of convolutional networks
+    Liang       et al. 2024, Cautious optimizers (arXiv 2411.16085)
     Wortsman    et al. 2023, Stable and low-precision training (arXiv 2304.13013)
     Ginsburg    et al. 2019, Stochastic gradient methods with layer-wise adaptive moments
 """
@@ -155,6 +156,13 @@ def norm(x: Array) -> float:
     return float(np.sqrt((x.astype(np.longdouble) ** 2).sum()))
 
 
+def mask(u: Array, g: Array) -> Array:
+    """Return the factor of each element of a cautious step: Liang, Alg. 2."""
+    agrees = np.sign(u) * np.sign(g)
+    share = np.mean(agrees > 0) if g.size else 1.0
+    return np.where(agrees < 0, 0.0, agrees) / max(share, 1e-3)
+
+
 @descend
 def sgd(
     feed: Feed,
@@ -181,13 +189,14 @@ def sgd(
 
 
 @descend
-def lion(feed: Feed, *, betas: tuple[float, float] = (0.9, 0.99)) -> Steps:
+def lion(feed: Feed, *, betas: tuple[float, float] = (0.9, 0.99), cautious: bool = False) -> Steps:
     beta1, beta2 = betas
     m: Any = 0.0
     for _, lr, g in feed:
         c = beta1 * m + (1.0 - beta1) * g  # Chen, Alg. 2: c_t, then m_t
         m = beta2 * m + (1.0 - beta2) * g
-        yield lr * np.sign(c), {"exp_avg": m}
+        x = np.sign(c)
+        yield lr * x * (mask(x, g) if cautious else 1.0), {"exp_avg": m}
 
 
 @descend
@@ -375,6 +384,7 @@ def adam(
     eps_mode: str = "corrected",
     amsgrad: bool | str = False,
     bias_correction: tuple[bool, bool] = (True, True),
+    cautious: bool = False,
 ) -> Steps:
     beta1, beta2 = betas
     m: Any = 0.0
@@ -392,7 +402,9 @@ def adam(
         else:
             v_hat = u if amsgrad == "corrected" else u / c2
             x = m / c1 / (np.sqrt(v_hat + eps_root) + eps)  # Alg. 1: theta_t
-        yield lr * x, {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": u}
+        x = x * mask(m, g) if cautious else x
+        largest_of = {"max_exp_avg_sq": u} if amsgrad else {}
+        yield lr * x, {"exp_avg": m, "exp_avg_sq": v, **largest_of}
 
 
 @descend

@@ -42,6 +42,8 @@ RULES = {
     "lars": (fastopt.LARS, {"weight_decay": 0.1}),
     "stable_adamw": (fastopt.StableAdamW, {"weight_decay": 0.1}),
     "novograd": (fastopt.NovoGrad, {"weight_decay": 0.1}),
+    "adam_cautious": (fastopt.Adam, {"cautious": True}),
+    "lion_cautious": (fastopt.Lion, {"cautious": True}),
 }
 # The rules that find the learning rate of decoupled weight decay themselves.
 FIND_RATE = {"stable_adamw"}

@@ -1,4 +1,4 @@
-"""Adam, AMSGrad and AdamW: the rules adam and adam_amsgrad of csrc."""
+"""Adam, AMSGrad and AdamW: the rules adam, adam_amsgrad and adam_cautious of csrc."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.arguments import Common, Lr, Params
 from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.optimizers.base.rule import SUMS_OF_TENSOR
 
 
 class Adam(Optimizer):
@@ -21,7 +22,9 @@ class Adam(Optimizer):
         w <- w - lr/c1 * m / (sqrt(v/c2 + eps_root) + eps)            eps_mode="corrected"
         w <- w - lr*sqrt(c2)/c1 * m / (sqrt(v + eps_root) + eps)      eps_mode="hat"
 
-    With ``amsgrad`` the largest v so far is used in place of v.
+    With ``amsgrad`` the largest v so far is used in place of v.  With ``cautious`` elements move
+    only if m and g have the same sign; their steps are divided by the share of such elements in the
+    array, but not by less than 1e-3.
 
     Parameters
     ----------
@@ -43,6 +46,8 @@ class Adam(Optimizer):
         scikit-learn).
     bias_correction
         Whether m and v are corrected; without correction c1 or c2 is 1.  Default (True, True).
+    cautious
+        See above.  Not with ``amsgrad``; gradients must be dense.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
         and all other keywords of `fastopt.Optimizer`.
@@ -60,6 +65,7 @@ class Adam(Optimizer):
     ----------
     Kingma & Ba 2015, Adam: a method for stochastic optimization, Algorithm 1 (arXiv 1412.6980).
     Reddi, Kale & Kumar 2018, On the convergence of Adam and beyond, Algorithm 2.
+    Liang et al. 2024, Cautious optimizers, Algorithm 2 (arXiv 2411.16085); timm's ``caution``.
 
     Examples
     --------
@@ -78,7 +84,9 @@ class Adam(Optimizer):
         "eps_root": at_least_0,
         "eps_mode": Choice(("corrected", "hat")),
         "bias_correction": Pair(flag),
+        "cautious": flag,
     }
+    _only_at_start = frozenset({"cautious"})
 
     def __init__(
         self,
@@ -92,6 +100,7 @@ class Adam(Optimizer):
         eps_root: float = 0.0,
         eps_mode: str = "corrected",
         bias_correction: tuple[bool, bool] = (True, True),
+        cautious: bool = False,
         **common: Unpack[Common],
     ) -> None:
         options = dict(
@@ -103,6 +112,7 @@ class Adam(Optimizer):
             eps_root=eps_root,
             eps_mode=eps_mode,
             bias_correction=bias_correction,
+            cautious=cautious,
         )
         super().__init__(params, options, **common)
 
@@ -110,7 +120,7 @@ class Adam(Optimizer):
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         if options["amsgrad"]:
             return "adam_amsgrad", ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-        return "adam", ("exp_avg", "exp_avg_sq")
+        return "adam_cautious" if options["cautious"] else "adam", ("exp_avg", "exp_avg_sq")
 
     @staticmethod
     def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
@@ -126,7 +136,15 @@ class Adam(Optimizer):
         }
 
     @staticmethod
+    def _no_rows(options: Mapping[str, Any]) -> str:
+        return SUMS_OF_TENSOR if options["cautious"] else ""
+
+    @staticmethod
     def _require(options: Mapping[str, Any]) -> None:
+        if options["cautious"] and options["amsgrad"]:
+            raise FastoptError(
+                f"cautious=True and amsgrad={options['amsgrad']!r} cannot be combined"
+            )
         if options["amsgrad"] == "corrected" and options["eps_mode"] == "hat":
             raise FastoptError(
                 "amsgrad='corrected' keeps v/c2, eps_mode='hat' does not divide by c2; "

@@ -210,6 +210,8 @@ class BadBase(NoBase):
           for etas in ((0.0, 1.2), (1.0, 1.2), (0.5, 1.0))),
         *((Rprop, {"step_sizes": sizes}, r"step_sizes is \(.*allowed.*0 < smallest <= largest")
           for sizes in ((0.0, 1.0), (0.2, 0.1))),
+        *((Adam, {"cautious": True, "amsgrad": kind}, f"cautious=True and amsgrad={kind!r} cannot")
+          for kind in (True, "raw", "corrected")),
         (Adam, {"amsgrad": "corrected", "eps_mode": "hat"}, "amsgrad='corrected'.*eps_mode='hat'"),
         *(
             (Adam, {"decoupled_weight_decay": "schedule_only", "weight_decay": 0.1, "lr": lr},
