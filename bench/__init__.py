@@ -9,6 +9,7 @@
 | `python -m bench.layouts` | What do transposed or sliced gradients cost, and bfloat16 moments? |
 | `python -m bench.threads` | Can two Python threads step two optimizers without loss of time? |
 | `python -m bench.blas` | Do the threads of steps and of matrix products slow each other down? |
+| `python -m bench.muon` | Which share of the rate of matrix products does Muon reach? |
 | `python -m bench.gaps` | From which size are two threads faster after idle times? |
 | `python -m bench.kalman` | How fast is KalmanSGD, compared with NumPy, BLAS and other packages? |
 | `python -m bench.accuracy` | How accurate are coefficients and covariance of KalmanSGD? |

@@ -253,6 +253,26 @@ cdef class Plan(Running):
             arrays.append(grad)
         return arrays
 
+    cpdef tuple ordered(self, grads):
+        """Return the gradients of a step in the order of the parameters; None: the bound ones."""
+        if grads is not None:
+            return in_order(self.kind, self.keys, grads)
+        if self.bound is None:
+            raise FastoptError("step() without gradients needs bind(grads) first")
+        return self.bound
+
+    def set_norm(self, double value):
+        """Use this norm for clipping, not that of the plan's own gradients."""
+        self.extras.norm_is_given = True
+        self.extras.given_norm = value
+
+    cdef int lend(self, list lent) except -1:
+        """Point states at arrays that exist for one step only; lent: see `step_in_call`."""
+        for i, state, array in lent:
+            self.slots[<Py_ssize_t>i].tensor.state[<int>state] = data_of(
+                self.names[i], array, self.slots[<Py_ssize_t>i].tensor.size)
+        return 0
+
     @property
     def gradients(self):
         """The bound gradients in the order of the parameters, or None."""
@@ -295,18 +315,19 @@ cdef class Plan(Running):
         finally:
             self.end()
 
-    def step_in_call(self, grads, list options, list rates):
-        """Do what `step` does; the caller has already entered during("step()")."""
+    def step_in_call(self, grads, list options, list rates, list lent=None):
+        """Do what `step` does; the caller has already entered during("step()").
+
+        lent: states that exist for this step only: (parameter, index of the state, array).  An
+        array has the strides and the dtype of the parameter's other states.
+        """
+        if lent is not None:
+            self.lend(lent)
         self.take(grads, options, rates)
 
     cdef int take(self, grads, list options, list rates) except -1:
         cdef int found
-        if grads is not None:
-            ordered = in_order(self.kind, self.keys, grads)
-        elif self.bound is not None:
-            ordered = self.bound
-        else:
-            raise FastoptError("step() without gradients needs bind(grads) first")
+        ordered = self.ordered(grads)
         arrays = read_gradients(self.slots, self.n_params, ordered)
         point_at_gradients(self.slots, self.n_params, self.written, arrays)
         if self.extras.zero_grads:

@@ -31,7 +31,8 @@ Papers, by the names used below:
     Zhuang      et al. 2020, AdaBelief optimizer (arXiv 2010.07468)
     Zaheer      et al. 2018, Adaptive methods for nonconvex optimization
     Ma          & Yarats 2019, Quasi-hyperbolic momentum and Adam (arXiv 1810.06801)
-    Liu         et al. 2020, On the variance of the adaptive learning rate (arXiv 1908.03265)
+    Jordan      et al. 2024, Muon: an optimizer for hidden layers in neural networks
+    Liu         et al. 2025, Muon is scalable for LLM training (arXiv 2502.16982)
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
     Gitman      You, Gitman & Ginsburg 2017, Large batch training of convolutional networks
@@ -424,6 +425,40 @@ def adamax(
         u = np.maximum(beta2 * u, size) + (eps if eps_mode == "state" else 0.0)  # u_t
         x = m / (u + (eps if eps_mode == "outside" else 0.0))
         yield lr / correction(beta1, t) * x, {"exp_avg": m, "exp_inf": u}  # theta_t
+
+
+@descend
+def muon(
+    feed: Feed,
+    *,
+    momentum: float = 0.95,
+    nesterov: bool | str = True,
+    ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+    eps: float = 1e-7,
+    ns_steps: int = 5,
+    adjust_lr_fn: str | None = None,
+) -> Steps:
+    a, b, c = ns_coefficients
+    m: Any = 0.0
+    for t, lr, g in feed:
+        m = momentum * m + (1.0 - momentum) * g  # B_t of Jordan, times a constant
+        of_m, of_g = (momentum, 1.0 - momentum) if nesterov else (1.0, 0.0)
+        if nesterov == "corrected":  # Dozat, Alg. 2, with a constant mu
+            of_m, of_g = of_m / correction(momentum, t + 1), of_g / correction(momentum, t)
+        u = of_m * m + of_g * g
+        # Jordan, "Why it's good to orthogonalize": an iteration with an odd polynomial changes the
+        # singular values only.
+        left, s, right = np.linalg.svd(u, full_matrices=False)
+        s = s / max(np.sqrt(np.sum(s**2)), eps)
+        for _ in range(ns_steps):
+            s = a * s + b * s**3 + c * s**5
+        rows, columns = u.shape
+        factor = {
+            "match_rms_adamw": 0.2 * np.sqrt(max(rows, columns)),  # Liu, eq. 4
+            "inputs_first": np.sqrt(max(1.0, columns / rows)),
+            "none": 1.0,
+        }.get(adjust_lr_fn or "original", np.sqrt(max(1.0, rows / columns)))
+        yield lr * factor * (left * s) @ right, {"momentum_buffer": m}
 
 
 @descend

@@ -33,6 +33,7 @@ RULES = {
     "adam_amsgrad": (fastopt.Adam, {"amsgrad": True}),
     "adamw": (fastopt.AdamW, {"weight_decay": 0.1}),
     "adamax": (fastopt.Adamax, {"betas": (0.8, 0.99)}),
+    "muon": (fastopt.Muon, {"momentum": 0.8, "ns_steps": 3, "adjust_lr_fn": "match_rms_adamw"}),
     "nadam": (fastopt.NAdam, {"momentum_decay": 0.01}),
     "radam": (fastopt.RAdam, {"betas": (0.8, 0.99)}),
     "smorms3": (fastopt.SMORMS3, {"eps": 0.01}),

@@ -14,6 +14,7 @@
 | `rmsprop` | RMSProp |
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
+| `muon` | Muon for matrices, with AdamW for all other parameters |
 | `nadam` | NAdam |
 | `radam` | RAdam |
 | `smorms3` | SMORMS3 |
@@ -41,6 +42,7 @@ from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lars import LARS
 from fastopt.optimizers.lion import Lion
+from fastopt.optimizers.muon import Muon
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.novograd import NovoGrad
 from fastopt.optimizers.qhadam import QHAdam
@@ -67,6 +69,7 @@ __all__ = [
     "Adamax",
     "Ftrl",
     "Lion",
+    "Muon",
     "NAdam",
     "NovoGrad",
     "QHAdam",

@@ -43,9 +43,9 @@ def two_groups(rule, named=False, **options):
 
 
 def report(opt):
-    """Report losses that make the second group's schedule lower its learning rate."""
+    """Report losses that make the last group's schedule lower its learning rate."""
     for metric in (1.0, 1.0):
-        opt.param_groups[1].schedule.report(metric)
+        opt.param_groups[-1].schedule.report(metric)
 
 
 def values(opt):

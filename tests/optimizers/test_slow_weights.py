@@ -49,7 +49,8 @@ def test_follows_the_algorithm(rule, dtype, layout):
         for i, w in enumerate(params):
             np.testing.assert_allclose(w, fast[i], rtol, rtol)
             np.testing.assert_allclose(opt.state[i]["slow"], slow[i], rtol, rtol)
-            assert (bits(w) == bits(opt.state[i]["slow"])) == (t % 3 == 0)
+            if t % 3 == 0:
+                assert bits(w) == bits(opt.state[i]["slow"])
 
 
 def test_all_paths_have_equal_bits():

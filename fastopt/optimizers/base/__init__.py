@@ -16,6 +16,8 @@
 | `groups` | which options a parameter group has |
 | `parameters` | which parameters an optimizer has, with their groups and state |
 | `plan` | how parameters, state and options are passed to C |
+| `newton_schulz` | how a matrix is orthogonalized |
+| `directions` | what rules that work on whole matrices compute before a step |
 | `torch_state_dict` | how a state dict of `torch.optim` is converted to ours |
 | `matching` | how saved groups and states are matched with ours by name |
 | `state_dict` | what a state dict contains, and how one is loaded |

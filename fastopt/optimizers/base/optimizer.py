@@ -18,6 +18,7 @@ from fastopt.optimizers.base import ascent
 from fastopt.optimizers.base import extras as _extras
 from fastopt.optimizers.base.accumulated import Accumulated
 from fastopt.optimizers.base.arguments import Extra, Grads, Key, Params
+from fastopt.optimizers.base.directions import Lent, directions
 from fastopt.optimizers.base.excursion import Excursion
 from fastopt.optimizers.base.groups import ParamGroup, Status, arrays_of
 from fastopt.optimizers.base.lookahead import LookAhead, point
@@ -26,7 +27,13 @@ from fastopt.optimizers.base.parameters import Parameters, unpickled
 from fastopt.optimizers.base.plan import plan_of
 from fastopt.optimizers.base.rule import COMMON, Rule, checks_of
 from fastopt.optimizers.base.state_dict import Attribute, checked, entry, state_dict_of
-from fastopt.optimizers.base.structure import as_groups, forgotten_mask, kind_of
+from fastopt.optimizers.base.structure import (
+    Part,
+    as_groups,
+    by_decay,
+    forgotten_mask,
+    kind_of,
+)
 
 if TYPE_CHECKING:
     from fastopt.batching import Batches
@@ -196,7 +203,7 @@ class Optimizer(Rule):
         self._n_threads = (
             default_threads() if n_threads is None else THREADS("n_threads", n_threads)
         )
-        self._extras = _extras.checked(extra, [*checks_of(type(self))])
+        self._extras = _extras.checked(extra, [*checks_of(type(self)), *options])
         self._accumulated = Accumulated()
         self._excursion = Excursion()
         self._ahead = LookAhead()
@@ -206,6 +213,7 @@ class Optimizer(Rule):
         self._parameters: Parameters
         self._plan: Plan
         self._scheduled: list[tuple[int, ParamGroup]]
+        self._directed: list[ParamGroup]
         self.state: Mapping[Key, Mapping[str, Array]]
         parameters = Parameters(type(self), kind_of(params))
         for group in as_groups(params, parameters.kind):
@@ -246,7 +254,7 @@ class Optimizer(Rule):
         if seen or self._must_prepare:
             self._prepare()
         options = [group.for_c() for group in self.param_groups] if seen else None
-        self._plan.step_in_call(grads, options, self._rates())
+        self._plan.step_in_call(grads, options, self._rates(), self._directions(grads))
         del changes[:seen]  # after the step; others may have been set during it
 
     def _prepare(self) -> None:
@@ -257,7 +265,15 @@ class Optimizer(Rule):
         self._excursion.require_back()
         decay = _extras.ema_decay_of_step(self._extras, self.step_count + 1)
         self._plan.ema_decay = decay
-        self._must_prepare = looks_ahead or decay != (self._extras["ema_decay"] or 0.0)
+        warms_up = decay != (self._extras["ema_decay"] or 0.0)
+        self._must_prepare = looks_ahead or warms_up or bool(self._directed)
+
+    def _directions(self, grads: Grads) -> Lent | None:
+        """Return the directions of matrices in the next step, or None if there are none."""
+        if not self._directed:
+            return None
+        own = self._parameters, self._directed, self._plan, self._extras, self._n_threads
+        return directions(*own, grads)
 
     def _step_with_accumulated(self, grads: Grads) -> None:
         if grads is not None:
@@ -606,9 +622,21 @@ class Optimizer(Rule):
             group,
             self._status,
             defaults=self._defaults,
-            mask=self._mask,
+            split=self._split,
             extras=self._extras,
         )
+
+    def _split(self, group: Mapping[str, Any], params: Mapping[Any, Array]) -> list[Part]:
+        """Split a group into groups of parameters that have the same options."""
+        return [
+            part
+            for of_decay, places in by_decay(group, params, self._mask)
+            for part in self._by_kind(of_decay, {place: params[place] for place in places})
+        ]
+
+    def _by_kind(self, group: Mapping[str, Any], params: Mapping[Any, Array]) -> list[Part]:
+        """Split a group by the kernel that updates its parameters, if a rule has several."""
+        return [(group, [*params])]
 
     def _set_parameters(
         self,
@@ -627,6 +655,7 @@ class Optimizer(Rule):
             (self, "_parameters", parameters),
             (self, "_plan", plan),
             (self, "_scheduled", [(i, group) for i, group in groups if group.schedule is not None]),
+            (self, "_directed", [g for g in parameters.groups if self._direction(g.options)]),
             (self, "state", parameters.views(getattr(self, "state", None))),
             (self._status, "counts", plan.counts),
             (self._status, "changes", [True]),
@@ -718,7 +747,8 @@ class Optimizer(Rule):
             The optimizer was made without `ema_decay`.
         """
         self._require_averages()
-        averages = {key: arrays["ema"][...] for key, arrays in self._parameters.arrays.items()}
+        arrays = self._parameters.arrays
+        averages = {key: arrays[key]["ema"][...] for key in self._parameters.by_key()}
         return self._parameters.in_structure(averages)
 
     def _require_averages(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup, Status, arrays_of
 from fastopt.optimizers.base.ranges import warn_of_0
 from fastopt.optimizers.base.rule import Rule, checks_of
-from fastopt.optimizers.base.structure import by_decay, in_structure, placed
+from fastopt.optimizers.base.structure import Split, in_structure, placed
 
 
 class Parameters(NamedTuple):
@@ -34,13 +34,13 @@ class Parameters(NamedTuple):
         status: Status,
         *,
         defaults: Mapping[str, Any],
-        mask: Callable[[str], bool] | None,
+        split: Split,
         extras: Mapping[str, Any],
     ) -> Parameters:
-        """Return these parameters and those of a group dict, which a mask may split in two."""
+        """Return these parameters and those of a group dict, which `split` may split."""
         holder, keys = placed(given, self.kind, self.places, [*checks_of(self.rule)])
         groups, arrays, scalars = self.groups, {**self.arrays}, {**self.scalars}
-        for options, places in by_decay(given, keys, mask):
+        for options, places in split(given, {place: holder[place] for place in keys}):
             params = {keys[place]: holder[place] for place in places}
             group = ParamGroup(self.rule, status, params, {**defaults, **options})
             warn_of_0(self.rule, group.options)

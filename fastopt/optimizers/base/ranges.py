@@ -14,7 +14,7 @@ from fastopt.optimizers.base.rule import Rule
 
 INFINITE = 2.0**128 - 2.0**103  # this and larger numbers are rounded to infinity in float32
 ZERO = 2.0**-150  # this and smaller numbers are rounded to 0 in float32
-EPSILONS = ("eps", "eps_root")
+EPSILONS = ("eps", "eps_root", "adamw_eps")
 
 
 def is_single(params: Iterable[Array]) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from fastopt._checks import Check, Choice, at_least_0, bounds, flag
+from fastopt.arrays.dtypes import Array
 
 # The options that every rule has.
 COMMON: Mapping[str, Check] = {
@@ -21,6 +22,23 @@ COMMON: Mapping[str, Check] = {
 SUMS_OF_TENSOR = "the rule needs sums over all elements"  # a result of `Rule._no_rows`
 
 AT_PARAM = "at the parameter"  # in `Rule._initial_state`: the state starts as the parameter
+
+
+class Direction(NamedTuple):
+    """How a rule that works on whole matrices computes the directions of its steps.
+
+    Attributes
+    ----------
+    kernel
+        The rule in csrc/rules.def that replaces a parameter by the input of `orthogonalize`.  It
+        has the states and hyperparameters of the rule of the step, except for the last state, which
+        is the direction.
+    orthogonalize
+        Replaces this matrix by the direction.
+    """
+
+    kernel: str
+    orthogonalize: Callable[[Array], None]
 
 
 class Rule:
@@ -83,6 +101,11 @@ class Rule:
     @staticmethod
     def _require(options: Mapping[str, Any]) -> None:
         """Raise an error if options that are allowed separately cannot be combined."""
+
+    @staticmethod
+    def _direction(options: Mapping[str, Any]) -> Direction | None:
+        """Return how the direction of a matrix is computed before the step, or None."""
+        return None
 
     @staticmethod
     def _lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:

@@ -7,9 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from fastopt._checks import flag
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import require_parameter
+from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key, Params
+
+# Splits a group, given with its parameters by their places, into group dicts with their places.
+Part = tuple[Mapping[str, Any], list[Any]]
+Split = Callable[[Mapping[str, Any], Mapping[Any, Array]], list[Part]]
 
 EMPTY = (
     "optimizer got an empty parameter list; if parameters will be added later, give "
@@ -104,11 +110,7 @@ def by_decay(
     places = list(places)
     if mask is None or not places or (mask is forgotten_mask and "weight_decay" in group):
         return [(group, places)]
-    if not isinstance(group["params"], dict):
-        raise FastoptError(
-            "weight_decay_mask takes names of parameters, but params is a "
-            f"{type(group['params']).__name__}; a dict is needed"
-        )
+    _require_names("weight_decay_mask", group)
     decays = {name: bool(mask(name)) for name in places}
     parts: list[tuple[Mapping[str, Any], list[Any]]] = [
         (group, [name for name in places if decays[name]]),
@@ -117,12 +119,56 @@ def by_decay(
     return [part for part in parts if part[1]]
 
 
-def forgotten_mask(name: str) -> bool:
-    """Raise an error; this replaces the weight_decay_mask of a copied or unpickled optimizer."""
-    raise FastoptError(
-        f"a copied or unpickled optimizer has no weight_decay_mask to decide whether {name!r} "
-        "decays; set 'weight_decay' in the group"
-    )
+def by_matrices(
+    group: Mapping[str, Any],
+    params: Mapping[Any, Array],
+    use_muon: bool | Callable[[str], bool],
+    of_adamw: Mapping[str, Any],
+) -> list[Part]:
+    """Split a group into matrices, with the option use_muon=True, and all other parameters.
+
+    Matrices are parameters with two axes, unless `use_muon`, or the group's own value of this
+    option, excludes them.  `of_adamw` are options of the second part that the group does not give,
+    or None.  Empty parts are left out, except the first if both are empty.
+    """
+    if "use_muon" in group:
+        use_muon = flag("use_muon", group["use_muon"])
+    if callable(use_muon):
+        _require_names("use_muon", group)
+        chosen = {place: bool(use_muon(place)) for place in params}
+    else:
+        chosen = dict.fromkeys(params, use_muon)
+    is_matrix = {place: chosen[place] and np.asarray(w).ndim == 2 for place, w in params.items()}
+    own = {name: value for name, value in of_adamw.items() if value is not None}
+    parts: list[Part] = [
+        ({**group, "use_muon": True}, [place for place in params if is_matrix[place]]),
+        ({**own, **group, "use_muon": False}, [p for p in params if not is_matrix[p]]),
+    ]
+    return [part for part in parts if part[1]] or parts[:1]
+
+
+def _require_names(mask: str, group: Mapping[str, Any]) -> None:
+    if not isinstance(group["params"], dict):
+        raise FastoptError(
+            f"{mask} takes names of parameters, but params is a "
+            f"{type(group['params']).__name__}; a dict is needed"
+        )
+
+
+def _forgotten(mask: str, decides: str, option: str) -> Callable[[str], bool]:
+    """Return what replaces a mask of a copied or unpickled optimizer: it raises an error."""
+
+    def raise_error(name: str) -> bool:
+        raise FastoptError(
+            f"a copied or unpickled optimizer has no {mask} to decide whether {name!r} {decides}; "
+            f"set {option!r} in the group"
+        )
+
+    return raise_error
+
+
+forgotten_mask = _forgotten("weight_decay_mask", "decays", "weight_decay")
+forgotten_use_muon = _forgotten("use_muon", "is a matrix that Muon updates", "use_muon")
 
 
 def listed(params: Any) -> list[Any]:

@@ -32,7 +32,8 @@ def as_ours(parameters: Parameters, state: State, state_dict: Mapping[str, Any])
 
     Entries that PyTorch's lacks are added.  A missing option has the default of our class, which
     gives PyTorch's formula.  A parameter without state has the initial state.  Masters and averages
-    start at their parameters.  PyTorch's SGD does not count steps: with a buffer, the count is 1.
+    start at their parameters.  PyTorch's SGD and Muon count no steps: with a buffer, the count
+    is 1.
     """
     rule, groups = parameters.rule, parameters.groups
     saved_groups, saved_state = state_dict["param_groups"], state_dict["state"]
@@ -133,7 +134,7 @@ def _state(
         name: _plain(value) if name in ("step", *rule._scalars) else _array(name, value, own)
         for name, value in saved.items()
     }
-    if "step" not in found and rule.__name__ != "SGD":  # PyTorch's SGD counts no steps
+    if "step" not in found and rule.__name__ not in ("SGD", "Muon"):  # PyTorch's count no steps
         raise FastoptError(f"the state dict has no step of parameter {key!r}")
     step = found.pop("step", 1)
     if isinstance(step, float) and step.is_integer():
