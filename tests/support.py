@@ -48,6 +48,8 @@ RULES = {
 }
 # The rules that find the learning rate of decoupled weight decay themselves.
 FIND_RATE = {"stable_adamw"}
+# Those that add numbers in the memory order of the elements: test_sums.py.
+IN_ORDER = {"lamb", "lars", "stable_adamw", "novograd"}
 # And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {
     **RULES,
