@@ -260,6 +260,8 @@ RULES = [
             {"amsgrad": "corrected", "betas": (0.7, 0.7)},
             {"amsgrad": "corrected", "eps": 0.01, "bias_correction": (True, False)},
             {"amsgrad": True, "weight_decay": 0.1, "maximize": True},
+            {"rowwise": True, "betas": (0.7, 0.95), "eps": 0.01, "eps_root": 0.01},
+            {"rowwise": True, "weight_decay": 0.1, "eps_mode": "hat"},
         ],
     ),
     Rule(
@@ -441,6 +443,8 @@ SUM_RULES = [
         {"decoupled_weight_decay": True},
         always={"cautious": True},
     ),
+    Rule("SGD", reference.sgd, 1e-3, [{}], always={"normalized": "tensor"}),
+    Rule("SGD", reference.sgd, 1e-3, [{}], always={"normalized": "all"}),
 ]
 SUM_CASES = [
     Case(rule, {**rule.always, **options})

@@ -36,6 +36,7 @@ Papers, by the names used below:
     Parikh      & Boyd 2014, Proximal algorithms
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
     Gitman      You, Gitman & Ginsburg 2017, Large batch training of convolutional networks
+    Hazan       Hazan, Levy & Shalev-Shwartz 2015, Beyond convexity (arXiv 1507.02030)
     Liang       et al. 2024, Cautious optimizers (arXiv 2411.16085)
     Wortsman    et al. 2023, Stable and low-precision training (arXiv 2304.13013)
     Ginsburg    et al. 2019, Stochastic gradient methods with layer-wise adaptive moments
@@ -173,9 +174,13 @@ def sgd(
     nesterov: bool | str = False,
     lr_in_buffer: bool = False,
     first_step: str = "copy",
+    normalized: bool | str = False,
 ) -> Steps:
     b: Any = 0.0
     for t, lr, g in feed:
+        if normalized:
+            yield lr * g / (norm(g) or 1.0), {}  # Hazan, Alg. 1
+            continue
         if momentum == 0.0:
             yield lr * g, {}  # Robbins & Monro 1951
             continue
@@ -386,6 +391,7 @@ def adam(
     amsgrad: bool | str = False,
     bias_correction: tuple[bool, bool] = (True, True),
     cautious: bool = False,
+    rowwise: bool = False,
 ) -> Steps:
     beta1, beta2 = betas
     m: Any = 0.0
@@ -393,7 +399,10 @@ def adam(
     u: Any = 0.0
     for t, lr, g in feed:
         m = beta1 * m + (1.0 - beta1) * g  # Kingma, Alg. 1: m_t
-        v = beta2 * v + (1.0 - beta2) * g**2  # v_t
+        squares = g**2
+        if rowwise:  # FBGEMM: one number for each row
+            squares = squares.mean(axis=tuple(range(1, g.ndim)), keepdims=True)
+        v = beta2 * v + (1.0 - beta2) * squares  # v_t
         c1 = correction(beta1, t) if bias_correction[0] else 1.0
         c2 = correction(beta2, t) if bias_correction[1] else 1.0
         largest = v / c2 if amsgrad == "corrected" else v  # optax corrects first

@@ -45,15 +45,20 @@ RULES = {
     "novograd": (fastopt.NovoGrad, {"weight_decay": 0.1}),
     "adam_cautious": (fastopt.Adam, {"cautious": True}),
     "lion_cautious": (fastopt.Lion, {"cautious": True}),
+    "sgd_normalized": (fastopt.SGD, {"normalized": "tensor"}),
+    "sgd_normalized_all": (fastopt.SGD, {"normalized": "all"}),
 }
 # The rules that find the learning rate of decoupled weight decay themselves.
 FIND_RATE = {"stable_adamw"}
 # Those that add numbers in the memory order of the elements: test_sums.py.
-IN_ORDER = {"lamb", "lars", "stable_adamw", "novograd"}
+IN_ORDER = {"lamb", "lars", "stable_adamw", "novograd", "sgd_normalized", "sgd_normalized_all"}
+# Those of which each parameter is updated independently of the others.
+SEPARATE = [rule for rule in RULES if rule not in ("sgd_normalized_all", "dog", "prodigy")]
 # And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {
     **RULES,
     "adagrad_rowwise": (fastopt.Adagrad, {"rowwise": True, "lr_decay": 0.2}),
+    "adam_rowwise": (fastopt.Adam, {"rowwise": True, "betas": (0.8, 0.99)}),
 }
 # The common options that a rule refuses.
 REFUSED = {"ftrl": {"decoupled_weight_decay", "l1", "bounds"}}

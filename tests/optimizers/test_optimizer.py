@@ -4,13 +4,25 @@ import inspect
 
 import numpy as np
 import pytest
-from support import ALL_RULES, FIND_RATE, RULES, arrays, bits, everything, make, takes, unchanged
+from support import (
+    ALL_RULES,
+    FIND_RATE,
+    RULES,
+    SEPARATE,
+    arrays,
+    bits,
+    everything,
+    make,
+    takes,
+    unchanged,
+)
 
 import fastopt
 from fastopt import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, FastoptError, NAdam, RMSprop, _core
 from fastopt.schedules import ReduceOnPlateau, cosine, exponential
 
 every_rule = pytest.mark.parametrize("rule", RULES)
+separate_rules = pytest.mark.parametrize("rule", SEPARATE)
 
 
 def test_every_kernel_is_tested_here():
@@ -195,7 +207,7 @@ def test_a_memory_mapped_parameter(tmp_path):
     assert bits(np.array(w)) == bits(plain)
 
 
-@every_rule
+@separate_rules
 def test_none_leaves_parameter_state_and_step_unchanged(rule):
     """The bias corrections of a parameter depend on the number of steps that it has taken."""
     given = [(True, True), (True, False), (True, True), (False, True), (True, True)]
@@ -258,7 +270,7 @@ def test_bound_gradients_are_read_at_each_step():
     assert w.tolist() == [-121.0, -121.0]
 
 
-@every_rule
+@separate_rules
 def test_float32_and_float64_in_one_optimizer(rule):
     params = [*arrays(5), *arrays(5, dtype=np.float32), *arrays(3, seed=2)]
     others = [w.copy() for w in params]
@@ -283,7 +295,7 @@ SETS = [
 ]
 
 
-@every_rule
+@separate_rules
 def test_groups_with_different_options(rule):
     shapes = [3, (2, 2), (), 4]
     params, others = arrays(*shapes), arrays(*shapes)
