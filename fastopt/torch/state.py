@@ -119,7 +119,8 @@ def uphill(p: Tensor, inner: Mapping[str, Any], distance: float, norm: float) ->
     exact = torch.complex128 if p.is_complex() else torch.float64
     step = distance * (p.grad.to(exact) / norm)
     real = _computed_in(main)
-    return main.to(real) + step.to(real)
+    point: Tensor = main.to(real) + step.to(real)
+    return point
 
 
 def _computed_in(p: Tensor) -> torch.dtype:
