@@ -92,6 +92,14 @@ typedef struct {
                    that is described as rows */
 } fo_rows;
 
+/* The state of a rule that keeps statistics of rows and columns (FO_FACTORED in
+ * rules.def): contiguous arrays of fo_tensor.dtype, in the order of the rule's class.
+ * axis[k] is the axis of fo_layout that is axis k of the parameter. */
+typedef struct {
+    int axis[FO_MAX_AXES];
+    void *state[FO_MAX_AXES];
+} fo_factored;
+
 /* A parameter with its gradient, state and options. */
 typedef struct {
     fo_dtype dtype; /* FO_F32 or FO_F64: the dtype of the arithmetic, of master, ema and
@@ -115,7 +123,10 @@ typedef struct {
     fo_layout *layout; /* NULL: all arrays are of `dtype`, aligned and without gaps, and
                           store their elements in the same order */
     fo_rows *rows;     /* NULL: the gradient is dense, as it must be for a rule that
-                          needs sums before its update (FO_SUMS in rules.def) */
+                          needs sums before its update (FO_SUMS in rules.def) or that
+                          is factored */
+    fo_factored *factored; /* for a factored rule, which needs a layout, too; NULL for
+                              other rules */
 } fo_tensor;
 
 /* The options of one step for all tensors, and what the step found. */

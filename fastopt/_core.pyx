@@ -85,9 +85,9 @@ cdef class Plan(Running):
     kind: "array", "list" or "dict", the structure of the gradients.  The other lists have an entry
     for each new parameter.  params: the array; names: its name in error messages; holders, keys:
     the caller's list or dict that contains it, and its key there; states: its state arrays; extra:
-    (master, ema, state for each row), each an array or None; scalars: (step count, the N_SAVED
-    numbers that the rule saves); group_of: the number of its group; no_rows: why a row-sparse
-    gradient is refused, or "".
+    (master, ema, state for each row), each an array or None, and the arrays of a factored rule, if
+    it is one; scalars: (step count, the N_SAVED numbers that the rule saves); group_of: the number
+    of its group; no_rows: why a row-sparse gradient is refused, or "".
     """
     cdef fo_plan *plan
     cdef fo_extras extras
@@ -116,7 +116,7 @@ cdef class Plan(Running):
         self.holders, self.keys = tuple(holders), tuple(keys)
         self.no_rows = tuple(no_rows)
         self.row_numbers = tuple([None if by_row is None else row_numbers_of(param)
-                                  for param, (_, _, by_row) in zip(params, extra, strict=True)])
+                                  for param, (_, _, by_row, *_) in zip(params, extra, strict=True)])
         if before is not None:
             self.params, self.names = before.params + self.params, before.names + self.names
             self.holders, self.keys = before.holders + self.holders, before.keys + self.keys
@@ -164,6 +164,7 @@ cdef class Plan(Running):
             slot = self.slots + i
             slot.layout = new.layouts + k
             slot.rows = new.rows + k
+            slot.factored = new.factored + k
             slot.axes = new.axes + k * FO_MAX_AXES
             slot.param = <PyObject *>self.params[i]
             slot.name = <PyObject *>self.names[i]
@@ -173,7 +174,10 @@ cdef class Plan(Running):
             describe_holder(slot, self.holders[i], self.keys[i])
             param = base_array(slot)
             describe_tensor(tensors + i, self.names[i], param, states[k], extra[k], scalars[k])
-            describe_layout(slot, tensors[i].dtype, param, states[k], extra[k][0])
+            describe_layout(slot, tensors[i].dtype, param, states[k], extra[k][0],
+                            len(extra[k]) > 3)
+            if len(extra[k]) > 3:
+                describe_factored(slot, tensors + i, param, extra[k][3:])
             tensors[i].group = group
             i += 1
         return 0

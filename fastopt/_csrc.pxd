@@ -57,6 +57,10 @@ cdef extern from "fastopt.h" nogil:
         const int64_t *order
         int clears
 
+    ctypedef struct fo_factored:
+        int *axis
+        void **state
+
     ctypedef struct fo_tensor:
         fo_dtype dtype
         int32_t group
@@ -71,6 +75,7 @@ cdef extern from "fastopt.h" nogil:
         double *saved
         fo_layout *layout
         fo_rows *rows
+        fo_factored *factored
 
     ctypedef struct fo_extras:
         double grad_scale

@@ -447,6 +447,32 @@ SUM_RULES = [
         [{"betas": (0.7, 0.95)}, {"eps": 0.01}, {"bias_correction": False}],
     ),
 ]
+# Rules whose state has statistics of rows and columns: test_factored.py.
+FACTORED_RULES = [
+    Rule(
+        "Adafactor",
+        reference.adafactor,
+        1e-2,
+        [
+            {"weight_decay": 0.1, "decoupled_weight_decay": False},
+            {"beta2_decay": -0.5},
+            {"eps": (1e-3, 0.5)},
+            {"eps": (0.3, 1e-3), "d": 2.0},
+            {"eps": (0.3, 1e-3), "eps_mode": "mean"},
+            {"relative_step": False, "scale_parameter": False},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
+    Rule(
+        "SM3",
+        reference.sm3,
+        1e-1,
+        [{"eps": 0.1}, {"momentum": 0.7}, {"momentum": 0.7, "weight_decay": 0.1, "eps": 0.1}],
+    ),
+]
+FACTORED_CASES = [
+    Case(rule, options) for rule in FACTORED_RULES for options in [*COMMON, *rule.options]
+]
 SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]
 
 CASES = [

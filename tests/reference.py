@@ -11,6 +11,8 @@ Papers, by the names used below:
     Sutskever   et al. 2013, On the importance of initialization and momentum in deep learning,
                 which writes Nesterov 1983 as a form of momentum
     Duchi       et al. 2011, Adaptive subgradient methods (JMLR 12)
+    Shazeer     & Stern 2018, Adafactor (arXiv 1804.04235)
+    Anil        et al. 2019, Memory-efficient adaptive optimization (arXiv 1901.11150)
     Zeiler      2012, ADADELTA (arXiv 1212.5701)
     Hinton      Tieleman & Hinton 2012, Coursera lecture 6e
     Graves      2013, Generating sequences with recurrent neural networks (arXiv 1308.0850)
@@ -67,7 +69,8 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
     """Return a function of (w, grads, lrs, **options) that returns the path of a rule.
 
     ``grads`` is a gradient for each step, or a function of w; ``lrs`` is a learning rate for each.
-    A rule that has an argument ``weight_decay`` applies it itself, unless it is decoupled.
+    A rule that has an argument ``weight_decay`` applies it itself, unless it is decoupled.  A rule
+    that has an argument ``undecayed`` gets a list, whose last element is w before decoupled decay.
     """
     arguments = inspect.signature(rule).parameters
 
@@ -92,6 +95,8 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
             options["weight_decay"] = weight_decay if is_coupled else 0.0
         if "ws" in arguments:
             options["ws"] = before
+        if "undecayed" in arguments:
+            options["undecayed"] = ws
         low, high = bounds or (None, None)
 
         def keep(lr: float) -> float:
@@ -324,6 +329,63 @@ def adagrad(
         s = s + squares
         x = g / (np.sqrt(s + eps_root) + eps)  # H = delta*I + diag(s)^(1/2)
         yield lr / (1.0 + (t - 1) * lr_decay) * x, {"sum": s}
+
+
+@descend
+def adafactor(
+    feed: Feed,
+    *,
+    undecayed: list[Array],
+    beta2_decay: float = -0.8,
+    eps: tuple[float | None, float] = (None, 1e-3),
+    machine_eps: float,
+    d: float = 1.0,
+    eps_mode: str = "clamp",
+    relative_step: bool = True,
+    scale_parameter: bool = True,
+) -> Steps:
+    eps1 = machine_eps if eps[0] is None else eps[0]
+    added, least = (eps1, 0.0) if eps_mode == "mean" else (0.0, eps1)
+    v, r, c = 0.0, 0.0, 0.0  # type: Any, Any, Any
+
+    def mean(x: Array, axis: int | None = None) -> Any:
+        return x.mean(axis=axis, keepdims=axis is not None, dtype=np.longdouble)
+
+    def rms(x: Array) -> float:
+        return float(np.sqrt(mean(x**2)))
+
+    for t, lr, g in feed:
+        beta2 = 1.0 - t**beta2_decay  # Shazeer sec. 7.2
+        squares = g**2 + added
+        if g.ndim < 2:
+            v = beta2 * v + (1.0 - beta2) * squares  # Alg. 5
+            state = {"variance": v}
+        else:
+            r = beta2 * r + (1.0 - beta2) * mean(squares, -1).astype(float)  # Alg. 4
+            c = beta2 * c + (1.0 - beta2) * mean(squares, -2).astype(float)
+            v = r * c / np.maximum(mean(r, -2).astype(float), least)
+            state = {"row_var": r, "col_var": c}
+        u = g / np.sqrt(np.maximum(v, least**2))
+        u = u / max(1.0, rms(u) / d)
+        rho = min(lr, t**-0.5) if relative_step else lr
+        alpha = max(eps[1], rms(undecayed[-1])) * rho if scale_parameter else rho
+        yield alpha * u, state
+
+
+@descend
+def sm3(feed: Feed, *, momentum: float = 0.0, eps: float = 1e-30) -> Steps:
+    mu: Any = None
+    m: Any = 0.0
+    for _, lr, g in feed:
+        if mu is None:
+            mu = [np.zeros_like(g)] * max(g.ndim, 1)
+        nu = np.min(mu, axis=0) + g**2  # Anil, Alg. SM3-II, line 6
+        axes = range(g.ndim)
+        largest = [nu.max(axis=tuple({*axes} - {k}), keepdims=True) for k in axes] or [nu]
+        mu = [np.broadcast_to(each, g.shape) for each in largest]  # line 9
+        m = momentum * m + (1.0 - momentum) * g / np.sqrt(nu + eps)
+        state = {f"accumulator_{k}": each for k, each in enumerate(largest)}
+        yield lr * m, {**state, "momentum_buffer": m}
 
 
 @descend

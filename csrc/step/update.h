@@ -43,6 +43,9 @@ typedef struct {
 /* Stage a tile of tensor i, without its gradient. */
 void fo_stage_tile(const fo_tensor *tensor, const fo_tile *tile, fo_scratch *scratch,
                    fo_staged *staged);
+/* Write it back after its update, and update the average. */
+void fo_finish_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
+                    const fo_staged *staged, fo_scratch *scratch);
 
 /* Update rows of tensor i, or clear their values. */
 void fo_update_rows(const fo_step_context *s, int64_t i, fo_range rows,

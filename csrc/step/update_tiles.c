@@ -66,28 +66,34 @@ void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
-    const fo_dtype real = tensor->dtype;
-    const int64_t n = tile->rows * tile->cols;
     fo_staged staged;
     fo_stage_tile(tensor, tile, scratch, &staged);
-    const fo_view *main = tensor->master ? &staged.master : &staged.param;
+    recipe->update(staged.w, g, staged.state, tile->rows * tile->cols, rule,
+                   &recipe->prologue);
+    fo_finish_tile(s, i, tile, &staged, scratch);
+}
 
-    recipe->update(staged.w, g, staged.state, n, rule, &recipe->prologue);
+void fo_finish_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
+                    const fo_staged *staged, fo_scratch *scratch)
+{
+    const fo_tensor *tensor = &s->plan->tensors[i];
+    const fo_dtype real = tensor->dtype;
+    const int64_t n = tile->rows * tile->cols;
+    const fo_view *main = tensor->master ? &staged->master : &staged->param;
     if (fo_looks_ahead(s, i)) {
         const fo_view average = fo_own_view(tensor->ema, real, tile);
         void *slow = fo_stage(tile, &average, real, scratch->tile[1]);
-        fo_look_ahead(s, real, slow, staged.w, n);
+        fo_look_ahead(s, real, slow, staged->w, n);
         fo_write_back(tile, &average, real, slow, NULL);
     }
-
     const int random = s->extras->stochastic;
     /* States are always rounded stochastically: rounded to nearest, they would stop
      * changing. */
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
-        write_back(s, i, 1 + k, tile, &staged.view[k], staged.state[k], 1);
-    write_back(s, i, 0, tile, main, staged.w, random);
+        write_back(s, i, 1 + k, tile, &staged->view[k], staged->state[k], 1);
+    write_back(s, i, 0, tile, main, staged->w, random);
     if (tensor->master)
-        write_back(s, i, 0, tile, &staged.param, staged.w, random);
+        write_back(s, i, 0, tile, &staged->param, staged->w, random);
     if (tensor->ema && !s->extras->lookahead_steps) {
         const fo_view average = fo_own_view(tensor->ema, real, tile);
         void *ema = fo_stage(tile, &average, real, scratch->tile[1]);

@@ -10,6 +10,8 @@
 | `yogi` | Yogi |
 | `qhadam` | QHAdam |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
+| `adafactor` | Adafactor |
+| `sm3` | SM3 |
 | `adadelta` | AdaDelta |
 | `schedule_free` | Schedule-Free SGD, AdamW and RAdam |
 | `rmsprop` | RMSProp |
@@ -35,6 +37,7 @@ formula; `base.optimizer.Optimizer` does the rest.
 
 from fastopt.optimizers.adabelief import AdaBelief
 from fastopt.optimizers.adadelta import Adadelta
+from fastopt.optimizers.adafactor import Adafactor
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
@@ -54,6 +57,7 @@ from fastopt.optimizers.rprop import Rprop
 from fastopt.optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeRAdam, ScheduleFreeSGD
 from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
+from fastopt.optimizers.sm3 import SM3
 from fastopt.optimizers.smorms3 import SMORMS3
 from fastopt.optimizers.yogi import Yogi
 
@@ -62,10 +66,12 @@ __all__ = [
     "ASGD",
     "LAMB",
     "SGD",
+    "SM3",
     "SMORMS3",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",

@@ -22,6 +22,7 @@ same name.  `Door` is their base class and documents the keyword arguments that 
 | `options` | which options there are, and how those of a group are read |
 | `state` | the initial values, dtypes and layout of a parameter's state, and how it is loaded |
 | `tensors` | which tensors are accepted, and which strided tensor stores their elements |
+| `matrices` | what the directions of matrices are in a step of `Muon` |
 | `distributed` | how a step works on shards, and the norm of gradients over all shards |
 | `backward` | how parameters are updated in the backward pass |
 | `ddp` | how parameters are updated in the backward pass of DistributedDataParallel |
@@ -51,10 +52,12 @@ from fastopt.torch.classes import (  # noqa: E402
     ASGD,
     SGD,
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
     AdamW,
+    Muon,
     NAdam,
     RAdam,
     RMSprop,
@@ -66,6 +69,7 @@ from fastopt.torch.door import Door  # noqa: E402
 from fastopt.torch.further import (  # noqa: E402
     ADOPT,
     LAMB,
+    SM3,
     SMORMS3,
     AdaBelief,
     Adan,
@@ -86,10 +90,12 @@ __all__ = [
     "ASGD",
     "LAMB",
     "SGD",
+    "SM3",
     "SMORMS3",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -99,6 +105,7 @@ __all__ = [
     "Door",
     "Ftrl",
     "Lion",
+    "Muon",
     "NAdam",
     "QHAdam",
     "RAdam",

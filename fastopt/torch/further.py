@@ -449,3 +449,34 @@ class ScheduleFreeRAdam(Further):
     """
 
     _rule = optimizers.ScheduleFreeRAdam
+
+
+class SM3(Further):
+    """SM3-II: AdaGrad with one accumulator for each index of each axis.
+
+    Parameters
+    ----------
+    params, lr, momentum, eps, weight_decay, decoupled_weight_decay, maximize
+        As in `fastopt.SM3`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.SM3`.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused: the maxima are over all elements of a row or column.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import SM3
+    >>> w = torch.zeros(2, 2, requires_grad=True)
+    >>> w.grad = torch.tensor([[1.0, 2.0], [0.5, 4.0]])
+    >>> SM3([w]).step()
+    >>> w.detach()
+    tensor([[-0.1000, -0.1000],
+            [-0.1000, -0.1000]])
+    """
+
+    _rule = optimizers.SM3

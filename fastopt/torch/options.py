@@ -16,7 +16,7 @@ from fastopt._core import SUMS
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import extras
 from fastopt.optimizers.base.groups import bounds_for_c, for_kernel
-from fastopt.optimizers.base.rule import COMMON, Rule, checks_of, defaults_of
+from fastopt.optimizers.base.rule import COMMON, Direction, Rule, checks_of, defaults_of
 from fastopt.torch import distributed
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
@@ -91,10 +91,13 @@ class Group(NamedTuple):
     low_keys: tuple[str, ...]  # the same for a 16-bit parameter
     scalars: Mapping[str, float]
     initial: Mapping[str, float | str]
+    # The names and shapes of the arrays of a factored rule, for the shape of a parameter.
+    factored: Callable[[tuple[int, ...]], dict[str, tuple[int, ...]]]
     state_dtype: str | None
     first_step: Callable[[], Any]
     no_rows: str  # why a sparse gradient is refused, or ""
     sums: str  # which sums the rule needs before its update: "", of a "tensor", of "all"
+    direction: Direction | None  # how the directions of matrices are computed before a step
     copies_first: bool  # whether the first step copies the gradient to the momentum buffer
 
 
@@ -108,8 +111,11 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     options = optimizer._options_of(group)
     require_here(rule, options)
     kernel, arrays = rule._kernel(options)
-    if kernel in SUMS:
+    factored, direction = functools.partial(rule._factored, options), rule._direction(options)
+    if kernel in SUMS or is_factored(rule) or direction is not None:
         distributed.require_whole(type(optimizer).__name__, group["params"])
+    if is_factored(rule) and any(p.is_complex() for p in group["params"]):
+        raise RuntimeError(f"{type(optimizer).__name__} does not support complex parameters")
     own = optimizer._options
     known = ("step", *rule._scalars, *arrays)
     keys = [name for name in optimizer._keys or known if name in known]
@@ -131,12 +137,19 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         (*keys, *master, *averages),
         rule._scalars,
         rule._initial_state(options),
+        factored,
         own["state_dtype"],
         optimizer._first_step,
         rule._no_rows(options),
         SUMS.get(kernel, ""),
+        direction,
         bool(rule._hyperparameters(options).get("copy_first", False)),
     )
+
+
+def is_factored(rule: type[Rule]) -> bool:
+    """Return whether a rule keeps statistics of rows and columns."""
+    return rule._factored is not Rule._factored
 
 
 def _for_c(rule: type[Rule], options: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -307,7 +320,7 @@ def require_defaults(own: Mapping[str, Any], groups: Iterable[Mapping[str, Any]]
 
 def torch_class(cls: type) -> Any:
     """Return the class of torch.optim that a class of fastopt extends."""
-    return next(base for base in cls.__mro__ if base.__module__.startswith("torch.optim."))
+    return next(base for base in cls.__mro__ if f"{base.__module__}.".startswith("torch.optim."))
 
 
 def extras_for_c(own: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,9 @@ def _first_value(
         return group.first_step() + (inner.get("momentum_buffer") is not None)
     if name in group.scalars:
         return torch.tensor(group.scalars[name], dtype=torch.float64)
+    shapes = group.factored(tuple(p.shape))
+    if name in shapes:
+        return torch.zeros(shapes[name], dtype=real_dtype(p.dtype))
     source = p.detach()
     value = group.initial.get(name, 0.0)
     if name in ("master", "ema", "slow"):
@@ -83,6 +86,19 @@ def lay_out(p: Tensor, inner: dict[str, Any], name: str, dtype: torch.dtype) -> 
     # PyTorch's SGD makes sparse buffers if all gradients were sparse.
     inner[name] = _like(p.detach(), dtype).copy_(value.detach().to_dense())
     return tensors.plain(inner[name])
+
+
+def lay_out_factored(p: Tensor, inner: dict[str, Any], name: str, group: Group) -> Tensor:
+    """Convert a state tensor of a factored rule to a contiguous one of the dtype of C."""
+    value = inner[name]
+    shape = group.factored(tuple(p.shape))[name]
+    if not isinstance(value, Tensor) or value.shape != shape:
+        found = tuple(value.shape) if isinstance(value, Tensor) else value
+        raise FastoptError(f"state {name!r} has shape {found}; {shape} is needed")
+    tensors.require_memory(f"state {name!r}", value)
+    converted = torch.empty(shape, dtype=real_dtype(p.dtype)).copy_(value.detach())
+    inner[name] = converted
+    return converted
 
 
 def between(p: Tensor, inner: Mapping[str, Any], name: str, weight: float) -> Any:

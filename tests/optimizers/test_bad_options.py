@@ -11,6 +11,7 @@ from support import arrays, unchanged
 import fastopt
 from fastopt import (
     SGD,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
@@ -49,6 +50,10 @@ COMMON = {
 OPTIONS = {
     AdamW: {"amsgrad": ([0, 1, None, "max"], []), "eps_mode": (["outside", None, True], []),
             "bias_correction": ([], [True, (True,), (1, 1), None])},
+    Adafactor: {"beta2_decay": ([0.1, NAN, -INF], NOT_NUMBERS),
+                "d": ([0.99, NAN, INF], NOT_NUMBERS),
+                "eps": ([(-1, 0.1), (NAN, 0.1), (None, -1), (None, INF)],
+                        [None, 0.1, (None,), (None, None), (True, 0.1), (0.1, 0.1, 0.1), "ab"])},
     SGD: {"dampening": ([NAN, INF, -INF], NOT_NUMBERS),
           "nesterov": ([0, 1, None, "true", "Lookahead"], []),
           "first_step": (["skip", None, True], [])},

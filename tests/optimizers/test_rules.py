@@ -9,7 +9,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import reference
-from cases import CASES, DTYPES, RATES, RULES, SUM_CASES, Case, Rule, gradients, start
+from cases import (
+    CASES,
+    DTYPES,
+    FACTORED_CASES,
+    FACTORED_RULES,
+    RATES,
+    RULES,
+    SUM_CASES,
+    SUM_RULES,
+    Case,
+    Rule,
+    gradients,
+    start,
+)
 
 import fastopt
 from fastopt import _core
@@ -135,12 +148,12 @@ def ftrl_slack(case: Case, path: reference.Path, lrs: list[float], dtype: Dtype)
     return {"w": unit * options["l1"] / q[-1], "linear": unit * (largest * moved + options["l1"])}
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", [*RULES, *SUM_RULES, *FACTORED_RULES], ids=lambda rule: rule.name)
 def test_every_option_is_tested_away_from_its_default(rule: Rule) -> None:
     parameters = inspect.signature(getattr(fastopt, rule.name)).parameters
     tested = {
         name
-        for case in CASES
+        for case in [*CASES, *SUM_CASES, *FACTORED_CASES]
         for name, value in case.options.items()
         if case.rule == rule and name in parameters and value != parameters[name].default
     }
@@ -151,7 +164,7 @@ def test_every_option_is_tested_away_from_its_default(rule: Rule) -> None:
 def test_every_kernel_is_tested_with_and_without_decay_or_sign() -> None:
     """Each line of csrc/rules.def is compiled to two loops: with and without decay or sign."""
     reached = set()
-    for case in [*CASES, *SUM_CASES]:
+    for case in [*CASES, *SUM_CASES, *FACTORED_CASES]:
         group = case.make(np.zeros(1)).param_groups[0]
         reached.add((group.kernel, bool(group["maximize"] or group["weight_decay"])))
     kernels = set(_core.RULES) - {"muon", "muon_direction"}  # see test_muon.py

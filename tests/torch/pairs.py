@@ -12,8 +12,8 @@ from torch.nn import Parameter
 
 from fastopt import torch as ours
 
-NAMES = ["SGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam", "RAdam",
-         "Rprop", "ASGD", "SparseAdam"]  # fmt: skip
+NAMES = ["SGD", "Adagrad", "Adafactor", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam",
+         "RAdam", "Rprop", "ASGD", "SparseAdam"]  # fmt: skip
 PAIRS = {name: (getattr(ours, name), getattr(optim, name)) for name in NAMES}
 DENSE = [name for name in NAMES if name != "SparseAdam"]
 TAKE_SPARSE = ["SGD", "Adagrad", "SparseAdam"]
@@ -23,6 +23,7 @@ DTYPES = [torch.float64, torch.float32]
 OPTIONS = {
     "SGD": dict(lr=0.1, momentum=0.8, dampening=0.3, weight_decay=0.1),
     "Adagrad": dict(lr=0.1, lr_decay=0.2, weight_decay=0.1, initial_accumulator_value=0.3),
+    "Adafactor": dict(lr=0.1, beta2_decay=-0.6, eps=(1e-3, 1e-2), d=1.2, weight_decay=0.1),
     "Adadelta": dict(lr=0.5, rho=0.7, eps=1e-3, weight_decay=0.1),
     "RMSprop": dict(lr=0.02, alpha=0.8, eps=0.01, centered=True, momentum=0.8, weight_decay=0.1),
     "Adam": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3, amsgrad=True, weight_decay=0.1),

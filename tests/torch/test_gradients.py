@@ -219,6 +219,9 @@ def test_complex_parameters(name, layout, dtype):
         return results
 
     ours, theirs = (outcome(lambda cls=cls: trained(cls)) for cls in PAIRS[name])
+    if name == "Adafactor":
+        assert ours == theirs == (RuntimeError, "Adafactor does not support complex parameters")
+        return
     assert type(theirs) is list, theirs
     assert_same(ours, theirs, tolerance(name, dtype), "step")
 

@@ -102,8 +102,9 @@ def unpickled(rule: type[Rule], status: Status, pickled: Mapping[str, Any]) -> P
     """
     groups = tuple(ParamGroup(rule, status, *group) for group in pickled["groups"])
     arrays = {
-        key: state_arrays.in_layout_of(w, pickled["arrays"][key])
-        for key, w in arrays_of(groups).items()
+        key: state_arrays.in_layout_of(w, pickled["arrays"][key], group.factored(w))
+        for group in groups
+        for key, w in group.arrays.items()
     }
     scalars = {key: (np.array(a), np.array(b)) for key, (a, b) in pickled["scalars"].items()}
     kind, places = pickled["kind"], pickled["places"]
@@ -125,6 +126,7 @@ def _new_state(group: ParamGroup, extras: Mapping[str, Any]) -> dict[Key, dict[s
             {name: initial.get(name, 0.0) for name in group.state_names},
             extras,
             group.rule._by_row(group.options),
+            group.factored(w),
         )
         for key, w in group.arrays.items()
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,7 @@ def new_arrays(
     initial: Mapping[str, float | str],
     extras: Mapping[str, Any],
     by_row: str | None = None,
+    factored: Mapping[str, tuple[int, ...]] = {},
 ) -> dict[str, Array]:
     """Return the state arrays of a new parameter.
 
@@ -36,6 +37,8 @@ def new_arrays(
         The options that all parameters share.
     by_row
         The name of the state that has one number for each row, if there is one.
+    factored
+        The names and shapes of other state arrays, which start at 0.
     """
     real = computed_in(param)
     arrays = {
@@ -53,6 +56,7 @@ def new_arrays(
             )
         dtype, start = _start(name, by_row, initial[by_row], param, extras["state_dtype"])
         arrays[by_row] = np.full(np.asarray(param).shape[:1], start, dtype=dtype)
+    arrays |= {state: np.zeros(shape, dtype=real) for state, shape in factored.items()}
     if extras["master"] is not None and is_low_precision(param):
         arrays["master"] = new_like(param, np.float32, param)
     if extras["ema_decay"] is not None:
@@ -63,25 +67,32 @@ def new_arrays(
 
 
 def for_c(
-    arrays: Mapping[str, Array], by_row: str | None
+    arrays: Mapping[str, Array], by_row: str | None, factored: Collection[str] = ()
 ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-    """Return the elementwise states of the rule, in the order of rules.def, and three others.
+    """Return the elementwise states of the rule, in the order of rules.def, and the others.
 
-    The others are the master, the average or Lookahead's slow weights, and the row-wise state; a
-    missing one is None.
+    The others are the master, the average or Lookahead's slow weights, and the row-wise state, of
+    which a missing one is None, and the states of a factored rule.
     """
-    own = tuple(array for name, array in arrays.items() if name not in (*ADDED, by_row))
+    others = (*ADDED, by_row, *factored)
+    own = tuple(array for name, array in arrays.items() if name not in others)
     average = arrays.get("ema", arrays.get("slow"))
-    return own, (arrays.get("master"), average, arrays[by_row] if by_row else None)
+    added = arrays.get("master"), average, arrays[by_row] if by_row else None
+    return own, (*added, *(arrays[name] for name in factored))
 
 
-def in_layout_of(w: Array, pickled: Mapping[str, Array]) -> dict[str, Array]:
+def in_layout_of(
+    w: Array, pickled: Mapping[str, Array], factored: Collection[str]
+) -> dict[str, Array]:
     """Return state arrays in the memory layout of their parameter; pickling may have changed it.
 
-    They are copies.  A state with one number for each row has only one possible layout.
+    They are copies.  A state with one number for each row has only one possible layout.  factored:
+    the names of states that are always C-contiguous.
     """
     return {
-        name: new_like(w, array.dtype, array) if array.shape == w.shape else np.array(array)
+        name: new_like(w, array.dtype, array)
+        if array.shape == w.shape and name not in factored
+        else np.array(array, order="C")
         for name, array in pickled.items()
     }
 

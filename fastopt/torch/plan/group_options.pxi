@@ -14,9 +14,11 @@ cdef class GroupOptions:
     cdef bint has_step, has_master
     cdef object average  # the key of the state that is an average, or None
     cdef bint copies_first
+    cdef bint directs  # whether directions of matrices are computed before a step
     cdef tuple scalars  # the names of the numbers that the rule saves
     cdef readonly str no_rows, sums
-    cdef object state_dtype
+    cdef object state_dtype, factored
+    cdef dict factored_keys  # by the number of axes: see `factored_of`
 
     def __init__(self, optimizer, group):
         read = self.read = options.read(optimizer, group)
@@ -27,12 +29,32 @@ cdef class GroupOptions:
         self.arrays, self.keys, self.low_keys = read.arrays, read.keys, read.low_keys
         self.for_c, self.without_decay = read.for_c, read.without_decay
         self.copies_first = read.copies_first
+        self.directs = read.direction is not None
         self.has_step = "step" in read.keys
         self.has_master = "master" in read.low_keys
         self.average = options.average_of(optimizer._options)
         self.scalars = tuple(read.scalars)
         self.no_rows, self.sums = read.no_rows, read.sums
         self.state_dtype = read.state_dtype
+        self.factored = read.factored if options.is_factored(optimizer._rule) else None
+        self.factored_keys = {}
+
+    cdef tuple factored_of(self, Py_ssize_t n_axes):
+        """Return what the state of a parameter has in addition if the rule is factored.
+
+        (names; whether each axis of each array has the parameter's length, else 1; all keys of the
+        state; those of a 16-bit parameter)
+        """
+        if n_axes not in self.factored_keys:
+            shapes = self.factored((2,) * n_axes)
+            is_whole = tuple([tuple([n == 2 for n in shape]) for shape in shapes.values()])
+            first = 1 if self.has_step else 0
+            self.factored_keys[n_axes] = (
+                tuple(shapes), is_whole,
+                (*self.keys[:first], *shapes, *self.keys[first:]),
+                (*self.low_keys[:first], *shapes, *self.low_keys[first:]),
+            )
+        return self.factored_keys[n_axes]
 
     cdef int compare(self, group) except -1:
         """Return 0 for no change, 1 if only lr has changed and is a usual float, else 2."""
@@ -55,7 +77,8 @@ cdef class GroupOptions:
 
     cdef dict known_items(self, inner):
         """Return the items of a state that a step writes; users may have added other items."""
-        return {key: inner[key] for key in self.low_keys if key in inner} if inner else {}
+        keys = {*self.low_keys}.union(*[found[0] for found in self.factored_keys.values()])
+        return {key: inner[key] for key in keys if key in inner} if inner else {}
 
     cdef double take_lr(self, group) except? -1:
         """Return the group's learning rate, and store it as the one read last."""
