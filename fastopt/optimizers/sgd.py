@@ -108,6 +108,8 @@ class SGD(Optimizer):
         )
         super().__init__(params, options, **common)
 
+    _float8 = {"momentum_buffer": "signed"}
+
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return ("momentum", ("momentum_buffer",)) if options["momentum"] > 0 else ("sgd", ())

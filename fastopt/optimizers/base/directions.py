@@ -65,6 +65,7 @@ def directions(
         [matrix.states for matrix in matrices],
         [(None, None, None)] * len(matrices),
         [matrix.scalars for matrix in matrices],
+        [()] * len(matrices),
         [matrix.group for matrix in matrices],
         [""] * len(matrices),
         len(groups),
