@@ -58,6 +58,7 @@ from fastopt.torch.classes import (  # noqa: E402
 from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
 from fastopt.torch.offload import CPUOffload  # noqa: E402
+from fastopt.torch.state import float32_state  # noqa: E402
 
 __all__ = [
     "SGD",
@@ -72,6 +73,7 @@ __all__ = [
     "RMSprop",
     "SparseAdam",
     "StepInBackward",
+    "float32_state",
     "step_in_backward",
     "step_in_ddp_backward",
 ]
