@@ -62,18 +62,17 @@ static const void *gradient_of(const fo_tensor *tensor, int64_t j, const fo_tile
     return fo_stage(piece, &view, tensor->dtype, scratch->tile[2]);
 }
 
-/* Updates the parameter and the unpacked states of a group; `first`: where the
- * positions of the walk begin. */
-static void update_pieces(const fo_step_context *s, int64_t i, const group *all,
-                          int64_t first, const fo_offsets *from, int64_t j,
-                          fo_scratch *scratch)
+/* Updates the parameter and the unpacked states of a group whose first element has the
+ * number `at` in the tensor.  (A walk over one row takes it modulo the row's length.)
+ */
+static void update_pieces(const fo_step_context *s, int64_t i, int64_t at, int64_t n,
+                          const fo_offsets *from, int64_t j, fo_scratch *scratch)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_coef *rule = &s->plan->recipes[s->plan->recipe_of[i]].rule;
-    const int64_t n = all->rows * all->length;
     for (int64_t done = 0; done < n;) {
         const fo_tile piece =
-            fo_walk_run(&s->plan->walks[i], first + done, n - done, from);
+            fo_walk_run(&s->plan->walks[i], at + done, n - done, from);
         void *state[FO_MAX_STATES] = {NULL};
         for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
             state[k] = (float *)(void *)scratch->tile[3 + k] + done;
@@ -123,7 +122,7 @@ static void update_group(const job *job, const group *all, const fo_offsets *fro
                                                all->length);
     }
 
-    update_pieces(job->s, job->i, all, j < 0 ? at : all->begin, from, j, job->scratch);
+    update_pieces(job->s, job->i, at, all->rows * all->length, from, j, job->scratch);
 
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
         table->pack[tensor->layout->code[k]](codes[k], scale[k], x[k], all->rows,

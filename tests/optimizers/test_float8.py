@@ -10,7 +10,7 @@ from float8_reference import NON_NEGATIVE, SIGNED
 from support import LAYOUTS, bits, everything, unchanged
 
 import fastopt
-from fastopt import FastoptError, RowSparse
+from fastopt import FastoptError, RowSparse, _core
 
 KINDS = {"exp_avg": SIGNED, "exp_avg_sq": NON_NEGATIVE, "momentum_buffer": SIGNED}
 KINDS["sum"] = NON_NEGATIVE
@@ -191,6 +191,43 @@ def test_many_rows_are_shared_between_threads():
         return everything(opt)
 
     assert run(1) == run(2) == run(3)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_zero_grads_clears_dense_gradients(layout):
+    w = np.ones((9, 600), np.float32)
+    opt = fastopt.AdamW(w, state_dtype="float8", zero_grads=True)
+    g = LAYOUTS[layout](uniform(w.shape))
+    opt.step(g)
+    assert not g.any()
+    assert (w != 1).mean() > 0.5
+
+
+def ties(shape):
+    """Return numbers that are halfway between two that have a code, and neighbours of these."""
+    rng = np.random.default_rng(0)
+    size = int(np.prod(shape))
+    exponent = rng.integers(-40, 1, size)
+    x = (1 + rng.integers(0, 4, size) / 4 + 0.125) * 2.0**exponent
+    x[exponent < -28] = (rng.integers(0, 5, size) + 0.5)[exponent < -28] * 2.0**-31
+    x[::256] = 1.0  # the largest, or nearly
+    x *= rng.choice([1.0, 1.0 + 2.0**-23, 1.0 - 2.0**-23], size)
+    return x.astype(np.float32).reshape(shape)
+
+
+@pytest.mark.parametrize("data", [uniform, anything, near_each_other, ties])
+@pytest.mark.parametrize("kind", [SIGNED, NON_NEGATIVE])
+def test_conversion_of_arrays(kind, data):
+    """Rounding to nearest; the scale of a whole array changes no code."""
+    for factor in (1.0, 2.0**-90, 2.0**90):
+        with np.errstate(all="ignore"):
+            x = np.abs(data((7, 700))) * np.float32(factor)
+        if kind == SIGNED:
+            x[::2] *= -1
+        expected = reference.pack(x, None, kind)
+        assert bits(list(_core.float8_pack(x, kind == SIGNED))) == bits(list(expected))
+        values = reference.unpack(*expected, kind)
+        np.testing.assert_array_equal(_core.float8_unpack(*expected, kind == SIGNED), values)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
