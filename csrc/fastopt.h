@@ -114,6 +114,14 @@ typedef struct {
                    that is described as rows */
 } fo_rows;
 
+/* The state of a rule that keeps statistics of rows and columns (FO_FACTORED in
+ * rules.def): contiguous arrays of fo_tensor.dtype, in the order of the rule's class.
+ * axis[k] is the axis of fo_layout that is axis k of the parameter. */
+typedef struct {
+    int axis[FO_MAX_AXES];
+    void *state[FO_MAX_AXES];
+} fo_factored;
+
 /* A parameter with its gradient, state and options. */
 typedef struct {
     fo_dtype dtype; /* FO_F32 or FO_F64: the dtype of the arithmetic, of master, ema and
@@ -141,7 +149,10 @@ typedef struct {
     fo_layout *layout; /* NULL: all arrays are of `dtype`, aligned and without gaps, and
                           store their elements in the same order */
     fo_rows *rows;     /* NULL: the gradient is dense, as it must be for a rule that
-                          needs sums before its update (FO_SUMS in rules.def) */
+                          needs sums before its update (FO_SUMS in rules.def) or that
+                          is factored */
+    fo_factored *factored; /* for a factored rule, which needs a layout, too; NULL for
+                              other rules */
 } fo_tensor;
 
 /* The options of one step for all tensors, and what the step found. */
@@ -247,6 +258,11 @@ typedef struct {
 
 /* Indexed by fo_rule. */
 extern const fo_rule_info fo_rules[FO_N_RULES];
+
+/* Over which elements the sums are that a rule needs before its update. */
+typedef enum { FO_OF_TENSOR = 1, FO_OF_ALL } fo_scope;
+/* Indexed by fo_rule: an fo_scope, or 0 for a rule that needs no sums. */
+extern const int fo_scopes[FO_N_RULES];
 
 /* The instruction sets, numbered from 0, which is "baseline".  fo_isa_use selects one
  * for which fo_isa_supported is nonzero; no step may be running at that time. */

@@ -11,6 +11,7 @@ SERIAL_BELOW: int
 LOCKED_BELOW: int
 N_LOOPS: int
 RULES: dict[str, tuple[int, int, tuple[str, ...]]]
+SUMS: dict[str, str]
 DECAYS: dict[str, int]
 CALLS: tuple[str, ...]
 MISSING: object
@@ -37,7 +38,7 @@ class Written:
         states: list[tuple[npt.NDArray[Any], ...]],
         extra: list[tuple[npt.NDArray[Any] | None, ...]],
         scalars: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
-        scales: list[tuple[tuple[npt.NDArray[Any], bool], ...]],
+        block_scales: list[tuple[tuple[npt.NDArray[Any], bool], ...]],
         before: Written | None,
     ) -> Self: ...
 
@@ -80,7 +81,7 @@ class Plan(Running):
         states: list[tuple[npt.NDArray[Any], ...]],
         extra: list[tuple[npt.NDArray[Any] | None, ...]],
         scalars: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
-        scales: list[tuple[tuple[npt.NDArray[Any], bool], ...]],
+        block_scales: list[tuple[tuple[npt.NDArray[Any], bool], ...]],
         group_of: list[int],
         no_rows: list[str],
         n_groups: int,

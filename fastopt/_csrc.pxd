@@ -66,6 +66,10 @@ cdef extern from "fastopt.h" nogil:
         const int64_t *order
         int clears
 
+    ctypedef struct fo_factored:
+        int *axis
+        void **state
+
     ctypedef struct fo_tensor:
         fo_dtype dtype
         int32_t group
@@ -81,6 +85,7 @@ cdef extern from "fastopt.h" nogil:
         double *saved
         fo_layout *layout
         fo_rows *rows
+        fo_factored *factored
 
     ctypedef struct fo_extras:
         double grad_scale
@@ -137,6 +142,10 @@ cdef extern from "fastopt.h" nogil:
         const char *hp_names
 
     const fo_rule_info *fo_rules
+    const int *fo_scopes
+    enum:
+        FO_OF_TENSOR
+        FO_OF_ALL
 
     int fo_isa_count()
     const char *fo_isa_name(int isa)

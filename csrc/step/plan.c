@@ -125,9 +125,14 @@ fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_grou
      * so there are at most n_chunks + n_tensors items. */
     plan->parts = calloc((size_t)(n_chunks + n_tensors) + 1, sizeof *plan->parts);
     plan->sums = calloc((size_t)n_chunks + 1, sizeof *plan->sums);
+    plan->factorings = calloc((size_t)n_tensors + 1, sizeof *plan->factorings);
+    plan->factored_tensor =
+        calloc((size_t)n_tensors + 1, sizeof *plan->factored_tensor);
+    plan->factored_item = calloc((size_t)n_tensors + 1, sizeof *plan->factored_item);
     if (!plan->tensors || !plan->groups || !plan->chunks || !plan->item ||
         !plan->recipes || !plan->recipe_of || !plan->walks || !plan->has_rows ||
-        !plan->row_tensor || !plan->row_item || !plan->parts || !plan->sums) {
+        !plan->row_tensor || !plan->row_item || !plan->parts || !plan->sums ||
+        !plan->factorings || !plan->factored_tensor || !plan->factored_item) {
         fo_plan_free(plan);
         return NULL;
     }
@@ -153,13 +158,19 @@ void fo_plan_free(fo_plan *plan)
     free(plan->row_item);
     free(plan->parts);
     free(plan->sums);
+    free(plan->factorings);
+    free(plan->factored_tensor);
+    free(plan->factored_item);
+    free(plan->room);
     free(plan->allocated);
     free(plan);
 }
 
-int fo_plan_reserve(fo_plan *plan)
+static int reserve_scratch(fo_plan *plan)
 {
     enum { LINE = _Alignof(fo_scratch) };
+    if (plan->n_scratch >= plan->threads)
+        return 0;
     void *allocated = malloc((size_t)plan->threads * sizeof(fo_scratch) + LINE);
     if (!allocated)
         return 1;
@@ -169,6 +180,24 @@ int fo_plan_reserve(fo_plan *plan)
     plan->scratch = (fo_scratch *)((char *)allocated + (LINE - misaligned) % LINE);
     plan->n_scratch = plan->threads;
     return 0;
+}
+
+static int reserve_room(fo_plan *plan)
+{
+    if (plan->n_room >= plan->needed_room)
+        return 0;
+    double *room = malloc((size_t)plan->needed_room * sizeof *room);
+    if (!room)
+        return 1;
+    free(plan->room);
+    plan->room = room;
+    plan->n_room = plan->needed_room;
+    return 0;
+}
+
+int fo_plan_reserve(fo_plan *plan)
+{
+    return reserve_scratch(plan) || reserve_room(plan);
 }
 
 fo_tensor *fo_plan_tensors(fo_plan *plan)

@@ -5,6 +5,7 @@
  * then updates all work items in one parallel region, then increments the step counts.
  *  Chunks without a layout go straight to the
  * kernel; all others through update_tiles.c or update_rows.c. */
+#include "factored.h"
 #include "parallel.h"
 #include "reduce.h"
 #include "rows.h"
@@ -52,16 +53,20 @@ static void prepare(const fo_step_context *s, const fo_tensor *tensor,
     recipe->t = *tensor->step + 1;
     recipe->row = table->row[group->rule][tensor->dtype];
     recipe->summation = &table->sums[group->rule][tensor->dtype];
+    recipe->factored = table->factored[group->rule][tensor->dtype];
     recipe->size = 0;
     memset(recipe->sums, 0, sizeof recipe->sums);
     const fo_tensor *latest =
         recipe->summation->scope == FO_OF_ALL ? latest_of(s->plan, tensor) : tensor;
     memcpy(recipe->saved_before, tensor->saved, sizeof recipe->saved_before);
     memcpy(recipe->saved_after, latest->saved, sizeof recipe->saved_after);
-    kernel->prepare(group->hp, recipe->t, recipe->saved_after, &recipe->rule);
+    double hp[FO_MAX_HP];
+    fo_factored_hp(tensor, group, hp);
+    kernel->prepare(hp, recipe->t, recipe->saved_after, &recipe->rule);
     table->prologue[tensor->dtype](group, s->scale, s->extras->max_grad_value,
                                    &recipe->prologue);
     const int after = needs_epilogue(group), around = needs_prologue(group, s);
+    recipe->has_epilogue = after;
     recipe->update = after    ? kernel->with_epilogue
                      : around ? kernel->with_prologue
                               : kernel->plain;
@@ -74,7 +79,7 @@ static int matches(const fo_recipe *recipe, const fo_tensor *tensor)
 {
     const int is_alone =
         recipe->summation->n && recipe->summation->scope == FO_OF_TENSOR;
-    return !is_alone && recipe->group == tensor->group &&
+    return !is_alone && !recipe->factored && recipe->group == tensor->group &&
            recipe->dtype == tensor->dtype && recipe->t == *tensor->step + 1 &&
            memcmp(recipe->saved_before, tensor->saved, sizeof recipe->saved_before) ==
                0;
@@ -141,7 +146,7 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     const fo_plan *plan = s->plan;
     const int64_t i = chunk->tensor;
     const fo_tensor *tensor = &plan->tensors[i];
-    if (!tensor->grad)
+    if (!tensor->grad || tensor->factored)
         return;
     if (fo_is_blocked(tensor)) {
         fo_update_blocks(s, chunk, scratch);
@@ -242,11 +247,10 @@ static int prepare_items(fo_plan *plan, int n_threads)
     const int64_t active = prepare_walks(plan, &some_staged);
     const int64_t n_items = fo_plan_items(plan);
     n_threads = active < plan->serial_below ? 1 : fo_threads_for(n_items, 1, n_threads);
-    if (some_staged && plan->n_scratch < n_threads) {
-        plan->threads = n_threads;
-        return 0;
-    }
-    return n_threads;
+    plan->threads = n_threads;
+    plan->needed_room = fo_factored_prepare(plan);
+    const int has_scratch = !some_staged || plan->n_scratch >= n_threads;
+    return has_scratch && plan->n_room >= plan->needed_room ? n_threads : 0;
 }
 
 /* Computes the norm and the first nonfinite tensor, and reports both. */
@@ -294,6 +298,7 @@ int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
         }
     }
     fo_finish_recipes(&s, prepare_all(&s), n_threads);
+    fo_factored_step(&s, n_threads);
     fo_parallel_for_numbered(n_items, 1, update_items, &s, n_threads);
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];

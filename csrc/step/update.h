@@ -23,12 +23,6 @@ void fo_look_ahead(const fo_step_context *s, fo_dtype real, void *slow, void *w,
 void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
                     const void *g, const fo_coef *rule, fo_scratch *scratch);
 
-/* The same for a tile whose states are given as contiguous reals, and not written
- * back. */
-void fo_update_with_states(const fo_step_context *s, int64_t i, const fo_tile *tile,
-                           const void *g, void *const state[FO_MAX_STATES],
-                           const fo_coef *rule, fo_scratch *scratch);
-
 /* The stream of random bits for an array of tensor i: its parameter (0), or its state
  * number array - 1. */
 uint64_t fo_stream_of(const fo_extras *extras, int64_t i, int array);
@@ -50,9 +44,12 @@ typedef struct {
     void *w, *state[FO_MAX_STATES];
 } fo_staged;
 
-/* Stage a tile of tensor i, without its gradient. */
+/* Stage a tile of tensor i, without its gradient and without FO_F8 states. */
 void fo_stage_tile(const fo_tensor *tensor, const fo_tile *tile, fo_scratch *scratch,
                    fo_staged *staged);
+/* Write it back after its update, except FO_F8 states, and update the average. */
+void fo_finish_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
+                    const fo_staged *staged, fo_scratch *scratch);
 
 /* Whether the tensor has FO_F8 states.  Then all its updates go through the next two
  * functions: of the elements of a chunk, whose gradient is cleared if zero_grads is

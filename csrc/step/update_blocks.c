@@ -69,15 +69,18 @@ static void update_pieces(const fo_step_context *s, int64_t i, int64_t at, int64
                           const fo_offsets *from, int64_t j, fo_scratch *scratch)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
-    const fo_coef *rule = &s->plan->recipes[s->plan->recipe_of[i]].rule;
+    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
     for (int64_t done = 0; done < n;) {
         const fo_tile piece =
             fo_walk_run(&s->plan->walks[i], at + done, n - done, from);
-        void *state[FO_MAX_STATES] = {NULL};
+        const void *g = gradient_of(tensor, j, &piece, scratch);
+        fo_staged staged;
+        fo_stage_tile(tensor, &piece, scratch, &staged);
         for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
-            state[k] = (float *)(void *)scratch->tile[3 + k] + done;
-        fo_update_with_states(s, i, &piece, gradient_of(tensor, j, &piece, scratch),
-                              state, rule, scratch);
+            staged.state[k] = (float *)(void *)scratch->tile[3 + k] + done;
+        recipe->update(staged.w, g, staged.state, piece.cols, &recipe->rule,
+                       &recipe->prologue);
+        fo_finish_tile(s, i, &piece, &staged, scratch);
         if (j < 0 && s->extras->zero_grads) {
             const fo_view view = fo_grad_view(tensor, &piece);
             fo_clear(&piece, &view);

@@ -42,9 +42,8 @@ void fo_look_ahead(const fo_step_context *s, fo_dtype real, void *slow, void *w,
     memcpy(w, slow, (size_t)(n * fo_size_of(real)));
 }
 
-/* Stages a tile of the parameter or of its master. */
-static void stage_param(const fo_tensor *tensor, const fo_tile *tile,
-                        fo_scratch *scratch, fo_staged *staged)
+void fo_stage_tile(const fo_tensor *tensor, const fo_tile *tile, fo_scratch *scratch,
+                   fo_staged *staged)
 {
     const fo_dtype real = tensor->dtype;
     staged->param = fo_param_view(tensor, tile);
@@ -52,43 +51,47 @@ static void stage_param(const fo_tensor *tensor, const fo_tile *tile,
         staged->master = fo_own_view(tensor->master, real, tile);
     staged->w = fo_stage(tile, tensor->master ? &staged->master : &staged->param, real,
                          scratch->tile[0]);
-}
-
-void fo_stage_tile(const fo_tensor *tensor, const fo_tile *tile, fo_scratch *scratch,
-                   fo_staged *staged)
-{
-    stage_param(tensor, tile, scratch, staged);
     for (int k = 0; k < FO_MAX_STATES; k++) {
         staged->state[k] = NULL;
-        if (!tensor->state[k])
+        if (!tensor->state[k] || fo_is_blocked(tensor))
             continue;
         staged->view[k] =
             fo_own_view(tensor->state[k], tensor->layout->state_dtype, tile);
-        staged->state[k] =
-            fo_stage(tile, &staged->view[k], tensor->dtype, scratch->tile[3 + k]);
+        staged->state[k] = fo_stage(tile, &staged->view[k], real, scratch->tile[3 + k]);
     }
 }
 
-/* Updates a staged tile and writes it back, except the states. */
-static void update_staged(const fo_step_context *s, int64_t i, const fo_tile *tile,
-                          const void *g, const fo_staged *staged, const fo_coef *rule,
-                          fo_scratch *scratch)
+void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
+                    const void *g, const fo_coef *rule, fo_scratch *scratch)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
+    fo_staged staged;
+    fo_stage_tile(tensor, tile, scratch, &staged);
+    recipe->update(staged.w, g, staged.state, tile->rows * tile->cols, rule,
+                   &recipe->prologue);
+    fo_finish_tile(s, i, tile, &staged, scratch);
+}
+
+void fo_finish_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
+                    const fo_staged *staged, fo_scratch *scratch)
+{
+    const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_dtype real = tensor->dtype;
     const int64_t n = tile->rows * tile->cols;
     const fo_view *main = tensor->master ? &staged->master : &staged->param;
-
-    recipe->update(staged->w, g, staged->state, n, rule, &recipe->prologue);
     if (fo_looks_ahead(s, i)) {
         const fo_view average = fo_own_view(tensor->ema, real, tile);
         void *slow = fo_stage(tile, &average, real, scratch->tile[1]);
         fo_look_ahead(s, real, slow, staged->w, n);
         fo_write_back(tile, &average, real, slow, NULL);
     }
-
     const int random = s->extras->stochastic;
+    /* States are always rounded stochastically: rounded to nearest, they would stop
+     * changing. */
+    for (int k = 0; k < FO_MAX_STATES && tensor->state[k] && !fo_is_blocked(tensor);
+         k++)
+        write_back(s, i, 1 + k, tile, &staged->view[k], staged->state[k], 1);
     write_back(s, i, 0, tile, main, staged->w, random);
     if (tensor->master)
         write_back(s, i, 0, tile, &staged->param, staged->w, random);
@@ -100,29 +103,6 @@ static void update_staged(const fo_step_context *s, int64_t i, const fo_tile *ti
                                     n, 1.0 - s->extras->ema_decay);
         fo_write_back(tile, &average, real, ema, NULL);
     }
-}
-
-void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
-                    const void *g, const fo_coef *rule, fo_scratch *scratch)
-{
-    const fo_tensor *tensor = &s->plan->tensors[i];
-    fo_staged staged;
-    fo_stage_tile(tensor, tile, scratch, &staged);
-    update_staged(s, i, tile, g, &staged, rule, scratch);
-    /* States are always rounded stochastically: rounded to nearest, they would stop
-     * changing. */
-    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
-        write_back(s, i, 1 + k, tile, &staged.view[k], staged.state[k], 1);
-}
-
-void fo_update_with_states(const fo_step_context *s, int64_t i, const fo_tile *tile,
-                           const void *g, void *const state[FO_MAX_STATES],
-                           const fo_coef *rule, fo_scratch *scratch)
-{
-    fo_staged staged;
-    stage_param(&s->plan->tensors[i], tile, scratch, &staged);
-    memcpy(staged.state, state, sizeof staged.state);
-    update_staged(s, i, tile, g, &staged, rule, scratch);
 }
 
 int fo_update_bf16_tile(const fo_step_context *s, int64_t i, const fo_tile *tile)

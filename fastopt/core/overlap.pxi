@@ -44,9 +44,9 @@ cdef class Written:
     cdef cnp.ndarray starts, ends
 
     def __cinit__(self, list names, list params, list states, list extra, list scalars,
-                  list scales, Written before):
+                  list block_scales, Written before):
         cdef list owners = [], arrays = []
-        only_scales = [[array for array, _ in of_one] for of_one in scales]
+        only_scales = [[array for array, _ in of_one] for of_one in block_scales]
         for name, param, *several in zip(names, params, states, extra, scalars, only_scales,
                                          strict=True):
             owners.append(name)

@@ -10,7 +10,10 @@
 | `yogi` | Yogi |
 | `qhadam` | QHAdam |
 | `adagrad` | AdaGrad, also with one accumulator for each row |
+| `adafactor` | Adafactor |
+| `sm3` | SM3 |
 | `adadelta` | AdaDelta |
+| `schedule_free` | Schedule-Free SGD, AdamW and RAdam |
 | `rmsprop` | RMSProp |
 | `adam` | Adam, AMSGrad and AdamW |
 | `adamax` | AdaMax |
@@ -21,6 +24,9 @@
 | `lamb` | LAMB |
 | `ftrl` | FTRL-Proximal |
 | `ademamix` | AdEMAMix |
+| `adopt` | ADOPT |
+| `asgd` | averaged SGD |
+| `adan` | Adan |
 | `conventions` | the formula and defaults of each rule in each library |
 | `spellings` | how each library spells the options of its rules |
 | `base` | what all optimizers share |
@@ -31,10 +37,14 @@ formula; `base.optimizer.Optimizer` does the rest.
 
 from fastopt.optimizers.adabelief import AdaBelief
 from fastopt.optimizers.adadelta import Adadelta
+from fastopt.optimizers.adafactor import Adafactor
 from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
+from fastopt.optimizers.adan import Adan
 from fastopt.optimizers.ademamix import AdEMAMix
+from fastopt.optimizers.adopt import ADOPT
+from fastopt.optimizers.asgd import ASGD
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lion import Lion
@@ -44,22 +54,29 @@ from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
 from fastopt.optimizers.rprop import Rprop
+from fastopt.optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeRAdam, ScheduleFreeSGD
 from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
+from fastopt.optimizers.sm3 import SM3
 from fastopt.optimizers.smorms3 import SMORMS3
 from fastopt.optimizers.yogi import Yogi
 
 __all__ = [
+    "ADOPT",
+    "ASGD",
     "LAMB",
     "SGD",
+    "SM3",
     "SMORMS3",
     "AdEMAMix",
     "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "Ftrl",
     "Lion",
     "Muon",
@@ -68,6 +85,9 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeRAdam",
+    "ScheduleFreeSGD",
     "Signum",
     "Yogi",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -44,15 +45,17 @@ def exclude_from_graphs(function: Any) -> None:
 class Door(Optimizer):
     """Base class of the optimizers: one call of C updates all parameters in a step.
 
-    Each class of `fastopt.torch` extends `Door` and the class of `torch.optim` with the same name.
-    ``param_groups`` and ``state`` are PyTorch's.  They are read again at each step, so they may be
-    changed between steps.
+    Each class of `fastopt.torch` extends `Door`.  If `torch.optim` has a class with the same name,
+    it also extends that class.  ``param_groups`` and ``state`` are PyTorch's.  They are read again
+    at each step, so they may be changed between steps.
 
     Parameters
     ----------
     *args, **kwargs
         The arguments of the class of `torch.optim`.  ``foreach`` and ``fused`` have no effect.
-        With ``capturable`` or ``differentiable``, `step` calls PyTorch's own step.
+        With ``capturable`` or ``differentiable``, `step` calls PyTorch's own step.  A class that
+        `torch.optim` lacks has the arguments of the class of `fastopt` with the same name, of which
+        these four are none.
     max_grad_norm : float, optional
         Limit of the norm of all gradients together, over all groups and over the shards of
         DTensors.  The gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
@@ -104,6 +107,12 @@ class Door(Optimizer):
         A function that takes the name of a parameter and returns whether weight decay applies to
         it.  The optimizer must be given ``model.named_parameters()``.  Default None: weight decay
         applies to all parameters.
+    l1 : float
+        After the update of the rule, each element is moved towards 0 by ``lr * l1``, and becomes 0
+        if it is not farther from 0 than that.  Default 0.
+    bounds : tuple of float, optional
+        A pair (low, high), in which None means no bound: after that, each element is clipped to
+        [low, high].  Default None.
 
     Raises
     ------
@@ -114,6 +123,10 @@ class Door(Optimizer):
 
     Notes
     -----
+    ``l1`` and ``bounds`` may also be items of a group, which then count.  An item
+    ``decoupled_weight_decay`` of a group, or the argument where a class has it, may be
+    ``"proximal"``: after the update of the rule, w <- w / (1 + lr * weight_decay).
+
     The state of a 16-bit parameter is float32 by default, which takes twice the memory of PyTorch's
     state.
 
@@ -141,18 +154,20 @@ class Door(Optimizer):
     _fixed: Mapping[str, Any] = {}  # values of the rule's options that torch's class lacks
     _keys: tuple[str, ...] = ()  # the keys of a parameter's state, in torch's order
     _counts_steps = True  # whether torch's class has "step" in the state of a parameter
-    _sparse = "refused"  # sparse gradients: "refused", "allowed" or "only"
+    # Sparse gradients: "refused"; "allowed"; "without momentum": dense with momentum; "rows": only
+    # those with one sparse dimension; "only": as "rows", and dense gradients are refused.
+    _sparse = "refused"
     _sparse_error: str
 
     _step_supports_amp_scaling = True  # torch.amp.GradScaler passes grad_scale and found_inf
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if not hasattr(cls, "_rule"):  # a base class
+            return
         cls.__signature__ = options.signature_of(cls, __package__)  # type: ignore[attr-defined]
         if not hasattr(cls, "_sparse_error"):
-            cls._sparse_error = (
-                f"{options.torch_class(cls).__name__} does not support sparse gradients"
-            )
+            cls._sparse_error = f"{cls._rule.__name__} does not support sparse gradients"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._options, others = options.split(kwargs)
@@ -239,11 +254,20 @@ class Door(Optimizer):
 
     def _torch_step(self, closure: Callable[[], Any] | None) -> Any:
         """Call PyTorch's own step, which supports capturable=True and differentiable=True."""
-        options.require_defaults(self._options)
+        options.require_defaults(self._options, self.param_groups)
         step = options.torch_class(type(self)).step
         if not getattr(step, "hooked", False):
             step = Optimizer.profile_hook_step(step)
         return step(self) if closure is None else step(self, closure)
+
+    @classmethod
+    def _arguments(cls) -> inspect.Signature:
+        """Return the arguments of the class, without the keywords that fastopt adds."""
+        return inspect.signature(options.torch_class(cls))
+
+    def _options_of(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the rule's options in a group."""
+        return options.of_torch(self, group)
 
     def _decays(self, group: Mapping[str, Any], index: int) -> bool:
         """Return whether weight decay applies to the parameter with this index in a group."""
@@ -306,26 +330,35 @@ class Door(Optimizer):
         Raises
         ------
         FastoptError
-            The optimizer has neither ``ema_decay`` nor ``lookahead_steps``, or is already in such
-            a block.
+            The optimizer has neither ``ema_decay`` nor ``lookahead_steps``, and its rule has no
+            average; or it is already in such a block.
         """
-        average = options.average_of(self._options)
-        if average is None:
-            raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
         if self._block:
             raise FastoptError(f"{self._block} is already in use")
         with torch.no_grad():
-            known = [p for p in self._parameters() if average in self.state.get(p, {})]
-            before = [p.detach().clone() for p in known]
+            averages = self._averages()
+            before = [p.detach().clone() for p, _, _ in averages]
             self._block = "averaged()"
             try:
-                for p in known:
-                    p.copy_(self.state[p][average])
+                for p, name, weight in averages:
+                    p.copy_(state.between(p, self.state[p], name, weight))
                 yield
             finally:
                 self._block = ""
-                for p, value in zip(known, before, strict=True):
+                for (p, _, _), value in zip(averages, before, strict=True):
                     p.copy_(value)
+
+    def _averages(self) -> list[tuple[Tensor, str, float]]:
+        """Return (parameter, state, weight): the average is p + weight * (state - p)."""
+        found = []
+        own = options.average_of(self._options)
+        for group in self.param_groups:
+            average = (own, 1.0) if own else self._rule._average(self._options_of(group))
+            if average is None:
+                raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
+            name, weight = average
+            found += [(p, name, weight) for p in group["params"] if name in self.state.get(p, {})]
+        return found
 
     @torch.no_grad()
     def sync_master(self) -> None:

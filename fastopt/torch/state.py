@@ -61,6 +61,9 @@ def _first_value(
         return group.first_step() + (inner.get("momentum_buffer") is not None)
     if name in group.scalars:
         return torch.tensor(group.scalars[name], dtype=torch.float64)
+    shapes = group.factored(tuple(p.shape))
+    if name in shapes:
+        return torch.zeros(shapes[name], dtype=real_dtype(p.dtype))
     source = p.detach()
     if dtype is torch.uint8 and (state := _with_8_bits(name, group)) is not None:
         number = float(group.initial.get(state, 0.0))
@@ -191,6 +194,27 @@ def float32_state(optimizer: Any, p: Tensor, name: str) -> Tensor:
         raise FastoptError(f"name is {name!r}; the parameter has the state {list(inner)}")
     value = unpacked(inner, name, optimizer._rule._float8).detach()
     return value.to(torch.float32, copy=True)
+
+
+def lay_out_factored(p: Tensor, inner: dict[str, Any], name: str, group: Group) -> Tensor:
+    """Convert a state tensor of a factored rule to a contiguous one of the dtype of C."""
+    value = inner[name]
+    shape = group.factored(tuple(p.shape))[name]
+    if not isinstance(value, Tensor) or value.shape != shape:
+        found = tuple(value.shape) if isinstance(value, Tensor) else value
+        raise FastoptError(f"state {name!r} has shape {found}; {shape} is needed")
+    tensors.require_memory(f"state {name!r}", value)
+    converted = torch.empty(shape, dtype=real_dtype(p.dtype)).copy_(value.detach())
+    inner[name] = converted
+    return converted
+
+
+def between(p: Tensor, inner: Mapping[str, Any], name: str, weight: float) -> Any:
+    """Return p + weight * (state - p), from the master of `p` if it has one."""
+    if weight == 1.0:
+        return inner[name]
+    start = inner.get("master", p).to(inner[name].dtype)
+    return start + weight * (inner[name] - start)
 
 
 def require_masters(optimizer: Any) -> None:

@@ -99,7 +99,7 @@ def test_the_fastest_call_has_the_least_median():
         (np.zeros(4, np.int32), [np.zeros(4, np.int32)]),
         (np.zeros(8)[::2], [np.zeros(4)]),
         (np.zeros(4), []),
-        (np.zeros(4), [np.zeros(4)] * 5),
+        (np.zeros(4), [np.zeros(4)] * 6),
         (np.zeros(4), [np.zeros(5)]),
         (np.zeros(4), [np.zeros(4), np.zeros(4, np.float32)]),
         (np.zeros(4, np.float16), [np.zeros(4, np.float16)] * 2),

@@ -18,6 +18,7 @@ import pytest
 from race_cases import make_run, table, trained, write_csv
 
 import fastopt
+from fastopt.batching import Batches
 from fastopt.cli import main
 from fastopt.cli.race import run as run_module
 from fastopt.cli.race.data.load import load
@@ -26,6 +27,7 @@ from fastopt.cli.race.picture import draw
 from fastopt.cli.race.problem import pose
 from fastopt.cli.race.reasons import reasons
 from fastopt.cli.race.rules import DEFAULT_RULES, FILTERS, RULES, is_too_large, learning_rate
+from fastopt.optimizers import conventions
 
 # The rules on the digits
 
@@ -590,3 +592,19 @@ def test_missing_extra_is_named_before_the_race(missing, args, extra, tmp_path):
         f"fastopt race: error: {missing} is not installed; from a checkout: "
         f"pip install '.[{extra}]'\n"
     )
+
+
+def test_rules_that_average_are_evaluated_at_their_average(monkeypatch):
+    name = "schedule_free_sgd"
+    monkeypatch.setitem(conventions._TORCH, name, conventions._Rule(fastopt.ScheduleFreeSGD))
+    run = trained(name, lr=0.1)
+    model, train = run.problem.model, run.problem.train
+    params = model.init(seed=0, dtype=np.float32)
+    opt = fastopt.ScheduleFreeSGD(params, lr=0.1)
+    batches = Batches(*train, batch_size=16, seed=0)
+    for evaluation in run.evaluations:
+        with opt.averaged():
+            assert evaluation.train_loss == model.loss_and_grad(params, *train)[0]
+            assert evaluation.score == model.score(params, *run.problem.held_out)
+        for X, y in batches:
+            opt.step(model.loss_and_grad(params, X, y)[1])

@@ -40,6 +40,7 @@ class Tensor(ctypes.Structure):
         *((name, c_void_p) for name in ("row_state", "master", "ema", "step", "saved")),
         ("layout", POINTER(Layout)),
         ("rows", c_void_p),
+        ("factored", c_void_p),
     ]
 
 

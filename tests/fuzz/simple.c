@@ -179,7 +179,8 @@ int simple_is_rowwise(fo_rule rule)
 
 int simple_has_sums(fo_rule rule)
 {
-    return simple_kernels.sums[rule][FO_F32].n > 0;
+    return simple_kernels.sums[rule][FO_F32].n > 0 ||
+           simple_kernels.factored[rule][FO_F32];
 }
 
 void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt._core import float8_blocks, float8_pack, float8_unpack
+from fastopt._core import SUMS, float8_blocks, float8_pack, float8_unpack
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.rule import Rule
@@ -29,14 +29,16 @@ def states_in(arrays: Mapping[str, Any]) -> list[str]:
     return [name for name in arrays if scale_of(name) in arrays]
 
 
-def require_rule(rule: type[Rule], states: Iterable[str]) -> None:
-    """Raise an error unless all states of a rule may have 8 bits."""
-    for name in states:
-        if name not in rule._float8:
-            raise FastoptError(
-                f"state_dtype is 'float8', but the state {name} of {rule.__name__} needs 16 or 32 "
-                "bits; state_dtype 'bfloat16' or 'float32' is allowed here"
-            )
+def require_rule(rule: type[Rule], kernel: str, states: Iterable[str]) -> None:
+    """Raise an error unless a rule, with a kernel and its states, may have states of 8 bits."""
+    others = [name for name in states if name not in rule._float8]
+    if others:
+        reason = f"the state {others[0]} of {rule.__name__} needs 16 or 32 bits"
+    elif kernel in SUMS or rule._factored is not Rule._factored:
+        reason = f"{rule.__name__} with these options needs sums over its state, in 32 bits"
+    else:
+        return
+    raise FastoptError(f"state_dtype is 'float8', but {reason}; use 'float32'")
 
 
 def checked_mask(mask: Any, extra: Mapping[str, Any]) -> Callable[[str], bool] | None:

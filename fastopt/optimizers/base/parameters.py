@@ -104,8 +104,9 @@ def unpickled(rule: type[Rule], status: Status, pickled: Mapping[str, Any]) -> P
     """
     groups = tuple(ParamGroup(rule, status, *group) for group in pickled["groups"])
     arrays = {
-        key: state_arrays.in_layout_of(w, pickled["arrays"][key])
-        for key, w in arrays_of(groups).items()
+        key: state_arrays.in_layout_of(w, pickled["arrays"][key], group.factored(w))
+        for group in groups
+        for key, w in group.arrays.items()
     }
     scalars = {key: (np.array(a), np.array(b)) for key, (a, b) in pickled["scalars"].items()}
     kind, places = pickled["kind"], pickled["places"]
@@ -124,7 +125,7 @@ def _new_state(
     """Return the state arrays of the parameters; eight_bit: those that float8_mask chooses."""
     initial = group.rule._initial_state(group.options)
     if extras["state_dtype"] == "float8":
-        float8.require_rule(group.rule, group.state_names)
+        float8.require_rule(group.rule, group.kernel, group.state_names)
     return {
         key: state_arrays.new_arrays(
             f"parameter {key!r}",
@@ -132,6 +133,7 @@ def _new_state(
             {name: initial.get(name, 0.0) for name in group.state_names},
             extras,
             group.rule._by_row(group.options),
+            group.factored(w),
             group.rule._float8 if key in eight_bit and w.size >= float8.LEAST else None,
         )
         for key, w in group.arrays.items()

@@ -31,13 +31,17 @@ def plan_of(
             keys, n_groups, plan = keys[len(known) :], len(before[0].groups), before[1]
     groups = [*enumerate(parameters.groups)][n_groups:]
     group_of = {key: i for i, group in groups for key in group.arrays}
+    factored = {key: group.factored(w) for _, group in groups for key, w in group.arrays.items()}
     by_row = {i: group.rule._by_row(group.options) for i, group in groups}
     no_rows = {
         key: group.rule._no_rows(group.options) or _no_rows(parameters.arrays[key], w)
         for _, group in groups
         for key, w in group.arrays.items()
     }
-    arrays = [state_arrays.for_c(parameters.arrays[key], by_row[group_of[key]]) for key in keys]
+    arrays = [
+        state_arrays.for_c(parameters.arrays[key], by_row[group_of[key]], factored[key])
+        for key in keys
+    ]
     plan = Plan(
         parameters.kind,
         [params[key] for key in keys],

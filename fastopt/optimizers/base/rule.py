@@ -88,6 +88,14 @@ class Rule:
         return None
 
     @staticmethod
+    def _factored(options: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the name and shape of each array of a factored rule, in the order of fo_factored.
+
+        shape: that of the parameter.  The result is empty if the rule is not factored.
+        """
+        return {}
+
+    @staticmethod
     def _no_rows(options: Mapping[str, Any]) -> str:
         """Return why the rule refuses row-sparse gradients, or "" if it takes them."""
         return ""
@@ -115,6 +123,14 @@ class Rule:
     def _lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:
         """Return (state, factor) if gradients are needed at w - factor * state, else None."""
         return None
+
+
+def axis_shapes(name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return a name and a shape for each axis, with length 1 in the other axes."""
+    return {
+        f"{name}_{axis}": tuple(n if k == axis else 1 for k, n in enumerate(shape))
+        for axis in range(max(len(shape), 1))
+    }
 
 
 def checks_of(rule: type[Rule]) -> dict[str, Check]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +22,7 @@ def new_arrays(
     initial: Mapping[str, float | str],
     extras: Mapping[str, Any],
     by_row: str | None = None,
+    factored: Mapping[str, tuple[int, ...]] = {},
     float8_kinds: Mapping[str, str] | None = None,
 ) -> dict[str, Array]:
     """Return the state arrays of a new parameter.
@@ -38,12 +39,14 @@ def new_arrays(
         The options that all parameters share.
     by_row
         The name of the state that has one number for each row, if there is one.
+    factored
+        The names and shapes of other state arrays, which start at 0.
     float8_kinds
         If state_dtype is "float8" and the parameter has such state: `Rule._float8`.
     """
     real = computed_in(param)
     wanted = extras["state_dtype"]
-    kinds = float8_kinds if wanted == "float8" else None
+    kinds = float8_kinds if wanted == "float8" and initial else None
     new = new_like if kinds is None else new_in_c_order
     arrays: dict[str, Array] = {}
     for state, value in initial.items():
@@ -64,6 +67,7 @@ def new_arrays(
             )
         dtype, start = _start(name, by_row, initial[by_row], param, wanted)
         arrays[by_row] = np.full(np.asarray(param).shape[:1], start, dtype=dtype)
+    arrays |= {state: np.zeros(shape, dtype=real) for state, shape in factored.items()}
     if extras["master"] is not None and is_low_precision(param):
         arrays["master"] = new(param, np.float32, param)
     if extras["ema_decay"] is not None:
@@ -74,28 +78,33 @@ def new_arrays(
 
 
 def for_c(
-    arrays: Mapping[str, Array], by_row: str | None
+    arrays: Mapping[str, Array], by_row: str | None, factored: Collection[str] = ()
 ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-    """Return the elementwise states of the rule, in the order of rules.def, and three others.
+    """Return the elementwise states of the rule, in the order of rules.def, and the others.
 
-    The others are the master, the average or Lookahead's slow weights, and the row-wise state; a
-    missing one is None.
+    The others are the master, the average or Lookahead's slow weights, and the row-wise state, of
+    which a missing one is None, and the states of a factored rule.
     """
-    others = (*ADDED, by_row, *map(float8.scale_of, arrays))
+    others = (*ADDED, by_row, *factored, *map(float8.scale_of, arrays))
     own = tuple(array for name, array in arrays.items() if name not in others)
     average = arrays.get("ema", arrays.get("slow"))
-    return own, (arrays.get("master"), average, arrays[by_row] if by_row else None)
+    added = arrays.get("master"), average, arrays[by_row] if by_row else None
+    return own, (*added, *(arrays[name] for name in factored))
 
 
-def in_layout_of(w: Array, pickled: Mapping[str, Array]) -> dict[str, Array]:
+def in_layout_of(
+    w: Array, pickled: Mapping[str, Array], factored: Collection[str]
+) -> dict[str, Array]:
     """Return state arrays in the memory layout of their parameter; pickling may have changed it.
 
-    They are copies.  A state with one number for each row has only one possible layout; with states
-    of 8 bits, all are in C order.
+    They are copies.  A state with one number for each row has only one possible layout.  factored:
+    the names of states that are always C-contiguous; with states of 8 bits, all are.
     """
     new = new_in_c_order if float8.states_in(pickled) else new_like
     return {
-        name: new(w, array.dtype, array) if array.shape == w.shape else np.array(array)
+        name: new(w, array.dtype, array)
+        if array.shape == w.shape and name not in factored
+        else np.array(array, order="C")
         for name, array in pickled.items()
     }
 

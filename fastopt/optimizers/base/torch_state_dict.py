@@ -129,7 +129,8 @@ def _state(
         )
     initial = rule._initial_state(group.options)
     fresh: dict[str, Any] = {
-        name: _initial(initial.get(name, 0.0), w, own[name]) for name in group.state_names
+        name: _initial(initial.get(name, 0.0), w, own[name])
+        for name in (*group.state_names, *group.factored(w))
     }
     fresh |= rule._scalars
     added = {name: np.array(w, own[name].dtype) for name in ADDED if name in own}

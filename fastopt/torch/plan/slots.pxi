@@ -28,6 +28,9 @@ cdef struct Slot:
     fo_tensor *tensor
     fo_layout layout
     fo_rows rows
+    fo_factored factored
+    int64_t factored_size[FO_MAX_AXES]  # the number of elements of each of its arrays
+    int n_factored
     int axes[FO_MAX_AXES]  # axes[k] is the parameter's axis that is axis k of the layout
 
 
@@ -65,6 +68,7 @@ cdef int describe(Slot *slot, fo_tensor *tensor, param, bint has_float8) except 
     for k in reversed(range(view.n_axes)):
         axis = order[k]
         slot.axes[k] = axis
+        slot.factored.axis[axis] = k
         layout.shape[k] = view.shape[axis]
         layout.param[k] = view.strides[axis] * size_of(view.dtype)
         layout.own[k] = own
@@ -174,10 +178,14 @@ cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list 
     cdef Items items
     cdef bint is_low = slot.layout.param_dtype == FO_F16 or slot.layout.param_dtype == FO_BF16
     cdef tuple keys = group.keys_of(slot, is_low)
+    cdef tuple names = (), is_whole = ()
     cdef fo_tensor *tensor = slot.tensor
     cdef int dtype = group.state_dtype_of(slot)
     if inner is not None and not PyDict_Check(inner):
         raise TypeError(f"the state of a parameter is a {type(inner).__name__}; a dict is needed")
+    if group.factored is not None:
+        names, is_whole, keys, low_keys = group.factored_of(slot.layout.n_axes)
+        keys = low_keys if is_low else keys
     items.n = 0
     if inner is not None:
         list_items(inner, &items)
@@ -200,13 +208,18 @@ cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list 
             tensor.state[k] = state_data(slot, &items, inner, group, name, dtype, keep_alive)
     for k in range(len(group.arrays), FO_MAX_STATES):
         tensor.state[k] = NULL
+    slot.n_factored = len(names)
+    tensor.factored = &slot.factored if names else NULL
+    for k in range(len(names)):
+        slot.factored.state[k] = factored_data(slot, &items, inner, names[k], is_whole[k],
+                                               &slot.factored_size[k], group, keep_alive)
     tensor.master = tensor.ema = NULL
     if is_low and group.has_master:
         tensor.master = state_data(slot, &items, inner, group, "master", FO_F32, keep_alive)
     if group.average is not None:
         tensor.ema = state_data(slot, &items, inner, group, group.average, tensor.dtype,
                                 keep_alive)
-    if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL:
+    if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL or names:
         tensor.layout = &slot.layout
     read_count(slot, &items, inner, group, keep_alive)
     for k in range(len(group.scalars)):
@@ -255,6 +268,40 @@ cdef void *state_data(Slot *slot, Items *items, inner, GroupOptions group, name,
             raise AssertionError(f"state {name!r} could not be laid out")
     keep_alive.append(tensor)
     return view.data if slot.tensor.size else <void *>slot
+
+
+cdef void *factored_data(Slot *slot, Items *items, inner, name, tuple is_whole, int64_t *size,
+                         GroupOptions group, list keep_alive) except NULL:
+    """Return the address of a state tensor of a factored rule, converted if necessary."""
+    cdef View view
+    cdef object tensor = <object>item(items, inner, name)
+    if (not isinstance(tensor, Tensor) or not view_of(<PyObject *>tensor, &view)
+            or not is_factored(slot, &view, is_whole, size)):
+        tensor = state.lay_out_factored(<object>slot.param, inner, name, group.read)
+        view_of(<PyObject *>tensor, &view)
+        if not is_factored(slot, &view, is_whole, size):
+            raise AssertionError(f"state {name!r} could not be laid out")
+    keep_alive.append(tensor)
+    return view.data if size[0] else <void *>slot
+
+
+cdef bint is_factored(Slot *slot, View *view, tuple is_whole, int64_t *size) except -1:
+    """Return whether a tensor has the dtype of the arithmetic and is contiguous, in the shape of
+    the parameter with length 1 in some axes; set the number of its elements.
+    """
+    cdef Py_ssize_t axis
+    cdef int64_t length
+    cdef bint is_contiguous = True
+    size[0] = 1
+    if view.n_axes != slot.layout.n_axes or view.dtype != slot.tensor.dtype:
+        return False
+    for axis in reversed(range(len(is_whole))):
+        length = slot.layout.shape[slot.factored.axis[axis]] if is_whole[axis] else 1
+        if view.shape[axis] != length:
+            return False
+        is_contiguous = is_contiguous and (length <= 1 or view.strides[axis] == size[0])
+        size[0] *= length
+    return (is_contiguous and is_aligned(view)) or size[0] == 0
 
 
 cdef int read_count(Slot *slot, Items *items, inner, GroupOptions group, list keep_alive) except -1:

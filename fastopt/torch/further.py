@@ -1,0 +1,366 @@
+"""The optimizers that torch.optim lacks: each has the arguments of the class of fastopt."""
+
+from __future__ import annotations
+
+from fastopt import optimizers
+from fastopt.torch.base import Further
+
+
+class LAMB(Further):
+    """LAMB: Adam whose step is scaled, for each parameter, to the norm of the parameter.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, bias_correction, decoupled_weight_decay, maximize
+        As in `fastopt.LAMB`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.LAMB`.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused: the norms are of all elements of a parameter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import LAMB
+    >>> w = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> w.grad = torch.tensor([2.0, -8.0])
+    >>> LAMB([w], lr=0.1).step()
+    >>> w.detach()  # norm(w)/norm(u) is 5/sqrt(2)
+    tensor([2.6464, 4.3536])
+    """
+
+    _rule = optimizers.LAMB
+
+
+class Lion(Further):
+    """Lion: steps of equal size in the direction of the sign of an averaged gradient.
+
+    Parameters
+    ----------
+    params, lr, betas, weight_decay, decoupled_weight_decay, maximize
+        As in `fastopt.Lion`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Lion`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Lion
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> Lion([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([-0.1000,  0.1000])
+    """
+
+    _rule = optimizers.Lion
+
+
+class Signum(Further):
+    """Signum: steps of equal size in the direction of the sign of the mean gradient.
+
+    Parameters
+    ----------
+    params, lr, momentum, weight_decay, decoupled_weight_decay, maximize
+        As in `fastopt.Signum`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Signum`.  With ``momentum=0`` this is signSGD, which has no
+    state.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Signum
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> Signum([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([-0.1000,  0.1000])
+    """
+
+    _rule = optimizers.Signum
+
+
+class AdaBelief(Further):
+    """AdaBelief: Adam with the squared difference of the gradient and its mean in place of g^2.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, eps_root, eps_in_state, eps_mode,
+    nesterov, rectify, maximize
+        As in `fastopt.AdaBelief`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.AdaBelief`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import AdaBelief
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> AdaBelief([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([-0.1111,  0.1111])
+    """
+
+    _rule = optimizers.AdaBelief
+
+
+class Yogi(Further):
+    """Yogi: Adam whose mean of squares changes by at most (1 - beta2)*g^2 at each step.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, initial_accumulator_value, initial_exp_avg, eps_root,
+    eps_mode, bias_correction, decoupled_weight_decay, maximize
+        As in `fastopt.Yogi`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Yogi`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Yogi
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> Yogi([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([-0.1000,  0.0293])
+    """
+
+    _rule = optimizers.Yogi
+
+
+class QHAdam(Further):
+    """QHAdam: Adam whose means also give a weight of their own to the present gradient.
+
+    Parameters
+    ----------
+    params, lr, betas, nus, weight_decay, eps, decoupled_weight_decay, maximize
+        As in `fastopt.QHAdam`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.QHAdam`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import QHAdam
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> QHAdam([w], lr=0.1, nus=(0.7, 1.0)).step()
+    >>> w.detach()
+    tensor([-0.1000,  0.1000])
+    """
+
+    _rule = optimizers.QHAdam
+
+
+class Ftrl(Further):
+    """FTRL-Proximal: AdaGrad for sparse linear models, with a penalty that makes weights 0.
+
+    Parameters
+    ----------
+    params, lr, initial_accumulator_value, l1_regularization_strength, l2_regularization_strength,
+    l2_shrinkage_regularization_strength, beta, keep_start, weight_decay, decoupled_weight_decay,
+    maximize
+        As in `fastopt.Ftrl`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Ftrl`.  A step with a sparse gradient has the result of a step
+    with the equal dense gradient.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Ftrl
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> Ftrl([w], lr=0.1, l1_regularization_strength=0.05).step()
+    >>> w.detach()
+    tensor([-0.0978,  0.0000])
+    """
+
+    _rule = optimizers.Ftrl
+
+
+class AdEMAMix(Further):
+    """AdEMAMix: AdamW with a second running mean of the gradient, of thousands of steps.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, eps_root, alpha, alpha_warmup,
+    beta3_warmup, maximize
+        As in `fastopt.AdEMAMix`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.AdEMAMix`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import AdEMAMix
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> AdEMAMix([w], lr=0.1, betas=(0.9, 0.999, 0.96)).step()
+    >>> w.detach()
+    tensor([-0.1200,  0.1200])
+    """
+
+    _rule = optimizers.AdEMAMix
+
+
+class SMORMS3(Further):
+    """SMORMS3: RMSProp whose step and memory adapt to the noise of each element's gradient.
+
+    Parameters
+    ----------
+    params, lr, eps, weight_decay, decoupled_weight_decay, maximize
+        As in `fastopt.SMORMS3`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.SMORMS3`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import SMORMS3
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> SMORMS3([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([-0.1414,  0.1414])
+    """
+
+    _rule = optimizers.SMORMS3
+
+
+class ADOPT(Further):
+    """ADOPT: Adam that divides by the mean of the squares before the present gradient.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, clip_exp, maximize
+        As in `fastopt.ADOPT`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.ADOPT`.  The first step changes no parameter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import ADOPT
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> opt = ADOPT([w], lr=0.1)
+    >>> opt.step()
+    >>> opt.step()
+    >>> w.detach()
+    tensor([-0.0100,  0.0100])
+    """
+
+    _rule = optimizers.ADOPT
+
+
+class Adan(Further):
+    """Adan: Adam with Nesterov's momentum, from the difference of successive gradients.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, eps_root, maximize
+        As in `fastopt.Adan`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Adan`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Adan
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> Adan([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([-0.1000,  0.1000])
+    """
+
+    _rule = optimizers.Adan
+
+
+class SM3(Further):
+    """SM3-II: AdaGrad with one accumulator for each index of each axis.
+
+    Parameters
+    ----------
+    params, lr, momentum, eps, weight_decay, decoupled_weight_decay, maximize
+        As in `fastopt.SM3`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.SM3`.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused: the maxima are over all elements of a row or column.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import SM3
+    >>> w = torch.zeros(2, 2, requires_grad=True)
+    >>> w.grad = torch.tensor([[1.0, 2.0], [0.5, 4.0]])
+    >>> SM3([w]).step()
+    >>> w.detach()
+    tensor([[-0.1000, -0.1000],
+            [-0.1000, -0.1000]])
+    """
+
+    _rule = optimizers.SM3
