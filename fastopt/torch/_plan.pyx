@@ -237,7 +237,7 @@ cdef class TensorPlan:
         if slot.is_blocked and slot.tensor.rows != NULL and slot.layout.n_axes == 1:
             raise FastoptError(
                 f"the gradient of {tensors.name_of(optimizer, i)} is sparse; elements of a vector "
-                "share the scales of state_dtype='float8'"
+                "share blocks of state_dtype='float8'"
             )
         if group.sums == "all" and not has_all:
             raise FastoptError(

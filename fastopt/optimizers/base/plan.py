@@ -75,4 +75,4 @@ def _scales(
 def _no_rows(arrays: Mapping[str, Array], w: Array) -> str:
     """Return why the state refuses row-sparse gradients, or "" if it takes them."""
     is_refused = float8.states_in(arrays) and w.ndim == 1
-    return "elements of a vector share the scales of state_dtype='float8'" if is_refused else ""
+    return "elements of a vector share blocks of state_dtype='float8'" if is_refused else ""

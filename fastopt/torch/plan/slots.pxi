@@ -244,7 +244,7 @@ cdef bint has_all(Items *items, inner, tuple keys) except -1:
 
 
 cdef void *byte_data(Slot *slot, inner, name, bint has_scales, list keep_alive) except NULL:
-    """Return the address of the codes or of the scales of a state of 8 bits."""
+    """Return the address of the codes or of the scale bytes of a state of 8 bits."""
     cdef View view
     tensor = state.bytes_of(<object>slot.param, inner, name, has_scales)
     if not view_of(<PyObject *>tensor, &view):

@@ -7,7 +7,7 @@ cdef struct Span:
 
 
 # Spans per parameter: itself, its states, master and average, with zero_grads its gradient, and the
-# scales of states of 8 bits; and the arrays of a factored rule.
+# scale bytes of states of 8 bits; and the arrays of a factored rule.
 cdef Py_ssize_t USUAL = 2 * FO_MAX_STATES + 4, FACTORED = USUAL + FO_MAX_AXES
 
 
@@ -150,7 +150,7 @@ cdef void collect(Slot *slot, Span *out, bint clears, Py_ssize_t each) noexcept:
 
 
 cdef uintptr_t n_blocks(Slot *slot) noexcept:
-    """Return the number of scales of a state of 8 bits."""
+    """Return the number of scale bytes of a state of 8 bits."""
     cdef int64_t rows = slot.layout.shape[0] if slot.layout.n_axes > 1 else 1
     return <uintptr_t>(rows * ((slot.tensor.size // rows + FO_BLOCK - 1) // FO_BLOCK))
 
