@@ -73,6 +73,8 @@ def changes(tokens):
                 start = i + 1
         elif depth == 0 and text in ("{", "}", "else"):
             start = i + 1
+        elif depth == 0 and text == ";" and i == start:  # an empty statement
+            start = i + 1
         elif depth == 0 and text == ";":
             (first, _, *_), (second, mark, *_) = tokens[start : start + 2]
             is_declaration = first == "name" and (second == "name" or mark == "*")
