@@ -84,6 +84,7 @@ from fastopt.torch.further import (  # noqa: E402
     Yogi,
 )
 from fastopt.torch.offload import CPUOffload  # noqa: E402
+from fastopt.torch.state import float32_state  # noqa: E402
 
 __all__ = [
     "ADOPT",
@@ -118,6 +119,7 @@ __all__ = [
     "SparseAdam",
     "StepInBackward",
     "Yogi",
+    "float32_state",
     "step_in_backward",
     "step_in_ddp_backward",
 ]
