@@ -20,7 +20,8 @@ class Rule(NamedTuple):
     """A class of fastopt with its reference, its default learning rate and option sets to test.
 
     ``defaults`` are options whose default in the class differs from that in the reference;
-    ``refused`` are options of COMMON, or values of them, that the class refuses.
+    ``refused`` are options of COMMON, or values of them, that the class refuses; ``always`` are
+    options of all cases.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Rule(NamedTuple):
     options: list[dict[str, Any]]
     defaults: dict[str, Any] = {}
     refused: frozenset[str] = frozenset()
+    always: dict[str, Any] = {}
 
 
 class Case(NamedTuple):
@@ -57,6 +59,13 @@ class Case(NamedTuple):
         """The options for the reference."""
         return {**self.rule.defaults, **self.options}
 
+    @property
+    def is_of_all(self) -> bool:
+        """Whether the rule needs sums over all tensors, not over each."""
+        return self.options.get("normalized") == "all" or (
+            self.rule.name in ("DoG", "Prodigy") and not self.options.get("layerwise")
+        )
+
     def step(self, opt: fastopt.Optimizer, grads: Any = None) -> None:
         """Take a step with given gradients, which do not depend on the parameters."""
         looks_ahead = self.options.get("nesterov") == "lookahead"
@@ -79,6 +88,9 @@ COMMON: list[dict[str, Any]] = [
     {"l1": 0.2, "bounds": (-0.5, None), "maximize": True},
     {"bounds": (0.1, 0.7), "weight_decay": 0.1, "decoupled_weight_decay": True},
 ]
+
+# Options that would apply to one of the points of Schedule-Free alone.
+AVERAGING = frozenset({"decoupled_weight_decay", "l1", "bounds"})
 
 RULES = [
     Rule(
@@ -199,6 +211,52 @@ RULES = [
     ),
     Rule("Adadelta", reference.adadelta, 1.0, [{"rho": 0.7}, {"eps": 0.01}]),
     Rule(
+        "ScheduleFreeSGD",
+        reference.schedule_free_sgd,
+        1.0,
+        [
+            {"momentum": 0.6},
+            {"momentum": 0.99, "weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"weight_lr_power": 1.5, "r": 2.0, "warmup_steps": 50},
+        ],
+        refused=AVERAGING,
+    ),
+    Rule(
+        "ScheduleFreeAdamW",
+        reference.schedule_free_adamw,
+        2.5e-3,
+        [
+            {"betas": (0.6, 0.999)},
+            {"betas": (0.9, 0.7), "weight_decay": 0.1},
+            {"eps": 0.01},
+            {"warmup_steps": 7},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"weight_lr_power": 1.5, "r": 2.0, "warmup_steps": 50, "weight_decay": 0.1},
+        ],
+        refused=AVERAGING,
+    ),
+    Rule(
+        "ScheduleFreeRAdam",
+        reference.schedule_free_radam,
+        2.5e-3,
+        [
+            {"betas": (0.6, 0.99)},
+            {"betas": (0.9, 0.7), "weight_decay": 0.1},
+            {"betas": (0.9, 0.6)},
+            {"eps": 0.01},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"silent_sgd_phase": False},
+            {"silent_sgd_phase": False, "betas": (0.9, 0.6), "weight_decay": 0.1},
+            {"silent_sgd_phase": False, "weight_lr_power": 1.5, "r": 2.0, "weight_decay": 0.1},
+        ],
+        refused=AVERAGING,
+    ),
+    Rule(
         "RMSprop",
         reference.rmsprop,
         1e-2,
@@ -252,6 +310,8 @@ RULES = [
             {"amsgrad": "corrected", "betas": (0.7, 0.7)},
             {"amsgrad": "corrected", "eps": 0.01, "bias_correction": (True, False)},
             {"amsgrad": True, "weight_decay": 0.1, "maximize": True},
+            {"rowwise": True, "betas": (0.7, 0.95), "eps": 0.01, "eps_root": 0.01},
+            {"rowwise": True, "weight_decay": 0.1, "eps_mode": "hat"},
         ],
     ),
     Rule(
@@ -395,8 +455,95 @@ SUM_RULES = [
         "LAMB",
         reference.lamb,
         1e-3,
-        [{"betas": (0.7, 0.95)}, {"eps": 0.01}, {"bias_correction": False}],
+        [
+            {"betas": (0.7, 0.95)},
+            {"eps": 0.01},
+            {"bias_correction": False},
+            {"always_adapt": False},
+            {"always_adapt": False, "weight_decay": 0.1},
+            {"always_adapt": False, "weight_decay": 0.1, "decoupled_weight_decay": True},
+            {"trust_clip": True},
+        ],
     ),
+    Rule(
+        "LARS",
+        reference.lars,
+        1.0,
+        [
+            {"momentum": 0.6, "weight_decay": 0.1},
+            {"momentum": 0.0},
+            {"dampening": 0.3},
+            {"dampening": 0.3, "first_step": "accumulate"},
+            {"nesterov": True, "weight_decay": 0.1},
+            {"trust_coefficient": 0.02},
+            {"eps": 1.0},
+            {"lr_in_buffer": True},
+            {"lr_in_buffer": True, "nesterov": True},
+            {"decay_in_norm": True, "weight_decay": 0.1, "eps": 1.0},
+            {"always_adapt": False},
+            {"always_adapt": False, "trust_clip": True},
+            {"always_adapt": False, "weight_decay": 0.1},
+            {"trust_clip": True, "trust_coefficient": 2.0, "weight_decay": 0.1},
+        ],
+        {"momentum": 0.9},
+    ),
+    Rule(
+        "StableAdamW",
+        reference.stable_adamw,
+        1e-3,
+        [
+            {"betas": (0.7, 0.95), "weight_decay": 0.0},
+            {"eps": 0.01, "weight_decay": 0.1},
+            {"decoupled_weight_decay": False},
+            {"decoupled_weight_decay": "schedule_only"},
+            {"l1": 0.2},
+        ],
+        {"weight_decay": 1e-2, "decoupled_weight_decay": True},
+    ),
+    Rule(
+        "NovoGrad",
+        reference.novograd,
+        1e-3,
+        [
+            {"betas": (0.9, 0.25)},
+            {"eps": 0.3, "weight_decay": 0.1},
+            {"eps_root": 0.3},
+            {"grad_averaging": True, "weight_decay": 0.1},
+        ],
+    ),
+    Rule(
+        "Adam",
+        reference.adam,
+        1e-3,
+        [
+            {"betas": (0.5, 0.95)},
+            {"eps": 0.01, "eps_root": 0.01},
+            {"eps_mode": "hat"},
+            {"bias_correction": (True, False)},
+        ],
+        always={"cautious": True},
+    ),
+    Rule(
+        "Lion",
+        reference.lion,
+        1e-4,
+        [{"betas": (0.7, 0.9)}],
+        {"decoupled_weight_decay": True},
+        always={"cautious": True},
+    ),
+    Rule("SGD", reference.sgd, 1e-3, [{}], always={"normalized": "tensor"}),
+    Rule("SGD", reference.sgd, 1e-3, [{}], always={"normalized": "all"}),
+]
+SUM_CASES = [
+    Case(rule, {**rule.always, **options})
+    for rule in SUM_RULES
+    for options in [*COMMON, *rule.options]
+]
+# Those with the rule's own options, and one with weight decay.
+FEW_SUM_CASES = [
+    Case(rule, {**rule.always, **options})
+    for rule in SUM_RULES
+    for options in [{**rule.options[0], "weight_decay": 0.1}, *rule.options]
 ]
 # Rules whose state has statistics of rows and columns: test_factored.py.
 FACTORED_RULES = [
@@ -424,7 +571,6 @@ FACTORED_RULES = [
 FACTORED_CASES = [
     Case(rule, options) for rule in FACTORED_RULES for options in [*COMMON, *rule.options]
 ]
-SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]
 
 CASES = [
     Case(rule, options)

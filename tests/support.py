@@ -28,6 +28,9 @@ RULES = {
     "sm3": (fastopt.SM3, {"eps": 1e-3}),
     "sm3_momentum": (fastopt.SM3, {"momentum": 0.7, "eps": 1e-3}),
     "adadelta": (fastopt.Adadelta, {"rho": 0.8}),
+    "schedule_free_sgd": (fastopt.ScheduleFreeSGD, {"lr": 1e-3, "warmup_steps": 2}),
+    "schedule_free_adamw": (fastopt.ScheduleFreeAdamW, {"weight_decay": 0.1}),
+    "schedule_free_radam": (fastopt.ScheduleFreeRAdam, {"silent_sgd_phase": False}),
     "rmsprop": (fastopt.RMSprop, {"bias_correction": True}),
     "rmsprop_centered": (fastopt.RMSprop, {"centered": True}),
     "rmsprop_momentum": (fastopt.RMSprop, {"momentum": 0.8}),
@@ -46,20 +49,47 @@ RULES = {
     "asgd": (fastopt.ASGD, {"lambd": 0.1, "t0": 1.0}),
     "adan": (fastopt.Adan, {"betas": (0.8, 0.9, 0.95)}),
     "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
+    "lars": (fastopt.LARS, {"weight_decay": 0.1}),
+    "stable_adamw": (fastopt.StableAdamW, {"weight_decay": 0.1}),
+    "novograd": (fastopt.NovoGrad, {"weight_decay": 0.1}),
+    "adam_cautious": (fastopt.Adam, {"cautious": True}),
+    "lion_cautious": (fastopt.Lion, {"cautious": True}),
+    "sgd_normalized": (fastopt.SGD, {"normalized": "tensor"}),
+    "sgd_normalized_all": (fastopt.SGD, {"normalized": "all"}),
 }
+# The rules that find the learning rate of decoupled weight decay themselves.
+FIND_RATE = {"stable_adamw"}
+# Those that add numbers in the memory order of the elements: test_sums.py.
+IN_ORDER = {"lamb", "lars", "stable_adamw", "novograd", "sgd_normalized", "sgd_normalized_all"}
+# Those of which each parameter is updated independently of the others.
+SEPARATE = [rule for rule in RULES if rule not in ("sgd_normalized_all", "dog", "prodigy")]
 # And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {
     **RULES,
     "adagrad_rowwise": (fastopt.Adagrad, {"rowwise": True, "lr_decay": 0.2}),
+    "adam_rowwise": (fastopt.Adam, {"rowwise": True, "betas": (0.8, 0.99)}),
 }
 # The common options that a rule refuses.
-REFUSED = {"ftrl": {"decoupled_weight_decay", "l1", "bounds"}}
+REFUSED = {
+    "ftrl": {"decoupled_weight_decay", "l1", "bounds"},
+    "asgd": {"l1", "bounds", "ema_decay", "lookahead_steps"},
+    **{
+        rule: {"decoupled_weight_decay", "l1", "bounds", "ema_decay", "lookahead_steps"}
+        for rule in ("schedule_free_sgd", "schedule_free_adamw", "schedule_free_radam")
+    },
+}
 
 
 def make(rule, params, **options):
     """Return an optimizer of one of ALL_RULES."""
     cls, own = ALL_RULES[rule]
     return cls(params, **{**own, **options})
+
+
+def takes_rows(rule):
+    """Return whether one of ALL_RULES takes row-sparse gradients."""
+    groups = make(rule, np.ones((2, 2))).param_groups
+    return not any(group.rule._no_rows(group.options) for group in groups)
 
 
 def takes(rule, options):

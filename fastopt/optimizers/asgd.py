@@ -9,6 +9,7 @@ from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.arguments import Common, Lr, Params
 from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.optimizers.base.rule import AT_PARAM
 
 
 class ASGD(Optimizer):
@@ -90,6 +91,10 @@ class ASGD(Optimizer):
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "asgd", ("ax",)
+
+    @staticmethod
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float | str]:
+        return {"ax": AT_PARAM}
 
     @staticmethod
     def _average(options: Mapping[str, Any]) -> tuple[str, float] | None:

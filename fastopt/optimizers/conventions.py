@@ -6,8 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastopt import optimizers
 from fastopt._errors import FastoptError
-from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
+from fastopt.optimizers import (
+    ADOPT,
+    LAMB,
+    SGD,
+    AdaBelief,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Adan,
+    AdEMAMix,
+    Ftrl,
+    Lion,
+    Muon,
+    NAdam,
+    RAdam,
+    RMSprop,
+    Rprop,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    Signum,
+    Yogi,
+)
 from fastopt.optimizers.base.arguments import Params
 from fastopt.optimizers.base.optimizer import Optimizer
 from fastopt.optimizers.spellings import in_our_words
@@ -24,6 +48,7 @@ class _Rule:
     eps_fills: tuple[str, ...] = ("eps",)  # the options that its epsilon sets
     required: tuple[str, ...] = ()  # options without a default
     refused: Mapping[str, str] = field(default_factory=dict)  # option -> why
+    doubled: tuple[str, ...] = ()  # options that are half of ours in the library
 
 
 _IN_ROOT = ("eps_root",)
@@ -45,17 +70,10 @@ _NONE = _Rule(
 
 # Our classes have PyTorch's formulas and defaults, so few options are needed.
 _TORCH = {
-    "sgd": _Rule(SGD),
+    **{cls.lower(): _Rule(getattr(optimizers, cls)) for cls in optimizers.__all__},
     "momentum": _Rule(SGD, {"momentum": 0.9}),
     "nesterov": _Rule(SGD, {"momentum": 0.9, "nesterov": True}),
-    "adagrad": _Rule(Adagrad),
-    "adadelta": _Rule(Adadelta),
-    "rmsprop": _Rule(RMSprop),
-    "adam": _Rule(Adam),
     "amsgrad": _Rule(Adam, {"amsgrad": "raw"}),
-    "adamw": _Rule(AdamW),
-    "adamax": _Rule(Adamax),
-    "nadam": _Rule(NAdam),
     "none": _NONE,
 }
 
@@ -75,6 +93,20 @@ _KERAS = {
     "adamw": _Rule(AdamW, {**_KERAS_ADAM, "weight_decay": 0.004}),
     "adamax": _Rule(Adamax, {**_KERAS_ALL, "eps_mode": "outside"}),
     "nadam": _Rule(NAdam, {**_KERAS_ALL, "momentum_decay": 1.0}),
+    "lion": _Rule(Lion, {"lr": 1e-3, "decoupled_weight_decay": "lr"}),
+    "ftrl": _Rule(
+        Ftrl,
+        {"keep_start": False},
+        refused={"weight_decay": "Keras's Ftrl decays w and recomputes it without the decay"},
+        doubled=("l2_regularization_strength", "l2_shrinkage_regularization_strength"),
+    ),
+    "lamb": _Rule(LAMB, _KERAS_ALL),
+    "muon": _Rule(
+        Muon,
+        {"weight_decay": 0.004, "adamw_weight_decay": 0.004, "adamw_eps": 1e-7}
+        | {"adjust_lr_fn": "match_rms_adamw", "decoupled_weight_decay": "lr"},
+        ("eps", "adamw_eps"),
+    ),
     "none": _NONE,
 }
 
@@ -106,6 +138,30 @@ _OPTAX = {
     ),
     "adamax": _Rule(Adamax, required=_LR),
     "nadam": _Rule(NAdam, {"nadam_schedule": "none"}, required=_LR),
+    "lion": _Rule(Lion, {"weight_decay": 1e-3, "decoupled_weight_decay": "lr"}, required=_LR),
+    "sign_sgd": _Rule(
+        Signum,
+        {"momentum": 0.0},
+        required=_LR,
+        refused={"momentum": "its sign_sgd has no momentum"},
+    ),
+    "rprop": _Rule(Rprop, {"limit_unchanged": False}, required=_LR),
+    "radam": _Rule(RAdam, {"eps_mode": "corrected"}, required=_LR),
+    "adabelief": _Rule(AdaBelief, required=_LR),
+    "yogi": _Rule(Yogi, {"initial_exp_avg": 1e-6}, required=_LR),
+    "adan": _Rule(Adan, {"eps_root": 1e-8, "decoupled_weight_decay": "lr"}, required=_LR),
+    "adopt": _Rule(ADOPT, required=_LR),
+    "ademamix": _Rule(AdEMAMix, {"decoupled_weight_decay": "lr"}, required=_LR),
+    "lamb": _Rule(LAMB, {"decoupled_weight_decay": False}, required=_LR),
+    "schedule_free_sgd": _Rule(ScheduleFreeSGD, {"decoupled_weight_decay": False}),
+    "schedule_free_adamw": _Rule(ScheduleFreeAdamW, {"decoupled_weight_decay": False}),
+    "muon": _Rule(
+        Muon,
+        {"weight_decay": 0.0, "adamw_weight_decay": 0.0, "eps": 1e-8, "nesterov": "corrected"}
+        | {"adjust_lr_fn": "inputs_first", "decoupled_weight_decay": "lr"},
+        ("eps", "adamw_eps"),
+        required=_LR,
+    ),
     "none": _NONE,
 }
 
@@ -125,6 +181,9 @@ _DL4J = {
     "amsgrad": _Rule(Adam, {"eps_mode": "hat", "amsgrad": "raw"}),
     "adamax": _Rule(Adamax, {"lr": 1e-3, "eps": 1e-32, "eps_mode": "state"}, refused=_NO_EPS),
     "nadam": _Rule(NAdam, {"lr": 1e-3, "nadam_schedule": "uncorrected"}),
+    "adabelief": _Rule(
+        AdaBelief, {"eps": 1e-14, "eps_root": 1e-14, "eps_mode": "hat"}, ("eps", "eps_root")
+    ),
     "none": _NONE,
 }
 
@@ -180,10 +239,12 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     Parameters
     ----------
     name : str
-        In upper or lower case: ``"sgd"`` (or ``"gd"``), ``"momentum"``, ``"nesterov"`` (or DL4J's
-        ``"NESTEROVS"``), ``"adagrad"``, ``"adadelta"``, ``"rmsprop"``, ``"adam"``,
-        ``"amsgrad"``, ``"adamw"``, ``"adamax"``, ``"nadam"``, and DL4J's ``"NONE"``, which
-        subtracts the raw gradient. DL4J has neither ``"momentum"`` nor ``"adamw"``.
+        In upper or lower case, with or without underscores: ``"sgd"`` (or ``"gd"``),
+        ``"momentum"``, ``"nesterov"`` (or DL4J's ``"NESTEROVS"``), ``"adagrad"``, ``"adadelta"``,
+        ``"rmsprop"``, ``"adam"``, ``"amsgrad"``, ``"adamw"``, ``"adamax"``, ``"nadam"``, and
+        DL4J's ``"NONE"``, which subtracts the raw gradient. DL4J has neither ``"momentum"`` nor
+        ``"adamw"``. With the convention "torch", the name of every class of fastopt is allowed, and
+        the formula and defaults are those of the class.
     params : array, list, dict or list of group dicts
         As for every class. Options in group dicts, and later in ``param_groups``, are those of the
         class.
@@ -201,8 +262,7 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     Returns
     -------
     Optimizer
-        An instance of `SGD`, `Adagrad`, `Adadelta`, `RMSprop`, `Adam`, `AdamW`, `Adamax` or
-        `NAdam`.
+        An instance of the class of the rule.
 
     Raises
     ------
@@ -333,6 +393,9 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     if "eps" in options and "eps_root" not in options:
         eps = options.pop("eps")
         options = {"eps": 0.0, **dict.fromkeys(rule.eps_fills, eps), **options}
+    for option in rule.doubled:
+        if option in options:
+            options[option] = 2 * options[option]
     values = {**rule.options, **options}
     if convention in _UNDECIDED_DECAY and "decoupled_weight_decay" not in values:
         _require_no_decay(which, options, _UNDECIDED_DECAY[convention])
@@ -350,15 +413,16 @@ def find_rule(name: str, convention: str, argument: str = "name") -> _Rule:
         raise FastoptError(
             f"convention is {convention!r}; allowed: {', '.join(map(repr, _CONVENTIONS))}"
         )
-    rules = _CONVENTIONS[convention]
-    key = _ALIASES.get(name.lower(), name.lower())
+    rules = {spelled.replace("_", ""): rule for spelled, rule in _CONVENTIONS[convention].items()}
+    key = name.lower().replace("_", "")
+    key = _ALIASES.get(key, key)
     if key == "custom":
         raise FastoptError(
             f"{argument} is {name!r}, DL4J's name for an updater class written by the user, which "
             "has no formula here"
         )
     if key not in rules:
-        allowed = sorted([*rules, *_ALIASES])
+        allowed = sorted([*_CONVENTIONS[convention], *_ALIASES])
         raise FastoptError(
             f"{argument} is {name!r}; allowed with convention {convention!r}, in upper or lower "
             f"case: {', '.join(allowed)}"

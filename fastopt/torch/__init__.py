@@ -22,6 +22,7 @@ same name.  `Door` is their base class and documents the keyword arguments that 
 | `options` | which options there are, and how those of a group are read |
 | `state` | the initial values, dtypes and layout of a parameter's state, and how it is loaded |
 | `tensors` | which tensors are accepted, and which strided tensor stores their elements |
+| `matrices` | what the directions of matrices are in a step of `Muon` |
 | `distributed` | how a step works on shards, and the norm of gradients over all shards |
 | `backward` | how parameters are updated in the backward pass |
 | `ddp` | how parameters are updated in the backward pass of DistributedDataParallel |
@@ -48,6 +49,7 @@ if tuple(map(int, _torch.__version__.split(".")[:2])) < _OLDEST:
 
 from fastopt.torch.backward import StepInBackward, step_in_backward  # noqa: E402
 from fastopt.torch.classes import (  # noqa: E402
+    ASGD,
     SGD,
     Adadelta,
     Adafactor,
@@ -55,6 +57,7 @@ from fastopt.torch.classes import (  # noqa: E402
     Adam,
     Adamax,
     AdamW,
+    Muon,
     NAdam,
     RAdam,
     RMSprop,
@@ -64,20 +67,27 @@ from fastopt.torch.classes import (  # noqa: E402
 from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
 from fastopt.torch.further import (  # noqa: E402
+    ADOPT,
     LAMB,
     SM3,
     SMORMS3,
     AdaBelief,
+    Adan,
     AdEMAMix,
     Ftrl,
     Lion,
     QHAdam,
+    ScheduleFreeAdamW,
+    ScheduleFreeRAdam,
+    ScheduleFreeSGD,
     Signum,
     Yogi,
 )
 from fastopt.torch.offload import CPUOffload  # noqa: E402
 
 __all__ = [
+    "ADOPT",
+    "ASGD",
     "LAMB",
     "SGD",
     "SM3",
@@ -90,15 +100,20 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "CPUOffload",
     "Door",
     "Ftrl",
     "Lion",
+    "Muon",
     "NAdam",
     "QHAdam",
     "RAdam",
     "RMSprop",
     "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeRAdam",
+    "ScheduleFreeSGD",
     "Signum",
     "SparseAdam",
     "StepInBackward",

@@ -15,7 +15,7 @@ passed their checks.  The other parts of this extension module are in fastopt/to
 
 from fastopt import _core
 from fastopt._errors import FastoptError
-from fastopt.torch import distributed, options, state, tensors
+from fastopt.torch import distributed, matrices, options, state, tensors
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -201,7 +201,9 @@ cdef class TensorPlan:
             if self.extras.norm_is_given:
                 self.extras.grad_norm = self.extras.given_norm
             return True
-        found = self.run(optimizer._options["n_threads"] or get_num_threads())
+        n_threads = optimizer._options["n_threads"] or get_num_threads()
+        self.lend_directions(optimizer, begin, end, n_threads, keep_alive)
+        found = self.run(n_threads)
         if found == FO_NONFINITE:
             self.skip(optimizer, updated)
         elif found == FO_NO_SCRATCH:
@@ -254,6 +256,39 @@ cdef class TensorPlan:
                 seen = self.group_options[k] = GroupOptions(optimizer, group)
                 assign_group(core.plan_groups(self.plan) + 2 * k, seen.for_c)
                 assign_group(core.plan_groups(self.plan) + 2 * k + 1, seen.without_decay)
+
+    cdef int lend_directions(self, optimizer, Py_ssize_t begin, Py_ssize_t end, int n_threads,
+                             list keep_alive) except -1:
+        """Point states at the directions of matrices, which exist for this step only."""
+        cdef list members = []
+        cdef Py_ssize_t i
+        cdef Slot *slot
+        cdef GroupOptions group
+        cdef fo_extras extras
+        cdef int found
+        for i in range(begin, end):
+            slot = self.slots + i
+            group = self.group_options[slot.group]
+            if slot.tensor.grad != NULL and group.directs:
+                for_c = group.without_decay if slot.tensor.group % 2 else group.for_c
+                members.append(matrices.Member(i, <object>slot.param, group.read, for_c,
+                                               <object>slot.inner, slot.taken))
+        if not members:
+            return 0
+        extras = self.extras
+        if extras.needs_norm:
+            with nogil:
+                found = core.norm(self.plan, &extras, n_threads)
+                if found == FO_NO_SCRATCH and not core.plan_reserve(self.plan):
+                    found = core.norm(self.plan, &extras, n_threads)
+            if found == FO_NO_SCRATCH:
+                raise MemoryError
+        lent = matrices.directions(optimizer, members, extras.grad_norm, extras.grad_scale,
+                                   n_threads)
+        for i, index, array in lent:
+            self.slots[i].tensor.state[<int>index] = <void *><uintptr_t>array.ctypes.data
+            keep_alive.append(array)
+        return 0
 
     cdef prepare_extras(self, optimizer):
         """Set the options that differ between steps."""

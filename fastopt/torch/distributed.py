@@ -116,14 +116,14 @@ def require_all_gradients(groups: Iterable[Mapping[str, Any]]) -> None:
 
 
 def require_whole(name: str, params: Iterable[torch.Tensor]) -> None:
-    """Raise an error if a parameter is a shard, of which a rule cannot compute its sums.
+    """Raise an error if a parameter is a shard, and the rule needs whole parameters.
 
     Parameters
     ----------
     name : str
         The name of the class, for the error message.
     params : iterable of Tensor
-        Parameters of an optimizer whose rule needs sums over all elements of a parameter.
+        Parameters of an optimizer whose rule needs all elements of a parameter.
 
     Raises
     ------
@@ -135,8 +135,8 @@ def require_whole(name: str, params: Iterable[torch.Tensor]) -> None:
         if is_flat or _sharding_groups(p, {}):
             kind = "FullyShardedDataParallel" if is_flat else "DTensor"
             raise FastoptError(
-                f"a parameter of shape {tuple(p.shape)} is a shard ({kind}); {name} needs sums "
-                "over all elements of a parameter: use DistributedDataParallel"
+                f"a parameter of shape {tuple(p.shape)} is a shard ({kind}); {name} needs all "
+                "elements of a parameter: use DistributedDataParallel"
             )
 
 

@@ -16,7 +16,7 @@ from fastopt._core import SUMS
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import extras
 from fastopt.optimizers.base.groups import bounds_for_c, for_kernel
-from fastopt.optimizers.base.rule import COMMON, Rule, checks_of, defaults_of
+from fastopt.optimizers.base.rule import COMMON, Direction, Rule, checks_of, defaults_of
 from fastopt.torch import distributed
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
@@ -97,6 +97,7 @@ class Group(NamedTuple):
     first_step: Callable[[], Any]
     no_rows: str  # why a sparse gradient is refused, or ""
     sums: str  # which sums the rule needs before its update: "", of a "tensor", of "all"
+    direction: Direction | None  # how the directions of matrices are computed before a step
     copies_first: bool  # whether the first step copies the gradient to the momentum buffer
 
 
@@ -109,8 +110,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     values = tuple(group[name] for name in names)
     options = optimizer._options_of(group)
     kernel, arrays = rule._kernel(options)
-    factored = functools.partial(rule._factored, options)
-    if kernel in SUMS or is_factored(rule):
+    factored, direction = functools.partial(rule._factored, options), rule._direction(options)
+    if kernel in SUMS or is_factored(rule) or direction is not None:
         distributed.require_whole(type(optimizer).__name__, group["params"])
     if is_factored(rule) and any(p.is_complex() for p in group["params"]):
         raise RuntimeError(f"{type(optimizer).__name__} does not support complex parameters")
@@ -119,6 +120,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     keys = [name for name in optimizer._keys or known if name in known]
     if not (optimizer._counts_steps or needs_count(own)):
         keys.remove("step")
+    if rule._average(options) is not None:
+        require_no_average(rule, own)
     average = average_of(own)
     averages = [] if average is None else [average]
     master = ["master"] if own["master"] is not None else []
@@ -138,6 +141,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         optimizer._first_step,
         rule._no_rows(options),
         SUMS.get(kernel, ""),
+        direction,
         bool(rule._hyperparameters(options).get("copy_first", False)),
     )
 
@@ -173,7 +177,10 @@ def of_torch(optimizer: Any, group: Mapping[str, Any]) -> dict[str, Any]:
         **{name: plain(group[name]) for name in checks_of(rule) if name in group},
         **{name: optimizer.defaults[name] for name in rule._only_at_start & {*optimizer.defaults}},
     }
-    return found | {name: COMMON[name](name, found[name]) for name in OF_GROUPS}
+    around = {name: COMMON[name](name, found[name]) for name in OF_GROUPS}
+    if around != OF_GROUPS or found["decoupled_weight_decay"] == "proximal":
+        rule._require({**found, **around})
+    return {**found, **around}
 
 
 def needs_all_gradients(own: Mapping[str, Any]) -> bool:
@@ -190,6 +197,16 @@ def needs_count(own: Mapping[str, Any]) -> bool:
         or own["lookahead_steps"] is not None
         or own["state_dtype"] in ("param", "bfloat16")  # which are rounded stochastically
     )
+
+
+def require_no_average(rule: type[Rule], own: Mapping[str, Any]) -> None:
+    """Raise an error if an option averages the parameters, as the rule does already."""
+    for name in ("ema_decay", "lookahead_steps"):
+        if own[name] is not None:
+            raise FastoptError(
+                f"{name} is {own[name]!r}; allowed: None, because {rule.__name__} averages the "
+                "parameters itself"
+            )
 
 
 def average_of(own: Mapping[str, Any]) -> str | None:

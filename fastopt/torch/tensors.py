@@ -157,7 +157,7 @@ def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
     if optimizer._sparse == "only":
         require_rows(False)
     if grad.layout != torch.strided:
-        if grad.layout == torch._mkldnn:  # type: ignore[attr-defined]
+        if is_of_mkldnn(grad):
             return grad.to_dense(), None
         raise FastoptError(f"a gradient has layout {grad.layout}; use grad.to_dense()")
     if grad.device.type != "cpu":
@@ -165,6 +165,11 @@ def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
     if grad.is_conj() or is_wrapper(grad):
         raise FastoptError(f"a gradient is a {type(grad).__name__}; a plain tensor is needed")
     raise wrong_dtype(p, grad)
+
+
+def is_of_mkldnn(grad: Tensor) -> bool:
+    """Return whether a tensor has the layout of oneDNN."""
+    return bool(grad.layout == torch._mkldnn)  # type: ignore[attr-defined]
 
 
 def wrong_dtype(p: Tensor, grad: Tensor) -> FastoptError:

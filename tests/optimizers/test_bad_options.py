@@ -24,7 +24,7 @@ from fastopt import (
     Rprop,
     Yogi,
 )
-from fastopt._checks import Choice, OrNone, Pair, at_least_0, decay_rate, flag, fraction
+from fastopt._checks import Choice, OrNone, Pair, Whole, at_least_0, decay_rate, flag, fraction
 
 NAN, INF = float("nan"), float("inf")
 
@@ -63,6 +63,7 @@ OPTIONS = {
     Muon: {"ns_coefficients": ([(1, 2, NAN)], [3.4, (3.4, -4.8), (3.4, -4.8, "2"), None]),
            "ns_steps": ([-1, 100], [1.5, "5", True, None])},
     NAdam: {"nadam_schedule": (["keras", 0, None], [])},
+    fastopt.LARS: {"dampening": ([NAN, INF, -INF], NOT_NUMBERS)},
     fastopt.RAdam: {"threshold": ([3.9, NAN, INF], NOT_NUMBERS)},
 }  # fmt: skip
 KINDS = {at_least_0: AT_LEAST_0, decay_rate: BELOW_1, fraction: UP_TO_1, flag: FLAG}
@@ -82,6 +83,8 @@ def values_of(check):
         return [(x, x) for x in out_of_range], [0.5, *((x, x) for x in wrong_type)]
     if isinstance(check, Choice):
         return [0.5, "of another kind"], []
+    if isinstance(check, Whole):
+        return [check.low - 1], [*NOT_NUMBERS, 1.0]
     if isinstance(check, OrNone):
         out_of_range, wrong_type = KINDS[check.check]
         return out_of_range, [value for value in wrong_type if value is not None]
@@ -217,11 +220,16 @@ class BadBase(NoBase):
         (SGD, {"nesterov": "lookahead", "lr_in_buffer": True}, "needs momentum > 0"),
         (SGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening 0"),
         (SGD, {"nesterov": "lookahead", "momentum": 0.9}, "needs lr_in_buffer=True"),
+        (SGD, {"normalized": "all", "momentum": 0.5}, "normalized='all' needs momentum 0, not 0.5"),
         (RMSprop, {"nesterov": True}, "nesterov=True needs momentum > 0"),
+        (fastopt.LARS, {"nesterov": True, "momentum": 0.0}, "nesterov=True needs momentum > 0"),
         *((Rprop, {"etas": etas}, r"etas is \(.*allowed.*0 < etaminus < 1 < etaplus")
           for etas in ((0.0, 1.2), (1.0, 1.2), (0.5, 1.0))),
         *((Rprop, {"step_sizes": sizes}, r"step_sizes is \(.*allowed.*0 < smallest <= largest")
           for sizes in ((0.0, 1.0), (0.2, 0.1))),
+        *((Adam, options, r"amsgrad=.*, cautious=.* and rowwise=.*; only one of them is allowed")
+          for options in ({"cautious": True, "amsgrad": True}, {"rowwise": True, "cautious": True},
+                          {"rowwise": True, "amsgrad": "raw"})),
         (Adam, {"amsgrad": "corrected", "eps_mode": "hat"}, "amsgrad='corrected'.*eps_mode='hat'"),
         *(
             (Adam, {"decoupled_weight_decay": "schedule_only", "weight_decay": 0.1, "lr": lr},

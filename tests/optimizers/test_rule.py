@@ -18,7 +18,7 @@ CLASSES = [
 ]
 DOCUMENTED = {
     *("step", "bind", "accumulate", "zero_grad", "extrapolated", "averaged", "perturbed"),
-    "looks_ahead",
+    *("looks_ahead", "has_averages"),
     *("params", "param_groups", "add_param_group", "step_count", "skipped_steps", "grad_norm"),
     *("lr", "extras", "grad_scale", "ema", "sync_master"),
     *("state_dict", "load_state_dict", "save", "load"),

@@ -211,6 +211,42 @@ def test_gradient_scaler(name):
     assert seen(scaled) == seen(other)
 
 
+AVERAGED = {
+    "ASGD": dict(lr=0.1, t0=2.0),
+    "ScheduleFreeSGD": dict(lr=0.1, momentum=0.7, warmup_steps=3),
+    "ScheduleFreeAdamW": dict(lr=0.1, betas=(0.7, 0.9), master="float32"),
+    "ScheduleFreeRAdam": dict(lr=0.1, betas=(0.7, 0.9), silent_sgd_phase=False),
+    "AdamW": dict(lr=0.1, ema_decay=0.7),
+    "Lion": dict(lr=0.1, lookahead_steps=2),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", AVERAGED)
+def test_averages_are_those_of_the_class_for_arrays(name, dtype):
+    ours = getattr(fastopt.torch, name)(params(dtype), **AVERAGED[name])
+    other = getattr(fastopt, name)([array(p) for p in params_of(ours)], **AVERAGED[name])
+    for t in range(5):
+        set_gradients([ours], t)
+        other.step([array(p.grad) for p in params_of(ours)])
+        ours.step()
+    before = bits(params_of(ours))
+    with ours.averaged(), other.averaged():
+        assert bits(params_of(ours)) == bits(other.params) != before
+        with pytest.raises(ValueError, match=r"step\(\) inside averaged"):
+            ours.step()
+    assert bits(params_of(ours)) == before
+    with pytest.raises(ValueError, match="ema_decay is None"), make("Adam").averaged():
+        pass
+
+
+@pytest.mark.parametrize("given", [dict(ema_decay=0.9), dict(lookahead_steps=2)], ids=str)
+@pytest.mark.parametrize("name", ["ASGD", "ScheduleFreeSGD"])
+def test_a_rule_that_averages_refuses_other_averages(name, given):
+    with pytest.raises(ValueError, match=f"{next(iter(given))} is .*{name} averages"):
+        walk([getattr(fastopt.torch, name)(params(), **given)])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_step_in_backward(name):
     opts = [make(name), make(name)]
@@ -366,7 +402,14 @@ AROUND = [
 
 
 @pytest.mark.parametrize("given", AROUND, ids=str)
-@pytest.mark.parametrize("name", DENSE)
+def test_options_that_a_class_of_torch_cannot_have(given):
+    opt = fastopt.torch.ASGD([{"params": params(), **given}])
+    with pytest.raises(ValueError, match="allowed with ASGD"):
+        walk([opt])
+
+
+@pytest.mark.parametrize("given", AROUND, ids=str)
+@pytest.mark.parametrize("name", [name for name in DENSE if name != "ASGD"])
 def test_l1_bounds_and_proximal_decay_with_a_class_of_torch(name, given):
     """All may be items of a group, and the first two also keywords."""
     cls = getattr(fastopt.torch, name)

@@ -15,6 +15,7 @@
 | `ranges` | whether options fit the dtype of the computation |
 | `groups` | which options a parameter group has |
 | `parameters` | which parameters an optimizer has, with their groups and state |
+| `averages` | which averages over steps `averaged` puts into the parameters |
 | `plan` | how parameters, state and options are passed to C |
 | `newton_schulz` | how a matrix is orthogonalized |
 | `directions` | what rules that work on whole matrices compute before a step |

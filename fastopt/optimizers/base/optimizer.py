@@ -14,7 +14,7 @@ from fastopt._checks import THREADS, at_least_0, default_threads, flag
 from fastopt._core import Plan, assign_all
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
-from fastopt.optimizers.base import ascent
+from fastopt.optimizers.base import ascent, averages
 from fastopt.optimizers.base import extras as _extras
 from fastopt.optimizers.base.accumulated import Accumulated
 from fastopt.optimizers.base.arguments import Extra, Grads, Key, Params
@@ -405,13 +405,21 @@ class Optimizer(Rule):
             yield
             self._ahead.taken_at = self.step_count
 
+    @property
+    def has_averages(self) -> bool:
+        """Whether there are averages over steps, which `averaged` puts into the parameters."""
+        return any(self._extras[name] is not None for name in averages.OPTIONS) or any(
+            self._average(group.options) is not None for group in self.param_groups
+        )
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Replace the parameters by their averages over steps, temporarily.
 
-        The averages are those of `ema_decay`, or the slow weights of `lookahead_steps`.  On leaving
-        the block the parameters are restored, bit for bit.  The averages are rounded to the dtype
-        of the parameters.  Inside the block, steps, saving, loading and copying raise an error.
+        The averages are those of the rule if it has any, as `fastopt.ScheduleFreeSGD` does, else
+        those of `ema_decay`, or the slow weights of `lookahead_steps`.  They are rounded to the
+        dtype of the parameters.  On leaving the block the parameters are restored, bit for bit.
+        Inside the block, steps, saving, loading and copying raise an error.
 
         Yields
         ------
@@ -420,8 +428,7 @@ class Optimizer(Rule):
         Raises
         ------
         FastoptError
-            The optimizer was made without `ema_decay` and `lookahead_steps`, or is inside
-            `averaged`, `extrapolated` or `perturbed`.
+            There are no averages, or the call is inside `averaged`, `extrapolated` or `perturbed`.
 
         Examples
         --------
@@ -435,13 +442,9 @@ class Optimizer(Rule):
         >>> w
         array([ 4., -8.])
         """
-        if self._extras["lookahead_steps"] is None:
+        if not self.has_averages:
             self._require_averages()
-        points = (
-            (w, state["ema"] if "ema" in state else state["slow"])
-            for key, w in self._parameters.by_key().items()
-            for state in (self._parameters.arrays[key],)
-        )
+        points = averages.points(self._parameters, self._extras)
         with self._plan.during("averaged()") as moving, self._moved("averaged()", points):
             moving.release()
             yield
@@ -618,13 +621,16 @@ class Optimizer(Rule):
             plan.retire()  # for a thread that has already read self._plan: it gets an error
 
     def _with_group(self, parameters: Parameters, group: Mapping[str, Any]) -> Parameters:
-        return parameters.with_group(
+        found = parameters.with_group(
             group,
             self._status,
             defaults=self._defaults,
             split=self._split,
             extras=self._extras,
         )
+        for new in found.groups[len(parameters.groups) :]:
+            averages.require_no_other(new, self._extras)
+        return found
 
     def _split(self, group: Mapping[str, Any], params: Mapping[Any, Array]) -> list[Part]:
         """Split a group into groups of parameters that have the same options."""

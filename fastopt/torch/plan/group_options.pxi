@@ -14,6 +14,7 @@ cdef class GroupOptions:
     cdef bint has_step, has_master
     cdef object average  # the key of the state that is an average, or None
     cdef bint copies_first
+    cdef bint directs  # whether directions of matrices are computed before a step
     cdef tuple scalars  # the names of the numbers that the rule saves
     cdef readonly str no_rows, sums
     cdef object state_dtype, factored
@@ -28,6 +29,7 @@ cdef class GroupOptions:
         self.arrays, self.keys, self.low_keys = read.arrays, read.keys, read.low_keys
         self.for_c, self.without_decay = read.for_c, read.without_decay
         self.copies_first = read.copies_first
+        self.directs = read.direction is not None
         self.has_step = "step" in read.keys
         self.has_master = "master" in read.low_keys
         self.average = options.average_of(optimizer._options)
