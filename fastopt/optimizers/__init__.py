@@ -22,6 +22,8 @@
 | `lars` | LARS |
 | `stableadamw` | StableAdamW |
 | `novograd` | NovoGrad |
+| `dog` | DoG and L-DoG |
+| `prodigy` | Prodigy |
 | `ftrl` | FTRL-Proximal |
 | `ademamix` | AdEMAMix |
 | `conventions` | the formula and defaults of each rule in each library |
@@ -38,6 +40,7 @@ from fastopt.optimizers.adagrad import Adagrad
 from fastopt.optimizers.adam import Adam, AdamW
 from fastopt.optimizers.adamax import Adamax
 from fastopt.optimizers.ademamix import AdEMAMix
+from fastopt.optimizers.dog import DoG
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lars import LARS
@@ -45,6 +48,7 @@ from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.muon import Muon
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.novograd import NovoGrad
+from fastopt.optimizers.prodigy import Prodigy
 from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
@@ -67,11 +71,13 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "DoG",
     "Ftrl",
     "Lion",
     "Muon",
     "NAdam",
     "NovoGrad",
+    "Prodigy",
     "QHAdam",
     "RAdam",
     "RMSprop",
