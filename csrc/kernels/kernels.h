@@ -111,15 +111,15 @@ typedef void fo_reduce_fn(double *of_rows, const fo_lanes *lanes, int64_t n);
 typedef void fo_margins_fn(const fo_margins *margins, const fo_coef *rule);
 
 typedef struct {
-    int has_matrices;      /* statistics of columns are over each matrix of the last two
-                              axes,      not over all rows */
+    int has_matrices;      /* statistics of columns are over the rows of each matrix of
+                              the last two axes, not over all rows */
     fo_margins_fn *before; /* before the statistics are computed; or NULL */
     fo_add_statistics_fn *add_statistics;
     fo_combine_fn *combine;
     fo_reduce_fn *reduce;
     fo_margins_fn *after; /* when they are complete */
-    /* If the update needs the new factors, statistics and terms are computed in passes
-       of their own, before it; else add_terms is NULL. */
+    /* If the update needs the new factors, statistics and terms are computed in
+       separate passes before it; else add_terms is NULL. */
     fo_add_block_terms_fn *add_terms;
     fo_finish_fn *finish;
     fo_update_block_fn *update, *update_with_epilogue; /* both with the prologue */

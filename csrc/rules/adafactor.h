@@ -1,4 +1,4 @@
-/* Adafactor, Shazeer & Stern 2018, Algorithms 4 and 5, in the form of PyTorch.  States,
+/* Adafactor, Shazeer & Stern 2018, Algorithms 4 to 6, in the form of PyTorch.  States,
  * in place of an array of the parameter's shape: the means of g^2 over each row, r, and
  * over each column, c, as exponential moving averages.  The estimate of g^2 of an
  * element is r c / mean(r).

@@ -52,6 +52,8 @@ class Adagrad(Optimizer):
 
     Notes
     -----
+    Adagrad is for sparse features: the learning rate of rare ones stays large.
+
     State: ``sum``, of the parameter's shape; with ``rowwise`` of shape ``(param.shape[0],)``.
 
     References

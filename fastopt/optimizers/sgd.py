@@ -64,6 +64,9 @@ class SGD(Optimizer):
 
     Notes
     -----
+    SGD with momentum is for training whose learning rate is tuned, such as that of convolutional
+    networks.
+
     State: ``momentum_buffer``, with momentum > 0.  Keras's velocity has the opposite sign.
 
     References

@@ -309,9 +309,7 @@ class Rprop(Door, torch.optim.Rprop):
     """Each element has a step size, which grows while the sign of its gradient is the same.
 
     A NaN gradient makes the element NaN; in PyTorch the element keeps its value.  The signs of
-    gradients are compared, while PyTorch takes the sign of their product, which may underflow.  If
-    the learning rate is set to 0, a step changes no parameter; PyTorch ignores the learning rate
-    after the first step.
+    gradients are compared, while PyTorch takes the sign of their product, which may underflow.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ class Signum(Further):
 
 
 class AdaBelief(Further):
-    """AdaBelief: Adam with the squared difference of the gradient and its mean in place of g^2.
+    """AdaBelief: Adam, with the squared difference of the gradient and its mean in place of g^2.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class Yogi(Further):
 
 
 class QHAdam(Further):
-    """QHAdam: Adam whose means also give a weight of their own to the present gradient.
+    """QHAdam: Adam with weighted means of g and m, and of g^2 and v, in its step.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ class SMORMS3(Further):
 
 
 class ADOPT(Further):
-    """ADOPT: Adam that divides by the mean of the squares before the present gradient.
+    """ADOPT: Adam that divides a gradient by the v of the step before, so that any beta2 converges.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ class ADOPT(Further):
 
 
 class Adan(Further):
-    """Adan: Adam with Nesterov's momentum, from the difference of successive gradients.
+    """Adan: Adam with Nesterov's momentum, computed from the differences of gradients.
 
     Parameters
     ----------
@@ -416,7 +416,7 @@ class ScheduleFreeAdamW(Further):
 
 
 class ScheduleFreeRAdam(Further):
-    """Schedule-Free RAdam: averaging without a schedule and without a length of the warm-up.
+    """Schedule-Free RAdam: averaging that replaces a schedule, and no warm-up to be tuned.
 
     Evaluate inside ``with opt.averaged():``, as with `ScheduleFreeSGD`.
 
