@@ -12,8 +12,10 @@ from fastopt.optimizers import (
     ADOPT,
     LAMB,
     SGD,
+    SM3,
     AdaBelief,
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
@@ -101,6 +103,10 @@ _KERAS = {
         doubled=("l2_regularization_strength", "l2_shrinkage_regularization_strength"),
     ),
     "lamb": _Rule(LAMB, _KERAS_ALL),
+    "adafactor": _Rule(
+        Adafactor,
+        {"lr": 1e-3, "eps": (1e-30, 1e-3), "eps_mode": "mean", "decoupled_weight_decay": "lr"},
+    ),
     "muon": _Rule(
         Muon,
         {"weight_decay": 0.004, "adamw_weight_decay": 0.004, "adamw_eps": 1e-7}
@@ -153,6 +159,7 @@ _OPTAX = {
     "adopt": _Rule(ADOPT, required=_LR),
     "ademamix": _Rule(AdEMAMix, {"decoupled_weight_decay": "lr"}, required=_LR),
     "lamb": _Rule(LAMB, {"decoupled_weight_decay": False}, required=_LR),
+    "sm3": _Rule(SM3, {"momentum": 0.9, "eps": 1e-8}, required=_LR),
     "schedule_free_sgd": _Rule(ScheduleFreeSGD, {"decoupled_weight_decay": False}),
     "schedule_free_adamw": _Rule(ScheduleFreeAdamW, {"decoupled_weight_decay": False}),
     "muon": _Rule(

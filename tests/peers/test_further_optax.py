@@ -40,6 +40,8 @@ CASES = [
         {**B12, "b3": 0.9, "alpha": 3.0, **EPS, "weight_decay": 0.1},
     ),
     ("lamb", {}, optax.lamb, {}),
+    ("sm3", {}, optax.sm3, {}),
+    ("sm3", {"momentum": 0.5}, optax.sm3, {"momentum": 0.5}),
     (
         "lamb",
         {**BETAS, "eps": 0.01, "weight_decay": 0.1},

@@ -49,6 +49,8 @@ OF_TORCH = [
     ("ASGD", {}),
     ("ASGD", {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 3.0, **DECAY}),
     ("ASGD", {"lr": 0.1, "t0": 0.0, **UP}),
+    ("Adafactor", {}),
+    ("Adafactor", {"lr": 0.5, "beta2_decay": -0.7, "eps": (0.01, 2.0), "d": 1.1, **DECAY, **UP}),
 ]
 
 
@@ -116,6 +118,8 @@ OF_PACKAGES = [
         lion_pytorch.Lion,
         {**RATE, **DECAY, "decoupled_weight_decay": True},
     ),
+    ("SM3", {}, pytorch_optimizer.SM3, {}),
+    ("SM3", {**RATE, "momentum": 0.8, "eps": 0.01}, pytorch_optimizer.SM3, None),
     ("Signum", {**RATE, "momentum": 0.8, **DECAY}, pytorch_optimizer.SignSGD, None),
     ("Adan", {}, pytorch_optimizer.Adan, {}),
     ("Adan", {**RATE, "betas": (0.8, 0.7, 0.95), **EPS, **DECAY}, timm("adan").Adan, None),

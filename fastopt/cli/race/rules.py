@@ -34,6 +34,7 @@ _RATES = {
     "adamax": 0.01,
     "nadam": 0.005,
     "radam": 0.01,
+    "adafactor": 0.05,
     "adabelief": 0.005,
     "adan": 0.01,
     "ademamix": 0.005,
@@ -47,6 +48,7 @@ _RATES = {
     "schedule_free_adamw": 0.01,
     "schedule_free_radam": 0.01,
     "signum": 0.002,
+    "sm3": 0.1,
     "smorms3": 0.005,
     "yogi": 0.01,
 }
