@@ -170,7 +170,10 @@ void fo_plan_free(fo_plan *plan);
 /* The plan's tensors and groups.  Before a step, the caller may change everything in a
  * group, and everything in a tensor except `size`: its dtypes, its group, its layout,
  * and every pointer.  The plan keeps none of them from one step to the next.  While
- * `grad` is NULL, no other pointer of the tensor is used, and all may be NULL. */
+ * `grad` is NULL, no other pointer of the tensor is used, and all may be NULL; except
+ * that a rule whose sums are over all tensors (FO_OF_ALL in rules.def) has the same
+ * saved scalars for all, and reads and stores those of such a tensor, unless `step` and
+ * `saved` are NULL. */
 fo_tensor *fo_plan_tensors(fo_plan *plan);
 fo_group *fo_plan_groups(fo_plan *plan);
 

@@ -20,7 +20,8 @@ class Rule(NamedTuple):
     """A class of fastopt with its reference, its default learning rate and option sets to test.
 
     ``defaults`` are options whose default in the class differs from that in the reference;
-    ``refused`` are options of COMMON, or values of them, that the class refuses.
+    ``refused`` are options of COMMON, or values of them, that the class refuses; ``always`` are
+    options of all cases.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Rule(NamedTuple):
     options: list[dict[str, Any]]
     defaults: dict[str, Any] = {}
     refused: frozenset[str] = frozenset()
+    always: dict[str, Any] = {}
 
 
 class Case(NamedTuple):
@@ -56,6 +58,13 @@ class Case(NamedTuple):
     def with_defaults(self) -> dict[str, Any]:
         """The options for the reference."""
         return {**self.rule.defaults, **self.options}
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether the rule needs sums over all tensors, not over each."""
+        return self.options.get("normalized") == "all" or (
+            self.rule.name in ("DoG", "Prodigy") and not self.options.get("layerwise")
+        )
 
     def step(self, opt: fastopt.Optimizer, grads: Any = None) -> None:
         """Take a step with given gradients, which do not depend on the parameters."""
@@ -301,6 +310,8 @@ RULES = [
             {"amsgrad": "corrected", "betas": (0.7, 0.7)},
             {"amsgrad": "corrected", "eps": 0.01, "bias_correction": (True, False)},
             {"amsgrad": True, "weight_decay": 0.1, "maximize": True},
+            {"rowwise": True, "betas": (0.7, 0.95), "eps": 0.01, "eps_root": 0.01},
+            {"rowwise": True, "weight_decay": 0.1, "eps_mode": "hat"},
         ],
     ),
     Rule(
@@ -444,8 +455,95 @@ SUM_RULES = [
         "LAMB",
         reference.lamb,
         1e-3,
-        [{"betas": (0.7, 0.95)}, {"eps": 0.01}, {"bias_correction": False}],
+        [
+            {"betas": (0.7, 0.95)},
+            {"eps": 0.01},
+            {"bias_correction": False},
+            {"always_adapt": False},
+            {"always_adapt": False, "weight_decay": 0.1},
+            {"always_adapt": False, "weight_decay": 0.1, "decoupled_weight_decay": True},
+            {"trust_clip": True},
+        ],
     ),
+    Rule(
+        "LARS",
+        reference.lars,
+        1.0,
+        [
+            {"momentum": 0.6, "weight_decay": 0.1},
+            {"momentum": 0.0},
+            {"dampening": 0.3},
+            {"dampening": 0.3, "first_step": "accumulate"},
+            {"nesterov": True, "weight_decay": 0.1},
+            {"trust_coefficient": 0.02},
+            {"eps": 1.0},
+            {"lr_in_buffer": True},
+            {"lr_in_buffer": True, "nesterov": True},
+            {"decay_in_norm": True, "weight_decay": 0.1, "eps": 1.0},
+            {"always_adapt": False},
+            {"always_adapt": False, "trust_clip": True},
+            {"always_adapt": False, "weight_decay": 0.1},
+            {"trust_clip": True, "trust_coefficient": 2.0, "weight_decay": 0.1},
+        ],
+        {"momentum": 0.9},
+    ),
+    Rule(
+        "StableAdamW",
+        reference.stable_adamw,
+        1e-3,
+        [
+            {"betas": (0.7, 0.95), "weight_decay": 0.0},
+            {"eps": 0.01, "weight_decay": 0.1},
+            {"decoupled_weight_decay": False},
+            {"decoupled_weight_decay": "schedule_only"},
+            {"l1": 0.2},
+        ],
+        {"weight_decay": 1e-2, "decoupled_weight_decay": True},
+    ),
+    Rule(
+        "NovoGrad",
+        reference.novograd,
+        1e-3,
+        [
+            {"betas": (0.9, 0.25)},
+            {"eps": 0.3, "weight_decay": 0.1},
+            {"eps_root": 0.3},
+            {"grad_averaging": True, "weight_decay": 0.1},
+        ],
+    ),
+    Rule(
+        "Adam",
+        reference.adam,
+        1e-3,
+        [
+            {"betas": (0.5, 0.95)},
+            {"eps": 0.01, "eps_root": 0.01},
+            {"eps_mode": "hat"},
+            {"bias_correction": (True, False)},
+        ],
+        always={"cautious": True},
+    ),
+    Rule(
+        "Lion",
+        reference.lion,
+        1e-4,
+        [{"betas": (0.7, 0.9)}],
+        {"decoupled_weight_decay": True},
+        always={"cautious": True},
+    ),
+    Rule("SGD", reference.sgd, 1e-3, [{}], always={"normalized": "tensor"}),
+    Rule("SGD", reference.sgd, 1e-3, [{}], always={"normalized": "all"}),
+]
+SUM_CASES = [
+    Case(rule, {**rule.always, **options})
+    for rule in SUM_RULES
+    for options in [*COMMON, *rule.options]
+]
+# Those with the rule's own options, and one with weight decay.
+FEW_SUM_CASES = [
+    Case(rule, {**rule.always, **options})
+    for rule in SUM_RULES
+    for options in [{**rule.options[0], "weight_decay": 0.1}, *rule.options]
 ]
 # Rules whose state has statistics of rows and columns: test_factored.py.
 FACTORED_RULES = [
@@ -473,7 +571,6 @@ FACTORED_RULES = [
 FACTORED_CASES = [
     Case(rule, options) for rule in FACTORED_RULES for options in [*COMMON, *rule.options]
 ]
-SUM_CASES = [Case(rule, options) for rule in SUM_RULES for options in [*COMMON, *rule.options]]
 
 CASES = [
     Case(rule, options)

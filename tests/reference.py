@@ -1,9 +1,11 @@
 """Reference implementation: every update rule as in its paper, in float64 NumPy.
 
 It is independent of the library.  A rule here is a generator: it takes an iterator over (step
-number t, learning rate, gradient) and yields (step to subtract from w, state).  `descend`
-implements what they share: gradients, sign, weight decay, penalty, bounds and the path of w.  A
-rule that has an argument ``ws`` gets a list, whose last element is w before the step.
+number t, learning rate, gradient) and yields (step to subtract from w, state), and the learning
+rate of weight decay and penalty if that is not the one it got.  `descend` implements what they
+share: gradients, sign, weight decay, penalty, bounds and the path of w.  A rule that has an
+argument ``ws`` gets a list, whose last element is w before the step, after decoupled weight decay;
+one that has an argument ``points``, a list of w before decay.
 
 Papers, by the names used below:
 
@@ -40,6 +42,11 @@ Papers, by the names used below:
     Parikh      & Boyd 2014, Proximal algorithms
     Defazio     et al. 2024, The road less scheduled (arXiv 2405.15682)
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
+    Gitman      You, Gitman & Ginsburg 2017, Large batch training of convolutional networks
+    Hazan       Hazan, Levy & Shalev-Shwartz 2015, Beyond convexity (arXiv 1507.02030)
+    Liang       et al. 2024, Cautious optimizers (arXiv 2411.16085)
+    Wortsman    et al. 2023, Stable and low-precision training (arXiv 2304.13013)
+    Ginsburg    et al. 2019, Stochastic gradient methods with layer-wise adaptive moments
 """
 
 from __future__ import annotations
@@ -55,7 +62,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Feed = Iterator[tuple[int, float, Array]]  # t from 1, learning rate, gradient
-Steps = Iterator[tuple[Array, dict[str, Any]]]  # what to subtract from w, state
+# What to subtract from w, state, perhaps a learning rate.
+Steps = Iterator[tuple[Array, dict[str, Any]] | tuple[Array, dict[str, Any], float]]
 
 
 class Path(NamedTuple):
@@ -69,8 +77,9 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
     """Return a function of (w, grads, lrs, **options) that returns the path of a rule.
 
     ``grads`` is a gradient for each step, or a function of w; ``lrs`` is a learning rate for each.
-    A rule that has an argument ``weight_decay`` applies it itself, unless it is decoupled.  A rule
-    that has an argument ``undecayed`` gets a list, whose last element is w before decoupled decay.
+    A rule that has an argument ``weight_decay`` applies it itself, unless it is decoupled; one that
+    has an argument ``decays`` is told whether there is any.  A rule that has an argument ``points``
+    gets a list, whose last element is w before decoupled decay.
     """
     arguments = inspect.signature(rule).parameters
 
@@ -93,10 +102,8 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
         is_coupled = decoupled_weight_decay is False
         if "weight_decay" in arguments:
             options["weight_decay"] = weight_decay if is_coupled else 0.0
-        if "ws" in arguments:
-            options["ws"] = before
-        if "undecayed" in arguments:
-            options["undecayed"] = ws
+        given = {"ws": before, "points": ws, "decays": weight_decay > 0}
+        options |= {name: given[name] for name in given.keys() & arguments.keys()}
         low, high = bounds or (None, None)
 
         def keep(lr: float) -> float:
@@ -122,11 +129,12 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
                 before.append(keep(lr) * w)
                 yield t, lr, g
 
-        for lr, (step, state) in zip(lrs, rule(feed(), **options), strict=True):
-            w = before[-1] - step
+        for lr, (step, state, *found) in zip(lrs, rule(feed(), **options), strict=True):
+            rate = found[0] if found else lr
+            w = keep(rate) * ws[-1] - step
             if decoupled_weight_decay == "proximal":
-                w = w / (1.0 + lr * weight_decay)  # Parikh sec. 6.1.1
-            w = np.sign(w) * np.maximum(np.abs(w) - lr * l1, 0.0)  # Parikh sec. 6.5.2
+                w = w / (1.0 + rate * weight_decay)  # Parikh sec. 6.1.1
+            w = np.sign(w) * np.maximum(np.abs(w) - rate * l1, 0.0)  # Parikh sec. 6.5.2
             w = w if low is None else np.maximum(w, low)  # Parikh sec. 6.2.4
             w = w if high is None else np.minimum(w, high)
             ws.append(w)
@@ -163,6 +171,18 @@ def lengths(beta: float, t: int) -> tuple[float, float]:
     return 2.0 * float(weights @ ages / weights.sum()) - 1.0, 2.0 / (1.0 - beta) - 1.0
 
 
+def norm(x: Array) -> float:
+    """Return the Euclidean norm, summed with more digits than double has, where there are any."""
+    return float(np.sqrt((x.astype(np.longdouble) ** 2).sum()))
+
+
+def mask(u: Array, g: Array) -> Array:
+    """Return the factor of each element of a cautious step: Liang, Alg. 2."""
+    agrees = np.sign(u) * np.sign(g)
+    share = np.mean(agrees > 0) if g.size else 1.0
+    return np.where(agrees < 0, 0.0, agrees) / max(share, 1e-3)
+
+
 @descend
 def sgd(
     feed: Feed,
@@ -172,9 +192,13 @@ def sgd(
     nesterov: bool | str = False,
     lr_in_buffer: bool = False,
     first_step: str = "copy",
+    normalized: bool | str = False,
 ) -> Steps:
     b: Any = 0.0
     for t, lr, g in feed:
+        if normalized:
+            yield lr * g / (norm(g) or 1.0), {}  # Hazan, Alg. 1
+            continue
         if momentum == 0.0:
             yield lr * g, {}  # Robbins & Monro 1951
             continue
@@ -189,13 +213,14 @@ def sgd(
 
 
 @descend
-def lion(feed: Feed, *, betas: tuple[float, float] = (0.9, 0.99)) -> Steps:
+def lion(feed: Feed, *, betas: tuple[float, float] = (0.9, 0.99), cautious: bool = False) -> Steps:
     beta1, beta2 = betas
     m: Any = 0.0
     for _, lr, g in feed:
         c = beta1 * m + (1.0 - beta1) * g  # Chen, Alg. 2: c_t, then m_t
         m = beta2 * m + (1.0 - beta2) * g
-        yield lr * np.sign(c), {"exp_avg": m}
+        x = np.sign(c)
+        yield lr * x * (mask(x, g) if cautious else 1.0), {"exp_avg": m}
 
 
 @descend
@@ -335,7 +360,7 @@ def adagrad(
 def adafactor(
     feed: Feed,
     *,
-    undecayed: list[Array],
+    points: list[Array],
     beta2_decay: float = -0.8,
     eps: tuple[float | None, float] = (None, 1e-3),
     machine_eps: float,
@@ -368,7 +393,7 @@ def adafactor(
         u = g / np.sqrt(np.maximum(v, least**2))
         u = u / max(1.0, rms(u) / d)
         rho = min(lr, t**-0.5) if relative_step else lr
-        alpha = max(eps[1], rms(undecayed[-1])) * rho if scale_parameter else rho
+        alpha = max(eps[1], rms(points[-1])) * rho if scale_parameter else rho
         yield alpha * u, state
 
 
@@ -539,6 +564,8 @@ def adam(
     eps_mode: str = "corrected",
     amsgrad: bool | str = False,
     bias_correction: tuple[bool, bool] = (True, True),
+    cautious: bool = False,
+    rowwise: bool = False,
 ) -> Steps:
     beta1, beta2 = betas
     m: Any = 0.0
@@ -546,7 +573,10 @@ def adam(
     u: Any = 0.0
     for t, lr, g in feed:
         m = beta1 * m + (1.0 - beta1) * g  # Kingma, Alg. 1: m_t
-        v = beta2 * v + (1.0 - beta2) * g**2  # v_t
+        squares = g**2
+        if rowwise:  # FBGEMM: one number for each row
+            squares = squares.mean(axis=tuple(range(1, g.ndim)), keepdims=True)
+        v = beta2 * v + (1.0 - beta2) * squares  # v_t
         c1 = correction(beta1, t) if bias_correction[0] else 1.0
         c2 = correction(beta2, t) if bias_correction[1] else 1.0
         largest = v / c2 if amsgrad == "corrected" else v  # optax corrects first
@@ -556,7 +586,9 @@ def adam(
         else:
             v_hat = u if amsgrad == "corrected" else u / c2
             x = m / c1 / (np.sqrt(v_hat + eps_root) + eps)  # Alg. 1: theta_t
-        yield lr * x, {"exp_avg": m, "exp_avg_sq": v, "max_exp_avg_sq": u}
+        x = x * mask(m, g) if cautious else x
+        largest_of = {"max_exp_avg_sq": u} if amsgrad else {}
+        yield lr * x, {"exp_avg": m, "exp_avg_sq": v, **largest_of}
 
 
 @descend
@@ -840,9 +872,12 @@ def lamb(
     *,
     ws: list[Array],
     weight_decay: float,
+    decays: bool,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-6,
     bias_correction: bool = True,
+    always_adapt: bool = True,
+    trust_clip: bool = False,
 ) -> Steps:
     beta1, beta2 = betas
     m: Any = 0.0
@@ -853,9 +888,88 @@ def lamb(
         c1 = correction(beta1, t) if bias_correction else 1.0
         c2 = correction(beta2, t) if bias_correction else 1.0
         u = m / c1 / (np.sqrt(v / c2) + eps) + weight_decay * ws[-1]
-        sizes = np.linalg.norm(ws[-1]), np.linalg.norm(u)
-        ratio = sizes[0] / sizes[1] if min(sizes) > 0 else 1.0  # the authors' code
+        sizes = norm(ws[-1]), norm(u)
+        ratio = 1.0
+        if 0.0 not in sizes and (always_adapt or decays):  # the authors' code; timm
+            ratio = sizes[0] / sizes[1]
+        ratio = min(ratio, 1.0) if trust_clip else ratio  # timm
         yield lr * ratio * u, {"exp_avg": m, "exp_avg_sq": v}
+
+
+@descend
+def lars(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    weight_decay: float,
+    decays: bool,
+    momentum: float,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    trust_coefficient: float = 1e-3,
+    eps: float = 1e-8,
+    lr_in_buffer: bool = False,
+    first_step: str = "copy",
+    decay_in_norm: bool = False,
+    always_adapt: bool = True,
+    trust_clip: bool = False,
+) -> Steps:
+    b: Any = 0.0
+    for t, lr, g in feed:
+        h = g + weight_decay * ws[-1]
+        of_w, of_g = norm(ws[-1]), norm(h if decay_in_norm else g)
+        ratio = 1.0
+        if (always_adapt or decays) and of_w != 0.0 and of_g != 0.0:
+            divisor = of_g if decay_in_norm else of_g + weight_decay * of_w  # optax; Gitman eq. 6
+            ratio = trust_coefficient * of_w / (divisor + eps)
+        if trust_clip and (always_adapt or decays):
+            ratio = min(ratio / lr, 1.0)  # LARC: timm
+        inside, outside = (lr, 1.0) if lr_in_buffer else (1.0, lr)  # inside: Gitman Alg. 1
+        gain = 1.0 if t == 1 and first_step == "copy" else 1.0 - dampening
+        b = momentum * b + inside * gain * ratio * h
+        x = momentum * b + inside * ratio * h if nesterov else b
+        yield outside * x, {"momentum_buffer": b}
+
+
+@descend
+def stable_adamw(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.99),
+    eps: float = 1e-6,
+) -> Steps:
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        # Wortsman, Alg. 2: 1 - beta (1 - beta^(t-1))/(1 - beta^t)
+        gains = [(1.0 - beta) / correction(beta, t) for beta in betas]
+        m = m + gains[0] * (g - m)
+        v = v + gains[1] * (g**2 - v)
+        ratios = g**2 / np.maximum(v, eps**2)
+        rate = lr / np.maximum(1.0, np.sqrt(ratios.mean())) if g.size else lr
+        yield rate * m / (np.sqrt(v) + eps), {"exp_avg": m, "exp_avg_sq": v}, rate
+
+
+@descend
+def novograd(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    weight_decay: float,
+    betas: tuple[float, float] = (0.95, 0.98),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+    grad_averaging: bool = False,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v = 0.0
+    for t, lr, g in feed:
+        squares = norm(g) ** 2
+        v = squares if t == 1 else beta2 * v + (1.0 - beta2) * squares  # Ginsburg, Alg. 1
+        x = g / (np.sqrt(v + eps_root) + eps) + weight_decay * ws[-1]
+        m = beta1 * m + (1.0 - beta1 if grad_averaging else 1.0) * x  # grad_averaging: timm
+        yield lr * m, {"exp_avg": m, "exp_avg_sq": np.float64(v)}
 
 
 def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:

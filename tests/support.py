@@ -11,7 +11,6 @@ import numpy as np
 
 import fastopt
 from fastopt import _core
-from fastopt.optimizers.base.rule import SUMS_OF_TENSOR
 
 # Each kernel of csrc/rules.def, and AdamW; options differ from the defaults.
 RULES = {
@@ -50,11 +49,25 @@ RULES = {
     "asgd": (fastopt.ASGD, {"lambd": 0.1, "t0": 1.0}),
     "adan": (fastopt.Adan, {"betas": (0.8, 0.9, 0.95)}),
     "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
+    "lars": (fastopt.LARS, {"weight_decay": 0.1}),
+    "stable_adamw": (fastopt.StableAdamW, {"weight_decay": 0.1}),
+    "novograd": (fastopt.NovoGrad, {"weight_decay": 0.1}),
+    "adam_cautious": (fastopt.Adam, {"cautious": True}),
+    "lion_cautious": (fastopt.Lion, {"cautious": True}),
+    "sgd_normalized": (fastopt.SGD, {"normalized": "tensor"}),
+    "sgd_normalized_all": (fastopt.SGD, {"normalized": "all"}),
 }
+# The rules that find the learning rate of decoupled weight decay themselves.
+FIND_RATE = {"stable_adamw"}
+# Those that add numbers in the memory order of the elements: test_sums.py.
+IN_ORDER = {"lamb", "lars", "stable_adamw", "novograd", "sgd_normalized", "sgd_normalized_all"}
+# Those of which each parameter is updated independently of the others.
+SEPARATE = [rule for rule in RULES if rule not in ("sgd_normalized_all", "dog", "prodigy")]
 # And those that refuse 0-d parameters, which have no rows.
 ALL_RULES = {
     **RULES,
     "adagrad_rowwise": (fastopt.Adagrad, {"rowwise": True, "lr_decay": 0.2}),
+    "adam_rowwise": (fastopt.Adam, {"rowwise": True, "betas": (0.8, 0.99)}),
 }
 # The common options that a rule refuses.
 REFUSED = {
@@ -71,12 +84,6 @@ def make(rule, params, **options):
     """Return an optimizer of one of ALL_RULES."""
     cls, own = ALL_RULES[rule]
     return cls(params, **{**own, **options})
-
-
-def has_sums(rule):
-    """Return whether one of ALL_RULES needs sums, whose last digits depend on the layout."""
-    (group,) = make(rule, np.ones((2, 2))).param_groups
-    return group.rule._no_rows(group.options) == SUMS_OF_TENSOR
 
 
 def takes_rows(rule):

@@ -5,9 +5,9 @@ typedef struct {
     real divisor, threshold, low, high;
 } FO_T(epilogue_coef);
 
-static inline FO_T(epilogue_coef) FO_T(epilogue_prepare)(const fo_group *group)
+static inline FO_T(epilogue_coef)
+    FO_T(epilogue_prepare)(const fo_group *group, double lr)
 {
-    const double lr = group->hp[0];
     const double decay =
         group->decay == FO_DECAY_PROXIMAL ? lr * group->weight_decay : 0.0;
     return (FO_T(epilogue_coef)){

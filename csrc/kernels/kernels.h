@@ -35,10 +35,10 @@ typedef union {
 /* Computes the coefficients of step t (counted from 1) from the hyperparameters.
  * `saved` is fo_tensor.saved: read, and updated for the next step. */
 typedef void fo_prepare_fn(const double *hp, int64_t t, double *saved, fo_coef *out);
-/* Computes the coefficients of prologue.h and epilogue.h: the gradient is multiplied by
- * `scale` and clipped to [-limit, limit]. */
-typedef void fo_prologue_fn(const fo_group *group, double scale, double limit,
-                            fo_coef *out);
+/* Computes the coefficients of prologue.h and epilogue.h for a learning rate: the
+ * gradient is multiplied by `scale` and clipped to [-limit, limit]. */
+typedef void fo_prologue_fn(const fo_group *group, double lr, double scale,
+                            double limit, fo_coef *out);
 /* Updates n elements of a parameter and of its states. */
 typedef void fo_update_fn(void *w, const void *g, void *const state[FO_MAX_STATES],
                           int64_t n, const fo_coef *rule, const fo_coef *prologue);
@@ -58,12 +58,13 @@ enum { FO_MAX_SUMS = 2 };
 /* Rules that need sums before their update.  The first function adds the terms of n
  * elements to the lanes, one row of lanes per sum.  The second completes the
  * coefficients of the rule, given the sums and the number of elements summed; `saved`
- * is as for fo_prepare_fn, which was called before. */
+ * is as for fo_prepare_fn, which was called before.  It returns the learning rate for
+ * weight decay and the L1 penalty: that of the group, unless the rule finds another. */
 typedef void fo_add_terms_fn(fo_lanes *lanes, const void *w, const void *g,
                              void *const *state, int64_t n, const fo_coef *rule,
                              const fo_coef *prologue);
-typedef void fo_finish_fn(const double *sums, int64_t size, const double *hp,
-                          double *saved, fo_coef *rule);
+typedef double fo_finish_fn(const double *sums, int64_t size, const double *hp,
+                            double *saved, fo_coef *rule);
 typedef struct {
     int n; /* number of sums; 0: the rule needs none */
     fo_scope scope;

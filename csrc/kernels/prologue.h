@@ -2,7 +2,8 @@
  * clipping by value, and weight decay, coupled (added to the gradient) or decoupled
  * (the parameter is multiplied by `keep`).  A weight decay of 0 adds nothing, rather
  * than 0 * w, which is NaN if w is infinite.  Included by kernels.inc once per
- * precision.  The coefficients include those of epilogue.h. */
+ * precision.  The coefficients include those of epilogue.h.  `lr` is the learning rate
+ * of the group, or the one that the rule has found (fo_finish_fn). */
 typedef struct {
     real scale, limit, decay, keep;
     int coupled;
@@ -10,9 +11,9 @@ typedef struct {
 } FO_T(prologue_coef);
 
 static inline FO_T(prologue_coef)
-    FO_T(prologue_prepare)(const fo_group *group, double scale, double limit)
+    FO_T(prologue_prepare)(const fo_group *group, double lr, double scale, double limit)
 {
-    const double lr = group->hp[0], wd = group->weight_decay;
+    const double wd = group->weight_decay;
     const int coupled = group->decay == FO_DECAY_COUPLED;
     const int after = group->decay == FO_DECAY_PROXIMAL;
     const double rate = group->decay == FO_DECAY_SCHEDULE ? lr / group->base_lr : lr;
@@ -22,7 +23,7 @@ static inline FO_T(prologue_coef)
         .decay = (real)wd,
         .keep = (real)(coupled || after || wd == 0 ? 1.0 : 1.0 - rate * wd),
         .coupled = coupled && wd != 0,
-        .epilogue = FO_T(epilogue_prepare)(group),
+        .epilogue = FO_T(epilogue_prepare)(group, lr),
     };
 }
 

@@ -17,8 +17,18 @@ static inline FO_T(lion_coef)
     };
 }
 
+static inline real FO_T(lion_direction)(real g, real m, FO_T(lion_coef) c)
+{
+    return fo_sign(c.beta1 * m + c.one_minus_beta1 * g);
+}
+
+static inline void FO_T(lion_average)(real g, real *m, FO_T(lion_coef) c)
+{
+    *m = c.beta2 * *m + c.one_minus_beta2 * g;
+}
+
 static inline void FO_T(lion_element)(real *w, real g, real *m, FO_T(lion_coef) c)
 {
-    *w -= c.step_size * fo_sign(c.beta1 * *m + c.one_minus_beta1 * g);
-    *m = c.beta2 * *m + c.one_minus_beta2 * g;
+    *w -= c.step_size * FO_T(lion_direction)(g, *m, c);
+    FO_T(lion_average)(g, m, c);
 }

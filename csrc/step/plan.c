@@ -104,6 +104,7 @@ fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_grou
     fo_plan *plan = calloc(1, sizeof *plan);
     if (!plan)
         return NULL;
+    plan->n_groups = n_groups;
     plan->n_tensors = n_tensors;
     plan->serial_below = serial_below;
     /* One element more than needed, because calloc(0) may return NULL on success. */

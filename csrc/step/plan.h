@@ -13,6 +13,12 @@ typedef struct {
     int64_t tensor, begin, length;
 } fo_chunk;
 
+/* The sums that a rule needs before its update, and the number of elements summed. */
+typedef struct {
+    double sums[FO_MAX_SUMS];
+    int64_t size;
+} fo_totals;
+
 /* The kernels and coefficients for a step of a tensor.  They depend on its group, step
  * count, saved scalars and precision; consecutive tensors that agree in these share a
  * recipe, unless the rule needs sums over each tensor. */
@@ -26,10 +32,7 @@ typedef struct {
     const fo_summation *summation;
     const fo_factored_kernel *factored; /* or NULL */
     int has_epilogue;
-    /* If the rule needs sums: those over the tensors that share the recipe, and their
-       number of elements. */
-    double sums[FO_MAX_SUMS];
-    int64_t size;
+    fo_totals totals; /* over the tensors that share the recipe */
     fo_coef rule, prologue;
 } fo_recipe;
 
@@ -64,7 +67,7 @@ typedef struct {
 } fo_scratch;
 
 struct fo_plan {
-    int64_t n_tensors, n_items, serial_below;
+    int64_t n_tensors, n_groups, n_items, serial_below;
     fo_tensor *tensors;
     fo_group *groups;
     fo_chunk *chunks;

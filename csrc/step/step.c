@@ -3,8 +3,8 @@
  * It computes the norm of all gradients if an option needs it (reduce.c), then the
  * coefficients of each group in double, with the sums that some rules need (sums.c),
  * then updates all work items in one parallel region, then increments the step counts.
- *  Chunks without a layout go straight to the
- * kernel; all others through update_tiles.c or update_rows.c. */
+ * Chunks without a layout go straight to the kernel; all others through update_tiles.c
+ * or update_rows.c. */
 #include "factored.h"
 #include "parallel.h"
 #include "reduce.h"
@@ -24,25 +24,39 @@ static int needs_epilogue(const fo_group *group)
            (group->decay == FO_DECAY_PROXIMAL && group->weight_decay != 0);
 }
 
-/* Returns the tensor that has taken the most steps, among those with a gradient and the
- * rule of `tensor`.  If the sums of a rule are over all tensors, its saved scalars are
- * the same for all, but those of a tensor that had no gradient are of an earlier step.
- */
-static const fo_tensor *latest_of(const fo_plan *plan, const fo_tensor *tensor)
+/* Whether the saved scalars of a group are shared by all tensors with its rule. */
+static int is_shared(const fo_group *group)
 {
-    const fo_rule rule = plan->groups[tensor->group].rule;
-    const fo_tensor *latest = tensor;
-    for (int64_t i = 0; i < plan->n_tensors; i++) {
-        const fo_tensor *other = &plan->tensors[i];
-        if (other->grad && plan->groups[other->group].rule == rule &&
-            *other->step > *latest->step)
-            latest = other;
-    }
-    return latest;
+    const fo_summation *sums = &fo_kernels()->sums[group->rule][FO_F32];
+    return sums->n && sums->scope == FO_OF_ALL;
 }
 
+static int some_shared(const fo_plan *plan)
+{
+    for (int64_t i = 0; i < plan->n_groups; i++)
+        if (is_shared(&plan->groups[i]))
+            return 1;
+    return 0;
+}
+
+/* Sets latest[rule], for each rule whose scalars are shared, to a tensor that has taken
+ * the most steps.  The scalars of a tensor that was added later are not up to date. */
+static void find_latest(const fo_plan *plan, const fo_tensor **latest)
+{
+    for (int64_t i = 0; i < plan->n_tensors; i++) {
+        const fo_tensor *tensor = &plan->tensors[i];
+        const fo_group *group = &plan->groups[tensor->group];
+        if (!is_shared(group) || !tensor->step || !tensor->saved)
+            continue;
+        const fo_tensor **found = &latest[group->rule];
+        if (!*found || *tensor->step > *(*found)->step)
+            *found = tensor;
+    }
+}
+
+/* latest: the tensor whose saved scalars are read. */
 static void prepare(const fo_step_context *s, const fo_tensor *tensor,
-                    fo_recipe *recipe)
+                    const fo_tensor *latest, fo_recipe *recipe)
 {
     const fo_kernel_table *table = fo_kernels();
     const fo_group *group = &s->plan->groups[tensor->group];
@@ -54,17 +68,14 @@ static void prepare(const fo_step_context *s, const fo_tensor *tensor,
     recipe->row = table->row[group->rule][tensor->dtype];
     recipe->summation = &table->sums[group->rule][tensor->dtype];
     recipe->factored = table->factored[group->rule][tensor->dtype];
-    recipe->size = 0;
-    memset(recipe->sums, 0, sizeof recipe->sums);
-    const fo_tensor *latest =
-        recipe->summation->scope == FO_OF_ALL ? latest_of(s->plan, tensor) : tensor;
+    recipe->totals = (fo_totals){{0}, 0};
     memcpy(recipe->saved_before, tensor->saved, sizeof recipe->saved_before);
     memcpy(recipe->saved_after, latest->saved, sizeof recipe->saved_after);
     double hp[FO_MAX_HP];
     fo_factored_hp(tensor, group, hp);
     kernel->prepare(hp, recipe->t, recipe->saved_after, &recipe->rule);
-    table->prologue[tensor->dtype](group, s->scale, s->extras->max_grad_value,
-                                   &recipe->prologue);
+    table->prologue[tensor->dtype](group, group->hp[0], s->scale,
+                                   s->extras->max_grad_value, &recipe->prologue);
     const int after = needs_epilogue(group), around = needs_prologue(group, s);
     recipe->has_epilogue = after;
     recipe->update = after    ? kernel->with_epilogue
@@ -90,13 +101,18 @@ static int matches(const fo_recipe *recipe, const fo_tensor *tensor)
 static int64_t prepare_all(const fo_step_context *s)
 {
     fo_plan *plan = s->plan;
+    const fo_tensor *latest[FO_N_RULES] = {NULL};
     int64_t n_recipes = 0;
+    if (some_shared(plan))
+        find_latest(plan, latest);
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         if (!tensor->grad)
             continue;
-        if (n_recipes == 0 || !matches(&plan->recipes[n_recipes - 1], tensor))
-            prepare(s, tensor, &plan->recipes[n_recipes++]);
+        if (n_recipes == 0 || !matches(&plan->recipes[n_recipes - 1], tensor)) {
+            const fo_tensor *found = latest[plan->groups[tensor->group].rule];
+            prepare(s, tensor, found ? found : tensor, &plan->recipes[n_recipes++]);
+        }
         plan->recipe_of[i] = n_recipes - 1;
     }
     return n_recipes;
@@ -268,6 +284,37 @@ int fo_norm(fo_plan *plan, fo_extras *extras, int n_threads)
     return FO_TAKEN;
 }
 
+/* Increments the step counts, and stores the scalars that rules keep. */
+static void count_step(const fo_plan *plan)
+{
+    for (int64_t i = 0; i < plan->n_tensors; i++) {
+        const fo_tensor *tensor = &plan->tensors[i];
+        if (!tensor->grad)
+            continue;
+        ++*tensor->step;
+        memcpy(tensor->saved, plan->recipes[plan->recipe_of[i]].saved_after,
+               FO_MAX_SAVED * sizeof *tensor->saved);
+    }
+}
+
+/* Stores the scalars of the first recipe of each rule whose scalars are shared for the
+ * tensors without a gradient, too. */
+static void share_scalars(const fo_plan *plan, int64_t n_recipes)
+{
+    const double *shared[FO_N_RULES] = {NULL};
+    for (int64_t r = n_recipes - 1; r >= 0; r--) {
+        const fo_group *group = &plan->groups[plan->recipes[r].group];
+        if (is_shared(group))
+            shared[group->rule] = plan->recipes[r].saved_after;
+    }
+    for (int64_t i = 0; i < plan->n_tensors; i++) {
+        const fo_tensor *tensor = &plan->tensors[i];
+        const double *saved = shared[plan->groups[tensor->group].rule];
+        if (!tensor->grad && saved && tensor->saved)
+            memcpy(tensor->saved, saved, FO_MAX_SAVED * sizeof *saved);
+    }
+}
+
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
 {
     fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
@@ -293,16 +340,12 @@ int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
             s.scale *= extras->clip;
         }
     }
-    fo_finish_recipes(&s, prepare_all(&s), n_threads);
+    const int64_t n_recipes = prepare_all(&s);
+    fo_finish_recipes(&s, n_recipes, n_threads);
     fo_factored_step(&s, n_threads);
     fo_parallel_for_numbered(n_items, 1, update_items, &s, n_threads);
-    for (int64_t i = 0; i < plan->n_tensors; i++) {
-        const fo_tensor *tensor = &plan->tensors[i];
-        if (tensor->grad) {
-            ++*tensor->step;
-            memcpy(tensor->saved, plan->recipes[plan->recipe_of[i]].saved_after,
-                   FO_MAX_SAVED * sizeof *tensor->saved);
-        }
-    }
+    count_step(plan);
+    if (some_shared(plan))
+        share_scalars(plan, n_recipes);
     return FO_TAKEN;
 }

@@ -2,7 +2,7 @@
  *
  * Equal bits on every machine and for any number of threads: element i of a chunk or
  * tile is added, in double, to lane i mod FO_LANES; tiles are added in order; the lanes
- * of a chunk are summed in order, then the chunks of a tensor, then the tensors. */
+ * of a chunk are summed in order, then the chunks of a tensor or of all tensors. */
 #include "sums.h"
 
 static void sum_piece(const fo_step_context *s, int64_t i, const fo_tile *piece,
@@ -69,28 +69,27 @@ static void sum_items(void *context, int64_t begin, int64_t end, int thread)
     }
 }
 
-static fo_rule rule_of(const fo_plan *plan, const fo_recipe *recipe)
+static void add_chunk(fo_totals *totals, int64_t length, const double *sums)
 {
-    return plan->groups[recipe->group].rule;
+    totals->size += length;
+    for (int k = 0; k < FO_MAX_SUMS; k++)
+        totals->sums[k] += sums[k];
 }
 
-/* Adds the sums of the other recipes that have the same rule, over all tensors. */
-static void share(const fo_plan *plan, int64_t n_recipes, fo_recipe *recipe,
-                  double *sums, int64_t *size)
+/* Completes the coefficients of a recipe. */
+static void finish(const fo_step_context *s, fo_recipe *recipe, const fo_totals *totals)
 {
-    for (int64_t r = 0; r < n_recipes; r++) {
-        const fo_recipe *other = &plan->recipes[r];
-        if (rule_of(plan, other) != rule_of(plan, recipe))
-            continue;
-        *size += other->size;
-        for (int k = 0; k < FO_MAX_SUMS; k++)
-            sums[k] += other->sums[k];
-    }
+    const fo_group *group = &s->plan->groups[recipe->group];
+    const double lr = recipe->summation->finish(totals->sums, totals->size, group->hp,
+                                                recipe->saved_after, &recipe->rule);
+    fo_kernels()->prologue[recipe->dtype](group, lr, s->scale,
+                                          s->extras->max_grad_value, &recipe->prologue);
 }
 
 void fo_finish_recipes(const fo_step_context *s, int64_t n_recipes, int n_threads)
 {
     fo_plan *plan = s->plan;
+    fo_totals of_all[FO_N_RULES] = {{{0}, 0}};
     int some = 0;
     for (int64_t r = 0; r < n_recipes; r++)
         some |= plan->recipes[r].summation->n > 0;
@@ -103,23 +102,16 @@ void fo_finish_recipes(const fo_step_context *s, int64_t n_recipes, int n_thread
         if (!needs_sums(plan, chunk->tensor))
             continue;
         fo_recipe *recipe = &plan->recipes[plan->recipe_of[chunk->tensor]];
-        recipe->size += chunk->length;
-        for (int k = 0; k < FO_MAX_SUMS; k++)
-            recipe->sums[k] += plan->sums[c][k];
+        add_chunk(&recipe->totals, chunk->length, plan->sums[c]);
+        add_chunk(&of_all[plan->groups[recipe->group].rule], chunk->length,
+                  plan->sums[c]);
     }
     for (int64_t r = 0; r < n_recipes; r++) {
         fo_recipe *recipe = &plan->recipes[r];
-        double sums[FO_MAX_SUMS] = {0};
-        int64_t size = 0;
-        if (!recipe->summation->n)
-            continue;
-        if (recipe->summation->scope == FO_OF_ALL) {
-            share(plan, n_recipes, recipe, sums, &size);
-        } else {
-            memcpy(sums, recipe->sums, sizeof sums);
-            size = recipe->size;
-        }
-        recipe->summation->finish(sums, size, plan->groups[recipe->group].hp,
-                                  recipe->saved_after, &recipe->rule);
+        if (recipe->summation->n)
+            finish(s, recipe,
+                   recipe->summation->scope == FO_OF_ALL
+                       ? &of_all[plan->groups[recipe->group].rule]
+                       : &recipe->totals);
     }
 }

@@ -22,6 +22,9 @@
 | `radam` | RAdam |
 | `smorms3` | SMORMS3 |
 | `lamb` | LAMB |
+| `lars` | LARS |
+| `stableadamw` | StableAdamW |
+| `novograd` | NovoGrad |
 | `ftrl` | FTRL-Proximal |
 | `ademamix` | AdEMAMix |
 | `adopt` | ADOPT |
@@ -47,9 +50,11 @@ from fastopt.optimizers.adopt import ADOPT
 from fastopt.optimizers.asgd import ASGD
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
+from fastopt.optimizers.lars import LARS
 from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.muon import Muon
 from fastopt.optimizers.nadam import NAdam
+from fastopt.optimizers.novograd import NovoGrad
 from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
@@ -59,12 +64,14 @@ from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
 from fastopt.optimizers.sm3 import SM3
 from fastopt.optimizers.smorms3 import SMORMS3
+from fastopt.optimizers.stableadamw import StableAdamW
 from fastopt.optimizers.yogi import Yogi
 
 __all__ = [
     "ADOPT",
     "ASGD",
     "LAMB",
+    "LARS",
     "SGD",
     "SM3",
     "SMORMS3",
@@ -81,6 +88,7 @@ __all__ = [
     "Lion",
     "Muon",
     "NAdam",
+    "NovoGrad",
     "QHAdam",
     "RAdam",
     "RMSprop",
@@ -89,5 +97,6 @@ __all__ = [
     "ScheduleFreeRAdam",
     "ScheduleFreeSGD",
     "Signum",
+    "StableAdamW",
     "Yogi",
 ]

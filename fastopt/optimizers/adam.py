@@ -1,4 +1,4 @@
-"""Adam, AMSGrad and AdamW: the rules adam and adam_amsgrad of csrc."""
+"""Adam, AMSGrad and AdamW: the rules adam, adam_amsgrad, adam_cautious and adam_rowwise."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.arguments import Common, Lr, Params
 from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.optimizers.base.rule import SUMS_OF_TENSOR
 
 
 class Adam(Optimizer):
@@ -21,7 +22,10 @@ class Adam(Optimizer):
         w <- w - lr/c1 * m / (sqrt(v/c2 + eps_root) + eps)            eps_mode="corrected"
         w <- w - lr*sqrt(c2)/c1 * m / (sqrt(v + eps_root) + eps)      eps_mode="hat"
 
-    With ``amsgrad`` the largest v so far is used in place of v.
+    With ``amsgrad`` the largest v so far is used in place of v.  With ``cautious`` elements move
+    only if m and g have the same sign; their steps are divided by the share of such elements in the
+    array, but not by less than 1e-3.  With ``rowwise`` all elements of a row (an index of axis 0)
+    share one v, which averages mean(g^2).
 
     Parameters
     ----------
@@ -43,6 +47,13 @@ class Adam(Optimizer):
         scikit-learn).
     bias_correction
         Whether m and v are corrected; without correction c1 or c2 is 1.  Default (True, True).
+    cautious
+        See above.  Not with ``amsgrad``; gradients must be dense.  Default False.
+    rowwise
+        Keep one v for each row, as is usual for tables of embeddings: v has as many elements as
+        the parameter has rows.  Parameters need at least one axis; gradients may be dense or
+        `RowSparse`; ``state_dtype="bfloat16"`` is not allowed.  Not with ``amsgrad`` or
+        ``cautious``.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
         and all other keywords of `fastopt.Optimizer`.
@@ -54,12 +65,15 @@ class Adam(Optimizer):
 
     Notes
     -----
-    State: ``exp_avg`` (m), ``exp_avg_sq`` (v), with amsgrad ``max_exp_avg_sq``.
+    State: ``exp_avg`` (m), ``exp_avg_sq`` (v; with ``rowwise`` of shape ``(param.shape[0],)``),
+    with amsgrad ``max_exp_avg_sq``.
 
     References
     ----------
     Kingma & Ba 2015, Adam: a method for stochastic optimization, Algorithm 1 (arXiv 1412.6980).
     Reddi, Kale & Kumar 2018, On the convergence of Adam and beyond, Algorithm 2.
+    FBGEMM's PARTIAL_ROWWISE_ADAM.
+    Liang et al. 2024, Cautious optimizers, Algorithm 2 (arXiv 2411.16085); timm's ``caution``.
 
     Examples
     --------
@@ -78,7 +92,10 @@ class Adam(Optimizer):
         "eps_root": at_least_0,
         "eps_mode": Choice(("corrected", "hat")),
         "bias_correction": Pair(flag),
+        "cautious": flag,
+        "rowwise": flag,
     }
+    _only_at_start = frozenset({"cautious"})
 
     def __init__(
         self,
@@ -92,6 +109,8 @@ class Adam(Optimizer):
         eps_root: float = 0.0,
         eps_mode: str = "corrected",
         bias_correction: tuple[bool, bool] = (True, True),
+        cautious: bool = False,
+        rowwise: bool = False,
         **common: Unpack[Common],
     ) -> None:
         options = dict(
@@ -103,6 +122,8 @@ class Adam(Optimizer):
             eps_root=eps_root,
             eps_mode=eps_mode,
             bias_correction=bias_correction,
+            cautious=cautious,
+            rowwise=rowwise,
         )
         super().__init__(params, options, **common)
 
@@ -110,7 +131,8 @@ class Adam(Optimizer):
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         if options["amsgrad"]:
             return "adam_amsgrad", ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-        return "adam", ("exp_avg", "exp_avg_sq")
+        variant = "_cautious" if options["cautious"] else "_rowwise" if options["rowwise"] else ""
+        return f"adam{variant}", ("exp_avg", "exp_avg_sq")
 
     @staticmethod
     def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
@@ -126,7 +148,20 @@ class Adam(Optimizer):
         }
 
     @staticmethod
+    def _by_row(options: Mapping[str, Any]) -> str | None:
+        return "exp_avg_sq" if options["rowwise"] else None
+
+    @staticmethod
+    def _no_rows(options: Mapping[str, Any]) -> str:
+        return SUMS_OF_TENSOR if options["cautious"] else ""
+
+    @staticmethod
     def _require(options: Mapping[str, Any]) -> None:
+        if bool(options["amsgrad"]) + options["cautious"] + options["rowwise"] > 1:
+            raise FastoptError(
+                f"amsgrad={options['amsgrad']!r}, cautious={options['cautious']} and "
+                f"rowwise={options['rowwise']}; only one of them is allowed"
+            )
         if options["amsgrad"] == "corrected" and options["eps_mode"] == "hat":
             raise FastoptError(
                 "amsgrad='corrected' keeps v/c2, eps_mode='hat' does not divide by c2; "

@@ -38,6 +38,11 @@ class LAMB(Optimizer):
         other rules.  Default 0.
     bias_correction
         Whether m and v are corrected; without correction c1 = c2 = 1.  Default True.
+    always_adapt
+        Whether the step is scaled if ``weight_decay`` is 0.  Default True, as in the paper, optax
+        and Keras; timm's default is False.
+    trust_clip
+        Whether the ratio norm(w)/norm(u) is at most 1, as an option of timm.  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
         and all other keywords of `fastopt.Optimizer`.
@@ -60,7 +65,8 @@ class LAMB(Optimizer):
     References
     ----------
     You et al. 2020, Large batch optimization for deep learning: training BERT in 76 minutes,
-    Algorithm 2 with phi(x) = x (arXiv 1904.00962).
+    Algorithm 2 with phi(x) = x (arXiv 1904.00962).  ``decoupled_weight_decay=True`` is the form of
+    Keras; timm also divides the gradient by its norm, if that is above 1: ``max_grad_norm=1.0``.
 
     Examples
     --------
@@ -75,6 +81,8 @@ class LAMB(Optimizer):
         "betas": Pair(decay_rate),
         "eps": at_least_0,
         "bias_correction": flag,
+        "always_adapt": flag,
+        "trust_clip": flag,
     }
     _own_decay = "wd"
 
@@ -87,6 +95,8 @@ class LAMB(Optimizer):
         weight_decay: float = 0.0,
         *,
         bias_correction: bool = True,
+        always_adapt: bool = True,
+        trust_clip: bool = False,
         **common: Unpack[Common],
     ) -> None:
         options = dict(
@@ -95,6 +105,8 @@ class LAMB(Optimizer):
             eps=eps,
             weight_decay=weight_decay,
             bias_correction=bias_correction,
+            always_adapt=always_adapt,
+            trust_clip=trust_clip,
         )
         super().__init__(params, options, **common)
 
@@ -105,7 +117,11 @@ class LAMB(Optimizer):
     @staticmethod
     def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
         beta1, beta2 = options["betas"]
-        return {"beta1": beta1, "beta2": beta2}
+        return {
+            "beta1": beta1,
+            "beta2": beta2,
+            "adapts": options["always_adapt"] or options["weight_decay"] > 0,
+        }
 
     @staticmethod
     def _no_rows(options: Mapping[str, Any]) -> str:

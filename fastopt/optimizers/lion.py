@@ -1,13 +1,14 @@
-"""Lion: the rule lion of csrc."""
+"""Lion: the rules lion and lion_cautious of csrc."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from fastopt._checks import Pair, fraction
+from fastopt._checks import Pair, flag, fraction
 from fastopt.optimizers.base.arguments import Extra, Lr, Params
 from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.optimizers.base.rule import SUMS_OF_TENSOR
 
 
 class Lion(Optimizer):
@@ -18,6 +19,9 @@ class Lion(Optimizer):
         w <- w * (1 - lr*weight_decay)              decoupled_weight_decay=True or "lr"
         w <- w - lr * sign(beta1*m + (1 - beta1)*g)
         m <- beta2*m + (1 - beta2)*g
+
+    With ``cautious`` elements move only if this sign is that of g; their steps are divided by the
+    share of such elements in the array, but not by less than 1e-3.
 
     Parameters
     ----------
@@ -34,6 +38,8 @@ class Lion(Optimizer):
     decoupled_weight_decay
         As in `fastopt.AdamW`; False adds ``weight_decay * w`` to the gradient.  Default True.
         ``decoupled_weight_decay=True`` of the package lion-pytorch is "schedule_only" here.
+    cautious
+        See above.  Gradients must be dense.  Default False.
     **common
         ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads`` and all other keywords of
         `fastopt.Optimizer`.
@@ -56,6 +62,7 @@ class Lion(Optimizer):
     References
     ----------
     Chen et al. 2023, Symbolic discovery of optimization algorithms, Algorithm 2 (arXiv 2302.06675).
+    Liang et al. 2024, Cautious optimizers (arXiv 2411.16085); timm's ``caution``.
 
     Examples
     --------
@@ -66,7 +73,8 @@ class Lion(Optimizer):
     array([-0.1,  0.1,  0. ])
     """
 
-    _checks = {"betas": Pair(fraction)}
+    _checks = {"betas": Pair(fraction), "cautious": flag}
+    _only_at_start = frozenset({"cautious"})
 
     def __init__(
         self,
@@ -76,16 +84,21 @@ class Lion(Optimizer):
         weight_decay: float = 0.0,
         *,
         decoupled_weight_decay: bool | str = True,
+        cautious: bool = False,
         **common: Unpack[Extra],
     ) -> None:
-        options = dict(lr=lr, betas=betas, weight_decay=weight_decay)
+        options = dict(lr=lr, betas=betas, weight_decay=weight_decay, cautious=cautious)
         super().__init__(params, options, decoupled_weight_decay=decoupled_weight_decay, **common)
 
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-        return "lion", ("exp_avg",)
+        return "lion_cautious" if options["cautious"] else "lion", ("exp_avg",)
 
     @staticmethod
     def _hyperparameters(options: Mapping[str, Any]) -> dict[str, float]:
         beta1, beta2 = options["betas"]
         return {"beta1": beta1, "beta2": beta2}
+
+    @staticmethod
+    def _no_rows(options: Mapping[str, Any]) -> str:
+        return SUMS_OF_TENSOR if options["cautious"] else ""

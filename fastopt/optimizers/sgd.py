@@ -1,4 +1,4 @@
-"""Gradient descent, momentum and Nesterov: the rules sgd and momentum of csrc."""
+"""Gradient descent, momentum and Nesterov: the rules sgd, momentum, sgd_normalized of csrc."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastopt._checks import Choice, Real, at_least_0, flag
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.arguments import Common, Lr, Params
 from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.optimizers.base.rule import SUMS_OF_TENSOR
 
 
 class SGD(Optimizer):
@@ -46,6 +47,10 @@ class SGD(Optimizer):
         Default False.
     lr_in_buffer
         Whether b accumulates lr*g rather than g.  Default False (PyTorch).
+    normalized
+        "tensor" or "all": w <- w - lr*g/norm(g), with the norm of each array or of all gradients
+        together; where it is 0, nothing moves.  Momentum must then be 0, and gradients dense.
+        Default False.
     first_step
         "copy" (PyTorch: the first gradient is not damped) or "accumulate".  Default "copy".
     **common
@@ -65,6 +70,8 @@ class SGD(Optimizer):
     ----------
     Polyak 1964, Some methods of speeding up the convergence of iteration methods, eq. 9.
     Nesterov 1983; Sutskever et al. 2013, eq. 3-4.
+    Hazan, Levy & Shalev-Shwartz 2015, Beyond convexity: stochastic quasi-convex optimization,
+    Algorithm 1 (``normalized="all"``).
 
     Examples
     --------
@@ -82,7 +89,9 @@ class SGD(Optimizer):
         "nesterov": Choice((False, True, "lookahead")),
         "lr_in_buffer": flag,
         "first_step": Choice(("copy", "accumulate")),
+        "normalized": Choice((False, "tensor", "all")),
     }
+    _only_at_start = frozenset({"normalized"})
 
     def __init__(
         self,
@@ -95,6 +104,7 @@ class SGD(Optimizer):
         *,
         lr_in_buffer: bool = False,
         first_step: str = "copy",
+        normalized: bool | str = False,
         **common: Unpack[Common],
     ) -> None:
         options = dict(
@@ -105,11 +115,15 @@ class SGD(Optimizer):
             nesterov=nesterov,
             lr_in_buffer=lr_in_buffer,
             first_step=first_step,
+            normalized=normalized,
         )
         super().__init__(params, options, **common)
 
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        if options["normalized"]:
+            of_all = options["normalized"] == "all"
+            return "sgd_normalized_all" if of_all else "sgd_normalized", ()
         return ("momentum", ("momentum_buffer",)) if options["momentum"] > 0 else ("sgd", ())
 
     @staticmethod
@@ -120,7 +134,16 @@ class SGD(Optimizer):
         }
 
     @staticmethod
+    def _no_rows(options: Mapping[str, Any]) -> str:
+        return SUMS_OF_TENSOR if options["normalized"] else ""
+
+    @staticmethod
     def _require(options: Mapping[str, Any]) -> None:
+        if options["normalized"] and options["momentum"] > 0:
+            raise FastoptError(
+                f"normalized={options['normalized']!r} needs momentum 0, not "
+                f"{options['momentum']}: the norm could be that of the gradient or of the buffer"
+            )
         if options["nesterov"] and not (options["momentum"] > 0 and options["dampening"] == 0):
             raise FastoptError(
                 f"nesterov={options['nesterov']!r} needs momentum > 0 and dampening 0, not "

@@ -75,7 +75,10 @@ class Further(Door):
         """
         super().add_param_group(param_group)
         try:
-            warn_of_0(self._rule, self._options_of(self.param_groups[-1]))
+            found = self._options_of(self.param_groups[-1])
+            if self._rule._average(found) is not None:
+                options.require_no_average(self._rule, self._options)
+            warn_of_0(self._rule, found)
         except BaseException:
             del self.param_groups[-1]
             raise

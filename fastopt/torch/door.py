@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
+from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.rule import Rule
 from fastopt.torch import distributed, options, state
@@ -328,15 +329,94 @@ class Door(Optimizer):
 
     def _averages(self) -> list[tuple[Tensor, str, float]]:
         """Return (parameter, state, weight): the average is p + weight * (state - p)."""
-        found = []
-        own = options.average_of(self._options)
-        for group in self.param_groups:
-            average = (own, 1.0) if own else self._rule._average(self._options_of(group))
-            if average is None:
-                raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
-            name, weight = average
-            found += [(p, name, weight) for p in group["params"] if name in self.state.get(p, {})]
-        return found
+        added = options.average_of(self._options)
+        averages = [
+            self._rule._average(self._options_of(group)) or (added and (added, 1.0))
+            for group in self.param_groups
+        ]
+        if not any(averages):
+            raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
+        return [
+            (p, *average)
+            for group, average in zip(self.param_groups, averages, strict=True)
+            if average
+            for p in group["params"]
+            if average[0] in self.state.get(p, {})
+        ]
+
+    @contextmanager
+    def perturbed(self, rho: float) -> Iterator[None]:
+        """Move the parameters uphill to p + rho * p.grad / norm in a ``with`` block.
+
+        The norm is that of all gradients together, over all groups and over the shards of DTensors.
+        This is where sharpness-aware minimization takes its gradients (Foret et al. 2021)::
+
+            loss_of(model).backward()
+            with opt.perturbed(0.05):
+                opt.zero_grad()
+                loss_of(model).backward()
+            opt.step()
+
+        At the end of the block, the parameters have their former values again, bit for bit; their
+        gradients are those of the block.  A step inside the block is an error.
+
+        Parameters
+        ----------
+        rho : float
+            The distance, >= 0.
+
+        Yields
+        ------
+        None
+
+        Raises
+        ------
+        FastoptError, TypeError
+            ``rho`` is negative or not a number, a gradient is sparse, or the call is inside a block
+            of this optimizer.
+
+        Notes
+        -----
+        With ``maximize``, the point is downhill.  A parameter without a gradient does not move, and
+        none moves if all gradients are 0.
+
+        Examples
+        --------
+        >>> import torch, fastopt.torch
+        >>> w = torch.tensor([3.0, -4.0], requires_grad=True)
+        >>> opt = fastopt.torch.SGD([w], lr=0.5)
+        >>> w.pow(2).sum().backward()
+        >>> with opt.perturbed(1.0):
+        ...     opt.zero_grad()
+        ...     w.pow(2).sum().backward()
+        >>> opt.step()
+        >>> w.detach().numpy().round(3)
+        array([-0.6,  0.8], dtype=float32)
+        """
+        rho = at_least_0("rho", rho)
+        if self._block:
+            raise FastoptError(f"{self._block} is already in use")
+        moved = [
+            (p, -rho if group.get("maximize") else rho)
+            for group in self.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
+        if any(p.grad.is_sparse for p, _ in moved):
+            raise FastoptError("a gradient is sparse; perturbed() needs dense gradients")
+        norm = distributed.total_norm(list(self._parameters()))
+        before = [p.detach().clone() for p, _ in moved]
+        self._block = "perturbed()"
+        try:
+            with torch.no_grad():
+                for p, distance in moved if norm != 0 else ():
+                    p.copy_(state.uphill(p, self.state.get(p, {}), distance, norm))
+            yield
+        finally:
+            self._block = ""
+            with torch.no_grad():
+                for (p, _), value in zip(moved, before, strict=True):
+                    p.copy_(value)
 
     @torch.no_grad()
     def sync_master(self) -> None:

@@ -335,6 +335,122 @@ class Adan(Further):
     _rule = optimizers.Adan
 
 
+class ScheduleFreeSGD(Further):
+    """Schedule-Free SGD: averaging that replaces a schedule of the learning rate.
+
+    Gradients are taken at the parameters.  ``with opt.averaged():`` moves them to the average: this
+    is the point to evaluate, and to save for use elsewhere.  To resume training, save the model and
+    ``opt.state_dict()`` outside of the block.  The methods ``train`` and ``eval`` of the authors'
+    class are not needed.
+
+    Parameters
+    ----------
+    params, lr, momentum, weight_decay, warmup_steps, r, weight_lr_power, decoupled_weight_decay,
+    maximize
+        As in `fastopt.ScheduleFreeSGD`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``master`` and ``rounding``,
+        except ``ema_decay``, ``lookahead_steps``, ``l1`` and ``bounds``; see `fastopt.torch.Door`,
+        which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.ScheduleFreeSGD`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import ScheduleFreeSGD
+    >>> w = torch.ones(1, requires_grad=True)
+    >>> opt = ScheduleFreeSGD([w], lr=0.5, momentum=0.5)
+    >>> for _ in range(2):
+    ...     opt.zero_grad()
+    ...     (w**2 / 2).sum().backward()
+    ...     opt.step()
+    >>> with opt.averaged():
+    ...     print(w.detach())
+    tensor([0.3750])
+    >>> w.detach()
+    tensor([0.3125])
+    """
+
+    _rule = optimizers.ScheduleFreeSGD
+
+
+class ScheduleFreeAdamW(Further):
+    """Schedule-Free AdamW: averaging that replaces a schedule of the learning rate.
+
+    Evaluate inside ``with opt.averaged():``, as with `ScheduleFreeSGD`.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, warmup_steps, r, weight_lr_power, decoupled_weight_decay,
+    maximize
+        As in `fastopt.ScheduleFreeAdamW`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``master`` and ``rounding``,
+        except ``ema_decay``, ``lookahead_steps``, ``l1`` and ``bounds``; see `fastopt.torch.Door`,
+        which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.ScheduleFreeAdamW`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import ScheduleFreeAdamW
+    >>> w = torch.ones(1, requires_grad=True)
+    >>> opt = ScheduleFreeAdamW([w], lr=0.1)
+    >>> for _ in range(2):
+    ...     opt.zero_grad()
+    ...     (w**2 / 2).sum().backward()
+    ...     opt.step()
+    >>> with opt.averaged():
+    ...     print(w.detach())
+    tensor([0.8527])
+    """
+
+    _rule = optimizers.ScheduleFreeAdamW
+
+
+class ScheduleFreeRAdam(Further):
+    """Schedule-Free RAdam: averaging without a schedule and without a length of the warm-up.
+
+    Evaluate inside ``with opt.averaged():``, as with `ScheduleFreeSGD`.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, r, weight_lr_power, silent_sgd_phase,
+    decoupled_weight_decay, maximize
+        As in `fastopt.ScheduleFreeRAdam`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``master`` and ``rounding``,
+        except ``ema_decay``, ``lookahead_steps``, ``l1`` and ``bounds``; see `fastopt.torch.Door`,
+        which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.ScheduleFreeRAdam`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import ScheduleFreeRAdam
+    >>> w = torch.ones(1, requires_grad=True)
+    >>> opt = ScheduleFreeRAdam([w], lr=0.1)
+    >>> for _ in range(8):
+    ...     opt.zero_grad()
+    ...     (w**2 / 2).sum().backward()
+    ...     opt.step()
+    >>> with opt.averaged():
+    ...     print(w.detach())
+    tensor([0.9919])
+    """
+
+    _rule = optimizers.ScheduleFreeRAdam
+
+
 class SM3(Further):
     """SM3-II: AdaGrad with one accumulator for each index of each axis.
 

@@ -120,6 +120,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     keys = [name for name in optimizer._keys or known if name in known]
     if not (optimizer._counts_steps or needs_count(own)):
         keys.remove("step")
+    if rule._average(options) is not None:
+        require_no_average(rule, own)
     average = average_of(own)
     averages = [] if average is None else [average]
     master = ["master"] if own["master"] is not None else []
@@ -195,6 +197,16 @@ def needs_count(own: Mapping[str, Any]) -> bool:
         or own["lookahead_steps"] is not None
         or own["state_dtype"] in ("param", "bfloat16")  # which are rounded stochastically
     )
+
+
+def require_no_average(rule: type[Rule], own: Mapping[str, Any]) -> None:
+    """Raise an error if an option averages the parameters, as the rule does already."""
+    for name in ("ema_decay", "lookahead_steps"):
+        if own[name] is not None:
+            raise FastoptError(
+                f"{name} is {own[name]!r}; allowed: None, because {rule.__name__} averages the "
+                "parameters itself"
+            )
 
 
 def average_of(own: Mapping[str, Any]) -> str | None:

@@ -109,6 +109,27 @@ def between(p: Tensor, inner: Mapping[str, Any], name: str, weight: float) -> An
     return start + weight * (inner[name] - start)
 
 
+def uphill(p: Tensor, inner: Mapping[str, Any], distance: float, norm: float) -> Tensor:
+    """Return p + distance * p.grad / norm, from the master of p if it has one.
+
+    The ratio is computed in double precision, where it neither overflows nor underflows.
+    """
+    main = inner.get("master", p)
+    assert p.grad is not None
+    exact = torch.complex128 if p.is_complex() else torch.float64
+    step = distance * (p.grad.to(exact) / norm)
+    real = _computed_in(main)
+    point: Tensor = main.to(real) + step.to(real)
+    return point
+
+
+def _computed_in(p: Tensor) -> torch.dtype:
+    """Return the dtype of the arithmetic for a tensor, complex if it is complex."""
+    if p.is_complex():
+        return torch.complex128 if p.dtype is torch.complex128 else torch.complex64
+    return real_dtype(p.dtype)
+
+
 def require_masters(optimizer: Any) -> None:
     """Remove each master that does not round to its parameter; the next step makes a new one."""
     is_stochastic = optimizer._options["rounding"] == "stochastic"

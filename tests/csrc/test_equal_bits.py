@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from cases import CASES, DTYPES, RATES, Case, gradients, start
+from cases import CASES, DTYPES, FEW_SUM_CASES, RATES, Case, gradients, start
 from support import by_isa
 
 from fastopt import _core
@@ -32,7 +32,7 @@ CUTS[:4] = 0, 0, 1, 18  # two empty tensors, one of one element, one of 17
 STEPS = 2
 
 LABELS: dict[str, tuple[Case, Dtype]] = {
-    f"{dtype}-{case}": (case, dtype) for case in CASES for dtype in DTYPES
+    f"{dtype}-{case}": (case, dtype) for case in [*CASES, *FEW_SUM_CASES] for dtype in DTYPES
 }
 WAYS: list[tuple[int, str, str]] = list(product((1, 2, 3), ("one", "many"), ("fresh", "bound")))
 
@@ -65,13 +65,18 @@ def run(case: Case, dtype: Dtype, n_threads: int, tensors: str, grads: str) -> l
 
 
 def compare_ways() -> dict[str, tuple[str, list[str]]]:
-    """Return, for each label, the digest of the first of WAYS and the ways with different bits."""
+    """Return, for each label, the digest of the first of WAYS and the ways with different bits.
+
+    A sum over each tensor depends on how the elements are cut into tensors, and the order of a sum
+    over all tensors depends on it, too; these rules are compared for one cut only.
+    """
     found = {}
     for label, (case, dtype) in LABELS.items():
-        first = run(case, dtype, *WAYS[0])
+        ways = [way for way in WAYS if case not in FEW_SUM_CASES or way[1] == "many"]
+        first = run(case, dtype, *ways[0])
         differing = [
             str(way)
-            for way in WAYS[1:]
+            for way in ways[1:]
             if not all(map(np.array_equal, run(case, dtype, *way), first))
         ]
         digest = blake2b(b"".join(array.tobytes() for array in first)).hexdigest()

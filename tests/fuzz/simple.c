@@ -195,7 +195,8 @@ void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,
     fo_coef rule, prologue;
     simple_kernels.rule[group->rule][real].prepare(group->hp, ++tensor->step,
                                                    tensor->saved, &rule);
-    simple_kernels.prologue[real](group, scale, extras->max_grad_value, &prologue);
+    simple_kernels.prologue[real](group, group->hp[0], scale, extras->max_grad_value,
+                                  &prologue);
     for (int64_t row = 0; length && row < n_rows(tensor); row++) {
         double g;
         if (!gradient(tensor, row, 0, &g))

@@ -63,6 +63,7 @@ OPTIONS = {
     Muon: {"ns_coefficients": ([(1, 2, NAN)], [3.4, (3.4, -4.8), (3.4, -4.8, "2"), None]),
            "ns_steps": ([-1, 100], [1.5, "5", True, None])},
     NAdam: {"nadam_schedule": (["keras", 0, None], [])},
+    fastopt.LARS: {"dampening": ([NAN, INF, -INF], NOT_NUMBERS)},
     fastopt.RAdam: {"threshold": ([3.9, NAN, INF], NOT_NUMBERS)},
 }  # fmt: skip
 KINDS = {at_least_0: AT_LEAST_0, decay_rate: BELOW_1, fraction: UP_TO_1, flag: FLAG}
@@ -219,11 +220,16 @@ class BadBase(NoBase):
         (SGD, {"nesterov": "lookahead", "lr_in_buffer": True}, "needs momentum > 0"),
         (SGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening 0"),
         (SGD, {"nesterov": "lookahead", "momentum": 0.9}, "needs lr_in_buffer=True"),
+        (SGD, {"normalized": "all", "momentum": 0.5}, "normalized='all' needs momentum 0, not 0.5"),
         (RMSprop, {"nesterov": True}, "nesterov=True needs momentum > 0"),
+        (fastopt.LARS, {"nesterov": True, "momentum": 0.0}, "nesterov=True needs momentum > 0"),
         *((Rprop, {"etas": etas}, r"etas is \(.*allowed.*0 < etaminus < 1 < etaplus")
           for etas in ((0.0, 1.2), (1.0, 1.2), (0.5, 1.0))),
         *((Rprop, {"step_sizes": sizes}, r"step_sizes is \(.*allowed.*0 < smallest <= largest")
           for sizes in ((0.0, 1.0), (0.2, 0.1))),
+        *((Adam, options, r"amsgrad=.*, cautious=.* and rowwise=.*; only one of them is allowed")
+          for options in ({"cautious": True, "amsgrad": True}, {"rowwise": True, "cautious": True},
+                          {"rowwise": True, "amsgrad": "raw"})),
         (Adam, {"amsgrad": "corrected", "eps_mode": "hat"}, "amsgrad='corrected'.*eps_mode='hat'"),
         *(
             (Adam, {"decoupled_weight_decay": "schedule_only", "weight_decay": 0.1, "lr": lr},

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import scipy.sparse
-from support import RULES, arrays, bits, everything, make, takes, unchanged
+from support import RULES, SEPARATE, arrays, bits, everything, make, takes, unchanged
 
 import fastopt
 from fastopt import FastoptError, RowSparse, _core
@@ -533,7 +533,7 @@ def test_look_ahead_point_in_low_precision_is_rounded_once(dtype, extra):
         opt.step(g)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SEPARATE)
 def test_parameters_together_equal_each_alone(rule):
     """Parameters with other dtypes, groups and numbers of steps do not change a bit."""
     dtypes = [np.float32, np.float64, BF16, np.float32, np.float32]

@@ -1,4 +1,4 @@
-"""Adagrad(rowwise=True): one accumulator for each row."""
+"""Adagrad(rowwise=True) and Adam(rowwise=True): one number of state for each row."""
 
 import pickle
 
@@ -18,30 +18,42 @@ OPTIONS = {
     "eps_root": 0.05,
     "rowwise": True,
 }
+OF_ADAM = {"betas": (0.7, 0.9), "eps": 1e-3, "eps_root": 0.05, "rowwise": True}
+RULES = {"adagrad": (fastopt.Adagrad, OPTIONS), "adam": (fastopt.Adam, OF_ADAM)}
+BY_ROW = {"adagrad": "sum", "adam": "exp_avg_sq"}
+every_rule = pytest.mark.parametrize("rule", RULES)
 
 
 def normal(shape, dtype=np.float64, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
-def run(w, grads, **options):
-    opt = fastopt.Adagrad([w], **{**OPTIONS, **options})
+def run(w, grads, rule="adagrad", **options):
+    cls, own = RULES[rule]
+    opt = cls([w], **{**own, **options})
     for i, grad in enumerate(grads):
         opt.lr = 0.3 / (1 + i)
         opt.step([grad])
     return opt
 
 
-def by_hand(w, grads, coupled=0.0, decoupled=0.0, scale=1.0, limit=np.inf):
-    """Return the parameters and sums that the formula gives in float64."""
-    w, s = np.array(w, np.float64), np.full(len(w), 0.1)
+def by_hand(w, grads, rule="adagrad", coupled=0.0, decoupled=0.0, scale=1.0, limit=np.inf):
+    """Return the parameters and row states that the formula gives in float64."""
+    w = np.array(w, np.float64)
+    s, m = np.full(len(w), 0.1 if rule == "adagrad" else 0.0), np.zeros_like(w)
     for i, grad in enumerate(grads):
         lr = 0.3 / (1 + i)
         g = np.clip(scale * np.array(grad, np.float64), -limit, limit) + coupled * w
         w *= 1 - lr * decoupled
-        s += (g**2).reshape(len(w), -1).mean(axis=1)
-        rates = lr / (1 + 0.2 * i) / (np.sqrt(s + 0.05) + 1e-3)
-        w -= rates.reshape(-1, *(1,) * (w.ndim - 1)) * g
+        squares = (g**2).reshape(len(w), -1).mean(axis=1)
+        if rule == "adagrad":
+            s += squares
+            rates, m = lr / (1 + 0.2 * i) / (np.sqrt(s + 0.05) + 1e-3), g
+        else:
+            c1, c2 = 1 - 0.7 ** (i + 1), 1 - 0.9 ** (i + 1)
+            s, m = 0.9 * s + 0.1 * squares, 0.7 * m + 0.3 * g
+            rates = lr / c1 / (np.sqrt(s / c2 + 0.05) + 1e-3)
+        w -= rates.reshape(-1, *(1,) * (w.ndim - 1)) * m
     return w, s
 
 
@@ -49,8 +61,9 @@ SHAPES = [(5,), (4, 1), (6, 2), (3, 511), (3, 512), (3, 513), (2, 16383), (2, 16
           (2, 30, 40), (2, 3, 1, 300)]  # fmt: skip
 
 
+@every_rule
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_formula(shape):
+def test_the_formula(shape, rule):
     w, grads = normal(shape), [normal(shape, seed=seed) for seed in (1, 2, 3)]
     for given, meant in [
         ({}, {}),
@@ -59,11 +72,11 @@ def test_the_formula(shape):
         ({"max_grad_value": 0.4, "grad_scale": 2.0}, {"limit": 0.4, "scale": 0.5}),
     ]:
         found = w.copy()
-        opt = run(found, grads, **given)
-        expected, sums = by_hand(w, grads, **meant)
+        opt = run(found, grads, rule, **given)
+        expected, sums = by_hand(w, grads, rule, **meant)
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
-        np.testing.assert_allclose(opt.state[0]["sum"], sums, rtol=1e-13)
-        assert opt.state[0]["sum"].shape == shape[:1]
+        np.testing.assert_allclose(opt.state[0][BY_ROW[rule]], sums, rtol=1e-13)
+        assert opt.state[0][BY_ROW[rule]].shape == shape[:1]
 
 
 def test_norm_of_all_rows_is_clipped():
@@ -74,16 +87,17 @@ def test_norm_of_all_rows_is_clipped():
     np.testing.assert_allclose(w, expected, rtol=1e-12)
 
 
+@every_rule
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32, np.float64], ids=str)
-def test_layouts_and_sparse_gradients_of_all_rows_give_equal_bits(shape, dtype):
+def test_layouts_and_sparse_gradients_of_all_rows_give_equal_bits(shape, dtype, rule):
     grads = [normal(shape, dtype, seed) for seed in (1, 2)]
     w = normal(shape, dtype)
 
     def found(layout, grads):
         own = layout(w)
-        opt = run(own, grads, weight_decay=0.1, n_threads=2)
-        return bits([np.array(own), np.array(opt.state[0]["sum"])])
+        opt = run(own, grads, rule, weight_decay=0.1, n_threads=2)
+        return bits([np.array(own), np.array(opt.state[0][BY_ROW[rule]])])
 
     expected = found(np.array, grads)
     order = np.random.default_rng(0).permutation(len(w))
@@ -94,29 +108,32 @@ def test_layouts_and_sparse_gradients_of_all_rows_give_equal_bits(shape, dtype):
         assert found(layout, [layout(g) for g in grads]) == expected, name
 
 
+@every_rule
 @pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32], ids=str)
-def test_low_precision_is_rounded_once(dtype):
+def test_low_precision_is_rounded_once(dtype, rule):
     w, g = normal((6, 70), dtype), normal((6, 70), dtype, 1)
-    expected, sums = by_hand(w, [g])
-    opt = run(w, [g])
-    assert opt.state[0]["sum"].dtype == np.float32
-    np.testing.assert_allclose(opt.state[0]["sum"], sums, rtol=1e-6)
+    expected, sums = by_hand(w, [g], rule)
+    opt = run(w, [g], rule)
+    assert opt.state[0][BY_ROW[rule]].dtype == np.float32
+    np.testing.assert_allclose(opt.state[0][BY_ROW[rule]], sums, rtol=1e-6)
     eps = float(ml_dtypes.finfo(dtype).eps)
     np.testing.assert_allclose(w.astype(float), expected, rtol=eps, atol=1e-6)
 
 
-def test_rows_without_gradient_are_unchanged():
+@every_rule
+def test_rows_without_gradient_are_unchanged(rule):
     w = normal((9, 33), np.float32)
     before = w.copy()
     values = normal((3, 33), np.float32, 1)
-    opt = run(w, [RowSparse([7, 2, 7], values)])
-    rest = np.delete(np.arange(9), [2, 7])
+    opt = run(w, [RowSparse([7, 2, 7], values)], rule)
+    rest, start = np.delete(np.arange(9), [2, 7]), 0.1 if rule == "adagrad" else 0.0
     assert bits(w[rest]) == bits(before[rest])
-    assert bits(np.array(opt.state[0]["sum"][rest])) == bits(np.full(7, 0.1, np.float32))
+    assert bits(np.array(opt.state[0][BY_ROW[rule]][rest])) == bits(np.full(7, start, np.float32))
     alone = before[[2, 7]]
-    other = run(alone, [np.stack([values[1], values[0] + values[2]])])
+    other = run(alone, [np.stack([values[1], values[0] + values[2]])], rule)
     assert bits(w[[2, 7]]) == bits(alone)
-    assert bits(np.array(opt.state[0]["sum"][[2, 7]])) == bits(np.array(other.state[0]["sum"]))
+    state = np.array(opt.state[0][BY_ROW[rule]][[2, 7]])
+    assert bits(state) == bits(np.array(other.state[0][BY_ROW[rule]]))
 
 
 BITS = """
@@ -137,11 +154,12 @@ def test_threads_and_instruction_sets_give_equal_bits():
     assert len(found) == 1
 
 
-def test_master_average_and_clearing():
+@every_rule
+def test_master_average_and_clearing(rule):
     g = normal((6, 40), np.float32, 1)
     w, exact = normal((6, 40), BF16), normal((6, 40), BF16).astype(np.float32)
-    opt = run(w, [g, g], master="float32", ema_decay=0.9)
-    other = run(exact, [g, g], ema_decay=0.9)
+    opt = run(w, [g, g], rule, master="float32", ema_decay=0.9)
+    other = run(exact, [g, g], rule, ema_decay=0.9)
     assert bits(w) == bits(exact.astype(BF16))
     assert bits(opt.ema) == bits(other.ema)
     for layout in LAYOUTS.values():
@@ -171,14 +189,15 @@ def test_rowwise_group_with_another_group():
         opt.param_groups[1]["rowwise"] = True
 
 
-def test_copies_and_files_continue_with_equal_bits(tmp_path):
-    g = normal((6, 40), seed=1)
-    opt = run(normal((6, 40)), [g])
+@every_rule
+def test_copies_and_files_continue_with_equal_bits(tmp_path, rule):
+    g, (cls, own) = normal((6, 40), seed=1), RULES[rule]
+    opt = run(normal((6, 40)), [g], rule)
     copied = pickle.loads(pickle.dumps(opt))
-    loaded = fastopt.Adagrad([opt.params[0].copy()], **OPTIONS)
+    loaded = cls([opt.params[0].copy()], **own)
     loaded.load_state_dict(opt.state_dict())
     opt.save(tmp_path / "run")
-    read = fastopt.Adagrad([np.zeros((6, 40))], **OPTIONS)
+    read = cls([np.zeros((6, 40))], **own)
     read.load(tmp_path / "run")
     for each in (opt, copied, loaded, read):
         each.step([g])
@@ -190,6 +209,8 @@ def test_bad_options_state_dicts_and_shapes_are_refused():
         fastopt.Adagrad(np.zeros(()), rowwise=True)
     with pytest.raises(FastoptError, match="bfloat16"):
         fastopt.Adagrad(np.zeros((2, 2), np.float32), rowwise=True, state_dtype="bfloat16")
+    with pytest.raises(FastoptError, match="bfloat16"):
+        fastopt.Adam(np.zeros((2, 2), np.float32), rowwise=True, state_dtype="bfloat16")
     with pytest.raises(TypeError, match="rowwise"):
         fastopt.Adagrad(np.zeros((2, 2)), rowwise=1)
     opt, plain = fastopt.Adagrad(np.ones((2, 3)), rowwise=True), fastopt.Adagrad(np.ones((2, 3)))

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from cases import CASES, RATES, RULES, SUM_CASES, SUM_RULES
+from cases import CASES, FACTORED_CASES, FACTORED_RULES, RATES, RULES, SUM_CASES, SUM_RULES
 from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
@@ -28,7 +28,7 @@ from fastopt.torch.base import Further
 from tests.torch.pairs import DENSE, OPTIONS, normal, params_of, rows, set_gradients
 
 PUBLIC = {cls.__name__: cls for cls in Further.__subclasses__()}
-NAMES = [rule.name for rule in [*RULES, *SUM_RULES]]
+NAMES = [rule.name for rule in [*RULES, *SUM_RULES, *FACTORED_RULES]]
 CLASSES = {
     name: PUBLIC.get(name)
     or type(name, (Further,), {"_rule": getattr(fastopt, name), "__module__": __name__})
@@ -36,7 +36,11 @@ CLASSES = {
 }
 globals().update(CLASSES)  # where pickle finds them
 NOT_HERE = {"rowwise": True, "nesterov": "lookahead", "decoupled_weight_decay": "schedule_only"}
-HERE = [case for case in [*CASES, *SUM_CASES] if not NOT_HERE.items() & case.options.items()]
+HERE = [
+    case
+    for case in [*CASES, *SUM_CASES, *FACTORED_CASES]
+    if not NOT_HERE.items() & case.options.items()
+]
 NUMPY_OF = {torch.bfloat16: ml_dtypes.bfloat16}
 SHAPES = [(3, 5), (), (70,)]
 
@@ -208,6 +212,10 @@ def test_gradient_scaler(name):
 
 
 AVERAGED = {
+    "ASGD": dict(lr=0.1, t0=2.0),
+    "ScheduleFreeSGD": dict(lr=0.1, momentum=0.7, warmup_steps=3),
+    "ScheduleFreeAdamW": dict(lr=0.1, betas=(0.7, 0.9), master="float32"),
+    "ScheduleFreeRAdam": dict(lr=0.1, betas=(0.7, 0.9), silent_sgd_phase=False),
     "AdamW": dict(lr=0.1, ema_decay=0.7),
     "Lion": dict(lr=0.1, lookahead_steps=2),
 }
@@ -230,6 +238,13 @@ def test_averages_are_those_of_the_class_for_arrays(name, dtype):
     assert bits(params_of(ours)) == before
     with pytest.raises(ValueError, match="ema_decay is None"), make("Adam").averaged():
         pass
+
+
+@pytest.mark.parametrize("given", [dict(ema_decay=0.9), dict(lookahead_steps=2)], ids=str)
+@pytest.mark.parametrize("name", ["ASGD", "ScheduleFreeSGD"])
+def test_a_rule_that_averages_refuses_other_averages(name, given):
+    with pytest.raises(ValueError, match=f"{next(iter(given))} is .*{name} averages"):
+        walk([getattr(fastopt.torch, name)(params(), **given)])
 
 
 @pytest.mark.parametrize("name", NAMES)
