@@ -525,6 +525,16 @@ DEFAULTS = {
         | {"alpha_warmup": 0.0, "beta3_warmup": 0.0},
     ),
     ("optax", "lamb"): (None, {**ADAM, "eps": 1e-6, "bias_correction": True}),
+    ("optax", "lars"): (
+        None,
+        {"momentum": 0.9, "dampening": 0.0, "nesterov": False, "trust_coefficient": 1e-3}
+        | {"eps": 0.0, "lr_in_buffer": True, "first_step": "copy", "decay_in_norm": True}
+        | {"always_adapt": True, "trust_clip": False},
+    ),
+    ("optax", "novograd"): (
+        None,
+        {"betas": (0.9, 0.25), "eps": 1e-6, "eps_root": 0.0, "grad_averaging": False},
+    ),
     ("optax", "sm3"): (None, {"momentum": 0.9, "eps": 1e-8}),
     ("optax", "schedule_free_sgd"): (
         1.0,
@@ -619,6 +629,8 @@ CLASSES = {
     "ademamix": fastopt.AdEMAMix,
     "ftrl": fastopt.Ftrl,
     "lamb": fastopt.LAMB,
+    "lars": fastopt.LARS,
+    "novograd": fastopt.NovoGrad,
     "adafactor": fastopt.Adafactor,
     "sm3": fastopt.SM3,
     "schedule_free_sgd": fastopt.ScheduleFreeSGD,
@@ -648,7 +660,7 @@ DECAY = {
 WITH_LR = {"schedule_free_sgd", "schedule_free_adamw"}  # the others of optax have no default
 # The rules of optax, dl4j and the textbook that define the kind of weight decay.
 DEFINED_DECAY = (
-    *("adadelta", "adamw", "adan", "ademamix", "lamb", "lion", "muon"),
+    *("adadelta", "adamw", "adan", "ademamix", "lamb", "lars", "lion", "muon", "novograd"),
     *WITH_LR,
 )
 

@@ -42,7 +42,9 @@ _RATES = {
     "ftrl": 0.2,
     "lamb": 0.01,
     "lion": 0.002,
+    "lars": 1.0,
     "muon": 0.005,
+    "novograd": 0.005,
     "qhadam": 0.005,
     "rprop": 0.005,
     "schedule_free_adamw": 0.01,
@@ -50,6 +52,7 @@ _RATES = {
     "signum": 0.002,
     "sm3": 0.1,
     "smorms3": 0.005,
+    "stable_adamw": 0.005,
     "yogi": 0.01,
 }
 # Options that differ from the default.
