@@ -11,6 +11,7 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, bfloat16, computed_in, is_low_precision
 from fastopt.arrays.layout import new_like
+from fastopt.optimizers.base.rule import EXACTLY_AT_PARAM
 
 ADDED = ("master", "ema", "slow")  # state that options need, not the rule
 
@@ -103,6 +104,11 @@ def _start(
     """Return the dtype of a state, and its initial value in that dtype."""
     dtype = _state_dtype(name, computed_in(param), wanted)
     if isinstance(value, str):  # AT_PARAM
+        if value == EXACTLY_AT_PARAM and dtype.itemsize == 2 and param.dtype != dtype:
+            raise FastoptError(
+                f"state_dtype is {wanted!r}, but {state} of {name} is its initial value, in "
+                f"{param.dtype}, which would be rounded; leave state_dtype out"
+            )
         return dtype, param
     start = _rounded(value + 0.0, dtype)  # never -0.0, which the cache would take for 0.0
     if start is None:

@@ -13,7 +13,7 @@ from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup
 from fastopt.optimizers.base.parameters import Parameters
-from fastopt.optimizers.base.rule import AT_PARAM, Rule, defaults_of, positional_arguments
+from fastopt.optimizers.base.rule import Rule, defaults_of, positional_arguments
 from fastopt.optimizers.base.state_arrays import ADDED
 
 State = Mapping[Key, Mapping[str, Array]]  # as `Parameters.views` returns it
@@ -148,7 +148,7 @@ def _state(
 
 
 def _initial(value: float | str, w: Array, own: Array) -> Array:
-    return np.array(w, own.dtype) if value == AT_PARAM else np.full_like(own, value)
+    return np.array(w, own.dtype) if isinstance(value, str) else np.full_like(own, value)
 
 
 def _plain(value: Any) -> Any:
