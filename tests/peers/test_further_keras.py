@@ -31,6 +31,12 @@ CASES = [
     ("Ftrl", {**PENALTIES, "initial_accumulator_value": 0.5, "beta": 0.4}, 1e-13),
     ("Lamb", {}, 1e-13),
     ("Lamb", {**B12, "epsilon": 0.01, **DECAY}, 1e-13),
+    ("Adafactor", {}, 1e-6),  # the mean of Keras rounds to float32
+    (
+        "Adafactor",
+        {"beta_2_decay": -0.7, "epsilon_1": 0.01, "epsilon_2": 2.0, "clip_threshold": 1.1},
+        1e-6,
+    ),
     # Keras adds its 1e-7 to the norm, fastopt takes the larger of the two.
     ("Muon", {}, 1e-8),
     (

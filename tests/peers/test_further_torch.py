@@ -49,6 +49,8 @@ OF_TORCH = [
     ("ASGD", {}),
     ("ASGD", {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 3.0, **DECAY}),
     ("ASGD", {"lr": 0.1, "t0": 0.0, **UP}),
+    ("Adafactor", {}),
+    ("Adafactor", {"lr": 0.5, "beta2_decay": -0.7, "eps": (0.01, 2.0), "d": 1.1, **DECAY, **UP}),
 ]
 
 
@@ -116,6 +118,57 @@ OF_PACKAGES = [
         lion_pytorch.Lion,
         {**RATE, **DECAY, "decoupled_weight_decay": True},
     ),
+    ("SM3", {}, pytorch_optimizer.SM3, {}),
+    ("SM3", {**RATE, "momentum": 0.8, "eps": 0.01}, pytorch_optimizer.SM3, None),
+    ("NovoGrad", {}, pytorch_optimizer.NovoGrad, {}),
+    (
+        "StableAdamW",
+        {**OPTIONS, "eps": 0.5},
+        pytorch_optimizer.StableAdamW,
+        {**OPTIONS, "eps": 0.5, "kahan_sum": False},
+    ),
+    (
+        "LARS",
+        {**RATE, "momentum": 0.8, **DECAY, **EPS, "trust_coefficient": 0.1},
+        timm("lars").Lars,
+        {**RATE, "momentum": 0.8, **DECAY, **EPS, "trust_coeff": 0.1},
+    ),
+    (
+        "LARS",
+        {**RATE, "momentum": 0.8, **DECAY, "nesterov": True, "trust_clip": True},
+        timm("lars").Lars,
+        None,
+    ),
+    (
+        "LARS",
+        {**RATE, "momentum": 0.8, "always_adapt": False},
+        timm("lars").Lars,
+        {**RATE, "momentum": 0.8},
+    ),
+    (
+        "LAMB",
+        {**OPTIONS, "trust_clip": True},
+        timm("lamb").Lamb,
+        {**OPTIONS, "trust_clip": True, "max_grad_norm": None},
+    ),
+    (
+        "LAMB",
+        {**RATE, **BETAS, "always_adapt": False},
+        timm("lamb").Lamb,
+        {**RATE, **BETAS, "weight_decay": 0.0, "max_grad_norm": None},
+    ),
+    (
+        "Lion",
+        {**RATE, **BETAS, "cautious": True},
+        timm("lion").Lion,
+        {**RATE, **BETAS, "caution": True},
+    ),
+    (
+        "AdamW",
+        {**OPTIONS, "cautious": True},
+        timm("adamw").AdamWLegacy,
+        {**OPTIONS, "caution": True},
+    ),
     ("Signum", {**RATE, "momentum": 0.8, **DECAY}, pytorch_optimizer.SignSGD, None),
     ("Adan", {}, pytorch_optimizer.Adan, {}),
     ("Adan", {**RATE, "betas": (0.8, 0.7, 0.95), **EPS, **DECAY}, timm("adan").Adan, None),
@@ -157,7 +210,7 @@ OF_PACKAGES = [
         pytorch_optimizer.FTRL,
         {**RATE, "lambda_1": 0.1, "lambda_2": 0.2, "beta": 0.5},
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
