@@ -109,6 +109,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     require_not_own(optimizer._options, group)
     values = tuple(group[name] for name in names)
     options = optimizer._options_of(group)
+    require_here(rule, options)
     kernel, arrays = rule._kernel(options)
     factored, direction = functools.partial(rule._factored, options), rule._direction(options)
     if kernel in SUMS or is_factored(rule) or direction is not None:
@@ -197,6 +198,16 @@ def needs_count(own: Mapping[str, Any]) -> bool:
         or own["lookahead_steps"] is not None
         or own["state_dtype"] in ("param", "bfloat16")  # which are rounded stochastically
     )
+
+
+def require_here(rule: type[Rule], options: Mapping[str, Any]) -> None:
+    """Raise an error if options select what only the class for arrays has."""
+    if rule._by_row(options) is not None:
+        raise FastoptError(f"{rule.__name__} with one state for each row is not in fastopt.torch")
+    if rule._lookahead(options) is not None:
+        raise FastoptError(
+            f"{rule.__name__} with gradients at a look-ahead point is not in fastopt.torch"
+        )
 
 
 def require_no_average(rule: type[Rule], own: Mapping[str, Any]) -> None:

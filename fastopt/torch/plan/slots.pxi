@@ -211,8 +211,35 @@ cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list 
     if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL or names:
         tensor.layout = &slot.layout
     read_count(slot, &items, inner, group, keep_alive)
+    read_saved(slot, &items, inner, group, keep_alive)
+    return 0
+
+
+cdef int point_at_shared(Slot *slot, inner, GroupOptions group, list keep_alive) except -1:
+    """Set the step count and saved numbers of a parameter without a gradient, or NULL.
+
+    All parameters have the same numbers if the sums of their rule are over all of them.
+    """
+    cdef Items items
+    slot.tensor.step, slot.tensor.saved = NULL, NULL
+    if inner is None:
+        return 0
+    list_items(inner, &items)
+    if has_all(&items, inner, ("step", *group.scalars)):
+        slot.inner = <PyObject *>inner
+        keep_alive.append(inner)
+        read_count(slot, &items, inner, group, keep_alive)
+        read_saved(slot, &items, inner, group, keep_alive)
+    return 0
+
+
+cdef int read_saved(Slot *slot, Items *items, inner, GroupOptions group,
+                    list keep_alive) except -1:
+    """Read the numbers that the rule stores between steps."""
+    cdef Py_ssize_t k
+    slot.tensor.step, slot.tensor.saved = &slot.count, slot.saved
     for k in range(len(group.scalars)):
-        slot.saved_data[k] = scalar_data(&items, inner, group.scalars[k], &slot.saved_dtype[k],
+        slot.saved_data[k] = scalar_data(items, inner, group.scalars[k], &slot.saved_dtype[k],
                                          keep_alive)
         slot.saved[k] = known_or_read(slot.saved_data[k], slot.saved_dtype[k], slot.saved[k])
     for k in range(len(group.scalars), FO_MAX_SAVED):
@@ -344,16 +371,21 @@ cdef double known_or_read(void *data, int dtype, double known) noexcept:
 
 
 cdef int write_scalars(Slot *slot, GroupOptions group) except -1:
-    """Write the step count and the rule's scalar back into the state."""
-    cdef Py_ssize_t k
+    """Write the step count and the saved numbers back into the state."""
     slot.taken += 1
     if slot.step_data != NULL:
         write_scalar(slot.step_data, slot.step_dtype, <double>slot.taken)
     elif group.has_step:
         PyDict_SetItem(<object>slot.inner, "step", slot.taken)
+    write_saved(slot, group)
+    return 0
+
+
+cdef void write_saved(Slot *slot, GroupOptions group) noexcept:
+    """Write the saved numbers back into the state."""
+    cdef Py_ssize_t k
     for k in range(len(group.scalars)):
         write_scalar(slot.saved_data[k], slot.saved_dtype[k], slot.saved[k])
-    return 0
 
 
 cdef void write_scalar(void *data, int dtype, double value) noexcept:
