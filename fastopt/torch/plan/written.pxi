@@ -6,8 +6,8 @@ cdef struct Span:
     uintptr_t begin, end
 
 
-# Spans per parameter: itself, its states, master and average and, with zero_grads, its gradient; and
-# the arrays of a factored rule.
+# Spans per parameter: itself, its states, master and average and, with zero_grads, its gradient;
+# and the arrays of a factored rule.
 cdef Py_ssize_t USUAL = FO_MAX_STATES + 4, FACTORED = USUAL + FO_MAX_AXES
 
 
