@@ -43,6 +43,8 @@ Papers, by the names used below:
     Defazio     et al. 2024, The road less scheduled (arXiv 2405.15682)
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
     Gitman      You, Gitman & Ginsburg 2017, Large batch training of convolutional networks
+    Ivgi        Ivgi, Hinder & Carmon 2023, DoG is SGD's best friend (arXiv 2302.12022)
+    Mishchenko  & Defazio 2024, Prodigy (arXiv 2306.06101)
     Hazan       Hazan, Levy & Shalev-Shwartz 2015, Beyond convexity (arXiv 1507.02030)
     Liang       et al. 2024, Cautious optimizers (arXiv 2411.16085)
     Wortsman    et al. 2023, Stable and low-precision training (arXiv 2304.13013)
@@ -970,6 +972,68 @@ def novograd(
         x = g / (np.sqrt(v + eps_root) + eps) + weight_decay * ws[-1]
         m = beta1 * m + (1.0 - beta1 if grad_averaging else 1.0) * x  # grad_averaging: timm
         yield lr * m, {"exp_avg": m, "exp_avg_sq": np.float64(v)}
+
+
+@descend
+def dog(
+    feed: Feed,
+    *,
+    points: list[Array],
+    reps_rel: float = 1e-6,
+    eps: float = 1e-8,
+    layerwise: bool = False,
+) -> Steps:
+    start, largest, total = points[0], 0.0, 0.0
+    for t, lr, g in feed:
+        if t == 1:
+            largest, total = reps_rel * (1.0 + norm(start)), eps  # Ivgi sec. 4; the authors' code
+        else:
+            largest = float(np.maximum(largest, norm(points[-1] - start)))
+        total += norm(g) ** 2
+        rate = lr * largest / np.sqrt(total)  # eq. DoG: eta_t
+        scalars = {"rbar": np.float64(largest), "G": np.float64(total)}
+        yield rate * g, {"init_buffer": start, **scalars}, rate
+
+
+@descend
+def prodigy(
+    feed: Feed,
+    *,
+    points: list[Array],
+    betas: tuple[float, float] = (0.9, 0.999),
+    beta3: float | None = None,
+    eps: float = 1e-8,
+    use_bias_correction: bool = False,
+    safeguard_warmup: bool = False,
+    d0: float = 1e-6,
+    d_coef: float = 1.0,
+    growth_rate: float | None = None,
+) -> Steps:
+    beta1, beta2 = betas
+    beta3 = np.sqrt(beta2) if beta3 is None else beta3
+    start, d, most, numerator = points[0], d0, d0, 0.0
+    m: Any = 0.0
+    v: Any = 0.0
+    s: Any = 0.0
+    for t, lr, g in feed:  # Mishchenko, Alg. 4, with D for gamma_k d_k
+        rate = d * lr
+        if use_bias_correction:
+            rate *= np.sqrt(correction(beta2, t)) / correction(beta1, t)
+        m = beta1 * m + (1.0 - beta1) * d * g
+        v = beta2 * v + (1.0 - beta2) * (d * g) ** 2
+        s = beta3 * s + d / d0 * (d if safeguard_warmup else rate) * g  # over d0: prodigyopt
+        total = np.abs(s.astype(np.longdouble)).sum()
+        if total != 0.0:
+            moved = (g.astype(np.longdouble) * (start - points[-1])).sum()
+            numerator = float(beta3 * numerator + d / d0 * rate * moved)
+            found = float(d_coef * numerator / total)
+            d = float(np.maximum(d, found)) if d == d0 else d  # as prodigyopt
+            most = float(np.maximum(most, found))
+            d = float(np.minimum(most, d * (growth_rate or np.inf)))
+        scalars = {"d": d, "d_max": most, "d_numerator": numerator}
+        arrays = {"exp_avg": m, "exp_avg_sq": v, "s": s, "p0": start}
+        state = arrays | {name: np.float64(x) for name, x in scalars.items()}
+        yield rate * m / (np.sqrt(v) + d * eps), state, rate
 
 
 def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:

@@ -25,6 +25,8 @@
 | `lars` | LARS |
 | `stable_adamw` | StableAdamW |
 | `novograd` | NovoGrad |
+| `dog` | DoG and L-DoG |
+| `prodigy` | Prodigy |
 | `ftrl` | FTRL-Proximal |
 | `ademamix` | AdEMAMix |
 | `adopt` | ADOPT |
@@ -48,6 +50,7 @@ from fastopt.optimizers.adan import Adan
 from fastopt.optimizers.ademamix import AdEMAMix
 from fastopt.optimizers.adopt import ADOPT
 from fastopt.optimizers.asgd import ASGD
+from fastopt.optimizers.dog import DoG
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lars import LARS
@@ -55,6 +58,7 @@ from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.muon import Muon
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.novograd import NovoGrad
+from fastopt.optimizers.prodigy import Prodigy
 from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
@@ -84,11 +88,13 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "DoG",
     "Ftrl",
     "Lion",
     "Muon",
     "NAdam",
     "NovoGrad",
+    "Prodigy",
     "QHAdam",
     "RAdam",
     "RMSprop",

@@ -103,6 +103,8 @@ class Adagrad(Optimizer):
         )
         super().__init__(params, options, **common)
 
+    _float8 = {"sum": "non-negative"}
+
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "adagrad_rowwise" if options["rowwise"] else "adagrad", ("sum",)

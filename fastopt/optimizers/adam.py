@@ -130,6 +130,8 @@ class Adam(Optimizer):
         )
         super().__init__(params, options, **common)
 
+    _float8 = {"exp_avg": "signed", "exp_avg_sq": "non-negative"}
+
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         if options["amsgrad"]:

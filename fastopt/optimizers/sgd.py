@@ -122,6 +122,8 @@ class SGD(Optimizer):
         )
         super().__init__(params, options, **common)
 
+    _float8 = {"momentum_buffer": "signed"}
+
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         if options["normalized"]:

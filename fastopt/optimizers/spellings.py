@@ -46,6 +46,12 @@ _SPELLINGS: Mapping[str, Mapping[str, str]] = {
 
 # Those of one class.
 _OF_CLASS: Mapping[tuple[str, str], Mapping[str, str]] = {
+    ("keras", "Adafactor"): {
+        "beta_2_decay": "beta2_decay",
+        "clip_threshold": "d",
+        "epsilon_1": "eps[0]",
+        "epsilon_2": "eps[1]",
+    },
     ("keras", "Muon"): {
         "muon_a": "ns_coefficients[0]",
         "muon_b": "ns_coefficients[1]",

@@ -75,7 +75,9 @@ class Adagrad(Door, torch.optim.Adagrad):
         super().__init__(*args, **kwargs)
         # PyTorch's constructor has made each state in the parameter's dtype, without the items that
         # fastopt adds.
-        if self._options["master"] is not None or options.average_of(self._options) is not None:
+        own = self._options
+        is_float8 = own["state_dtype"] == "float8"
+        if is_float8 or own["master"] is not None or options.average_of(own) is not None:
             self.state.clear()
             return
         for group in self.param_groups:
