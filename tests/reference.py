@@ -26,7 +26,7 @@ Papers, by the names used below:
     McMahan     et al. 2013, Ad click prediction: a view from the trenches
     Pagliardini et al. 2024, The AdEMAMix optimizer (arXiv 2409.03137)
     Taniguchi   et al. 2024, ADOPT (arXiv 2411.02853)
-    Polyak      & Juditsky 1992, Acceleration of stochastic approximation by averaging
+    Juditsky    Polyak & Juditsky 1992, Acceleration of stochastic approximation by averaging
     Bottou      2012, Stochastic gradient descent tricks
     Xie         et al. 2022, Adan (arXiv 2208.06677)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
@@ -38,7 +38,7 @@ Papers, by the names used below:
     Zaheer      et al. 2018, Adaptive methods for nonconvex optimization
     Ma          & Yarats 2019, Quasi-hyperbolic momentum and Adam (arXiv 1810.06801)
     Jordan      et al. 2024, Muon: an optimizer for hidden layers in neural networks
-    Liu         et al. 2025, Muon is scalable for LLM training (arXiv 2502.16982)
+    Su          Liu, Su et al. 2025, Muon is scalable for LLM training (arXiv 2502.16982)
     Parikh      & Boyd 2014, Proximal algorithms
     Defazio     et al. 2024, The road less scheduled (arXiv 2405.15682)
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
@@ -151,26 +151,21 @@ def correction(beta: float, t: int) -> float:
     return (1.0 - beta) * sum(beta**i for i in range(t))
 
 
-def rectification(beta: float, t: int, least: float) -> float | None:
-    """Return the factor r_t of Liu's Algorithm 2, or None if rho_t is less than ``least``."""
-    # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights beta^i.
-    ages = np.arange(1, t + 1)
-    weights = beta ** (ages - 1.0)
-    rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta) - 1.0
-    if rho < least:
-        return None
-    ratio = (rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho)
-    return float(np.sqrt(ratio))
+def length(beta: float, t: int) -> float:
+    """Return rho_t of Liu, sec. 3.3.
 
-
-def lengths(beta: float, t: int) -> tuple[float, float]:
-    """Return rho_t and its limit: Liu sec. 3.3.
-
-    rho_t makes the centre of mass of a simple mean that of the weights of v.
+    A simple mean of the last rho_t gradients has the centre of mass of the weights of v.
     """
     ages = np.arange(1, t + 1)
     weights = beta ** (ages - 1.0)
-    return 2.0 * float(weights @ ages / weights.sum()) - 1.0, 2.0 / (1.0 - beta) - 1.0
+    return 2.0 * float(weights @ ages / weights.sum()) - 1.0
+
+
+def rectification(beta: float, t: int) -> float:
+    """Return the factor r_t of Liu, Alg. 2, which is defined for rho_t > 4."""
+    rho, rho_inf = length(beta, t), 2.0 / (1.0 - beta) - 1.0
+    ratio = (rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho)
+    return math.sqrt(ratio)
 
 
 def norm(x: Array) -> float:
@@ -284,8 +279,7 @@ def adabelief(
         else:
             x = m_hat / (np.sqrt(s / c2 + in_root) + eps)
         if rectify:
-            r = rectification(beta2, t, least=5.0)
-            x = m_hat if r is None else r * x
+            x = rectification(beta2, t) * x if length(beta2, t) >= 5.0 else m_hat
         yield lr * x, {"exp_avg": m, "exp_avg_var": s}
 
 
@@ -514,9 +508,8 @@ def schedule_free_radam(
         y = ws[-1]
         z = y if t == 1 else z
         v = betas[1] * v + (1.0 - betas[1]) * g**2
-        rho, rho_inf = lengths(betas[1], t)
-        if rho > 4.0:  # Liu, Alg. 2
-            lr *= np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+        if length(betas[1], t) > 4.0:  # Liu, Alg. 2
+            lr *= rectification(betas[1], t)
             u = g / (np.sqrt(v / correction(betas[1], t)) + eps)
         else:  # the authors' code
             lr *= not silent_sgd_phase
@@ -639,7 +632,7 @@ def muon(
             s = a * s + b * s**3 + c * s**5
         rows, columns = u.shape
         factor = {
-            "match_rms_adamw": 0.2 * np.sqrt(max(rows, columns)),  # Liu, eq. 4
+            "match_rms_adamw": 0.2 * np.sqrt(max(rows, columns)),  # Su, eq. 4
             "inputs_first": np.sqrt(max(1.0, columns / rows)),
             "none": 1.0,
         }.get(adjust_lr_fn or "original", np.sqrt(max(1.0, rows / columns)))
@@ -701,15 +694,14 @@ def radam(
         m = beta1 * m + (1.0 - beta1) * g  # Liu, Alg. 2: m_t
         v = beta2 * v + (1.0 - beta2) * g**2  # v_t
         c1, c2 = correction(beta1, t), correction(beta2, t)
-        rho, rho_inf = lengths(beta2, t)
-        if rho <= threshold:
+        if length(beta2, t) <= threshold:
             yield lr * (m / c1), {"exp_avg": m, "exp_avg_sq": v}
             continue
-        r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
         if eps_mode == "hat":  # PyTorch
             adaptive = np.sqrt(c2) / (np.sqrt(v + eps_root) + eps)  # Alg. 2: l_t, eps = 0
         else:
             adaptive = 1.0 / (np.sqrt(v / c2 + eps_root) + eps)
+        r = rectification(beta2, t)
         yield lr * r * (m / c1 * adaptive), {"exp_avg": m, "exp_avg_sq": v}  # theta_t
 
 
@@ -836,7 +828,7 @@ def asgd(
     for t, lr, g in feed:
         eta = lr if t == 1 else eta
         w = (1.0 - lambd * eta) * ws[-1] - eta * g  # Bottou, sec. 5.1, with the L2 penalty lambd
-        mean = w if mu == 1.0 else mean + mu * (w - mean)  # Polyak, the mean of the path
+        mean = w if mu == 1.0 else mean + mu * (w - mean)  # Juditsky, the mean of the path
         eta, mu = lr / (1.0 + lambd * lr * t) ** alpha, 1.0 / max(1.0, t - t0)  # PyTorch
         # From an infinite w, a step to it would be NaN.
         yield np.where(np.isinf(w), -w, ws[-1] - w), {"ax": mean, "eta": eta, "mu": mu}

@@ -531,15 +531,15 @@ class Optimizer(Rule):
                     for main, grad in zip(mains, found, strict=True)
                 ]
             norm = self._plan.norm_of(tuple(found))
-            signs = [
-                -1.0 if group["maximize"] else 1.0
+            signs = {
+                key: -1.0 if group["maximize"] else 1.0
                 for group in self.param_groups
-                for _ in group.arrays
-            ]
+                for key in group.arrays
+            }
             points = (
-                (w, ascent.point(main, grad, norm, sign * rho, adaptive))
-                for w, main, grad, sign in zip(
-                    self._parameters.by_key().values(), mains, found, signs, strict=True
+                (w, ascent.point(main, grad, norm, signs[key] * rho, adaptive))
+                for (key, w), main, grad in zip(
+                    self._parameters.by_key().items(), mains, found, strict=True
                 )
                 if grad is not None and norm != 0.0
             )
