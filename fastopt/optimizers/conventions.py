@@ -23,11 +23,13 @@ from fastopt.optimizers import (
     AdamW,
     Adan,
     AdEMAMix,
+    DoG,
     Ftrl,
     Lion,
     Muon,
     NAdam,
     NovoGrad,
+    Prodigy,
     RAdam,
     RMSprop,
     Rprop,
@@ -172,6 +174,8 @@ _OPTAX = {
         required=_LR,
     ),
     "sm3": _Rule(SM3, {"momentum": 0.9, "eps": 1e-8}, required=_LR),
+    "prodigy": _Rule(Prodigy, {"use_bias_correction": True, "decoupled_weight_decay": "lr"}),
+    "dog": _Rule(DoG, {"decoupled_weight_decay": False}),
     "schedule_free_sgd": _Rule(ScheduleFreeSGD, {"decoupled_weight_decay": False}),
     "schedule_free_adamw": _Rule(ScheduleFreeAdamW, {"decoupled_weight_decay": False}),
     "muon": _Rule(
@@ -391,19 +395,21 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
                      novograd: betas (.9, .25), eps 1e-6.
                      muon: weight_decay 0, Nesterov with corrected bias; for weights of
                      shape (inputs, outputs).
-                     adopt, ademamix, lamb, schedule_free_sgd, schedule_free_adamw
+                     prodigy: corrected bias. ``init_step`` of dog is ``reps_rel``.
+                     adopt, ademamix, lamb, dog, schedule_free_sgd, schedule_free_adamw
     dl4j             adabelief: lr .001, eps 1e-14, inside and outside of the root:
                      s = beta2 s + (1-beta2) (g-m)^2 + eps;
                      w -= lr sqrt(c2)/c1 m/(sqrt(s) + eps)
     ===============  =========================================================================
 
-    **Learning rate.** In optax it must be given, except for adadelta and schedule_free.
+    **Learning rate.** In optax it must be given, except for adadelta, dog, prodigy and the
+    Schedule-Free rules.
 
     **Weight decay.** torch adds it to the gradient (AdamW: decoupled). keras subtracts
     lr weight_decay w from the parameter for every rule but ftrl. In optax, adamw, lion, adan,
-    ademamix and muon are decoupled; adadelta, lamb, lars, novograd, schedule_free_sgd and
-    schedule_free_adamw are coupled as their classes say. For the other rules of optax, dl4j and
-    textbook, choose one with ``decoupled_weight_decay``.
+    ademamix, muon and prodigy are decoupled; adadelta, dog, lamb, lars, novograd,
+    schedule_free_sgd and schedule_free_adamw are coupled as their classes say. For the other
+    rules of optax, dl4j and textbook, choose one with ``decoupled_weight_decay``.
 
     **Not reproduced.** DL4J replaces an epsilon of 0 by 1e-7, and a step size of 0 by epsilon;
     ``optax.adagrad`` gives 0 for 0/0; ``optax.adadelta()`` without a learning rate ascends,
