@@ -111,6 +111,7 @@ if _TYPE_CHECKING:
     from fastopt.arrays.nested import flatten
     from fastopt.batching import Batches
     from fastopt.kalman import KalmanSGD
+    from fastopt.optimizers.base.values import float32_state
     from fastopt.optimizers.conventions import create
     from fastopt.training.gradcheck import check_grad
     from fastopt.training.minimize import minimize
@@ -160,6 +161,7 @@ __all__ = [
     "check_grad",
     "create",
     "flatten",
+    "float32_state",
     "minimize",
     "models",
     "schedules",
@@ -173,6 +175,7 @@ _LAZY = {
     "check_grad": "fastopt.training.gradcheck",
     "create": "fastopt.optimizers.conventions",
     "flatten": "fastopt.arrays.nested",
+    "float32_state": "fastopt.optimizers.base.values",
     "minimize": "fastopt.training.minimize",
     "models": "fastopt.models",
     "schedules": "fastopt.schedules",

@@ -63,16 +63,6 @@ class Whole:
         return number
 
 
-class OrNone:
-    """None, or a value with the given check."""
-
-    def __init__(self, check: Check) -> None:
-        self.check = check
-
-    def __call__(self, name: str, value: object) -> object:
-        return None if value is None else self.check(name, value)
-
-
 class Pair:
     """A pair of values with the same check, or with a check for each."""
 

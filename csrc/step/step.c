@@ -164,6 +164,10 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     const fo_tensor *tensor = &plan->tensors[i];
     if (!tensor->grad || tensor->factored)
         return;
+    if (fo_is_blocked(tensor)) {
+        fo_update_blocks(s, chunk, scratch);
+        return;
+    }
     if (tensor->layout) {
         const fo_range tiles = fo_plan_tiles(plan, chunk);
         for (int64_t t = tiles.begin; t < tiles.end; t++) {

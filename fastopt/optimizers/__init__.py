@@ -2,8 +2,8 @@
 
 | module | what it answers |
 |---|---|
-| `sgd` | gradient descent, momentum and Nesterov |
-| `lion` | Lion |
+| `sgd` | gradient descent, momentum and Nesterov, also with normalized gradients |
+| `lion` | Lion, also cautious |
 | `signum` | Signum and signSGD |
 | `rprop` | Rprop |
 | `adabelief` | AdaBelief |
@@ -15,7 +15,7 @@
 | `adadelta` | AdaDelta |
 | `schedule_free` | Schedule-Free SGD, AdamW and RAdam |
 | `rmsprop` | RMSProp |
-| `adam` | Adam, AMSGrad and AdamW |
+| `adam` | Adam, AMSGrad and AdamW, also cautious or with one v for each row |
 | `adamax` | AdaMax |
 | `muon` | Muon for matrices, with AdamW for all other parameters |
 | `nadam` | NAdam |
@@ -23,7 +23,7 @@
 | `smorms3` | SMORMS3 |
 | `lamb` | LAMB |
 | `lars` | LARS |
-| `stableadamw` | StableAdamW |
+| `stable_adamw` | StableAdamW |
 | `novograd` | NovoGrad |
 | `dog` | DoG and L-DoG |
 | `prodigy` | Prodigy |
@@ -68,7 +68,7 @@ from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
 from fastopt.optimizers.sm3 import SM3
 from fastopt.optimizers.smorms3 import SMORMS3
-from fastopt.optimizers.stableadamw import StableAdamW
+from fastopt.optimizers.stable_adamw import StableAdamW
 from fastopt.optimizers.yogi import Yogi
 
 __all__ = [

@@ -15,6 +15,7 @@ passed their checks.  The other parts of this extension module are in fastopt/to
 
 from fastopt import _core
 from fastopt._errors import FastoptError
+from fastopt.optimizers.base.float8 import scale_of
 from fastopt.torch import distributed, matrices, options, state, tensors
 
 cimport cython
@@ -84,7 +85,8 @@ cdef class TensorPlan:
                 for index, param in enumerate(members[k]):
                     self.slots[i].group = k
                     self.slots[i].param = <PyObject *>param
-                    describe(self.slots + i, described + i, param)
+                    describe(self.slots + i, described + i, param,
+                             optimizer._has_float8(group, index))
                     described[i].group = 2 * k + (not optimizer._decays(group, index))
                     self.n_elements += described[i].size
                     self.has_shards |= self.slots[i].is_shard
@@ -249,6 +251,11 @@ cdef class TensorPlan:
             )
             raise FastoptError(
                 f"the gradient of {tensors.name_of(optimizer, i)} is sparse; {reason}"
+            )
+        if slot.is_blocked and slot.tensor.rows != NULL and slot.layout.n_axes == 1:
+            raise FastoptError(
+                f"the gradient of {tensors.name_of(optimizer, i)} is sparse; elements of a vector "
+                "share blocks of state_dtype='float8'"
             )
         if group.sums == "all" and not has_all:
             raise FastoptError(

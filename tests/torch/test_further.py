@@ -447,6 +447,38 @@ def test_l1_bounds_and_proximal_decay_with_a_class_of_torch(name, given):
             assert bits(params_of(opt)) == bits(other.params)
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("SGD", dict(normalized="tensor")),
+        ("SGD", dict(normalized="all")),
+        ("Adam", dict(cautious=True)),
+        ("AdamW", dict(cautious=True, weight_decay=0.1)),
+    ],
+)
+def test_options_that_a_class_of_torch_has_only_in_groups(name, given):
+    opt = getattr(fastopt.torch, name)([{"params": params(), **given}], lr=0.1)
+    other = getattr(fastopt, name)([array(p) for p in params()], lr=0.1, **given)
+    for t in range(3):
+        set_gradients([opt], t)
+        other.step([array(p.grad) for p in params_of(opt)])
+        opt.step()
+        assert bits(params_of(opt)) == bits(other.params)
+
+
+def test_sums_over_all_parameters_are_not_known_in_the_backward_pass():
+    opt = fastopt.torch.SGD([{"params": params(), "normalized": "all"}], lr=0.1)
+    with pytest.raises(ValueError, match="SGD needs sums over all parameters"):
+        fastopt.torch.step_in_backward(opt)
+    opt.param_groups[0]["normalized"] = False
+    fastopt.torch.step_in_backward(opt)
+    opt.param_groups[0]["normalized"] = "all"
+    before = bits(params_of(opt))
+    with pytest.raises(ValueError, match="SGD needs sums over all parameters"):
+        (params_of(opt)[0] ** 2).sum().backward()
+    assert bits(params_of(opt)) == before
+
+
 @pytest.mark.parametrize("name", [*DENSE, "Lion"])
 @pytest.mark.parametrize(
     ("given", "message"),

@@ -66,6 +66,10 @@ class Rule:
     # to the gradient before the rule.
     _own_decay = ""
 
+    # The states that may have 8 bits: name -> "signed" or "non-negative".  state_dtype="float8" is
+    # allowed if it contains all states.
+    _float8 = dict[str, str]()
+
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         """Return the rule's name in csrc/rules.def and PyTorch's names of its state arrays."""
