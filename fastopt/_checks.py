@@ -85,6 +85,16 @@ class Triple(Pair):
     length, words = 3, "three values are"
 
 
+class OrNone:
+    """None, or a value that a check allows."""
+
+    def __init__(self, check: Check) -> None:
+        self.check = check
+
+    def __call__(self, name: str, value: object) -> object:
+        return None if value is None else self.check(name, value)
+
+
 class Choice:
     """One of the given values, of the same type: True is not accepted for 1."""
 
