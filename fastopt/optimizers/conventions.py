@@ -23,11 +23,13 @@ from fastopt.optimizers import (
     AdamW,
     Adan,
     AdEMAMix,
+    DoG,
     Ftrl,
     Lion,
     Muon,
     NAdam,
     NovoGrad,
+    Prodigy,
     RAdam,
     RMSprop,
     Rprop,
@@ -172,6 +174,8 @@ _OPTAX = {
         required=_LR,
     ),
     "sm3": _Rule(SM3, {"momentum": 0.9, "eps": 1e-8}, required=_LR),
+    "prodigy": _Rule(Prodigy, {"use_bias_correction": True, "decoupled_weight_decay": "lr"}),
+    "dog": _Rule(DoG, {"decoupled_weight_decay": False}),
     "schedule_free_sgd": _Rule(ScheduleFreeSGD, {"decoupled_weight_decay": False}),
     "schedule_free_adamw": _Rule(ScheduleFreeAdamW, {"decoupled_weight_decay": False}),
     "muon": _Rule(
@@ -373,37 +377,41 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     textbook         as torch, but m = mu_t m + (1-mu_t) g and beta2 v/c2 for v/c2
     ===============  =========================================================================
 
-    **Further rules.** The classes have the formulas; here are the defaults of each library, where
-    they are not those of the class, and differences.
+    **Further rules.** The docstring of each class has the formula. Options that are not listed
+    have the default of the class. optax also has adabelief, ademamix, adopt, lamb,
+    schedule_free_sgd and schedule_free_adamw, with the defaults of the classes.
 
-    ===============  =========================================================================
-    keras            lion: lr .001. adafactor: lr .001, eps (1e-30, .001) inside the mean.
-                     lamb: lr .001, eps 1e-7; w decays before the norms.
-                     ftrl: lr .001; discards the initial w; l2 is half of ours, so that
-                     ``l2_...`` and ``l2_shrinkage_regularization_strength`` are doubled.
-                     muon: lr .001, weight_decay .004, s = .2 sqrt(max(rows, columns)); all
-                     parameters with another number of axes than 2 are updated by AdamW
-    optax            lion: weight_decay .001. sign_sgd: Signum without momentum.
-                     radam, adabelief: eps outside v/c2 as in adam, eps_root inside.
-                     rprop: limits only step sizes that change. yogi: m and v start at 1e-6.
-                     adan: eps and eps_root 1e-8. sm3: momentum .9, eps 1e-8.
-                     lars: eps 0, lr in the buffer, norm of g + weight_decay w.
-                     novograd: betas (.9, .25), eps 1e-6.
-                     muon: weight_decay 0, Nesterov with corrected bias; for weights of
-                     shape (inputs, outputs).
-                     adopt, ademamix, lamb, schedule_free_sgd, schedule_free_adamw
-    dl4j             adabelief: lr .001, eps 1e-14, inside and outside of the root:
-                     s = beta2 s + (1-beta2) (g-m)^2 + eps;
-                     w -= lr sqrt(c2)/c1 m/(sqrt(s) + eps)
-    ===============  =========================================================================
+    ==================  ======================================================================
+    keras lion          lr .001
+    keras lamb          lr .001, eps 1e-7; w decays before the norms are taken
+    keras ftrl          keep_start False. Its l2 and l2_shrinkage are half of ours:
+                        what is given is doubled
+    keras adafactor     lr .001, eps (1e-30, .001), eps_mode "mean"
+    keras muon          lr .001, weight_decay .004 everywhere, adjust_lr_fn "match_rms_adamw"
+    optax lion          weight_decay .001
+    optax sign_sgd      Signum with momentum 0
+    optax rprop         limit_unchanged False
+    optax radam         eps_mode "corrected", as in its adam
+    optax yogi          m, too, starts at 1e-6
+    optax adan          eps and eps_root 1e-8
+    optax lars          eps 0, lr_in_buffer and decay_in_norm True
+    optax novograd      betas (.9, .25), eps 1e-6
+    optax sm3           momentum .9, eps 1e-8
+    optax prodigy       use_bias_correction True
+    optax dog           the value of its ``init_step`` is reps_rel
+    optax muon          weight_decay 0, eps 1e-8, nesterov "corrected", adjust_lr_fn
+                        "inputs_first"
+    dl4j adabelief      lr .001, eps_mode "hat", eps and eps_root 1e-14
+    ==================  ======================================================================
 
-    **Learning rate.** In optax it must be given, except for adadelta and schedule_free.
+    **Learning rate.** In optax it must be given, except for adadelta, dog, prodigy,
+    schedule_free_sgd and schedule_free_adamw.
 
     **Weight decay.** torch adds it to the gradient (AdamW: decoupled). keras subtracts
     lr weight_decay w from the parameter for every rule but ftrl. In optax, adamw, lion, adan,
-    ademamix and muon are decoupled; adadelta, lamb, lars, novograd, schedule_free_sgd and
-    schedule_free_adamw are coupled as their classes say. For the other rules of optax, dl4j and
-    textbook, choose one with ``decoupled_weight_decay``.
+    ademamix, muon and prodigy are decoupled; adadelta, dog, lamb, lars, novograd,
+    schedule_free_sgd and schedule_free_adamw are coupled as their classes say. For the other
+    rules of optax, dl4j and textbook, choose one with ``decoupled_weight_decay``.
 
     **Not reproduced.** DL4J replaces an epsilon of 0 by 1e-7, and a step size of 0 by epsilon;
     ``optax.adagrad`` gives 0 for 0/0; ``optax.adadelta()`` without a learning rate ascends,

@@ -30,6 +30,8 @@ _SPELLINGS: Mapping[str, Mapping[str, str]] = {
         "b3": "betas[2]",
         "decay": "alpha",
         "initial_scale": "initial_accumulator_value",
+        "estim_lr0": "d0",
+        "estim_lr_coef": "d_coef",
         "eta_minus": "etas[0]",
         "eta_plus": "etas[1]",
         "min_step_size": "step_sizes[0]",

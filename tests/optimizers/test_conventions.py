@@ -535,6 +535,12 @@ DEFAULTS = {
         None,
         {"betas": (0.9, 0.25), "eps": 1e-6, "eps_root": 0.0, "grad_averaging": False},
     ),
+    ("optax", "prodigy"): (
+        1.0,
+        {**ADAM, "beta3": None, "eps": 1e-8, "use_bias_correction": True, "d0": 1e-6}
+        | {"safeguard_warmup": False, "d_coef": 1.0, "growth_rate": None},
+    ),
+    ("optax", "dog"): (1.0, {"reps_rel": 1e-6, "eps": 1e-8, "layerwise": False}),
     ("optax", "sm3"): (None, {"momentum": 0.9, "eps": 1e-8}),
     ("optax", "schedule_free_sgd"): (
         1.0,
@@ -629,7 +635,9 @@ CLASSES = {
     "ademamix": fastopt.AdEMAMix,
     "ftrl": fastopt.Ftrl,
     "lamb": fastopt.LAMB,
+    "dog": fastopt.DoG,
     "lars": fastopt.LARS,
+    "prodigy": fastopt.Prodigy,
     "novograd": fastopt.NovoGrad,
     "adafactor": fastopt.Adafactor,
     "sm3": fastopt.SM3,
@@ -649,6 +657,7 @@ DECAY = {
     ("keras", "ftrl"): (0.0, False),  # which has no decoupled decay
     ("keras", "muon"): (0.004, "lr"),
     ("optax", "lion"): (1e-3, "lr"),
+    ("optax", "prodigy"): (0.0, "lr"),
     ("optax", "adan"): (0.0, "lr"),
     ("optax", "ademamix"): (0.0, "lr"),
     ("optax", "muon"): (0.0, "lr"),
@@ -657,7 +666,12 @@ DECAY = {
     ("optax", "adabelief"): (0.0, True),
     ("dl4j", "adabelief"): (0.0, True),
 }
-WITH_LR = {"schedule_free_sgd", "schedule_free_adamw"}  # the others of optax have no default
+WITH_LR = {
+    "dog",
+    "prodigy",
+    "schedule_free_sgd",
+    "schedule_free_adamw",
+}  # the others of optax have no default
 # The rules of optax, dl4j and the textbook that define the kind of weight decay.
 DEFINED_DECAY = (
     *("adadelta", "adamw", "adan", "ademamix", "lamb", "lars", "lion", "muon", "novograd"),
@@ -911,6 +925,7 @@ SPELLED = [
      {"lr": 0.3, "betas": (0.5, 0.92, 0.7)}),
     ("rprop", "optax", {"learning_rate": 0.3, "eta_plus": 1.3, "min_step_size": 0.1},
      {"lr": 0.3, "etas": (0.5, 1.3), "step_sizes": (0.1, 50.0)}),
+    ("prodigy", "optax", {"estim_lr0": 1e-3, "estim_lr_coef": 2.0}, {"d0": 1e-3, "d_coef": 2.0}),
     ("schedule_free_sgd", "optax", {"b1": 0.8}, {"momentum": 0.8}),
     ("schedule_free_adamw", "optax", {"b1": 0.8}, {"betas": (0.8, 0.999)}),
     ("adam", "dl4j", {"learningRate": 0.3, "beta1": 0.5, "epsilon": 0.01},

@@ -181,6 +181,15 @@ def test_layouts_and_threads_give_equal_bits(shape, extra, rule):
         assert run(layout, layout, 3) == expected
 
 
+def test_a_rule_without_state_has_averages_in_the_layout_of_the_parameter():
+    w, other = uniform((16, 300)), np.array(uniform((16, 300)), order="F")
+    opts = [fastopt.SGD(x, lr=0.1, ema_decay=0.5, state_dtype="float8") for x in (w, other)]
+    for opt in opts:
+        opt.step(uniform(w.shape, 1))
+    assert np.array_equal(opts[0].ema, opts[1].ema)
+    assert opts[1].ema.flags.f_contiguous
+
+
 def test_many_rows_are_shared_between_threads():
     start, g = uniform((600, 777)), uniform((600, 777), 1)
 
@@ -377,6 +386,8 @@ def large(dtype=np.float32):
         (fastopt.AdamW, np.ones(3), {}, r"state_dtype is 'float8', but .* is float64"),
         (fastopt.NAdam, large(), {}, "the state exp_avg of NAdam needs"),
         (fastopt.Adam, large(), {"amsgrad": True}, "the state max_exp_avg_sq of Adam needs"),
+        (fastopt.Adam, large(), {"cautious": True}, "Adam with these options needs sums"),
+        (fastopt.Adafactor, large(), {}, "Adafactor with these options needs sums"),
         (fastopt.Adagrad, large(), {"rowwise": True}, "'float8' with rowwise=True"),
         (fastopt.AdamW, [large()], {"float8_mask": bool}, "params is a list; a dict is needed"),
         (fastopt.AdamW, {"w": large()}, {"float8_mask": 1}, "float8_mask is 1; a callable"),

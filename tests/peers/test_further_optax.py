@@ -50,6 +50,27 @@ CASES = [
     ("lamb", {}, optax.lamb, {}),
     ("sm3", {}, sm3, {}),
     ("sm3", {"momentum": 0.5}, sm3, {"momentum": 0.5}),
+    ("prodigy", {"d0": 0.1}, contrib.prodigy, {"estim_lr0": 0.1}),
+    (
+        "prodigy",
+        {**BETAS, "d0": 0.01, "eps": 0.01, "weight_decay": 0.1, "beta3": 0.9, "d_coef": 2.0},
+        contrib.prodigy,
+        {**BETAS, "estim_lr0": 0.01, "eps": 0.01, "weight_decay": 0.1, "beta3": 0.9}
+        | {"estim_lr_coef": 2.0},
+    ),
+    (
+        "prodigy",
+        {"d0": 0.1, "safeguard_warmup": True},
+        contrib.prodigy,
+        {"estim_lr0": 0.1, "safeguard_warmup": True},
+    ),
+    ("dog", {"reps_rel": 0.1}, contrib.dog, {"init_step": ("heuristic", 0.1)}),
+    (
+        "dog",
+        {"reps_rel": 0.1, "eps": 0.01, "weight_decay": 0.1},
+        contrib.dog,
+        {"init_step": ("heuristic", 0.1), "eps": 0.01, "weight_decay": 0.1},
+    ),
     ("novograd", {}, optax.novograd, {}),
     (
         "novograd",

@@ -3,8 +3,10 @@
 import importlib.util
 import sys
 
+import dog
 import lion_pytorch
 import numpy as np
+import prodigyopt
 import pytest
 import pytorch_optimizer
 import schedulefree
@@ -118,6 +120,17 @@ OF_PACKAGES = [
         lion_pytorch.Lion,
         {**RATE, **DECAY, "decoupled_weight_decay": True},
     ),
+    ("Prodigy", {"d0": 0.1}, prodigyopt.Prodigy, None),
+    (
+        "Prodigy",
+        {**OPTIONS, "d0": 0.01, "beta3": 0.9, "d_coef": 2.0, "use_bias_correction": True}
+        | {"growth_rate": 1.1, "safeguard_warmup": True},
+        prodigyopt.Prodigy,
+        None,
+    ),
+    ("DoG", {"reps_rel": 0.1}, dog.DoG, None),
+    ("DoG", {"reps_rel": 0.1, "lr": 0.5, **DECAY, **EPS}, dog.DoG, None),
+    ("DoG", {"reps_rel": 0.1, **DECAY, "layerwise": True}, dog.LDoG, {"reps_rel": 0.1, **DECAY}),
     ("SM3", {}, pytorch_optimizer.SM3, {}),
     ("SM3", {**RATE, "momentum": 0.8, "eps": 0.01}, pytorch_optimizer.SM3, None),
     ("NovoGrad", {}, pytorch_optimizer.NovoGrad, {}),

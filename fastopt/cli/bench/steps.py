@@ -65,6 +65,8 @@ RULES = {
     "stable_adamw": Rule(optimizers.StableAdamW, {}, (0, 2)),
     "novograd": Rule(optimizers.NovoGrad, {}, (0,)),
     "lars": Rule(optimizers.LARS, {"weight_decay": 0.01}, (0, 0)),
+    "dog": Rule(optimizers.DoG, {}, (0, 0, 1)),
+    "prodigy": Rule(optimizers.Prodigy, {}, (0, 0, 3, 4)),
     "lamb": Rule(optimizers.LAMB, {"weight_decay": 0.01}, (0, 0, 1, 2)),
 }
 DEFAULT_RULES = (
