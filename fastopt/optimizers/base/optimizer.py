@@ -639,7 +639,7 @@ class Optimizer(Rule):
             extras=self._extras,
         )
         for new in found.groups[len(parameters.groups) :]:
-            averages.require_no_other(new, self._extras)
+            averages.require_no_other(new.rule, new.options, self._extras)
         return found
 
     def _split(self, group: Mapping[str, Any], params: Mapping[Any, Array]) -> list[Part]:
