@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import fastopt._core as core
-from fastopt.cli.bench.steps import RULES, bound, limit, ratio
+from fastopt.cli.bench.steps import RULES, bound, limit, ratio, scale
 from fastopt.cli.text import counted
 
 
@@ -18,7 +18,8 @@ def share(rule: str, size: int, threads: int, dtype: str = "float32", **extras: 
     """Return the time of the limit divided by that of the step, in this process."""
     opt, arrays = bound(rule, size, threads, dtype, **extras)
     times = max(1, 2_000_000 // size)
-    return ratio(limit(arrays, threads), opt.step, rounds=9 if size > 2e7 else 15, times=times)
+    found = ratio(limit(arrays, threads), opt.step, rounds=9 if size > 2e7 else 15, times=times)
+    return scale(rule, arrays) * found
 
 
 def main() -> None:

@@ -24,8 +24,23 @@ enum { FO_MAX_SAVED = 4 };
  * into chunks depends on their shapes alone. */
 enum { FO_CHUNK = 16384 };
 
-/* The dtypes of arrays.  Kernels compute in the first two. */
-typedef enum { FO_F32, FO_F64, FO_F16, FO_BF16, FO_N_DTYPES, FO_N_REALS = 2 } fo_dtype;
+/* The dtypes of arrays.  Kernels compute in the first two; only states are FO_F8. */
+typedef enum {
+    FO_F32,
+    FO_F64,
+    FO_F16,
+    FO_BF16,
+    FO_F8,
+    FO_N_DTYPES = FO_F8, /* of those that may be a parameter's or a gradient's */
+    FO_N_REALS = 2
+} fo_dtype;
+
+/* What a byte of an FO_F8 state means: a sign, 5 bits of exponent and 2 of mantissa
+ * (E5M2 of the OCP 8-bit floating point specification), or 6 and 2 without a sign. */
+typedef enum { FO_SIGNED, FO_NON_NEGATIVE, FO_N_CODES } fo_code;
+
+/* The largest number of consecutive elements of an FO_F8 state that share a scale. */
+enum { FO_BLOCK = 256 };
 
 /* The update rules: FO_RULE_sgd, FO_RULE_adam, ... */
 typedef enum {
@@ -68,7 +83,12 @@ typedef struct {
 
 /* The shape, strides and dtypes of a tensor's arrays.  Axes are sorted by the stride of
  * the parameter, the largest first, so that the parameter is visited in memory order.
- * States, master and ema ("own" arrays) have no gaps and share one set of strides. */
+ * States, master and ema ("own" arrays) have no gaps and share one set of strides.
+ *
+ * With FO_F8 states, axes and own arrays are in C order whatever the strides of the
+ * parameter, because consecutive elements share a scale: a row is what one index of
+ * axis 0 selects, or all elements if there is only one axis; its elements in C order
+ * are cut into blocks of FO_BLOCK, the last of which may be shorter. */
 typedef struct {
     int n_axes;
     int64_t shape[FO_MAX_AXES];
@@ -78,8 +98,10 @@ typedef struct {
                                    the random bits of stochastic rounding */
     int row_axis;               /* the axis that fo_rows.row indexes */
     /* The gradient may have any dtype.  If fo_tensor.dtype is FO_F64, parameter and
-       states are FO_F64; else each of the two is FO_F32, FO_F16 or FO_BF16. */
+       states are FO_F64; else the parameter is FO_F32, FO_F16 or FO_BF16, and the
+       states are one of these or FO_F8. */
     fo_dtype param_dtype, grad_dtype, state_dtype;
+    fo_code code[FO_MAX_STATES]; /* of FO_F8 states */
 } fo_layout;
 
 /* A row-sparse gradient: n distinct rows.  The gradient of row[j] is the sum of
@@ -92,6 +114,14 @@ typedef struct {
                    that is described as rows */
 } fo_rows;
 
+/* The state of a rule that keeps statistics of rows and columns (FO_FACTORED in
+ * rules.def): contiguous arrays of fo_tensor.dtype, in the order of the rule's class.
+ * axis[k] is the axis of fo_layout that is axis k of the parameter. */
+typedef struct {
+    int axis[FO_MAX_AXES];
+    void *state[FO_MAX_AXES];
+} fo_factored;
+
 /* A parameter with its gradient, state and options. */
 typedef struct {
     fo_dtype dtype; /* FO_F32 or FO_F64: the dtype of the arithmetic, of master, ema and
@@ -100,9 +130,13 @@ typedef struct {
     int64_t size;   /* number of elements */
     void *param;
     const void *grad; /* NULL: skip this tensor, its state and its step count */
-    /* NULL beyond the number of states of the rule.  States of 16 bits are always
+    /* NULL beyond the number of states of the rule.  States of 8 or 16 bits are always
        rounded stochastically. */
     void *state[FO_MAX_STATES];
+    /* For FO_F8 states: one byte for each block, the blocks of a row together.  The
+       rule must not be row-wise; if the tensor has one axis, the gradient must be
+       dense. */
+    uint8_t *scale[FO_MAX_STATES];
     void *row_state;   /* one number per row, for a row-wise rule, whose gradients must
                           all have rows; NULL for other rules */
     void *master;      /* the parameter in full precision, of which param is a rounded
@@ -115,7 +149,10 @@ typedef struct {
     fo_layout *layout; /* NULL: all arrays are of `dtype`, aligned and without gaps, and
                           store their elements in the same order */
     fo_rows *rows;     /* NULL: the gradient is dense, as it must be for a rule that
-                          needs sums before its update (FO_SUMS in rules.def) */
+                          needs sums before its update (FO_SUMS in rules.def) or that
+                          is factored */
+    fo_factored *factored; /* for a factored rule, which needs a layout, too; NULL for
+                              other rules */
 } fo_tensor;
 
 /* The options of one step for all tensors, and what the step found. */
@@ -209,6 +246,13 @@ int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *
 int64_t fo_gather(const void *src, int64_t n_src, ptrdiff_t stride, size_t row_bytes,
                   const int64_t *index, int64_t n_rows, void *out, int n_threads);
 
+/* Convert an FO_F8 state of n_rows rows of `length` elements from and to floats.
+ * fo_float8_pack rounds to nearest. */
+void fo_float8_unpack(fo_code code, const uint8_t *state, const uint8_t *scale,
+                      int64_t n_rows, int64_t length, float *out);
+void fo_float8_pack(fo_code code, const float *x, int64_t n_rows, int64_t length,
+                    uint8_t *state, uint8_t *scale);
+
 typedef struct {
     const char *name;
     int n_states;
@@ -217,6 +261,11 @@ typedef struct {
 
 /* Indexed by fo_rule. */
 extern const fo_rule_info fo_rules[FO_N_RULES];
+
+/* Over which elements the sums are that a rule needs before its update. */
+typedef enum { FO_OF_TENSOR = 1, FO_OF_ALL } fo_scope;
+/* Indexed by fo_rule: an fo_scope, or 0 for a rule that needs no sums. */
+extern const int fo_scopes[FO_N_RULES];
 
 /* The instruction sets, numbered from 0, which is "baseline".  fo_isa_use selects one
  * for which fo_isa_supported is nonzero; no step may be running at that time. */

@@ -42,6 +42,8 @@ class Real:
     def __str__(self) -> str:
         if self.high == math.inf:
             return "any finite number" if self.low == -math.inf else f"finite, >= {self.low:g}"
+        if self.low == -math.inf:
+            return f"finite, <= {self.high:g}"
         return f"{self.low:g} <= value {'<' if self.below_high else '<='} {self.high:g}"
 
 
@@ -62,17 +64,19 @@ class Whole:
 
 
 class Pair:
-    """A pair of values with the same check."""
+    """A pair of values with the same check, or with a check for each."""
 
     length, words = 2, "a pair is"
 
-    def __init__(self, each: Check) -> None:
+    def __init__(self, each: Check, *others: Check) -> None:
         self.each = each
+        self.checks = (each, *others) if others else (each,) * self.length
 
     def __call__(self, name: str, value: object) -> tuple[object, ...]:
         if not isinstance(value, (tuple, list)) or len(value) != self.length:
             raise TypeError(f"{name} is {value!r}; {self.words} needed")
-        return tuple(self.each(f"{name}[{i}]", one) for i, one in enumerate(value))
+        pairs = zip(self.checks, value, strict=True)
+        return tuple(check(f"{name}[{i}]", one) for i, (check, one) in enumerate(pairs))
 
 
 class Triple(Pair):
@@ -126,6 +130,8 @@ def flag(name: str, value: object) -> bool:
 
 
 at_least_0 = Real(low=0.0)
+at_most_0 = Real(high=0.0)
+at_least_1 = Real(low=1.0)
 # OpenMP ends the process if it cannot create a thread.  More than a few threads per CPU are slower.
 THREADS = Whole(low=1, high=max(64, 4 * (os.cpu_count() or 1)))
 fraction = Real(low=0.0, high=1.0)

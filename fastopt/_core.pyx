@@ -9,9 +9,10 @@
 | `overlap.pxi` | whether a gradient shares memory with the arrays that a step writes |
 | `gradients.pxi` | which gradient belongs to which parameter, and how it is described to C |
 | `clearing.pxi` | whether zero_grads can set the gradients to 0 |
+| `float8.pxi` | how states of 8 bits are converted from and to float32 |
 | `rows.pxi` | how rows of an array are copied for mini-batches |
 | `bandwidth.pxi` | how fast the bytes of a step can be read and written |
-| `extras.pxi` | how the options that all groups share are passed to C |
+| `extras.pxi` | how options are passed to C |
 | `running.pxi` | which call is using the arrays of an optimizer; all others are refused |
 | `uninterrupted.pxi` | which loops KeyboardInterrupt cannot stop halfway |
 | `platform.pxi` | which instruction set and how many threads are used |
@@ -38,6 +39,7 @@ include "core/unchanged.pxi"
 include "core/overlap.pxi"
 include "core/gradients.pxi"
 include "core/clearing.pxi"
+include "core/float8.pxi"
 include "core/rows.pxi"
 include "core/bandwidth.pxi"
 include "core/running.pxi"
@@ -55,6 +57,11 @@ RULES = {
         i, fo_rules[i].n_states, tuple(fo_rules[i].hp_names.decode().split(", "))
     )
     for i in range(FO_N_RULES)
+}
+# The rules that need sums, over the elements of a tensor or of all tensors, before their update.
+SUMS = {
+    fo_rules[i].name.decode(): "all" if fo_scopes[i] == FO_OF_ALL else "tensor"
+    for i in range(FO_N_RULES) if fo_scopes[i]
 }
 DECAYS = {
     "coupled": FO_DECAY_COUPLED,
@@ -80,9 +87,10 @@ cdef class Plan(Running):
     kind: "array", "list" or "dict", the structure of the gradients.  The other lists have an entry
     for each new parameter.  params: the array; names: its name in error messages; holders, keys:
     the caller's list or dict that contains it, and its key there; states: its state arrays; extra:
-    (master, ema, state for each row), each an array or None; scalars: (step count, the N_SAVED
-    numbers that the rule saves); group_of: the number of its group; no_rows: why a row-sparse
-    gradient is refused, or "".
+    (master, ema, state for each row), each an array or None, and the arrays of a factored rule, if
+    it is one; scalars: (step count, the N_SAVED numbers that the rule saves); block_scales: for
+    states of 8 bits, (scale bytes, is signed) of each, else (); group_of: the number of its group;
+    no_rows: why a row-sparse gradient is refused, or "".
     """
     cdef fo_plan *plan
     cdef fo_extras extras
@@ -99,8 +107,8 @@ cdef class Plan(Running):
     cdef Written written
 
     def __cinit__(self, str kind, list params, list names, list holders, list keys, list states,
-                  list extra, list scalars, list group_of, list no_rows, int n_groups,
-                  int n_threads, Plan before=None):
+                  list extra, list scalars, list block_scales, list group_of, list no_rows,
+                  int n_groups, int n_threads, Plan before=None):
         cdef fo_tensor *tensors
         cdef Py_ssize_t i
         cdef int64_t size = 0
@@ -111,14 +119,14 @@ cdef class Plan(Running):
         self.holders, self.keys = tuple(holders), tuple(keys)
         self.no_rows = tuple(no_rows)
         self.row_numbers = tuple([None if by_row is None else row_numbers_of(param)
-                                  for param, (_, _, by_row) in zip(params, extra, strict=True)])
+                                  for param, (_, _, by_row, *_) in zip(params, extra, strict=True)])
         if before is not None:
             self.params, self.names = before.params + self.params, before.names + self.names
             self.holders, self.keys = before.holders + self.holders, before.keys + self.keys
             self.no_rows = before.no_rows + self.no_rows
             self.row_numbers = before.row_numbers + self.row_numbers
         self.n_params = len(self.params)
-        self.written = Written(names, params, states, extra, scalars,
+        self.written = Written(names, params, states, extra, scalars, block_scales,
                                None if before is None else before.written)
         self.extras.grad_norm = float("nan")
         self.layouts = () if before is None else before.layouts
@@ -129,7 +137,7 @@ cdef class Plan(Running):
                 raise MemoryError
             if before is not None:
                 self.copy_slots(tensors, before)
-            self.describe(tensors, states, extra, scalars, group_of)
+            self.describe(tensors, states, extra, scalars, block_scales, group_of)
             self.plan = fo_plan_new(tensors, self.n_params, n_groups, SERIAL_BELOW)
         finally:
             free(tensors)
@@ -149,7 +157,7 @@ cdef class Plan(Running):
             self.slots[i].disjoint = 0  # the gradient has not been compared with the new arrays
 
     cdef int describe(self, fo_tensor *tensors, list states, list extra, list scalars,
-                      list group_of) except -1:
+                      list block_scales, list group_of) except -1:
         """Describe the new parameters, which are the last ones."""
         cdef Layouts new = Layouts(len(group_of))
         cdef Py_ssize_t k, i = self.n_params - len(group_of)
@@ -159,6 +167,7 @@ cdef class Plan(Running):
             slot = self.slots + i
             slot.layout = new.layouts + k
             slot.rows = new.rows + k
+            slot.factored = new.factored + k
             slot.axes = new.axes + k * FO_MAX_AXES
             slot.param = <PyObject *>self.params[i]
             slot.name = <PyObject *>self.names[i]
@@ -168,7 +177,11 @@ cdef class Plan(Running):
             describe_holder(slot, self.holders[i], self.keys[i])
             param = base_array(slot)
             describe_tensor(tensors + i, self.names[i], param, states[k], extra[k], scalars[k])
-            describe_layout(slot, tensors[i].dtype, param, states[k], extra[k][0])
+            describe_layout(slot, tensors[i].dtype, param, states[k], extra[k][0],
+                            len(extra[k]) > 3, block_scales[k])
+            describe_scales(slot, tensors + i, self.names[i], block_scales[k])
+            if len(extra[k]) > 3:
+                describe_factored(slot, tensors + i, param, extra[k][3:])
             tensors[i].group = group
             i += 1
         return 0
@@ -176,26 +189,6 @@ cdef class Plan(Running):
     def __dealloc__(self):
         fo_plan_free(self.plan)
         free(self.slots)
-
-    cdef set_group(self, int i, tuple options):
-        """Set the options of group i, in the order of the assignment below.
-
-        hp: the hyperparameters in the order of RULES[rule]; bounds: (low, high), or None.
-        """
-        cdef fo_group *group = fo_plan_groups(self.plan) + i
-        cdef Py_ssize_t k
-        rule, hp, weight_decay, decay, base_lr, maximize, l1, bounds = options
-        group.rule = RULES[rule][0]
-        group.decay = DECAYS[decay]
-        group.maximize = maximize
-        group.weight_decay = weight_decay
-        group.base_lr = base_lr
-        group.l1 = l1
-        group.is_bounded = bounds is not None
-        if bounds is not None:
-            group.low, group.high = bounds
-        for k in range(len(hp)):
-            group.hp[k] = hp[k]
 
     def set_extras(self, dict values):
         """Set the options that are the same for all groups: the input fields of fo_extras."""
@@ -305,7 +298,7 @@ cdef class Plan(Running):
     def step(self, grads, list options, list rates):
         """Check every gradient, then update every parameter.
 
-        grads: None for the bound gradients; options: the argument of set_group for each group, or
+        grads: None for the bound gradients; options: those of assign_group for each group, or
         None if they have not changed; rates: (group, learning rate) for each group that follows a
         schedule, or None.
         """
@@ -335,7 +328,7 @@ cdef class Plan(Running):
                 point_at_gradients(self.slots, self.n_params, self.written, arrays)
         if options is not None:
             for i, of_group in enumerate(options):
-                self.set_group(i, of_group)
+                assign_group(fo_plan_groups(self.plan) + <int>i, of_group)
         if rates is not None:
             for i, rate in rates:
                 fo_plan_groups(self.plan)[<int>i].hp[0] = rate

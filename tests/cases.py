@@ -20,7 +20,8 @@ class Rule(NamedTuple):
     """A class of fastopt with its reference, its default learning rate and option sets to test.
 
     ``defaults`` are options whose default in the class differs from that in the reference;
-    ``refused`` are options of COMMON that the class refuses; ``always`` are options of all cases.
+    ``refused`` are options of COMMON, or values of them, that the class refuses; ``always`` are
+    options of all cases.
     """
 
     name: str
@@ -87,6 +88,9 @@ COMMON: list[dict[str, Any]] = [
     {"l1": 0.2, "bounds": (-0.5, None), "maximize": True},
     {"bounds": (0.1, 0.7), "weight_decay": 0.1, "decoupled_weight_decay": True},
 ]
+
+# Options that would apply to one of the points of Schedule-Free alone.
+AVERAGING = frozenset({"decoupled_weight_decay", "l1", "bounds"})
 
 RULES = [
     Rule(
@@ -206,6 +210,52 @@ RULES = [
         ],
     ),
     Rule("Adadelta", reference.adadelta, 1.0, [{"rho": 0.7}, {"eps": 0.01}]),
+    Rule(
+        "ScheduleFreeSGD",
+        reference.schedule_free_sgd,
+        1.0,
+        [
+            {"momentum": 0.6},
+            {"momentum": 0.99, "weight_decay": 0.1},
+            {"warmup_steps": 7},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"weight_lr_power": 1.5, "r": 2.0, "warmup_steps": 50},
+        ],
+        refused=AVERAGING,
+    ),
+    Rule(
+        "ScheduleFreeAdamW",
+        reference.schedule_free_adamw,
+        2.5e-3,
+        [
+            {"betas": (0.6, 0.999)},
+            {"betas": (0.9, 0.7), "weight_decay": 0.1},
+            {"eps": 0.01},
+            {"warmup_steps": 7},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"weight_lr_power": 1.5, "r": 2.0, "warmup_steps": 50, "weight_decay": 0.1},
+        ],
+        refused=AVERAGING,
+    ),
+    Rule(
+        "ScheduleFreeRAdam",
+        reference.schedule_free_radam,
+        2.5e-3,
+        [
+            {"betas": (0.6, 0.99)},
+            {"betas": (0.9, 0.7), "weight_decay": 0.1},
+            {"betas": (0.9, 0.6)},
+            {"eps": 0.01},
+            {"r": 0.75},
+            {"weight_lr_power": 0.0},
+            {"silent_sgd_phase": False},
+            {"silent_sgd_phase": False, "betas": (0.9, 0.6), "weight_decay": 0.1},
+            {"silent_sgd_phase": False, "weight_lr_power": 1.5, "r": 2.0, "weight_decay": 0.1},
+        ],
+        refused=AVERAGING,
+    ),
     Rule(
         "RMSprop",
         reference.rmsprop,
@@ -359,6 +409,44 @@ RULES = [
         ],
         {"decoupled_weight_decay": True},
     ),
+    Rule(
+        "ADOPT",
+        reference.adopt,
+        1e-3,
+        [
+            {"betas": (0.7, 0.9999)},
+            {"betas": (0.9, 0.8)},
+            {"eps": 0.01},
+            {"clip_exp": 1 / 3},
+            {"clip_exp": None, "eps": 0.01},
+        ],
+    ),
+    Rule(
+        "ASGD",
+        reference.asgd,
+        1e-2,
+        [
+            {"lambd": 0.3},
+            {"lambd": 0.3, "alpha": 0.6},
+            {"lambd": 0.3, "t0": 5.0},
+            {"t0": 0.0},
+        ],
+        refused=frozenset({"l1", "bounds", "proximal"}),
+    ),
+    Rule(
+        "Adan",
+        reference.adan,
+        1e-3,
+        [
+            {"betas": (0.7, 0.92, 0.99)},
+            {"betas": (0.98, 0.6, 0.99)},
+            {"betas": (0.98, 0.92, 0.8)},
+            {"eps": 0.01},
+            {"eps_root": 0.01},
+            {"decoupled_weight_decay": False, "weight_decay": 0.1},
+        ],
+        {"decoupled_weight_decay": "proximal"},
+    ),
 ]
 
 # Rules that need sums over the elements of a tensor, or of all tensors: test_sums.py.
@@ -474,12 +562,38 @@ FEW_SUM_CASES = [
     for rule in SUM_RULES
     for options in [{**rule.options[0], "weight_decay": 0.1}, *rule.options]
 ]
+# Rules whose state has statistics of rows and columns: test_factored.py.
+FACTORED_RULES = [
+    Rule(
+        "Adafactor",
+        reference.adafactor,
+        1e-2,
+        [
+            {"weight_decay": 0.1, "decoupled_weight_decay": False},
+            {"beta2_decay": -0.5},
+            {"eps": (1e-3, 0.5)},
+            {"eps": (0.3, 1e-3), "d": 2.0},
+            {"eps": (0.3, 1e-3), "eps_mode": "mean"},
+            {"relative_step": False, "scale_parameter": False},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
+    Rule(
+        "SM3",
+        reference.sm3,
+        1e-1,
+        [{"eps": 0.1}, {"momentum": 0.7}, {"momentum": 0.7, "weight_decay": 0.1, "eps": 0.1}],
+    ),
+]
+FACTORED_CASES = [
+    Case(rule, options) for rule in FACTORED_RULES for options in [*COMMON, *rule.options]
+]
 
 CASES = [
     Case(rule, options)
     for rule in RULES
     for options in [*COMMON, *rule.options]
-    if not rule.refused & options.keys()
+    if not rule.refused & {*options, *options.values()}
 ]
 
 DTYPES: list[np.dtype[Any]] = [np.dtype(np.float32), np.dtype(np.float64)]

@@ -13,6 +13,8 @@ Papers, by the names used below:
     Sutskever   et al. 2013, On the importance of initialization and momentum in deep learning,
                 which writes Nesterov 1983 as a form of momentum
     Duchi       et al. 2011, Adaptive subgradient methods (JMLR 12)
+    Shazeer     & Stern 2018, Adafactor (arXiv 1804.04235)
+    Anil        et al. 2019, Memory-efficient adaptive optimization (arXiv 1901.11150)
     Zeiler      2012, ADADELTA (arXiv 1212.5701)
     Hinton      Tieleman & Hinton 2012, Coursera lecture 6e
     Graves      2013, Generating sequences with recurrent neural networks (arXiv 1308.0850)
@@ -23,6 +25,10 @@ Papers, by the names used below:
     Funk        2015, RMSprop loses to SMORMS3 (sifter.org/~simon/journal/20150420.html)
     McMahan     et al. 2013, Ad click prediction: a view from the trenches
     Pagliardini et al. 2024, The AdEMAMix optimizer (arXiv 2409.03137)
+    Taniguchi   et al. 2024, ADOPT (arXiv 2411.02853)
+    Juditsky    Polyak & Juditsky 1992, Acceleration of stochastic approximation by averaging
+    Bottou      2012, Stochastic gradient descent tricks
+    Xie         et al. 2022, Adan (arXiv 2208.06677)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
     Chen        et al. 2023, Symbolic discovery of optimization algorithms (arXiv 2302.06675)
     Bernstein   et al. 2018, signSGD (arXiv 1802.04434)
@@ -32,8 +38,9 @@ Papers, by the names used below:
     Zaheer      et al. 2018, Adaptive methods for nonconvex optimization
     Ma          & Yarats 2019, Quasi-hyperbolic momentum and Adam (arXiv 1810.06801)
     Jordan      et al. 2024, Muon: an optimizer for hidden layers in neural networks
-    Liu         et al. 2025, Muon is scalable for LLM training (arXiv 2502.16982)
+    Su          Liu, Su et al. 2025, Muon is scalable for LLM training (arXiv 2502.16982)
     Parikh      & Boyd 2014, Proximal algorithms
+    Defazio     et al. 2024, The road less scheduled (arXiv 2405.15682)
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
     Gitman      You, Gitman & Ginsburg 2017, Large batch training of convolutional networks
     Ivgi        Ivgi, Hinder & Carmon 2023, DoG is SGD's best friend (arXiv 2302.12022)
@@ -73,7 +80,8 @@ def descend(rule: Callable[..., Steps]) -> Callable[..., Path]:
 
     ``grads`` is a gradient for each step, or a function of w; ``lrs`` is a learning rate for each.
     A rule that has an argument ``weight_decay`` applies it itself, unless it is decoupled; one that
-    has an argument ``decays`` is told whether there is any.
+    has an argument ``decays`` is told whether there is any.  A rule that has an argument ``points``
+    gets a list, whose last element is w before decoupled decay.
     """
     arguments = inspect.signature(rule).parameters
 
@@ -143,16 +151,21 @@ def correction(beta: float, t: int) -> float:
     return (1.0 - beta) * sum(beta**i for i in range(t))
 
 
-def rectification(beta: float, t: int, least: float) -> float | None:
-    """Return the factor r_t of Liu's Algorithm 2, or None if rho_t is less than ``least``."""
-    # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights beta^i.
+def length(beta: float, t: int) -> float:
+    """Return rho_t of Liu, sec. 3.3.
+
+    A simple mean of the last rho_t gradients has the centre of mass of the weights of v.
+    """
     ages = np.arange(1, t + 1)
     weights = beta ** (ages - 1.0)
-    rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta) - 1.0
-    if rho < least:
-        return None
+    return 2.0 * float(weights @ ages / weights.sum()) - 1.0
+
+
+def rectification(beta: float, t: int) -> float:
+    """Return the factor r_t of Liu, Alg. 2, which is defined for rho_t > 4."""
+    rho, rho_inf = length(beta, t), 2.0 / (1.0 - beta) - 1.0
     ratio = (rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho)
-    return float(np.sqrt(ratio))
+    return math.sqrt(ratio)
 
 
 def norm(x: Array) -> float:
@@ -266,8 +279,7 @@ def adabelief(
         else:
             x = m_hat / (np.sqrt(s / c2 + in_root) + eps)
         if rectify:
-            r = rectification(beta2, t, least=5.0)
-            x = m_hat if r is None else r * x
+            x = rectification(beta2, t) * x if length(beta2, t) >= 5.0 else m_hat
         yield lr * x, {"exp_avg": m, "exp_avg_var": s}
 
 
@@ -341,6 +353,63 @@ def adagrad(
 
 
 @descend
+def adafactor(
+    feed: Feed,
+    *,
+    points: list[Array],
+    beta2_decay: float = -0.8,
+    eps: tuple[float | None, float] = (None, 1e-3),
+    machine_eps: float,
+    d: float = 1.0,
+    eps_mode: str = "clamp",
+    relative_step: bool = True,
+    scale_parameter: bool = True,
+) -> Steps:
+    eps1 = machine_eps if eps[0] is None else eps[0]
+    added, least = (eps1, 0.0) if eps_mode == "mean" else (0.0, eps1)
+    v, r, c = 0.0, 0.0, 0.0  # type: Any, Any, Any
+
+    def mean(x: Array, axis: int | None = None) -> Any:
+        return x.mean(axis=axis, keepdims=axis is not None, dtype=np.longdouble)
+
+    def rms(x: Array) -> float:
+        return float(np.sqrt(mean(x**2)))
+
+    for t, lr, g in feed:
+        beta2 = 1.0 - t**beta2_decay  # Shazeer sec. 7.2
+        squares = g**2 + added
+        if g.ndim < 2:
+            v = beta2 * v + (1.0 - beta2) * squares  # Alg. 5
+            state = {"variance": v}
+        else:
+            r = beta2 * r + (1.0 - beta2) * mean(squares, -1).astype(float)  # Alg. 4
+            c = beta2 * c + (1.0 - beta2) * mean(squares, -2).astype(float)
+            v = r * c / np.maximum(mean(r, -2).astype(float), least)
+            state = {"row_var": r, "col_var": c}
+        u = g / np.sqrt(np.maximum(v, least**2))
+        u = u / max(1.0, rms(u) / d)
+        rho = min(lr, t**-0.5) if relative_step else lr
+        alpha = max(eps[1], rms(points[-1])) * rho if scale_parameter else rho
+        yield alpha * u, state
+
+
+@descend
+def sm3(feed: Feed, *, momentum: float = 0.0, eps: float = 1e-30) -> Steps:
+    mu: Any = None
+    m: Any = 0.0
+    for _, lr, g in feed:
+        if mu is None:
+            mu = [np.zeros_like(g)] * max(g.ndim, 1)
+        nu = np.min(mu, axis=0) + g**2  # Anil, Alg. SM3-II, line 6
+        axes = range(g.ndim)
+        largest = [nu.max(axis=tuple({*axes} - {k}), keepdims=True) for k in axes] or [nu]
+        mu = [np.broadcast_to(each, g.shape) for each in largest]  # line 9
+        m = momentum * m + (1.0 - momentum) * g / np.sqrt(nu + eps)
+        state = {f"accumulator_{k}": each for k, each in enumerate(largest)}
+        yield lr * m, {**state, "momentum_buffer": m}
+
+
+@descend
 def adadelta(feed: Feed, *, rho: float = 0.9, eps: float = 1e-6) -> Steps:
     s: Any = 0.0
     d: Any = 0.0
@@ -351,6 +420,104 @@ def adadelta(feed: Feed, *, rho: float = 0.9, eps: float = 1e-6) -> Steps:
         )  # line 5, RMS of eq. 9; dx has the opposite sign
         d = rho * d + (1.0 - rho) * dx**2  # line 6
         yield lr * dx, {"square_avg": s, "acc_delta": d}  # line 7, which has lr = 1
+
+
+def _averaged(
+    t: int, lr: float, y: Array, z: Array, u: Array, of_run: dict[str, Any], beta: float
+) -> tuple[Array, Array]:
+    """Return the new y and z of Defazio, Alg. 1, after a step in the direction u.
+
+    x is recovered from y and z by line 4.  ``of_run`` has warm-up, r, the power of the learning
+    rate, weight_sum and lr_max, as in the authors' code, and is updated.
+    """
+    of_run["lr_max"] = max(lr, of_run["lr_max"])
+    weight = t ** of_run["r"] * of_run["lr_max"] ** of_run["weight_lr_power"]
+    of_run["weight_sum"] += weight
+    c = weight / of_run["weight_sum"] if of_run["weight_sum"] else 0.0  # sec. 4.2: c_(t+1)
+    x = (y - (1.0 - beta) * z) / beta  # line 4: y = (1 - beta) z + beta x
+    z = z - lr * u  # line 5
+    x = (1.0 - c) * x + c * z  # line 6
+    return (1.0 - beta) * z + beta * x, z
+
+
+def _warmed(t: int, lr: float, steps: int) -> float:
+    return lr * min(1.0, t / steps) if steps else lr
+
+
+@descend
+def schedule_free_sgd(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    momentum: float = 0.9,
+    warmup_steps: int = 0,
+    r: float = 0.0,
+    weight_lr_power: float = 2.0,
+) -> Steps:
+    of_run = {"r": r, "weight_lr_power": weight_lr_power, "weight_sum": 0.0, "lr_max": 0.0}
+    z: Any = None
+    for t, lr, g in feed:
+        y = ws[-1]
+        z = y if t == 1 else z
+        at, z = _averaged(t, _warmed(t, lr, warmup_steps), y, z, g, of_run, momentum)
+        yield y - at, {"z": z, **of_run}
+
+
+@descend
+def schedule_free_adamw(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    warmup_steps: int = 0,
+    r: float = 0.0,
+    weight_lr_power: float = 2.0,
+) -> Steps:
+    of_run = {"r": r, "weight_lr_power": weight_lr_power, "weight_sum": 0.0, "lr_max": 0.0}
+    z: Any = None
+    v: Any = 0.0
+    for t, lr, g in feed:
+        y = ws[-1]
+        z = y if t == 1 else z
+        v = betas[1] * v + (1.0 - betas[1]) * g**2
+        u = g / (np.sqrt(v / correction(betas[1], t)) + eps)
+        if weight_decay:
+            u = u + weight_decay * y  # App.: decay at y
+        at, z = _averaged(t, _warmed(t, lr, warmup_steps), y, z, u, of_run, betas[0])
+        yield y - at, {"z": z, "exp_avg_sq": v, **of_run}
+
+
+@descend
+def schedule_free_radam(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    r: float = 0.0,
+    weight_lr_power: float = 2.0,
+    silent_sgd_phase: bool = True,
+) -> Steps:
+    of_run = {"r": r, "weight_lr_power": weight_lr_power, "weight_sum": 0.0, "lr_max": 0.0}
+    z: Any = None
+    v: Any = 0.0
+    for t, lr, g in feed:
+        y = ws[-1]
+        z = y if t == 1 else z
+        v = betas[1] * v + (1.0 - betas[1]) * g**2
+        if length(betas[1], t) > 4.0:  # Liu, Alg. 2
+            lr *= rectification(betas[1], t)
+            u = g / (np.sqrt(v / correction(betas[1], t)) + eps)
+        else:  # the authors' code
+            lr *= not silent_sgd_phase
+            u = g
+        if weight_decay:
+            u = u + weight_decay * y
+        at, z = _averaged(t, lr, y, z, u, of_run, betas[0])
+        yield y - at, {"z": z, "exp_avg_sq": v, **of_run}
 
 
 @descend
@@ -465,7 +632,7 @@ def muon(
             s = a * s + b * s**3 + c * s**5
         rows, columns = u.shape
         factor = {
-            "match_rms_adamw": 0.2 * np.sqrt(max(rows, columns)),  # Liu, eq. 4
+            "match_rms_adamw": 0.2 * np.sqrt(max(rows, columns)),  # Su, eq. 4
             "inputs_first": np.sqrt(max(1.0, columns / rows)),
             "none": 1.0,
         }.get(adjust_lr_fn or "original", np.sqrt(max(1.0, rows / columns)))
@@ -527,18 +694,14 @@ def radam(
         m = beta1 * m + (1.0 - beta1) * g  # Liu, Alg. 2: m_t
         v = beta2 * v + (1.0 - beta2) * g**2  # v_t
         c1, c2 = correction(beta1, t), correction(beta2, t)
-        # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights of v.
-        ages = np.arange(1, t + 1)
-        weights = beta2 ** (ages - 1.0)
-        rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta2) - 1.0
-        if rho <= threshold:
+        if length(beta2, t) <= threshold:
             yield lr * (m / c1), {"exp_avg": m, "exp_avg_sq": v}
             continue
-        r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
         if eps_mode == "hat":  # PyTorch
             adaptive = np.sqrt(c2) / (np.sqrt(v + eps_root) + eps)  # Alg. 2: l_t, eps = 0
         else:
             adaptive = 1.0 / (np.sqrt(v / c2 + eps_root) + eps)
+        r = rectification(beta2, t)
         yield lr * r * (m / c1 * adaptive), {"exp_avg": m, "exp_avg_sq": v}  # theta_t
 
 
@@ -624,6 +787,77 @@ def ademamix(
         mixed = fast / correction(beta1, t) + mix * slow
         x = mixed / (np.sqrt(v / correction(beta2, t) + eps_root) + eps)
         yield lr * x, {"exp_avg_fast": fast, "exp_avg_slow": slow, "exp_avg_sq": v}
+
+
+@descend
+def adopt(
+    feed: Feed,
+    *,
+    betas: tuple[float, float] = (0.9, 0.9999),
+    eps: float = 1e-6,
+    clip_exp: float | None = 0.25,
+) -> Steps:
+    beta1, beta2 = betas
+    m: Any = 0.0
+    v: Any = 0.0
+    for t, lr, g in feed:
+        if t == 1:
+            v = g**2  # Taniguchi, Alg. 2: v_0; there t counts from the step after
+            yield np.zeros_like(g), {"exp_avg": np.zeros_like(g), "exp_avg_sq": v}
+            continue
+        x = g / np.maximum(np.sqrt(v), eps)
+        if clip_exp is not None:
+            c = (t - 1.0) ** clip_exp
+            x = np.clip(x, -c, c)
+        m = beta1 * m + (1.0 - beta1) * x  # m_t
+        v = beta2 * v + (1.0 - beta2) * g**2  # v_t
+        yield lr * m, {"exp_avg": m, "exp_avg_sq": v}
+
+
+@descend
+def asgd(
+    feed: Feed,
+    *,
+    ws: list[Array],
+    lambd: float = 1e-4,
+    alpha: float = 0.75,
+    t0: float = 1e6,
+) -> Steps:
+    mean: Any = None
+    eta, mu = 0.0, 1.0
+    for t, lr, g in feed:
+        eta = lr if t == 1 else eta
+        w = (1.0 - lambd * eta) * ws[-1] - eta * g  # Bottou, sec. 5.1, with the L2 penalty lambd
+        mean = w if mu == 1.0 else mean + mu * (w - mean)  # Juditsky, the mean of the path
+        eta, mu = lr / (1.0 + lambd * lr * t) ** alpha, 1.0 / max(1.0, t - t0)  # PyTorch
+        # From an infinite w, a step to it would be NaN.
+        yield np.where(np.isinf(w), -w, ws[-1] - w), {"ax": mean, "eta": eta, "mu": mu}
+
+
+@descend
+def adan(
+    feed: Feed,
+    *,
+    betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
+) -> Steps:
+    beta1, beta2, beta3 = betas
+    m: Any = 0.0
+    u: Any = 0.0
+    n: Any = 0.0
+    before: Any = None
+    for t, lr, g in feed:
+        d = np.zeros_like(g) if before is None else g - before
+        before = g
+        m = beta1 * m + (1.0 - beta1) * g  # Xie, Alg. 1, with 1 - beta for its beta: m_k
+        u = beta2 * u + (1.0 - beta2) * d  # v_k
+        n = beta3 * n + (1.0 - beta3) * (g + beta2 * d) ** 2  # n_k
+        # The authors' code corrects the means for their bias; Alg. 1 does not.
+        mean = m / correction(beta1, t) + beta2 * u / correction(beta2, t)
+        x = mean / (np.sqrt(n / correction(beta3, t) + eps_root) + eps)
+        state = {"exp_avg": m, "exp_avg_sq": n, "exp_avg_diff": u, "neg_pre_grad": -g}
+        yield lr * x, state  # theta_(k+1)
 
 
 @descend

@@ -24,7 +24,13 @@ RULES = {
     "yogi": (fastopt.Yogi, {"initial_accumulator_value": 0.1, "initial_exp_avg": 0.1}),
     "qhadam": (fastopt.QHAdam, {"nus": (0.7, 0.9)}),
     "adagrad": (fastopt.Adagrad, {"lr_decay": 0.2, "initial_accumulator_value": 0.1}),
+    "adafactor": (fastopt.Adafactor, {"eps": (1e-3, 1e-3), "scale_parameter": False}),
+    "sm3": (fastopt.SM3, {"eps": 1e-3}),
+    "sm3_momentum": (fastopt.SM3, {"momentum": 0.7, "eps": 1e-3}),
     "adadelta": (fastopt.Adadelta, {"rho": 0.8}),
+    "schedule_free_sgd": (fastopt.ScheduleFreeSGD, {"lr": 1e-3, "warmup_steps": 2}),
+    "schedule_free_adamw": (fastopt.ScheduleFreeAdamW, {"weight_decay": 0.1}),
+    "schedule_free_radam": (fastopt.ScheduleFreeRAdam, {"silent_sgd_phase": False}),
     "rmsprop": (fastopt.RMSprop, {"bias_correction": True}),
     "rmsprop_centered": (fastopt.RMSprop, {"centered": True}),
     "rmsprop_momentum": (fastopt.RMSprop, {"momentum": 0.8}),
@@ -39,6 +45,9 @@ RULES = {
     "smorms3": (fastopt.SMORMS3, {"eps": 0.01}),
     "ftrl": (fastopt.Ftrl, {"l1_regularization_strength": 0.1, "beta": 1.0}),
     "ademamix": (fastopt.AdEMAMix, {"betas": (0.8, 0.99, 0.95), "beta3_warmup": 3.0}),
+    "adopt": (fastopt.ADOPT, {"betas": (0.8, 0.99)}),
+    "asgd": (fastopt.ASGD, {"lambd": 0.1, "t0": 1.0}),
+    "adan": (fastopt.Adan, {"betas": (0.8, 0.9, 0.95)}),
     "lamb": (fastopt.LAMB, {"weight_decay": 0.1}),
     "lars": (fastopt.LARS, {"weight_decay": 0.1}),
     "stable_adamw": (fastopt.StableAdamW, {"weight_decay": 0.1}),
@@ -74,13 +83,26 @@ ALL_RULES = {
     "adam_rowwise": (fastopt.Adam, {"rowwise": True, "betas": (0.8, 0.99)}),
 }
 # The common options that a rule refuses.
-REFUSED = {"ftrl": {"decoupled_weight_decay", "l1", "bounds"}}
+REFUSED = {
+    "ftrl": {"decoupled_weight_decay", "l1", "bounds"},
+    "asgd": {"l1", "bounds", "ema_decay", "lookahead_steps"},
+    **{
+        rule: {"decoupled_weight_decay", "l1", "bounds", "ema_decay", "lookahead_steps"}
+        for rule in ("schedule_free_sgd", "schedule_free_adamw", "schedule_free_radam")
+    },
+}
 
 
 def make(rule, params, **options):
     """Return an optimizer of one of ALL_RULES."""
     cls, own = ALL_RULES[rule]
     return cls(params, **{**own, **options})
+
+
+def takes_rows(rule):
+    """Return whether one of ALL_RULES takes row-sparse gradients."""
+    groups = make(rule, np.ones((2, 2))).param_groups
+    return not any(group.rule._no_rows(group.options) for group in groups)
 
 
 def takes(rule, options):

@@ -96,7 +96,7 @@ def ours(case: Case, threads: int, **extras: Any) -> Timed:
             sparse.ours(case.rule, *sparse.drawn(*case.shapes[0], case.sparse_rows), threads)
         )
     params, grads = tensors(case)
-    cls, options = RULES[case.rule]
+    cls, options, _ = RULES[case.rule]
     if case.clip_and_zero:
         extras |= {"max_grad_norm": MAX_NORM, "zero_grads": True}
     if case.rule == "adamw":

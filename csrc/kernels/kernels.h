@@ -54,8 +54,6 @@ typedef void fo_row_fn(double mean_square, void *state, const fo_coef *rule,
 enum { FO_LANES = 16 };
 typedef double fo_lanes[FO_LANES];
 
-/* Over which elements the sums of a rule are. */
-typedef enum { FO_OF_TENSOR, FO_OF_ALL } fo_scope;
 enum { FO_MAX_SUMS = 2 };
 /* Rules that need sums before their update.  The first function adds the terms of n
  * elements to the lanes, one row of lanes per sum.  The second completes the
@@ -73,6 +71,59 @@ typedef struct {
     fo_add_terms_fn *add_terms;
     fo_finish_fn *finish;
 } fo_summation;
+
+/* A block of rows of a tensor whose rule keeps statistics of rows and columns
+ * (FO_FACTORED in rules.def).  A row is an index of all axes but the last; matrix_rows
+ * consecutive rows are a matrix, which has `col` to itself. */
+typedef struct {
+    void *w, *state[FO_MAX_STATES];
+    const void *g;
+    int64_t w_stride, g_stride, state_stride; /* from row to row, in elements */
+    int64_t rows, cols;
+    int64_t rows_left, matrix_rows; /* rows of the first matrix from here on; of each */
+    const void *row, *col;          /* a factor for each row; for each column */
+    int64_t col_stride;             /* from matrix to matrix, of `col`, in elements */
+} fo_block;
+
+/* What is computed of all rows and columns of a tensor, as contiguous arrays. */
+typedef struct {
+    int n_axes;
+    const int64_t *shape; /* of the parameter */
+    int64_t matrices, rows, cols;
+    double *of_rows, *of_cols; /* statistics; those of a matrix are adjacent */
+    void *row, *col;           /* factors */
+    void *const *state;        /* fo_factored.state */
+} fo_margins;
+
+/* Combines the statistics of the elements with those in `rows` (a row of lanes for each
+ * row of the block) and in `cols`, which has the layout of block->col. */
+typedef void fo_add_statistics_fn(const fo_block *block, fo_lanes *rows, double *cols,
+                                  const fo_coef *rule, const fo_coef *prologue);
+/* Adds the terms of each row to the lanes, FO_MAX_SUMS rows of lanes for each row. */
+typedef void fo_add_block_terms_fn(const fo_block *block, fo_lanes *lanes,
+                                   const fo_coef *rule, const fo_coef *prologue);
+typedef void fo_update_block_fn(const fo_block *block, const fo_coef *rule,
+                                const fo_coef *prologue);
+/* Combines n statistics with others; combines the lanes of each of n rows. */
+typedef void fo_combine_fn(double *with, const double *statistics, int64_t n);
+typedef void fo_reduce_fn(double *of_rows, const fo_lanes *lanes, int64_t n);
+/* Computes factors from states, or states from statistics. */
+typedef void fo_margins_fn(const fo_margins *margins, const fo_coef *rule);
+
+typedef struct {
+    int has_matrices;      /* statistics of columns are over the rows of each matrix of
+                              the last two axes, not over all rows */
+    fo_margins_fn *before; /* before the statistics are computed; or NULL */
+    fo_add_statistics_fn *add_statistics;
+    fo_combine_fn *combine;
+    fo_reduce_fn *reduce;
+    fo_margins_fn *after; /* when they are complete */
+    /* If the update needs the new factors, statistics and terms are computed in
+       separate passes before it; else add_terms is NULL. */
+    fo_add_block_terms_fn *add_terms;
+    fo_finish_fn *finish;
+    fo_update_block_fn *update, *update_with_epilogue; /* both with the prologue */
+} fo_factored_kernel;
 
 typedef struct {
     fo_prepare_fn *prepare;
@@ -95,6 +146,13 @@ typedef void fo_transpose_fn(void *out, int64_t out_row, const char *in, int64_t
 typedef void fo_store_stochastic_fn(char *out, int64_t stride, const void *in,
                                     int64_t n, uint64_t stream, uint32_t index,
                                     uint32_t index_stride);
+/* Convert rows of an FO_F8 state, of `length` elements each, from and to floats.
+ * `stream` points to the stream of random bits for stochastic rounding, in which the
+ * first block has the number `block`; NULL: round to nearest. */
+typedef void fo_unpack_fn(float *x, const uint8_t *codes, const uint8_t *scale,
+                          int64_t rows, int64_t length);
+typedef void fo_pack_fn(uint8_t *codes, uint8_t *scale, const float *x, int64_t rows,
+                        int64_t length, const uint64_t *stream, int64_t block);
 /* ema += weight * (w - ema).  If ema equals w, it does not change, in any precision. */
 typedef void fo_average_fn(void *ema, const void *w, int64_t n, double weight);
 /* sum = a + b; sum may be the same array as a */
@@ -131,6 +189,8 @@ typedef struct {
     fo_transpose_fn *transpose[FO_N_REALS];
     fo_store_fn *store[FO_N_REALS][FO_N_DTYPES];
     fo_store_stochastic_fn *store_stochastic[FO_N_DTYPES]; /* from float */
+    fo_unpack_fn *unpack[FO_N_CODES];
+    fo_pack_fn *pack[FO_N_CODES];
     fo_average_fn *average[FO_N_REALS];
     fo_add_fn *add[FO_N_REALS];
     fo_sum_fn *sum[FO_N_REALS];
@@ -138,6 +198,7 @@ typedef struct {
     fo_squares_fn *squares[FO_N_REALS];
     fo_row_fn *row[FO_N_RULES][FO_N_REALS]; /* NULL: not a row-wise rule */
     fo_summation sums[FO_N_RULES][FO_N_REALS];
+    const fo_factored_kernel *factored[FO_N_RULES][FO_N_REALS]; /* NULL: not factored */
     fo_triangle_fn *triangle[FO_N_REALS];
     /* By size of the parameter (2 or 4 bytes) and number of states. */
     fo_move_fn *move[2][1 + FO_MAX_STATES], *move_first[2][1 + FO_MAX_STATES];

@@ -10,6 +10,7 @@
 #undef fo_sqrt
 #undef fo_abs
 #undef fo_max
+#undef fo_smaller
 #undef fo_sign
 
 #if FO_BITS == 32
@@ -24,6 +25,7 @@
 #define fo_abs fabs
 #endif
 #define fo_max FO_T(fo_max)
+#define fo_smaller FO_T(fo_smaller)
 #define fo_sign FO_T(fo_sign)
 
 /* The larger of a and b, NaN if either is NaN (fmax ignores NaN and does not
@@ -31,6 +33,12 @@
 static inline real fo_max(real a, real b)
 {
     return a > b ? a : (b >= a ? b : a + b);
+}
+
+/* The smaller of a and b, NaN if either is NaN. */
+static inline real fo_smaller(real a, real b)
+{
+    return a < b ? a : (b <= a ? b : a + b);
 }
 
 /* 1, -1 or 0; NaN for NaN. */

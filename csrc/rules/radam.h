@@ -6,6 +6,26 @@ typedef struct {
         eps, eps_root;
 } FO_T(radam_coef);
 
+static inline double FO_T(radam_rho)(double beta2, int64_t t)
+{
+    return 2.0 * fo_mean_age(beta2, t) - 1.0;
+}
+
+/* R for a rho greater than 4. */
+static inline double FO_T(radam_rectification)(double beta2, double rho)
+{
+    const double rho_inf = 2.0 / (1.0 - beta2) - 1.0;
+    return sqrt((rho - 4.0) * (rho - 2.0) * rho_inf /
+                ((rho_inf - 4.0) * (rho_inf - 2.0) * rho));
+}
+
+/* R, or 0 while rho is at most `threshold`, which is at least 4. */
+static inline double FO_T(radam_factor)(double beta2, int64_t t, double threshold)
+{
+    const double rho = FO_T(radam_rho)(beta2, t);
+    return rho > threshold ? FO_T(radam_rectification)(beta2, rho) : 0.0;
+}
+
 static inline FO_T(radam_coef)
     FO_T(radam_prepare)(const fo_radam_hp *hp, int64_t t, double *saved)
 {
@@ -13,13 +33,11 @@ static inline FO_T(radam_coef)
     const double c1 = fo_one_minus_powi(hp->beta1, t);
     const double c2 = fo_one_minus_powi(hp->beta2, t);
     const int hat = hp->eps_hat != 0;
-    const double rho_inf = 2.0 / (1.0 - hp->beta2) - 1.0;
-    const double rho = 2.0 * fo_mean_age(hp->beta2, t) - 1.0;
-    const int rectified = rho > hp->threshold; /* which is at least 4 */
+    const double factor = FO_T(radam_factor)(hp->beta2, t, hp->threshold);
+    const int rectified = factor > 0.0;
     double step_size = hp->lr / c1;
     if (rectified)
-        step_size *= sqrt((rho - 4.0) * (rho - 2.0) * rho_inf /
-                          ((rho_inf - 4.0) * (rho_inf - 2.0) * rho));
+        step_size *= factor;
     if (rectified && hat)
         step_size *= sqrt(c2);
     return (FO_T(radam_coef)){

@@ -86,12 +86,16 @@ fo_work fo_plan_work(const fo_plan *plan, int64_t item)
     return (fo_work){{0, 0}, {begin, end}, plan->row_tensor[k]};
 }
 
-fo_range fo_plan_tiles(const fo_plan *plan, const fo_chunk *chunk)
+fo_range fo_plan_share(const fo_plan *plan, const fo_chunk *chunk, int64_t n_parts)
 {
-    const int64_t all = plan->walks[chunk->tensor].n_tiles;
     const int64_t of = chunks_of(plan->tensors[chunk->tensor].size);
     const int64_t number = chunk->begin / FO_CHUNK;
-    return (fo_range){number * all / of, (number + 1) * all / of};
+    return (fo_range){number * n_parts / of, (number + 1) * n_parts / of};
+}
+
+fo_range fo_plan_tiles(const fo_plan *plan, const fo_chunk *chunk)
+{
+    return fo_plan_share(plan, chunk, plan->walks[chunk->tensor].n_tiles);
 }
 
 fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,
@@ -122,9 +126,14 @@ fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_grou
      * so there are at most n_chunks + n_tensors items. */
     plan->parts = calloc((size_t)(n_chunks + n_tensors) + 1, sizeof *plan->parts);
     plan->sums = calloc((size_t)n_chunks + 1, sizeof *plan->sums);
+    plan->factorings = calloc((size_t)n_tensors + 1, sizeof *plan->factorings);
+    plan->factored_tensor =
+        calloc((size_t)n_tensors + 1, sizeof *plan->factored_tensor);
+    plan->factored_item = calloc((size_t)n_tensors + 1, sizeof *plan->factored_item);
     if (!plan->tensors || !plan->groups || !plan->chunks || !plan->item ||
         !plan->recipes || !plan->recipe_of || !plan->walks || !plan->has_rows ||
-        !plan->row_tensor || !plan->row_item || !plan->parts || !plan->sums) {
+        !plan->row_tensor || !plan->row_item || !plan->parts || !plan->sums ||
+        !plan->factorings || !plan->factored_tensor || !plan->factored_item) {
         fo_plan_free(plan);
         return NULL;
     }
@@ -150,13 +159,19 @@ void fo_plan_free(fo_plan *plan)
     free(plan->row_item);
     free(plan->parts);
     free(plan->sums);
+    free(plan->factorings);
+    free(plan->factored_tensor);
+    free(plan->factored_item);
+    free(plan->room);
     free(plan->allocated);
     free(plan);
 }
 
-int fo_plan_reserve(fo_plan *plan)
+static int reserve_scratch(fo_plan *plan)
 {
     enum { LINE = _Alignof(fo_scratch) };
+    if (plan->n_scratch >= plan->threads)
+        return 0;
     void *allocated = malloc((size_t)plan->threads * sizeof(fo_scratch) + LINE);
     if (!allocated)
         return 1;
@@ -166,6 +181,24 @@ int fo_plan_reserve(fo_plan *plan)
     plan->scratch = (fo_scratch *)((char *)allocated + (LINE - misaligned) % LINE);
     plan->n_scratch = plan->threads;
     return 0;
+}
+
+static int reserve_room(fo_plan *plan)
+{
+    if (plan->n_room >= plan->needed_room)
+        return 0;
+    double *room = malloc((size_t)plan->needed_room * sizeof *room);
+    if (!room)
+        return 1;
+    free(plan->room);
+    plan->room = room;
+    plan->n_room = plan->needed_room;
+    return 0;
+}
+
+int fo_plan_reserve(fo_plan *plan)
+{
+    return reserve_scratch(plan) || reserve_room(plan);
 }
 
 fo_tensor *fo_plan_tensors(fo_plan *plan)

@@ -30,6 +30,8 @@ typedef struct {
     fo_update_fn *update, *update_bf16;
     fo_row_fn *row;
     const fo_summation *summation;
+    const fo_factored_kernel *factored; /* or NULL */
+    int has_epilogue;
     fo_totals totals; /* over the tensors that share the recipe */
     fo_coef rule, prologue;
 } fo_recipe;
@@ -39,6 +41,20 @@ typedef struct {
     double squares;
     int64_t nonfinite; /* the first tensor with a NaN or infinity, or -1 */
 } fo_part;
+
+/* How a tensor with a factored rule is cut into work items (factored.h).  Its rows, the
+ * indices of all axes but the last, are numbered in C order; rows that are consecutive
+ * in memory belong to one run.  A unit is a block of rows of a matrix. */
+typedef struct {
+    int64_t matrices, rows, cols; /* rows: of each matrix */
+    int64_t unit_rows, units;     /* units: of each matrix */
+    int64_t item_units, item_cols, col_items;
+    int n_axes; /* of `axis`, along which runs are enumerated */
+    fo_axis axis[FO_MAX_AXES], run, col;
+    int is_direct; /* kernels can use the arrays without staging */
+    int64_t tile_rows, tile_cols;
+    int64_t room; /* where its arrays begin in fo_plan.room */
+} fo_factoring;
 
 /* The scratch memory of a thread: tiles of the parameter [0], the average [1], the
  * gradient [2] and the states [3...], a panel of the gradient, and the lanes of sums.
@@ -70,6 +86,13 @@ struct fo_plan {
      * step that returned FO_NO_SCRATCH needs it for `threads` threads. */
     fo_scratch *scratch;
     int n_scratch, threads;
+    /* Tensors with a factored rule: the first n_factored numbers of factored_tensor;
+     * the items of number k are factored_item[k] .. factored_item[k + 1] - 1.  `room`
+     * is for statistics and factors of the step. */
+    fo_factoring *factorings; /* by tensor */
+    int64_t n_factored, *factored_tensor, *factored_item;
+    double *room;
+    int64_t n_room, needed_room;
     void *allocated; /* the allocation that contains `scratch`, which is aligned */
 };
 
@@ -97,6 +120,9 @@ void fo_plan_refresh(fo_plan *plan, int some_rows);
 /* The number of work items, and work item number `item`. */
 int64_t fo_plan_items(const fo_plan *plan);
 fo_work fo_plan_work(const fo_plan *plan, int64_t item);
+
+/* The parts of a tensor that belong to a chunk, if the tensor has n_parts parts. */
+fo_range fo_plan_share(const fo_plan *plan, const fo_chunk *chunk, int64_t n_parts);
 
 /* The tiles of a chunk, for a tensor that has a layout. */
 fo_range fo_plan_tiles(const fo_plan *plan, const fo_chunk *chunk);

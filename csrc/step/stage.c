@@ -2,8 +2,7 @@
  * (stage.h). */
 #include "stage.h"
 
-/* Whether two adjacent axes can be treated as one in all arrays. */
-static int can_merge(const fo_axis *outer, const fo_axis *inner)
+int fo_can_merge(const fo_axis *outer, const fo_axis *inner)
 {
     const int64_t n = inner->length;
     return outer->param == n * inner->param && outer->grad == n * inner->grad &&
@@ -29,7 +28,7 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
                               .grad = layout->grad[k],
                               .own = layout->own[k],
                               .index = layout->index[k]};
-        if (last > 0 && can_merge(&walk->axis[last], &axis)) {
+        if (last > 0 && fo_can_merge(&walk->axis[last], &axis)) {
             const int64_t length = walk->axis[last].length * axis.length;
             walk->axis[last] = axis;
             walk->axis[last].length = length;
@@ -70,8 +69,7 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
     }
 }
 
-/* Moves offsets by n elements along an axis. */
-static void advance(fo_offsets *at, const fo_axis *axis, int64_t n)
+void fo_advance(fo_offsets *at, const fo_axis *axis, int64_t n)
 {
     at->param += n * axis->param;
     at->grad += n * axis->grad;
@@ -94,7 +92,7 @@ fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from
         const int64_t i = number % axis->tiles,
                       left = axis->length - i * axis->per_tile;
         number /= axis->tiles;
-        advance(&tile.at, axis, i * axis->per_tile);
+        fo_advance(&tile.at, axis, i * axis->per_tile);
         if (k == last && left < axis->per_tile)
             tile.cols = left;
         if (k == last - 1 && left < axis->per_tile)
@@ -103,11 +101,26 @@ fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from
     return tile;
 }
 
+fo_tile fo_walk_run(const fo_walk *walk, int64_t position, int64_t most,
+                    const fo_offsets *from)
+{
+    const int last = walk->n_axes - 1;
+    const fo_axis *inner = &walk->axis[last];
+    const int64_t left = inner->length - position % inner->length;
+    fo_tile tile = {*from, 1, fo_min(left, most), &walk->axis[last - 1], inner};
+    for (int k = last; k > 0; k--) {
+        const fo_axis *axis = &walk->axis[k];
+        fo_advance(&tile.at, axis, position % axis->length);
+        position /= axis->length;
+    }
+    return tile;
+}
+
 fo_tile fo_tile_piece(const fo_tile *panel, int64_t row, int64_t col)
 {
     fo_tile piece = *panel;
-    advance(&piece.at, panel->row, row);
-    advance(&piece.at, panel->col, col);
+    fo_advance(&piece.at, panel->row, row);
+    fo_advance(&piece.at, panel->col, col);
     piece.rows = 1;
     piece.cols = fo_min(panel->cols - col, FO_TILE);
     return piece;

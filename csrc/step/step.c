@@ -5,6 +5,7 @@
  * then updates all work items in one parallel region, then increments the step counts.
  * Chunks without a layout go straight to the kernel; all others through update_tiles.c
  * or update_rows.c. */
+#include "factored.h"
 #include "parallel.h"
 #include "reduce.h"
 #include "rows.h"
@@ -66,13 +67,17 @@ static void prepare(const fo_step_context *s, const fo_tensor *tensor,
     recipe->t = *tensor->step + 1;
     recipe->row = table->row[group->rule][tensor->dtype];
     recipe->summation = &table->sums[group->rule][tensor->dtype];
+    recipe->factored = table->factored[group->rule][tensor->dtype];
     recipe->totals = (fo_totals){{0}, 0};
     memcpy(recipe->saved_before, tensor->saved, sizeof recipe->saved_before);
     memcpy(recipe->saved_after, latest->saved, sizeof recipe->saved_after);
-    kernel->prepare(group->hp, recipe->t, recipe->saved_after, &recipe->rule);
+    double hp[FO_MAX_HP];
+    fo_factored_hp(tensor, group, hp);
+    kernel->prepare(hp, recipe->t, recipe->saved_after, &recipe->rule);
     table->prologue[tensor->dtype](group, group->hp[0], s->scale,
                                    s->extras->max_grad_value, &recipe->prologue);
     const int after = needs_epilogue(group), around = needs_prologue(group, s);
+    recipe->has_epilogue = after;
     recipe->update = after    ? kernel->with_epilogue
                      : around ? kernel->with_prologue
                               : kernel->plain;
@@ -85,7 +90,7 @@ static int matches(const fo_recipe *recipe, const fo_tensor *tensor)
 {
     const int is_alone =
         recipe->summation->n && recipe->summation->scope == FO_OF_TENSOR;
-    return !is_alone && recipe->group == tensor->group &&
+    return !is_alone && !recipe->factored && recipe->group == tensor->group &&
            recipe->dtype == tensor->dtype && recipe->t == *tensor->step + 1 &&
            memcmp(recipe->saved_before, tensor->saved, sizeof recipe->saved_before) ==
                0;
@@ -157,8 +162,12 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     const fo_plan *plan = s->plan;
     const int64_t i = chunk->tensor;
     const fo_tensor *tensor = &plan->tensors[i];
-    if (!tensor->grad)
+    if (!tensor->grad || tensor->factored)
         return;
+    if (fo_is_blocked(tensor)) {
+        fo_update_blocks(s, chunk, scratch);
+        return;
+    }
     if (tensor->layout) {
         const fo_range tiles = fo_plan_tiles(plan, chunk);
         for (int64_t t = tiles.begin; t < tiles.end; t++) {
@@ -247,18 +256,17 @@ static double clip_factor(const fo_extras *extras, const fo_total *norm, double 
 }
 
 /* Prepares the work items of a step.  Returns the number of threads to use, or 0 if the
- * plan has too little scratch memory for them. */
-static int prepare_items(fo_plan *plan, int n_threads)
+ * plan has too little scratch memory for them, or less room than is needed. */
+static int prepare_items(fo_plan *plan, int64_t needed_room, int n_threads)
 {
     int some_staged = 0;
     const int64_t active = prepare_walks(plan, &some_staged);
     const int64_t n_items = fo_plan_items(plan);
     n_threads = active < plan->serial_below ? 1 : fo_threads_for(n_items, 1, n_threads);
-    if (some_staged && plan->n_scratch < n_threads) {
-        plan->threads = n_threads;
-        return 0;
-    }
-    return n_threads;
+    plan->threads = n_threads;
+    plan->needed_room = needed_room;
+    const int has_scratch = !some_staged || plan->n_scratch >= n_threads;
+    return has_scratch && plan->n_room >= plan->needed_room ? n_threads : 0;
 }
 
 /* Computes the norm and the first nonfinite tensor, and reports both. */
@@ -273,7 +281,7 @@ static fo_total measure(const fo_step_context *s, fo_extras *extras, int n_threa
 int fo_norm(fo_plan *plan, fo_extras *extras, int n_threads)
 {
     const fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
-    n_threads = prepare_items(plan, n_threads);
+    n_threads = prepare_items(plan, 0, n_threads); /* the groups may not be set yet */
     if (!n_threads)
         return FO_NO_SCRATCH;
     measure(&s, extras, n_threads);
@@ -314,7 +322,7 @@ static void share_scalars(const fo_plan *plan, int64_t n_recipes)
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
 {
     fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
-    n_threads = prepare_items(plan, n_threads);
+    n_threads = prepare_items(plan, fo_factored_prepare(plan), n_threads);
     if (!n_threads)
         return FO_NO_SCRATCH;
     const int64_t n_items = fo_plan_items(plan);
@@ -338,6 +346,7 @@ int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
     }
     const int64_t n_recipes = prepare_all(&s);
     fo_finish_recipes(&s, n_recipes, n_threads);
+    fo_factored_step(&s, n_threads);
     fo_parallel_for_numbered(n_items, 1, update_items, &s, n_threads);
     count_step(plan);
     if (some_shared(plan))

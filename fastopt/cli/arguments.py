@@ -36,11 +36,13 @@ def rate(text: str) -> float:
 
 
 def chosen(text: str, rules: Iterable[str]) -> tuple[str, ...]:
-    """Return the rules named in a list separated by commas; duplicates are dropped."""
+    """Return the rules named in a list separated by commas, or all; duplicates are dropped."""
     names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
+    if names == ("all",):
+        return tuple(rules)
     for name in names:
         if name not in rules:
-            raise FastoptError(f"--rules has {name!r}; allowed: {', '.join(rules)}")
+            raise FastoptError(f"--rules has {name!r}; allowed: {', '.join(rules)}; or all")
     return names
 
 

@@ -1,5 +1,25 @@
-# Pass the options that all groups share to C; fastopt/torch/_plan.pyx includes this file, too.
-from fastopt._csrc cimport fo_extras
+# Pass options to C; fastopt/torch/_plan.pyx includes this file, too.
+from fastopt._csrc cimport fo_extras, fo_group
+
+
+cdef assign_group(fo_group *group, tuple options):
+    """Set the options of a group, in the order of the assignment below.
+
+    hp: the hyperparameters in the order of RULES[rule]; bounds: (low, high), or None.
+    """
+    cdef Py_ssize_t k
+    rule, hp, weight_decay, decay, base_lr, maximize, l1, bounds = options
+    group.rule = RULES[rule][0]
+    group.decay = DECAYS[decay]
+    group.maximize = maximize
+    group.weight_decay = weight_decay
+    group.base_lr = base_lr
+    group.l1 = l1
+    group.is_bounded = bounds is not None
+    if bounds is not None:
+        group.low, group.high = bounds
+    for k in range(len(hp)):
+        group.hp[k] = hp[k]
 
 
 cdef assign_extras(fo_extras *extras, values):

@@ -6,7 +6,7 @@ from fastopt.arrays.layout import memory_order
 
 cimport numpy as cnp
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
 from fastopt._csrc cimport *
@@ -32,29 +32,33 @@ cdef struct Slot:
     fo_tensor *tensor
     fo_layout *layout
     fo_rows *rows
+    fo_factored *factored
     int *axes  # the parameter's axes in the order of the layout's
     const int64_t *row_numbers  # 0, 1, ..., number of rows; NULL if the rule is not row-wise
 
 
 cdef class Layouts:
-    """The layouts, rows and axes that the slots of some parameters point at.
+    """The layouts, rows, axes and factored states that the slots of some parameters point at.
 
     When parameters are added, the new plan shares those of the plan that it replaces.
     """
     cdef fo_layout *layouts
     cdef fo_rows *rows
+    cdef fo_factored *factored
     cdef int *axes
 
     def __cinit__(self, size_t n_params):
         self.layouts = <fo_layout *>calloc(n_params + 1, sizeof(fo_layout))
         self.rows = <fo_rows *>calloc(n_params + 1, sizeof(fo_rows))
+        self.factored = <fo_factored *>calloc(n_params + 1, sizeof(fo_factored))
         self.axes = <int *>calloc(n_params + 1, FO_MAX_AXES * sizeof(int))
-        if not self.layouts or not self.rows or not self.axes:
+        if not self.layouts or not self.rows or not self.factored or not self.axes:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.layouts)
         free(self.rows)
+        free(self.factored)
         free(self.axes)
 
 
@@ -107,13 +111,24 @@ cdef describe_tensor(fo_tensor *tensor, name, cnp.ndarray param, tuple states, t
     tensor.saved = <double *>cnp.PyArray_DATA(saved)
     for k, array in enumerate(states):
         tensor.state[k] = data_of(name, array, tensor.size)
-    master, ema, row_state = extra
+    master, ema, row_state, *_ = extra
     if row_state is not None:
         tensor.row_state = data_of(name, row_state, cnp.PyArray_DIMS(param)[0])
     if master is not None:
         tensor.master = data_of(name, master, tensor.size)
     if ema is not None:
         tensor.ema = data_of(name, ema, tensor.size)
+
+
+cdef describe_factored(Slot *slot, fo_tensor *tensor, cnp.ndarray param, tuple states):
+    """Point a tensor at the state arrays of a factored rule, after describe_layout."""
+    cdef Py_ssize_t k
+    cdef cnp.ndarray array
+    for k in range(param.ndim):
+        slot.factored.axis[slot.axes[k]] = k
+    for k, array in enumerate(states):
+        slot.factored.state[k] = cnp.PyArray_DATA(array)
+    tensor.factored = slot.factored
 
 
 cdef void *data_of(name, cnp.ndarray array, int64_t size) except? NULL:
@@ -126,14 +141,27 @@ cdef void *data_of(name, cnp.ndarray array, int64_t size) except? NULL:
     return cnp.PyArray_DATA(array)
 
 
-cdef describe_layout(Slot *slot, fo_dtype computed_in, cnp.ndarray param, tuple states, master):
+cdef describe_scales(Slot *slot, fo_tensor *tensor, name, tuple block_scales):
+    """Point a tensor at the scale bytes of its states of 8 bits; block_scales: see `Plan`."""
+    cdef Py_ssize_t k
+    cdef cnp.ndarray scale
+    for k, (scale, is_signed) in enumerate(block_scales):
+        n_blocks = np.prod(float8_blocks(base_array(slot).shape))
+        tensor.scale[k] = <uint8_t *>data_of(name, scale, n_blocks)
+        slot.layout.code[k] = FO_SIGNED if is_signed else FO_NON_NEGATIVE
+        slot.layout.state_dtype = FO_F8
+
+
+cdef describe_layout(Slot *slot, fo_dtype computed_in, cnp.ndarray param, tuple states, master,
+                     bint is_factored, tuple block_scales):
     """Describe the shape, strides and dtypes of a parameter and its states.
 
-    The axes of the layout are those of the parameter, from the largest stride to the smallest.
+    The axes of the layout are those of the parameter, from the largest stride to the smallest, or,
+    with states of 8 bits, in C order.
     """
     cdef fo_layout *layout = slot.layout
     cdef int64_t own = 1, index = 1, k, axis
-    order = memory_order(param)
+    order = tuple(range(param.ndim)) if block_scales else memory_order(param)
     slot.numpy_type = cnp.PyArray_TYPE(param)
     notice_dtype(param.dtype)
     layout.n_axes = param.ndim
@@ -146,7 +174,10 @@ cdef describe_layout(Slot *slot, fo_dtype computed_in, cnp.ndarray param, tuple 
         layout.param_dtype == computed_in
         and layout.state_dtype == computed_in
         and master is None
-        and slot.row_numbers == NULL  # otherwise C updates it row by row, which needs a layout
+        and not block_scales
+        # Otherwise C updates it by rows or columns, which needs a layout.
+        and slot.row_numbers == NULL
+        and not is_factored
     )
     for k in reversed(range(param.ndim)):
         axis = order[k]

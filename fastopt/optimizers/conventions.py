@@ -6,8 +6,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastopt import optimizers
 from fastopt._errors import FastoptError
-from fastopt.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RMSprop
+from fastopt.optimizers import (
+    ADOPT,
+    LAMB,
+    LARS,
+    SGD,
+    SM3,
+    AdaBelief,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Adan,
+    AdEMAMix,
+    DoG,
+    Ftrl,
+    Lion,
+    Muon,
+    NAdam,
+    NovoGrad,
+    Prodigy,
+    RAdam,
+    RMSprop,
+    Rprop,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    Signum,
+    Yogi,
+)
 from fastopt.optimizers.base.arguments import Params
 from fastopt.optimizers.base.optimizer import Optimizer
 from fastopt.optimizers.spellings import in_our_words
@@ -24,6 +54,7 @@ class _Rule:
     eps_fills: tuple[str, ...] = ("eps",)  # the options that its epsilon sets
     required: tuple[str, ...] = ()  # options without a default
     refused: Mapping[str, str] = field(default_factory=dict)  # option -> why
+    doubled: tuple[str, ...] = ()  # options that are half of ours in the library
 
 
 _IN_ROOT = ("eps_root",)
@@ -45,17 +76,10 @@ _NONE = _Rule(
 
 # Our classes have PyTorch's formulas and defaults, so few options are needed.
 _TORCH = {
-    "sgd": _Rule(SGD),
+    **{cls.lower(): _Rule(getattr(optimizers, cls)) for cls in optimizers.__all__},
     "momentum": _Rule(SGD, {"momentum": 0.9}),
     "nesterov": _Rule(SGD, {"momentum": 0.9, "nesterov": True}),
-    "adagrad": _Rule(Adagrad),
-    "adadelta": _Rule(Adadelta),
-    "rmsprop": _Rule(RMSprop),
-    "adam": _Rule(Adam),
     "amsgrad": _Rule(Adam, {"amsgrad": "raw"}),
-    "adamw": _Rule(AdamW),
-    "adamax": _Rule(Adamax),
-    "nadam": _Rule(NAdam),
     "none": _NONE,
 }
 
@@ -75,6 +99,24 @@ _KERAS = {
     "adamw": _Rule(AdamW, {**_KERAS_ADAM, "weight_decay": 0.004}),
     "adamax": _Rule(Adamax, {**_KERAS_ALL, "eps_mode": "outside"}),
     "nadam": _Rule(NAdam, {**_KERAS_ALL, "momentum_decay": 1.0}),
+    "lion": _Rule(Lion, {"lr": 1e-3, "decoupled_weight_decay": "lr"}),
+    "ftrl": _Rule(
+        Ftrl,
+        {"keep_start": False},
+        refused={"weight_decay": "Keras's Ftrl decays w and recomputes it without the decay"},
+        doubled=("l2_regularization_strength", "l2_shrinkage_regularization_strength"),
+    ),
+    "lamb": _Rule(LAMB, _KERAS_ALL),
+    "adafactor": _Rule(
+        Adafactor,
+        {"lr": 1e-3, "eps": (1e-30, 1e-3), "eps_mode": "mean", "decoupled_weight_decay": "lr"},
+    ),
+    "muon": _Rule(
+        Muon,
+        {"weight_decay": 0.004, "adamw_weight_decay": 0.004, "adamw_eps": 1e-7}
+        | {"adjust_lr_fn": "match_rms_adamw", "decoupled_weight_decay": "lr"},
+        ("eps", "adamw_eps"),
+    ),
     "none": _NONE,
 }
 
@@ -106,6 +148,43 @@ _OPTAX = {
     ),
     "adamax": _Rule(Adamax, required=_LR),
     "nadam": _Rule(NAdam, {"nadam_schedule": "none"}, required=_LR),
+    "lion": _Rule(Lion, {"weight_decay": 1e-3, "decoupled_weight_decay": "lr"}, required=_LR),
+    "sign_sgd": _Rule(
+        Signum,
+        {"momentum": 0.0},
+        required=_LR,
+        refused={"momentum": "its sign_sgd has no momentum"},
+    ),
+    "rprop": _Rule(Rprop, {"limit_unchanged": False}, required=_LR),
+    "radam": _Rule(RAdam, {"eps_mode": "corrected"}, required=_LR),
+    "adabelief": _Rule(AdaBelief, required=_LR),
+    "yogi": _Rule(Yogi, {"initial_exp_avg": 1e-6}, required=_LR),
+    "adan": _Rule(Adan, {"eps_root": 1e-8, "decoupled_weight_decay": "lr"}, required=_LR),
+    "adopt": _Rule(ADOPT, required=_LR),
+    "ademamix": _Rule(AdEMAMix, {"decoupled_weight_decay": "lr"}, required=_LR),
+    "lamb": _Rule(LAMB, {"decoupled_weight_decay": False}, required=_LR),
+    "lars": _Rule(
+        LARS,
+        {"eps": 0.0, "lr_in_buffer": True, "decay_in_norm": True, "decoupled_weight_decay": False},
+        required=_LR,
+    ),
+    "novograd": _Rule(
+        NovoGrad,
+        {"betas": (0.9, 0.25), "eps": 1e-6, "decoupled_weight_decay": False},
+        required=_LR,
+    ),
+    "sm3": _Rule(SM3, {"momentum": 0.9, "eps": 1e-8}, required=_LR),
+    "prodigy": _Rule(Prodigy, {"use_bias_correction": True, "decoupled_weight_decay": "lr"}),
+    "dog": _Rule(DoG, {"decoupled_weight_decay": False}),
+    "schedule_free_sgd": _Rule(ScheduleFreeSGD, {"decoupled_weight_decay": False}),
+    "schedule_free_adamw": _Rule(ScheduleFreeAdamW, {"decoupled_weight_decay": False}),
+    "muon": _Rule(
+        Muon,
+        {"weight_decay": 0.0, "adamw_weight_decay": 0.0, "eps": 1e-8, "nesterov": "corrected"}
+        | {"adjust_lr_fn": "inputs_first", "decoupled_weight_decay": "lr"},
+        ("eps", "adamw_eps"),
+        required=_LR,
+    ),
     "none": _NONE,
 }
 
@@ -125,6 +204,9 @@ _DL4J = {
     "amsgrad": _Rule(Adam, {"eps_mode": "hat", "amsgrad": "raw"}),
     "adamax": _Rule(Adamax, {"lr": 1e-3, "eps": 1e-32, "eps_mode": "state"}, refused=_NO_EPS),
     "nadam": _Rule(NAdam, {"lr": 1e-3, "nadam_schedule": "uncorrected"}),
+    "adabelief": _Rule(
+        AdaBelief, {"eps": 1e-14, "eps_root": 1e-14, "eps_mode": "hat"}, ("eps", "eps_root")
+    ),
     "none": _NONE,
 }
 
@@ -180,10 +262,13 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     Parameters
     ----------
     name : str
-        In upper or lower case: ``"sgd"`` (or ``"gd"``), ``"momentum"``, ``"nesterov"`` (or DL4J's
-        ``"NESTEROVS"``), ``"adagrad"``, ``"adadelta"``, ``"rmsprop"``, ``"adam"``,
-        ``"amsgrad"``, ``"adamw"``, ``"adamax"``, ``"nadam"``, and DL4J's ``"NONE"``, which
-        subtracts the raw gradient. DL4J has neither ``"momentum"`` nor ``"adamw"``.
+        In upper or lower case, with or without underscores: ``"sgd"`` (or ``"gd"``),
+        ``"momentum"``, ``"nesterov"`` (or DL4J's ``"NESTEROVS"``), ``"adagrad"``, ``"adadelta"``,
+        ``"rmsprop"``, ``"adam"``, ``"amsgrad"``, ``"adamw"``, ``"adamax"``, ``"nadam"``, and
+        DL4J's ``"NONE"``, which subtracts the raw gradient. DL4J has neither ``"momentum"`` nor
+        ``"adamw"``. The names of further rules are listed in Notes. With the convention "torch",
+        the name of every class of fastopt is allowed, and the formula and defaults are those of the
+        class.
     params : array, list, dict or list of group dicts
         As for every class. Options in group dicts, and later in ``param_groups``, are those of the
         class.
@@ -194,15 +279,15 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
         outside the root; if ``eps_root`` is given too, both have the meanings of the class. All
         other options have the names and meanings of the class, even if the library lacks them.
         The library's own spellings are allowed too: keras ``learning_rate, beta_1, beta_2,
-        epsilon, rho, clipvalue, global_clipnorm``; optax ``learning_rate, b1, b2, decay,
-        initial_scale``; dl4j ``learningRate, beta1, beta2, epsilon, rmsDecay``. If only one beta is
-        given, the other keeps its default.
+        epsilon, rho, clipvalue, global_clipnorm``, and those of Adafactor and Muon; optax
+        ``learning_rate, b1, b2, b3, decay, initial_scale``, and those of rprop and muon; dl4j
+        ``learningRate, beta1, beta2, epsilon, rmsDecay``. If only one beta is given, the others
+        keep their defaults.
 
     Returns
     -------
     Optimizer
-        An instance of `SGD`, `Adagrad`, `Adadelta`, `RMSprop`, `Adam`, `AdamW`, `Adamax` or
-        `NAdam`.
+        An instance of the class of the rule.
 
     Raises
     ------
@@ -292,17 +377,49 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     textbook         as torch, but m = mu_t m + (1-mu_t) g and beta2 v/c2 for v/c2
     ===============  =========================================================================
 
-    **Learning rate.** In optax it must be given, except for adadelta.
+    **Further rules.** The docstring of each class has the formula. Options that are not listed
+    have the default of the class. optax also has adabelief, ademamix, adopt, lamb,
+    schedule_free_sgd and schedule_free_adamw, with the defaults of the classes.
+
+    ==================  ======================================================================
+    keras lion          lr .001
+    keras lamb          lr .001, eps 1e-7; w decays before the norms are taken
+    keras ftrl          keep_start False. Its l2 and l2_shrinkage are half of ours:
+                        what is given is doubled
+    keras adafactor     lr .001, eps (1e-30, .001), eps_mode "mean"
+    keras muon          lr .001, weight_decay .004 everywhere, adjust_lr_fn "match_rms_adamw"
+    optax lion          weight_decay .001
+    optax sign_sgd      Signum with momentum 0
+    optax rprop         limit_unchanged False
+    optax radam         eps_mode "corrected", as in its adam
+    optax yogi          m, too, starts at 1e-6
+    optax adan          eps and eps_root 1e-8
+    optax lars          eps 0, lr_in_buffer and decay_in_norm True
+    optax novograd      betas (.9, .25), eps 1e-6
+    optax sm3           momentum .9, eps 1e-8
+    optax prodigy       use_bias_correction True
+    optax dog           the value of its ``init_step`` is reps_rel
+    optax muon          weight_decay 0, eps 1e-8, nesterov "corrected", adjust_lr_fn
+                        "inputs_first"
+    dl4j adabelief      lr .001, eps_mode "hat", eps and eps_root 1e-14
+    ==================  ======================================================================
+
+    **Learning rate.** In optax it must be given, except for adadelta, dog, prodigy,
+    schedule_free_sgd and schedule_free_adamw.
 
     **Weight decay.** torch adds it to the gradient (AdamW: decoupled). keras subtracts
-    lr weight_decay w from the parameter for every rule. In optax, adamw is decoupled and
-    adadelta coupled. For the other rules of optax, dl4j and textbook, choose one with
-    ``decoupled_weight_decay``.
+    lr weight_decay w from the parameter for every rule but ftrl. In optax, adamw, lion, adan,
+    ademamix, muon and prodigy are decoupled; adadelta, dog, lamb, lars, novograd,
+    schedule_free_sgd and schedule_free_adamw are coupled as their classes say. For the other
+    rules of optax, dl4j and textbook, choose one with ``decoupled_weight_decay``.
 
     **Not reproduced.** DL4J replaces an epsilon of 0 by 1e-7, and a step size of 0 by epsilon;
     ``optax.adagrad`` gives 0 for 0/0; ``optax.adadelta()`` without a learning rate ascends,
     because it lacks the minus sign. See `RMSprop` for centered variances that rounding makes
-    negative.
+    negative. optax 0.2.8: ``adan`` has 1 - beta2 where beta2 belongs, and ``rprop`` applies the
+    updates of the step before; here both are as in their papers. ``muon`` has NAdamW for the
+    parameters that are not matrices. Keras's ``Muon`` has its epsilon as in its Adam, and its
+    ``Adafactor`` takes rms(w) after the decay; here both are as in the class.
 
     References
     ----------
@@ -333,6 +450,9 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     if "eps" in options and "eps_root" not in options:
         eps = options.pop("eps")
         options = {"eps": 0.0, **dict.fromkeys(rule.eps_fills, eps), **options}
+    for option in rule.doubled:
+        if option in options:
+            options[option] = 2 * options[option]
     values = {**rule.options, **options}
     if convention in _UNDECIDED_DECAY and "decoupled_weight_decay" not in values:
         _require_no_decay(which, options, _UNDECIDED_DECAY[convention])
@@ -350,15 +470,16 @@ def find_rule(name: str, convention: str, argument: str = "name") -> _Rule:
         raise FastoptError(
             f"convention is {convention!r}; allowed: {', '.join(map(repr, _CONVENTIONS))}"
         )
-    rules = _CONVENTIONS[convention]
-    key = _ALIASES.get(name.lower(), name.lower())
+    rules = {spelled.replace("_", ""): rule for spelled, rule in _CONVENTIONS[convention].items()}
+    key = name.lower().replace("_", "")
+    key = _ALIASES.get(key, key)
     if key == "custom":
         raise FastoptError(
             f"{argument} is {name!r}, DL4J's name for an updater class written by the user, which "
             "has no formula here"
         )
     if key not in rules:
-        allowed = sorted([*rules, *_ALIASES])
+        allowed = sorted([*_CONVENTIONS[convention], *_ALIASES])
         raise FastoptError(
             f"{argument} is {name!r}; allowed with convention {convention!r}, in upper or lower "
             f"case: {', '.join(allowed)}"

@@ -134,7 +134,7 @@ class Yogi(Optimizer):
         return Optimizer._divides_by_0(options) and not has_start
 
     @staticmethod
-    def _initial_state(options: Mapping[str, Any]) -> dict[str, float]:
+    def _initial_state(options: Mapping[str, Any]) -> dict[str, float | str]:
         return {
             "exp_avg": options["initial_exp_avg"],
             "exp_avg_sq": options["initial_accumulator_value"],

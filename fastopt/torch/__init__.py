@@ -7,8 +7,9 @@
 >>> model(torch.ones(4, 2)).sum().backward()
 >>> opt.step()
 
-The classes extend those of torch.optim, so arguments, errors, groups, schedulers and state dicts
-are PyTorch's.  `Door` is their base class and documents the keyword arguments that fastopt adds.
+Classes that torch.optim has too extend those of torch.optim, so arguments, errors, groups,
+schedulers and state dicts are PyTorch's.  The others have the arguments of fastopt's class with the
+same name.  `Door` is their base class and documents the keyword arguments that fastopt adds.
 `step_in_backward` and `step_in_ddp_backward` update parameters during the backward pass.
 `CPUOffload` updates parameters of a device on the host.
 
@@ -16,9 +17,12 @@ are PyTorch's.  `Door` is their base class and documents the keyword arguments t
 |---|---|
 | `classes` | which optimizers there are |
 | `door` | what a step does: hooks, closures, gradient scalers; saving and loading |
+| `further` | which optimizers there are that torch.optim lacks |
+| `base` | how a class that torch.optim lacks takes its options from fastopt's class |
 | `options` | which options there are, and how those of a group are read |
 | `state` | the initial values, dtypes and layout of a parameter's state, and how it is loaded |
 | `tensors` | which tensors are accepted, and which strided tensor stores their elements |
+| `matrices` | what the directions of matrices are in a step of `Muon` |
 | `distributed` | how a step works on shards, and the norm of gradients over all shards |
 | `backward` | how parameters are updated in the backward pass |
 | `ddp` | how parameters are updated in the backward pass of DistributedDataParallel |
@@ -45,33 +49,83 @@ if tuple(map(int, _torch.__version__.split(".")[:2])) < _OLDEST:
 
 from fastopt.torch.backward import StepInBackward, step_in_backward  # noqa: E402
 from fastopt.torch.classes import (  # noqa: E402
+    ASGD,
     SGD,
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
     AdamW,
+    Muon,
     NAdam,
+    RAdam,
     RMSprop,
+    Rprop,
     SparseAdam,
 )
 from fastopt.torch.ddp import step_in_ddp_backward  # noqa: E402
 from fastopt.torch.door import Door  # noqa: E402
+from fastopt.torch.further import (  # noqa: E402
+    ADOPT,
+    LAMB,
+    LARS,
+    SM3,
+    SMORMS3,
+    AdaBelief,
+    Adan,
+    AdEMAMix,
+    Ftrl,
+    Lion,
+    NovoGrad,
+    QHAdam,
+    ScheduleFreeAdamW,
+    ScheduleFreeRAdam,
+    ScheduleFreeSGD,
+    Signum,
+    StableAdamW,
+    Yogi,
+)
 from fastopt.torch.offload import CPUOffload  # noqa: E402
+from fastopt.torch.state import float32_state  # noqa: E402
 
 __all__ = [
+    "ADOPT",
+    "ASGD",
+    "LAMB",
+    "LARS",
     "SGD",
+    "SM3",
+    "SMORMS3",
+    "AdEMAMix",
+    "AdaBelief",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "CPUOffload",
     "Door",
+    "Ftrl",
+    "Lion",
+    "Muon",
     "NAdam",
+    "NovoGrad",
+    "QHAdam",
+    "RAdam",
     "RMSprop",
+    "Rprop",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeRAdam",
+    "ScheduleFreeSGD",
+    "Signum",
     "SparseAdam",
+    "StableAdamW",
     "StepInBackward",
+    "Yogi",
+    "float32_state",
     "step_in_backward",
     "step_in_ddp_backward",
 ]

@@ -12,7 +12,10 @@ class GroupOptions:
     arrays: tuple[str, ...]
     keys: tuple[str, ...]
     low_keys: tuple[str, ...]
-    for_c: tuple[str, tuple[float, ...], float, str, bool]
+    for_c: tuple[Any, ...]
+    without_decay: tuple[Any, ...]
+    no_rows: str
+    sums: str
     def __init__(self, optimizer: Any, group: Mapping[str, Any]) -> None: ...
 
 @disjoint_base

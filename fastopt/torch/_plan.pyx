@@ -15,7 +15,8 @@ passed their checks.  The other parts of this extension module are in fastopt/to
 
 from fastopt import _core
 from fastopt._errors import FastoptError
-from fastopt.torch import distributed, options, state, tensors
+from fastopt.optimizers.base.float8 import scale_of
+from fastopt.torch import distributed, matrices, options, state, tensors
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -26,6 +27,8 @@ import torch
 
 from fastopt._csrc cimport *
 from fastopt cimport _core as core
+
+RULES, DECAYS = _core.RULES, _core.DECAYS
 
 include "../core/extras.pxi"
 include "plan/views.pxi"
@@ -82,7 +85,8 @@ cdef class TensorPlan:
                 for index, param in enumerate(members[k]):
                     self.slots[i].group = k
                     self.slots[i].param = <PyObject *>param
-                    describe(self.slots + i, described + i, param)
+                    describe(self.slots + i, described + i, param,
+                             optimizer._has_float8(group, index))
                     described[i].group = 2 * k + (not optimizer._decays(group, index))
                     self.n_elements += described[i].size
                     self.has_shards |= self.slots[i].is_shard
@@ -96,7 +100,7 @@ cdef class TensorPlan:
         for i in range(self.n_params):
             self.slots[i].tensor = core.plan_tensors(self.plan) + i
         self.is_short = self.n_elements < KEEP_GIL_BELOW
-        self.written = WrittenMemory(self.n_params)
+        self.written = WrittenMemory(self.n_params, options.is_factored(optimizer._rule))
         assign_extras(&self.extras, options.extras_for_c(optimizer._options))
         self.extras.grad_norm = float("nan")
 
@@ -189,13 +193,10 @@ cdef class TensorPlan:
                 updated.append(<object>slot.param)
                 point_at_states(slot, optimizer, None if slot.inner == NULL else <object>slot.inner,
                                 self.group_options[slot.group], keep_alive, started)
-                if slot.tensor.ema != NULL and slot.tensor.rows != NULL:
-                    raise FastoptError(
-                        f"the gradient of {tensors.name_of(optimizer, i)} is sparse; ema_decay and "
-                        "lookahead_steps average all rows, so they need dense gradients"
-                    )
+                self.require_usable(optimizer, i, end - begin == self.n_params)
                 if slot.taken > <int64_t>self.extras.step:
                     self.extras.step = slot.taken
+        self.find_shared(begin, end, states, keep_alive)
         self.written.require(optimizer, self.slots, self.group_options, begin, end,
                              self.extras.zero_grads)
         self.prepare_extras(optimizer)
@@ -203,7 +204,9 @@ cdef class TensorPlan:
             if self.extras.norm_is_given:
                 self.extras.grad_norm = self.extras.given_norm
             return True
-        found = self.run(optimizer._options["n_threads"] or get_num_threads())
+        n_threads = optimizer._options["n_threads"] or get_num_threads()
+        self.lend_directions(optimizer, begin, end, n_threads, keep_alive)
+        found = self.run(n_threads)
         if found == FO_NONFINITE:
             self.skip(optimizer, updated)
         elif found == FO_NO_SCRATCH:
@@ -213,10 +216,53 @@ cdef class TensorPlan:
             for i in range(begin, end):
                 if self.slots[i].tensor.grad != NULL:
                     write_scalars(self.slots + i, self.group_options[self.slots[i].group])
+                elif self.is_shared(i) and self.slots[i].tensor.saved != NULL:
+                    write_saved(self.slots + i, self.group_options[self.slots[i].group])
             increment_version(updated)
             if self.extras.zero_grads:
                 increment_version([param.grad for param in updated])
         return True
+
+    cdef bint is_shared(self, Py_ssize_t i) except -1:
+        """Return whether the rule of a parameter saves numbers that are the same for all."""
+        cdef GroupOptions group = self.group_options[self.slots[i].group]
+        return group.sums == "all" and len(group.scalars) > 0
+
+    cdef int find_shared(self, Py_ssize_t begin, Py_ssize_t end, states,
+                         list keep_alive) except -1:
+        """Read the shared numbers of parameters that have no gradient."""
+        cdef Py_ssize_t i
+        for i in range(begin, end):
+            if self.slots[i].tensor.grad == NULL and self.is_shared(i):
+                point_at_shared(self.slots + i, states.get(<object>self.slots[i].param),
+                                self.group_options[self.slots[i].group], keep_alive)
+        return 0
+
+    cdef int require_usable(self, optimizer, Py_ssize_t i, bint has_all) except -1:
+        """Raise an error if the rule or an option cannot use a gradient.
+
+        has_all: whether the step is of all parameters.
+        """
+        cdef Slot *slot = self.slots + i
+        cdef GroupOptions group = self.group_options[slot.group]
+        if slot.tensor.rows != NULL and (slot.tensor.ema != NULL or group.no_rows):
+            reason = group.no_rows or (
+                "ema_decay and lookahead_steps average all rows, so they need dense gradients"
+            )
+            raise FastoptError(
+                f"the gradient of {tensors.name_of(optimizer, i)} is sparse; {reason}"
+            )
+        if slot.is_blocked and slot.tensor.rows != NULL and slot.layout.n_axes == 1:
+            raise FastoptError(
+                f"the gradient of {tensors.name_of(optimizer, i)} is sparse; elements of a vector "
+                "share blocks of state_dtype='float8'"
+            )
+        if group.sums == "all" and not has_all:
+            raise FastoptError(
+                f"{type(optimizer).__name__} needs sums over all parameters before it updates "
+                "one of them; call step() after the backward pass"
+            )
+        return 0
 
     cdef read_options(self, optimizer):
         """Pass the options of each group to C if they have changed."""
@@ -233,19 +279,41 @@ cdef class TensorPlan:
                 core.plan_groups(self.plan)[2 * k + 1].hp[0] = lr
             elif changed:
                 seen = self.group_options[k] = GroupOptions(optimizer, group)
-                self.set_group(2 * k, seen.for_c, True)
-                self.set_group(2 * k + 1, seen.for_c, False)
+                assign_group(core.plan_groups(self.plan) + 2 * k, seen.for_c)
+                assign_group(core.plan_groups(self.plan) + 2 * k + 1, seen.without_decay)
 
-    cdef set_group(self, Py_ssize_t i, tuple values, bint decays):
-        cdef fo_group *group = core.plan_groups(self.plan) + i
-        cdef Py_ssize_t k
-        rule, hp, weight_decay, decay, maximize = values
-        group.rule = _core.RULES[rule][0]
-        group.decay = _core.DECAYS[decay]
-        group.maximize = maximize
-        group.weight_decay = weight_decay if decays else 0
-        for k in range(len(hp)):
-            group.hp[k] = hp[k]
+    cdef int lend_directions(self, optimizer, Py_ssize_t begin, Py_ssize_t end, int n_threads,
+                             list keep_alive) except -1:
+        """Point states at the directions of matrices, which exist for this step only."""
+        cdef list members = []
+        cdef Py_ssize_t i
+        cdef Slot *slot
+        cdef GroupOptions group
+        cdef fo_extras extras
+        cdef int found
+        for i in range(begin, end):
+            slot = self.slots + i
+            group = self.group_options[slot.group]
+            if slot.tensor.grad != NULL and group.directs:
+                for_c = group.without_decay if slot.tensor.group % 2 else group.for_c
+                members.append(matrices.Member(i, <object>slot.param, group.read, for_c,
+                                               <object>slot.inner, slot.taken))
+        if not members:
+            return 0
+        extras = self.extras
+        if extras.needs_norm:
+            with nogil:
+                found = core.norm(self.plan, &extras, n_threads)
+                if found == FO_NO_SCRATCH and not core.plan_reserve(self.plan):
+                    found = core.norm(self.plan, &extras, n_threads)
+            if found == FO_NO_SCRATCH:
+                raise MemoryError
+        lent = matrices.directions(optimizer, members, extras.grad_norm, extras.grad_scale,
+                                   n_threads)
+        for i, index, array in lent:
+            self.slots[i].tensor.state[<int>index] = <void *><uintptr_t>array.ctypes.data
+            keep_alive.append(array)
+        return 0
 
     cdef prepare_extras(self, optimizer):
         """Set the options that differ between steps."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from fastopt._checks import Whole
+from fastopt.torch import options
 from fastopt.torch.door import Door, exclude_from_graphs
 
 # Wrappers that average gradients after the hooks of parameters have run, and what to use instead.
@@ -281,6 +282,12 @@ def require_steps_of_one_parameter(optimizer: Any) -> None:
         raise TypeError(
             f"optimizer is {torch.typename(optimizer)}; an optimizer of fastopt.torch is needed"
         )
+    for group in optimizer.param_groups:
+        if options.read(optimizer, group).sums == "all":
+            raise ValueError(
+                f"{type(optimizer).__name__} needs sums over all parameters before it updates one "
+                "of them; call step() after the backward pass"
+            )
     norm = optimizer._options["max_grad_norm"]
     if norm is not None:
         raise ValueError(

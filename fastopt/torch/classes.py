@@ -45,7 +45,7 @@ class SGD(Door, torch.optim.SGD):
     _rule = optimizers.SGD
     _keys = ("step", "momentum_buffer")
     _counts_steps = False
-    _sparse = "allowed"
+    _sparse = "without momentum"
 
 
 class Adagrad(Door, torch.optim.Adagrad):
@@ -75,7 +75,9 @@ class Adagrad(Door, torch.optim.Adagrad):
         super().__init__(*args, **kwargs)
         # PyTorch's constructor has made each state in the parameter's dtype, without the items that
         # fastopt adds.
-        if self._options["master"] is not None or options.average_of(self._options) is not None:
+        own = self._options
+        is_float8 = own["state_dtype"] == "float8"
+        if is_float8 or own["master"] is not None or options.average_of(own) is not None:
             self.state.clear()
             return
         for group in self.param_groups:
@@ -219,6 +221,45 @@ class Adamax(Door, torch.optim.Adamax):
     _keys = ("step", "exp_avg", "exp_inf")
 
 
+class Muon(Door, torch.optim.Muon):
+    """Muon: orthogonalized momentum, for matrices.
+
+    The iterations are computed in float32, or in float64 for float64 parameters.  PyTorch computes
+    them in bfloat16, so that its steps differ by about half a percent.
+
+    Parameters
+    ----------
+    params, lr, weight_decay, momentum, nesterov, ns_coefficients, eps, ns_steps, adjust_lr_fn
+        As in `torch.optim.Muon`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Muon`.  The products of matrices are computed by NumPy's BLAS,
+    with its own number of threads.  Parameters must be matrices, as in PyTorch; other parameters
+    need an `AdamW`.  Shards of matrices are refused.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Muon
+    >>> w = torch.zeros(2, 2, requires_grad=True)
+    >>> opt = Muon([w], lr=0.1)
+    >>> w.grad = torch.tensor([[3.0, 4.0], [-4.0, 3.0]])
+    >>> opt.step()
+    >>> w.detach()
+    tensor([[-0.0665, -0.0886],
+            [ 0.0886, -0.0665]])
+    """
+
+    _rule = optimizers.Muon
+    _fixed = {"decoupled_weight_decay": True}
+    _keys = ("step", "momentum_buffer")
+    _counts_steps = False
+
+
 class NAdam(Door, torch.optim.NAdam):
     """Adam with Nesterov's momentum.
 
@@ -241,6 +282,89 @@ class NAdam(Door, torch.optim.NAdam):
 
     _rule = optimizers.NAdam
     _keys = ("step", "mu_product", "exp_avg", "exp_avg_sq")
+
+
+class RAdam(Door, torch.optim.RAdam):
+    """Adam that takes steps of momentum until its mean of squares has averaged enough of them.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, foreach, maximize, capturable,
+    differentiable
+        As in `torch.optim.RAdam`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.RAdam`.
+    """
+
+    _rule = optimizers.RAdam
+    _keys = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Rprop(Door, torch.optim.Rprop):
+    """Each element has a step size, which grows while the sign of its gradient is the same.
+
+    A NaN gradient makes the element NaN; in PyTorch the element keeps its value.  The signs of
+    gradients are compared, while PyTorch takes the sign of their product, which may underflow.
+
+    Parameters
+    ----------
+    params, lr, etas, step_sizes, capturable, foreach, maximize, differentiable
+        As in `torch.optim.Rprop`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Rprop`.
+    """
+
+    _rule = optimizers.Rprop
+    _keys = ("step", "prev", "step_size")
+
+
+class ASGD(Door, torch.optim.ASGD):
+    """Averaged SGD: gradient descent with a decreasing learning rate, and the mean of its path.
+
+    ``averaged()`` replaces the parameters by the mean, which is ``state[p]["ax"]``.  ``eta`` and
+    ``mu`` are stored in double precision.  PyTorch rounds them to single precision at each step.
+
+    Parameters
+    ----------
+    params, lr, lambd, alpha, t0, weight_decay, foreach, maximize, differentiable, capturable
+        As in `torch.optim.ASGD`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``, except ``l1`` and ``bounds``; see `fastopt.torch.Door`, which also
+        documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.ASGD`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import ASGD
+    >>> w = torch.zeros(1, requires_grad=True)
+    >>> opt = ASGD([w], lr=0.5, lambd=0.0, t0=0)
+    >>> for _ in range(3):
+    ...     w.grad = torch.tensor([2.0])
+    ...     opt.step()
+    >>> with opt.averaged():
+    ...     print(w.detach())
+    tensor([-2.5000])
+    >>> w.detach()
+    tensor([-3.])
+    """
+
+    _rule = optimizers.ASGD
+    _keys = ("step", "eta", "mu", "ax")
 
 
 class SparseAdam(Door, torch.optim.SparseAdam):
@@ -281,3 +405,38 @@ class SparseAdam(Door, torch.optim.SparseAdam):
     @staticmethod
     def _first_step() -> Any:
         return 0
+
+
+class Adafactor(Door, torch.optim.Adafactor):
+    """Adafactor: the mean squares of a matrix are estimated from those of its rows and columns.
+
+    Parameters
+    ----------
+    params, lr, beta2_decay, eps, d, weight_decay, foreach, maximize
+        As in `torch.optim.Adafactor`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Adafactor`.  If eps[0] is None, it is the machine epsilon of the
+    dtype of each parameter; PyTorch uses that of the first parameter of a group for all.  State is
+    float32 or float64, whatever ``state_dtype`` is.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused: the means are of all elements of a row or column.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Adafactor
+    >>> w = torch.ones(2, 2, requires_grad=True)
+    >>> w.grad = torch.tensor([[1.0, 2.0], [2.0, 4.0]])
+    >>> Adafactor([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([[0.9000, 0.9000],
+            [0.9000, 0.9000]])
+    """
+
+    _rule = optimizers.Adafactor
+    _fixed = {"decoupled_weight_decay": True}
+    _keys = ("step",)

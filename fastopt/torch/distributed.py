@@ -115,6 +115,31 @@ def require_all_gradients(groups: Iterable[Mapping[str, Any]]) -> None:
             )
 
 
+def require_whole(name: str, params: Iterable[torch.Tensor]) -> None:
+    """Raise an error if a parameter is a shard, and the rule needs whole parameters.
+
+    Parameters
+    ----------
+    name : str
+        The name of the class, for the error message.
+    params : iterable of Tensor
+        Parameters of an optimizer whose rule needs all elements of a parameter.
+
+    Raises
+    ------
+    FastoptError
+        If a parameter is the shard of a DTensor or of a `FullyShardedDataParallel`.
+    """
+    for p in params:
+        is_flat = getattr(p, "_fsdp_flattened", False)
+        if is_flat or _sharding_groups(p, {}):
+            kind = "FullyShardedDataParallel" if is_flat else "DTensor"
+            raise FastoptError(
+                f"a parameter of shape {tuple(p.shape)} is a shard ({kind}); {name} needs all "
+                "elements of a parameter: use DistributedDataParallel"
+            )
+
+
 @torch.no_grad()
 def total_norm(params: Iterable[torch.Tensor]) -> float:
     """Return the norm of all gradients, over all shards.

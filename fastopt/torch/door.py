@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +12,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
+from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
+from fastopt.optimizers.base import float8
 from fastopt.optimizers.base.rule import Rule
-from fastopt.torch import distributed, options, state
+from fastopt.torch import distributed, options, state, tensors
 from fastopt.torch._plan import TensorPlan
 
 GLOBAL_PRE = torch_optimizer._global_optimizer_pre_hooks
@@ -43,15 +46,17 @@ def exclude_from_graphs(function: Any) -> None:
 class Door(Optimizer):
     """Base class of the optimizers: one call of C updates all parameters in a step.
 
-    Each class of `fastopt.torch` extends `Door` and the class of `torch.optim` with the same name.
-    ``param_groups`` and ``state`` are PyTorch's.  They are read again at each step, so they may be
-    changed between steps.
+    Each class of `fastopt.torch` extends `Door`.  If `torch.optim` has a class with the same name,
+    it also extends that class.  ``param_groups`` and ``state`` are PyTorch's.  They are read again
+    at each step, so they may be changed between steps.
 
     Parameters
     ----------
     *args, **kwargs
         The arguments of the class of `torch.optim`.  ``foreach`` and ``fused`` have no effect.
-        With ``capturable`` or ``differentiable``, `step` calls PyTorch's own step.
+        With ``capturable`` or ``differentiable``, `step` calls PyTorch's own step.  A class that
+        `torch.optim` lacks has the arguments of the class of `fastopt` with the same name, of which
+        these four are none.
     max_grad_norm : float, optional
         Limit of the norm of all gradients together, over all groups and over the shards of
         DTensors.  The gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
@@ -76,11 +81,18 @@ class Door(Optimizer):
         Lookahead (Zhang et al. 2019) around the rule: at every ``lookahead_steps``-th step of a
         parameter, ``slow += lookahead_alpha * (p - slow)`` and then ``p = slow``, where ``slow`` is
         ``state[p]["slow"]``, which starts at the parameter.  Default None (no Lookahead) and 0.5.
-    state_dtype : {None, "param", "float32", "bfloat16"}
+    state_dtype : {None, "param", "float32", "bfloat16", "float8"}
         The dtype of the optimizer's state.  None (default): float64 for float64 parameters,
         float32 for all others.  "param": the dtype of the parameter, as in PyTorch.  "float32" and
         "bfloat16": this dtype for all parameters, which must not be float64 (nor complex, for
-        "bfloat16").  State of 16 bits is rounded stochastically.
+        "bfloat16").  State of 16 bits is rounded stochastically.  "float8": as in
+        `fastopt.Optimizer`, for Adam, AdamW, SGD with momentum and Adagrad; ``state[p]["exp_avg"]``
+        is then torch.uint8, with scales in ``state[p]["exp_avg_scale"]``.  `float32_state` returns
+        the values.  A loaded state of another dtype is converted at the next step.
+    float8_mask : callable, optional
+        A function that takes the name of a parameter and returns whether its state has 8 bits.  The
+        optimizer must be given ``model.named_parameters()``.  Default None: that of all parameters
+        with at least 4096 elements.
     master : {None, "float32"}
         "float32": each 16-bit parameter has a float32 copy in ``state[p]["master"]``.  A step
         updates the copy and rounds it to the parameter; see `sync_master`.  Default None.
@@ -96,6 +108,12 @@ class Door(Optimizer):
         A function that takes the name of a parameter and returns whether weight decay applies to
         it.  The optimizer must be given ``model.named_parameters()``.  Default None: weight decay
         applies to all parameters.
+    l1 : float
+        After the update of the rule, each element is moved towards 0 by ``lr * l1``, and becomes 0
+        if it is not farther from 0 than that.  Default 0.
+    bounds : tuple of float, optional
+        A pair (low, high), in which None means no bound: after that, each element is clipped to
+        [low, high].  Default None.
 
     Raises
     ------
@@ -106,6 +124,10 @@ class Door(Optimizer):
 
     Notes
     -----
+    ``l1`` and ``bounds`` may also be items of a group, which then count.  An item
+    ``decoupled_weight_decay`` of a group, or the argument where a class has it, may be
+    ``"proximal"``: after the update of the rule, w <- w / (1 + lr * weight_decay).
+
     The state of a 16-bit parameter is float32 by default, which takes twice the memory of PyTorch's
     state.
 
@@ -133,18 +155,20 @@ class Door(Optimizer):
     _fixed: Mapping[str, Any] = {}  # values of the rule's options that torch's class lacks
     _keys: tuple[str, ...] = ()  # the keys of a parameter's state, in torch's order
     _counts_steps = True  # whether torch's class has "step" in the state of a parameter
-    _sparse = "refused"  # sparse gradients: "refused", "allowed" or "only"
+    # Sparse gradients: "refused"; "allowed"; "without momentum": dense with momentum; "rows": only
+    # those with one sparse dimension; "only": as "rows", and dense gradients are refused.
+    _sparse = "refused"
     _sparse_error: str
 
     _step_supports_amp_scaling = True  # torch.amp.GradScaler passes grad_scale and found_inf
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if not hasattr(cls, "_rule"):  # a base class
+            return
         cls.__signature__ = options.signature_of(cls, __package__)  # type: ignore[attr-defined]
         if not hasattr(cls, "_sparse_error"):
-            cls._sparse_error = (
-                f"{options.torch_class(cls).__name__} does not support sparse gradients"
-            )
+            cls._sparse_error = f"{cls._rule.__name__} does not support sparse gradients"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._options, others = options.split(kwargs)
@@ -231,26 +255,49 @@ class Door(Optimizer):
 
     def _torch_step(self, closure: Callable[[], Any] | None) -> Any:
         """Call PyTorch's own step, which supports capturable=True and differentiable=True."""
-        options.require_defaults(self._options)
+        options.require_defaults(self._options, self.param_groups)
         step = options.torch_class(type(self)).step
         if not getattr(step, "hooked", False):
             step = Optimizer.profile_hook_step(step)
         return step(self) if closure is None else step(self, closure)
 
+    @classmethod
+    def _arguments(cls) -> inspect.Signature:
+        """Return the arguments of the class, without the keywords that fastopt adds."""
+        return inspect.signature(options.torch_class(cls))
+
+    def _options_of(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the rule's options in a group."""
+        return options.of_torch(self, group)
+
     def _decays(self, group: Mapping[str, Any], index: int) -> bool:
         """Return whether weight decay applies to the parameter with this index in a group."""
-        mask = self._options["weight_decay_mask"]
+        return self._is_chosen("weight_decay_mask", group, index)
+
+    def _has_float8(self, group: Mapping[str, Any], index: int) -> bool:
+        """Return whether the parameter with this index in a group has state of 8 bits."""
+        p = group["params"][index]
+        return (
+            self._options["state_dtype"] == "float8"
+            and tensors.is_readable(p)
+            and p.numel() >= float8.LEAST
+            and self._is_chosen("float8_mask", group, index)
+        )
+
+    def _is_chosen(self, name: str, group: Mapping[str, Any], index: int) -> bool:
+        """Return whether a mask is true for the parameter with this index in a group."""
+        mask = self._options[name]
         if mask is None:
             return True
         if "param_names" not in group:
             raise FastoptError(
-                "weight_decay_mask needs the names of the parameters; give the optimizer "
+                f"{name} needs the names of the parameters; give the optimizer "
                 "model.named_parameters()"
             )
         names = group["param_names"]
         if len(names) != len(group["params"]):
             raise FastoptError(
-                "weight_decay_mask needs a name for each parameter; a group has "
+                f"{name} needs a name for each parameter; a group has "
                 f"{len(names)} names and {len(group['params'])} parameters"
             )
         return bool(mask(names[index]))
@@ -284,25 +331,113 @@ class Door(Optimizer):
         Raises
         ------
         FastoptError
-            The optimizer has neither ``ema_decay`` nor ``lookahead_steps``, or is already in such
-            a block.
+            The optimizer has neither ``ema_decay`` nor ``lookahead_steps``, and its rule has no
+            average; or it is already in such a block.
         """
-        average = options.average_of(self._options)
-        if average is None:
-            raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
         if self._block:
             raise FastoptError(f"{self._block} is already in use")
         with torch.no_grad():
-            known = [p for p in self._parameters() if average in self.state.get(p, {})]
-            before = [p.detach().clone() for p in known]
+            averages = self._averages()
+            before = [p.detach().clone() for p, _, _ in averages]
             self._block = "averaged()"
             try:
-                for p in known:
-                    p.copy_(self.state[p][average])
+                for p, name, weight in averages:
+                    p.copy_(state.between(p, self.state[p], name, weight))
                 yield
             finally:
                 self._block = ""
-                for p, value in zip(known, before, strict=True):
+                for (p, _, _), value in zip(averages, before, strict=True):
+                    p.copy_(value)
+
+    def _averages(self) -> list[tuple[Tensor, str, float]]:
+        """Return (parameter, state, weight): the average is p + weight * (state - p)."""
+        added = options.average_of(self._options)
+        averages = [
+            self._rule._average(self._options_of(group)) or (added and (added, 1.0))
+            for group in self.param_groups
+        ]
+        if not any(averages):
+            raise FastoptError("ema_decay is None; averaged() needs it, as in ema_decay=0.999")
+        return [
+            (p, *average)
+            for group, average in zip(self.param_groups, averages, strict=True)
+            if average
+            for p in group["params"]
+            if average[0] in self.state.get(p, {})
+        ]
+
+    @contextmanager
+    def perturbed(self, rho: float) -> Iterator[None]:
+        """Move the parameters uphill to p + rho * p.grad / norm in a ``with`` block.
+
+        The norm is that of all gradients together, over all groups and over the shards of DTensors.
+        This is where sharpness-aware minimization takes its gradients (Foret et al. 2021)::
+
+            loss_of(model).backward()
+            with opt.perturbed(0.05):
+                opt.zero_grad()
+                loss_of(model).backward()
+            opt.step()
+
+        At the end of the block, the parameters have their former values again, bit for bit; their
+        gradients are those of the block.  A step inside the block is an error.
+
+        Parameters
+        ----------
+        rho : float
+            The distance, >= 0.
+
+        Yields
+        ------
+        None
+
+        Raises
+        ------
+        FastoptError, TypeError
+            ``rho`` is negative or not a number, a gradient is sparse, or the call is inside a block
+            of this optimizer.
+
+        Notes
+        -----
+        With ``maximize``, the point is downhill.  A parameter without a gradient does not move, and
+        none moves if all gradients are 0.
+
+        Examples
+        --------
+        >>> import torch, fastopt.torch
+        >>> w = torch.tensor([3.0, -4.0], requires_grad=True)
+        >>> opt = fastopt.torch.SGD([w], lr=0.5)
+        >>> w.pow(2).sum().backward()
+        >>> with opt.perturbed(1.0):
+        ...     opt.zero_grad()
+        ...     w.pow(2).sum().backward()
+        >>> opt.step()
+        >>> w.detach().numpy().round(3)
+        array([-0.6,  0.8], dtype=float32)
+        """
+        rho = at_least_0("rho", rho)
+        if self._block:
+            raise FastoptError(f"{self._block} is already in use")
+        moved = [
+            (p, -rho if group.get("maximize") else rho)
+            for group in self.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
+        if any(p.grad.is_sparse for p, _ in moved):
+            raise FastoptError("a gradient is sparse; perturbed() needs dense gradients")
+        norm = distributed.total_norm(list(self._parameters()))
+        before = [p.detach().clone() for p, _ in moved]
+        self._block = "perturbed()"
+        try:
+            with torch.no_grad():
+                for p, distance in moved if norm != 0 else ():
+                    p.copy_(state.uphill(p, self.state.get(p, {}), distance, norm))
+            yield
+        finally:
+            self._block = ""
+            with torch.no_grad():
+                for (p, _), value in zip(moved, before, strict=True):
                     p.copy_(value)
 
     @torch.no_grad()

@@ -145,18 +145,19 @@ def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
         if options.get("weight_decay"):
             raise RuntimeError("weight_decay option is not compatible with sparse gradients")
         grad = grad.detach()
-        if grad.sparse_dim() == 1 and not options.get("momentum"):
+        has_momentum = optimizer._sparse == "without momentum" and options.get("momentum")
+        if grad.sparse_dim() == 1 and not has_momentum:
             return grad._values().contiguous(), grad._indices()[0].contiguous()
-        if optimizer._sparse == "only":
+        if optimizer._sparse in ("only", "rows"):
             raise FastoptError(
-                f"a sparse gradient has {grad.sparse_dim()} sparse dimensions; SparseAdam needs "
-                "one, the first axis of the parameter"
+                f"a sparse gradient has {grad.sparse_dim()} sparse dimensions; "
+                f"{type(optimizer).__name__} needs one, the first axis of the parameter"
             )
         return grad.to_dense(), None  # equal: rows that are not present have gradient 0
     if optimizer._sparse == "only":
         require_rows(False)
     if grad.layout != torch.strided:
-        if grad.layout == torch._mkldnn:  # type: ignore[attr-defined]
+        if is_of_mkldnn(grad):
             return grad.to_dense(), None
         raise FastoptError(f"a gradient has layout {grad.layout}; use grad.to_dense()")
     if grad.device.type != "cpu":
@@ -164,6 +165,11 @@ def dense_or_rows(optimizer: Any, group: int, p: Tensor, grad: Tensor) -> Any:
     if grad.is_conj() or is_wrapper(grad):
         raise FastoptError(f"a gradient is a {type(grad).__name__}; a plain tensor is needed")
     raise wrong_dtype(p, grad)
+
+
+def is_of_mkldnn(grad: Tensor) -> bool:
+    """Return whether a tensor has the layout of oneDNN."""
+    return bool(grad.layout == torch._mkldnn)  # type: ignore[attr-defined]
 
 
 def wrong_dtype(p: Tensor, grad: Tensor) -> FastoptError:

@@ -30,8 +30,7 @@ class Best:
     def restore(self, state: RunState) -> None:
         """Write the best parameters, their loss and gradient into the state of a run."""
         if self.x is not None:
-            for w, best in zip(_listed(state.x), _listed(self.x), strict=True):
-                w[...] = best
+            assign(state.x, self.x)
             state.loss, state.grad = self.loss, self.grad
 
     def load(self, saved: tuple[Any, float, Any], x: Params) -> None:
@@ -43,6 +42,12 @@ class Best:
             if not is_equal or not all(map(_is_like, found, own)):
                 raise FastoptError("the best parameters are not of the structure of x0")
         self.x, self.loss, self.grad = best, float(loss), grad
+
+
+def assign(x: Params, values: Any) -> None:
+    """Write values into parameters of the same structure."""
+    for w, value in zip(_listed(x), _listed(values), strict=True):
+        w[...] = value
 
 
 def _is_like(found: object, own: Array) -> bool:

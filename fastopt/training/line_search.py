@@ -28,6 +28,7 @@ class LineSearch:
 
     finds_lr = True
     sees_x = True
+    averages = False
     report: Report | None = None
 
     def __init__(self, objective: Objective, optimizer: Optimizer) -> None:

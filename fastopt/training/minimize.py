@@ -151,7 +151,9 @@ def minimize(
     -------
     scipy.optimize.OptimizeResult
         x : of the structure of `x0`
-            The parameters after the last step, or the best with `restore_best`.
+            The parameters after the last step, or the best with `restore_best`.  If the rule
+            averages them, as `fastopt.ScheduleFreeSGD` does, `x` is the average, here and in
+            callbacks.
         fun, jac
             Loss and gradient at `x`, if there are no data, or if there are full batches with `tol`,
             `gtol`, `restore_best` or `line_search`. With mini-batches, after convergence: loss and

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
+from fastopt.optimizers.base.structure import each
 from fastopt.training import looking
-from fastopt.training.best import Best
+from fastopt.training.best import Best, assign
 from fastopt.training.ending import CONVERGED, INTERRUPTED, NO_STEP, Criteria
 from fastopt.training.interrupts import Interrupts
 from fastopt.training.line_search import NoStepError
@@ -26,6 +28,9 @@ class Run:
     gradient are evaluated before each step.  If they meet the criteria, the run ends; otherwise the
     step uses them.  In all other cases, the losses of the epochs are compared with the criteria,
     and the gradient over all rows is evaluated only when they meet `tol`.
+
+    If the rule averages the parameters, x is the average: criteria, callbacks, ``restore_best`` and
+    the result see the average.  Only steps take their gradients at the parameters.
     """
 
     def __init__(
@@ -44,7 +49,9 @@ class Run:
         data = state.batches
         is_full = data is not None and data.batch_size is None
         is_judged = criteria.has_limit or best is not None
-        self.sees_x = steps.sees_x and (data is None or (is_full and is_judged))
+        # Whether each epoch is one evaluation, of which x must be judged.
+        self.judges_x = data is None or (is_full and is_judged)
+        self.sees_x = steps.sees_x and self.judges_x
         self._point: Point | None = None  # loss and gradients at the current parameters
 
     def go(self, watch: Callback | None) -> int:
@@ -59,14 +66,15 @@ class Run:
             finally:
                 if self.file:
                     self.file.write()
-            if self._point is None and self.state.batches is None:
-                self._point = self.steps.evaluate(())
+            if self._point is None and self.judges_x:
+                self._point = self._evaluate()
             self.interrupts.check()
         except KeyboardInterrupt:
             status = INTERRUPTED
         else:
             if self._point is not None:
                 self.state.loss, self.state.grad = self._point
+        self._move_to_x()
         if self.best is not None and status != CONVERGED:
             self.best.restore(self.state)
         return status
@@ -91,13 +99,16 @@ class Run:
             if not is_cut:
                 criteria.observe(state.n_epochs - 1, state.loss)
                 if self.best is not None and not self.sees_x:
-                    self.best.observe(state.x, state.loss, state.grad)
+                    found = self._evaluate() if self.judges_x else (state.loss, state.grad)
+                    with self._at_x():
+                        self.best.observe(state.x, *found)
                 if self.steps.report:
                     self.steps.report(state.loss)
                 if self.file:
                     self.file.epoch_done()
             if watch is not None:
-                is_stopped = bool(self.interrupts.deliver_during(watch, self.result()))
+                with self._at_x():
+                    is_stopped = bool(self.interrupts.deliver_during(watch, self.result()))
 
     def _status(self, is_stopped: bool, is_cut: bool) -> int | None:
         """Return why the run ends between epochs, or None if it continues."""
@@ -131,7 +142,7 @@ class Run:
         """Evaluate loss and gradient at the parameters; return whether they meet the criteria."""
         state, criteria = self.state, self.criteria
         state.start_clock()
-        self._point = self.steps.evaluate(() if state.batches is None else self._full_batch())
+        self._point = self._evaluate()
         state.read_clock()
         loss, grads = self._point
         if not math.isfinite(loss) and self.on_nonfinite == "propagate":
@@ -143,9 +154,21 @@ class Run:
             self.best.observe(state.x, loss, grads)
         return criteria.is_due and self._is_small(self._point) and self._is_near_best(loss)
 
-    def _full_batch(self) -> Batch:
-        assert self.state.batches is not None
-        return next(looking.in_order(self.state.batches))
+    def _evaluate(self) -> Point:
+        """Return loss and gradients at x, of the only batch."""
+        data = self.state.batches
+        return self.steps.evaluate(() if data is None else next(looking.in_order(data)))
+
+    def _at_x(self) -> AbstractContextManager[None]:
+        """Return a block in which the parameters are x."""
+        return self.state.optimizer.averaged() if self.steps.averages else nullcontext()
+
+    def _move_to_x(self) -> None:
+        """Replace the parameters by x; the run cannot continue then."""
+        if self.steps.averages:
+            with self._at_x():
+                x = each(lambda _, w: w.copy(), "x", self.state.x)
+            assign(self.state.x, x)
 
     def _is_small(self, point: Point | None) -> bool:
         """Return whether the gradient at a point meets its limit; record both for the message."""

@@ -33,7 +33,8 @@ class Steps(Protocol):
     """A way to take steps."""
 
     finds_lr: bool  # whether the learning rate is known only after the step
-    sees_x: bool  # whether loss and gradient of a step are those at the current parameters
+    sees_x: bool  # whether loss and gradient of a step are those at x
+    averages: bool  # whether x is an average, to which `Optimizer.averaged` moves the parameters
     report: Report | None  # called with the mean loss of each epoch
 
     @property
@@ -44,7 +45,7 @@ class Steps(Protocol):
         """Take a step; return loss and gradients before it, which may be given as ``known``."""
 
     def evaluate(self, batch: Batch) -> Point:
-        """Return loss and gradients at the current parameters."""
+        """Return loss and gradients at x."""
 
     def dense(self, grads: Grads) -> list[Array]:
         """Return checked gradients as arrays, in the order of the parameters; 0 for None."""
@@ -83,7 +84,8 @@ class RuleSteps:
 
     def __init__(self, objective: Objective, optimizer: Optimizer) -> None:
         self.objective, self.optimizer = objective, optimizer
-        self.sees_x = not optimizer.looks_ahead
+        self.averages = any(optimizer._average(g.options) for g in optimizer.param_groups)
+        self.sees_x = not (optimizer.looks_ahead or self.averages)
         schedule = optimizer.param_groups[0].schedule
         self.report: Report | None = getattr(schedule, "report", None)
 
@@ -95,12 +97,13 @@ class RuleSteps:
         if known is None:
             ahead = self.optimizer.looks_ahead
             with self.optimizer.extrapolated() if ahead else nullcontext():
-                known = self.evaluate(batch)
+                known = self.objective(self.objective.state.x, batch)
         self.optimizer.step(known[1])
         return known
 
     def evaluate(self, batch: Batch) -> Point:
-        return self.objective(self.objective.state.x, batch)
+        with self.optimizer.averaged() if self.averages else nullcontext():
+            return self.objective(self.objective.state.x, batch)
 
     def dense(self, grads: Grads) -> list[Array]:
         return dense_of(self.optimizer, grads)
@@ -154,7 +157,7 @@ class FilterSteps:
     """
 
     finds_lr = False
-    sees_x = False
+    sees_x = averages = False
     lr = math.nan
     report: Report | None = None
 

@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import scipy.sparse
-from support import ALL_RULES, LAYOUTS, bits, everything, make, unchanged
+from support import ALL_RULES, LAYOUTS, bits, everything, make, takes_rows, unchanged
 
 import fastopt
 from fastopt import FastoptError, RowSparse, _core
@@ -35,11 +35,6 @@ def coalesced(values, real):
 
 def state_of(opt):
     return {name: np.array(value) for name, value in opt.state[0].items() if value.ndim}
-
-
-def takes_rows(rule):
-    groups = make(rule, np.ones((2, 2))).param_groups
-    return not any(group.rule._no_rows(group.options) for group in groups)
 
 
 ROW_RULES = [rule for rule in ALL_RULES if takes_rows(rule)]

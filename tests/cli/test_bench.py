@@ -15,6 +15,7 @@ from fastopt.cli import main
 from fastopt.cli.bench.picture import draw
 from fastopt.cli.bench.result import Result
 from fastopt.cli.bench.steps import (
+    DEFAULT_RULES,
     RULES,
     bound,
     fastest,
@@ -23,6 +24,7 @@ from fastopt.cli.bench.steps import (
     moved,
     paired,
     ratio,
+    scale,
     together,
 )
 
@@ -34,7 +36,7 @@ BITS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
-@pytest.mark.parametrize("n_states", range(4))
+@pytest.mark.parametrize("n_states", range(5))
 def test_move_reads_and_writes_every_element_of_every_array(dtype, n_states):
     rng = np.random.default_rng(n_states)
     for size in (0, 1, 63, _core.CHUNK - 1, _core.CHUNK, 3 * _core.CHUNK + 5):
@@ -99,7 +101,7 @@ def test_the_fastest_call_has_the_least_median():
         (np.zeros(4, np.int32), [np.zeros(4, np.int32)]),
         (np.zeros(8)[::2], [np.zeros(4)]),
         (np.zeros(4), []),
-        (np.zeros(4), [np.zeros(4)] * 5),
+        (np.zeros(4), [np.zeros(4)] * 6),
         (np.zeros(4), [np.zeros(5)]),
         (np.zeros(4), [np.zeros(4), np.zeros(4, np.float32)]),
         (np.zeros(4, np.float16), [np.zeros(4, np.float16)] * 2),
@@ -123,9 +125,16 @@ def test_moved_counts_the_bytes_of_a_step():
         ("adam", "float32", 4 + 24),
         ("amsgrad", "float64", 8 + 64),
         ("adamw", "bfloat16", 2 + 4 + 16),
+        ("adan", "float32", 4 + 40),
+        ("lamb", "float32", 28 + 16),
+        ("lars", "float32", 20 + 8),
+        ("stable_adamw", "float32", 28 + 8),
+        ("lamb", "bfloat16", 22 + 4 + 8),
     ):
         _, arrays = bound(rule, 100, 1, dtype)
-        assert moved(arrays) == 100 * n_bytes
+        assert moved(rule, arrays) == 100 * n_bytes
+    assert scale("adan", arrays) == 1
+    assert scale("lamb", arrays) == (22 + 12) / 22
 
 
 def test_calls_are_timed_alternately():
@@ -141,7 +150,8 @@ def test_calls_are_timed_alternately():
 def test_every_rule_has_an_optimizer_with_the_right_number_of_states(rule):
     opt, arrays = bound(rule, 50, 1, "float64")
     before = arrays[0].copy()
-    opt.step()
+    for _ in range(6):  # the first steps of ADOPT and of Schedule-Free RAdam move nothing
+        opt.step()
     assert not np.array_equal(arrays[0], before)
     assert len(arrays) == 1 + len(opt.param_groups[0].state_names)
 
@@ -157,7 +167,7 @@ def test_json_and_picture(tmp_path, capsys):
     assert not result["interrupted"]
     assert result["settings"] == {"size": 3000, "dtype": "float32", "rounds": 3}
     assert [(r["threads"], r["rule"]) for r in result["results"]] == [
-        (n, rule) for n in (1, 2) for rule in RULES
+        (n, rule) for n in (1, 2) for rule in DEFAULT_RULES
     ]
     for found in result["results"]:
         assert len(found["rounds"]) == 3
@@ -240,14 +250,14 @@ def test_table_on_a_narrow_terminal_continues_below(tmp_path, capsys, monkeypatc
     assert "…" not in "".join(lines)
     cells = [line.split()[1:] for line in lines if line.startswith(" adam")]
     assert len(cells) > 1
-    assert sum(map(len, cells)) == 5
+    assert sum(map(len, cells)) == 6
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["--rules", "adam,adm"], "--rules has 'adm'; allowed: sgd, momentum"),
-        (["--size", "1e17"], "--size is 100,000,000,000,000,000; 11 arrays"),
+        (["--size", "1e17"], "--size is 100,000,000,000,000,000; 13 arrays"),
         (["--size", "1e30"], "do not fit into memory"),
         (["--threads", "1,4096"], "--threads has 4096; allowed: at most "),
     ],

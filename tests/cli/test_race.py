@@ -18,14 +18,24 @@ import pytest
 from race_cases import make_run, table, trained, write_csv
 
 import fastopt
+from fastopt import optimizers
+from fastopt.batching import Batches
 from fastopt.cli import main
+from fastopt.cli.picture import STYLES
 from fastopt.cli.race import run as run_module
 from fastopt.cli.race.data.load import load
 from fastopt.cli.race.display import Display
 from fastopt.cli.race.picture import draw
 from fastopt.cli.race.problem import pose
 from fastopt.cli.race.reasons import reasons
-from fastopt.cli.race.rules import DEFAULT_RULES, FILTERS, RULES, is_too_large, learning_rate
+from fastopt.cli.race.rules import (
+    DEFAULT_RULES,
+    FILTERS,
+    RULES,
+    is_too_large,
+    learning_rate,
+    options,
+)
 
 # The rules on the digits
 
@@ -36,7 +46,7 @@ def test_every_rule_reads_digits_with_more_than_90_percent_accuracy(race, tmp_pa
     rules = result["rules"]
     assert sorted(r["rule"] for r in rules) == sorted(set(RULES) - set(FILTERS))
     assert {r["rule"]: r["held_out_score"] for r in rules if r["held_out_score"] < 0.9} == {}
-    assert [r["note"] for r in rules] == [""] * 12
+    assert {r["note"] for r in rules} == {""}
     assert [r["train_loss"] for r in rules] == sorted(r["train_loss"] for r in rules)
     assert len({r["history"]["train_loss"][0] for r in rules}) == 1
     assert all(len(r["history"]["seconds"]) == 26 for r in rules)
@@ -62,10 +72,29 @@ def test_kalman_sgd_reads_digits_with_more_than_90_percent_accuracy_in_two_epoch
 
 def test_ksgd_full_takes_part_only_if_it_is_named(race, csv_file):
     _, result = race(csv_file, "--epochs", "1")
-    assert {r["rule"] for r in result["rules"]} == set(RULES) - {"ksgd_full"}
+    assert {r["rule"] for r in result["rules"]} == set(DEFAULT_RULES)
+    assert "ksgd_full" not in DEFAULT_RULES
     _, result = race(csv_file, "--epochs", "1", "--rules", "ksgd_full")
     assert [r["rule"] for r in result["rules"]] == ["ksgd_full"]
     assert result["left_out"] == []
+
+
+def test_all_stands_for_every_rule(race, csv_file, monkeypatch):
+    """A filter is stopped after 10 seconds, since it is not named."""
+    slow_clock(monkeypatch, 3.0)
+    _, result = race(csv_file, "--epochs", "1", "--rules", "ALL")
+    assert {r["rule"] for r in result["rules"]} == set(RULES) - set(FILTERS)
+    assert result["left_out"] == list(FILTERS)
+
+
+def test_every_class_takes_part():
+    raced = {type(fastopt.create(rule, np.ones(1))) for rule in RULES[1:] if rule not in FILTERS}
+    assert raced == {getattr(optimizers, cls) for cls in optimizers.__all__}
+
+
+def test_every_rule_has_a_style_of_its_own():
+    assert {*RULES} < STYLES.keys()
+    assert len(set(STYLES.values())) == len(STYLES)
 
 
 def slow_clock(monkeypatch, seconds):
@@ -98,7 +127,7 @@ def test_a_filter_whose_first_epoch_takes_too_long_is_left_out(
     slow_clock(monkeypatch, 3.0)
     args = (csv_file, "--epochs", "2")
     _, result = race(*args)
-    assert {r["rule"] for r in result["rules"]} == set(RULES) - set(FILTERS)
+    assert {r["rule"] for r in result["rules"]} == set(DEFAULT_RULES) - set(FILTERS)
     assert result["left_out"] == ["ksgd"]
     assert main(["race", *args, "--out", str(tmp_path)]) == 0
     out = " ".join(capsys.readouterr().out.split())
@@ -243,7 +272,7 @@ def test_table_is_sorted_by_loss_and_fits_80_columns(csv_file, tmp_path, capsys,
     assert lines[-1] == f"Picture: {tmp_path / 'race.png'}"
     assert lines[0] == "data.csv: 4 features, 3 classes; 48 training rows, 12 held out"
     rows = [line.replace("│", " ").split() for line in lines if line.startswith("│")]
-    assert [row[0] for row in rows] == [str(place) for place in range(1, 14)]
+    assert [row[0] for row in rows] == [str(place) for place in range(1, 1 + len(DEFAULT_RULES))]
     assert sorted(row[1] for row in rows) == sorted(DEFAULT_RULES)
     losses = [float(row[3]) for row in rows]
     assert losses == sorted(losses)
@@ -590,3 +619,21 @@ def test_missing_extra_is_named_before_the_race(missing, args, extra, tmp_path):
         f"fastopt race: error: {missing} is not installed; from a checkout: "
         f"pip install '.[{extra}]'\n"
     )
+
+
+@pytest.mark.parametrize("rule", ["asgd", "schedule_free_sgd"])
+def test_rules_that_average_are_evaluated_at_their_average(rule):
+    run = trained(rule, epochs=40, lr=0.1)
+    model, train = run.problem.model, run.problem.train
+    params = model.init(seed=0, dtype=np.float32)
+    opt = fastopt.create(rule, params, lr=0.1, **options(rule))
+    batches = Batches(*train, batch_size=16, seed=0)
+    for evaluation in run.evaluations:
+        with opt.averaged():
+            assert evaluation.train_loss == model.loss_and_grad(params, *train)[0]
+            assert evaluation.score == model.score(params, *run.problem.held_out)
+        for X, y in batches:
+            opt.step(model.loss_and_grad(params, X, y)[1])
+    assert run.last.train_loss != model.loss_and_grad(params, *train)[0]
+    assert run.at_averages
+    assert not trained("sgd").at_averages

@@ -14,6 +14,7 @@ typedef void element_fn(double *w, double g, double *state, const fo_coef *rule,
 #define PASS_1 , &s[0]
 #define PASS_2 PASS_1, &s[1]
 #define PASS_3 PASS_2, &s[2]
+#define PASS_4 PASS_3, &s[3]
 #define ELEMENT(name, n_states, real, bits) \
     static void name##_once_##bits(double *w, double g, double *state, \
                                    const fo_coef *rule, const fo_coef *prologue) \
@@ -179,7 +180,8 @@ int simple_is_rowwise(fo_rule rule)
 
 int simple_has_sums(fo_rule rule)
 {
-    return simple_kernels.sums[rule][FO_F32].n > 0;
+    return simple_kernels.sums[rule][FO_F32].n > 0 ||
+           simple_kernels.factored[rule][FO_F32];
 }
 
 void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,

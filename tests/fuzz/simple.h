@@ -20,7 +20,8 @@ typedef struct {
 } simple_tensor;
 
 /* Whether a rule has one number of state per row; whether it needs sums before its
- * update, which the reference does not compute (tests/optimizers/test_sums.py does). */
+ * update or statistics of rows and columns, which the reference does not compute
+ * (tests/optimizers/test_sums.py and test_factored.py do). */
 int simple_is_rowwise(fo_rule rule);
 int simple_has_sums(fo_rule rule);
 

@@ -8,10 +8,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RULES_DEF = (ROOT / "csrc/rules.def").read_text()
-RULES = re.findall(r"^FO_RULE\((\w+),", RULES_DEF, re.M)
+RULES = re.findall(r"^FO_(?:RULE|FACTORED)\((\w+),", RULES_DEF, re.M)
 # All hyperparameters but the learning rate and the names of rules.
-OPTIONS = {name for line in re.findall(r"^FO_RULE\(\w+, \d, lr,? ?(.*)\)", RULES_DEF, re.M)
-           for name in line.split(", ") if name} - {*RULES}  # fmt: skip
+OPTIONS = {name for line in re.findall(
+               r"^FO_(?:RULE|FACTORED)\(\w+, \d, lr,? ?([^)]*)\)", RULES_DEF, re.M)
+           for name in re.split(r",\s*", line) if name} - {*RULES}  # fmt: skip
 
 C_COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*|("(?:\\.|[^"\\\n])*")', re.S)
 PYTHON = (".py", ".pyx", ".pxd", ".pxi")
@@ -171,7 +172,7 @@ def test_a_rule_is_one_header_one_line_and_one_include():
 
 def test_the_learning_rate_comes_first():
     """C reads it as fo_group.hp[0] for every rule."""
-    assert len(RULES) == len(re.findall(r"^FO_RULE\(\w+, \d, lr\b", RULES_DEF, re.M))
+    assert len(RULES) == len(re.findall(r"^FO_(?:RULE|FACTORED)\(\w+, \d, lr\b", RULES_DEF, re.M))
 
 
 def test_flags_of_the_build():

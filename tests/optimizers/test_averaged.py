@@ -6,7 +6,7 @@ import pickle
 import ml_dtypes
 import numpy as np
 import pytest
-from support import LAYOUTS, arrays, bits, everything, unchanged
+from support import LAYOUTS, RULES, arrays, bits, everything, make, unchanged
 
 from fastopt import SGD, Adam, FastoptError
 
@@ -38,6 +38,18 @@ def test_every_bit_is_restored():
     opt = SGD(w, ema_decay=0.5)
     with unchanged(opt), opt.averaged():
         w[...] = 0.0
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if make(rule, arrays(3)).has_averages])
+def test_the_average_before_the_first_step_is_the_parameter(rule):
+    """Also that of a parameter without a gradient."""
+    w, skipped = arrays(3, 4)
+    opt = make(rule, [w, skipped])
+    with unchanged(opt), opt.averaged():
+        assert bits([w, skipped]) == bits(arrays(3, 4))
+    opt.step([arrays(3)[0], None])
+    with opt.averaged():
+        assert bits([skipped]) == bits(arrays(3, 4)[1:])
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

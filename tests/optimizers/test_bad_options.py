@@ -11,6 +11,7 @@ from support import arrays, unchanged
 import fastopt
 from fastopt import (
     SGD,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
@@ -23,7 +24,7 @@ from fastopt import (
     Rprop,
     Yogi,
 )
-from fastopt._checks import Choice, Pair, at_least_0, decay_rate, flag, fraction
+from fastopt._checks import Choice, OrNone, Pair, Whole, at_least_0, decay_rate, flag, fraction
 
 NAN, INF = float("nan"), float("inf")
 
@@ -49,6 +50,10 @@ COMMON = {
 OPTIONS = {
     AdamW: {"amsgrad": ([0, 1, None, "max"], []), "eps_mode": (["outside", None, True], []),
             "bias_correction": ([], [True, (True,), (1, 1), None])},
+    Adafactor: {"beta2_decay": ([0.1, NAN, -INF], NOT_NUMBERS),
+                "d": ([0.99, NAN, INF], NOT_NUMBERS),
+                "eps": ([(-1, 0.1), (NAN, 0.1), (None, -1), (None, INF)],
+                        [None, 0.1, (None,), (None, None), (True, 0.1), (0.1, 0.1, 0.1), "ab"])},
     SGD: {"dampening": ([NAN, INF, -INF], NOT_NUMBERS),
           "nesterov": ([0, 1, None, "true", "Lookahead"], []),
           "first_step": (["skip", None, True], [])},
@@ -80,6 +85,11 @@ def values_of(check):
         return [(x, x) for x in out_of_range], [0.5, *((x, x) for x in wrong_type)]
     if isinstance(check, Choice):
         return [0.5, "of another kind"], []
+    if isinstance(check, Whole):
+        return [check.low - 1], [*NOT_NUMBERS, 1.0]
+    if isinstance(check, OrNone):
+        out_of_range, wrong_type = KINDS[check.check]
+        return out_of_range, [value for value in wrong_type if value is not None]
     return KINDS[check]
 
 
@@ -118,16 +128,19 @@ def test_values_that_are_not_allowed_are_refused(cls, name):
                 opt.param_groups[0][name] = value
 
 
+UNABLE = [("l1", 0.1), ("bounds", (0.0, None)), ("decoupled_weight_decay", "proximal")]
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [*(("decoupled_weight_decay", kind) for kind in (True, "lr", "schedule_only", "proximal")),
-     ("l1", 0.1), ("bounds", (0.0, None))],
+    ("cls", "name", "value"),
+    [*((cls, *option) for cls in (fastopt.ASGD, fastopt.Ftrl) for option in UNABLE),
+     *((fastopt.Ftrl, "decoupled_weight_decay", decay) for decay in (True, "lr", "schedule_only"))],
 )  # fmt: skip
-def test_ftrl_refuses_what_changes_w_outside_of_its_formula(name, value):
-    opt = fastopt.Ftrl(arrays(2))
+def test_what_changes_w_outside_of_the_formula_is_refused(cls, name, value):
+    opt = cls(arrays(2))
     message = rf"decoupled_weight_decay, l1 and bounds are .*{re.escape(repr(value))}.*; allowed"
     with pytest.raises(FastoptError, match=message):
-        fastopt.Ftrl(arrays(2), **{name: value})
+        cls(arrays(2), **{name: value})
     with unchanged(opt), pytest.raises(FastoptError, match=message):
         opt.param_groups[0][name] = value
 

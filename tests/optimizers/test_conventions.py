@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fastopt
+from fastopt import optimizers
 from fastopt.schedules import inverse_time
 
 # The textbook's AdaMax has no epsilon, so that it warns.
@@ -298,6 +299,17 @@ def dl4j_nadam(theta, rates, beta1=0.9, beta2=0.999, epsilon=1e-8):
         yield theta
 
 
+def dl4j_adabelief(theta, rates, beta1=0.9, beta2=0.999, epsilon=1e-14):
+    m = s = np.zeros_like(theta)
+    for iteration, lr in enumerate(rates):
+        g = gradient(theta)
+        alpha = lr * np.sqrt(1 - beta2 ** (iteration + 1)) / (1 - beta1 ** (iteration + 1))
+        m = beta1 * m + g * (1 - beta1)
+        s = beta2 * s + (g - m) * (g - m) * (1 - beta2) + epsilon
+        theta = theta - m * alpha / (np.sqrt(s) + epsilon)
+        yield theta
+
+
 BETAS = {"betas": (0.8, 0.95)}
 BETA12 = {"beta1": 0.8, "beta2": 0.95}
 TINY = [1e-3 * rate for rate in RATES]  # NADAM does not correct v, so its first steps are large
@@ -332,6 +344,8 @@ DL4J = [
     ("ADAMAX", BETAS, dl4j_adamax, BETA12, RATES),
     ("NADAM", {}, dl4j_nadam, {}, TINY),
     ("NADAM", {**BETAS, "eps": 0.03}, dl4j_nadam, {**BETA12, "epsilon": 0.03}, TINY),
+    ("ADABELIEF", {}, dl4j_adabelief, {}, RATES),
+    ("ADABELIEF", {**BETAS, "eps": 0.03}, dl4j_adabelief, {**BETA12, "epsilon": 0.03}, RATES),
     ("NONE", {}, dl4j_sgd, {}, ONES[:3]),
 ]
 
@@ -373,6 +387,13 @@ OUTSIDE = {"eps": 1e-8, "eps_root": 0.0}
 INSIDE = {"eps": 0.0, "eps_root": 1e-8}
 KERAS_OUTSIDE = {"eps": 1e-7, "eps_root": 0.0}
 KERAS_INSIDE = {"eps": 0.0, "eps_root": 1e-7}
+
+MUON = {
+    "momentum": 0.95,
+    "ns_coefficients": (3.4445, -4.775, 2.0315),
+    "ns_steps": 5,
+    "adamw_betas": (0.9, 0.999),
+}
 
 # (convention, name) -> lr and all options of the class except the common ones
 DEFAULTS = {
@@ -432,6 +453,29 @@ DEFAULTS = {
         1e-3,
         {**ADAM, **KERAS_OUTSIDE, "momentum_decay": 1.0, "nadam_schedule": "dozat"},
     ),
+    ("keras", "lion"): (1e-3, {"betas": (0.9, 0.99)}),
+    ("keras", "ftrl"): (
+        1e-3,
+        {
+            "initial_accumulator_value": 0.1,
+            "l1_regularization_strength": 0.0,
+            "l2_regularization_strength": 0.0,
+            "l2_shrinkage_regularization_strength": 0.0,
+            "beta": 0.0,
+            "keep_start": False,
+        },
+    ),
+    ("keras", "lamb"): (1e-3, {**ADAM, "eps": 1e-7, "bias_correction": True}),
+    ("keras", "adafactor"): (
+        1e-3,
+        {"beta2_decay": -0.8, "eps": (1e-30, 1e-3), "d": 1.0, "eps_mode": "mean"}
+        | {"relative_step": True, "scale_parameter": True},
+    ),
+    ("keras", "muon"): (
+        1e-3,
+        {**MUON, "nesterov": True, "eps": 1e-7, "adamw_eps": 1e-7}
+        | {"adjust_lr_fn": "match_rms_adamw"},
+    ),
     ("keras", "none"): (1.0, SGD),
     ("optax", "sgd"): (None, SGD),
     ("optax", "momentum"): (None, {**SGD, "momentum": 0.9}),
@@ -456,6 +500,61 @@ DEFAULTS = {
     ("optax", "adamw"): (None, {**CORRECTED, **OUTSIDE, "amsgrad": False}),
     ("optax", "adamax"): (None, {**ADAM, "eps": 1e-8, "eps_mode": "max"}),
     ("optax", "nadam"): (None, {**ADAM, **OUTSIDE, "nadam_schedule": "none"}),
+    ("optax", "lion"): (None, {"betas": (0.9, 0.99)}),
+    ("optax", "sign_sgd"): (None, {"momentum": 0.0}),
+    ("optax", "rprop"): (
+        None,
+        {"etas": (0.5, 1.2), "step_sizes": (1e-6, 50.0), "limit_unchanged": False},
+    ),
+    ("optax", "radam"): (None, {**ADAM, **OUTSIDE, "eps_mode": "corrected", "threshold": 5.0}),
+    ("optax", "adabelief"): (
+        None,
+        {**ADAM, "eps": 1e-16, "eps_root": 1e-16, "eps_in_state": True}
+        | {"eps_mode": "corrected", "nesterov": False, "rectify": False},
+    ),
+    ("optax", "yogi"): (
+        None,
+        {**CORRECTED, "eps": 1e-3, "eps_root": 0.0}
+        | {"initial_accumulator_value": 1e-6, "initial_exp_avg": 1e-6},
+    ),
+    ("optax", "adan"): (None, {"betas": (0.98, 0.92, 0.99), "eps": 1e-8, "eps_root": 1e-8}),
+    ("optax", "adopt"): (None, {"betas": (0.9, 0.9999), "eps": 1e-6, "clip_exp": 0.25}),
+    ("optax", "ademamix"): (
+        None,
+        {**OUTSIDE, "betas": (0.9, 0.999, 0.9999), "alpha": 5.0}
+        | {"alpha_warmup": 0.0, "beta3_warmup": 0.0},
+    ),
+    ("optax", "lamb"): (None, {**ADAM, "eps": 1e-6, "bias_correction": True}),
+    ("optax", "lars"): (
+        None,
+        {"momentum": 0.9, "dampening": 0.0, "nesterov": False, "trust_coefficient": 1e-3}
+        | {"eps": 0.0, "lr_in_buffer": True, "first_step": "copy", "decay_in_norm": True}
+        | {"always_adapt": True, "trust_clip": False},
+    ),
+    ("optax", "novograd"): (
+        None,
+        {"betas": (0.9, 0.25), "eps": 1e-6, "eps_root": 0.0, "grad_averaging": False},
+    ),
+    ("optax", "prodigy"): (
+        1.0,
+        {**ADAM, "beta3": None, "eps": 1e-8, "use_bias_correction": True, "d0": 1e-6}
+        | {"safeguard_warmup": False, "d_coef": 1.0, "growth_rate": None},
+    ),
+    ("optax", "dog"): (1.0, {"reps_rel": 1e-6, "eps": 1e-8, "layerwise": False}),
+    ("optax", "sm3"): (None, {"momentum": 0.9, "eps": 1e-8}),
+    ("optax", "schedule_free_sgd"): (
+        1.0,
+        {"momentum": 0.9, "warmup_steps": 0, "r": 0.0, "weight_lr_power": 2.0},
+    ),
+    ("optax", "schedule_free_adamw"): (
+        2.5e-3,
+        {**ADAM, "eps": 1e-8, "warmup_steps": 0, "r": 0.0, "weight_lr_power": 2.0},
+    ),
+    ("optax", "muon"): (
+        None,
+        {**MUON, "nesterov": "corrected", "eps": 1e-8, "adamw_eps": 1e-8}
+        | {"adjust_lr_fn": "inputs_first"},
+    ),
     ("optax", "none"): (1.0, SGD),
     ("dl4j", "sgd"): (1e-3, SGD),
     ("dl4j", "nesterov"): (
@@ -475,6 +574,11 @@ DEFAULTS = {
     ("dl4j", "amsgrad"): (1e-3, {**HAT, **OUTSIDE, "amsgrad": "raw"}),
     ("dl4j", "adamax"): (1e-3, {**ADAM, "eps": 1e-32, "eps_mode": "state"}),
     ("dl4j", "nadam"): (1e-3, {**ADAM, **OUTSIDE, "nadam_schedule": "uncorrected"}),
+    ("dl4j", "adabelief"): (
+        1e-3,
+        {**ADAM, "eps": 1e-14, "eps_root": 1e-14, "eps_in_state": True}
+        | {"eps_mode": "hat", "nesterov": False, "rectify": False},
+    ),
     ("dl4j", "none"): (1.0, SGD),
     ("textbook", "sgd"): (1e-2, {**SGD, "lr_in_buffer": True}),
     ("textbook", "momentum"): (1e-2, {**SGD, "momentum": 0.9, "lr_in_buffer": True}),
@@ -520,6 +624,26 @@ CLASSES = {
     "adamw": fastopt.AdamW,
     "adamax": fastopt.Adamax,
     "nadam": fastopt.NAdam,
+    "lion": fastopt.Lion,
+    "sign_sgd": fastopt.Signum,
+    "rprop": fastopt.Rprop,
+    "radam": fastopt.RAdam,
+    "adabelief": fastopt.AdaBelief,
+    "yogi": fastopt.Yogi,
+    "adan": fastopt.Adan,
+    "adopt": fastopt.ADOPT,
+    "ademamix": fastopt.AdEMAMix,
+    "ftrl": fastopt.Ftrl,
+    "lamb": fastopt.LAMB,
+    "dog": fastopt.DoG,
+    "lars": fastopt.LARS,
+    "prodigy": fastopt.Prodigy,
+    "novograd": fastopt.NovoGrad,
+    "adafactor": fastopt.Adafactor,
+    "sm3": fastopt.SM3,
+    "schedule_free_sgd": fastopt.ScheduleFreeSGD,
+    "schedule_free_adamw": fastopt.ScheduleFreeAdamW,
+    "muon": fastopt.Muon,
     "none": fastopt.SGD,
 }
 CONVENTIONS = ("torch", "keras", "optax", "dl4j", "textbook")
@@ -530,7 +654,29 @@ DECAY = {
     ("keras", "adamw"): (0.004, "lr"),
     ("optax", "adamw"): (1e-4, "lr"),
     ("textbook", "adamw"): (0.1, "schedule_only"),
+    ("keras", "ftrl"): (0.0, False),  # which has no decoupled decay
+    ("keras", "muon"): (0.004, "lr"),
+    ("optax", "lion"): (1e-3, "lr"),
+    ("optax", "prodigy"): (0.0, "lr"),
+    ("optax", "adan"): (0.0, "lr"),
+    ("optax", "ademamix"): (0.0, "lr"),
+    ("optax", "muon"): (0.0, "lr"),
+    # The defaults of the classes, which a weight decay that is not 0 may not use.
+    ("optax", "sign_sgd"): (0.0, True),
+    ("optax", "adabelief"): (0.0, True),
+    ("dl4j", "adabelief"): (0.0, True),
 }
+WITH_LR = {
+    "dog",
+    "prodigy",
+    "schedule_free_sgd",
+    "schedule_free_adamw",
+}  # the others of optax have no default
+# The rules of optax, dl4j and the textbook that define the kind of weight decay.
+DEFINED_DECAY = (
+    *("adadelta", "adamw", "adan", "ademamix", "lamb", "lars", "lion", "muon", "novograd"),
+    *WITH_LR,
+)
 
 
 @pytest.mark.parametrize(("convention", "name"), DEFAULTS)
@@ -556,7 +702,25 @@ def test_every_rule_has_its_defaults_tested():
         with pytest.raises(fastopt.FastoptError) as error:
             fastopt.create("?", np.ones(1), convention=convention)
         listed = set(str(error.value).split(": ")[-1].split(", ")) - {"gd", "nesterovs"}
+        if convention == "torch":
+            listed -= {
+                cls.lower() for cls in optimizers.__all__ if ("torch", cls.lower()) not in DEFAULTS
+            }
         assert listed == {name for c, name in DEFAULTS if c == convention}
+
+
+@pytest.mark.parametrize("cls", optimizers.__all__)
+def test_torch_has_every_class_as_it_is(cls):
+    own = getattr(fastopt, cls)(np.ones((2, 3)))
+    for name in (cls, cls.lower(), cls.upper()):
+        opt = fastopt.create(name, np.ones((2, 3)))
+        assert type(opt) is type(own)
+        assert opt.param_groups[0].options == own.param_groups[0].options
+
+
+def test_underscores_in_a_name_have_no_effect():
+    assert type(fastopt.create("schedule_free_adamw", np.ones(1))) is fastopt.ScheduleFreeAdamW
+    assert type(fastopt.create("Ada_Grad", np.ones(1), "keras")) is fastopt.Adagrad
 
 
 # Names, options and errors --------------------------------------------------------------
@@ -648,6 +812,8 @@ def test_dl4j_rmsprop_starts_at_its_epsilon_by_default():
         ("adam", "textbook", {"amsgrad": True}, "amsgrad is True.*the rule amsgrad"),
         ("adamw", "textbook", {}, "weight_decay must be given"),
         ("adam", "torch", {"eps": -1.0}, "eps is -1"),
+        ("ftrl", "keras", {"weight_decay": 0.1}, "weight_decay is 0.1.*recomputes"),
+        ("sign_sgd", "optax", {"lr": 0.1, "momentum": 0.9}, "momentum is 0.9.*no momentum"),
     ],
 )
 def test_bad_names_conventions_and_options_are_refused(name, convention, options, words):
@@ -656,7 +822,7 @@ def test_bad_names_conventions_and_options_are_refused(name, convention, options
 
 
 @pytest.mark.parametrize(
-    "name", sorted({n for c, n in DEFAULTS if c == "optax"} - {"adadelta", "none"})
+    "name", sorted({n for c, n in DEFAULTS if c == "optax"} - {"adadelta", "none"} - WITH_LR)
 )
 def test_optax_has_no_default_learning_rate(name):
     with pytest.raises(fastopt.FastoptError, match="lr must be given"):
@@ -670,7 +836,7 @@ def test_optax_has_no_default_learning_rate(name):
         for convention, name in DEFAULTS
         if convention in ("optax", "dl4j", "textbook")
         and name not in ("adamw", "none")
-        and (convention, name) != ("optax", "adadelta")
+        and not (convention == "optax" and name in DEFINED_DECAY)
     ],
 )
 def test_kind_of_weight_decay_must_be_given(convention, name):
@@ -703,6 +869,19 @@ def test_dl4j_weight_decay_object():
     assert w == pytest.approx(2.0 - adam - 0.5 * 0.1 * 2.0, rel=1e-14)
 
 
+def test_keras_defines_the_penalties_of_ftrl_without_the_half():
+    group = fastopt.create(
+        "ftrl",
+        np.ones(1),
+        convention="keras",
+        l1_regularization_strength=0.1,
+        l2_regularization_strength=0.2,
+        l2_shrinkage_regularization_strength=0.3,
+    ).param_groups[0]
+    penalties = [group[f"{name}_regularization_strength"] for name in ("l1", "l2", "l2_shrinkage")]
+    assert penalties == [0.1, 0.4, 0.6]
+
+
 def test_unknown_option_is_a_type_error():
     with pytest.raises(TypeError, match="use_ema"):
         fastopt.create("adam", np.ones(1), convention="keras", use_ema=True)
@@ -730,6 +909,25 @@ SPELLED = [
      {"lr": 0.3, "betas": (0.5, 0.6), "eps": 0.01, "eps_root": 0.1}),
     ("rmsprop", "optax", {"learning_rate": 0.3, "decay": 0.5, "initial_scale": 0.1},
      {"lr": 0.3, "alpha": 0.5, "initial_accumulator_value": 0.1}),
+    ("ftrl", "keras", {"learning_rate": 0.3}, {"lr": 0.3}),
+    ("adafactor", "keras", {"beta_2_decay": -0.7, "clip_threshold": 2.0, "epsilon_1": 0.1},
+     {"beta2_decay": -0.7, "d": 2.0, "eps": (0.1, 1e-3)}),
+    ("adafactor", "keras", {"epsilon_1": 0.1, "epsilon_2": 0.2}, {"eps": (0.1, 0.2)}),
+    ("lion", "keras", {"beta_1": 0.5}, {"betas": (0.5, 0.99)}),
+    ("muon", "keras", {"muon_b": -4.0, "muon_c": 2.0, "adam_beta_2": 0.5, "adam_weight_decay": 0.1},
+     {"ns_coefficients": (3.4445, -4.0, 2.0), "adamw_betas": (0.9, 0.5),
+      "adamw_weight_decay": 0.1}),
+    ("muon", "optax", {"learning_rate": 0.3, "beta": 0.8, "adam_b1": 0.7, "eps": 0.1,
+                       "ns_coeffs": (3.0, -4.0, 2.0), "adam_learning_rate": 0.2},
+     {"lr": 0.3, "momentum": 0.8, "adamw_betas": (0.7, 0.999), "eps": 0.1,
+      "ns_coefficients": (3.0, -4.0, 2.0), "adamw_lr": 0.2}),
+    ("adan", "optax", {"learning_rate": 0.3, "b1": 0.5, "b3": 0.7},
+     {"lr": 0.3, "betas": (0.5, 0.92, 0.7)}),
+    ("rprop", "optax", {"learning_rate": 0.3, "eta_plus": 1.3, "min_step_size": 0.1},
+     {"lr": 0.3, "etas": (0.5, 1.3), "step_sizes": (0.1, 50.0)}),
+    ("prodigy", "optax", {"estim_lr0": 1e-3, "estim_lr_coef": 2.0}, {"d0": 1e-3, "d_coef": 2.0}),
+    ("schedule_free_sgd", "optax", {"b1": 0.8}, {"momentum": 0.8}),
+    ("schedule_free_adamw", "optax", {"b1": 0.8}, {"betas": (0.8, 0.999)}),
     ("adam", "dl4j", {"learningRate": 0.3, "beta1": 0.5, "epsilon": 0.01},
      {"lr": 0.3, "betas": (0.5, 0.999), "eps": 0.01}),
     ("rmsprop", "dl4j", {"rmsDecay": 0.5, "epsilon": 0.01}, {"alpha": 0.5, "eps": 0.01}),

@@ -45,6 +45,7 @@ def test_every_kernel_is_tested_here():
          (2e-3, (0.9, 0.999), 1e-8, 0, 4e-3, False)),
         (fastopt.RAdam, "lr betas eps weight_decay decoupled_weight_decay",
          (1e-3, (0.9, 0.999), 1e-8, 0, False)),
+        (fastopt.ASGD, "lr lambd alpha t0 weight_decay", (1e-2, 1e-4, 0.75, 1e6, 0)),
     ],
 )  # fmt: skip
 def test_positional_arguments_are_those_of_pytorch(cls, names, defaults):
@@ -671,6 +672,9 @@ STATES = {
     "momentum": ["momentum_buffer"],
     "adagrad": ["sum"],
     "adadelta": ["square_avg", "acc_delta"],
+    "schedule_free_sgd": ["z", "weight_sum", "lr_max"],
+    "schedule_free_adamw": ["z", "exp_avg_sq", "weight_sum", "lr_max"],
+    "schedule_free_radam": ["z", "exp_avg_sq", "weight_sum", "lr_max"],
     "rmsprop": ["square_avg"],
     "rmsprop_centered": ["square_avg", "grad_avg"],
     "rmsprop_momentum": ["square_avg", "momentum_buffer"],
@@ -685,6 +689,9 @@ STATES = {
     "smorms3": ["mem", "g", "g2"],
     "ftrl": ["accumulator", "linear"],
     "ademamix": ["exp_avg_fast", "exp_avg_slow", "exp_avg_sq"],
+    "adopt": ["exp_avg", "exp_avg_sq"],
+    "asgd": ["eta", "mu", "ax"],
+    "adan": ["exp_avg", "exp_avg_sq", "exp_avg_diff", "neg_pre_grad"],
 }
 
 
@@ -695,7 +702,7 @@ def test_state_has_the_names_of_pytorch(rule):
     assert list(state) == ["a", "b"]
     for key, w in (("a", a), ("b", b)):
         assert set(state[key]) == {"step", *STATES[rule]}
-        for name in set(STATES[rule]) - {"mu_product"}:
+        for name in {*STATES[rule]} - ALL_RULES[rule][0]._scalars.keys():
             assert state[key][name].shape == w.shape
             assert state[key][name].dtype == w.dtype
 

@@ -12,7 +12,8 @@ from torch.nn import Parameter
 
 from fastopt import torch as ours
 
-NAMES = ["SGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam", "SparseAdam"]
+NAMES = ["SGD", "Adagrad", "Adafactor", "Adadelta", "RMSprop", "Adam", "AdamW", "Adamax", "NAdam",
+         "RAdam", "Rprop", "ASGD", "SparseAdam"]  # fmt: skip
 PAIRS = {name: (getattr(ours, name), getattr(optim, name)) for name in NAMES}
 DENSE = [name for name in NAMES if name != "SparseAdam"]
 TAKE_SPARSE = ["SGD", "Adagrad", "SparseAdam"]
@@ -22,12 +23,16 @@ DTYPES = [torch.float64, torch.float32]
 OPTIONS = {
     "SGD": dict(lr=0.1, momentum=0.8, dampening=0.3, weight_decay=0.1),
     "Adagrad": dict(lr=0.1, lr_decay=0.2, weight_decay=0.1, initial_accumulator_value=0.3),
+    "Adafactor": dict(lr=0.1, beta2_decay=-0.6, eps=(1e-3, 1e-2), d=1.2, weight_decay=0.1),
     "Adadelta": dict(lr=0.5, rho=0.7, eps=1e-3, weight_decay=0.1),
     "RMSprop": dict(lr=0.02, alpha=0.8, eps=0.01, centered=True, momentum=0.8, weight_decay=0.1),
     "Adam": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3, amsgrad=True, weight_decay=0.1),
     "AdamW": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3, amsgrad=True, weight_decay=0.1),
     "Adamax": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
     "NAdam": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3, momentum_decay=0.5, weight_decay=0.1),
+    "RAdam": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
+    "Rprop": dict(lr=0.1, etas=(0.4, 1.3), step_sizes=(0.03, 0.3)),
+    "ASGD": dict(lr=0.1, lambd=0.3, alpha=0.6, t0=2, weight_decay=0.1),
     "SparseAdam": dict(lr=0.1, betas=(0.8, 0.95), eps=1e-3),
 }
 
@@ -36,8 +41,8 @@ def tolerance(name, dtype):
     """Return the allowed difference, absolute plus relative, in `dtype`."""
     if dtype in (torch.float32, torch.complex64):
         return 1e-6
-    # torch keeps the product of NAdam's momenta in float32.
-    return 1e-8 if name == "NAdam" else 1e-12
+    # torch keeps some numbers of the state in float32.
+    return {"NAdam": 1e-8, "ASGD": 1e-7}.get(name, 1e-12)
 
 
 def plain(name):
@@ -145,7 +150,8 @@ def assert_same(a, b, tol, where):
             assert_same(x, y, tol, f"{where} [{i}]")
     elif isinstance(a, torch.Tensor):
         assert a.shape == b.shape, f"{where}: shape {tuple(a.shape)}, torch's {tuple(b.shape)}"
-        if where.endswith("mu_product"):  # float32 in torch, until load_state_dict casts it
+        # float32 in torch, until load_state_dict casts it
+        if where.split()[-1] in ("mu_product", "eta", "mu"):
             tol = max(tol, 1e-6)
         else:
             assert a.dtype == b.dtype, f"{where}: {a.dtype}, torch's is {b.dtype}"

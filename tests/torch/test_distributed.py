@@ -1,6 +1,7 @@
 """Shards, gradients and norms of DTensors, in several processes."""
 
 import math
+import re
 import warnings
 
 import numpy as np
@@ -248,6 +249,39 @@ def group_of(case):
         return error_of(opt.optim.param_groups)
     model = FullyShardedDataParallel(nn.Linear(2, 2), device_id=torch.device("cpu"))
     return error_of([{"params": list(model.parameters())}])
+
+
+def step_of_sums(kind):
+    """Return the error of a step of LAMB, or the whole parameter after it."""
+    start, gradient = torch.arange(1.0, 7.0).view(3, 2), torch.ones(3, 2)
+    if kind == "FullyShardedDataParallel":
+        model = FullyShardedDataParallel(nn.Linear(2, 2), device_id=torch.device("cpu"))
+        p = next(iter(model.parameters()))
+        p.grad = torch.ones_like(p)
+    else:
+        mesh = init_device_mesh("cpu", [dist.get_world_size()])
+        places = [Replicate() if kind == "copy" else Shard(0)]
+        p = nn.Parameter(distribute_tensor(start, mesh, places))
+        p.grad = distribute_tensor(gradient, mesh, places)
+    opt = fastopt.torch.LAMB([p], lr=0.1)
+    try:
+        opt.step()
+    except FastoptError as error:
+        return str(error)
+    whole = nn.Parameter(start)
+    whole.grad = gradient
+    fastopt.torch.LAMB([whole], lr=0.1).step()
+    return torch.equal(p.full_tensor(), whole)
+
+
+@pytest.mark.parametrize("kind", ["FullyShardedDataParallel", "DTensor"])
+def test_shards_are_refused_by_rules_with_sums(kind):
+    for found in processes(2)(step_of_sums, kind):
+        assert re.search(rf"is a shard \({kind}\); LAMB needs all elements of a parameter", found)
+
+
+def test_copies_are_whole():
+    assert processes(2)(step_of_sums, "copy") == [True, True]
 
 
 def error_of(groups):

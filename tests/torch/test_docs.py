@@ -4,6 +4,7 @@ import pytest
 from documentation import blocks, members, missing, modules, public, run_block, run_docstrings
 
 import fastopt.torch
+from fastopt.torch.base import Further
 
 
 @pytest.mark.parametrize("name", modules(with_torch=True))
@@ -20,13 +21,14 @@ def test_readme_examples(block, tmp_path, monkeypatch):
 
 PUBLIC = public([fastopt.torch])
 MEMBERS = members(PUBLIC)
-RULES = {cls.__name__ for cls in fastopt.torch.Door.__subclasses__()}
+RULES = {name: thing for name, thing in PUBLIC.items() if hasattr(thing, "_rule")}
 
 
 @pytest.mark.parametrize("name", [*PUBLIC, *MEMBERS])
 def test_public_names_have_their_headings(name):
     thing = {**PUBLIC, **MEMBERS}[name]
-    if name in RULES:  # their arguments are those of torch.optim
-        assert f"As in `torch.optim.{name}`" in thing.__doc__
+    if name in RULES:  # their arguments are those of another class
+        package = "fastopt" if issubclass(thing, Further) else "torch.optim"
+        assert f"As in `{package}.{name}`" in thing.__doc__
     else:
         assert not missing(thing, name in PUBLIC)

@@ -219,6 +219,9 @@ def test_complex_parameters(name, layout, dtype):
         return results
 
     ours, theirs = (outcome(lambda cls=cls: trained(cls)) for cls in PAIRS[name])
+    if name == "Adafactor":
+        assert ours == theirs == (RuntimeError, "Adafactor does not support complex parameters")
+        return
     assert type(theirs) is list, theirs
     assert_same(ours, theirs, tolerance(name, dtype), "step")
 
@@ -304,7 +307,7 @@ HELD = {
     + [(name, "sparse") for name in TAKE_SPARSE],
 )
 def test_no_gradient_is_kept_alive_after_the_step(name, layout):
-    options = {**OPTIONS[name], "weight_decay": 0.0} if name in DENSE else OPTIONS[name]
+    options = {key: 0.0 if key == "weight_decay" else value for key, value in OPTIONS[name].items()}
     (p,) = params = make_params([(8, 6)])
     p.grad_dtype = None  # any
     opt = PAIRS[name][0](params, **options)

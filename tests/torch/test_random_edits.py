@@ -52,7 +52,7 @@ def step_with_closure(opt, rng):
 
 def change_an_option(opt, rng):
     group = rng.choice(opt.param_groups)
-    key = rng.choice(["lr", "weight_decay", "maximize"])
+    key = rng.choice([key for key in ("lr", "weight_decay", "maximize") if key in group])
     group[key] = not group[key] if key == "maximize" else group[key] * rng.choice([0.5, 0.9, 1.1])
     return opt
 

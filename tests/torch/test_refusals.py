@@ -79,8 +79,8 @@ def state_in_a_parameter(opt_class, options):
     opt = opt_class(params, **options)
     step(opt)
     for key, value in opt.state[p].items():
-        if torch.is_tensor(value) and value.shape == p.shape:
-            opt.state[p][key] = p.data
+        if torch.is_tensor(value) and value.ndim:
+            opt.state[p][key] = p.data.view(-1)[: value.numel()].view(value.shape)
     return opt
 
 
@@ -89,7 +89,7 @@ def state_of_two_parameters_in_one_tensor(opt_class, options):
     opt = opt_class(params, **options)
     step(opt)
     for key, value in opt.state[a].items():
-        if torch.is_tensor(value) and value.shape == a.shape:
+        if torch.is_tensor(value) and value.ndim:
             opt.state[b][key] = value
     return opt
 
@@ -99,7 +99,7 @@ def state_of_another_shape(opt_class, options):
     opt = opt_class(params, **options)
     step(opt)
     for key, value in opt.state[p].items():
-        if torch.is_tensor(value) and value.shape == p.shape:
+        if torch.is_tensor(value) and value.ndim:
             opt.state[p][key] = torch.zeros(2)
     return opt
 
@@ -230,7 +230,7 @@ def test_refused_arguments_name_what_is_allowed(name):
         (dict(max_grad_value=-1.0), "max_grad_value"),
         (dict(on_nonfinite="ignore"), "on_nonfinite.*ignore.*propagate"),
         (dict(ema_decay=1.5), "ema_decay"),
-        (dict(state_dtype="float8"), "state_dtype.*float8.*bfloat16"),
+        (dict(state_dtype="int8"), "state_dtype.*int8.*bfloat16"),
         (dict(master="float64"), "master.*float64.*float32"),
         (dict(rounding="up"), "rounding.*up.*stochastic"),
         (dict(n_threads=0), "n_threads"),

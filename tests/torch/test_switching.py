@@ -232,7 +232,7 @@ def as_saved_by_torch_1_5(state_dict):
             state["step"] = int(state["step"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "Adafactor"])
 def test_state_dicts_of_old_versions_load(name):
     options = {**OPTIONS[name]}
     for key in ("amsgrad", "centered"):

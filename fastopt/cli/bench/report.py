@@ -22,12 +22,14 @@ def print_report(console: Console, results: list[Result], settings: dict[str, An
     console.print("\n".join(lines), highlight=False, markup=False)
     for n in thread_counts(results):
         console.print(f"\nMemory limit, {memory_limit(results, n)}", highlight=False)
-        columns = _columns([result for result in results if result.threads == n])
+        of_threads = [result for result in results if result.threads == n]
+        columns = _columns(of_threads, settings["size"])
         print_columns(console, columns, n_keys=1, box=SIMPLE_HEAD, pad_edge=False)
     lines = [
-        f"Medians of {counted(settings['rounds'], 'round')}. GB/s counts the gradient, "
-        "which is read, and the parameter and states, which are read and written. share: the time "
-        f"of the loop divided by that of the step, with its quartiles. {MEANING}"
+        f"Medians of {counted(settings['rounds'], 'round')}. bytes, of an element, and GB/s count "
+        "the gradient, which is read, and the parameter and states, which are read and written, "
+        "and again what is read twice, for sums before the update. share: the time of the loop "
+        f"divided by that of the step, with its quartiles. {MEANING}"
     ]
     if settings["size"] < fastopt._core.SERIAL_BELOW:
         lines.append(
@@ -37,10 +39,11 @@ def print_report(console: Console, results: list[Result], settings: dict[str, An
     console.print("\n".join(lines), highlight=False, markup=False)
 
 
-def _columns(results: list[Result]) -> list[Column]:
+def _columns(results: list[Result], size: int) -> list[Column]:
     shares = [result.shares for result in results]
     return [
         Column("rule", [result.rule for result in results], "left"),
+        Column("bytes", [str(result.n_bytes // size) for result in results]),
         Column("ms", [f"{1e3 * result.seconds:.3g}" for result in results]),
         Column("GB/s", [f"{result.rate:.1f}" for result in results]),
         Column("limit", [f"{result.limit_rate:.1f}" for result in results]),

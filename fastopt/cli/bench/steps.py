@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,22 +16,63 @@ from fastopt.optimizers.base.optimizer import Optimizer
 
 Call = Callable[[], object]
 
-RULES: dict[str, tuple[Callable[..., Optimizer], dict[str, Any]]] = {
-    "sgd": (optimizers.SGD, {}),
-    "momentum": (optimizers.SGD, {"momentum": 0.9}),
-    "nesterov": (optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
-    "adagrad": (optimizers.Adagrad, {}),
-    "adadelta": (optimizers.Adadelta, {}),
-    "rmsprop": (optimizers.RMSprop, {}),
-    "rmsprop_centered": (optimizers.RMSprop, {"centered": True}),
-    "rmsprop_momentum": (optimizers.RMSprop, {"momentum": 0.9}),
-    "rmsprop_centered_momentum": (optimizers.RMSprop, {"momentum": 0.9, "centered": True}),
-    "adam": (optimizers.Adam, {}),
-    "adamw": (optimizers.AdamW, {}),
-    "amsgrad": (optimizers.Adam, {"amsgrad": True}),
-    "adamax": (optimizers.Adamax, {}),
-    "nadam": (optimizers.NAdam, {}),
+
+class Rule(NamedTuple):
+    """An optimizer whose step is timed."""
+
+    cls: Callable[..., Optimizer]
+    options: dict[str, Any] = {}
+    # The arrays that are read twice, for sums before the update: 0 for the gradient and for the
+    # parameter, k for the k-th state.
+    again: tuple[int, ...] = ()
+
+
+RULES = {
+    "sgd": Rule(optimizers.SGD),
+    "momentum": Rule(optimizers.SGD, {"momentum": 0.9}),
+    "nesterov": Rule(optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
+    "adagrad": Rule(optimizers.Adagrad),
+    "adadelta": Rule(optimizers.Adadelta),
+    "rmsprop": Rule(optimizers.RMSprop),
+    "rmsprop_centered": Rule(optimizers.RMSprop, {"centered": True}),
+    "rmsprop_momentum": Rule(optimizers.RMSprop, {"momentum": 0.9}),
+    "rmsprop_centered_momentum": Rule(optimizers.RMSprop, {"momentum": 0.9, "centered": True}),
+    "adam": Rule(optimizers.Adam),
+    "adamw": Rule(optimizers.AdamW),
+    "amsgrad": Rule(optimizers.Adam, {"amsgrad": True}),
+    "adamax": Rule(optimizers.Adamax),
+    "nadam": Rule(optimizers.NAdam),
+    "radam": Rule(optimizers.RAdam),
+    "adabelief": Rule(optimizers.AdaBelief),
+    "yogi": Rule(optimizers.Yogi),
+    "qhadam": Rule(optimizers.QHAdam),
+    "adopt": Rule(optimizers.ADOPT),
+    "ademamix": Rule(optimizers.AdEMAMix),
+    "adan": Rule(optimizers.Adan),
+    "smorms3": Rule(optimizers.SMORMS3),
+    "ftrl": Rule(optimizers.Ftrl),
+    "lion": Rule(optimizers.Lion),
+    "signsgd": Rule(optimizers.Signum, {"momentum": 0.0}),
+    "signum": Rule(optimizers.Signum),
+    "rprop": Rule(optimizers.Rprop),
+    "asgd": Rule(optimizers.ASGD),
+    "schedule_free_sgd": Rule(optimizers.ScheduleFreeSGD),
+    "schedule_free_adamw": Rule(optimizers.ScheduleFreeAdamW),
+    "schedule_free_radam": Rule(optimizers.ScheduleFreeRAdam),
+    "sgd_normalized": Rule(optimizers.SGD, {"normalized": "tensor"}, (0,)),
+    "adamw_cautious": Rule(optimizers.AdamW, {"cautious": True}, (0, 1)),
+    "lion_cautious": Rule(optimizers.Lion, {"cautious": True}, (0, 1)),
+    "stable_adamw": Rule(optimizers.StableAdamW, {}, (0, 2)),
+    "novograd": Rule(optimizers.NovoGrad, {}, (0,)),
+    "lars": Rule(optimizers.LARS, {"weight_decay": 0.01}, (0, 0)),
+    "dog": Rule(optimizers.DoG, {}, (0, 0, 1)),
+    "prodigy": Rule(optimizers.Prodigy, {}, (0, 0, 3, 4)),
+    "lamb": Rule(optimizers.LAMB, {"weight_decay": 0.01}, (0, 0, 1, 2)),
 }
+DEFAULT_RULES = (
+    *("sgd", "momentum", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "amsgrad", "nadam"),
+    *("lion", "adan", "schedule_free_adamw", "lamb"),
+)
 _PAGE = 4096
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -42,7 +83,7 @@ def bound(
     """Return an optimizer of one tensor with a bound gradient, and the arrays that it updates."""
     if dtype == "bfloat16":
         import ml_dtypes  # noqa: F401  makes NumPy know the name "bfloat16"
-    cls, options = RULES[rule]
+    cls, options, _ = RULES[rule]
     w = np.ones(size, dtype)
     drawn = np.random.default_rng(0).standard_normal(
         size, np.float64 if dtype == "float64" else np.float32
@@ -83,8 +124,18 @@ def _aligned(array: Array, i: int) -> Array:
     return copy
 
 
-def moved(arrays: list[Array]) -> int:
-    """Return the bytes that a step moves: it reads and writes `arrays` and reads a gradient."""
+def moved(rule: str, arrays: list[Array]) -> int:
+    """Return the bytes that a step moves, including what it reads twice."""
+    return _of_loop(arrays) + sum(arrays[k].nbytes for k in RULES[rule].again)
+
+
+def scale(rule: str, arrays: list[Array]) -> float:
+    """Return the bytes that a step moves, divided by those that a loop of `limits` moves."""
+    return moved(rule, arrays) / _of_loop(arrays)
+
+
+def _of_loop(arrays: list[Array]) -> int:
+    """Return the bytes that a loop moves: it reads and writes `arrays` and reads a gradient."""
     return arrays[0].nbytes + 2 * sum(array.nbytes for array in arrays)
 
 

@@ -23,7 +23,7 @@ _OF_TORCH = ("steps", "width", "layers", "threads")
 # The options of each comparison that replaces the race, besides --seed, --out and --json.
 _APPLY = {"conditioning": (), "torch": (*_OF_TORCH, "batch_size", "lr")}
 _DESCRIPTION = """\
-Train one model with every update rule and show which is best: a table on
+Train one model with many update rules and show which is best: a table on
 stdout, and the loss against epochs and against seconds in race.png.
 
 DATA is .csv (the last column is the target; a header line is optional; comma,
@@ -43,6 +43,7 @@ seconds per step, and transformer.png.
 _EXAMPLES = """\
 examples:
   fastopt race
+  fastopt race --rules all
   fastopt race wine.csv --target quality --model linear
   fastopt race people.csv --drop name,id --encode
   fastopt race digits.npz --rules sgd,momentum,adam --epochs 20 --json
@@ -55,7 +56,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of the command."""
     parser = commands.add_parser(
         "race",
-        help="train a model with every update rule and show which is best",
+        help="train a model with many update rules and show which is best",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -97,7 +98,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     add(
         "--rules",
         metavar="A,B,...",
-        help="the rules to train with; default: all but ksgd_full, and ksgd for 10 seconds only",
+        help="the rules to train with, or all; default: those that are used most. Unless they are "
+        "named, ksgd and ksgd_full are trained for 10 seconds only",
     )
     add("--epochs", type=whole(1), default=25, metavar="N", help="passes over the rows (25)")
     add(
@@ -105,7 +107,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         type=whole(1),
         default=32,
         metavar="N",
-        help="rows per step (32; gd: all, ksgd: 1), or texts of 32 characters (--torch)",
+        help="rows per step (32; gd and rprop: all, ksgd: 1), or texts of 32 characters (--torch)",
     )
     add(
         "--lr",
@@ -198,20 +200,19 @@ def _race(args: argparse.Namespace) -> int:
     from fastopt.cli.race.run import ranked
 
     rules = DEFAULT_RULES if args.rules is None else chosen(args.rules, RULES)
+    named = () if args.rules is None or rules == RULES else rules
     path = claim(args.out, NAME, SIGNATURE)
     options = DataOptions(**{name: getattr(args, name) for name in _OF_THE_DATA})
     notice(f"Reading {args.data or 'the handwritten digits'}")
     table = load(args.data, options)
     notice("Scaling {:,} rows of {:,} features".format(*table.X.shape))
     problem = pose(table, args.model, args.seed)
-    left_out: dict[str, str] = {}
-    if args.rules is None:
-        left_out = {
-            rule: "its covariance takes more than a gigabyte"
-            for rule in rules
-            if is_too_large(rule, problem)
-        }
-    runs = _runs(args, problem, tuple(rule for rule in rules if rule not in left_out))
+    left_out = {
+        rule: "its covariance takes more than a gigabyte"
+        for rule in rules
+        if rule not in named and is_too_large(rule, problem)
+    }
+    runs = _runs(args, problem, tuple(rule for rule in rules if rule not in left_out), named)
     interrupted = False
     try:
         with Display(runs, problem.score_name) as display:
@@ -238,8 +239,13 @@ def _race(args: argparse.Namespace) -> int:
     return 130 if interrupted else 0
 
 
-def _runs(args: argparse.Namespace, problem: Problem, rules: tuple[str, ...]) -> list[Run]:
-    """Return a run for each rule, with the learning rate and batch size of the arguments."""
+def _runs(
+    args: argparse.Namespace, problem: Problem, rules: tuple[str, ...], named: tuple[str, ...]
+) -> list[Run]:
+    """Return a run for each rule, with the learning rate and batch size of the arguments.
+
+    A filter that is not in `named` is stopped when its patience is over.
+    """
     from fastopt.cli.race.rules import FILTERS, PATIENCE, batch_size, learning_rate
     from fastopt.cli.race.run import Run
 
@@ -251,7 +257,7 @@ def _runs(args: argparse.Namespace, problem: Problem, rules: tuple[str, ...]) ->
             args.epochs,
             args.seed,
             problem,
-            patience=PATIENCE if args.rules is None and rule in FILTERS else math.inf,
+            patience=PATIENCE if rule in FILTERS and rule not in named else math.inf,
         )
         for rule in rules
     ]

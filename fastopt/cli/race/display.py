@@ -43,7 +43,8 @@ class Display:
     def __init__(self, runs: list[Run], score_name: str) -> None:
         console = Console(stderr=True)
         self._is_wide = console.width >= 72
-        rule, bar = TextColumn("{task.fields[rule]:9}"), BarColumn(bar_width=None)
+        longest = max(9, *(len(run.rule) for run in runs))
+        rule, bar = TextColumn(f"{{task.fields[rule]:{longest}}}"), BarColumn(bar_width=None)
         epoch = TextColumn("epoch {task.completed:>3.0f}/{task.total:.0f}")
         state = TextColumn("{task.fields[state]:38}" if self._is_wide else "{task.fields[state]}")
         self._progress = Progress(

@@ -15,12 +15,14 @@ from fastopt.cli.race.problem import Problem
 from fastopt.cli.race.run import Run
 
 NAME, SIGNATURE = "race.png", "fastopt race"
+_LONGEST_LEGEND = 22  # lines that fit beside the panels
 
 
 def draw(path: Path, problem: Problem, runs: list[Run]) -> None:
     """Write the picture; the legend is in the order of `runs`."""
     with matplotlib.style.context("default"):
-        figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
+        n_columns = 1 if len(runs) <= _LONGEST_LEGEND else 2
+        figure = Figure(figsize=(8.5 + 2.5 * n_columns, 5), dpi=150, layout="constrained")
         by_epoch, by_second = figure.subplots(1, 2, sharey=True)
         totals = [run.epochs_done * run.epoch_quartiles[1] for run in runs if run.epochs_done]
         log_seconds = bool(totals) and max(totals) > 10.0 * min(totals)
@@ -54,6 +56,7 @@ def draw(path: Path, problem: Problem, runs: list[Run]) -> None:
         figure.suptitle(f"{problem.name}: {problem.description}", parse_math=False)
         figure.legend(
             loc="outside right center",
+            ncols=n_columns,
             title="lowest loss first",
             alignment="left",
             frameon=False,

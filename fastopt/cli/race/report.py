@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fastopt.cli.race.problem import Problem
 from fastopt.cli.race.reasons import reasons
-from fastopt.cli.race.rules import FILTERS
+from fastopt.cli.race.rules import FILTERS, WHOLE_BATCH
 from fastopt.cli.race.run import Run
 from fastopt.cli.text import Column, counted, milliseconds, print_columns
 
@@ -29,9 +29,10 @@ def _introduction(problem: Problem, runs: list[Run], batch_size: int, seed: int)
     n_train, n_held_out = len(problem.train[0]), len(problem.held_out[0])
     target = f"{len(problem.classes)} classes" if problem.classes else "a numeric target"
     rules = {run.rule for run in runs}
-    others = ["gd: all rows at once"] * ("gd" in rules)
+    whole = [rule for rule in WHOLE_BATCH if rule in rules]
+    others = [f"{', '.join(whole)}: all rows at once"] * bool(whole)
     others += ["ksgd: one"] * (not rules.isdisjoint(FILTERS))
-    exceptions = f" ({', '.join(others)})" if others else ""
+    exceptions = f" ({'; '.join(others)})" if others else ""
     return [
         f"{problem.name}: {counted(problem.model.sizes[0], 'feature')}, {target}; "
         f"{counted(n_train, 'training row')}, {n_held_out:,} held out",
@@ -80,6 +81,9 @@ def _explanation(problem: Problem, runs: list[Run]) -> list[str]:
         "Every rule starts from the same parameters and uses the rows in the same order, each "
         f"equally often{f' except {stopped[0]}' if stopped else ''}."
     ]
+    averaged = [run.rule for run in runs if run.at_averages]
+    if averaged:
+        lines.append(f"Evaluated at the averages of their parameters: {', '.join(averaged)}.")
     if any(map(_is_timed, runs)):
         lines.append("The time of an epoch is the median and quartiles, without evaluation.")
     best = max((run.last.score for run in runs if run.succeeded), default=math.nan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from time import perf_counter
@@ -15,7 +16,7 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.batching import Batches
 from fastopt.cli.race.problem import Problem
-from fastopt.cli.race.rules import FILTERS, M0, M0_GLM
+from fastopt.cli.race.rules import FILTERS, M0, M0_GLM, options
 from fastopt.models import GLM
 from fastopt.optimizers.conventions import create
 from fastopt.training.model_filter import FAMILIES, ModelFilter
@@ -45,6 +46,7 @@ class Run:
     evaluations: list[Evaluation] = field(default_factory=list)
     patience: float = math.inf  # seconds of training after which it stops
     out_of_patience: bool = False  # stopped by `patience`, perhaps within an epoch
+    at_averages: bool = False  # evaluated at the averages of the parameters that the rule keeps
 
     @property
     def last(self) -> Evaluation:
@@ -93,12 +95,13 @@ class Run:
         """
         model, train = self.problem.model, self.problem.train
         params = model.init(seed=self.seed, dtype=np.float32)
-        update, batch_size = self._update(params)
+        update, batch_size, averaged = self._update(params)
+        self.at_averages = averaged is not nullcontext
         batches = Batches(*train, batch_size=batch_size, seed=self.seed)
         seconds = 0.0
         while True:
             # A rule that diverges overflows before its loss is NaN; the evaluation shows it.
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), averaged():
                 loss, _ = model.loss_and_grad(params, *train)
                 score = model.score(params, *self.problem.held_out)
             score = score if math.isfinite(loss) else math.nan
@@ -123,15 +126,24 @@ class Run:
 
     def _update(
         self, params: dict[str, Array]
-    ) -> tuple[Callable[[Array, Array], object], int | None]:
-        """Return the function that updates `params` with a batch, and the size of its batches.
+    ) -> tuple[
+        Callable[[Array, Array], object], int | None, Callable[[], AbstractContextManager[None]]
+    ]:
+        """Return how `params` are trained.
+
+        The result is the function that updates them with a batch, the size of its batches, and a
+        function that returns a context in which they are averages, if the rule has any.
 
         For a GLM, a filter absorbs blocks of rows; the result is the same as for single rows.
         """
         model = self.problem.model
         if self.rule not in FILTERS:
-            opt = create(self.rule, params, lr=self.lr)
-            return lambda X, y: opt.step(model.loss_and_grad(params, X, y)[1]), self.batch_size
+            opt = create(self.rule, params, lr=self.lr, **options(self.rule))
+
+            def step(X: Array, y: Array) -> None:
+                opt.step(model.loss_and_grad(params, X, y)[1])
+
+            return step, self.batch_size, opt.averaged if opt.has_averages else nullcontext
         is_glm = isinstance(model, GLM) and model.family in FAMILIES
         covariance = "full" if self.rule == "ksgd_full" or is_glm else model.neurons()
         try:
@@ -139,8 +151,13 @@ class Run:
         except MemoryError:
             raise FastoptError(f"the covariance of {self.rule} does not fit into memory") from None
         if learner.is_glm:
-            return _quietly(learner.absorb_rows), min(_BLOCK, len(self.problem.train[0]))
-        return lambda X, y: learner.absorb(y, *model.mean_and_jacobian(params, X)), self.batch_size
+            size = min(_BLOCK, len(self.problem.train[0]))
+            return _quietly(learner.absorb_rows), size, nullcontext
+
+        def absorb(X: Array, y: Array) -> None:
+            learner.absorb(y, *model.mean_and_jacobian(params, X))
+
+        return absorb, self.batch_size, nullcontext
 
 
 def _quietly(function: Callable[..., object]) -> Callable[..., object]:

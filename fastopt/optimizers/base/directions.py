@@ -20,16 +20,103 @@ Lent = list[tuple[int, int, Array]]  # as `Plan.step_in_call` takes it
 _WITHOUT_EFFECTS = {"on_nonfinite": "propagate", "zero_grads": False}  # the step itself has them
 
 
-class _Matrix(NamedTuple):
-    """A matrix that has a gradient in this step."""
+class Matrix(NamedTuple):
+    """A matrix that has a gradient in this step.
+
+    Attributes
+    ----------
+    name
+        The name of the parameter, for error messages.
+    position
+        The index of the parameter in the optimizer.
+    group
+        An index into the options of `computed`.
+    grad, states, scalars
+        The gradient, the state arrays, and copies of the step count and the saved numbers.
+    work
+        An array of `work_like`.
+    direction
+        How the direction is computed.
+    """
 
     name: str
-    position: int  # in the optimizer's plan
-    group: int  # index into the groups with directions
+    position: int
+    group: int
     grad: Array
     states: tuple[Array, ...]
-    scalars: tuple[Array, Array]  # copies
-    work: Array  # becomes the input of the orthogonalization, then the direction
+    scalars: tuple[Array, Array]
+    work: Array
+    direction: Direction
+
+
+def work_like(w: Array, master: Array | None, coupled: float) -> Array:
+    """Return the array in which a direction is computed, which starts as the parameter.
+
+    The values of the parameter are needed for coupled weight decay only.
+    """
+    start = 0.0 if coupled == 0 else w if master is None else master
+    return new_like(w, computed_in(w), start)
+
+
+def options_for_c(
+    direction: Direction, hyperparameters: tuple[float, ...], coupled: float, maximize: bool
+) -> tuple[Any, ...]:
+    """Return the argument of `Plan.set_group`, given the coupled weight decay."""
+    return direction.kernel, hyperparameters, coupled, "coupled", 0.0, maximize, 0.0, None
+
+
+def computed(
+    matrices: Sequence[Matrix],
+    options: Sequence[tuple[Any, ...]],
+    extras: Mapping[str, Any],
+    norm: float | None,
+    n_threads: int,
+) -> Lent:
+    """Return the direction of each matrix, as a state that exists for one step.
+
+    A plan of the matrices alone computes the input of the orthogonalization: a step of it does to
+    the gradients what a step of the optimizer does before its rule.  It writes new arrays only, so
+    that a step that fails or is skipped later changes nothing.
+
+    Parameters
+    ----------
+    matrices
+        The matrices that have a gradient.
+    options
+        The results of `options_for_c` for their groups.
+    extras, n_threads
+        Those of the optimizer.
+    norm
+        The norm of all gradients if they are clipped by it, else None.
+    """
+    before = Plan(
+        "list",
+        [matrix.work for matrix in matrices],
+        [matrix.name for matrix in matrices],
+        [None] * len(matrices),
+        [None] * len(matrices),
+        [matrix.states for matrix in matrices],
+        [(None, None, None)] * len(matrices),
+        [matrix.scalars for matrix in matrices],
+        [()] * len(matrices),
+        [matrix.group for matrix in matrices],
+        [""] * len(matrices),
+        len(options),
+        n_threads,
+    )
+    before.set_extras(_extras.for_c({**extras, **_WITHOUT_EFFECTS}))
+    if norm is not None:
+        before.set_norm(norm)
+    before.step([matrix.grad for matrix in matrices], [*options], None)
+    return [_direction(matrix) for matrix in matrices]
+
+
+def _direction(matrix: Matrix) -> tuple[int, int, Array]:
+    """Replace the input of a matrix by the direction; return it in the dtype of the states."""
+    matrix.direction.orthogonalize(matrix.work)
+    dtype = matrix.states[0].dtype
+    work = matrix.work if matrix.work.dtype == dtype else new_like(matrix.work, dtype, matrix.work)
+    return matrix.position, len(matrix.states), work
 
 
 def directions(
@@ -40,98 +127,31 @@ def directions(
     n_threads: int,
     grads: Any,
 ) -> Lent:
-    """Return the direction of each matrix that has a gradient, as a state that exists for one step.
-
-    A second plan, of the matrices alone, computes the input of the orthogonalization: a step of it
-    does to the gradients what a step of the optimizer does before its rule.  It writes new arrays
-    only, so that a step that fails or is skipped later changes nothing.
-
-    Parameters
-    ----------
-    parameters, plan, extras, n_threads
-        Those of the optimizer.
-    groups
-        Its groups of matrices.
-    grads
-        The argument of `step`.
-    """
-    matrices = _with_gradients(parameters, groups, plan.ordered(grads))
-    before = Plan(
-        "list",
-        [matrix.work for matrix in matrices],
-        [matrix.name for matrix in matrices],
-        [None] * len(matrices),
-        [None] * len(matrices),
-        [matrix.states for matrix in matrices],
-        [(None, None, None)] * len(matrices),
-        [matrix.scalars for matrix in matrices],
-        [matrix.group for matrix in matrices],
-        [""] * len(matrices),
-        len(groups),
-        n_threads,
-    )
-    before.set_extras(_extras.for_c({**extras, **_WITHOUT_EFFECTS}))
-    if extras["max_grad_norm"] is not None:
-        before.set_norm(plan.norm_of(plan.ordered(grads)) * (1.0 / extras["grad_scale"]))
-    options = [_for_c(group) for group in groups]
-    before.step([matrix.grad for matrix in matrices], options, None)
-    return [_direction(matrix, _of(groups[matrix.group])) for matrix in matrices]
-
-
-def _with_gradients(
-    parameters: Parameters, groups: Sequence[ParamGroup], grads: Sequence[Any]
-) -> list[_Matrix]:
-    indices = {key: i for i, key in enumerate(parameters.by_key())}
-    found = []
+    """Return the directions of a step of an optimizer, given its groups of matrices."""
+    matrices, options = [], []
+    positions = {key: i for i, key in enumerate(parameters.by_key())}
+    ordered = plan.ordered(grads)
     for i, group in enumerate(groups):
+        direction = group.rule._direction(group.options)
+        assert direction is not None
+        coupled = 0.0 if group["decoupled_weight_decay"] else group["weight_decay"]
+        options.append(options_for_c(direction, group.for_c()[1], coupled, group["maximize"]))
         for key, w in group.arrays.items():
-            grad = grads[indices[key]]
-            if grad is not None and not is_of_rows(grad):  # a step refuses the latter
-                arrays, (step, saved) = parameters.arrays[key], parameters.scalars[key]
-                # The parameter is needed for coupled weight decay only.
-                start = arrays.get("master", w) if _coupled(group) else 0.0
-                matrix = _Matrix(
-                    f"parameter {key!r}",
-                    indices[key],
-                    i,
-                    as_gradient(f"parameter {key!r}", w, grad),
-                    tuple(arrays[name] for name in group.state_names),
-                    (step.copy(), saved.copy()),
-                    new_like(w, computed_in(w), start),
-                )
-                found.append(matrix)
-    return found
-
-
-def _of(group: ParamGroup) -> Direction:
-    found = group.rule._direction(group.options)
-    assert found is not None
-    return found
-
-
-def _coupled(group: ParamGroup) -> float:
-    """Return the coupled weight decay."""
-    decay: float = group["weight_decay"]
-    return 0.0 if group["decoupled_weight_decay"] else decay
-
-
-def _for_c(group: ParamGroup) -> Any:
-    _, hyperparameters, _, _, base_lr, maximize, *_ = group.for_c()
-    return (
-        _of(group).kernel,
-        hyperparameters,
-        _coupled(group),
-        "coupled",
-        base_lr,
-        maximize,
-        0,
-        None,
-    )
-
-
-def _direction(matrix: _Matrix, direction: Direction) -> tuple[int, int, Array]:
-    """Replace the input of a matrix by the direction; return it in the dtype of the states."""
-    direction.orthogonalize(matrix.work)
-    dtype = matrix.states[0].dtype
-    work = matrix.work if matrix.work.dtype == dtype else new_like(matrix.work, dtype, matrix.work)
-    return matrix.position, len(matrix.states), work
+            name, grad = f"parameter {key!r}", ordered[positions[key]]
+            if grad is None or is_of_rows(grad):  # a step refuses the latter
+                continue
+            arrays, (step, saved) = parameters.arrays[key], parameters.scalars[key]
+            matrix = Matrix(
+                name,
+                positions[key],
+                i,
+                as_gradient(name, w, grad),
+                tuple(arrays[state] for state in group.state_names),
+                (step.copy(), saved.copy()),
+                work_like(w, arrays.get("master"), coupled),
+                direction,
+            )
+            matrices.append(matrix)
+    clips = extras["max_grad_norm"] is not None
+    norm = plan.norm_of(ordered) * (1.0 / extras["grad_scale"]) if clips else None
+    return computed(matrices, options, extras, norm, n_threads)

@@ -177,6 +177,10 @@ class ParamGroup(MutableMapping[str, Any]):
             bounds_for_c(self["bounds"]),
         )
 
+    def factored(self, w: Array) -> dict[str, tuple[int, ...]]:
+        """Return the names and shapes of the state arrays of a factored rule, for a parameter."""
+        return self.rule._factored(self.options, np.asarray(w).shape)
+
     def shown(self) -> dict[str, Any]:
         """Return the options; "lr" is the schedule itself, which may fail for the next step."""
         return {name: self._given_lr() if name == "lr" else self[name] for name in list(self)[1:]}

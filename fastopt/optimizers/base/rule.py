@@ -66,6 +66,10 @@ class Rule:
     # to the gradient before the rule.
     _own_decay = ""
 
+    # The states that may have 8 bits: name -> "signed" or "non-negative".  state_dtype="float8" is
+    # allowed if it contains all states.
+    _float8 = dict[str, str]()
+
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         """Return the rule's name in csrc/rules.def and PyTorch's names of its state arrays."""
@@ -85,6 +89,14 @@ class Rule:
     def _by_row(options: Mapping[str, Any]) -> str | None:
         """Return the name of the state that has one number for each row, or None."""
         return None
+
+    @staticmethod
+    def _factored(options: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the name and shape of each array of a factored rule, in the order of fo_factored.
+
+        shape: that of the parameter.  The result is empty if the rule is not factored.
+        """
+        return {}
 
     @staticmethod
     def _no_rows(options: Mapping[str, Any]) -> str:
@@ -114,6 +126,14 @@ class Rule:
     def _lookahead(options: Mapping[str, Any]) -> tuple[str, float] | None:
         """Return (state, factor) if gradients are needed at w - factor * state, else None."""
         return None
+
+
+def axis_shapes(name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return a name and a shape for each axis, with length 1 in the other axes."""
+    return {
+        f"{name}_{axis}": tuple(n if k == axis else 1 for k, n in enumerate(shape))
+        for axis in range(max(len(shape), 1))
+    }
 
 
 def checks_of(rule: type[Rule]) -> dict[str, Check]:

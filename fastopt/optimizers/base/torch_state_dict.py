@@ -11,6 +11,7 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key
+from fastopt.optimizers.base.float8 import states_in
 from fastopt.optimizers.base.groups import ParamGroup
 from fastopt.optimizers.base.parameters import Parameters
 from fastopt.optimizers.base.rule import Rule, defaults_of, positional_arguments
@@ -121,9 +122,15 @@ def _state(
 ) -> dict[str, Any]:
     """Return the entry of a parameter in our state dict."""
     rule, w = group.rule, group.arrays[key]
+    if states_in(own):
+        raise FastoptError(
+            f"parameter {key!r} has state of 8 bits (state_dtype='float8'), into which the float32 "
+            "state of PyTorch cannot be loaded"
+        )
     initial = rule._initial_state(group.options)
     fresh: dict[str, Any] = {
-        name: _initial(initial.get(name, 0.0), w, own[name]) for name in group.state_names
+        name: _initial(initial.get(name, 0.0), w, own[name])
+        for name in (*group.state_names, *group.factored(w))
     }
     fresh |= rule._scalars
     added = {name: np.array(w, own[name].dtype) for name in ADDED if name in own}

@@ -1,0 +1,21 @@
+/* Factored rules (FO_FACTORED in rules.def), whose state has statistics of rows and
+ * columns: called by step.c. */
+#ifndef FO_FACTORED_H
+#define FO_FACTORED_H
+
+#include "parallel.h"
+#include "update.h"
+
+/* Cuts the tensors that have a factored rule and a gradient into work items.  Returns
+ * the number of doubles that a step needs in fo_plan.room. */
+int64_t fo_factored_prepare(fo_plan *plan);
+
+/* Copies the hyperparameters of a group.  In those of a factored rule, NaN stands for
+ * the machine epsilon of the dtype of the parameter. */
+void fo_factored_hp(const fo_tensor *tensor, const fo_group *group, double *hp);
+
+/* Updates these tensors and their states.  Clears their gradients if zero_grads is
+ * set. */
+void fo_factored_step(const fo_step_context *s, int n_threads);
+
+#endif

@@ -1,0 +1,48 @@
+"""The averages over steps that the parameters are replaced by in `averaged`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastopt._errors import FastoptError
+from fastopt.arrays.dtypes import Array, computed_in
+from fastopt.optimizers.base.groups import ParamGroup
+from fastopt.optimizers.base.parameters import Parameters
+
+OPTIONS = {"ema_decay": "ema", "lookahead_steps": "slow"}  # with the state that each adds
+
+
+def require_no_other(group: ParamGroup, extras: Mapping[str, Any]) -> None:
+    """Raise an error if a rule that averages the parameters is given an option that does too."""
+    for name in OPTIONS:
+        if extras[name] is not None and group.rule._average(group.options) is not None:
+            raise FastoptError(
+                f"{name} is {extras[name]!r}; allowed: None, because {group.rule.__name__} "
+                "averages the parameters itself"
+            )
+
+
+def points(parameters: Parameters, extras: Mapping[str, Any]) -> Iterator[tuple[Array, Array]]:
+    """Yield each parameter that has an average, with its average."""
+    added = next((OPTIONS[name] for name in OPTIONS if extras[name] is not None), None)
+    for group in parameters.groups:
+        of_rule = group.rule._average(group.options)
+        for key, w in group.arrays.items():
+            if of_rule is not None:
+                yield w, _of_rule(w, parameters.arrays[key], *of_rule)
+            elif added is not None:
+                yield w, parameters.arrays[key][added]
+
+
+@np.errstate(all="ignore")
+def _of_rule(w: Array, own: Mapping[str, Array], name: str, weight: float) -> Array:
+    """Return w + weight * (own[name] - w), computed from the master of w if it has one."""
+    if weight == 1.0:
+        return own[name]
+    real = computed_in(w)
+    main = own.get("master", w).astype(real)
+    average: Array = main + real.type(weight) * (own[name].astype(real) - main)
+    return average
