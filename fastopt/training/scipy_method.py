@@ -146,8 +146,8 @@ def _solve(
     del hess, hessp
     if bounds is not None or (constraints is not None and np.size(constraints)):
         raise FastoptError(
-            "bounds or constraints are given; allowed: None, because the update rules take one pair "
-            "of bounds for all elements, as in scipy_method('adam', bounds=(0, None))"
+            "bounds or constraints are given; allowed: None, because the rules have one pair of "
+            "bounds for all elements, as in scipy_method('adam', bounds=(0, None))"
         )
     if unknown:
         names = ", ".join(unknown)
