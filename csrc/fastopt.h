@@ -24,8 +24,23 @@ enum { FO_MAX_SAVED = 4 };
  * into chunks depends on their shapes alone. */
 enum { FO_CHUNK = 16384 };
 
-/* The dtypes of arrays.  Kernels compute in the first two. */
-typedef enum { FO_F32, FO_F64, FO_F16, FO_BF16, FO_N_DTYPES, FO_N_REALS = 2 } fo_dtype;
+/* The dtypes of arrays.  Kernels compute in the first two; only states are FO_F8. */
+typedef enum {
+    FO_F32,
+    FO_F64,
+    FO_F16,
+    FO_BF16,
+    FO_F8,
+    FO_N_DTYPES = FO_F8, /* of those that may be a parameter's or a gradient's */
+    FO_N_REALS = 2
+} fo_dtype;
+
+/* What a byte of an FO_F8 state means: a sign, 5 bits of exponent and 2 of mantissa
+ * (E5M2 of the OCP 8-bit floating point specification), or 6 and 2 without a sign. */
+typedef enum { FO_SIGNED, FO_NON_NEGATIVE, FO_N_CODES } fo_code;
+
+/* The largest number of consecutive elements of an FO_F8 state that share a scale. */
+enum { FO_BLOCK = 256 };
 
 /* The update rules: FO_RULE_sgd, FO_RULE_adam, ... */
 typedef enum {
@@ -68,7 +83,12 @@ typedef struct {
 
 /* The shape, strides and dtypes of a tensor's arrays.  Axes are sorted by the stride of
  * the parameter, the largest first, so that the parameter is visited in memory order.
- * States, master and ema ("own" arrays) have no gaps and share one set of strides. */
+ * States, master and ema ("own" arrays) have no gaps and share one set of strides.
+ *
+ * With FO_F8 states, axes and own arrays are in C order whatever the strides of the
+ * parameter, because consecutive elements share a scale: a row is what one index of
+ * axis 0 selects, or all elements if there is only one axis; its elements in C order
+ * are cut into blocks of FO_BLOCK, the last of which may be shorter. */
 typedef struct {
     int n_axes;
     int64_t shape[FO_MAX_AXES];
@@ -78,8 +98,10 @@ typedef struct {
                                    the random bits of stochastic rounding */
     int row_axis;               /* the axis that fo_rows.row indexes */
     /* The gradient may have any dtype.  If fo_tensor.dtype is FO_F64, parameter and
-       states are FO_F64; else each of the two is FO_F32, FO_F16 or FO_BF16. */
+       states are FO_F64; else the parameter is FO_F32, FO_F16 or FO_BF16, and the
+       states are one of these or FO_F8. */
     fo_dtype param_dtype, grad_dtype, state_dtype;
+    fo_code code[FO_MAX_STATES]; /* of FO_F8 states */
 } fo_layout;
 
 /* A row-sparse gradient: n distinct rows.  The gradient of row[j] is the sum of
@@ -108,9 +130,13 @@ typedef struct {
     int64_t size;   /* number of elements */
     void *param;
     const void *grad; /* NULL: skip this tensor, its state and its step count */
-    /* NULL beyond the number of states of the rule.  States of 16 bits are always
+    /* NULL beyond the number of states of the rule.  States of 8 or 16 bits are always
        rounded stochastically. */
     void *state[FO_MAX_STATES];
+    /* For FO_F8 states: one byte for each block, the blocks of a row together.  The
+       rule must not be row-wise; if the tensor has one axis, the gradient must be
+       dense. */
+    uint8_t *scale[FO_MAX_STATES];
     void *row_state;   /* one number per row, for a row-wise rule, whose gradients must
                           all have rows; NULL for other rules */
     void *master;      /* the parameter in full precision, of which param is a rounded
@@ -219,6 +245,13 @@ int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *
  * index outside [0, n_src), before anything is written. */
 int64_t fo_gather(const void *src, int64_t n_src, ptrdiff_t stride, size_t row_bytes,
                   const int64_t *index, int64_t n_rows, void *out, int n_threads);
+
+/* Convert an FO_F8 state of n_rows rows of `length` elements from and to floats.
+ * fo_float8_pack rounds to nearest. */
+void fo_float8_unpack(fo_code code, const uint8_t *state, const uint8_t *scale,
+                      int64_t n_rows, int64_t length, float *out);
+void fo_float8_pack(fo_code code, const float *x, int64_t n_rows, int64_t length,
+                    uint8_t *state, uint8_t *scale);
 
 typedef struct {
     const char *name;

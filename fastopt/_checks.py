@@ -63,16 +63,6 @@ class Whole:
         return number
 
 
-class OrNone:
-    """None, or a value with the given check."""
-
-    def __init__(self, check: Check) -> None:
-        self.check = check
-
-    def __call__(self, name: str, value: object) -> object:
-        return None if value is None else self.check(name, value)
-
-
 class Pair:
     """A pair of values with the same check, or with a check for each."""
 
@@ -93,6 +83,16 @@ class Triple(Pair):
     """Three values with the same check."""
 
     length, words = 3, "three values are"
+
+
+class OrNone:
+    """None, or a value that a check allows."""
+
+    def __init__(self, check: Check) -> None:
+        self.check = check
+
+    def __call__(self, name: str, value: object) -> object:
+        return None if value is None else self.check(name, value)
 
 
 class Choice:

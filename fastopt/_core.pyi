@@ -17,6 +17,14 @@ CALLS: tuple[str, ...]
 MISSING: object
 MEND: str
 
+def float8_blocks(shape: tuple[int, ...]) -> tuple[int, ...]: ...
+def float8_unpack(
+    codes: npt.NDArray[Any], scale: npt.NDArray[Any], is_signed: bool
+) -> npt.NDArray[Any]: ...
+def float8_pack(
+    values: npt.NDArray[Any], is_signed: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]: ...
+
 @disjoint_base
 class Layouts:
     def __new__(cls, n_params: int) -> Self: ...
@@ -30,6 +38,7 @@ class Written:
         states: list[tuple[npt.NDArray[Any], ...]],
         extra: list[tuple[npt.NDArray[Any] | None, ...]],
         scalars: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+        block_scales: list[tuple[tuple[npt.NDArray[Any], bool], ...]],
         before: Written | None,
     ) -> Self: ...
 
@@ -72,6 +81,7 @@ class Plan(Running):
         states: list[tuple[npt.NDArray[Any], ...]],
         extra: list[tuple[npt.NDArray[Any] | None, ...]],
         scalars: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+        block_scales: list[tuple[tuple[npt.NDArray[Any], bool], ...]],
         group_of: list[int],
         no_rows: list[str],
         n_groups: int,

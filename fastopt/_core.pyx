@@ -9,6 +9,7 @@
 | `overlap.pxi` | whether a gradient shares memory with the arrays that a step writes |
 | `gradients.pxi` | which gradient belongs to which parameter, and how it is described to C |
 | `clearing.pxi` | whether zero_grads can set the gradients to 0 |
+| `float8.pxi` | how states of 8 bits are converted from and to float32 |
 | `rows.pxi` | how rows of an array are copied for mini-batches |
 | `bandwidth.pxi` | how fast the bytes of a step can be read and written |
 | `extras.pxi` | how options are passed to C |
@@ -38,6 +39,7 @@ include "core/unchanged.pxi"
 include "core/overlap.pxi"
 include "core/gradients.pxi"
 include "core/clearing.pxi"
+include "core/float8.pxi"
 include "core/rows.pxi"
 include "core/bandwidth.pxi"
 include "core/running.pxi"
@@ -86,8 +88,9 @@ cdef class Plan(Running):
     for each new parameter.  params: the array; names: its name in error messages; holders, keys:
     the caller's list or dict that contains it, and its key there; states: its state arrays; extra:
     (master, ema, state for each row), each an array or None, and the arrays of a factored rule, if
-    it is one; scalars: (step count, the N_SAVED numbers that the rule saves); group_of: the number
-    of its group; no_rows: why a row-sparse gradient is refused, or "".
+    it is one; scalars: (step count, the N_SAVED numbers that the rule saves); block_scales: for
+    states of 8 bits, (scale bytes, is signed) of each, else (); group_of: the number of its group;
+    no_rows: why a row-sparse gradient is refused, or "".
     """
     cdef fo_plan *plan
     cdef fo_extras extras
@@ -104,8 +107,8 @@ cdef class Plan(Running):
     cdef Written written
 
     def __cinit__(self, str kind, list params, list names, list holders, list keys, list states,
-                  list extra, list scalars, list group_of, list no_rows, int n_groups,
-                  int n_threads, Plan before=None):
+                  list extra, list scalars, list block_scales, list group_of, list no_rows,
+                  int n_groups, int n_threads, Plan before=None):
         cdef fo_tensor *tensors
         cdef Py_ssize_t i
         cdef int64_t size = 0
@@ -123,7 +126,7 @@ cdef class Plan(Running):
             self.no_rows = before.no_rows + self.no_rows
             self.row_numbers = before.row_numbers + self.row_numbers
         self.n_params = len(self.params)
-        self.written = Written(names, params, states, extra, scalars,
+        self.written = Written(names, params, states, extra, scalars, block_scales,
                                None if before is None else before.written)
         self.extras.grad_norm = float("nan")
         self.layouts = () if before is None else before.layouts
@@ -134,7 +137,7 @@ cdef class Plan(Running):
                 raise MemoryError
             if before is not None:
                 self.copy_slots(tensors, before)
-            self.describe(tensors, states, extra, scalars, group_of)
+            self.describe(tensors, states, extra, scalars, block_scales, group_of)
             self.plan = fo_plan_new(tensors, self.n_params, n_groups, SERIAL_BELOW)
         finally:
             free(tensors)
@@ -154,7 +157,7 @@ cdef class Plan(Running):
             self.slots[i].disjoint = 0  # the gradient has not been compared with the new arrays
 
     cdef int describe(self, fo_tensor *tensors, list states, list extra, list scalars,
-                      list group_of) except -1:
+                      list block_scales, list group_of) except -1:
         """Describe the new parameters, which are the last ones."""
         cdef Layouts new = Layouts(len(group_of))
         cdef Py_ssize_t k, i = self.n_params - len(group_of)
@@ -175,7 +178,8 @@ cdef class Plan(Running):
             param = base_array(slot)
             describe_tensor(tensors + i, self.names[i], param, states[k], extra[k], scalars[k])
             describe_layout(slot, tensors[i].dtype, param, states[k], extra[k][0],
-                            len(extra[k]) > 3)
+                            len(extra[k]) > 3, block_scales[k])
+            describe_scales(slot, tensors + i, self.names[i], block_scales[k])
             if len(extra[k]) > 3:
                 describe_factored(slot, tensors + i, param, extra[k][3:])
             tensors[i].group = group

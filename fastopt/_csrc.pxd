@@ -1,5 +1,5 @@
 # Cython declarations of csrc/fastopt.h and of three other headers.
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 
 cdef extern from "fastopt.h" nogil:
@@ -16,6 +16,14 @@ cdef extern from "fastopt.h" nogil:
         FO_F64
         FO_F16
         FO_BF16
+        FO_F8
+
+    ctypedef enum fo_code:
+        FO_SIGNED
+        FO_NON_NEGATIVE
+
+    enum:
+        FO_BLOCK
 
     ctypedef enum fo_rule:
         pass
@@ -49,6 +57,7 @@ cdef extern from "fastopt.h" nogil:
         fo_dtype param_dtype
         fo_dtype grad_dtype
         fo_dtype state_dtype
+        fo_code *code
 
     ctypedef struct fo_rows:
         int64_t n
@@ -68,6 +77,7 @@ cdef extern from "fastopt.h" nogil:
         void *param
         const void *grad
         void **state
+        uint8_t **scale
         void *row_state
         void *master
         void *ema
@@ -120,6 +130,11 @@ cdef extern from "fastopt.h" nogil:
 
     int64_t fo_gather(const void *src, int64_t n_src, Py_ssize_t stride, size_t row_bytes,
                       const int64_t *index, int64_t n_rows, void *out, int n_threads)
+
+    void fo_float8_unpack(fo_code code, const uint8_t *state, const uint8_t *scale,
+                          int64_t n_rows, int64_t length, float *out)
+    void fo_float8_pack(fo_code code, const float *x, int64_t n_rows, int64_t length,
+                        uint8_t *state, uint8_t *scale)
 
     ctypedef struct fo_rule_info:
         const char *name

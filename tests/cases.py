@@ -534,6 +534,23 @@ SUM_RULES = [
     ),
     Rule("SGD", reference.sgd, 1e-3, [{}], always={"normalized": "tensor"}),
     Rule("SGD", reference.sgd, 1e-3, [{}], always={"normalized": "all"}),
+    Rule("DoG", reference.dog, 1.0, [{"reps_rel": 0.1}, {"eps": 1e5}]),
+    Rule("DoG", reference.dog, 1.0, [{"reps_rel": 0.1}, {"eps": 1e5}], always={"layerwise": True}),
+    Rule(
+        "Prodigy",
+        reference.prodigy,
+        1.0,
+        [
+            {"d0": 1e-3},
+            {"betas": (0.7, 0.95), "d0": 1e-3},
+            {"beta3": 0.8, "eps": 0.01},
+            {"use_bias_correction": True, "weight_decay": 0.1},
+            {"safeguard_warmup": True, "d_coef": 0.5},
+            {"growth_rate": 1.02},
+            {"decoupled_weight_decay": False},
+        ],
+        {"decoupled_weight_decay": True},
+    ),
 ]
 SUM_CASES = [
     Case(rule, {**rule.always, **options})

@@ -26,7 +26,7 @@ Papers, by the names used below:
     McMahan     et al. 2013, Ad click prediction: a view from the trenches
     Pagliardini et al. 2024, The AdEMAMix optimizer (arXiv 2409.03137)
     Taniguchi   et al. 2024, ADOPT (arXiv 2411.02853)
-    Polyak      & Juditsky 1992, Acceleration of stochastic approximation by averaging
+    Juditsky    Polyak & Juditsky 1992, Acceleration of stochastic approximation by averaging
     Bottou      2012, Stochastic gradient descent tricks
     Xie         et al. 2022, Adan (arXiv 2208.06677)
     Loshchilov  & Hutter 2019, Decoupled weight decay regularization (arXiv 1711.05101)
@@ -38,11 +38,13 @@ Papers, by the names used below:
     Zaheer      et al. 2018, Adaptive methods for nonconvex optimization
     Ma          & Yarats 2019, Quasi-hyperbolic momentum and Adam (arXiv 1810.06801)
     Jordan      et al. 2024, Muon: an optimizer for hidden layers in neural networks
-    Liu         et al. 2025, Muon is scalable for LLM training (arXiv 2502.16982)
+    Su          Liu, Su et al. 2025, Muon is scalable for LLM training (arXiv 2502.16982)
     Parikh      & Boyd 2014, Proximal algorithms
     Defazio     et al. 2024, The road less scheduled (arXiv 2405.15682)
     You         et al. 2020, Large batch optimization for deep learning (arXiv 1904.00962)
     Gitman      You, Gitman & Ginsburg 2017, Large batch training of convolutional networks
+    Ivgi        Ivgi, Hinder & Carmon 2023, DoG is SGD's best friend (arXiv 2302.12022)
+    Mishchenko  & Defazio 2024, Prodigy (arXiv 2306.06101)
     Hazan       Hazan, Levy & Shalev-Shwartz 2015, Beyond convexity (arXiv 1507.02030)
     Liang       et al. 2024, Cautious optimizers (arXiv 2411.16085)
     Wortsman    et al. 2023, Stable and low-precision training (arXiv 2304.13013)
@@ -149,26 +151,21 @@ def correction(beta: float, t: int) -> float:
     return (1.0 - beta) * sum(beta**i for i in range(t))
 
 
-def rectification(beta: float, t: int, least: float) -> float | None:
-    """Return the factor r_t of Liu's Algorithm 2, or None if rho_t is less than ``least``."""
-    # Sec. 3.3: rho_t makes the centre of mass of a simple mean that of the weights beta^i.
-    ages = np.arange(1, t + 1)
-    weights = beta ** (ages - 1.0)
-    rho, rho_inf = 2.0 * (weights @ ages) / weights.sum() - 1.0, 2.0 / (1.0 - beta) - 1.0
-    if rho < least:
-        return None
-    ratio = (rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho)
-    return float(np.sqrt(ratio))
+def length(beta: float, t: int) -> float:
+    """Return rho_t of Liu, sec. 3.3.
 
-
-def lengths(beta: float, t: int) -> tuple[float, float]:
-    """Return rho_t and its limit: Liu sec. 3.3.
-
-    rho_t makes the centre of mass of a simple mean that of the weights of v.
+    A simple mean of the last rho_t gradients has the centre of mass of the weights of v.
     """
     ages = np.arange(1, t + 1)
     weights = beta ** (ages - 1.0)
-    return 2.0 * float(weights @ ages / weights.sum()) - 1.0, 2.0 / (1.0 - beta) - 1.0
+    return 2.0 * float(weights @ ages / weights.sum()) - 1.0
+
+
+def rectification(beta: float, t: int) -> float:
+    """Return the factor r_t of Liu, Alg. 2, which is defined for rho_t > 4."""
+    rho, rho_inf = length(beta, t), 2.0 / (1.0 - beta) - 1.0
+    ratio = (rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho)
+    return math.sqrt(ratio)
 
 
 def norm(x: Array) -> float:
@@ -282,8 +279,7 @@ def adabelief(
         else:
             x = m_hat / (np.sqrt(s / c2 + in_root) + eps)
         if rectify:
-            r = rectification(beta2, t, least=5.0)
-            x = m_hat if r is None else r * x
+            x = rectification(beta2, t) * x if length(beta2, t) >= 5.0 else m_hat
         yield lr * x, {"exp_avg": m, "exp_avg_var": s}
 
 
@@ -512,9 +508,8 @@ def schedule_free_radam(
         y = ws[-1]
         z = y if t == 1 else z
         v = betas[1] * v + (1.0 - betas[1]) * g**2
-        rho, rho_inf = lengths(betas[1], t)
-        if rho > 4.0:  # Liu, Alg. 2
-            lr *= np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+        if length(betas[1], t) > 4.0:  # Liu, Alg. 2
+            lr *= rectification(betas[1], t)
             u = g / (np.sqrt(v / correction(betas[1], t)) + eps)
         else:  # the authors' code
             lr *= not silent_sgd_phase
@@ -637,7 +632,7 @@ def muon(
             s = a * s + b * s**3 + c * s**5
         rows, columns = u.shape
         factor = {
-            "match_rms_adamw": 0.2 * np.sqrt(max(rows, columns)),  # Liu, eq. 4
+            "match_rms_adamw": 0.2 * np.sqrt(max(rows, columns)),  # Su, eq. 4
             "inputs_first": np.sqrt(max(1.0, columns / rows)),
             "none": 1.0,
         }.get(adjust_lr_fn or "original", np.sqrt(max(1.0, rows / columns)))
@@ -699,15 +694,14 @@ def radam(
         m = beta1 * m + (1.0 - beta1) * g  # Liu, Alg. 2: m_t
         v = beta2 * v + (1.0 - beta2) * g**2  # v_t
         c1, c2 = correction(beta1, t), correction(beta2, t)
-        rho, rho_inf = lengths(beta2, t)
-        if rho <= threshold:
+        if length(beta2, t) <= threshold:
             yield lr * (m / c1), {"exp_avg": m, "exp_avg_sq": v}
             continue
-        r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
         if eps_mode == "hat":  # PyTorch
             adaptive = np.sqrt(c2) / (np.sqrt(v + eps_root) + eps)  # Alg. 2: l_t, eps = 0
         else:
             adaptive = 1.0 / (np.sqrt(v / c2 + eps_root) + eps)
+        r = rectification(beta2, t)
         yield lr * r * (m / c1 * adaptive), {"exp_avg": m, "exp_avg_sq": v}  # theta_t
 
 
@@ -835,7 +829,7 @@ def asgd(
     for t, lr, g in feed:
         eta = lr if t == 1 else eta
         w = (1.0 - lambd * eta) * ws[-1] - eta * g  # Bottou, sec. 5.1, with the L2 penalty lambd
-        mean = w if mu == 1.0 else mean + mu * (w - mean)  # Polyak, the mean of the path
+        mean = w if mu == 1.0 else mean + mu * (w - mean)  # Juditsky, the mean of the path
         eta, mu = lr / (1.0 + lambd * lr * t) ** alpha, 1.0 / max(1.0, t - t0)  # PyTorch
         # From an infinite w, a step to it would be NaN.
         yield np.where(np.isinf(w), -w, ws[-1] - w), {"ax": mean, "eta": eta, "mu": mu}
@@ -971,6 +965,68 @@ def novograd(
         x = g / (np.sqrt(v + eps_root) + eps) + weight_decay * ws[-1]
         m = beta1 * m + (1.0 - beta1 if grad_averaging else 1.0) * x  # grad_averaging: timm
         yield lr * m, {"exp_avg": m, "exp_avg_sq": np.float64(v)}
+
+
+@descend
+def dog(
+    feed: Feed,
+    *,
+    points: list[Array],
+    reps_rel: float = 1e-6,
+    eps: float = 1e-8,
+    layerwise: bool = False,
+) -> Steps:
+    start, largest, total = points[0], 0.0, 0.0
+    for t, lr, g in feed:
+        if t == 1:
+            largest, total = reps_rel * (1.0 + norm(start)), eps  # Ivgi sec. 4; the authors' code
+        else:
+            largest = float(np.maximum(largest, norm(points[-1] - start)))
+        total += norm(g) ** 2
+        rate = lr * largest / np.sqrt(total)  # eq. DoG: eta_t
+        scalars = {"rbar": np.float64(largest), "G": np.float64(total)}
+        yield rate * g, {"init_buffer": start, **scalars}, rate
+
+
+@descend
+def prodigy(
+    feed: Feed,
+    *,
+    points: list[Array],
+    betas: tuple[float, float] = (0.9, 0.999),
+    beta3: float | None = None,
+    eps: float = 1e-8,
+    use_bias_correction: bool = False,
+    safeguard_warmup: bool = False,
+    d0: float = 1e-6,
+    d_coef: float = 1.0,
+    growth_rate: float | None = None,
+) -> Steps:
+    beta1, beta2 = betas
+    beta3 = np.sqrt(beta2) if beta3 is None else beta3
+    start, d, most, numerator = points[0], d0, d0, 0.0
+    m: Any = 0.0
+    v: Any = 0.0
+    s: Any = 0.0
+    for t, lr, g in feed:  # Mishchenko, Alg. 4, with D for gamma_k d_k
+        rate = d * lr
+        if use_bias_correction:
+            rate *= np.sqrt(correction(beta2, t)) / correction(beta1, t)
+        m = beta1 * m + (1.0 - beta1) * d * g
+        v = beta2 * v + (1.0 - beta2) * (d * g) ** 2
+        s = beta3 * s + d / d0 * (d if safeguard_warmup else rate) * g  # over d0: prodigyopt
+        total = np.abs(s.astype(np.longdouble)).sum()
+        if total != 0.0:
+            moved = (g.astype(np.longdouble) * (start - points[-1])).sum()
+            numerator = float(beta3 * numerator + d / d0 * rate * moved)
+            found = float(d_coef * numerator / total)
+            d = float(np.maximum(d, found)) if d == d0 else d  # as prodigyopt
+            most = float(np.maximum(most, found))
+            d = float(np.minimum(most, d * (growth_rate or np.inf)))
+        scalars = {"d": d, "d_max": most, "d_numerator": numerator}
+        arrays = {"exp_avg": m, "exp_avg_sq": v, "s": s, "p0": start}
+        state = arrays | {name: np.float64(x) for name, x in scalars.items()}
+        yield rate * m / (np.sqrt(v) + d * eps), state, rate
 
 
 def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:

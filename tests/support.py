@@ -56,11 +56,24 @@ RULES = {
     "lion_cautious": (fastopt.Lion, {"cautious": True}),
     "sgd_normalized": (fastopt.SGD, {"normalized": "tensor"}),
     "sgd_normalized_all": (fastopt.SGD, {"normalized": "all"}),
+    "dog": (fastopt.DoG, {"reps_rel": 0.1}),
+    "dog_layerwise": (fastopt.DoG, {"reps_rel": 0.1, "layerwise": True}),
+    "prodigy": (fastopt.Prodigy, {"d0": 0.1}),
 }
 # The rules that find the learning rate of decoupled weight decay themselves.
-FIND_RATE = {"stable_adamw"}
+FIND_RATE = {"stable_adamw", "dog", "dog_layerwise", "prodigy"}
 # Those that add numbers in the memory order of the elements: test_sums.py.
-IN_ORDER = {"lamb", "lars", "stable_adamw", "novograd", "sgd_normalized", "sgd_normalized_all"}
+IN_ORDER = {
+    "lamb",
+    "lars",
+    "stable_adamw",
+    "novograd",
+    "sgd_normalized",
+    "sgd_normalized_all",
+    "dog",
+    "dog_layerwise",
+    "prodigy",
+}
 # Those of which each parameter is updated independently of the others.
 SEPARATE = [rule for rule in RULES if rule not in ("sgd_normalized_all", "dog", "prodigy")]
 # And those that refuse 0-d parameters, which have no rows.

@@ -111,15 +111,15 @@ typedef void fo_reduce_fn(double *of_rows, const fo_lanes *lanes, int64_t n);
 typedef void fo_margins_fn(const fo_margins *margins, const fo_coef *rule);
 
 typedef struct {
-    int has_matrices;      /* statistics of columns are over each matrix of the last two
-                              axes,      not over all rows */
+    int has_matrices;      /* statistics of columns are over the rows of each matrix of
+                              the last two axes, not over all rows */
     fo_margins_fn *before; /* before the statistics are computed; or NULL */
     fo_add_statistics_fn *add_statistics;
     fo_combine_fn *combine;
     fo_reduce_fn *reduce;
     fo_margins_fn *after; /* when they are complete */
-    /* If the update needs the new factors, statistics and terms are computed in passes
-       of their own, before it; else add_terms is NULL. */
+    /* If the update needs the new factors, statistics and terms are computed in
+       separate passes before it; else add_terms is NULL. */
     fo_add_block_terms_fn *add_terms;
     fo_finish_fn *finish;
     fo_update_block_fn *update, *update_with_epilogue; /* both with the prologue */
@@ -146,6 +146,13 @@ typedef void fo_transpose_fn(void *out, int64_t out_row, const char *in, int64_t
 typedef void fo_store_stochastic_fn(char *out, int64_t stride, const void *in,
                                     int64_t n, uint64_t stream, uint32_t index,
                                     uint32_t index_stride);
+/* Convert rows of an FO_F8 state, of `length` elements each, from and to floats.
+ * `stream` points to the stream of random bits for stochastic rounding, in which the
+ * first block has the number `block`; NULL: round to nearest. */
+typedef void fo_unpack_fn(float *x, const uint8_t *codes, const uint8_t *scale,
+                          int64_t rows, int64_t length);
+typedef void fo_pack_fn(uint8_t *codes, uint8_t *scale, const float *x, int64_t rows,
+                        int64_t length, const uint64_t *stream, int64_t block);
 /* ema += weight * (w - ema).  If ema equals w, it does not change, in any precision. */
 typedef void fo_average_fn(void *ema, const void *w, int64_t n, double weight);
 /* sum = a + b; sum may be the same array as a */
@@ -182,6 +189,8 @@ typedef struct {
     fo_transpose_fn *transpose[FO_N_REALS];
     fo_store_fn *store[FO_N_REALS][FO_N_DTYPES];
     fo_store_stochastic_fn *store_stochastic[FO_N_DTYPES]; /* from float */
+    fo_unpack_fn *unpack[FO_N_CODES];
+    fo_pack_fn *pack[FO_N_CODES];
     fo_average_fn *average[FO_N_REALS];
     fo_add_fn *add[FO_N_REALS];
     fo_sum_fn *sum[FO_N_REALS];

@@ -1,8 +1,8 @@
-/* AdaBelief, Zhuang et al. 2020, Algorithm 2.  States: m and s, the mean squared
- * difference of g and m.  eps_root is added to the s that is stored, or with
- * eps_in_state = 0 to s in the root.  eps_hat is Adam's, nesterov optax's.  With
- * rectify, steps have the size of RAdam (Liu et al. 2020), and those of the first steps
- * are not divided by the root. */
+/* AdaBelief, Zhuang et al. 2020, Algorithm 2.  States: m and s, the running mean of
+ * (g - m)^2.  eps_root is added to the s that is stored, or with eps_in_state = 0 to s
+ * in the root.  eps_hat is Adam's, nesterov optax's.  With rectify the step is
+ * multiplied by R of radam.h if rho >= 5, as in the authors' code; until then it is not
+ * divided by the root. */
 typedef struct {
     real m_step, g_step, beta1, one_minus_beta1, beta2, one_minus_beta2, s_scale, eps,
         eps_state, eps_root;
@@ -15,18 +15,16 @@ static inline FO_T(adabelief_coef)
     (void)saved;
     const double beta1 = hp->beta1, beta2 = hp->beta2;
     const double c1 = fo_one_minus_powi(beta1, t), c2 = fo_one_minus_powi(beta2, t);
-    const double longest = 2.0 / (1.0 - beta2) - 1.0;
-    const double length = 2.0 * fo_mean_age(beta2, t) - 1.0;
+    const double rho = FO_T(radam_rho)(beta2, t);
     const int hat = hp->eps_hat != 0, in_state = hp->eps_in_state != 0;
     const int nesterov = hp->nesterov != 0, rectify = hp->rectify != 0;
-    const int divides = !rectify || length >= 5.0;
+    const int divides = !rectify || rho >= 5.0;
     double step = hp->lr;
 
     if (divides && hat)
         step *= sqrt(c2);
     if (divides && rectify)
-        step *= sqrt((length - 4.0) * (length - 2.0) * longest /
-                     ((longest - 4.0) * (longest - 2.0) * length));
+        step *= FO_T(radam_rectification)(beta2, rho);
     return (FO_T(adabelief_coef)){
         .m_step = (real)(nesterov ? step * beta1 / fo_one_minus_powi(beta1, t + 1)
                                   : step / c1),
@@ -48,8 +46,8 @@ static inline void FO_T(adabelief_element)(real *w, real g, real *m, real *s,
                                            FO_T(adabelief_coef) c)
 {
     *m = c.beta1 * *m + c.one_minus_beta1 * g;
-    const real surprise = g - *m;
-    *s = c.beta2 * *s + c.one_minus_beta2 * (surprise * surprise) + c.eps_state;
+    const real difference = g - *m;
+    *s = c.beta2 * *s + c.one_minus_beta2 * (difference * difference) + c.eps_state;
 
     const real root = fo_sqrt(c.s_scale * *s + c.eps_root) + c.eps;
     const real mean = c.nesterov ? c.m_step * *m + c.g_step * g : c.m_step * *m;

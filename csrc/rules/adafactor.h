@@ -1,4 +1,4 @@
-/* Adafactor, Shazeer & Stern 2018, Algorithms 4 and 5, in the form of PyTorch.  States,
+/* Adafactor, Shazeer & Stern 2018, Algorithms 4 to 6, in the form of PyTorch.  States,
  * in place of an array of the parameter's shape: the means of g^2 over each row, r, and
  * over each column, c, as exponential moving averages.  The estimate of g^2 of an
  * element is r c / mean(r).
@@ -65,9 +65,9 @@ static inline void FO_T(adafactor_terms)(real w, real g, FO_T(adafactor_coef) c,
     terms[1] = u * u;
 }
 
-static inline void FO_T(adafactor_finish)(const double *sums, int64_t size,
-                                          const fo_adafactor_hp *hp, double *saved,
-                                          FO_T(adafactor_coef) * c)
+static inline double FO_T(adafactor_finish)(const double *sums, int64_t size,
+                                            const fo_adafactor_hp *hp, double *saved,
+                                            FO_T(adafactor_coef) * c)
 {
     (void)saved;
     const double of_w = sqrt(sums[0] / (double)size);
@@ -75,6 +75,7 @@ static inline void FO_T(adafactor_finish)(const double *sums, int64_t size,
     /* A NaN in a vector reaches one element only, as in PyTorch. */
     const double scale = hp->scales != 0 ? (of_w > hp->eps2 ? of_w : hp->eps2) : 1.0;
     c->rate = (real)(scale * c->bound / (excess > 1.0 ? excess : 1.0));
+    return hp->lr;
 }
 
 static inline void FO_T(adafactor_element)(real *w, real g, FO_T(adafactor_coef) c)

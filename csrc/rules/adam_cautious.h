@@ -1,7 +1,6 @@
-/* Cautious Adam, Liang et al. 2024, Algorithm 2: elements where m and the
- * gradient have different signs do not move; the steps of the others are
- * divided by the share of such elements in the tensor, but not by less than
- * 1e-3.  States: m, v. */
+/* Cautious Adam, Liang et al. 2024, Algorithm 2: elements where m and the gradient have
+ * different signs do not move; the steps of the others are divided by the share of such
+ * elements in the tensor, but not by less than 1e-3.  States: m, v. */
 typedef struct {
     FO_T(adam_coef) adam;
 } FO_T(adam_cautious_coef);

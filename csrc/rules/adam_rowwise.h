@@ -1,6 +1,6 @@
-/* Adam with one v for each row, FBGEMM's PARTIAL_ROWWISE_ADAM: the running mean
- * of the mean square of the row's gradient.  adam_rowwise_row computes the
- * divisor of a row. State: m; per-row state: v. */
+/* Adam with one v for each row, FBGEMM's PARTIAL_ROWWISE_ADAM: the running mean of the
+ * mean square of the row's gradient.  adam_rowwise_row computes the divisor of a row.
+ * State: m; per-row state: v. */
 typedef struct {
     FO_T(adam_coef) adam;
     real divisor;

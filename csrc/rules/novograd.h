@@ -1,6 +1,6 @@
-/* NovoGrad, Ginsburg et al. 2019, Algorithm 1: the gradient of a tensor is
- * divided by the root of a running mean of its squared norm; weight decay is
- * added; m accumulates both.  State: m.  Saved scalar: the running mean v. */
+/* NovoGrad, Ginsburg et al. 2019, Algorithm 1: the gradient of a tensor is divided by
+ * the root of a running mean of its squared norm; weight decay is added; m accumulates
+ * both.  State: m.  Saved scalar: the running mean v. */
 typedef struct {
     real beta1, gain, decay, divisor, lr;
     int is_first;

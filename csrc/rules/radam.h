@@ -6,14 +6,24 @@ typedef struct {
         eps, eps_root;
 } FO_T(radam_coef);
 
+static inline double FO_T(radam_rho)(double beta2, int64_t t)
+{
+    return 2.0 * fo_mean_age(beta2, t) - 1.0;
+}
+
+/* R for a rho greater than 4. */
+static inline double FO_T(radam_rectification)(double beta2, double rho)
+{
+    const double rho_inf = 2.0 / (1.0 - beta2) - 1.0;
+    return sqrt((rho - 4.0) * (rho - 2.0) * rho_inf /
+                ((rho_inf - 4.0) * (rho_inf - 2.0) * rho));
+}
+
 /* R, or 0 while rho is at most `threshold`, which is at least 4. */
 static inline double FO_T(radam_factor)(double beta2, int64_t t, double threshold)
 {
-    const double rho_inf = 2.0 / (1.0 - beta2) - 1.0;
-    const double rho = 2.0 * fo_mean_age(beta2, t) - 1.0;
-    return rho > threshold ? sqrt((rho - 4.0) * (rho - 2.0) * rho_inf /
-                                  ((rho_inf - 4.0) * (rho_inf - 2.0) * rho))
-                           : 0.0;
+    const double rho = FO_T(radam_rho)(beta2, t);
+    return rho > threshold ? FO_T(radam_rectification)(beta2, rho) : 0.0;
 }
 
 static inline FO_T(radam_coef)

@@ -1,10 +1,9 @@
 /* Rprop, Riedmiller & Braun 1993, in the form iRprop- of Igel & Huesken 2003.  States:
  * the gradient before, which is 0 after a change of sign, and the size of the step,
- * which is 0 until the first step and then lr.  Later learning rates have no effect,
- * but a step with lr = 0 moves nothing.  Signs are multiplied, because the product of
- * two gradients may underflow. */
+ * which is 0 until the first step and then lr.  Later learning rates have no effect.
+ * Signs are multiplied, because the product of two gradients may underflow. */
 typedef struct {
-    real first, eta_minus, eta_plus, least, most, moves;
+    real first, eta_minus, eta_plus, least, most;
     int limit_unchanged;
 } FO_T(rprop_coef);
 
@@ -18,7 +17,6 @@ static inline FO_T(rprop_coef)
         .eta_plus = (real)hp->eta_plus,
         .least = (real)hp->least_step,
         .most = (real)hp->most_step,
-        .moves = hp->lr != 0,
         .limit_unchanged = hp->limit_unchanged != 0,
     };
 }
@@ -34,5 +32,5 @@ static inline void FO_T(rprop_element)(real *w, real g, real *before, real *size
 
     *size = same == 0 && !c.limit_unchanged ? old : limited;
     *before = same < 0 ? 0 : g;
-    *w -= c.moves * (*size * fo_sign(*before));
+    *w -= *size * fo_sign(*before);
 }

@@ -1,5 +1,5 @@
-/* Gradient descent whose gradient is divided by its norm over the tensor,
- * Hazan, Levy & Shalev-Shwartz 2015, Algorithm 1.  No state. */
+/* Gradient descent whose gradient is divided by its norm over the tensor, Hazan, Levy &
+ * Shalev-Shwartz 2015, Algorithm 1.  No state. */
 typedef struct {
     real lr, norm;
 } FO_T(sgd_normalized_coef);

@@ -1,7 +1,7 @@
-/* StableAdamW, Wortsman et al. 2023, Algorithm 2: Adam whose learning rate is
- * divided, for each tensor, by max(1, RMS), where RMS is the root of the mean
- * of g^2 / max(v, eps^2).  The bias corrections are part of the decay rates, so
- * that m and v are stored corrected.  States: m, v. */
+/* StableAdamW, Wortsman et al. 2023, Algorithm 2: Adam whose learning rate is divided,
+ * for each tensor, by max(1, RMS), where RMS is the root of the mean of g^2 / max(v,
+ * eps^2).  The bias corrections are part of the decay rates, so that m and v are stored
+ * corrected.  States: m, v. */
 typedef struct {
     FO_T(adam_coef) adam;
     double eps_square;

@@ -9,9 +9,9 @@
  * every layout; blocks depend on shapes alone. */
 #include "factored.h"
 
-/* The elements of an item, the most rows that are added to a column in sequence, and
- * the sizes of tiles.  TALL rows share the lanes of
- * a tile; a tile whose columns, not rows, are contiguous is NARROW. */
+/* ITEM: elements of a work item.  SEQUENCE: the most rows whose statistics are combined
+ * in sequence in a column.  TALL: the most rows of a tile.  NARROW: the most columns of
+ * a tile whose columns, not rows, are contiguous. */
 enum { ITEM = 65536, SEQUENCE = 256, TALL = 16, NARROW = FO_TILE / TALL };
 
 typedef enum { STATISTICS, TERMS, UPDATE } pass;
@@ -354,8 +354,7 @@ static void visit_items(void *context, int64_t begin, int64_t end, int thread)
     const fo_plan *plan = of->s->plan;
     for (int64_t number = begin; number < end; number++) {
         int64_t low = 0, high = plan->n_factored - 1;
-        while (low <
-               high) { /* find the last tensor that begins at or before the item */
+        while (low < high) { /* the last tensor whose first item is at most `number` */
             const int64_t middle = (low + high + 1) / 2;
             if (plan->factored_item[middle] <= number)
                 low = middle;

@@ -86,12 +86,16 @@ fo_work fo_plan_work(const fo_plan *plan, int64_t item)
     return (fo_work){{0, 0}, {begin, end}, plan->row_tensor[k]};
 }
 
-fo_range fo_plan_tiles(const fo_plan *plan, const fo_chunk *chunk)
+fo_range fo_plan_share(const fo_plan *plan, const fo_chunk *chunk, int64_t n_parts)
 {
-    const int64_t all = plan->walks[chunk->tensor].n_tiles;
     const int64_t of = chunks_of(plan->tensors[chunk->tensor].size);
     const int64_t number = chunk->begin / FO_CHUNK;
-    return (fo_range){number * all / of, (number + 1) * all / of};
+    return (fo_range){number * n_parts / of, (number + 1) * n_parts / of};
+}
+
+fo_range fo_plan_tiles(const fo_plan *plan, const fo_chunk *chunk)
+{
+    return fo_plan_share(plan, chunk, plan->walks[chunk->tensor].n_tiles);
 }
 
 fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,

@@ -121,6 +121,9 @@ void fo_plan_refresh(fo_plan *plan, int some_rows);
 int64_t fo_plan_items(const fo_plan *plan);
 fo_work fo_plan_work(const fo_plan *plan, int64_t item);
 
+/* The parts of a tensor that belong to a chunk, if the tensor has n_parts parts. */
+fo_range fo_plan_share(const fo_plan *plan, const fo_chunk *chunk, int64_t n_parts);
+
 /* The tiles of a chunk, for a tensor that has a layout. */
 fo_range fo_plan_tiles(const fo_plan *plan, const fo_chunk *chunk);
 

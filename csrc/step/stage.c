@@ -101,6 +101,21 @@ fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from
     return tile;
 }
 
+fo_tile fo_walk_run(const fo_walk *walk, int64_t position, int64_t most,
+                    const fo_offsets *from)
+{
+    const int last = walk->n_axes - 1;
+    const fo_axis *inner = &walk->axis[last];
+    const int64_t left = inner->length - position % inner->length;
+    fo_tile tile = {*from, 1, fo_min(left, most), &walk->axis[last - 1], inner};
+    for (int k = last; k > 0; k--) {
+        const fo_axis *axis = &walk->axis[k];
+        fo_advance(&tile.at, axis, position % axis->length);
+        position /= axis->length;
+    }
+    return tile;
+}
+
 fo_tile fo_tile_piece(const fo_tile *panel, int64_t row, int64_t col)
 {
     fo_tile piece = *panel;

@@ -62,6 +62,11 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
 /* Moves offsets by n elements along an axis. */
 void fo_advance(fo_offsets *at, const fo_axis *axis, int64_t n);
 fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from);
+/* Returns the elements of the tensor, or of the row, from number `position` on, in
+ * C order: as many as have constant strides in all arrays, but at most `most`.  The
+ * axes of the layout must be in C order. */
+fo_tile fo_walk_run(const fo_walk *walk, int64_t position, int64_t most,
+                    const fo_offsets *from);
 /* Returns the part of a row of a panel that begins at column `col`: at most FO_TILE
  * elements. */
 fo_tile fo_tile_piece(const fo_tile *panel, int64_t row, int64_t col);

@@ -164,6 +164,10 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     const fo_tensor *tensor = &plan->tensors[i];
     if (!tensor->grad || tensor->factored)
         return;
+    if (fo_is_blocked(tensor)) {
+        fo_update_blocks(s, chunk, scratch);
+        return;
+    }
     if (tensor->layout) {
         const fo_range tiles = fo_plan_tiles(plan, chunk);
         for (int64_t t = tiles.begin; t < tiles.end; t++) {
@@ -252,15 +256,15 @@ static double clip_factor(const fo_extras *extras, const fo_total *norm, double 
 }
 
 /* Prepares the work items of a step.  Returns the number of threads to use, or 0 if the
- * plan has too little scratch memory for them. */
-static int prepare_items(fo_plan *plan, int n_threads)
+ * plan has too little scratch memory for them, or less room than is needed. */
+static int prepare_items(fo_plan *plan, int64_t needed_room, int n_threads)
 {
     int some_staged = 0;
     const int64_t active = prepare_walks(plan, &some_staged);
     const int64_t n_items = fo_plan_items(plan);
     n_threads = active < plan->serial_below ? 1 : fo_threads_for(n_items, 1, n_threads);
     plan->threads = n_threads;
-    plan->needed_room = fo_factored_prepare(plan);
+    plan->needed_room = needed_room;
     const int has_scratch = !some_staged || plan->n_scratch >= n_threads;
     return has_scratch && plan->n_room >= plan->needed_room ? n_threads : 0;
 }
@@ -277,7 +281,7 @@ static fo_total measure(const fo_step_context *s, fo_extras *extras, int n_threa
 int fo_norm(fo_plan *plan, fo_extras *extras, int n_threads)
 {
     const fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
-    n_threads = prepare_items(plan, n_threads);
+    n_threads = prepare_items(plan, 0, n_threads); /* the groups may not be set yet */
     if (!n_threads)
         return FO_NO_SCRATCH;
     measure(&s, extras, n_threads);
@@ -318,7 +322,7 @@ static void share_scalars(const fo_plan *plan, int64_t n_recipes)
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
 {
     fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
-    n_threads = prepare_items(plan, n_threads);
+    n_threads = prepare_items(plan, fo_factored_prepare(plan), n_threads);
     if (!n_threads)
         return FO_NO_SCRATCH;
     const int64_t n_items = fo_plan_items(plan);

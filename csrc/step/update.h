@@ -1,5 +1,5 @@
-/* Updates of the parts of a work item: tiles (update_tiles.c) and rows (update_rows.c),
- * called by step.c; staging of tiles is also for sums.c. */
+/* Updates of the parts of a work item: tiles (update_tiles.c), rows (update_rows.c) and
+ * blocks (update_blocks.c), called by step.c; staging of tiles is also for sums.c. */
 #ifndef FO_UPDATE_H
 #define FO_UPDATE_H
 
@@ -23,6 +23,10 @@ void fo_look_ahead(const fo_step_context *s, fo_dtype real, void *slow, void *w,
 void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
                     const void *g, const fo_coef *rule, fo_scratch *scratch);
 
+/* The stream of random bits for an array of tensor i: its parameter (0), or its state
+ * number array - 1. */
+uint64_t fo_stream_of(const fo_extras *extras, int64_t i, int array);
+
 /* Update a tile with the bfloat16 kernel, without staging; return 0 if that kernel does
  * not apply. */
 int fo_update_bf16_tile(const fo_step_context *s, int64_t i, const fo_tile *tile);
@@ -40,12 +44,24 @@ typedef struct {
     void *w, *state[FO_MAX_STATES];
 } fo_staged;
 
-/* Stage a tile of tensor i, without its gradient. */
+/* Stage a tile of tensor i, without its gradient and without FO_F8 states. */
 void fo_stage_tile(const fo_tensor *tensor, const fo_tile *tile, fo_scratch *scratch,
                    fo_staged *staged);
-/* Write it back after its update, and update the average. */
+/* Write it back after its update, except FO_F8 states, and update the average. */
 void fo_finish_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
                     const fo_staged *staged, fo_scratch *scratch);
+
+/* Whether the tensor has FO_F8 states.  Then all its updates go through the next two
+ * functions: of the elements of a chunk, whose gradient is cleared if zero_grads is
+ * set, and of rows of a row-sparse gradient. */
+static inline int fo_is_blocked(const fo_tensor *tensor)
+{
+    return tensor->layout && tensor->layout->state_dtype == FO_F8;
+}
+void fo_update_blocks(const fo_step_context *s, const fo_chunk *chunk,
+                      fo_scratch *scratch);
+void fo_update_rows_in_blocks(const fo_step_context *s, int64_t i, fo_range rows,
+                              fo_scratch *scratch);
 
 /* Update rows of tensor i, or clear their values. */
 void fo_update_rows(const fo_step_context *s, int64_t i, fo_range rows,

@@ -111,6 +111,10 @@ void fo_update_rows(const fo_step_context *s, int64_t i, fo_range rows,
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_walk *walk = &s->plan->walks[i];
+    if (fo_is_blocked(tensor)) {
+        fo_update_rows_in_blocks(s, i, rows, scratch);
+        return;
+    }
     if (fo_rows_are_direct(tensor, walk)) {
         update_direct_rows(s, i, rows, scratch);
         return;

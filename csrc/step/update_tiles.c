@@ -3,7 +3,7 @@
 #include "update.h"
 
 /* A separate stream of random bits for each step, tensor and array of the tensor. */
-static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
+uint64_t fo_stream_of(const fo_extras *extras, int64_t tensor, int array)
 {
     const uint64_t numbers[] = {extras->step, (uint64_t)tensor, (uint64_t)array};
     uint64_t x = extras->seed;
@@ -23,7 +23,7 @@ static void write_back(const fo_step_context *s, int64_t i, int array,
                        int random)
 {
     const int is_16_bit = view->dtype == FO_F16 || view->dtype == FO_BF16;
-    const uint64_t stream = random && is_16_bit ? stream_of(s->extras, i, array) : 0;
+    const uint64_t stream = random && is_16_bit ? fo_stream_of(s->extras, i, array) : 0;
     fo_write_back(tile, view, s->plan->tensors[i].dtype, from,
                   random && is_16_bit ? &stream : NULL);
 }
@@ -53,7 +53,7 @@ void fo_stage_tile(const fo_tensor *tensor, const fo_tile *tile, fo_scratch *scr
                          scratch->tile[0]);
     for (int k = 0; k < FO_MAX_STATES; k++) {
         staged->state[k] = NULL;
-        if (!tensor->state[k])
+        if (!tensor->state[k] || fo_is_blocked(tensor))
             continue;
         staged->view[k] =
             fo_own_view(tensor->state[k], tensor->layout->state_dtype, tile);
@@ -89,7 +89,8 @@ void fo_finish_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
     const int random = s->extras->stochastic;
     /* States are always rounded stochastically: rounded to nearest, they would stop
      * changing. */
-    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
+    for (int k = 0; k < FO_MAX_STATES && tensor->state[k] && !fo_is_blocked(tensor);
+         k++)
         write_back(s, i, 1 + k, tile, &staged->view[k], staged->state[k], 1);
     write_back(s, i, 0, tile, main, staged->w, random);
     if (tensor->master)

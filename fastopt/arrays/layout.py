@@ -19,3 +19,10 @@ def new_like(param: Array, dtype: npt.DTypeLike, value: float | Array) -> Array:
     new: Array = np.empty_like(np.asarray(param), dtype=dtype)
     new[...] = value
     return new
+
+
+def new_in_c_order(param: Array, dtype: npt.DTypeLike, value: float | Array) -> Array:
+    """Return an array filled with `value`, with the shape of `param`, in C order."""
+    new: Array = np.empty(np.shape(param), dtype=dtype)
+    new[...] = value
+    return new

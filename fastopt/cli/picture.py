@@ -52,7 +52,7 @@ STYLES |= {
     "smorms3": ("#008df9", _DASH_DOTS),
     "dog": ("#ff6e3a", _DASH_DOTS),
     "sm3": ("#009f81", _DASH_DOTS),
-    "stableadamw": ("#e20134", _DASH_DOTS),
+    "stable_adamw": ("#e20134", _DASH_DOTS),
     "yogi": ("#00c2f9", _DASH_DOTS),
     "adafactor": ("#8400cd", _DASH_DOTS),
 }

@@ -44,9 +44,11 @@ cdef class Written:
     cdef cnp.ndarray starts, ends
 
     def __cinit__(self, list names, list params, list states, list extra, list scalars,
-                  Written before):
+                  list block_scales, Written before):
         cdef list owners = [], arrays = []
-        for name, param, *several in zip(names, params, states, extra, scalars, strict=True):
+        only_scales = [[array for array, _ in of_one] for of_one in block_scales]
+        for name, param, *several in zip(names, params, states, extra, scalars, only_scales,
+                                         strict=True):
             owners.append(name)
             arrays.append(np.asarray(param))
             name = f"the state of {name}"

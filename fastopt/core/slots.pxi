@@ -6,7 +6,7 @@ from fastopt.arrays.layout import memory_order
 
 cimport numpy as cnp
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
 from fastopt._csrc cimport *
@@ -141,15 +141,27 @@ cdef void *data_of(name, cnp.ndarray array, int64_t size) except? NULL:
     return cnp.PyArray_DATA(array)
 
 
+cdef describe_scales(Slot *slot, fo_tensor *tensor, name, tuple block_scales):
+    """Point a tensor at the scale bytes of its states of 8 bits; block_scales: see `Plan`."""
+    cdef Py_ssize_t k
+    cdef cnp.ndarray scale
+    for k, (scale, is_signed) in enumerate(block_scales):
+        n_blocks = np.prod(float8_blocks(base_array(slot).shape))
+        tensor.scale[k] = <uint8_t *>data_of(name, scale, n_blocks)
+        slot.layout.code[k] = FO_SIGNED if is_signed else FO_NON_NEGATIVE
+        slot.layout.state_dtype = FO_F8
+
+
 cdef describe_layout(Slot *slot, fo_dtype computed_in, cnp.ndarray param, tuple states, master,
-                     bint is_factored):
+                     bint is_factored, tuple block_scales):
     """Describe the shape, strides and dtypes of a parameter and its states.
 
-    The axes of the layout are those of the parameter, from the largest stride to the smallest.
+    The axes of the layout are those of the parameter, from the largest stride to the smallest, or,
+    with states of 8 bits, in C order.
     """
     cdef fo_layout *layout = slot.layout
     cdef int64_t own = 1, index = 1, k, axis
-    order = memory_order(param)
+    order = tuple(range(param.ndim)) if block_scales else memory_order(param)
     slot.numpy_type = cnp.PyArray_TYPE(param)
     notice_dtype(param.dtype)
     layout.n_axes = param.ndim
@@ -162,6 +174,7 @@ cdef describe_layout(Slot *slot, fo_dtype computed_in, cnp.ndarray param, tuple 
         layout.param_dtype == computed_in
         and layout.state_dtype == computed_in
         and master is None
+        and not block_scales
         # Otherwise C updates it by rows or columns, which needs a layout.
         and slot.row_numbers == NULL
         and not is_factored

@@ -2,8 +2,8 @@
 
 | module | what it answers |
 |---|---|
-| `sgd` | gradient descent, momentum and Nesterov |
-| `lion` | Lion |
+| `sgd` | gradient descent, momentum and Nesterov, also with normalized gradients |
+| `lion` | Lion, also cautious |
 | `signum` | Signum and signSGD |
 | `rprop` | Rprop |
 | `adabelief` | AdaBelief |
@@ -15,7 +15,7 @@
 | `adadelta` | AdaDelta |
 | `schedule_free` | Schedule-Free SGD, AdamW and RAdam |
 | `rmsprop` | RMSProp |
-| `adam` | Adam, AMSGrad and AdamW |
+| `adam` | Adam, AMSGrad and AdamW, also cautious or with one v for each row |
 | `adamax` | AdaMax |
 | `muon` | Muon for matrices, with AdamW for all other parameters |
 | `nadam` | NAdam |
@@ -23,8 +23,10 @@
 | `smorms3` | SMORMS3 |
 | `lamb` | LAMB |
 | `lars` | LARS |
-| `stableadamw` | StableAdamW |
+| `stable_adamw` | StableAdamW |
 | `novograd` | NovoGrad |
+| `dog` | DoG and L-DoG |
+| `prodigy` | Prodigy |
 | `ftrl` | FTRL-Proximal |
 | `ademamix` | AdEMAMix |
 | `adopt` | ADOPT |
@@ -48,6 +50,7 @@ from fastopt.optimizers.adan import Adan
 from fastopt.optimizers.ademamix import AdEMAMix
 from fastopt.optimizers.adopt import ADOPT
 from fastopt.optimizers.asgd import ASGD
+from fastopt.optimizers.dog import DoG
 from fastopt.optimizers.ftrl import Ftrl
 from fastopt.optimizers.lamb import LAMB
 from fastopt.optimizers.lars import LARS
@@ -55,6 +58,7 @@ from fastopt.optimizers.lion import Lion
 from fastopt.optimizers.muon import Muon
 from fastopt.optimizers.nadam import NAdam
 from fastopt.optimizers.novograd import NovoGrad
+from fastopt.optimizers.prodigy import Prodigy
 from fastopt.optimizers.qhadam import QHAdam
 from fastopt.optimizers.radam import RAdam
 from fastopt.optimizers.rmsprop import RMSprop
@@ -64,7 +68,7 @@ from fastopt.optimizers.sgd import SGD
 from fastopt.optimizers.signum import Signum
 from fastopt.optimizers.sm3 import SM3
 from fastopt.optimizers.smorms3 import SMORMS3
-from fastopt.optimizers.stableadamw import StableAdamW
+from fastopt.optimizers.stable_adamw import StableAdamW
 from fastopt.optimizers.yogi import Yogi
 
 __all__ = [
@@ -84,11 +88,13 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "DoG",
     "Ftrl",
     "Lion",
     "Muon",
     "NAdam",
     "NovoGrad",
+    "Prodigy",
     "QHAdam",
     "RAdam",
     "RMSprop",

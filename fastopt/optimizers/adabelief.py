@@ -43,9 +43,9 @@ class AdaBelief(Optimizer):
     nesterov
         Use beta1*m/(1 - beta1^(t+1)) + (1 - beta1)*g/c1 in place of m/c1 (optax).  Default False.
     rectify
-        Multiply the step by the factor of RAdam.  In the first steps, where this factor does not
-        exist, the step is lr/c1 * m.  With eps_mode="hat", this is the default of the authors'
-        package and of timm.  Default False.
+        Multiply the step by R of `fastopt.RAdam`.  While rho is less than 5, the step is lr/c1 * m.
+        With eps_mode="hat", this is the default of the authors' package and of timm.  Default
+        False.
     **common
         ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads`` and all other keywords of
         `fastopt.Optimizer`.
@@ -57,8 +57,8 @@ class AdaBelief(Optimizer):
 
     Notes
     -----
-    AdaBelief is for networks that are trained with Adam: its steps are longer than Adam's where
-    gradients have little noise.  Where they are constant, only eps and eps_root limit the steps.
+    AdaBelief is for networks that are trained with Adam: its steps are longer where gradients have
+    little noise.  Where they are constant, only eps and eps_root limit the steps.
 
     State: ``exp_avg`` (m) and ``exp_avg_var`` (s).
 

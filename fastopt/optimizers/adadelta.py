@@ -43,6 +43,8 @@ class Adadelta(Optimizer):
 
     Notes
     -----
+    Adadelta is for training in which no learning rate should be tuned.
+
     State: ``square_avg`` (s) and ``acc_delta`` (d).
 
     References

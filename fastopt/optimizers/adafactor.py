@@ -33,7 +33,7 @@ class Adafactor(Optimizer):
     params
         Arrays to update in place: one, a list, a dict, or a list of group dicts.
     lr
-        Learning rate >= 0, or a schedule.  The step is this fraction of rms(w).  Default 1e-2.
+        Learning rate >= 0, or a schedule: the size of a step relative to rms(w).  Default 1e-2.
     beta2_decay
         <= 0.  Default -0.8.
     eps
@@ -41,7 +41,7 @@ class Adafactor(Optimizer):
         of the parameter: 2^-23 for float32, 2^-7 for bfloat16.  With eps1 = 0, an element whose
         gradients were all 0 becomes 0/0 = NaN.  Default (None, 1e-3).
     d
-        The largest rms(u) that is not reduced, >= 1.  Default 1.
+        >= 1; rms(u) is reduced to d if it is larger.  Default 1.
     weight_decay
         >= 0; w is multiplied by 1 - lr*weight_decay before the step.  Default 0.
     decoupled_weight_decay
@@ -65,12 +65,12 @@ class Adafactor(Optimizer):
 
     Notes
     -----
+    Adafactor is for models whose Adam state would not fit into memory.
+
     State: ``row_var`` (r) and ``col_var`` (c), of the parameter's shape with length 1 in the last
     axis and in the last but one; ``variance`` (V) for fewer than two axes.  So the state of a
     matrix has 1/columns + 1/rows of its elements.  A step uses additional memory of about 2 % of
     the parameters, or more if the last two axes are short.
-
-    Adafactor is for models whose Adam state would not fit into memory.
 
     eps1 is that of each parameter; torch.optim.Adafactor uses the one of the first parameter of a
     group for all of them.  optax factors the two largest axes, and only if both have 128 elements

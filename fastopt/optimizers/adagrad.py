@@ -52,6 +52,8 @@ class Adagrad(Optimizer):
 
     Notes
     -----
+    Adagrad is for sparse features: the learning rate of rare ones stays large.
+
     State: ``sum``, of the parameter's shape; with ``rowwise`` of shape ``(param.shape[0],)``.
 
     References
@@ -100,6 +102,8 @@ class Adagrad(Optimizer):
             rowwise=rowwise,
         )
         super().__init__(params, options, **common)
+
+    _float8 = {"sum": "non-negative"}
 
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

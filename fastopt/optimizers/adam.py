@@ -65,6 +65,9 @@ class Adam(Optimizer):
 
     Notes
     -----
+    Adam is for neural networks of most kinds, with little tuning; for weight decay see
+    `fastopt.AdamW`.
+
     State: ``exp_avg`` (m), ``exp_avg_sq`` (v; with ``rowwise`` of shape ``(param.shape[0],)``),
     with amsgrad ``max_exp_avg_sq``.
 
@@ -127,6 +130,8 @@ class Adam(Optimizer):
         )
         super().__init__(params, options, **common)
 
+    _float8 = {"exp_avg": "signed", "exp_avg_sq": "non-negative"}
+
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         if options["amsgrad"]:
@@ -186,12 +191,17 @@ class AdamW(Adam):
     weight_decay
         >= 0.  Default 1e-2.
     decoupled_weight_decay
-        True, "lr" or "schedule_only": see above.  Default True.
+        True, "lr" or "schedule_only": see above.  "proximal" and False: see `fastopt.Optimizer`.
+        Default True.
 
     Raises
     ------
     FastoptError, TypeError
         As in `fastopt.Adam`.
+
+    Notes
+    -----
+    AdamW is for transformers, and for all networks whose weights should be regularized.
 
     References
     ----------

@@ -46,6 +46,9 @@ class Adamax(Optimizer):
 
     Notes
     -----
+    Adamax is for networks that are trained with Adam, where some gradients are 0 in most steps, as
+    those of embeddings.
+
     State: ``exp_avg`` (m) and ``exp_inf`` (u).
 
     References

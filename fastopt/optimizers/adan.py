@@ -13,8 +13,8 @@ from fastopt.optimizers.base.optimizer import Optimizer
 class Adan(Optimizer):
     """Adan: Adam with Nesterov's momentum, computed from the differences of gradients.
 
-    At step t, counted from 1, with c1, c2, c3 = 1 - beta^t, and the difference d of g and the
-    gradient of the step before, 0 at the first step::
+    At step t, counted from 1, with c1 = 1 - beta1^t, c2 and c3 likewise, and d the difference
+    between g and the gradient of the step before, 0 at the first step::
 
         m <- beta1*m + (1 - beta1)*g
         u <- beta2*u + (1 - beta2)*d
@@ -28,8 +28,8 @@ class Adan(Optimizer):
     lr
         Learning rate >= 0, or a schedule.  Default 1e-3.
     betas
-        beta1, beta2 and beta3, each 0 <= beta < 1.  Default (0.98, 0.92, 0.99), which are 1 - beta
-        in the paper.
+        beta1, beta2 and beta3, each 0 <= beta < 1.  Default (0.98, 0.92, 0.99).  The betas of the
+        paper are 1 - beta.
     eps, eps_root
         >= 0, outside (the authors' code) and inside the root (the paper).  Default 1e-8 and 0.
     weight_decay
@@ -50,11 +50,12 @@ class Adan(Optimizer):
     Notes
     -----
     Adan is for vision and language models whose gradients change slowly from step to step, as with
-    large batches.  optax 0.2.8 has 1 - beta2 in place of beta2 in n and w, which differs from the
-    paper.
+    large batches.
 
     State: ``exp_avg`` (m), ``exp_avg_sq`` (n), ``exp_avg_diff`` (u) and ``neg_pre_grad``, the
     negative gradient of the step before, as in the authors' code and timm.
+
+    optax 0.2.8 has 1 - beta2 in place of beta2 in n and w, which differs from the paper.
 
     References
     ----------

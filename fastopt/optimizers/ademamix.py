@@ -40,7 +40,7 @@ class AdEMAMix(Optimizer):
     alpha
         The weight of m2, >= 0.  Default 5; the authors' code has 2, optax's `scale_by_ademamix` 6.
     alpha_warmup, beta3_warmup
-        Steps, >= 0.  Default 0.  The authors use the number of steps of the training for both.
+        Numbers of steps, >= 0.  Default 0.  The authors set both to the length of the training.
     **common
         ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads`` and all other keywords of
         `fastopt.Optimizer`.
@@ -52,7 +52,7 @@ class AdEMAMix(Optimizer):
 
     Notes
     -----
-    AdEMAMix is for long training, of many times 1/(1 - beta3) steps; for short training the authors
+    AdEMAMix is for training of many times 1/(1 - beta3) steps.  For shorter training the authors
     recommend beta3 = 0.999.
 
     State: ``exp_avg_fast`` (m1), ``exp_avg_slow`` (m2) and ``exp_avg_sq`` (v), as in the authors'

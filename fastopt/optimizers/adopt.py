@@ -48,10 +48,9 @@ class ADOPT(Optimizer):
 
     Notes
     -----
-    ADOPT is for those who would otherwise tune Adam's beta2.  m is not corrected for its bias
-    towards 0.
+    ADOPT is for training in which Adam's beta2 would have to be tuned.
 
-    State: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+    State: ``exp_avg`` (m) and ``exp_avg_sq`` (v).  m is not corrected for its bias towards 0.
 
     References
     ----------

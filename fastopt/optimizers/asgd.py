@@ -32,17 +32,18 @@ class ASGD(Optimizer):
         Learning rate >= 0, or a schedule.  Default 1e-2.  As in PyTorch, the first step uses it and
         every other step the eta that the step before computed, so a new value acts one step late.
     lambd
-        >= 0.  Default 1e-4.  It also shrinks w.
+        The L2 penalty lambd/2*w^2, >= 0.  Default 1e-4.
     alpha
-        >= 0.  Default 0.75.
+        The power with which eta falls, >= 0.  Default 0.75.
     t0
         The number of steps before averaging, >= 0.  Default 1e6.
     weight_decay
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
     **common
-        ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
-        and all other keywords of `fastopt.Optimizer`.  ``l1``, ``bounds`` and
-        ``decoupled_weight_decay="proximal"`` are refused: ax would average w before them.
+        ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``n_threads`` and all other
+        keywords of `fastopt.Optimizer`, except ``ema_decay`` and ``lookahead_steps``.  ``l1``,
+        ``bounds`` and ``decoupled_weight_decay="proximal"`` are refused: ax would average w before
+        them.
 
     Raises
     ------
@@ -51,10 +52,11 @@ class ASGD(Optimizer):
 
     Notes
     -----
-    ASGD is for convex problems with noisy gradients, such as linear models, whose mean path is
-    closer to the minimum than its end.  ``with opt.averaged():`` sets the parameters to ``ax``.
+    ASGD is for convex problems with noisy gradients, such as linear models: the mean of the path is
+    closer to the minimum than its end.
 
-    State: ``ax`` and the scalars ``eta`` and ``mu``, kept in double precision.
+    State: ``ax`` and the scalars ``eta`` and ``mu``, kept in double precision.  ``with
+    opt.averaged():`` sets the parameters to ``ax``.
 
     References
     ----------

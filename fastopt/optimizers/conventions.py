@@ -11,19 +11,25 @@ from fastopt._errors import FastoptError
 from fastopt.optimizers import (
     ADOPT,
     LAMB,
+    LARS,
     SGD,
+    SM3,
     AdaBelief,
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
     AdamW,
     Adan,
     AdEMAMix,
+    DoG,
     Ftrl,
     Lion,
     Muon,
     NAdam,
+    NovoGrad,
+    Prodigy,
     RAdam,
     RMSprop,
     Rprop,
@@ -101,6 +107,10 @@ _KERAS = {
         doubled=("l2_regularization_strength", "l2_shrinkage_regularization_strength"),
     ),
     "lamb": _Rule(LAMB, _KERAS_ALL),
+    "adafactor": _Rule(
+        Adafactor,
+        {"lr": 1e-3, "eps": (1e-30, 1e-3), "eps_mode": "mean", "decoupled_weight_decay": "lr"},
+    ),
     "muon": _Rule(
         Muon,
         {"weight_decay": 0.004, "adamw_weight_decay": 0.004, "adamw_eps": 1e-7}
@@ -153,6 +163,19 @@ _OPTAX = {
     "adopt": _Rule(ADOPT, required=_LR),
     "ademamix": _Rule(AdEMAMix, {"decoupled_weight_decay": "lr"}, required=_LR),
     "lamb": _Rule(LAMB, {"decoupled_weight_decay": False}, required=_LR),
+    "lars": _Rule(
+        LARS,
+        {"eps": 0.0, "lr_in_buffer": True, "decay_in_norm": True, "decoupled_weight_decay": False},
+        required=_LR,
+    ),
+    "novograd": _Rule(
+        NovoGrad,
+        {"betas": (0.9, 0.25), "eps": 1e-6, "decoupled_weight_decay": False},
+        required=_LR,
+    ),
+    "sm3": _Rule(SM3, {"momentum": 0.9, "eps": 1e-8}, required=_LR),
+    "prodigy": _Rule(Prodigy, {"use_bias_correction": True, "decoupled_weight_decay": "lr"}),
+    "dog": _Rule(DoG, {"decoupled_weight_decay": False}),
     "schedule_free_sgd": _Rule(ScheduleFreeSGD, {"decoupled_weight_decay": False}),
     "schedule_free_adamw": _Rule(ScheduleFreeAdamW, {"decoupled_weight_decay": False}),
     "muon": _Rule(
@@ -243,8 +266,9 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
         ``"momentum"``, ``"nesterov"`` (or DL4J's ``"NESTEROVS"``), ``"adagrad"``, ``"adadelta"``,
         ``"rmsprop"``, ``"adam"``, ``"amsgrad"``, ``"adamw"``, ``"adamax"``, ``"nadam"``, and
         DL4J's ``"NONE"``, which subtracts the raw gradient. DL4J has neither ``"momentum"`` nor
-        ``"adamw"``. With the convention "torch", the name of every class of fastopt is allowed, and
-        the formula and defaults are those of the class.
+        ``"adamw"``. The names of further rules are listed in Notes. With the convention "torch",
+        the name of every class of fastopt is allowed, and the formula and defaults are those of the
+        class.
     params : array, list, dict or list of group dicts
         As for every class. Options in group dicts, and later in ``param_groups``, are those of the
         class.
@@ -255,9 +279,10 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
         outside the root; if ``eps_root`` is given too, both have the meanings of the class. All
         other options have the names and meanings of the class, even if the library lacks them.
         The library's own spellings are allowed too: keras ``learning_rate, beta_1, beta_2,
-        epsilon, rho, clipvalue, global_clipnorm``; optax ``learning_rate, b1, b2, decay,
-        initial_scale``; dl4j ``learningRate, beta1, beta2, epsilon, rmsDecay``. If only one beta is
-        given, the other keeps its default.
+        epsilon, rho, clipvalue, global_clipnorm``, and those of Adafactor and Muon; optax
+        ``learning_rate, b1, b2, b3, decay, initial_scale``, and those of rprop and muon; dl4j
+        ``learningRate, beta1, beta2, epsilon, rmsDecay``. If only one beta is given, the others
+        keep their defaults.
 
     Returns
     -------
@@ -352,17 +377,49 @@ def create(name: str, params: Params, convention: str = "torch", **options: Any)
     textbook         as torch, but m = mu_t m + (1-mu_t) g and beta2 v/c2 for v/c2
     ===============  =========================================================================
 
-    **Learning rate.** In optax it must be given, except for adadelta.
+    **Further rules.** The docstring of each class has the formula. Options that are not listed
+    have the default of the class. optax also has adabelief, ademamix, adopt, lamb,
+    schedule_free_sgd and schedule_free_adamw, with the defaults of the classes.
+
+    ==================  ======================================================================
+    keras lion          lr .001
+    keras lamb          lr .001, eps 1e-7; w decays before the norms are taken
+    keras ftrl          keep_start False. Its l2 and l2_shrinkage are half of ours:
+                        what is given is doubled
+    keras adafactor     lr .001, eps (1e-30, .001), eps_mode "mean"
+    keras muon          lr .001, weight_decay .004 everywhere, adjust_lr_fn "match_rms_adamw"
+    optax lion          weight_decay .001
+    optax sign_sgd      Signum with momentum 0
+    optax rprop         limit_unchanged False
+    optax radam         eps_mode "corrected", as in its adam
+    optax yogi          m, too, starts at 1e-6
+    optax adan          eps and eps_root 1e-8
+    optax lars          eps 0, lr_in_buffer and decay_in_norm True
+    optax novograd      betas (.9, .25), eps 1e-6
+    optax sm3           momentum .9, eps 1e-8
+    optax prodigy       use_bias_correction True
+    optax dog           the value of its ``init_step`` is reps_rel
+    optax muon          weight_decay 0, eps 1e-8, nesterov "corrected", adjust_lr_fn
+                        "inputs_first"
+    dl4j adabelief      lr .001, eps_mode "hat", eps and eps_root 1e-14
+    ==================  ======================================================================
+
+    **Learning rate.** In optax it must be given, except for adadelta, dog, prodigy,
+    schedule_free_sgd and schedule_free_adamw.
 
     **Weight decay.** torch adds it to the gradient (AdamW: decoupled). keras subtracts
-    lr weight_decay w from the parameter for every rule. In optax, adamw is decoupled and
-    adadelta coupled. For the other rules of optax, dl4j and textbook, choose one with
-    ``decoupled_weight_decay``.
+    lr weight_decay w from the parameter for every rule but ftrl. In optax, adamw, lion, adan,
+    ademamix, muon and prodigy are decoupled; adadelta, dog, lamb, lars, novograd,
+    schedule_free_sgd and schedule_free_adamw are coupled as their classes say. For the other
+    rules of optax, dl4j and textbook, choose one with ``decoupled_weight_decay``.
 
     **Not reproduced.** DL4J replaces an epsilon of 0 by 1e-7, and a step size of 0 by epsilon;
     ``optax.adagrad`` gives 0 for 0/0; ``optax.adadelta()`` without a learning rate ascends,
     because it lacks the minus sign. See `RMSprop` for centered variances that rounding makes
-    negative.
+    negative. optax 0.2.8: ``adan`` has 1 - beta2 where beta2 belongs, and ``rprop`` applies the
+    updates of the step before; here both are as in their papers. ``muon`` has NAdamW for the
+    parameters that are not matrices. Keras's ``Muon`` has its epsilon as in its Adam, and its
+    ``Adafactor`` takes rms(w) after the decay; here both are as in the class.
 
     References
     ----------

@@ -12,9 +12,10 @@ from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class Ftrl(Optimizer):
-    """FTRL-Proximal: an AdaGrad for sparse linear models, with a penalty that makes weights 0.
+    """FTRL-Proximal: AdaGrad for sparse linear models, with a penalty that makes weights 0.
 
-    With l1, l2 and shrinkage for the three ``..._regularization_strength``::
+    With l1, l2 and shrinkage for the three options ``..._regularization_strength``, and w on the
+    right the value before the step::
 
         z <- z + g + shrinkage*w - (sqrt(n + g^2) - sqrt(n))/lr * w
         n <- n + g^2
@@ -58,12 +59,13 @@ class Ftrl(Optimizer):
 
     Notes
     -----
-    Ftrl is for linear models of many sparse features, such as click prediction.  A gradient of 0
-    changes nothing (with ``keep_start=False``, after the first step), so steps with `RowSparse`
-    gradients equal steps with dense ones.  Only Keras's ``learning_rate_power`` of -0.5 is
-    available.
+    Ftrl is for linear models of many sparse features, such as click prediction.
 
     State: ``accumulator`` (n) and ``linear`` (z), as in Keras.
+
+    A gradient of 0 changes nothing (with ``keep_start=False``, after the first step), so steps with
+    `RowSparse` gradients equal steps with dense ones.  Only Keras's ``learning_rate_power`` of -0.5
+    is available.
 
     References
     ----------

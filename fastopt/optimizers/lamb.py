@@ -42,7 +42,7 @@ class LAMB(Optimizer):
         Whether the step is scaled if ``weight_decay`` is 0.  Default True, as in the paper, optax
         and Keras; timm's default is False.
     trust_clip
-        Whether the ratio norm(w)/norm(u) is at most 1, as an option of timm.  Default False.
+        Limit the ratio norm(w)/norm(u) to 1 (an option of timm).  Default False.
     **common
         ``decoupled_weight_decay``, ``maximize``, ``max_grad_norm``, ``ema_decay``, ``n_threads``
         and all other keywords of `fastopt.Optimizer`.
@@ -55,9 +55,9 @@ class LAMB(Optimizer):
 
     Notes
     -----
-    State: ``exp_avg`` (m), ``exp_avg_sq`` (v).
-
     LAMB is for large batches, for which the learning rate of Adam would have to differ by layer.
+
+    State: ``exp_avg`` (m) and ``exp_avg_sq`` (v).
 
     The norms are sums in the memory order of the parameter, so another memory layout may change the
     last digits.

@@ -51,8 +51,8 @@ class LARS(Optimizer):
         False (the paper, timm): the ratio as above.  True (optax): its divisor is
         norm(g + wd*w) + eps.  Default False.
     always_adapt
-        Whether steps are scaled if ``weight_decay`` is 0; else the ratio is then 1.  Default True,
-        as in the paper and optax; timm's default is False.
+        False: the ratio is 1 where ``weight_decay`` is 0.  Default True, as in the paper and optax;
+        timm's default is False.
     trust_clip
         Divide the ratio by lr, and limit it to 1: the rate lr*ratio is at most lr (LARC, timm).
         Default False.
@@ -70,7 +70,7 @@ class LARS(Optimizer):
     -----
     LARS is for convolutional networks that are trained with large batches.
 
-    State: ``momentum_buffer``.
+    State: ``momentum_buffer`` (b).
 
     The norms are sums in the memory order of the parameter, so another memory layout may change the
     last digits.

@@ -90,6 +90,8 @@ class Lion(Optimizer):
         options = dict(lr=lr, betas=betas, weight_decay=weight_decay, cautious=cautious)
         super().__init__(params, options, decoupled_weight_decay=decoupled_weight_decay, **common)
 
+    _float8 = {"exp_avg": "signed"}
+
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         return "lion_cautious" if options["cautious"] else "lion", ("exp_avg",)

@@ -81,7 +81,8 @@ class Muon(Optimizer):
 
     Notes
     -----
-    For the weights of hidden layers of neural networks, in which it needs fewer steps than AdamW.
+    Muon is for the weights of hidden layers of neural networks, which it trains in fewer steps than
+    AdamW.
 
     State: ``momentum_buffer`` (B) of a matrix; ``exp_avg`` and ``exp_avg_sq`` of other parameters.
     During a step, memory for another array of the size of each matrix is needed.  With

@@ -57,6 +57,9 @@ class NAdam(Optimizer):
 
     Notes
     -----
+    NAdam is for networks that are trained with Adam, where Nesterov's momentum may need fewer
+    steps.
+
     State: ``exp_avg`` (m), ``exp_avg_sq`` (v) and the scalar ``mu_product`` (P), kept in double
     precision; PyTorch keeps it in single.
 

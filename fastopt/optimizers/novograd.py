@@ -54,8 +54,8 @@ class NovoGrad(Optimizer):
 
     State: ``exp_avg`` (m) and the scalar ``exp_avg_sq`` (v), kept in double precision.
 
-    If the first gradient is 0, timm sets v at the first other gradient; here, as in optax, v is the
-    mean with 0 from then on.
+    If the first gradients are 0, v starts at 0, as in optax; timm starts it at the first gradient
+    that is not 0.
 
     The norm is a sum in the memory order of the parameter, so another memory layout may change the
     last digits.

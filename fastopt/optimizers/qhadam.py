@@ -11,7 +11,7 @@ from fastopt.optimizers.base.optimizer import Optimizer
 
 
 class QHAdam(Optimizer):
-    """QHAdam: Adam whose means also give a weight of their own to the present gradient.
+    """QHAdam: Adam with weighted means of g and m, and of g^2 and v, in its step.
 
     At step t, counted from 1, with c1 = 1 - beta1^t and c2 = 1 - beta2^t::
 
@@ -47,8 +47,8 @@ class QHAdam(Optimizer):
 
     Notes
     -----
-    QHAdam is for training where Adam needs a larger beta1, against noise, but reacts too late with
-    it.
+    QHAdam is for training with noisy gradients: it averages over more steps than Adam (a larger
+    beta1), but still gives the present gradient a large weight.
 
     State: ``exp_avg`` (m) and ``exp_avg_sq`` (v), as in Adam.  The authors' package qhoptim stores
     m/c1 and v/c2 under these names.

@@ -53,12 +53,13 @@ class RAdam(Optimizer):
 
     Notes
     -----
-    RAdam is for those who would warm up the learning rate of Adam.  rho does not exceed 5 before
-    step 6.  The first five steps are therefore proportional to the gradient, while Adam's are at
-    most about lr: large gradients need a small lr or ``max_grad_norm``.  With beta2 <= 2/3, rho
-    never exceeds 5 and all steps are steps of momentum.
+    RAdam is for training in which the learning rate of Adam would have to be warmed up.
 
-    State: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+    State: ``exp_avg`` (m) and ``exp_avg_sq`` (v).
+
+    rho does not exceed 5 before step 6.  The first five steps are therefore proportional to the
+    gradient, while Adam's are at most about lr: large gradients need a small lr or
+    ``max_grad_norm``.  With beta2 <= 2/3, rho never exceeds 5 and all steps are steps of momentum.
 
     References
     ----------

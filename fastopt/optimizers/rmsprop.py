@@ -59,10 +59,13 @@ class RMSprop(Optimizer):
 
     Notes
     -----
-    State: ``square_avg`` (s), ``grad_avg`` (m), ``momentum_buffer`` (b).  Rounding can
-    make s - m^2 negative, for which PyTorch gives NaN; here it is set to 0.  With ``centered`` and
-    ``bias_correction`` the variance at the first step is 0 except for rounding errors: use a
-    positive ``eps_root``.
+    RMSprop is for recurrent networks and reinforcement learning.
+
+    State: ``square_avg`` (s), ``grad_avg`` (m) and ``momentum_buffer`` (b).
+
+    Rounding can make s - m^2 negative, for which PyTorch gives NaN; here it is set to 0.  With
+    ``centered`` and ``bias_correction`` the variance at the first step is 0 except for rounding
+    errors: use a positive ``eps_root``.
 
     References
     ----------

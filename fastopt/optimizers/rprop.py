@@ -27,8 +27,7 @@ class Rprop(Optimizer):
         Arrays to update in place: one, a list, a dict, or a list of group dicts.
     lr
         The first step size of each element, >= 0; of a schedule, its value at the first step.
-        Default 1e-2.  Later learning rates have no effect, as in PyTorch, with one exception: a
-        step with learning rate 0 changes no parameter.
+        Later learning rates have no effect, as in PyTorch, not even 0.  Default 1e-2.
     etas
         etaminus and etaplus, 0 < etaminus < 1 < etaplus.  Default (0.5, 1.2).
     step_sizes
@@ -49,8 +48,8 @@ class Rprop(Optimizer):
 
     Notes
     -----
-    Rprop is for gradients of all samples, for which it needs no tuning; the noise of mini-batches
-    changes signs, so that step sizes shrink.
+    Rprop is for gradients over the whole data set, for which it needs no tuning.  The noise of
+    mini-batches changes signs, so that step sizes shrink.
 
     State: ``prev`` (p) and ``step_size`` (d; 0 until the first step).
 

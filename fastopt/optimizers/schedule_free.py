@@ -89,9 +89,9 @@ class ScheduleFreeSGD(ScheduleFree):
     warmup_steps
         The number of steps in which the learning rate grows linearly.  Default 0.
     r
-        >= 0: later points have more weight, in proportion to t^r.  Default 0.
+        The power of t in the weights, >= 0.  Default 0.
     weight_lr_power
-        >= 0.  Default 2.
+        The power of the largest learning rate in the weights, >= 0.  Default 2.
     **common
         ``maximize``, ``max_grad_norm``, ``n_threads`` and all other keywords of
         `fastopt.Optimizer`, except ``decoupled_weight_decay``, ``l1``, ``bounds``, ``ema_decay``
@@ -105,14 +105,15 @@ class ScheduleFreeSGD(ScheduleFree):
 
     Notes
     -----
-    State: ``z``, which starts at the parameter, and the numbers ``weight_sum`` and ``lr_max``.
+    ScheduleFreeSGD is for runs whose length is not known in advance.
 
-    Schedule-Free rules are for runs whose length is not known in advance.
+    State: ``z``, which starts at the parameter, and the scalars ``weight_sum`` and ``lr_max``, kept
+    in double precision.
 
-    Evaluate, and save for use elsewhere, inside ``with opt.averaged():``.  `save` and `state_dict`
-    store y, and z, from which training resumes.  Layers with batch statistics need them computed
-    at x.  The authors' ``optimizer.eval()`` and ``train()`` do the same, but do not restore y bit
-    for bit.
+    Evaluate, and save parameters for use elsewhere, inside ``with opt.averaged():``.  `save` and
+    `state_dict` store what training resumes from: y and z.  Layers with batch statistics need these
+    to be computed at x.  The authors' ``optimizer.eval()`` and ``train()`` do the same, but do not
+    restore y bit for bit.
 
     References
     ----------
@@ -191,11 +192,11 @@ class ScheduleFreeAdamW(ScheduleFree):
 
     Notes
     -----
-    State: ``z``, which starts at the parameter, ``exp_avg_sq`` (v), and the numbers ``weight_sum``
-    and ``lr_max``.
+    ScheduleFreeAdamW is for runs whose length is not known in advance; see
+    `fastopt.ScheduleFreeSGD` for how to evaluate and save.
 
-    It is for runs whose length is not known in advance; see `fastopt.ScheduleFreeSGD` for how to
-    evaluate and save.
+    State: ``z``, which starts at the parameter, ``exp_avg_sq`` (v), and the scalars ``weight_sum``
+    and ``lr_max``, kept in double precision.
 
     References
     ----------
@@ -251,7 +252,7 @@ class ScheduleFreeAdamW(ScheduleFree):
 
 
 class ScheduleFreeRAdam(ScheduleFree):
-    """Schedule-Free RAdam: averaging without a schedule and without a length of the warm-up.
+    """Schedule-Free RAdam: averaging that replaces a schedule, and no warm-up to be tuned.
 
     As `fastopt.ScheduleFreeAdamW`, with the learning rate lr_t = lr * R in place of a warm-up,
     where R and rho are those of `fastopt.RAdam`.  As long as rho <= 4, u is g + weight_decay*y,
@@ -282,10 +283,12 @@ class ScheduleFreeRAdam(ScheduleFree):
 
     Notes
     -----
-    State: as in `fastopt.ScheduleFreeAdamW`.  With beta2 <= 0.6, rho never exceeds 4.
+    ScheduleFreeRAdam is for runs whose length is not known in advance and whose warm-up should not
+    be tuned; see `fastopt.ScheduleFreeSGD` for how to evaluate and save.
 
-    It is for runs whose length is not known and whose warm-up should not be tuned; see
-    `fastopt.ScheduleFreeSGD` for how to evaluate and save.
+    State: as in `fastopt.ScheduleFreeAdamW`.
+
+    With beta2 <= 0.6, rho never exceeds 4.
 
     References
     ----------

@@ -64,6 +64,9 @@ class SGD(Optimizer):
 
     Notes
     -----
+    SGD with momentum is for training whose learning rate is tuned, such as that of convolutional
+    networks.
+
     State: ``momentum_buffer``, with momentum > 0.  Keras's velocity has the opposite sign.
 
     References
@@ -118,6 +121,8 @@ class SGD(Optimizer):
             normalized=normalized,
         )
         super().__init__(params, options, **common)
+
+    _float8 = {"momentum_buffer": "signed"}
 
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

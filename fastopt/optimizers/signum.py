@@ -44,8 +44,8 @@ class Signum(Optimizer):
 
     Notes
     -----
-    Signum is for gradients whose scale differs between layers or changes during training, with at
-    most one state array; it is also the simplest rule to compare Adam and Lion with.
+    Signum is for gradients whose scale differs between layers or changes during training, where
+    one state array, or none, is affordable.
 
     State: ``momentum_buffer`` (m), with momentum > 0.
 

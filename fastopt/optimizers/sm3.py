@@ -51,11 +51,11 @@ class SM3(Optimizer):
 
     Notes
     -----
-    State: ``accumulator_0``, ``accumulator_1``, ..., one for each axis, of the parameter's length
-    in this axis and of length 1 in the others; with ``momentum``, ``momentum_buffer`` (m).
-
     SM3 is for large embeddings and layers with sparse activations, where AdaGrad is used but its
     state would not fit into memory.  For a parameter of one axis it is AdaGrad.
+
+    State: ``accumulator_0``, ``accumulator_1``, ..., one for each axis, of the parameter's length
+    in this axis and of length 1 in the others; with ``momentum``, ``momentum_buffer`` (m).
 
     References
     ----------

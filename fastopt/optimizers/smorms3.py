@@ -46,9 +46,10 @@ class SMORMS3(Optimizer):
 
     Notes
     -----
-    SMORMS3 is for training with noisy gradients and no other option than ``lr``.
+    SMORMS3 is for noisy gradients, where no option but ``lr`` should be tuned.
 
     State: ``mem``, which starts at 1, ``g`` (m) and ``g2`` (v), as Funk and Chainer name them.
+
     ensmallen computes ``mem`` with min(lr, x) in place of x, which differs from Funk.
 
     References

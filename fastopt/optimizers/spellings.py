@@ -30,6 +30,8 @@ _SPELLINGS: Mapping[str, Mapping[str, str]] = {
         "b3": "betas[2]",
         "decay": "alpha",
         "initial_scale": "initial_accumulator_value",
+        "estim_lr0": "d0",
+        "estim_lr_coef": "d_coef",
         "eta_minus": "etas[0]",
         "eta_plus": "etas[1]",
         "min_step_size": "step_sizes[0]",
@@ -46,6 +48,12 @@ _SPELLINGS: Mapping[str, Mapping[str, str]] = {
 
 # Those of one class.
 _OF_CLASS: Mapping[tuple[str, str], Mapping[str, str]] = {
+    ("keras", "Adafactor"): {
+        "beta_2_decay": "beta2_decay",
+        "clip_threshold": "d",
+        "epsilon_1": "eps[0]",
+        "epsilon_2": "eps[1]",
+    },
     ("keras", "Muon"): {
         "muon_a": "ns_coefficients[0]",
         "muon_b": "ns_coefficients[1]",

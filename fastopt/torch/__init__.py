@@ -69,6 +69,7 @@ from fastopt.torch.door import Door  # noqa: E402
 from fastopt.torch.further import (  # noqa: E402
     ADOPT,
     LAMB,
+    LARS,
     SM3,
     SMORMS3,
     AdaBelief,
@@ -76,19 +77,23 @@ from fastopt.torch.further import (  # noqa: E402
     AdEMAMix,
     Ftrl,
     Lion,
+    NovoGrad,
     QHAdam,
     ScheduleFreeAdamW,
     ScheduleFreeRAdam,
     ScheduleFreeSGD,
     Signum,
+    StableAdamW,
     Yogi,
 )
 from fastopt.torch.offload import CPUOffload  # noqa: E402
+from fastopt.torch.state import float32_state  # noqa: E402
 
 __all__ = [
     "ADOPT",
     "ASGD",
     "LAMB",
+    "LARS",
     "SGD",
     "SM3",
     "SMORMS3",
@@ -107,6 +112,7 @@ __all__ = [
     "Lion",
     "Muon",
     "NAdam",
+    "NovoGrad",
     "QHAdam",
     "RAdam",
     "RMSprop",
@@ -116,8 +122,10 @@ __all__ = [
     "ScheduleFreeSGD",
     "Signum",
     "SparseAdam",
+    "StableAdamW",
     "StepInBackward",
     "Yogi",
+    "float32_state",
     "step_in_backward",
     "step_in_ddp_backward",
 ]

@@ -15,6 +15,7 @@ passed their checks.  The other parts of this extension module are in fastopt/to
 
 from fastopt import _core
 from fastopt._errors import FastoptError
+from fastopt.optimizers.base.float8 import scale_of
 from fastopt.torch import distributed, matrices, options, state, tensors
 
 cimport cython
@@ -84,7 +85,8 @@ cdef class TensorPlan:
                 for index, param in enumerate(members[k]):
                     self.slots[i].group = k
                     self.slots[i].param = <PyObject *>param
-                    describe(self.slots + i, described + i, param)
+                    describe(self.slots + i, described + i, param,
+                             optimizer._has_float8(group, index))
                     described[i].group = 2 * k + (not optimizer._decays(group, index))
                     self.n_elements += described[i].size
                     self.has_shards |= self.slots[i].is_shard
@@ -194,6 +196,7 @@ cdef class TensorPlan:
                 self.require_usable(optimizer, i, end - begin == self.n_params)
                 if slot.taken > <int64_t>self.extras.step:
                     self.extras.step = slot.taken
+        self.find_shared(begin, end, states, keep_alive)
         self.written.require(optimizer, self.slots, self.group_options, begin, end,
                              self.extras.zero_grads)
         self.prepare_extras(optimizer)
@@ -213,10 +216,27 @@ cdef class TensorPlan:
             for i in range(begin, end):
                 if self.slots[i].tensor.grad != NULL:
                     write_scalars(self.slots + i, self.group_options[self.slots[i].group])
+                elif self.is_shared(i) and self.slots[i].tensor.saved != NULL:
+                    write_saved(self.slots + i, self.group_options[self.slots[i].group])
             increment_version(updated)
             if self.extras.zero_grads:
                 increment_version([param.grad for param in updated])
         return True
+
+    cdef bint is_shared(self, Py_ssize_t i) except -1:
+        """Return whether the rule of a parameter saves numbers that are the same for all."""
+        cdef GroupOptions group = self.group_options[self.slots[i].group]
+        return group.sums == "all" and len(group.scalars) > 0
+
+    cdef int find_shared(self, Py_ssize_t begin, Py_ssize_t end, states,
+                         list keep_alive) except -1:
+        """Read the shared numbers of parameters that have no gradient."""
+        cdef Py_ssize_t i
+        for i in range(begin, end):
+            if self.slots[i].tensor.grad == NULL and self.is_shared(i):
+                point_at_shared(self.slots + i, states.get(<object>self.slots[i].param),
+                                self.group_options[self.slots[i].group], keep_alive)
+        return 0
 
     cdef int require_usable(self, optimizer, Py_ssize_t i, bint has_all) except -1:
         """Raise an error if the rule or an option cannot use a gradient.
@@ -231,6 +251,11 @@ cdef class TensorPlan:
             )
             raise FastoptError(
                 f"the gradient of {tensors.name_of(optimizer, i)} is sparse; {reason}"
+            )
+        if slot.is_blocked and slot.tensor.rows != NULL and slot.layout.n_axes == 1:
+            raise FastoptError(
+                f"the gradient of {tensors.name_of(optimizer, i)} is sparse; elements of a vector "
+                "share blocks of state_dtype='float8'"
             )
         if group.sums == "all" and not has_all:
             raise FastoptError(

@@ -104,12 +104,7 @@ def checked(rule: type[Rule], group: Mapping[str, Any]) -> dict[str, Any]:
     checks = {**checks_of(rule), "decoupled_weight_decay": DECAYS}
     found = {name: check(name, options.plain(group[name])) for name, check in checks.items()}
     rule._require(found)
-    if rule._by_row(found) is not None:
-        raise FastoptError(f"{rule.__name__} with one state for each row is not in fastopt.torch")
-    if rule._lookahead(found) is not None:
-        raise FastoptError(
-            f"{rule.__name__} with gradients at a look-ahead point is not in fastopt.torch"
-        )
+    options.require_here(rule, found)
     if any(p.dtype not in (torch.float64, torch.complex128) for p in group["params"]):
         require_single(found)
     return found

@@ -75,7 +75,9 @@ class Adagrad(Door, torch.optim.Adagrad):
         super().__init__(*args, **kwargs)
         # PyTorch's constructor has made each state in the parameter's dtype, without the items that
         # fastopt adds.
-        if self._options["master"] is not None or options.average_of(self._options) is not None:
+        own = self._options
+        is_float8 = own["state_dtype"] == "float8"
+        if is_float8 or own["master"] is not None or options.average_of(own) is not None:
             self.state.clear()
             return
         for group in self.param_groups:
@@ -307,9 +309,7 @@ class Rprop(Door, torch.optim.Rprop):
     """Each element has a step size, which grows while the sign of its gradient is the same.
 
     A NaN gradient makes the element NaN; in PyTorch the element keeps its value.  The signs of
-    gradients are compared, while PyTorch takes the sign of their product, which may underflow.  If
-    the learning rate is set to 0, a step changes no parameter; PyTorch ignores the learning rate
-    after the first step.
+    gradients are compared, while PyTorch takes the sign of their product, which may underflow.
 
     Parameters
     ----------

@@ -14,8 +14,9 @@ from torch.optim import optimizer as torch_optimizer
 
 from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
+from fastopt.optimizers.base import float8
 from fastopt.optimizers.base.rule import Rule
-from fastopt.torch import distributed, options, state
+from fastopt.torch import distributed, options, state, tensors
 from fastopt.torch._plan import TensorPlan
 
 GLOBAL_PRE = torch_optimizer._global_optimizer_pre_hooks
@@ -80,11 +81,18 @@ class Door(Optimizer):
         Lookahead (Zhang et al. 2019) around the rule: at every ``lookahead_steps``-th step of a
         parameter, ``slow += lookahead_alpha * (p - slow)`` and then ``p = slow``, where ``slow`` is
         ``state[p]["slow"]``, which starts at the parameter.  Default None (no Lookahead) and 0.5.
-    state_dtype : {None, "param", "float32", "bfloat16"}
+    state_dtype : {None, "param", "float32", "bfloat16", "float8"}
         The dtype of the optimizer's state.  None (default): float64 for float64 parameters,
         float32 for all others.  "param": the dtype of the parameter, as in PyTorch.  "float32" and
         "bfloat16": this dtype for all parameters, which must not be float64 (nor complex, for
-        "bfloat16").  State of 16 bits is rounded stochastically.
+        "bfloat16").  State of 16 bits is rounded stochastically.  "float8": as in
+        `fastopt.Optimizer`, for Adam, AdamW, SGD with momentum and Adagrad; ``state[p]["exp_avg"]``
+        is then torch.uint8, with scales in ``state[p]["exp_avg_scale"]``.  `float32_state` returns
+        the values.  A loaded state of another dtype is converted at the next step.
+    float8_mask : callable, optional
+        A function that takes the name of a parameter and returns whether its state has 8 bits.  The
+        optimizer must be given ``model.named_parameters()``.  Default None: that of all parameters
+        with at least 4096 elements.
     master : {None, "float32"}
         "float32": each 16-bit parameter has a float32 copy in ``state[p]["master"]``.  A step
         updates the copy and rounds it to the parameter; see `sync_master`.  Default None.
@@ -265,18 +273,32 @@ class Door(Optimizer):
 
     def _decays(self, group: Mapping[str, Any], index: int) -> bool:
         """Return whether weight decay applies to the parameter with this index in a group."""
-        mask = self._options["weight_decay_mask"]
+        return self._is_chosen("weight_decay_mask", group, index)
+
+    def _has_float8(self, group: Mapping[str, Any], index: int) -> bool:
+        """Return whether the parameter with this index in a group has state of 8 bits."""
+        p = group["params"][index]
+        return (
+            self._options["state_dtype"] == "float8"
+            and tensors.is_readable(p)
+            and p.numel() >= float8.LEAST
+            and self._is_chosen("float8_mask", group, index)
+        )
+
+    def _is_chosen(self, name: str, group: Mapping[str, Any], index: int) -> bool:
+        """Return whether a mask is true for the parameter with this index in a group."""
+        mask = self._options[name]
         if mask is None:
             return True
         if "param_names" not in group:
             raise FastoptError(
-                "weight_decay_mask needs the names of the parameters; give the optimizer "
+                f"{name} needs the names of the parameters; give the optimizer "
                 "model.named_parameters()"
             )
         names = group["param_names"]
         if len(names) != len(group["params"]):
             raise FastoptError(
-                "weight_decay_mask needs a name for each parameter; a group has "
+                f"{name} needs a name for each parameter; a group has "
                 f"{len(names)} names and {len(group['params'])} parameters"
             )
         return bool(mask(names[index]))

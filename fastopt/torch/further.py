@@ -11,7 +11,8 @@ class LAMB(Further):
 
     Parameters
     ----------
-    params, lr, betas, eps, weight_decay, bias_correction, decoupled_weight_decay, maximize
+    params, lr, betas, eps, weight_decay, bias_correction, always_adapt, trust_clip,
+    decoupled_weight_decay, maximize
         As in `fastopt.LAMB`, with the same defaults.
     **extra
         Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
@@ -41,7 +42,7 @@ class Lion(Further):
 
     Parameters
     ----------
-    params, lr, betas, weight_decay, decoupled_weight_decay, maximize
+    params, lr, betas, weight_decay, decoupled_weight_decay, cautious, maximize
         As in `fastopt.Lion`, with the same defaults.
     **extra
         Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
@@ -96,7 +97,7 @@ class Signum(Further):
 
 
 class AdaBelief(Further):
-    """AdaBelief: Adam with the squared difference of the gradient and its mean in place of g^2.
+    """AdaBelief: Adam, with the squared difference of the gradient and its mean in place of g^2.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ class Yogi(Further):
 
 
 class QHAdam(Further):
-    """QHAdam: Adam whose means also give a weight of their own to the present gradient.
+    """QHAdam: Adam with weighted means of g and m, and of g^2 and v, in its step.
 
     Parameters
     ----------
@@ -276,7 +277,7 @@ class SMORMS3(Further):
 
 
 class ADOPT(Further):
-    """ADOPT: Adam that divides by the mean of the squares before the present gradient.
+    """ADOPT: Adam that divides a gradient by the v of the step before, so that any beta2 converges.
 
     Parameters
     ----------
@@ -307,7 +308,7 @@ class ADOPT(Further):
 
 
 class Adan(Further):
-    """Adan: Adam with Nesterov's momentum, from the difference of successive gradients.
+    """Adan: Adam with Nesterov's momentum, computed from the differences of gradients.
 
     Parameters
     ----------
@@ -415,7 +416,7 @@ class ScheduleFreeAdamW(Further):
 
 
 class ScheduleFreeRAdam(Further):
-    """Schedule-Free RAdam: averaging without a schedule and without a length of the warm-up.
+    """Schedule-Free RAdam: averaging that replaces a schedule, and no warm-up to be tuned.
 
     Evaluate inside ``with opt.averaged():``, as with `ScheduleFreeSGD`.
 
@@ -449,6 +450,97 @@ class ScheduleFreeRAdam(Further):
     """
 
     _rule = optimizers.ScheduleFreeRAdam
+
+
+class LARS(Further):
+    """LARS: momentum whose steps are scaled, for each parameter, to its norm.
+
+    Parameters
+    ----------
+    params, lr, momentum, dampening, weight_decay, nesterov, trust_coefficient, eps, lr_in_buffer,
+    first_step, decay_in_norm, always_adapt, trust_clip, decoupled_weight_decay, maximize
+        As in `fastopt.LARS`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.LARS`.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused: the rule needs sums over all elements of a parameter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import LARS
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> LARS([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([-0.3000,  0.0010])
+    """
+
+    _rule = optimizers.LARS
+
+
+class StableAdamW(Further):
+    """StableAdamW: AdamW whose learning rate falls where gradients suddenly grow.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, decoupled_weight_decay, maximize
+        As in `fastopt.StableAdamW`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.StableAdamW`.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused: the rule needs sums over all elements of a parameter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import StableAdamW
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> StableAdamW([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([-0.1000,  0.1000])
+    """
+
+    _rule = optimizers.StableAdamW
+
+
+class NovoGrad(Further):
+    """NovoGrad: momentum of gradients that are divided by their mean norm, for each parameter.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, weight_decay, grad_averaging, eps_root, decoupled_weight_decay, maximize
+        As in `fastopt.NovoGrad`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.NovoGrad`.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused: the rule needs sums over all elements of a parameter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import NovoGrad
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -0.01])
+    >>> NovoGrad([w], lr=0.1).step()
+    >>> w.detach()
+    tensor([-0.1000,  0.0003])
+    """
+
+    _rule = optimizers.NovoGrad
 
 
 class SM3(Further):

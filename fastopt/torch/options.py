@@ -14,14 +14,14 @@ from torch import Tensor
 from fastopt._checks import THREADS, Choice, default_threads
 from fastopt._core import SUMS
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base import extras
+from fastopt.optimizers.base import extras, float8
 from fastopt.optimizers.base.groups import bounds_for_c, for_kernel
 from fastopt.optimizers.base.rule import COMMON, Direction, Rule, checks_of, defaults_of
 from fastopt.torch import distributed
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
 IGNORED = {"params", "param_names", "foreach", "fused", "capturable", "differentiable"}
-STATE_DTYPES = Choice((None, "float32", "bfloat16", "param"))
+STATE_DTYPES = Choice((None, "float32", "bfloat16", "float8", "param"))
 
 
 class Own(TypedDict, total=False):
@@ -36,6 +36,7 @@ class Own(TypedDict, total=False):
     lookahead_steps: int | None
     lookahead_alpha: float
     state_dtype: str | None
+    float8_mask: Callable[[str], bool] | None
     master: str | None
     rounding: str
     seed: int
@@ -51,6 +52,7 @@ DEFAULTS: Mapping[str, Any] = {
     **extras.DEFAULTS,
     "n_threads": None,
     "weight_decay_mask": None,
+    "float8_mask": None,
     **OF_GROUPS,
 }
 
@@ -60,7 +62,9 @@ def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     own = {name: given[name] for name in Own.__annotations__ if name in given}
     others = {name: value for name, value in given.items() if name not in own}
     threads, mask = own.pop("n_threads", None), own.pop("weight_decay_mask", None)
-    state_dtype = STATE_DTYPES("state_dtype", own.pop("state_dtype", None))
+    state_dtype = STATE_DTYPES("state_dtype", own.get("state_dtype"))
+    float8_mask = float8.checked_mask(own.pop("float8_mask", None), own)
+    own.pop("state_dtype", None)
     if mask is not None and not callable(mask):
         raise TypeError(
             f"weight_decay_mask is {mask!r}; a function of a parameter's name is needed"
@@ -71,7 +75,7 @@ def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     checked = extras.checked(own, ()) | of_groups
     checked["state_dtype"] = state_dtype
     checked["n_threads"] = default_threads() if threads is None else THREADS("n_threads", threads)
-    checked["weight_decay_mask"] = mask
+    checked["weight_decay_mask"], checked["float8_mask"] = mask, float8_mask
     return checked, others
 
 
@@ -94,6 +98,7 @@ class Group(NamedTuple):
     # The names and shapes of the arrays of a factored rule, for the shape of a parameter.
     factored: Callable[[tuple[int, ...]], dict[str, tuple[int, ...]]]
     state_dtype: str | None
+    float8: Mapping[str, str]  # `Rule._float8`
     first_step: Callable[[], Any]
     no_rows: str  # why a sparse gradient is refused, or ""
     sums: str  # which sums the rule needs before its update: "", of a "tensor", of "all"
@@ -109,6 +114,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     require_not_own(optimizer._options, group)
     values = tuple(group[name] for name in names)
     options = optimizer._options_of(group)
+    require_here(rule, options)
     kernel, arrays = rule._kernel(options)
     factored, direction = functools.partial(rule._factored, options), rule._direction(options)
     if kernel in SUMS or is_factored(rule) or direction is not None:
@@ -125,6 +131,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     average = average_of(own)
     averages = [] if average is None else [average]
     master = ["master"] if own["master"] is not None else []
+    if own["state_dtype"] == "float8":
+        float8.require_rule(rule, kernel, arrays)
     return Group(
         names,
         values,
@@ -138,11 +146,21 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         rule._initial_state(options),
         factored,
         own["state_dtype"],
+        rule._float8,
         optimizer._first_step,
         rule._no_rows(options),
         SUMS.get(kernel, ""),
         direction,
         bool(rule._hyperparameters(options).get("copy_first", False)),
+    )
+
+
+def with_scales(group: Group, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys of a parameter's state if its states have 8 bits."""
+    return tuple(
+        name
+        for key in keys
+        for name in ((key, float8.scale_of(key)) if key in group.arrays else (key,))
     )
 
 
@@ -195,8 +213,18 @@ def needs_count(own: Mapping[str, Any]) -> bool:
         own["rounding"] == "stochastic"
         or own["ema_warmup"]
         or own["lookahead_steps"] is not None
-        or own["state_dtype"] in ("param", "bfloat16")  # which are rounded stochastically
+        or own["state_dtype"] in ("param", "bfloat16", "float8")  # which are rounded stochastically
     )
+
+
+def require_here(rule: type[Rule], options: Mapping[str, Any]) -> None:
+    """Raise an error if options select what only the class for arrays has."""
+    if rule._by_row(options) is not None:
+        raise FastoptError(f"{rule.__name__} with one state for each row is not in fastopt.torch")
+    if rule._lookahead(options) is not None:
+        raise FastoptError(
+            f"{rule.__name__} with gradients at a look-ahead point is not in fastopt.torch"
+        )
 
 
 def require_no_average(rule: type[Rule], own: Mapping[str, Any]) -> None:

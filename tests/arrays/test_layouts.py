@@ -282,7 +282,7 @@ def test_states_in_bfloat16():
         fastopt.Adam(np.zeros(3), state_dtype="bfloat16")
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", sorted(RULES.keys() - IN_ORDER))
 def test_bfloat16_states_with_a_transposed_gradient(rule):
     """Both are staged, and their staged copies must not overlap."""
     w, grads = normal((40, 100), F32), [normal((40, 100), F32, seed) for seed in (1, 2)]

@@ -127,6 +127,8 @@ def test_moved_counts_the_bytes_of_a_step():
         ("adamw", "bfloat16", 2 + 4 + 16),
         ("adan", "float32", 4 + 40),
         ("lamb", "float32", 28 + 16),
+        ("lars", "float32", 20 + 8),
+        ("stable_adamw", "float32", 28 + 8),
         ("lamb", "bfloat16", 22 + 4 + 8),
     ):
         _, arrays = bound(rule, 100, 1, dtype)

@@ -25,6 +25,7 @@ class Layout(ctypes.Structure):
         ("n_axes", c_int),
         *((name, c_int64 * 16) for name in ("shape", "param", "grad", "own", "index")),
         *((name, c_int) for name in ("row_axis", "param_dtype", "grad_dtype", "state_dtype")),
+        ("code", c_int * 4),
     ]
 
 
@@ -35,7 +36,7 @@ class Tensor(ctypes.Structure):
         ("size", c_int64),
         ("param", c_void_p),
         ("grad", c_void_p),
-        ("state", c_void_p * 4),
+        *((name, c_void_p * 4) for name in ("state", "scale")),
         *((name, c_void_p) for name in ("row_state", "master", "ema", "step", "saved")),
         ("layout", POINTER(Layout)),
         ("rows", c_void_p),

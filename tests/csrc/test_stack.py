@@ -48,6 +48,9 @@ def optimizers():
         yield fastopt.Adam(w, max_grad_norm=1.0, on_nonfinite="skip", n_threads=2), rows
         yield fastopt.Adagrad(w, rowwise=True, n_threads=2), rows
         yield fastopt.Adagrad(w, rowwise=True, n_threads=2), transposed(np.ones(SHAPE))
+        eight_bit = np.zeros(SHAPE, np.float32, order=order)
+        yield fastopt.AdamW(eight_bit, n_threads=2, state_dtype="float8"), rows
+        yield fastopt.AdamW(eight_bit, n_threads=2, state_dtype="float8"), np.ones(SHAPE)
         yield fastopt.SGD(w, n_threads=2), scipy.sparse.eye_array(*SHAPE, format="csr")
 
 def steps():

@@ -14,6 +14,7 @@ typedef void element_fn(double *w, double g, double *state, const fo_coef *rule,
 #define PASS_1 , &s[0]
 #define PASS_2 PASS_1, &s[1]
 #define PASS_3 PASS_2, &s[2]
+#define PASS_4 PASS_3, &s[3]
 #define ELEMENT(name, n_states, real, bits) \
     static void name##_once_##bits(double *w, double g, double *state, \
                                    const fo_coef *rule, const fo_coef *prologue) \

@@ -38,8 +38,15 @@ FLAGS = '"-O1", "-g0", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"
 # The tests for a file (tests/**/test_NAME.py), the most likely to fail first.
 TESTS = {
     "csrc/rules/adagrad_rowwise.h": "rowwise rules",
-    "csrc/rules/*.h": "rules extras optimizer",
+    "csrc/rules/adafactor.h": "factored",
+    "csrc/rules/sm3*.h": "factored",
+    "csrc/rules/*.h": "rules sums extras optimizer",
     "csrc/kernels/prologue.h": "extras rules optimizer",
+    "csrc/kernels/epilogue.h": "rules extras",
+    "csrc/kernels/sums.inc": "sums",
+    "csrc/kernels/factored.inc": "factored",
+    "csrc/step/sums.c": "sums",
+    "csrc/step/factored.c": "factored",
     "csrc/kernels/staging.inc": "layouts extras sparse rowwise parallel",
     "csrc/step/stage.c": "layouts extras sparse rowwise",
     "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer plan",

@@ -71,7 +71,7 @@ def changes(tokens):
                 yield tokens[first][3], tokens[first][3], "0 == "
             if depth == 0 and keyword in ("if", "while", "for"):
                 start = i + 1
-        elif depth == 0 and text in ("{", "}", "else"):
+        elif depth == 0 and (text in ("{", "}", "else") or (text == ";" and i == start)):
             start = i + 1
         elif depth == 0 and text == ";":
             (first, _, *_), (second, mark, *_) = tokens[start : start + 2]

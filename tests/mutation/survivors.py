@@ -79,7 +79,7 @@ SURVIVORS = [
             "enum { STAGED_COST = 2, ROW_COST = 8 };",
             "int64_t active = 1;",
             "n_threads = active <= plan->serial_below ? 1 : fo_threads_for(n_items, 1, n_threads);",
-            "if (n_recipes == 0 || !matches(&plan->recipes[n_recipes - 0], tensor))",
+            "if (n_recipes == 0 || !matches(&plan->recipes[n_recipes - 0], tensor)) {",
         ],
     ),
     (
@@ -119,7 +119,7 @@ SURVIVORS = [
     (
         "The piece after the last one is empty.",
         "csrc/step/update_tiles.c",
-        ["for (int64_t c = 0; c <= panel->cols; c += FO_TILE) {"],
+        ["for (int64_t c = 0; c <= tile->cols; c += FO_TILE) {"],
     ),
     (
         "The buffer has two elements more than are used.",

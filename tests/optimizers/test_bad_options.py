@@ -63,6 +63,8 @@ OPTIONS = {
     Muon: {"ns_coefficients": ([(1, 2, NAN)], [3.4, (3.4, -4.8), (3.4, -4.8, "2"), None]),
            "ns_steps": ([-1, 100], [1.5, "5", True, None])},
     NAdam: {"nadam_schedule": (["keras", 0, None], [])},
+    fastopt.Prodigy: {"beta3": ([-1e-30, 1, NAN], ["0.1", True, {}]),
+                      "growth_rate": ([0.9, NAN, INF], ["2", True, {}])},
     fastopt.LARS: {"dampening": ([NAN, INF, -INF], NOT_NUMBERS)},
     fastopt.RAdam: {"threshold": ([3.9, NAN, INF], NOT_NUMBERS)},
 }  # fmt: skip
@@ -222,6 +224,8 @@ class BadBase(NoBase):
         (SGD, {"nesterov": "lookahead", "momentum": 0.9}, "needs lr_in_buffer=True"),
         (SGD, {"normalized": "all", "momentum": 0.5}, "normalized='all' needs momentum 0, not 0.5"),
         (RMSprop, {"nesterov": True}, "nesterov=True needs momentum > 0"),
+        (fastopt.DoG, {"reps_rel": 0}, r"reps_rel is 0.0; allowed: > 0"),
+        (fastopt.Prodigy, {"d0": 0}, r"d0 is 0.0; allowed: > 0"),
         (fastopt.LARS, {"nesterov": True, "momentum": 0.0}, "nesterov=True needs momentum > 0"),
         *((Rprop, {"etas": etas}, r"etas is \(.*allowed.*0 < etaminus < 1 < etaplus")
           for etas in ((0.0, 1.2), (1.0, 1.2), (0.5, 1.0))),

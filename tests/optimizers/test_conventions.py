@@ -466,6 +466,11 @@ DEFAULTS = {
         },
     ),
     ("keras", "lamb"): (1e-3, {**ADAM, "eps": 1e-7, "bias_correction": True}),
+    ("keras", "adafactor"): (
+        1e-3,
+        {"beta2_decay": -0.8, "eps": (1e-30, 1e-3), "d": 1.0, "eps_mode": "mean"}
+        | {"relative_step": True, "scale_parameter": True},
+    ),
     ("keras", "muon"): (
         1e-3,
         {**MUON, "nesterov": True, "eps": 1e-7, "adamw_eps": 1e-7}
@@ -520,6 +525,23 @@ DEFAULTS = {
         | {"alpha_warmup": 0.0, "beta3_warmup": 0.0},
     ),
     ("optax", "lamb"): (None, {**ADAM, "eps": 1e-6, "bias_correction": True}),
+    ("optax", "lars"): (
+        None,
+        {"momentum": 0.9, "dampening": 0.0, "nesterov": False, "trust_coefficient": 1e-3}
+        | {"eps": 0.0, "lr_in_buffer": True, "first_step": "copy", "decay_in_norm": True}
+        | {"always_adapt": True, "trust_clip": False},
+    ),
+    ("optax", "novograd"): (
+        None,
+        {"betas": (0.9, 0.25), "eps": 1e-6, "eps_root": 0.0, "grad_averaging": False},
+    ),
+    ("optax", "prodigy"): (
+        1.0,
+        {**ADAM, "beta3": None, "eps": 1e-8, "use_bias_correction": True, "d0": 1e-6}
+        | {"safeguard_warmup": False, "d_coef": 1.0, "growth_rate": None},
+    ),
+    ("optax", "dog"): (1.0, {"reps_rel": 1e-6, "eps": 1e-8, "layerwise": False}),
+    ("optax", "sm3"): (None, {"momentum": 0.9, "eps": 1e-8}),
     ("optax", "schedule_free_sgd"): (
         1.0,
         {"momentum": 0.9, "warmup_steps": 0, "r": 0.0, "weight_lr_power": 2.0},
@@ -613,6 +635,12 @@ CLASSES = {
     "ademamix": fastopt.AdEMAMix,
     "ftrl": fastopt.Ftrl,
     "lamb": fastopt.LAMB,
+    "dog": fastopt.DoG,
+    "lars": fastopt.LARS,
+    "prodigy": fastopt.Prodigy,
+    "novograd": fastopt.NovoGrad,
+    "adafactor": fastopt.Adafactor,
+    "sm3": fastopt.SM3,
     "schedule_free_sgd": fastopt.ScheduleFreeSGD,
     "schedule_free_adamw": fastopt.ScheduleFreeAdamW,
     "muon": fastopt.Muon,
@@ -629,6 +657,7 @@ DECAY = {
     ("keras", "ftrl"): (0.0, False),  # which has no decoupled decay
     ("keras", "muon"): (0.004, "lr"),
     ("optax", "lion"): (1e-3, "lr"),
+    ("optax", "prodigy"): (0.0, "lr"),
     ("optax", "adan"): (0.0, "lr"),
     ("optax", "ademamix"): (0.0, "lr"),
     ("optax", "muon"): (0.0, "lr"),
@@ -637,10 +666,15 @@ DECAY = {
     ("optax", "adabelief"): (0.0, True),
     ("dl4j", "adabelief"): (0.0, True),
 }
-WITH_LR = {"schedule_free_sgd", "schedule_free_adamw"}  # the others of optax have no default
+WITH_LR = {
+    "dog",
+    "prodigy",
+    "schedule_free_sgd",
+    "schedule_free_adamw",
+}  # the others of optax have no default
 # The rules of optax, dl4j and the textbook that define the kind of weight decay.
 DEFINED_DECAY = (
-    *("adadelta", "adamw", "adan", "ademamix", "lamb", "lion", "muon"),
+    *("adadelta", "adamw", "adan", "ademamix", "lamb", "lars", "lion", "muon", "novograd"),
     *WITH_LR,
 )
 
@@ -876,6 +910,9 @@ SPELLED = [
     ("rmsprop", "optax", {"learning_rate": 0.3, "decay": 0.5, "initial_scale": 0.1},
      {"lr": 0.3, "alpha": 0.5, "initial_accumulator_value": 0.1}),
     ("ftrl", "keras", {"learning_rate": 0.3}, {"lr": 0.3}),
+    ("adafactor", "keras", {"beta_2_decay": -0.7, "clip_threshold": 2.0, "epsilon_1": 0.1},
+     {"beta2_decay": -0.7, "d": 2.0, "eps": (0.1, 1e-3)}),
+    ("adafactor", "keras", {"epsilon_1": 0.1, "epsilon_2": 0.2}, {"eps": (0.1, 0.2)}),
     ("lion", "keras", {"beta_1": 0.5}, {"betas": (0.5, 0.99)}),
     ("muon", "keras", {"muon_b": -4.0, "muon_c": 2.0, "adam_beta_2": 0.5, "adam_weight_decay": 0.1},
      {"ns_coefficients": (3.4445, -4.0, 2.0), "adamw_betas": (0.9, 0.5),
@@ -888,6 +925,7 @@ SPELLED = [
      {"lr": 0.3, "betas": (0.5, 0.92, 0.7)}),
     ("rprop", "optax", {"learning_rate": 0.3, "eta_plus": 1.3, "min_step_size": 0.1},
      {"lr": 0.3, "etas": (0.5, 1.3), "step_sizes": (0.1, 50.0)}),
+    ("prodigy", "optax", {"estim_lr0": 1e-3, "estim_lr_coef": 2.0}, {"d0": 1e-3, "d_coef": 2.0}),
     ("schedule_free_sgd", "optax", {"b1": 0.8}, {"momentum": 0.8}),
     ("schedule_free_adamw", "optax", {"b1": 0.8}, {"betas": (0.8, 0.999)}),
     ("adam", "dl4j", {"learningRate": 0.3, "beta1": 0.5, "epsilon": 0.01},

@@ -5,6 +5,7 @@ import pickle
 import ml_dtypes
 import numpy as np
 import pytest
+import reference
 from cases import DTYPES, FACTORED_CASES, RATES
 from support import LAYOUTS, bits, everything, printed, unchanged
 
@@ -13,10 +14,11 @@ from fastopt import FastoptError, RowSparse
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 # Work items have about 65536 elements, and tiles 16 rows and 32 or 512 columns.
-SHAPES = [(), (1,), (511,), (70_000,), (1, 5), (5, 1), (17, 31), (16, 33), (3, 20_000), (30_000, 3),
-          (300, 513), (2, 70_000), (2, 3, 4), (5, 1, 700), (9_000, 3, 3), (2, 150, 600),
-          (3, 4, 2, 5)]  # fmt: skip
-SMALL = [(7,), (5, 1), (17, 70), (40, 700), (3, 20, 33), (2, 3, 4, 5)]
+SHAPES = [(), (1,), (511,), (1, 5), (5, 1), (17, 31), (16, 33), (2, 3, 4), (5, 1, 700), (300, 513),
+          (2, 3, 700), (3, 4, 2, 5)]  # fmt: skip
+# Only one case of each kernel has the large ones.
+LARGE = [(70_000,), (3, 20_000), (30_000, 3), (2, 70_000), (9_000, 3, 3), (2, 150, 600)]
+SMALL = [(7,), (2, 300, 20), (5, 1), (17, 70), (40, 700), (3, 20, 33), (2, 3, 4, 5)]
 MAKERS = {
     "adafactor": lambda params, **options: fastopt.Adafactor(
         params, **{"eps": (1e-3, 1e-2), "d": 1.5, **options}
@@ -65,15 +67,16 @@ def assert_within(what, got, expected, bound):
 def test_equals_reference(case, dtype):
     """|a - b| <= 16 eps (|w0| + sum |dw|) for each element, and the states likewise."""
     lrs = [case.rule.lr * rate for rate in RATES[:5]]
-    start = [normal(shape, dtype, seed=1) for shape in SHAPES]
-    grads = [[spread(shape, dtype, 2 + t) for shape in SHAPES] for t in range(len(lrs))]
+    shapes = SHAPES + LARGE * (case.options.keys() <= {"momentum"})
+    start = [normal(shape, dtype, seed=1) for shape in shapes]
+    grads = [[spread(shape, dtype, 2 + t) for shape in shapes] for t in range(len(lrs))]
     opt = case.make([w.copy() for w in start])
     for lr, of_step in zip(lrs, grads, strict=True):
         opt.lr = lr
         opt.step(of_step)
     eps = float(np.finfo(dtype).eps)
     others = {"machine_eps": eps} if case.rule.name == "Adafactor" else {}
-    for i, shape in enumerate(SHAPES):
+    for i, shape in enumerate(shapes):
         exact = [of_step[i].astype(np.float64) for of_step in grads]
         path = case.rule.reference(
             start[i].astype(np.float64), exact, lrs, base_lr=case.rule.lr, **case.with_defaults,
@@ -115,8 +118,10 @@ def test_gradients_of_other_dtypes_and_unaligned_ones(make):
     memory = np.zeros(g.size * 4 + 1, np.uint8)
     unaligned = memory[1:].view(np.float32).reshape(g.shape)
     unaligned[...] = g
+    rows = np.ndarray((20, 70), np.float32, np.zeros(20 * 281, np.uint8), strides=(281, 4))
+    rows[...] = g
     expected = run(make, [w.copy()], [[g.astype(np.float32)]])
-    for same in (g, g.astype(np.float64), unaligned):
+    for same in (g, g.astype(np.float64), unaligned, rows):
         assert run(make, [w.copy()], [[same]]) == expected
 
 
@@ -226,6 +231,9 @@ def test_nan_reaches_every_element_that_depends_on_it(make):
     g[2, 3] = np.nan
     opt = make([w])
     opt.step([g])
+    vector, of_vector = normal((40,)), g[2].copy()
+    make([vector]).step([of_vector])
+    assert np.flatnonzero(np.isnan(vector)).tolist() == [3]
     is_nan = np.isnan(w)
     if isinstance(opt, fastopt.Adafactor):
         assert is_nan.all()
@@ -331,3 +339,16 @@ def test_other_kernel_or_zero_epsilon():
         pytest.raises(FastoptError, match="make the optimizer"),
     ):
         opt.param_groups[0]["momentum"] = 0.5
+
+
+def test_limits_that_only_small_gradients_or_large_rates_reach():
+    """The mean of r is below eps1, but not the root of V; lr is above 1/sqrt(t)."""
+    w, grads = normal((7, 9)), [0.1 * normal((7, 9), seed=seed) for seed in (1, 2, 3)]
+    options = {"eps": (0.02, 1e-3)}
+    path = reference.adafactor(w, grads, [0.9] * 3, machine_eps=0.0, **options)
+    means = [np.mean(state["row_var"]) for state in path.states]
+    assert max(means) < 0.02 < min(means) / np.sqrt(0.02)
+    opt = fastopt.Adafactor(w, lr=0.9, **options)
+    for g in grads:
+        opt.step(g)
+    np.testing.assert_allclose(w, path.w[-1], rtol=1e-13)

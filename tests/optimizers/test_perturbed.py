@@ -77,6 +77,18 @@ def test_maximize_goes_downhill_in_its_group():
         np.testing.assert_allclose(b, down[1])
 
 
+def test_maximize_of_a_part_that_a_mask_splits_off():
+    """The groups are then not in the order of the parameters."""
+    params = b, w = arrays(2, 2)
+    grads = arrays(2, 2, seed=1)
+    named = [{"params": {"b": b, "w": w}}]
+    opt = SGD(named, weight_decay=0.1, weight_decay_mask=lambda name: name == "w")
+    opt.param_groups[0]["maximize"] = True  # of w
+    up, down = ascent(params, grads, 0.5), ascent(params, grads, -0.5)
+    with opt.perturbed(0.5, grads):
+        np.testing.assert_allclose(params, [up[0], down[1]], rtol=1e-12)
+
+
 def test_parameter_without_gradient_and_dict():
     a, b = arrays(3, 3)
     opt = Adam({"a": a, "b": b})

@@ -3,6 +3,7 @@
 import inspect
 import pydoc
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import fastopt
 from fastopt.optimizers.base.optimizer import Optimizer
 from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of, positional_arguments
 
+README = Path(__file__).parents[2] / "README.md"
 CLASSES = [
     thing
     for thing in map(fastopt.__dict__.get, fastopt.__all__)
@@ -71,3 +73,27 @@ def test_positional_arguments_are_those_of_torch():
 def test_rule_without_a_kernel():
     with pytest.raises(NotImplementedError):
         Rule._kernel({})
+
+
+# A class or several, the bytes of its state, and where it comes from, with a year.
+ROW = r"(?m)^\| (`\w+`(?:, `\w+`)*) \| ([^|]*) \| [^|]*\d{4}[^|]* \|"
+ROWS = re.findall(ROW, README.read_text())
+BYTES = {name: text for names, text in ROWS for name in re.findall(r"\w+", names)}
+
+
+def test_the_table_of_rules_names_every_class():
+    """README's and that of help(fastopt), with equal bytes of state."""
+    assert BYTES.keys() == {cls.__name__ for cls in CLASSES}
+    for names, text in ROWS:
+        shown = re.sub(r"\s+", " ", fastopt.__doc__)
+        assert f"- {names.replace('`', '')}: {text.replace('`', '')}." in shown
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_bytes_of_state_are_those_in_the_table(cls):
+    """The first number of a row is for default options, for Muon that of matrices."""
+    opt = cls(np.zeros((64, 32), np.float32))
+    found = sum(array.nbytes for array in opt.state[0].values() if array.ndim)
+    text = BYTES[cls.__name__]
+    by_axis = "a column" in text or "each axis" in text
+    assert found == int(re.match(r"\d+", text)[0]) * (64 + 32 if by_axis else 64 * 32)

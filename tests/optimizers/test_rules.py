@@ -194,7 +194,8 @@ def test_gradients_at_the_lookahead_point(dtype: Dtype) -> None:
     assert_within("w", w, expected[-1], 64 * np.finfo(dtype).eps * moved)
 
 
-@pytest.mark.parametrize("case", FREE_CASES, ids=str)
+# Rprop's learning rate is its first step size, which the first step raises to step_sizes[0].
+@pytest.mark.parametrize("case", [c for c in FREE_CASES if c.rule.name != "Rprop"], ids=str)
 @both_dtypes
 def test_zero_learning_rate_changes_nothing(case: Case, dtype: Dtype) -> None:
     w = np.resize(start(dtype), 1000)

@@ -16,6 +16,14 @@ BETAS = {"betas": (0.8, 0.95)}
 B12 = {"b1": 0.8, "b2": 0.95}
 EPS = {"eps": 0.01, "eps_root": 0.02}
 
+LARS = {"momentum": 0.8, "trust_coefficient": 0.1, "eps": 0.5, "weight_decay": 0.1}
+
+
+def sm3(rate, momentum=0.9):
+    """Return optax.sm3 with a learning rate that changes, which the alias does not take."""
+    return optax.chain(optax.scale_by_sm3(momentum), optax.scale_by_learning_rate(rate))
+
+
 # Rule and options of fastopt; alias and options of optax, without the learning rate.
 CASES = [
     ("lion", {}, optax.lion, {}),
@@ -40,6 +48,38 @@ CASES = [
         {**B12, "b3": 0.9, "alpha": 3.0, **EPS, "weight_decay": 0.1},
     ),
     ("lamb", {}, optax.lamb, {}),
+    ("sm3", {}, sm3, {}),
+    ("sm3", {"momentum": 0.5}, sm3, {"momentum": 0.5}),
+    ("prodigy", {"d0": 0.1}, contrib.prodigy, {"estim_lr0": 0.1}),
+    (
+        "prodigy",
+        {**BETAS, "d0": 0.01, "eps": 0.01, "weight_decay": 0.1, "beta3": 0.9, "d_coef": 2.0},
+        contrib.prodigy,
+        {**BETAS, "estim_lr0": 0.01, "eps": 0.01, "weight_decay": 0.1, "beta3": 0.9}
+        | {"estim_lr_coef": 2.0},
+    ),
+    (
+        "prodigy",
+        {"d0": 0.1, "safeguard_warmup": True},
+        contrib.prodigy,
+        {"estim_lr0": 0.1, "safeguard_warmup": True},
+    ),
+    ("dog", {"reps_rel": 0.1}, contrib.dog, {"init_step": ("heuristic", 0.1)}),
+    (
+        "dog",
+        {"reps_rel": 0.1, "eps": 0.01, "weight_decay": 0.1},
+        contrib.dog,
+        {"init_step": ("heuristic", 0.1), "eps": 0.01, "weight_decay": 0.1},
+    ),
+    ("novograd", {}, optax.novograd, {}),
+    (
+        "novograd",
+        {"betas": (0.8, 0.5), **EPS, "weight_decay": 0.1},
+        optax.novograd,
+        {"b1": 0.8, "b2": 0.5, **EPS, "weight_decay": 0.1},
+    ),
+    ("lars", {}, optax.lars, {}),
+    ("lars", {**LARS, "nesterov": True}, optax.lars, {**LARS, "nesterov": True}),
     (
         "lamb",
         {**BETAS, "eps": 0.01, "weight_decay": 0.1},

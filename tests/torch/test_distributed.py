@@ -277,7 +277,7 @@ def step_of_sums(kind):
 @pytest.mark.parametrize("kind", ["FullyShardedDataParallel", "DTensor"])
 def test_shards_are_refused_by_rules_with_sums(kind):
     for found in processes(2)(step_of_sums, kind):
-        assert re.search(rf"is a shard \({kind}\); LAMB needs sums over all elements", found)
+        assert re.search(rf"is a shard \({kind}\); LAMB needs all elements of a parameter", found)
 
 
 def test_copies_are_whole():

@@ -63,8 +63,7 @@ def options_as_ints_and_lists(cls, options):
         group["betas"] = list(group["betas"])
     group["lr"] = 1
     results = [steps(opt)]
-    if cls.__name__ != "Rprop":  # torch's ignores later learning rates, ours does not move at 0
-        group["lr"] = 0
+    group["lr"] = 0
     group["note"] = "the user's own"
     return results, steps(opt), group["note"]
 

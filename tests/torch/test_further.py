@@ -23,12 +23,13 @@ from torch.nn import Parameter
 
 import fastopt
 import fastopt.torch
+from fastopt.optimizers.base.rule import defaults_of
 from fastopt.torch import options
 from fastopt.torch.base import Further
 from tests.torch.pairs import DENSE, OPTIONS, normal, params_of, rows, set_gradients
 
 PUBLIC = {cls.__name__: cls for cls in Further.__subclasses__()}
-NAMES = [rule.name for rule in [*RULES, *SUM_RULES, *FACTORED_RULES]]
+NAMES = [*dict.fromkeys(rule.name for rule in [*RULES, *SUM_RULES, *FACTORED_RULES])]
 CLASSES = {
     name: PUBLIC.get(name)
     or type(name, (Further,), {"_rule": getattr(fastopt, name), "__module__": __name__})
@@ -104,6 +105,20 @@ def test_bits_are_those_of_the_class_for_arrays(case, dtype):
             assert {k: bits([v]) for k, v in found.items()} == {
                 k: bits([v]) for k, v in state.items() if k != "step"
             }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_without_some_gradients(name):
+    """Numbers that all parameters share are those of parameters without a gradient, too."""
+    ours = make(name)
+    other = getattr(fastopt, name)([array(p) for p in params_of(ours)], **options_of(name))
+    for t, absent in enumerate([{0}, {1, 2}, {}, {1}, {0, 2}, {2}, {}]):
+        set_gradients([ours], t)
+        for i in absent:
+            params_of(ours)[i].grad = None
+        other.step([None if p.grad is None else array(p.grad) for p in params_of(ours)])
+        ours.step()
+        assert bits(params_of(ours)) == bits(other.params), t
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -357,8 +372,12 @@ def test_options_that_cannot_be_combined_are_refused_at_the_step():
     ],
 )
 def test_options_that_only_arrays_have(name, given, message):
+    """Neither as arguments, nor as items of a group of a class of torch."""
     with pytest.raises(ValueError, match=message):
         CLASSES[name](params(), **given)
+    opt = getattr(fastopt.torch, name)([{"params": params(), **given}])
+    with pytest.raises(ValueError, match=message):
+        walk([opt])
 
 
 def test_eps_of_0_is_warned_of():
@@ -375,7 +394,7 @@ def test_sparse_gradients_update_the_rows_that_are_present(name):
     before = p.detach().clone()
     q.grad = normal((6, 4), 5)
     p.grad = rows(q.grad)
-    reason = CLASSES[name]._rule._no_rows(given)
+    reason = CLASSES[name]._rule._no_rows({**defaults_of(CLASSES[name]._rule), **given})
     if reason:
         with pytest.raises(ValueError, match=f"the gradient of parameter 0 is sparse; {reason}"):
             opt.step()
@@ -428,7 +447,39 @@ def test_l1_bounds_and_proximal_decay_with_a_class_of_torch(name, given):
             assert bits(params_of(opt)) == bits(other.params)
 
 
-@pytest.mark.parametrize("name", [*DENSE, *NAMES[-1:]])
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("SGD", dict(normalized="tensor")),
+        ("SGD", dict(normalized="all")),
+        ("Adam", dict(cautious=True)),
+        ("AdamW", dict(cautious=True, weight_decay=0.1)),
+    ],
+)
+def test_options_that_a_class_of_torch_has_only_in_groups(name, given):
+    opt = getattr(fastopt.torch, name)([{"params": params(), **given}], lr=0.1)
+    other = getattr(fastopt, name)([array(p) for p in params()], lr=0.1, **given)
+    for t in range(3):
+        set_gradients([opt], t)
+        other.step([array(p.grad) for p in params_of(opt)])
+        opt.step()
+        assert bits(params_of(opt)) == bits(other.params)
+
+
+def test_sums_over_all_parameters_are_not_known_in_the_backward_pass():
+    opt = fastopt.torch.SGD([{"params": params(), "normalized": "all"}], lr=0.1)
+    with pytest.raises(ValueError, match="SGD needs sums over all parameters"):
+        fastopt.torch.step_in_backward(opt)
+    opt.param_groups[0]["normalized"] = False
+    fastopt.torch.step_in_backward(opt)
+    opt.param_groups[0]["normalized"] = "all"
+    before = bits(params_of(opt))
+    with pytest.raises(ValueError, match="SGD needs sums over all parameters"):
+        (params_of(opt)[0] ** 2).sum().backward()
+    assert bits(params_of(opt)) == before
+
+
+@pytest.mark.parametrize("name", [*DENSE, "Lion"])
 @pytest.mark.parametrize(
     ("given", "message"),
     [

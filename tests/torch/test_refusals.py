@@ -230,7 +230,7 @@ def test_refused_arguments_name_what_is_allowed(name):
         (dict(max_grad_value=-1.0), "max_grad_value"),
         (dict(on_nonfinite="ignore"), "on_nonfinite.*ignore.*propagate"),
         (dict(ema_decay=1.5), "ema_decay"),
-        (dict(state_dtype="float8"), "state_dtype.*float8.*bfloat16"),
+        (dict(state_dtype="int8"), "state_dtype.*int8.*bfloat16"),
         (dict(master="float64"), "master.*float64.*float32"),
         (dict(rounding="up"), "rounding.*up.*stochastic"),
         (dict(n_threads=0), "n_threads"),

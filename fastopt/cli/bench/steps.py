@@ -59,6 +59,14 @@ RULES = {
     "schedule_free_sgd": Rule(optimizers.ScheduleFreeSGD),
     "schedule_free_adamw": Rule(optimizers.ScheduleFreeAdamW),
     "schedule_free_radam": Rule(optimizers.ScheduleFreeRAdam),
+    "sgd_normalized": Rule(optimizers.SGD, {"normalized": "tensor"}, (0,)),
+    "adamw_cautious": Rule(optimizers.AdamW, {"cautious": True}, (0, 1)),
+    "lion_cautious": Rule(optimizers.Lion, {"cautious": True}, (0, 1)),
+    "stable_adamw": Rule(optimizers.StableAdamW, {}, (0, 2)),
+    "novograd": Rule(optimizers.NovoGrad, {}, (0,)),
+    "lars": Rule(optimizers.LARS, {"weight_decay": 0.01}, (0, 0)),
+    "dog": Rule(optimizers.DoG, {}, (0, 0, 1)),
+    "prodigy": Rule(optimizers.Prodigy, {}, (0, 0, 3, 4)),
     "lamb": Rule(optimizers.LAMB, {"weight_decay": 0.01}, (0, 0, 1, 2)),
 }
 DEFAULT_RULES = (

@@ -34,30 +34,37 @@ _RATES = {
     "adamax": 0.01,
     "nadam": 0.005,
     "radam": 0.01,
+    "adafactor": 0.05,
     "adabelief": 0.005,
     "adan": 0.01,
     "ademamix": 0.005,
     "adopt": 0.01,
+    "dog": 1.0,
     "ftrl": 0.2,
     "lamb": 0.01,
+    "lars": 1.0,
     "lion": 0.002,
     "muon": 0.005,
+    "novograd": 0.005,
+    "prodigy": 1.0,
     "qhadam": 0.005,
     "rprop": 0.005,
     "schedule_free_adamw": 0.01,
     "schedule_free_radam": 0.01,
     "signum": 0.002,
+    "sm3": 0.1,
     "smorms3": 0.005,
+    "stable_adamw": 0.005,
     "yogi": 0.01,
 }
 # Options that differ from the default.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "asgd": {"t0": 100.0},  # averages from here on
 }
+WHOLE_BATCH = ("gd", "rprop")  # rules that are trained on all rows at once
 # KalmanSGD with a covariance block per neuron, and with one full covariance. They have no rate.
 # The initial variance fits the weights of a network; with a larger one the first rows would move
 # the weights too far.
-WHOLE_BATCH = ("gd", "rprop")  # rules that are trained on all rows at once
 FILTERS = ("ksgd", "ksgd_full")
 M0 = 0.03
 M0_GLM = 100.0  # for a GLM, whose update is stable for any variance; a weak prior
@@ -65,8 +72,7 @@ RULES = (*_RATES_BY_CURVATURE, *_RATES, *FILTERS)
 DEFAULT_RULES = (
     *("gd", "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop"),
     *("adam", "amsgrad", "adamw", "adamax", "nadam", "radam", "adan", "lamb", "lion", "muon"),
-    "schedule_free_adamw",
-    "ksgd",
+    *("schedule_free_adamw", "prodigy", "ksgd"),
 )
 PATIENCE = 10.0  # seconds of training that a filter may take unless it is named in --rules
 _MOST_BYTES = 2**30  # of a filter's covariance, unless it is named in --rules

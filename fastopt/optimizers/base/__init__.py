@@ -7,6 +7,7 @@
 | `rule` | what the class of a rule defines |
 | `structure` | in which containers parameters and gradients may be given |
 | `extras` | which options all parameters share |
+| `float8` | which parameters have states of 8 bits, and what their values are |
 | `state_arrays` | which arrays make up the state of a parameter |
 | `excursion` | how parameters are replaced temporarily and restored |
 | `lookahead` | where a rule with a look-ahead point needs its gradients |
@@ -23,6 +24,7 @@
 | `matching` | how saved groups and states are matched with ours by name |
 | `state_dict` | what a state dict contains, and how one is loaded |
 | `optimizer` | what a step is; the public methods of every optimizer |
+| `values` | what the values of a state are, whatever its dtype |
 
 A module imports only from those above it.  `rule` and `groups` do not refer to an optimizer: a
 group has the class of its rule, and shares a `groups.Status` with the optimizer.

@@ -30,6 +30,7 @@ class Extra(TypedDict, total=False):
     lookahead_steps: int | None
     lookahead_alpha: float
     state_dtype: str | None
+    float8_mask: Callable[[str], bool] | None
     master: str | None
     rounding: str
     seed: int

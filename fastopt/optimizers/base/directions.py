@@ -98,6 +98,7 @@ def computed(
         [matrix.states for matrix in matrices],
         [(None, None, None)] * len(matrices),
         [matrix.scalars for matrix in matrices],
+        [()] * len(matrices),
         [matrix.group for matrix in matrices],
         [""] * len(matrices),
         len(options),

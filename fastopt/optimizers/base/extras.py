@@ -46,7 +46,7 @@ CHECKS: Mapping[str, Any] = {
     "ema_warmup": flag,
     "lookahead_steps": _or_none(Whole(1, 2**62)),
     "lookahead_alpha": Real(0.0, 1.0),
-    "state_dtype": Choice((None, "float32", "bfloat16")),
+    "state_dtype": Choice((None, "float32", "bfloat16", "float8")),
     "master": Choice((None, "float32")),
     "rounding": Choice(("nearest", "stochastic")),
     "seed": Whole(0, 2**64 - 1),

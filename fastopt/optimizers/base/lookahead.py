@@ -6,12 +6,19 @@ from collections.abc import Mapping
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, computed_in
+from fastopt.optimizers.base.float8 import values
 
 
-def point(w: Array, own: Mapping[str, Array], name: str, factor: float) -> Array:
-    """Return w - factor * own[name], computed from the master of w if it has one."""
+def point(
+    w: Array, kinds: Mapping[str, str], own: Mapping[str, Array], name: str, factor: float
+) -> Array:
+    """Return w - factor * the state `name`, computed from the master of w if it has one.
+
+    kinds: `Rule._float8`; own: the state arrays of w.
+    """
     real = computed_in(w)
-    ahead: Array = own.get("master", w) - real.type(factor) * own[name].astype(real)
+    state = values(kinds, own, name).astype(real)
+    ahead: Array = own.get("master", w) - real.type(factor) * state
     return ahead
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from fastopt._core import N_SAVED
 from fastopt.arrays.dtypes import Array
-from fastopt.optimizers.base import state_arrays
+from fastopt.optimizers.base import float8, state_arrays
 from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.groups import ParamGroup, Status, arrays_of
 from fastopt.optimizers.base.ranges import warn_of_0
@@ -35,17 +35,19 @@ class Parameters(NamedTuple):
         *,
         defaults: Mapping[str, Any],
         split: Split,
+        float8_mask: Callable[[str], bool] | None,
         extras: Mapping[str, Any],
     ) -> Parameters:
         """Return these parameters and those of a group dict, which `split` may split."""
         holder, keys = placed(given, self.kind, self.places, [*checks_of(self.rule)])
         groups, arrays, scalars = self.groups, {**self.arrays}, {**self.scalars}
+        eight_bit = {keys[place] for place in float8.chosen(keys, holder, float8_mask)}
         for options, places in split(given, {place: holder[place] for place in keys}):
             params = {keys[place]: holder[place] for place in places}
             group = ParamGroup(self.rule, status, params, {**defaults, **options})
             warn_of_0(self.rule, group.options)
             groups = (*groups, group)
-            arrays |= _new_state(group, extras)
+            arrays |= _new_state(group, extras, eight_bit)
             scalars |= {key: (np.zeros((), np.int64), _saved_numbers(self.rule)) for key in params}
         origin = None if self.kind == "array" else holder
         here = {key: (origin, place) for place, key in keys.items()}
@@ -117,8 +119,13 @@ def _saved_numbers(rule: type[Rule]) -> Array:
     return numbers
 
 
-def _new_state(group: ParamGroup, extras: Mapping[str, Any]) -> dict[Key, dict[str, Array]]:
+def _new_state(
+    group: ParamGroup, extras: Mapping[str, Any], eight_bit: Collection[Key]
+) -> dict[Key, dict[str, Array]]:
+    """Return the state arrays of the parameters; eight_bit: those that float8_mask chooses."""
     initial = group.rule._initial_state(group.options)
+    if extras["state_dtype"] == "float8":
+        float8.require_rule(group.rule, group.kernel, group.state_names)
     return {
         key: state_arrays.new_arrays(
             f"parameter {key!r}",
@@ -127,6 +134,7 @@ def _new_state(group: ParamGroup, extras: Mapping[str, Any]) -> dict[Key, dict[s
             extras,
             group.rule._by_row(group.options),
             group.factored(w),
+            group.rule._float8 if key in eight_bit and w.size >= float8.LEAST else None,
         )
         for key, w in group.arrays.items()
     }

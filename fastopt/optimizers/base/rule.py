@@ -21,7 +21,10 @@ COMMON: Mapping[str, Check] = {
 
 SUMS_OF_TENSOR = "the rule needs sums over all elements"  # a result of `Rule._no_rows`
 
-AT_PARAM = "at the parameter"  # in `Rule._initial_state`: the state starts as the parameter
+# In `Rule._initial_state`: the state starts as the parameter, perhaps rounded.
+AT_PARAM = "at the parameter"
+# The same, but it is refused if it would be rounded, because the rule measures distances from it.
+EXACTLY_AT_PARAM = "exactly at the parameter"
 
 
 class Direction(NamedTuple):
@@ -63,6 +66,10 @@ class Rule:
     # to the gradient before the rule.
     _own_decay = ""
 
+    # The states that may have 8 bits: name -> "signed" or "non-negative".  state_dtype="float8" is
+    # allowed if it contains all states.
+    _float8 = dict[str, str]()
+
     @staticmethod
     def _kernel(options: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
         """Return the rule's name in csrc/rules.def and PyTorch's names of its state arrays."""
@@ -75,7 +82,7 @@ class Rule:
 
     @staticmethod
     def _initial_state(options: Mapping[str, Any]) -> dict[str, float | str]:
-        """Return the initial values of the state arrays that do not start at 0, or AT_PARAM."""
+        """Return the initial values of states that do not start at 0: numbers, or as above."""
         return {}
 
     @staticmethod

@@ -10,7 +10,9 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, bfloat16, computed_in, is_low_precision
-from fastopt.arrays.layout import new_like
+from fastopt.arrays.layout import new_in_c_order, new_like
+from fastopt.optimizers.base import float8
+from fastopt.optimizers.base.rule import EXACTLY_AT_PARAM
 
 ADDED = ("master", "ema", "slow")  # state that options need, not the rule
 
@@ -22,6 +24,7 @@ def new_arrays(
     extras: Mapping[str, Any],
     by_row: str | None = None,
     factored: Mapping[str, tuple[int, ...]] = {},
+    float8_kinds: Mapping[str, str] | None = None,
 ) -> dict[str, Array]:
     """Return the state arrays of a new parameter.
 
@@ -39,30 +42,39 @@ def new_arrays(
         The name of the state that has one number for each row, if there is one.
     factored
         The names and shapes of other state arrays, which start at 0.
+    float8_kinds
+        If state_dtype is "float8" and the parameter has such state: `Rule._float8`.
     """
     real = computed_in(param)
-    arrays = {
-        state: new_like(param, *_start(name, state, value, param, extras["state_dtype"]))
-        for state, value in initial.items()
-        if state != by_row
-    }
+    wanted = extras["state_dtype"]
+    kinds = float8_kinds if wanted == "float8" and initial else None
+    new = new_like if kinds is None else new_in_c_order
+    arrays: dict[str, Array] = {}
+    for state, value in initial.items():
+        dtype, start = _start(name, state, value, param, wanted)
+        if state == by_row:
+            continue
+        if kinds is None:
+            arrays[state] = new_like(param, dtype, start)
+        else:
+            arrays |= float8.new_arrays(kinds, state, np.shape(param), float(start))
     if by_row is not None:
         if param.ndim == 0:
             raise FastoptError(f"{name} has shape (); rowwise=True needs at least one axis")
-        if extras["state_dtype"] == "bfloat16":
+        if wanted in ("bfloat16", "float8"):
             raise FastoptError(
-                "state_dtype is 'bfloat16' with rowwise=True, which needs float32 state: a sum "
-                "that is rounded to bfloat16 would stop growing"
+                f"state_dtype is {wanted!r} with rowwise=True, which needs float32 state: a sum "
+                f"that is rounded to {wanted} would stop growing"
             )
-        dtype, start = _start(name, by_row, initial[by_row], param, extras["state_dtype"])
+        dtype, start = _start(name, by_row, initial[by_row], param, wanted)
         arrays[by_row] = np.full(np.asarray(param).shape[:1], start, dtype=dtype)
     arrays |= {state: np.zeros(shape, dtype=real) for state, shape in factored.items()}
     if extras["master"] is not None and is_low_precision(param):
-        arrays["master"] = new_like(param, np.float32, param)
+        arrays["master"] = new(param, np.float32, param)
     if extras["ema_decay"] is not None:
-        arrays["ema"] = new_like(param, real, param)
+        arrays["ema"] = new(param, real, param)
     if extras["lookahead_steps"] is not None:
-        arrays["slow"] = new_like(param, real, param)
+        arrays["slow"] = new(param, real, param)
     return arrays
 
 
@@ -74,7 +86,7 @@ def for_c(
     The others are the master, the average or Lookahead's slow weights, and the row-wise state, of
     which a missing one is None, and the states of a factored rule.
     """
-    others = (*ADDED, by_row, *factored)
+    others = (*ADDED, by_row, *factored, *map(float8.scale_of, arrays))
     own = tuple(array for name, array in arrays.items() if name not in others)
     average = arrays.get("ema", arrays.get("slow"))
     added = arrays.get("master"), average, arrays[by_row] if by_row else None
@@ -87,10 +99,11 @@ def in_layout_of(
     """Return state arrays in the memory layout of their parameter; pickling may have changed it.
 
     They are copies.  A state with one number for each row has only one possible layout.  factored:
-    the names of states that are always C-contiguous.
+    the names of states that are always C-contiguous; with states of 8 bits, all are.
     """
+    new = new_in_c_order if float8.states_in(pickled) else new_like
     return {
-        name: new_like(w, array.dtype, array)
+        name: new(w, array.dtype, array)
         if array.shape == w.shape and name not in factored
         else np.array(array, order="C")
         for name, array in pickled.items()
@@ -103,6 +116,11 @@ def _start(
     """Return the dtype of a state, and its initial value in that dtype."""
     dtype = _state_dtype(name, computed_in(param), wanted)
     if isinstance(value, str):  # AT_PARAM
+        if value == EXACTLY_AT_PARAM and dtype.itemsize == 2 and param.dtype != dtype:
+            raise FastoptError(
+                f"state_dtype is {wanted!r}, but {state} of {name} is its initial value, in "
+                f"{param.dtype}, which would be rounded; leave state_dtype out"
+            )
         return dtype, param
     start = _rounded(value + 0.0, dtype)  # never -0.0, which the cache would take for 0.0
     if start is None:
@@ -125,6 +143,6 @@ def _state_dtype(name: str, real: np.dtype[Any], wanted: str | None) -> np.dtype
         raise FastoptError(
             f"state_dtype is {wanted!r}, but {name} is float64, which needs float64 state"
         )
-    if wanted == "float32":
+    if wanted in ("float32", "float8"):  # the values of 8-bit states are float32
         return real
     return bfloat16("state_dtype='bfloat16'")

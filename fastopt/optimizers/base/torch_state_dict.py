@@ -11,9 +11,10 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key
+from fastopt.optimizers.base.float8 import states_in
 from fastopt.optimizers.base.groups import ParamGroup
 from fastopt.optimizers.base.parameters import Parameters
-from fastopt.optimizers.base.rule import AT_PARAM, Rule, defaults_of, positional_arguments
+from fastopt.optimizers.base.rule import Rule, defaults_of, positional_arguments
 from fastopt.optimizers.base.state_arrays import ADDED
 
 State = Mapping[Key, Mapping[str, Array]]  # as `Parameters.views` returns it
@@ -121,6 +122,11 @@ def _state(
 ) -> dict[str, Any]:
     """Return the entry of a parameter in our state dict."""
     rule, w = group.rule, group.arrays[key]
+    if states_in(own):
+        raise FastoptError(
+            f"parameter {key!r} has state of 8 bits (state_dtype='float8'), into which the float32 "
+            "state of PyTorch cannot be loaded"
+        )
     initial = rule._initial_state(group.options)
     fresh: dict[str, Any] = {
         name: _initial(initial.get(name, 0.0), w, own[name])
@@ -148,7 +154,7 @@ def _state(
 
 
 def _initial(value: float | str, w: Array, own: Array) -> Array:
-    return np.array(w, own.dtype) if value == AT_PARAM else np.full_like(own, value)
+    return np.array(w, own.dtype) if isinstance(value, str) else np.full_like(own, value)
 
 
 def _plain(value: Any) -> Any:

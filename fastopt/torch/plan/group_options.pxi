@@ -19,6 +19,8 @@ cdef class GroupOptions:
     cdef readonly str no_rows, sums
     cdef object state_dtype, factored
     cdef dict factored_keys  # by the number of axes: see `factored_of`
+    cdef tuple float8_keys, float8_low_keys  # for states of 8 bits
+    cdef tuple is_signed  # for each of `arrays`: whether a state of 8 bits has signs
 
     def __init__(self, optimizer, group):
         read = self.read = options.read(optimizer, group)
@@ -36,6 +38,10 @@ cdef class GroupOptions:
         self.scalars = tuple(read.scalars)
         self.no_rows, self.sums = read.no_rows, read.sums
         self.state_dtype = read.state_dtype
+        self.float8_keys, self.float8_low_keys = (
+            options.with_scales(read, keys) for keys in (read.keys, read.low_keys)
+        )
+        self.is_signed = tuple([read.float8.get(name) == "signed" for name in read.arrays])
         self.factored = read.factored if options.is_factored(optimizer._rule) else None
         self.factored_keys = {}
 
@@ -77,7 +83,7 @@ cdef class GroupOptions:
 
     cdef dict known_items(self, inner):
         """Return the items of a state that a step writes; users may have added other items."""
-        keys = {*self.low_keys}.union(*[found[0] for found in self.factored_keys.values()])
+        keys = {*self.float8_low_keys}.union(*[found[0] for found in self.factored_keys.values()])
         return {key: inner[key] for key in keys if key in inner} if inner else {}
 
     cdef double take_lr(self, group) except? -1:
@@ -85,8 +91,21 @@ cdef class GroupOptions:
         self.values = (group["lr"], *self.values[1:])
         return self.values[0]
 
+    cdef tuple keys_of(self, Slot *slot, bint is_low):
+        """Return the keys of the state of a parameter, which has 16 bits if is_low."""
+        if slot.is_blocked:
+            return self.float8_low_keys if is_low else self.float8_keys
+        return self.low_keys if is_low else self.keys
+
     cdef int state_dtype_of(self, Slot *slot) except -1:
         """Return the fo_dtype of a parameter's state."""
+        if self.state_dtype == "float8" and slot.is_resolved:
+            raise FastoptError(
+                "state_dtype is 'float8', but a parameter is complex or a DTensor, which needs "
+                "float32 state"
+            )
+        if slot.is_blocked:
+            return FO_F8
         if self.state_dtype is None or not self.arrays:
             return slot.tensor.dtype
         if self.state_dtype == "param":

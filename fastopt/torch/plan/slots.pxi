@@ -14,6 +14,7 @@ cdef struct Slot:
     bint is_resolved  # complex or a DTensor: `tensors.plain(param)` stores its elements
     bint is_shard  # a DTensor
     bint is_dense  # the parameter has the dtype of the arithmetic, and no gaps
+    bint is_blocked  # its states have 8 bits
     bint is_new  # this step makes the rule's state arrays
     bint was_sparse  # the last gradient was sparse
     int64_t taken  # the number of steps taken
@@ -33,8 +34,8 @@ cdef struct Slot:
     int axes[FO_MAX_AXES]  # axes[k] is the parameter's axis that is axis k of the layout
 
 
-cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
-    """Describe a parameter to C.
+cdef int describe(Slot *slot, fo_tensor *tensor, param, bint has_float8) except -1:
+    """Describe a parameter to C; has_float8: whether its states have 8 bits, if they can.
 
     One that cannot be updated is marked as refused; a step raises an error if it has a gradient.
     """
@@ -56,7 +57,9 @@ cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
     if not view_of(<PyObject *>plain, &view) or view.dtype < 0:
         slot.is_refused = True
         return 0
-    order = sorted(range(view.n_axes), key=lambda axis: -plain.stride(axis))
+    by_stride = sorted(range(view.n_axes), key=lambda axis: -plain.stride(axis))
+    slot.is_blocked = has_float8 and view.dtype != FO_F64 and not slot.is_resolved
+    order = list(range(view.n_axes)) if slot.is_blocked else by_stride
     tensor.dtype = FO_F64 if view.dtype == FO_F64 else FO_F32
     layout.n_axes = view.n_axes
     layout.param_dtype = <fo_dtype>view.dtype
@@ -71,14 +74,15 @@ cdef int describe(Slot *slot, fo_tensor *tensor, param) except -1:
         layout.own[k] = own
         if view.shape[axis] > 1 and view.strides[axis] != own:
             slot.is_dense = False
-        if view.shape[axis] > 1:
-            if view.strides[axis] < extent and has_elements(&view):
-                slot.is_refused = True  # elements may share memory
-            extent += (view.shape[axis] - 1) * view.strides[axis]
         own *= view.shape[axis]
         if axis == 0:
             layout.row_axis = k
     tensor.size = own
+    for axis in reversed(by_stride):
+        if view.shape[axis] > 1:
+            if view.strides[axis] < extent and has_elements(&view):
+                slot.is_refused = True  # elements may share memory
+            extent += (view.shape[axis] - 1) * view.strides[axis]
     for axis in reversed(range(view.n_axes)):
         layout.index[<int64_t>order.index(axis)] = index
         index *= view.shape[axis]
@@ -173,7 +177,7 @@ cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list 
     cdef Py_ssize_t k
     cdef Items items
     cdef bint is_low = slot.layout.param_dtype == FO_F16 or slot.layout.param_dtype == FO_BF16
-    cdef tuple keys = group.low_keys if is_low else group.keys
+    cdef tuple keys = group.keys_of(slot, is_low)
     cdef tuple names = (), is_whole = ()
     cdef fo_tensor *tensor = slot.tensor
     cdef int dtype = group.state_dtype_of(slot)
@@ -195,7 +199,13 @@ cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list 
     slot.inner = <PyObject *>inner
     slot.layout.state_dtype = <fo_dtype>dtype
     for k in range(len(group.arrays)):
-        tensor.state[k] = state_data(slot, &items, inner, group.arrays[k], dtype, keep_alive)
+        name = group.arrays[k]
+        if slot.is_blocked:
+            tensor.state[k] = byte_data(slot, inner, name, False, keep_alive)
+            tensor.scale[k] = <uint8_t *>byte_data(slot, inner, scale_of(name), True, keep_alive)
+            slot.layout.code[k] = FO_SIGNED if group.is_signed[k] else FO_NON_NEGATIVE
+        else:
+            tensor.state[k] = state_data(slot, &items, inner, group, name, dtype, keep_alive)
     for k in range(len(group.arrays), FO_MAX_STATES):
         tensor.state[k] = NULL
     slot.n_factored = len(names)
@@ -205,14 +215,42 @@ cdef int point_at_states(Slot *slot, optimizer, inner, GroupOptions group, list 
                                                &slot.factored_size[k], group, keep_alive)
     tensor.master = tensor.ema = NULL
     if is_low and group.has_master:
-        tensor.master = state_data(slot, &items, inner, "master", FO_F32, keep_alive)
+        tensor.master = state_data(slot, &items, inner, group, "master", FO_F32, keep_alive)
     if group.average is not None:
-        tensor.ema = state_data(slot, &items, inner, group.average, tensor.dtype, keep_alive)
+        tensor.ema = state_data(slot, &items, inner, group, group.average, tensor.dtype,
+                                keep_alive)
     if not slot.is_dense or dtype != tensor.dtype or tensor.master != NULL or names:
         tensor.layout = &slot.layout
     read_count(slot, &items, inner, group, keep_alive)
+    read_saved(slot, &items, inner, group, keep_alive)
+    return 0
+
+
+cdef int point_at_shared(Slot *slot, inner, GroupOptions group, list keep_alive) except -1:
+    """Set the step count and saved numbers of a parameter without a gradient, or NULL.
+
+    All parameters have the same numbers if the sums of their rule are over all of them.
+    """
+    cdef Items items
+    slot.tensor.step, slot.tensor.saved = NULL, NULL
+    if inner is None:
+        return 0
+    list_items(inner, &items)
+    if has_all(&items, inner, ("step", *group.scalars)):
+        slot.inner = <PyObject *>inner
+        keep_alive.append(inner)
+        read_count(slot, &items, inner, group, keep_alive)
+        read_saved(slot, &items, inner, group, keep_alive)
+    return 0
+
+
+cdef int read_saved(Slot *slot, Items *items, inner, GroupOptions group,
+                    list keep_alive) except -1:
+    """Read the numbers that the rule stores between steps."""
+    cdef Py_ssize_t k
+    slot.tensor.step, slot.tensor.saved = &slot.count, slot.saved
     for k in range(len(group.scalars)):
-        slot.saved_data[k] = scalar_data(&items, inner, group.scalars[k], &slot.saved_dtype[k],
+        slot.saved_data[k] = scalar_data(items, inner, group.scalars[k], &slot.saved_dtype[k],
                                          keep_alive)
         slot.saved[k] = known_or_read(slot.saved_data[k], slot.saved_dtype[k], slot.saved[k])
     for k in range(len(group.scalars), FO_MAX_SAVED):
@@ -232,7 +270,17 @@ cdef bint has_all(Items *items, inner, tuple keys) except -1:
     return True
 
 
-cdef void *state_data(Slot *slot, Items *items, inner, name, int dtype,
+cdef void *byte_data(Slot *slot, inner, name, bint has_scales, list keep_alive) except NULL:
+    """Return the address of the codes or of the scale bytes of a state of 8 bits."""
+    cdef View view
+    tensor = state.bytes_of(<object>slot.param, inner, name, has_scales)
+    if not view_of(<PyObject *>tensor, &view):
+        raise AssertionError(f"state {name!r} has no memory")
+    keep_alive.append(tensor)
+    return view.data
+
+
+cdef void *state_data(Slot *slot, Items *items, inner, GroupOptions group, name, int dtype,
                       list keep_alive) except NULL:
     """Return the address of a state tensor, converted to the layout and dtype if necessary."""
     cdef View view
@@ -241,7 +289,8 @@ cdef void *state_data(Slot *slot, Items *items, inner, name, int dtype,
         tensor = tensors.plain(tensor)
     if (not isinstance(tensor, Tensor) or not view_of(<PyObject *>tensor, &view)
             or not is_laid_out(slot, &view, dtype)):
-        tensor = state.lay_out(<object>slot.param, inner, name, DTYPE_OF[dtype])
+        tensor = state.lay_out(<object>slot.param, inner, name, DTYPE_OF[dtype],
+                               group.read.float8, slot.is_blocked)
         if not view_of(<PyObject *>tensor, &view) or not is_laid_out(slot, &view, dtype):
             raise AssertionError(f"state {name!r} could not be laid out")
     keep_alive.append(tensor)
@@ -344,16 +393,21 @@ cdef double known_or_read(void *data, int dtype, double known) noexcept:
 
 
 cdef int write_scalars(Slot *slot, GroupOptions group) except -1:
-    """Write the step count and the rule's scalar back into the state."""
-    cdef Py_ssize_t k
+    """Write the step count and the saved numbers back into the state."""
     slot.taken += 1
     if slot.step_data != NULL:
         write_scalar(slot.step_data, slot.step_dtype, <double>slot.taken)
     elif group.has_step:
         PyDict_SetItem(<object>slot.inner, "step", slot.taken)
+    write_saved(slot, group)
+    return 0
+
+
+cdef void write_saved(Slot *slot, GroupOptions group) noexcept:
+    """Write the saved numbers back into the state."""
+    cdef Py_ssize_t k
     for k in range(len(group.scalars)):
         write_scalar(slot.saved_data[k], slot.saved_dtype[k], slot.saved[k])
-    return 0
 
 
 cdef void write_scalar(void *data, int dtype, double value) noexcept:

@@ -50,7 +50,7 @@ cdef struct View:
 cdef object Tensor = torch.Tensor  # the class of the argument of view_of()
 DTYPES = {torch.float32: FO_F32, torch.float64: FO_F64, torch.float16: FO_F16,
           torch.bfloat16: FO_BF16}
-DTYPE_OF = {code: dtype for dtype, code in DTYPES.items()}
+DTYPE_OF = {code: dtype for dtype, code in [*DTYPES.items(), (torch.uint8, FO_F8)]}
 cdef fo_dlpack_look *exchange = NULL
 
 
@@ -130,4 +130,4 @@ cdef inline bint is_aligned(View *view) noexcept:
 
 
 cdef inline int size_of(int dtype) noexcept:
-    return 8 if dtype == FO_F64 else 4 if dtype == FO_F32 else 2
+    return 8 if dtype == FO_F64 else 4 if dtype == FO_F32 else 1 if dtype == FO_F8 else 2

@@ -6,9 +6,9 @@ cdef struct Span:
     uintptr_t begin, end
 
 
-# Spans per parameter: itself, its states, master and average and, with zero_grads, its gradient; and
-# the arrays of a factored rule.
-cdef Py_ssize_t USUAL = FO_MAX_STATES + 4, FACTORED = USUAL + FO_MAX_AXES
+# Spans per parameter: itself, its states, master and average, with zero_grads its gradient, and the
+# scale bytes of states of 8 bits; and the arrays of a factored rule.
+cdef Py_ssize_t USUAL = 2 * FO_MAX_STATES + 4, FACTORED = USUAL + FO_MAX_AXES
 
 
 cdef int by_begin(const void *one, const void *other) noexcept nogil:
@@ -126,12 +126,16 @@ cdef void collect(Slot *slot, Span *out, bint clears, Py_ssize_t each) noexcept:
     cdef fo_tensor *tensor = slot.tensor
     cdef fo_layout *layout = &slot.layout
     cdef Py_ssize_t k
+    cdef uintptr_t begin
     memset(out, 0, each * sizeof(Span))
     out[0].begin = <uintptr_t>tensor.param
     out[0].end = out[0].begin + extent(slot, layout.param, size_of(layout.param_dtype))
     for k in range(FO_MAX_STATES):
         if tensor.state[k] != NULL:
             out[1 + k] = own_span(slot, tensor.state[k], size_of(layout.state_dtype))
+            if slot.is_blocked:
+                begin = <uintptr_t>tensor.scale[k]
+                out[4 + FO_MAX_STATES + k] = Span(begin, begin + n_blocks(slot))
     if tensor.master != NULL:
         out[1 + FO_MAX_STATES] = own_span(slot, tensor.master, 4)
     if tensor.ema != NULL:
@@ -143,6 +147,12 @@ cdef void collect(Slot *slot, Span *out, bint clears, Py_ssize_t each) noexcept:
             out[USUAL + k].begin = <uintptr_t>tensor.factored.state[k]
             out[USUAL + k].end = (out[USUAL + k].begin
                                   + <uintptr_t>(slot.factored_size[k] * size_of(tensor.dtype)))
+
+
+cdef uintptr_t n_blocks(Slot *slot) noexcept:
+    """Return the number of scale bytes of a state of 8 bits."""
+    cdef int64_t rows = slot.layout.shape[0] if slot.layout.n_axes > 1 else 1
+    return <uintptr_t>(rows * ((slot.tensor.size // rows + FO_BLOCK - 1) // FO_BLOCK))
 
 
 cdef Span own_span(Slot *slot, void *data, int size) noexcept:

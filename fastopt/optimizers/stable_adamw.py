@@ -54,7 +54,7 @@ class StableAdamW(Optimizer):
     StableAdamW is for large models whose loss has spikes; the authors use it in place of clipping
     gradients by their norm.
 
-    State: ``exp_avg`` (m), ``exp_avg_sq`` (v).  Both are already corrected for their bias, as in
+    State: ``exp_avg`` (m) and ``exp_avg_sq`` (v).  Both are already corrected for their bias, as in
     the packages optimi and pytorch_optimizer; those of `fastopt.AdamW` are not.
 
     The mean is a sum in the memory order of the parameter, so another memory layout may change the
