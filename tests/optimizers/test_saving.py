@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import ALL_RULES, RULES, arrays, bits, everything, make, takes, unchanged
 
-from fastopt import SGD, Adam, AdamW, Batches, FastoptError, KalmanSGD, NAdam, RMSprop
+from fastopt import SGD, Adam, AdamW, Batches, FastoptError, KalmanSGD, NAdam, NovoGrad, RMSprop
 from fastopt.schedules import ReduceOnPlateau, cosine, exponential
 
 SHAPES = {"a": (2, 3), "b": (), "c": (4,), "d": (0, 2)}
@@ -554,10 +554,10 @@ def test_numpy_scalars_as_names_and_in_a_schedule(tmp_path):
 
 def test_numbers_of_a_rule_that_are_not_finite_can_be_loaded():
     w = np.ones(3)
-    opt = fastopt.NovoGrad(w)
+    opt = NovoGrad(w)
     opt.step(np.array([1.0, np.nan, 2.0]))
     saved = opt.state_dict()
     assert np.isnan(saved["state"][0]["exp_avg_sq"])
-    other = fastopt.NovoGrad(np.ones(3))
+    other = NovoGrad(np.ones(3))
     other.load_state_dict(saved)
     assert bits(other.state_dict()) == bits(saved)
