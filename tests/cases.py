@@ -405,6 +405,7 @@ RULES = [
             {"beta3_warmup": 7.0, "alpha_warmup": 300.0},
             {"beta3_warmup": 300.0},
             {"beta3_warmup": 15.0, "betas": (0.0, 0.9, 0.9)},
+            {"beta3_warmup": 15.0, "betas": (0.0, 0.9, 0.0)},
             {"decoupled_weight_decay": False, "weight_decay": 0.1},
         ],
         {"decoupled_weight_decay": True},

@@ -780,7 +780,8 @@ def ademamix(
         if t < beta3_warmup:  # App. A.1: the half-life grows linearly from that of beta1
             part = t / beta3_warmup
             life = (1.0 - part) * half_life(beta1) + part * half_life(beta3)
-            keep, gain = 0.5 ** (1.0 / life), -math.expm1(math.log(0.5) / life)
+            if life > 0.0:
+                keep, gain = 0.5 ** (1.0 / life), -math.expm1(math.log(0.5) / life)
         fast = beta1 * fast + (1.0 - beta1) * g  # eq. 2: m_1
         slow = keep * slow + gain * g  # m_2
         v = beta2 * v + (1.0 - beta2) * g**2  # nu

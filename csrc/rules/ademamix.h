@@ -13,7 +13,7 @@ static inline FO_T(ademamix_coef)
     const double alpha_part = t < hp->alpha_warmup ? (double)t / hp->alpha_warmup : 1.0;
     const double beta3_part = t < hp->beta3_warmup ? (double)t / hp->beta3_warmup : 1.0;
     double beta3 = hp->beta3, one_minus_beta3 = 1.0 - beta3;
-    if (beta3_part < 1.0) {
+    if (beta3_part < 1.0 && (hp->beta1 > 0.0 || hp->beta3 > 0.0)) {
         const double start = hp->beta1 > 0.0 ? 1.0 / fo_log(hp->beta1) : 0.0;
         const double end = hp->beta3 > 0.0 ? 1.0 / fo_log(hp->beta3) : 0.0;
         const double log_beta3 = 1.0 / ((1.0 - beta3_part) * start + beta3_part * end);

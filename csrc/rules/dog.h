@@ -1,9 +1,8 @@
-/* DoG, Ivgi, Hinder & Carmon 2023: gradient descent whose learning rate is lr
- * rbar / sqrt(G): rbar is the largest distance so far from the initial
- * parameters, at first reps_rel (1 + |w0|); G is the sum of squared gradient
- * norms, plus eps.  The norms are over all tensors.  State: the initial
- * parameter w0, which is only read.  Saved scalars: rbar, G (0 before the first
- * step). */
+/* DoG, Ivgi, Hinder & Carmon 2023: gradient descent whose learning rate is lr rbar /
+ * sqrt(G).  rbar is the largest distance so far from the initial parameters, at first
+ * reps_rel (1 + |w0|); G is the sum of squared gradient norms, plus eps.  The norms
+ * are over all tensors.  State: the initial parameter w0, which is only read.  Saved
+ * scalars: rbar, G (0 before the first step). */
 typedef struct {
     real rate;
     int is_first;

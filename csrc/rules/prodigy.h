@@ -1,9 +1,9 @@
-/* Prodigy, Mishchenko & Defazio 2024, Algorithm 4, as in the authors' package:
- * Adam whose learning rate is D = lr d, where d is a lower bound of the
- * distance of the solution from the initial parameters p0, and grows.  The sums
- * are over all tensors. States: m, v, s (a running sum of gradients), p0, which
- * is only read.  Saved scalars: d (0 before the first step: it is d0), the
- * largest bound so far, and the numerator of the bound. */
+/* Prodigy, Mishchenko & Defazio 2024, Algorithm 4, as in the authors' package: Adam
+ * whose learning rate is D = lr d, where d is a lower bound of the distance of the
+ * solution from the initial parameters p0, and grows.  The sums are over all tensors.
+ * States: m, v, s (a running sum of gradients), p0, which is only read.  Saved
+ * scalars: d (0 before the first step: it is d0), the largest bound so far, and the
+ * numerator of the bound. */
 typedef struct {
     real d, rate, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, s_gain, eps;
     double weight;

@@ -46,8 +46,7 @@ class Adamax(Optimizer):
 
     Notes
     -----
-    Adamax is for networks that are trained with Adam, where some gradients are 0 in most steps, as
-    those of embeddings.
+    Adamax is for networks that are trained with Adam, where gradients have rare large elements.
 
     State: ``exp_avg`` (m) and ``exp_inf`` (u).
 

@@ -27,15 +27,15 @@ class DoG(Optimizer):
     ----------
     params
         Arrays to update in place: one, a list, a dict, or a list of group dicts.
-    lr
-        A factor of the step >= 0, or a schedule.  Default 1, which the authors advise.
     reps_rel
         > 0; the first step is about reps_rel times the norm of the parameters.  Default 1e-6; the
         authors advise 1e-4 for networks with batch normalization.
-    eps
-        >= 0.  Default 1e-8.
+    lr
+        A factor of the step >= 0, or a schedule.  Default 1, which the authors advise.
     weight_decay
         >= 0, added to the gradient as ``weight_decay * w``.  Default 0.
+    eps
+        >= 0.  Default 1e-8.
     layerwise
         See above.  Default False.
     decoupled_weight_decay
@@ -52,7 +52,7 @@ class DoG(Optimizer):
 
     Notes
     -----
-    DoG is for those who do not want to search for a learning rate.  The authors say that averaging
+    DoG is for training in which no learning rate should be tuned.  The authors say that averaging
     is crucial: set ``ema_decay`` and evaluate inside ``with opt.averaged():``.
 
     State: ``init_buffer`` (w0) and the scalars ``rbar`` and ``G``, kept in double precision.

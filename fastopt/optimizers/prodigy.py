@@ -16,8 +16,8 @@ from fastopt.optimizers.base.rule import EXACTLY_AT_PARAM, SUMS_OF_TENSOR
 class Prodigy(Optimizer):
     """Prodigy: Adam that estimates its learning rate from the distance that it has moved.
 
-    At each step, with p0 the initial parameters, sums over all parameters together, and d and all
-    else from the step before::
+    At step t, counted from 1, with p0 the initial parameters, c1 = 1 - beta1^t, c2 = 1 - beta2^t,
+    and sums over all parameters together::
 
         D = lr*d                              (use_bias_correction: times sqrt(c2)/c1)
         m <- beta1*m + (1 - beta1)*d*g
@@ -25,10 +25,9 @@ class Prodigy(Optimizer):
         N <- beta3*N + d/d0 * D * sum(g*(p0 - w))
         s <- beta3*s + d/d0 * D * g           (safeguard_warmup: with d for D)
         d_hat = d_coef * N / sum(abs(s))
-        d <- max(d, d_hat), at most d*growth_rate
+        d_max <- max(d_max, d_hat)            (at first d and d_max are d0)
+        d <- min(d_max, d*growth_rate)        (while d is d0: d <- d_max)
         w <- w - D*weight_decay*w - D * m / (sqrt(v) + d*eps)
-
-    where c1 = 1 - beta1^t and c2 = 1 - beta2^t at step t, counted from 1.
 
     Parameters
     ----------
@@ -52,7 +51,7 @@ class Prodigy(Optimizer):
     d0
         The first d, > 0.  Default 1e-6.
     d_coef
-        >= 0; the best of lr and d_coef to change.  Default 1.
+        >= 0.  A larger value makes d larger; change it rather than lr.  Default 1.
     growth_rate
         The largest factor, >= 1, by which d grows in a step, or None: no limit.  Default None.
     decoupled_weight_decay
@@ -70,8 +69,8 @@ class Prodigy(Optimizer):
 
     Notes
     -----
-    Prodigy is for those who do not want to search for Adam's learning rate, most often to fine-tune
-    image models; it has twice the state of Adam.
+    Prodigy is for training in which Adam's learning rate should not be tuned, most often to
+    fine-tune image models.  It has twice the state of Adam.
 
     State: ``exp_avg`` (m), ``exp_avg_sq`` (v), ``s``, ``p0`` and the scalars ``d``, ``d_max`` (the
     largest d_hat) and ``d_numerator`` (N), kept in double precision and 0 before the first step.

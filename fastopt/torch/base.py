@@ -10,6 +10,7 @@ import torch
 
 from fastopt._checks import Choice
 from fastopt._errors import FastoptError
+from fastopt.optimizers.base import averages
 from fastopt.optimizers.base.names import meant
 from fastopt.optimizers.base.ranges import require_single, warn_of_0
 from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
@@ -76,8 +77,7 @@ class Further(Door):
         super().add_param_group(param_group)
         try:
             found = self._options_of(self.param_groups[-1])
-            if self._rule._average(found) is not None:
-                options.require_no_average(self._rule, self._options)
+            averages.require_no_other(self._rule, found, self._options)
             warn_of_0(self._rule, found)
         except BaseException:
             del self.param_groups[-1]

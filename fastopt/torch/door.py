@@ -86,9 +86,10 @@ class Door(Optimizer):
         float32 for all others.  "param": the dtype of the parameter, as in PyTorch.  "float32" and
         "bfloat16": this dtype for all parameters, which must not be float64 (nor complex, for
         "bfloat16").  State of 16 bits is rounded stochastically.  "float8": as in
-        `fastopt.Optimizer`, for Adam, AdamW, SGD with momentum and Adagrad; ``state[p]["exp_avg"]``
-        is then torch.uint8, with scales in ``state[p]["exp_avg_scale"]``.  `float32_state` returns
-        the values.  A loaded state of another dtype is converted at the next step.
+        `fastopt.Optimizer`, for Adam, AdamW, Lion, SGD with momentum and Adagrad;
+        ``state[p]["exp_avg"]`` is then torch.uint8, with scales in ``state[p]["exp_avg_scale"]``.
+        `float32_state` returns the values.  A loaded state of another dtype is converted at the
+        next step.
     float8_mask : callable, optional
         A function that takes the name of a parameter and returns whether its state has 8 bits.  The
         optimizer must be given ``model.named_parameters()``.  Default None: that of all parameters
@@ -113,7 +114,8 @@ class Door(Optimizer):
         if it is not farther from 0 than that.  Default 0.
     bounds : tuple of float, optional
         A pair (low, high), in which None means no bound: after that, each element is clipped to
-        [low, high].  Default None.
+        [low, high].  Slow weights (``lookahead_steps``) are not clipped, so let the parameter start
+        inside the bounds.  Default None.
 
     Raises
     ------

@@ -572,3 +572,75 @@ class SM3(Further):
     """
 
     _rule = optimizers.SM3
+
+
+class DoG(Further):
+    """DoG: gradient descent that needs no learning rate, by distance over gradients.
+
+    The norms are over all parameters together, so a parameter cannot be updated in the backward
+    pass; with ``layerwise``, they are of each parameter.
+
+    Parameters
+    ----------
+    params, reps_rel, lr, weight_decay, eps, layerwise, decoupled_weight_decay, maximize
+        As in `fastopt.DoG`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.DoG`.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused.  ``ZeroRedundancyOptimizer`` is not detected: norms
+    would be those of a part of the parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import DoG
+    >>> w = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> w.grad = torch.tensor([0.0, 2.0])
+    >>> DoG([w], reps_rel=0.1).step()
+    >>> w.detach()  # the distance is 0.1*(1 + 5)
+    tensor([3.0000, 3.4000])
+    """
+
+    _rule = optimizers.DoG
+
+
+class Prodigy(Further):
+    """Prodigy: Adam that estimates its learning rate from the distance that it has moved.
+
+    The sums are over all parameters together, so a parameter cannot be updated in the backward
+    pass.
+
+    Parameters
+    ----------
+    params, lr, betas, beta3, eps, weight_decay, decoupled_weight_decay, use_bias_correction,
+    safeguard_warmup, d0, d_coef, growth_rate, maximize
+        As in `fastopt.Prodigy`, with the same defaults.
+    **extra
+        Keyword arguments that fastopt adds, such as ``max_grad_norm``, ``ema_decay``, ``master``
+        and ``rounding``; see `fastopt.torch.Door`, which also documents the errors.
+
+    Notes
+    -----
+    The formula is that of `fastopt.Prodigy`.  The shards of DTensors and of
+    ``FullyShardedDataParallel`` are refused.  ``ZeroRedundancyOptimizer`` is not detected: its sums
+    would be those of a part of the parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastopt.torch import Prodigy
+    >>> w = torch.tensor([3.0, -1.0], requires_grad=True)
+    >>> opt = Prodigy([w])
+    >>> for _ in range(100):
+    ...     opt.zero_grad()
+    ...     (w**2).sum().backward()
+    ...     opt.step()
+    >>> float(opt.state[w]["d"]) > 0.01
+    True
+    """
+
+    _rule = optimizers.Prodigy

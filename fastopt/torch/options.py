@@ -14,7 +14,7 @@ from torch import Tensor
 from fastopt._checks import THREADS, Choice, default_threads
 from fastopt._core import SUMS
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base import extras, float8
+from fastopt.optimizers.base import averages, extras, float8
 from fastopt.optimizers.base.groups import bounds_for_c, for_kernel
 from fastopt.optimizers.base.rule import COMMON, Direction, Rule, checks_of, defaults_of
 from fastopt.torch import distributed
@@ -126,10 +126,9 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     keys = [name for name in optimizer._keys or known if name in known]
     if not (optimizer._counts_steps or needs_count(own)):
         keys.remove("step")
-    if rule._average(options) is not None:
-        require_no_average(rule, own)
+    averages.require_no_other(rule, options, own)
     average = average_of(own)
-    averages = [] if average is None else [average]
+    added = [] if average is None else [average]
     master = ["master"] if own["master"] is not None else []
     if own["state_dtype"] == "float8":
         float8.require_rule(rule, kernel, arrays)
@@ -140,8 +139,8 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
         _for_c(rule, options),
         _for_c(rule, {**options, "weight_decay": 0.0}),
         arrays,
-        (*keys, *averages),
-        (*keys, *master, *averages),
+        (*keys, *added),
+        (*keys, *master, *added),
         rule._scalars,
         rule._initial_state(options),
         factored,
@@ -225,16 +224,6 @@ def require_here(rule: type[Rule], options: Mapping[str, Any]) -> None:
         raise FastoptError(
             f"{rule.__name__} with gradients at a look-ahead point is not in fastopt.torch"
         )
-
-
-def require_no_average(rule: type[Rule], own: Mapping[str, Any]) -> None:
-    """Raise an error if an option averages the parameters, as the rule does already."""
-    for name in ("ema_decay", "lookahead_steps"):
-        if own[name] is not None:
-            raise FastoptError(
-                f"{name} is {own[name]!r}; allowed: None, because {rule.__name__} averages the "
-                "parameters itself"
-            )
 
 
 def average_of(own: Mapping[str, Any]) -> str | None:

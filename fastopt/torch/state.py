@@ -11,6 +11,7 @@ from torch import Tensor
 from fastopt._core import float8_blocks, float8_pack
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import float8
+from fastopt.optimizers.base.rule import EXACTLY_AT_PARAM
 from fastopt.torch import distributed, tensors
 from fastopt.torch.options import Group
 
@@ -73,6 +74,11 @@ def _first_value(
     if name in ("master", "ema", "slow"):
         return _like(source, real_dtype(p.dtype), dtype is torch.uint8).copy_(source)
     if isinstance(value, str):  # AT_PARAM
+        if value == EXACTLY_AT_PARAM and dtype.itemsize == 2 and p.dtype != dtype:
+            raise FastoptError(
+                f"state_dtype is 16 bits, but {name!r} is the initial value of a parameter, which "
+                "would be rounded; leave state_dtype out"
+            )
         return _like(source, dtype).copy_(source)
     return torch.full_like(_like(source, dtype), complex(value, value) if p.is_complex() else value)
 

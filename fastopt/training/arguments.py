@@ -78,7 +78,6 @@ _ELSEWHERE = {
     "maxfun": "that is epochs, or max_steps",
     "maxfev": "that is epochs, or max_steps",
     "jac": "fun returns the pair (loss, grad); fastopt.scipy_method takes SciPy's jac",
-    "bounds": "bounds are not supported",
     "constraints": "constraints are not supported",
     "hess": "second derivatives are not used",
     "hessp": "second derivatives are not used",

@@ -145,7 +145,10 @@ def _solve(
 ) -> OptimizeResult:
     del hess, hessp
     if bounds is not None or (constraints is not None and np.size(constraints)):
-        raise FastoptError("bounds or constraints are given; the update rules support neither")
+        raise FastoptError(
+            "bounds or constraints are given; allowed: None, because the rules have one pair of "
+            "bounds for all elements, as in scipy_method('adam', bounds=(0, None))"
+        )
     if unknown:
         names = ", ".join(unknown)
         warnings.warn(f"Unknown solver options: {names}", OptimizeWarning, stacklevel=3)

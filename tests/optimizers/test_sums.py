@@ -397,3 +397,26 @@ def test_many_small_tensors_of_two_dtypes_take_a_time_that_is_linear_in_their_nu
         return best
 
     assert seconds(20_000) < 40 * seconds(2_000)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"growth_rate": 1.3}, {"d0": 1e-3, "growth_rate": 1.1, "eps": 0.01}, {"d_coef": 3.0},
+     {"use_bias_correction": True, "weight_decay": 0.1}, {"safeguard_warmup": True},
+     {"beta3": 0.5, "betas": (0.7, 0.95)}],
+    ids=str,
+)  # fmt: skip
+def test_the_estimate_of_prodigy_grows_where_gradients_agree(options: dict[str, Any]) -> None:
+    curvature, start = np.array([1.0, 4.0, 0.2, 0.03]), np.array([3.0, -1.0, 0.5, 10.0])
+    lrs = [1.0 / (1 + 0.1 * t) for t in range(40)]
+    own = {"decoupled_weight_decay": True, **options}
+    path = reference.prodigy(start, lambda w: curvature * w, lrs, **own)
+    w = start.copy()
+    opt = fastopt.Prodigy(w, **options)
+    for lr in lrs:
+        opt.lr = lr
+        opt.step(curvature * w)
+    assert path.states[-1]["d"] > 10 * options.get("d0", 1e-6)
+    np.testing.assert_allclose(w, path.w[-1], rtol=1e-9)
+    for name, expected in path.states[-1].items():
+        np.testing.assert_allclose(opt.state[0][name], expected, rtol=1e-9)

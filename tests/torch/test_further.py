@@ -23,6 +23,7 @@ from torch.nn import Parameter
 
 import fastopt
 import fastopt.torch
+from fastopt import _core
 from fastopt.optimizers.base.rule import defaults_of
 from fastopt.torch import options
 from fastopt.torch.base import Further
@@ -265,6 +266,10 @@ def test_a_rule_that_averages_refuses_other_averages(name, given):
 @pytest.mark.parametrize("name", NAMES)
 def test_step_in_backward(name):
     opts = [make(name), make(name)]
+    if _core.SUMS.get(opts[0]._rule._kernel(opts[0].param_groups[0])[0]) == "all":
+        with pytest.raises(ValueError, match=f"{name} needs sums over all parameters"):
+            fastopt.torch.step_in_backward(opts[0])
+        return
     fastopt.torch.step_in_backward(opts[0])
     for _ in range(3):
         for opt in opts:
@@ -464,6 +469,15 @@ def test_options_that_a_class_of_torch_has_only_in_groups(name, given):
         other.step([array(p.grad) for p in params_of(opt)])
         opt.step()
         assert bits(params_of(opt)) == bits(other.params)
+
+
+@pytest.mark.parametrize("name", ["DoG", "Prodigy"])
+def test_initial_values_are_not_rounded(name):
+    opt = CLASSES[name](params(), state_dtype="bfloat16")
+    with pytest.raises(ValueError, match="is the initial value of a parameter"):
+        walk([opt])
+    assert not opt.state
+    walk([CLASSES[name](params(torch.bfloat16), state_dtype="param")])
 
 
 def test_sums_over_all_parameters_are_not_known_in_the_backward_pass():

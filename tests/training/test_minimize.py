@@ -126,6 +126,11 @@ def test_convergence_to_the_minimum_of_a_quadratic(method, convention):
     np.testing.assert_allclose(result.fun, quadratic(MINIMUM)[0], rtol=1e-12)
 
 
+def test_bounds_of_the_rule():
+    result = minimize(lambda x: (float(x @ x), 2.0 * x), np.ones(2), lr=0.1, bounds=(0.5, None))
+    assert result.x.tolist() == [0.5, 0.5]
+
+
 def test_rosenbrock():
     def rosenbrock(x):
         u, v = x
@@ -919,7 +924,7 @@ def test_progress_off(capsys):
         ({"options": {"lr": 0.1}}, TypeError, r"no argument 'options'.*minimize\(fun, x0, lr=0\.1"),
         ({"maxiter": 9}, TypeError, "'maxiter': that is epochs, or max_steps.* tol, gtol"),
         ({"jac": True}, TypeError, r"'jac': fun returns the pair \(loss, grad\)"),
-        ({"bounds": None}, TypeError, "'bounds': bounds are not supported"),
+        ({"bounds": [(0, 1)]}, TypeError, r"bounds is \[\(0, 1\)\]; a pair \(low, high\)"),
         ({"constraints": ()}, TypeError, "'constraints': constraints are not supported"),
         ({"args": (1,)}, TypeError, r"'args': .*data=.*lambda x: fun\(x, \*args\)"),
         ({"learning_rate": 0.1}, TypeError, "'learning_rate'.*lr, "),

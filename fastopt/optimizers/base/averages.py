@@ -9,19 +9,21 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, computed_in
-from fastopt.optimizers.base.groups import ParamGroup
 from fastopt.optimizers.base.parameters import Parameters
+from fastopt.optimizers.base.rule import Rule
 
 OPTIONS = {"ema_decay": "ema", "lookahead_steps": "slow"}  # with the state that each adds
 
 
-def require_no_other(group: ParamGroup, extras: Mapping[str, Any]) -> None:
+def require_no_other(
+    rule: type[Rule], options: Mapping[str, Any], extras: Mapping[str, Any]
+) -> None:
     """Raise an error if a rule that averages the parameters is given an option that does too."""
     for name in OPTIONS:
-        if extras[name] is not None and group.rule._average(group.options) is not None:
+        if extras[name] is not None and rule._average(options) is not None:
             raise FastoptError(
-                f"{name} is {extras[name]!r}; allowed: None, because {group.rule.__name__} "
-                "averages the parameters itself"
+                f"{name} is {extras[name]!r}; allowed: None, because {rule.__name__} averages the "
+                "parameters itself"
             )
 
 

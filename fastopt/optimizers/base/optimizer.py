@@ -82,8 +82,9 @@ class Optimizer(Rule):
     bounds
         A pair (low, high), in which None means no bound: after that, each element is clipped to
         [low, high].  ``bounds=(0, None)`` keeps parameters from becoming negative.  A float16 or
-        bfloat16 parameter is rounded afterwards, so choose bounds that it can represent.  Default
-        None.
+        bfloat16 parameter is rounded afterwards, so choose bounds that it can represent.  Slow
+        weights (``lookahead_steps``) are not clipped, so let the parameter start inside the bounds.
+        Default None.
     n_threads
         The number of threads of a large step.  Default: FASTOPT_NUM_THREADS, else OMP_NUM_THREADS,
         else the number of CPUs that the affinity mask and a container's quota allow.  Limits set
@@ -639,7 +640,7 @@ class Optimizer(Rule):
             extras=self._extras,
         )
         for new in found.groups[len(parameters.groups) :]:
-            averages.require_no_other(new, self._extras)
+            averages.require_no_other(new.rule, new.options, self._extras)
         return found
 
     def _split(self, group: Mapping[str, Any], params: Mapping[Any, Array]) -> list[Part]:

@@ -82,7 +82,10 @@ class Rule:
 
     @staticmethod
     def _initial_state(options: Mapping[str, Any]) -> dict[str, float | str]:
-        """Return the initial values of states that do not start at 0: numbers, or as above."""
+        """Return the initial value of each state that does not start at 0: a number or AT_PARAM.
+
+        It may also be EXACTLY_AT_PARAM.
+        """
         return {}
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -235,9 +234,7 @@ def _value(what: str, saved: object, array: Array, is_scalar: bool) -> Any:
     if array.dtype == np.int64:
         return _count(what, saved)
     if is_scalar and isinstance(saved, float):
-        if not math.isfinite(saved):
-            raise FastoptError(f"{what} is {saved} in the state dict; a finite number is needed")
-        return saved
+        return saved  # NaN and infinity too, which gradients may have caused
     if not isinstance(saved, (np.ndarray, np.generic)):
         raise FastoptError(f"{what} is a {type(saved).__name__} in the state dict, not an array")
     _require_equal(f"for {what} the shape", saved.shape, array.shape)
