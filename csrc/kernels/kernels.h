@@ -104,9 +104,11 @@ typedef void fo_add_block_terms_fn(const fo_block *block, fo_lanes *lanes,
                                    const fo_coef *rule, const fo_coef *prologue);
 typedef void fo_update_block_fn(const fo_block *block, const fo_coef *rule,
                                 const fo_coef *prologue);
-/* Combines n statistics with others; combines the lanes of each of n rows. */
+/* Combines n statistics with others; combines the first n_lanes lanes of each of n
+ * rows. */
 typedef void fo_combine_fn(double *with, const double *statistics, int64_t n);
-typedef void fo_reduce_fn(double *of_rows, const fo_lanes *lanes, int64_t n);
+typedef void fo_reduce_fn(double *of_rows, const fo_lanes *lanes, int64_t n,
+                          int n_lanes);
 /* Computes factors from states, or states from statistics. */
 typedef void fo_margins_fn(const fo_margins *margins, const fo_coef *rule);
 

@@ -9,10 +9,12 @@
  * every layout; blocks depend on shapes alone. */
 #include "factored.h"
 
-/* ITEM: elements of a work item.  SEQUENCE: the most rows whose statistics are combined
- * in sequence in a column.  TALL: the most rows of a tile.  NARROW: the most columns of
- * a tile whose columns, not rows, are contiguous. */
-enum { ITEM = 65536, SEQUENCE = 256, TALL = 16, NARROW = FO_TILE / TALL };
+/* ITEM: elements of a work item.  WIDE: the most columns of a tile that is not staged.
+ * SEQUENCE: the most rows whose statistics are combined in sequence in a column.  TALL:
+ * the most rows of a tile.  A tile whose columns, not rows, are contiguous has SQUARE
+ * rows and NARROW columns. */
+enum { ITEM = 262144, WIDE = 2048, SEQUENCE = 256, TALL = 64 };
+enum { SQUARE = 16, NARROW = FO_TILE / SQUARE };
 
 typedef enum { STATISTICS, TERMS, UPDATE } pass;
 
@@ -102,7 +104,7 @@ static void set_shape(fo_factoring *f, const fo_tensor *tensor, int has_matrices
         n > 1 && has_matrices ? axis_of(tensor, n - 2).length : tensor->size / f->cols;
     f->matrices = tensor->size / f->cols / f->rows;
     /* Columns of an item: a tile, or more if there are too few rows. */
-    const int64_t wide = at_least_1(ITEM / FO_TILE / f->rows) * FO_TILE;
+    const int64_t wide = at_least_1(ITEM / WIDE / f->rows) * WIDE;
     f->item_cols = fo_min(f->cols, wide);
     f->col_items = (f->cols + f->item_cols - 1) / f->item_cols;
     f->unit_rows = fo_min(fo_min(f->rows, SEQUENCE), at_least_1(ITEM / f->item_cols));
@@ -137,8 +139,10 @@ static void set_tiles(fo_factoring *f, const fo_tensor *tensor)
     const int transposed =
         f->run.length > 1 && (is_transposed(f->run.param, f->col.param) ||
                               is_transposed(f->run.grad, f->col.grad));
-    f->tile_cols = fo_min(f->cols, transposed ? NARROW : FO_TILE);
-    f->tile_rows = f->is_direct ? TALL : fo_min(TALL, FO_TILE / f->tile_cols);
+    const int64_t most = f->is_direct ? WIDE : FO_TILE;
+    f->tile_cols = fo_min(f->cols, transposed ? NARROW : most);
+    f->tile_rows = fo_min(
+        TALL, at_least_1((f->is_direct ? SQUARE * WIDE : FO_TILE) / f->tile_cols));
 }
 
 int64_t fo_factored_prepare(fo_plan *plan)
@@ -228,16 +232,31 @@ static void set_direct(const fo_tensor *tensor, const fo_tile *tile, fo_block *b
             tensor->state[k] ? (char *)tensor->state[k] + tile->at.own * size : NULL;
 }
 
+/* Points a block at a staged copy of the gradient of a tile. */
+static void set_gradient(const fo_tensor *tensor, const fo_tile *tile, fo_block *b,
+                         fo_scratch *scratch)
+{
+    const fo_view grad = fo_grad_view(tensor, tile);
+    b->g = fo_stage(tile, &grad, tensor->dtype, scratch->tile[2]);
+    b->g_stride = tile->cols;
+}
+
 /* Points a block at staged copies of the arrays of a tile. */
 static void set_staged(const fo_tensor *tensor, const fo_tile *tile, fo_block *b,
                        fo_staged *staged, fo_scratch *scratch)
 {
-    const fo_view grad = fo_grad_view(tensor, tile);
     fo_stage_tile(tensor, tile, scratch, staged);
+    set_gradient(tensor, tile, b, scratch);
     b->w = staged->w;
-    b->g = fo_stage(tile, &grad, tensor->dtype, scratch->tile[2]);
-    b->w_stride = b->g_stride = b->state_stride = tile->cols;
+    b->w_stride = b->state_stride = tile->cols;
     memcpy(b->state, staged->state, sizeof b->state);
+}
+
+/* Whether the gradient after the prologue depends on the parameter. */
+static int needs_param(const fo_plan *plan, const fo_recipe *recipe)
+{
+    const fo_group *group = &plan->groups[recipe->group];
+    return group->decay == FO_DECAY_COUPLED && group->weight_decay != 0;
 }
 
 static void clear_gradient(const fo_tensor *tensor, const fo_factoring *f,
@@ -290,8 +309,14 @@ static void visit_tile(const job *of, int64_t i, const item *it, int64_t row, in
     fo_staged staged;
     if (f->is_direct)
         set_direct(tensor, &tile, &block);
+    else if (of->pass == STATISTICS && !needs_param(plan, recipe))
+        set_gradient(tensor, &tile, &block, scratch);
     else
         set_staged(tensor, &tile, &block, &staged, scratch);
+    if (of->pass == STATISTICS && !needs_param(plan, recipe)) {
+        block.w = (void *)(uintptr_t)block.g; /* it is loaded, but not used */
+        block.w_stride = block.g_stride;
+    }
     if (of->pass == TERMS) {
         kernel->add_terms(&block, lanes, &recipe->rule, &recipe->prologue);
         return;
@@ -311,10 +336,10 @@ static void visit_tile(const job *of, int64_t i, const item *it, int64_t row, in
         clear_gradient(tensor, f, &tile);
 }
 
-static double total(const double *lanes)
+static double total(const double *lanes, int n)
 {
     double sum = 0.0;
-    for (int lane = 0; lane < FO_LANES; lane++)
+    for (int lane = 0; lane < n; lane++)
         sum += lanes[lane];
     return sum;
 }
@@ -328,6 +353,7 @@ static void visit_item(const job *of, int64_t i, int64_t number, fo_scratch *scr
     const item it = item_of(f, number);
     const int has_statistics =
         of->pass == STATISTICS || (of->pass == UPDATE && !kernel->add_terms);
+    const int used = (int)fo_min(FO_LANES, it.cols.end - it.cols.begin);
     double *of_rows = a.rows + number % f->col_items * all_rows(f);
     fo_lanes lanes[TALL * FO_MAX_SUMS], sums[FO_MAX_SUMS] = {{0}};
     for (int64_t u = it.unit; u < it.unit + it.units && has_statistics; u++)
@@ -335,17 +361,18 @@ static void visit_item(const job *of, int64_t i, int64_t number, fo_scratch *scr
                (size_t)(it.cols.end - it.cols.begin) * sizeof *a.cols);
     for (int64_t n, row = it.rows.begin; row < it.rows.end; row += n) {
         n = rows_of_tile(f, &it, row);
-        memset(lanes, 0, sizeof lanes);
+        for (int64_t k = 0; k < n * FO_MAX_SUMS; k++)
+            memset(lanes[k], 0, (size_t)used * sizeof lanes[k][0]);
         for (int64_t col = it.cols.begin; col < it.cols.end; col += f->tile_cols)
             visit_tile(of, i, &it, row, n, col, lanes, scratch);
         if (has_statistics)
-            kernel->reduce(of_rows + row, lanes, n);
+            kernel->reduce(of_rows + row, lanes, n, used);
         for (int64_t k = 0; k < n * FO_MAX_SUMS && of->pass == TERMS; k++)
             sums[k % FO_MAX_SUMS][(row + k / FO_MAX_SUMS) % FO_LANES] +=
-                total(lanes[k]);
+                total(lanes[k], used);
     }
     for (int k = 0; k < FO_MAX_SUMS; k++)
-        a.sums[number * FO_MAX_SUMS + k] = total(sums[k]);
+        a.sums[number * FO_MAX_SUMS + k] = total(sums[k], FO_LANES);
 }
 
 static void visit_items(void *context, int64_t begin, int64_t end, int thread)

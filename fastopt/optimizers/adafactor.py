@@ -70,7 +70,9 @@ class Adafactor(Optimizer):
     State: ``row_var`` (r) and ``col_var`` (c), of the parameter's shape with length 1 in the last
     axis and in the last but one; ``variance`` (V) for fewer than two axes.  So the state of a
     matrix has 1/columns + 1/rows of its elements.  A step uses additional memory of about 2 % of
-    the parameters, or more if the last two axes are short.
+    the parameters, or more if the last two axes are short.  For the weights of a convolution with
+    small kernels, whose last two axes are those of the kernel, Adafactor saves little and is slower
+    than Adam.
 
     eps1 is that of each parameter; torch.optim.Adafactor uses the one of the first parameter of a
     group for all of them.  optax factors the two largest axes, and only if both have 128 elements
