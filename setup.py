@@ -12,7 +12,10 @@ import os
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from Cython.Build import cythonize
@@ -55,6 +58,7 @@ class BuildExt(build_ext):
             extension.extra_link_args += [*SAFE_LINK_ARGS, *to_link, *INSTRUMENT]
             if not msvc:
                 extension.libraries.append("m")
+        compile_in_parallel(self.compiler)
         super().build_extensions()
 
     def builds(self, to_compile: list[str], to_link: list[str]) -> bool:
@@ -73,6 +77,20 @@ class BuildExt(build_ext):
                 print("fastopt: this compiler has no OpenMP; building without threads")
                 return False
         return True
+
+
+def compile_in_parallel(compiler: Any) -> None:
+    """Let a compiler of distutils compile one source per CPU at a time; the kernels take long."""
+    compile_one_by_one = compiler.compile
+
+    def compile_all(sources: list[str], *args: Any, **options: Any) -> list[str]:
+        def compile_one(source: str) -> list[str]:
+            return compile_one_by_one([source], *args, **options)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(chain.from_iterable(pool.map(compile_one, sources)))
+
+    compiler.compile = compile_all
 
 
 KALMAN = sorted(map(str, Path("csrc/kalman").glob("*.c")))
