@@ -355,7 +355,9 @@ static void visit_item(const job *of, int64_t i, int64_t number, fo_scratch *scr
         of->pass == STATISTICS || (of->pass == UPDATE && !kernel->add_terms);
     const int used = (int)fo_min(FO_LANES, it.cols.end - it.cols.begin);
     double *of_rows = a.rows + number % f->col_items * all_rows(f);
-    fo_lanes lanes[TALL * FO_MAX_SUMS], sums[FO_MAX_SUMS] = {{0}};
+    /* The panel holds the lanes; the gradient is staged in a tile. */
+    fo_lanes *lanes = (fo_lanes *)scratch->panel, sums[FO_MAX_SUMS] = {{0}};
+    _Static_assert(TALL * FO_MAX_SUMS * sizeof *lanes <= FO_PANEL, "lanes of a tile");
     for (int64_t u = it.unit; u < it.unit + it.units && has_statistics; u++)
         memset(a.cols + u * f->cols + it.cols.begin, 0,
                (size_t)(it.cols.end - it.cols.begin) * sizeof *a.cols);
