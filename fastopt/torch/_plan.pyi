@@ -6,6 +6,8 @@ from typing_extensions import disjoint_base
 
 DTYPES: dict[torch.dtype, int]
 DTYPE_OF: dict[int, torch.dtype]
+RULES: dict[str, tuple[int, int, tuple[str, ...]]]
+DECAYS: dict[str, int]
 
 @disjoint_base
 class GroupOptions:
