@@ -117,6 +117,11 @@ SURVIVORS = [
         ],
     ),
     (
+        "The pass finds no rule that needs sums.",
+        "csrc/step/factored.c",
+        ["int needs = 1;"],
+    ),
+    (
         "The piece after the last one is empty.",
         "csrc/step/update_tiles.c",
         ["for (int64_t c = 0; c <= tile->cols; c += FO_TILE) {"],
