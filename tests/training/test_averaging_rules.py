@@ -6,17 +6,10 @@ from problems import A, X, b, quadratic, squared, y
 from support import bits
 
 from fastopt import ScheduleFreeAdamW, ScheduleFreeSGD, minimize
-from fastopt.optimizers import conventions
 from fastopt.training.ending import INTERRUPTED
 
 RULES = {"schedule_free_sgd": ScheduleFreeSGD, "schedule_free_adamw": ScheduleFreeAdamW}
 every_rule = pytest.mark.parametrize("method", RULES)
-
-
-@pytest.fixture(autouse=True)
-def rules(monkeypatch):
-    for name, cls in RULES.items():
-        monkeypatch.setitem(conventions._TORCH, name, conventions._Rule(cls))
 
 
 def by_hand(method, x0, steps):
