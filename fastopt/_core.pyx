@@ -72,6 +72,9 @@ DECAYS = {
 N_SAVED = FO_MAX_SAVED
 
 
+ctypedef int (*step_function)(fo_plan *, fo_extras *, int) noexcept nogil
+
+
 @cython.auto_pickle(False)
 cdef class Counts:
     """The numbers of steps taken and skipped; an object without references to the arrays."""
@@ -246,8 +249,11 @@ cdef class Plan(Running):
             arrays.append(grad)
         return arrays
 
-    cpdef tuple ordered(self, grads):
+    def ordered(self, grads):
         """Return the gradients of a step in the order of the parameters; None: the bound ones."""
+        return self.of_step(grads)
+
+    cdef tuple of_step(self, grads):
         if grads is not None:
             return in_order(self.kind, self.keys, grads)
         if self.bound is None:
@@ -282,17 +288,16 @@ cdef class Plan(Running):
                            read_gradients(self.slots, self.n_params, grads))
         extras.grad_scale = 1
         with nogil:
-            found = fo_norm(self.plan, &extras, self.n_threads)
-            if found == FO_NO_SCRATCH and not fo_plan_reserve(self.plan):
-                found = fo_norm(self.plan, &extras, self.n_threads)
+            found = self.run(fo_norm, &extras)
         if found == FO_NO_SCRATCH:
             raise MemoryError
         return extras.grad_norm
 
-    cdef int take_step(self) noexcept nogil:
-        cdef int found = fo_step(self.plan, &self.extras, self.n_threads)
+    cdef int run(self, step_function function, fo_extras *extras) noexcept nogil:
+        """Call fo_step or fo_norm, with as much scratch memory as it needs."""
+        cdef int found = function(self.plan, extras, self.n_threads)
         if found == FO_NO_SCRATCH and not fo_plan_reserve(self.plan):
-            found = fo_step(self.plan, &self.extras, self.n_threads)
+            found = function(self.plan, extras, self.n_threads)
         return found
 
     def step(self, grads, list options, list rates):
@@ -320,7 +325,7 @@ cdef class Plan(Running):
 
     cdef int take(self, grads, list options, list rates) except -1:
         cdef int found
-        ordered = self.ordered(grads)
+        ordered = self.of_step(grads)
         arrays = read_gradients(self.slots, self.n_params, ordered)
         point_at_gradients(self.slots, self.n_params, self.written, arrays)
         if self.extras.zero_grads:
@@ -334,10 +339,10 @@ cdef class Plan(Running):
                 fo_plan_groups(self.plan)[<int>i].hp[0] = rate
         self.extras.step = self.counts.steps
         if self.is_short:
-            found = self.take_step()
+            found = self.run(fo_step, &self.extras)
         else:
             with nogil:
-                found = self.take_step()
+                found = self.run(fo_step, &self.extras)
         if found == FO_TAKEN:
             self.counts.steps += 1  # in C code, so KeyboardInterrupt cannot come in between
         elif found == FO_NO_SCRATCH:

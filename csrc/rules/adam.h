@@ -1,5 +1,13 @@
 /* Adam, Kingma & Ba 2015, Algorithm 1.  eps_hat selects the reordered form at the end
  * of their section 2.  States: m, v. */
+
+/* Adam's hyperparameters, from those of a rule that has them all. */
+#define FO_ADAM_HP(hp) \
+    { \
+        (hp)->lr, (hp)->beta1, (hp)->beta2, (hp)->eps, (hp)->eps_root, (hp)->eps_hat, \
+            (hp)->correct_m, (hp)->correct_v \
+    }
+
 typedef struct {
     real step_size, beta1, one_minus_beta1, beta2, one_minus_beta2, v_scale, eps,
         eps_root;

@@ -9,8 +9,7 @@ typedef struct {
 static inline FO_T(adam_amsgrad_coef)
     FO_T(adam_amsgrad_prepare)(const fo_adam_amsgrad_hp *hp, int64_t t, double *saved)
 {
-    const fo_adam_hp plain = {hp->lr,       hp->beta1,   hp->beta2,     hp->eps,
-                              hp->eps_root, hp->eps_hat, hp->correct_m, hp->correct_v};
+    const fo_adam_hp plain = FO_ADAM_HP(hp);
     FO_T(adam_amsgrad_coef) c = {FO_T(adam_prepare)(&plain, t, saved), 1};
     if (hp->max_corrected != 0) {
         c.u_scale = c.adam.v_scale;

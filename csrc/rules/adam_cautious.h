@@ -8,14 +8,7 @@ typedef struct {
 static inline FO_T(adam_cautious_coef)
     FO_T(adam_cautious_prepare)(const fo_adam_cautious_hp *hp, int64_t t, double *saved)
 {
-    const fo_adam_hp adam = {.lr = hp->lr,
-                             .beta1 = hp->beta1,
-                             .beta2 = hp->beta2,
-                             .eps = hp->eps,
-                             .eps_root = hp->eps_root,
-                             .eps_hat = hp->eps_hat,
-                             .correct_m = hp->correct_m,
-                             .correct_v = hp->correct_v};
+    const fo_adam_hp adam = FO_ADAM_HP(hp);
     return (FO_T(adam_cautious_coef)){FO_T(adam_prepare)(&adam, t, saved)};
 }
 

@@ -5,8 +5,7 @@ typedef FO_T(adam_coef) FO_T(yogi_coef);
 static inline FO_T(yogi_coef)
     FO_T(yogi_prepare)(const fo_yogi_hp *hp, int64_t t, double *saved)
 {
-    const fo_adam_hp adam = {hp->lr,       hp->beta1,   hp->beta2,     hp->eps,
-                             hp->eps_root, hp->eps_hat, hp->correct_m, hp->correct_v};
+    const fo_adam_hp adam = FO_ADAM_HP(hp);
     return FO_T(adam_prepare)(&adam, t, saved);
 }
 

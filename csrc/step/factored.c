@@ -59,15 +59,10 @@ static int64_t room_of(const fo_factoring *f)
            items_of(f) * FO_MAX_SUMS;
 }
 
+/* Axis k of the parameter. */
 static fo_axis axis_of(const fo_tensor *tensor, int k)
 {
-    const fo_layout *layout = tensor->layout;
-    const int axis = tensor->factored->axis[k];
-    return (fo_axis){.length = layout->shape[axis],
-                     .param = layout->param[axis],
-                     .grad = layout->grad[axis],
-                     .own = layout->own[axis],
-                     .index = layout->index[axis]};
+    return fo_axis_of(tensor->layout, tensor->factored->axis[k]);
 }
 
 /* Sets the axes: the last is `col`; adjacent others are merged, and the last of these
@@ -117,11 +112,6 @@ static int is_multiple(const fo_axis *axis, int64_t size)
     return axis->length == 1 || (axis->param % size == 0 && axis->grad % size == 0);
 }
 
-static int is_transposed(int64_t row, int64_t col)
-{
-    return (row < 0 ? -row : row) < (col < 0 ? -col : col);
-}
-
 static void set_tiles(fo_factoring *f, const fo_tensor *tensor)
 {
     const fo_layout *layout = tensor->layout;
@@ -137,8 +127,8 @@ static void set_tiles(fo_factoring *f, const fo_tensor *tensor)
     for (int k = 0; k < f->n_axes; k++)
         f->is_direct &= is_multiple(&f->axis[k], size);
     const int transposed =
-        f->run.length > 1 && (is_transposed(f->run.param, f->col.param) ||
-                              is_transposed(f->run.grad, f->col.grad));
+        f->run.length > 1 && (fo_is_nearer(f->run.param, f->col.param) ||
+                              fo_is_nearer(f->run.grad, f->col.grad));
     const int64_t most = f->is_direct ? WIDE : FO_TILE;
     f->tile_cols = fo_min(f->cols, transposed ? NARROW : most);
     f->tile_rows = fo_min(
@@ -168,14 +158,15 @@ int64_t fo_factored_prepare(fo_plan *plan)
     return room;
 }
 
-void fo_factored_hp(const fo_tensor *tensor, const fo_group *group, double *hp)
+const double *fo_factored_hp(const fo_tensor *tensor, const fo_group *group, double *hp)
 {
     static const double EPSILON[FO_N_DTYPES] = {
         [FO_F32] = 0x1p-23, [FO_F64] = 0x1p-52, [FO_F16] = 0x1p-10, [FO_BF16] = 0x1p-7};
     memcpy(hp, group->hp, sizeof group->hp);
-    for (int k = 0; k < FO_MAX_HP && tensor->factored; k++)
+    for (int k = 0; k < FO_MAX_HP; k++)
         if (isnan(hp[k]))
             hp[k] = EPSILON[tensor->layout->param_dtype];
+    return hp;
 }
 
 /* The number of the first row of a unit. */

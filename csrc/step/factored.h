@@ -10,9 +10,10 @@
  * the number of doubles that a step needs in fo_plan.room. */
 int64_t fo_factored_prepare(fo_plan *plan);
 
-/* Copies the hyperparameters of a group.  In those of a factored rule, NaN stands for
- * the machine epsilon of the dtype of the parameter. */
-void fo_factored_hp(const fo_tensor *tensor, const fo_group *group, double *hp);
+/* Copies the hyperparameters of a factored rule to `hp`, and returns it.  In those of
+ * the group, NaN stands for the machine epsilon of the dtype of the parameter. */
+const double *fo_factored_hp(const fo_tensor *tensor, const fo_group *group,
+                             double *hp);
 
 /* Updates these tensors and their states.  Clears their gradients if zero_grads is
  * set. */

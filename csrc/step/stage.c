@@ -9,11 +9,6 @@ int fo_can_merge(const fo_axis *outer, const fo_axis *inner)
            outer->own == n * inner->own && outer->index == n * inner->index;
 }
 
-static int64_t magnitude(int64_t x)
-{
-    return x < 0 ? -x : x;
-}
-
 void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
                      int skip_axis)
 {
@@ -23,11 +18,7 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
     for (int k = 0; k < layout->n_axes; k++) {
         if (k == skip_axis || layout->shape[k] == 1)
             continue;
-        const fo_axis axis = {.length = layout->shape[k],
-                              .param = layout->param[k],
-                              .grad = layout->grad[k],
-                              .own = layout->own[k],
-                              .index = layout->index[k]};
+        const fo_axis axis = fo_axis_of(layout, k);
         if (last > 0 && fo_can_merge(&walk->axis[last], &axis)) {
             const int64_t length = walk->axis[last].length * axis.length;
             walk->axis[last] = axis;
@@ -47,7 +38,7 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
     const fo_axis *inner = &walk->axis[last];
     int fast = last;
     for (int k = 1; k < last; k++)
-        if (magnitude(walk->axis[k].grad) < magnitude(walk->axis[fast].grad))
+        if (fo_is_nearer(walk->axis[k].grad, walk->axis[fast].grad))
             fast = k;
     walk->fast = fast;
     walk->cols = fo_min(inner->length, FO_TILE);
@@ -157,7 +148,7 @@ static void load_transposed(const fo_tile *tile, const fo_view *view, fo_dtype r
 
 void fo_load(const fo_tile *tile, const fo_view *view, fo_dtype real, void *scratch)
 {
-    if (tile->rows > 1 && magnitude(view->row) < magnitude(view->col)) {
+    if (tile->rows > 1 && fo_is_nearer(view->row, view->col)) {
         load_transposed(tile, view, real, scratch);
         return;
     }

@@ -40,6 +40,21 @@ typedef struct {
     fo_axis axis[FO_MAX_AXES + 1]; /* preceded by an axis of length 1 */
 } fo_walk;
 
+static inline fo_axis fo_axis_of(const fo_layout *layout, int k)
+{
+    return (fo_axis){.length = layout->shape[k],
+                     .param = layout->param[k],
+                     .grad = layout->grad[k],
+                     .own = layout->own[k],
+                     .index = layout->index[k]};
+}
+
+/* Whether elements are nearer in memory with the first stride than with the second. */
+static inline int fo_is_nearer(int64_t stride, int64_t other)
+{
+    return (stride < 0 ? -stride : stride) < (other < 0 ? -other : other);
+}
+
 /* Whether two adjacent axes can be treated as one in all arrays. */
 int fo_can_merge(const fo_axis *outer, const fo_axis *inner);
 

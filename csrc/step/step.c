@@ -41,8 +41,9 @@ static int some_shared(const fo_plan *plan)
 
 /* Sets latest[rule], for each rule whose scalars are shared, to a tensor that has taken
  * the most steps.  The scalars of a tensor that was added later are not up to date. */
-static void find_latest(const fo_plan *plan, const fo_tensor **latest)
+static void find_latest(const fo_plan *plan, const fo_tensor *latest[FO_N_RULES])
 {
+    memset(latest, 0, FO_N_RULES * sizeof *latest);
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         const fo_group *group = &plan->groups[tensor->group];
@@ -71,12 +72,15 @@ static void prepare(const fo_step_context *s, const fo_tensor *tensor,
     recipe->totals = (fo_totals){{0}, 0};
     memcpy(recipe->saved_before, tensor->saved, sizeof recipe->saved_before);
     memcpy(recipe->saved_after, latest->saved, sizeof recipe->saved_after);
-    double hp[FO_MAX_HP];
-    fo_factored_hp(tensor, group, hp);
+    double own[FO_MAX_HP];
+    const double *hp =
+        recipe->factored ? fo_factored_hp(tensor, group, own) : group->hp;
     kernel->prepare(hp, recipe->t, recipe->saved_after, &recipe->rule);
-    table->prologue[tensor->dtype](group, group->hp[0], s->scale,
-                                   s->extras->max_grad_value, &recipe->prologue);
     const int after = needs_epilogue(group), around = needs_prologue(group, s);
+    if (after || around || tensor->row_state || recipe->factored ||
+        recipe->summation->n)
+        table->prologue[tensor->dtype](group, group->hp[0], s->scale,
+                                       s->extras->max_grad_value, &recipe->prologue);
     recipe->has_epilogue = after;
     recipe->update = after    ? kernel->with_epilogue
                      : around ? kernel->with_prologue
@@ -101,16 +105,18 @@ static int matches(const fo_recipe *recipe, const fo_tensor *tensor)
 static int64_t prepare_all(const fo_step_context *s)
 {
     fo_plan *plan = s->plan;
-    const fo_tensor *latest[FO_N_RULES] = {NULL};
+    const fo_tensor *latest[FO_N_RULES];
+    const int are_shared = some_shared(plan);
     int64_t n_recipes = 0;
-    if (some_shared(plan))
+    if (are_shared)
         find_latest(plan, latest);
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         if (!tensor->grad)
             continue;
         if (n_recipes == 0 || !matches(&plan->recipes[n_recipes - 1], tensor)) {
-            const fo_tensor *found = latest[plan->groups[tensor->group].rule];
+            const fo_tensor *found =
+                are_shared ? latest[plan->groups[tensor->group].rule] : NULL;
             prepare(s, tensor, found ? found : tensor, &plan->recipes[n_recipes++]);
         }
         plan->recipe_of[i] = n_recipes - 1;
@@ -187,11 +193,12 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     for (int k = 0; k < FO_MAX_STATES; k++)
         state[k] = tensor->state[k] ? (char *)tensor->state[k] + offset : NULL;
     recipe->update(w, g, state, chunk->length, &recipe->rule, &recipe->prologue);
-    if (fo_looks_ahead(s, i))
-        fo_look_ahead(s, tensor->dtype, (char *)tensor->ema + offset, w, chunk->length);
-    else if (tensor->ema && !s->extras->lookahead_steps)
-        fo_kernels()->average[tensor->dtype]((char *)tensor->ema + offset, w,
-                                             chunk->length, 1.0 - s->extras->ema_decay);
+    void *ema = tensor->ema ? (char *)tensor->ema + offset : NULL;
+    if (ema && fo_looks_ahead(s, i))
+        fo_look_ahead(s, tensor->dtype, ema, w, chunk->length);
+    else if (ema && !s->extras->lookahead_steps)
+        fo_kernels()->average[tensor->dtype](ema, w, chunk->length,
+                                             1.0 - s->extras->ema_decay);
     if (s->extras->zero_grads)
         memset(g, 0, (size_t)(chunk->length * size));
 }

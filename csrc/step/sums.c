@@ -89,12 +89,12 @@ static void finish(const fo_step_context *s, fo_recipe *recipe, const fo_totals 
 void fo_finish_recipes(const fo_step_context *s, int64_t n_recipes, int n_threads)
 {
     fo_plan *plan = s->plan;
-    fo_totals of_all[FO_N_RULES] = {{{0}, 0}};
     int some = 0;
     for (int64_t r = 0; r < n_recipes; r++)
         some |= plan->recipes[r].summation->n > 0;
     if (!some)
         return;
+    fo_totals of_all[FO_N_RULES] = {{{0}, 0}};
     const int64_t n_items = fo_plan_items(plan);
     fo_parallel_for_numbered(n_items, 1, sum_items, (void *)s, n_threads);
     for (int64_t c = 0; c < plan->item[plan->n_items]; c++) {

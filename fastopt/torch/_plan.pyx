@@ -15,6 +15,7 @@ passed their checks.  The other parts of this extension module are in fastopt/to
 
 from fastopt import _core
 from fastopt._errors import FastoptError
+from fastopt.optimizers.base.averages import added_by
 from fastopt.optimizers.base.float8 import scale_of
 from fastopt.torch import distributed, matrices, options, state, tensors
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from fastopt import optimizers
-from fastopt.torch import options, state
+from fastopt.optimizers.base.averages import added_by
+from fastopt.torch import state
 from fastopt.torch.door import Door
 
 
@@ -77,7 +78,7 @@ class Adagrad(Door, torch.optim.Adagrad):
         # fastopt adds.
         own = self._options
         is_float8 = own["state_dtype"] == "float8"
-        if is_float8 or own["master"] is not None or options.average_of(own) is not None:
+        if is_float8 or own["master"] is not None or added_by(own) is not None:
             self.state.clear()
             return
         for group in self.param_groups:

@@ -15,6 +15,7 @@ from torch.optim import optimizer as torch_optimizer
 from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import float8
+from fastopt.optimizers.base.averages import added_by
 from fastopt.optimizers.base.rule import Rule
 from fastopt.torch import distributed, options, state, tensors
 from fastopt.torch._plan import TensorPlan
@@ -353,7 +354,7 @@ class Door(Optimizer):
 
     def _averages(self) -> list[tuple[Tensor, str, float]]:
         """Return (parameter, state, weight): the average is p + weight * (state - p)."""
-        added = options.average_of(self._options)
+        added = added_by(self._options)
         averages = [
             self._rule._average(self._options_of(group)) or (added and (added, 1.0))
             for group in self.param_groups

@@ -16,7 +16,14 @@ from fastopt._core import SUMS
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base import averages, extras, float8
 from fastopt.optimizers.base.groups import bounds_for_c, for_kernel
-from fastopt.optimizers.base.rule import COMMON, Direction, Rule, checks_of, defaults_of
+from fastopt.optimizers.base.rule import (
+    COMMON,
+    Direction,
+    Rule,
+    checks_of,
+    defaults_of,
+    is_factored,
+)
 from fastopt.torch import distributed
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.
@@ -127,7 +134,7 @@ def read(optimizer: Any, group: Mapping[str, Any]) -> Group:
     if not (optimizer._counts_steps or needs_count(own)):
         keys.remove("step")
     averages.require_no_other(rule, options, own)
-    average = average_of(own)
+    average = averages.added_by(own)
     added = [] if average is None else [average]
     master = ["master"] if own["master"] is not None else []
     if own["state_dtype"] == "float8":
@@ -161,11 +168,6 @@ def with_scales(group: Group, keys: tuple[str, ...]) -> tuple[str, ...]:
         for key in keys
         for name in ((key, float8.scale_of(key)) if key in group.arrays else (key,))
     )
-
-
-def is_factored(rule: type[Rule]) -> bool:
-    """Return whether a rule keeps statistics of rows and columns."""
-    return rule._factored is not Rule._factored
 
 
 def _for_c(rule: type[Rule], options: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -224,13 +226,6 @@ def require_here(rule: type[Rule], options: Mapping[str, Any]) -> None:
         raise FastoptError(
             f"{rule.__name__} with gradients at a look-ahead point is not in fastopt.torch"
         )
-
-
-def average_of(own: Mapping[str, Any]) -> str | None:
-    """Return the key of the state that is an average of the parameter, or None."""
-    if own["lookahead_steps"] is not None:
-        return "slow"
-    return "ema" if own["ema_decay"] is not None else None
 
 
 @functools.cache

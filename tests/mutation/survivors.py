@@ -43,7 +43,7 @@ SURVIVORS = [
         SAME_RESULT,
         "csrc/step/stage.c",
         [
-            "if (magnitude(walk->axis[k].grad) < magnitude(walk->axis[fast].grad))",
+            "if (fo_is_nearer(walk->axis[k].grad, walk->axis[fast].grad))",
             "if (walk->cols == inner->length && inner->own == 1 && row->own == walk->cols)",
             "for (int k = 1; k <= last; k++)",
             "without fast = k",
@@ -54,7 +54,7 @@ SURVIVORS = [
             "without walk->rows = fo_min(row->length, PANEL_ROWS)",
             "for (int nth = 0; nth < walk->n_axes; nth++) {",
             "if (axis->tiles == 0 || (nth > 0 && k == walk->fast))",
-            "if (tile->rows > 1 && magnitude(view->row) < magnitude(view->col)) {",
+            "if (tile->rows > 1 && fo_is_nearer(view->row, view->col)) {",
         ],
     ),
     (

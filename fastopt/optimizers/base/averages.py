@@ -27,9 +27,14 @@ def require_no_other(
             )
 
 
+def added_by(extras: Mapping[str, Any]) -> str | None:
+    """Return the name of the state that an option adds, which is an average, or None."""
+    return next((state for name, state in OPTIONS.items() if extras[name] is not None), None)
+
+
 def points(parameters: Parameters, extras: Mapping[str, Any]) -> Iterator[tuple[Array, Array]]:
     """Yield each parameter that has an average, with its average."""
-    added = next((OPTIONS[name] for name in OPTIONS if extras[name] is not None), None)
+    added = added_by(extras)
     for group in parameters.groups:
         of_rule = group.rule._average(group.options)
         for key, w in group.arrays.items():

@@ -8,17 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fastopt._checks import Choice, Real, Whole, flag
+from fastopt._checks import Choice, OrNone, Real, Whole, flag
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.arguments import Extra
 from fastopt.optimizers.base.names import meant
 
 TINY = float(np.finfo(np.float64).tiny)
 positive = Real(low=TINY)
-
-
-def _or_none(check: Any) -> Any:
-    return lambda name, value: None if value is None else check(name, value)
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -37,14 +33,14 @@ DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
 }
 CHECKS: Mapping[str, Any] = {
-    "max_grad_norm": _or_none(positive),
-    "max_grad_value": _or_none(positive),
+    "max_grad_norm": OrNone(positive),
+    "max_grad_value": OrNone(positive),
     "grad_scale": Real(2.0**-126, 2.0**126),  # it and its inverse are normal float32 numbers
     "on_nonfinite": Choice(("propagate", "raise", "skip")),
     "zero_grads": flag,
-    "ema_decay": _or_none(Real(0.0, 1.0)),
+    "ema_decay": OrNone(Real(0.0, 1.0)),
     "ema_warmup": flag,
-    "lookahead_steps": _or_none(Whole(1, 2**62)),
+    "lookahead_steps": OrNone(Whole(1, 2**62)),
     "lookahead_alpha": Real(0.0, 1.0),
     "state_dtype": Choice((None, "float32", "bfloat16", "float8")),
     "master": Choice((None, "float32")),

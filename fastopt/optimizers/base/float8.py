@@ -14,7 +14,7 @@ import numpy as np
 from fastopt._core import SUMS, float8_blocks, float8_pack, float8_unpack
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
-from fastopt.optimizers.base.rule import Rule
+from fastopt.optimizers.base.rule import Rule, is_factored
 
 LEAST = 4096  # smaller parameters have float32 state, as in bitsandbytes and torchao
 
@@ -34,7 +34,7 @@ def require_rule(rule: type[Rule], kernel: str, states: Iterable[str]) -> None:
     others = [name for name in states if name not in rule._float8]
     if others:
         reason = f"the state {others[0]} of {rule.__name__} needs 16 or 32 bits"
-    elif kernel in SUMS or rule._factored is not Rule._factored:
+    elif kernel in SUMS or is_factored(rule):
         reason = f"{rule.__name__} with these options needs sums over its state, in 32 bits"
     else:
         return

@@ -131,6 +131,11 @@ class Rule:
         return None
 
 
+def is_factored(rule: type[Rule]) -> bool:
+    """Return whether a rule keeps statistics of rows and columns."""
+    return rule._factored is not Rule._factored
+
+
 def axis_shapes(name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """Return a name and a shape for each axis, with length 1 in the other axes."""
     return {

@@ -34,7 +34,7 @@ cdef class GroupOptions:
         self.directs = read.direction is not None
         self.has_step = "step" in read.keys
         self.has_master = "master" in read.low_keys
-        self.average = options.average_of(optimizer._options)
+        self.average = added_by(optimizer._options)
         self.scalars = tuple(read.scalars)
         self.no_rows, self.sums = read.no_rows, read.sums
         self.state_dtype = read.state_dtype
