@@ -272,6 +272,7 @@ def test_table_is_sorted_by_loss_and_fits_80_columns(csv_file, tmp_path, capsys,
     assert lines[-1] == f"Picture: {tmp_path / 'race.png'}"
     assert lines[0] == "data.csv: 4 features, 3 classes; 48 training rows, 12 held out"
     rows = [line.replace("│", " ").split() for line in lines if line.startswith("│")]
+    rows = rows[: len(DEFAULT_RULES)]  # long times of a busy machine follow in a table below
     assert [row[0] for row in rows] == [str(place) for place in range(1, 1 + len(DEFAULT_RULES))]
     assert sorted(row[1] for row in rows) == sorted(DEFAULT_RULES)
     losses = [float(row[3]) for row in rows]
