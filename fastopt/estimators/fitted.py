@@ -1,0 +1,109 @@
+"""What is known of a fitted generalized linear model when its rows are gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Fitted"]
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The numbers of a fit: coefficients, information and sums over the rows, but no rows.
+
+    With mean m_i, dm_i/dz_i = h_i, variance function V(m_i), weight w_i (the product of frequency
+    and precision weight) and column x_i of the i-th row::
+
+        information = sum_i w_i h_i^2 / V(m_i) x_i x_i'
+        pearson_chi2 = sum_i w_i (y_i - m_i)^2 / V(m_i)
+        covariance = scale * inverse of information      for cov_type="nonrobust"
+
+    Definitions and names are those of statsmodels' GLMResults.
+
+    Attributes
+    ----------
+    coef : array of shape (p,)
+        The coefficients, that of the intercept first if there is one.
+    names : tuple of str, of length p
+        Their names; "const" is the intercept's.
+    family, link : str
+        Names as in `fastopt.families`.
+    information : array of shape (p, p)
+        Expected information at ``coef`` for a scale of 1, without the penalty.
+    scale : float
+        The dispersion: 1 where the family knows it, else ``pearson_chi2 / df_resid``.
+    n : int
+        Number of rows.
+    n_effective : float
+        Sum of the frequency weights; ``n`` without them.
+    weight_sum : float
+        Sum of frequency weight times precision weight.
+    deviance, null_deviance : float
+        Of the fit, and of the model with an intercept (and the offset) only.
+    llf, llnull : float
+        The log-likelihoods of the same two models; NaN where the family has none.
+    pearson_chi2 : float
+    df_model : int
+        The rank of the columns, minus 1.
+    df_resid : float
+        ``n_effective - df_model - 1``.
+    n_iter : int
+        Rounds of the fit.
+    converged : bool
+    shape : float or None
+        alpha of the negative binomial family, power of the Tweedie family.
+    penalty : float
+        Strength of the penalty; 0 for maximum likelihood.
+    has_intercept : bool
+        Whether ``coef[0]`` is an intercept that the fit added.
+    has_offset : bool
+        Whether the fit had an offset.
+    cov_type : str
+        "nonrobust", "HC0", "HC1", "HC2", "HC3" or "cluster".
+    covariance : array of shape (p, p) or None
+        Of ``coef``; None if there is none, as with a penalty.
+    use_t : bool
+        Whether tests use Student's t with ``df_inference`` degrees of freedom, not the normal.
+    n_groups : int or None
+        Number of clusters.
+    y_name : str
+        The name of the dependent variable.
+    """
+
+    coef: Floats
+    names: tuple[str, ...]
+    family: str
+    link: str
+    information: Floats
+    scale: float
+    n: int
+    n_effective: float
+    weight_sum: float
+    deviance: float
+    null_deviance: float
+    llf: float
+    llnull: float
+    pearson_chi2: float
+    df_model: int
+    df_resid: float
+    n_iter: int
+    converged: bool
+    shape: float | None = None
+    penalty: float = 0.0
+    has_intercept: bool = True
+    has_offset: bool = False
+    cov_type: str = "nonrobust"
+    covariance: Floats | None = None
+    use_t: bool = False
+    n_groups: int | None = None
+    y_name: str = "y"
+
+    @property
+    def df_inference(self) -> float:
+        """Degrees of freedom of Student's t: clusters minus 1, or those of the residuals."""
+        return self.df_resid if self.n_groups is None else self.n_groups - 1.0
