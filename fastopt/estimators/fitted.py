@@ -41,8 +41,12 @@ class Fitted:
     inverse : array of shape (p, p)
         Inverse of ``information``; a generalized inverse if columns depend on each other.
     center : array of shape (p / n_equations,) or None
-        What was subtracted from each column: 0 for the intercept; None for all 0, as without an
-        intercept.
+        What was subtracted from each column; None for all 0.
+    anchor : int
+        The index of the intercept, or of the constant column in its place: its coefficient is the
+        only one that centring changes, and ``center[anchor]`` is 0.
+    anchor_value : float
+        The value of that column; 1 for an intercept.
     scale : float
         The dispersion: 1 where the family knows it, else ``pearson_chi2 / df_resid``.
     n : int
@@ -105,6 +109,8 @@ class Fitted:
     n_iter: int
     converged: bool
     center: Floats | None = None
+    anchor: int = 0
+    anchor_value: float = 1.0
     shape: float | None = None
     penalty: float = 0.0
     has_intercept: bool = True
@@ -129,7 +135,8 @@ class Fitted:
     def original(self, covariance: Floats) -> Floats:
         """Return the covariance of ``coef``, given that of the coefficients of centred columns.
 
-        ``T C T'`` with ``coef = T v``: only the intercept ``coef[0] = v[0] - center'v`` differs.
+        ``T C T'`` with ``coef = T v``, where only the intercept (the anchor a) differs:
+        ``coef[a] = v[a] - center'v / anchor_value``.
 
         Parameters
         ----------
@@ -142,7 +149,8 @@ class Fitted:
         if self.center is None:
             return covariance
         k, p = self.n_equations, len(self.center)
+        shift, a = self.center / self.anchor_value, self.anchor
         changed = covariance.reshape(k, p, k, p).copy()
-        changed[:, 0] -= np.tensordot(self.center, changed, (0, 1))
-        changed[:, :, :, 0] -= changed @ self.center
+        changed[:, a] -= np.tensordot(shift, changed, (0, 1))
+        changed[:, :, :, a] -= changed @ shift
         return changed.reshape(k * p, k * p)
