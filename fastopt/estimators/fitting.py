@@ -141,19 +141,16 @@ class _Fit:
         floor = 1e-14 * self.null_chi2 + np.finfo(float).tiny
         return max(at.pearson_chi2, floor) / at.frequency
 
-    def to_w(self) -> Floats:
-        """Return the matrix T: the coefficients of the columns as they were given are T v."""
-        return self._moved(-1.0)
+    def center(self) -> Floats:
+        """Return what is subtracted from the column of each coefficient."""
+        return np.concatenate([np.zeros(self.first), self.columns.mean])
 
-    def to_v(self) -> Floats:
-        """Return the inverse of T."""
-        return self._moved(1.0)
-
-    def _moved(self, sign: float) -> Floats:
-        t = np.eye(self.q)
+    def coef(self, v: Floats) -> Floats:
+        """Return the coefficients of the columns as they were given."""
+        w = v.copy()
         if self.anchor is not None:
-            t[self.anchor, self.first :] += sign * self.columns.mean / self.columns.anchor_value
-        return t
+            w[self.anchor] -= self.center() @ v / self.columns.anchor_value
+        return w
 
     def names(self) -> tuple[str, ...]:
         given = self.source.feature_names
@@ -317,7 +314,6 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
     if dependent.size:
         shortest = _shortest(scoring.solver.null_space(), fit.first)
         v, inverse = shortest @ v, shortest @ inverse @ shortest.T
-    to_w, to_v = fit.to_w(), fit.to_v()
     rank = fit.q - dependent.size
     df_resid = at.frequency - rank
     scale = 1.0
@@ -325,11 +321,12 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         scale = at.pearson_chi2 / df_resid if df_resid > 0 else math.nan
     has_offset = fit.columns.offset_mean is not None
     fitted = Fitted(
-        coef=to_w @ v,
+        coef=fit.coef(v),
         names=names,
         family=model.family,
         link=model.link,
-        information=to_v.T @ at.information @ to_v,
+        information=at.information,
+        inverse=inverse,
         scale=scale,
         n=at.n,
         n_effective=at.frequency,
@@ -343,11 +340,13 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         df_resid=df_resid,
         n_iter=scoring.n_rounds,
         converged=scoring.converged,
+        center=None if fit.anchor is None else fit.center(),
+        anchor=fit.anchor or 0,
+        anchor_value=fit.columns.anchor_value,
         shape=model.shape or None,
         penalty=options.alpha,
         has_intercept=model.fit_intercept,
         has_offset=has_offset,
-        covariance=None if options.alpha else scale * (to_w @ inverse @ to_w.T),
     )
     return Solution(
         fitted,
