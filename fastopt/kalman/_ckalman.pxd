@@ -14,6 +14,9 @@ cdef extern from "kalman/families.h" nogil:
         FO_GAMMA_LOG
         FO_GAMMA_INVERSE
         FO_NEGATIVE_BINOMIAL_LOG
+        FO_INVERSE_GAUSSIAN_LOG
+        FO_INVERSE_GAUSSIAN_INVERSE_SQUARED
+        FO_TWEEDIE_LOG
 
     ctypedef struct fo_observation:
         double mean
@@ -23,15 +26,17 @@ cdef extern from "kalman/families.h" nogil:
         double weight
         double fall
 
-    fo_observation fo_observe(fo_family family, double alpha, double y, double z)
-    double fo_implicit(fo_family family, double alpha, double y, double prior, double eta,
+    fo_observation fo_observe(fo_family family, double shape, double y, double z)
+    double fo_deviance(fo_family family, double shape, double y, double z,
+                       const fo_observation *at)
+    double fo_implicit(fo_family family, double shape, double y, double prior, double eta,
                        double g)
 
 
 cdef extern from "kalman/scoring.h" nogil:
-    void fo_observe_rows(fo_family family, double alpha, const double *y, const double *z,
+    void fo_observe_rows(fo_family family, double shape, const double *y, const double *z,
                          int64_t n, double *mean, double *variance, double *score,
-                         double *weight)
+                         double *weight, double *deviance)
 
 
 cdef extern from "kalman/gain.h" nogil:

@@ -33,6 +33,9 @@ FAMILIES = {
     ("gamma", "log"): FO_GAMMA_LOG,
     ("gamma", "inverse"): FO_GAMMA_INVERSE,
     ("negative_binomial", "log"): FO_NEGATIVE_BINOMIAL_LOG,
+    ("inverse_gaussian", "log"): FO_INVERSE_GAUSSIAN_LOG,
+    ("inverse_gaussian", "inverse_squared"): FO_INVERSE_GAUSSIAN_INVERSE_SQUARED,
+    ("tweedie", "log"): FO_TWEEDIE_LOG,
 }
 
 
@@ -297,19 +300,26 @@ def observe(tuple family, double shape, double y, double z):
     return at.mean, at.slope, at.variance, at.score, at.weight, at.fall
 
 
+def deviance(tuple family, double shape, double y, double z):
+    """Return the unit deviance at linear predictor z."""
+    cdef fo_observation at = fo_observe(FAMILIES[family], shape, y, z)
+    return fo_deviance(FAMILIES[family], shape, y, z, &at)
+
+
 def observe_rows(tuple family, double shape, cnp.ndarray y, cnp.ndarray z):
-    """Return mean, variance, score and weight of each observation at its linear predictor."""
+    """Return mean, variance, score, weight and unit deviance of each observation."""
     cdef int64_t n = cnp.PyArray_SIZE(y)
     require_targets(n, y, z)
     cdef fo_family kind = FAMILIES[family]
     cdef cnp.ndarray mean = np.empty(n), variance = np.empty(n)
-    cdef cnp.ndarray score = np.empty(n), weight = np.empty(n)
+    cdef cnp.ndarray score = np.empty(n), weight = np.empty(n), deviance = np.empty(n)
     fo_observe_rows(
         kind, shape, <double *>cnp.PyArray_DATA(y), <double *>cnp.PyArray_DATA(z), n,
         <double *>cnp.PyArray_DATA(mean), <double *>cnp.PyArray_DATA(variance),
         <double *>cnp.PyArray_DATA(score), <double *>cnp.PyArray_DATA(weight),
+        <double *>cnp.PyArray_DATA(deviance),
     )
-    return mean, variance, score, weight
+    return mean, variance, score, weight, deviance
 
 
 def implicit(tuple family, double shape, double y, double prior, double eta, double g):

@@ -80,6 +80,8 @@ def checked_rows(
         if alpha is None and family == "negative_binomial":
             alpha = before.alpha
     kind = family_of("gaussian" if family is None else family)
+    if not kind.has_filter:
+        raise FastoptError(f"family is {family!r}, which only GLMRegressor has")
     link = kind.link(link)
     shape = alpha_of(kind, alpha)
     flag("new_pass", new_pass)

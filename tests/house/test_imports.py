@@ -19,6 +19,7 @@ LAYERS = {
     "rules": ["optimizers"],
     "PyTorch": ["torch"],
     "Kalman filters": ["kalman"],
+    "estimators": ["estimators"],
     "training": ["training"],
     "package": [""],
     "command": ["cli", "__main__"],

@@ -1,0 +1,30 @@
+"""Generalized linear models with standard errors, from data of any size, as scikit-learn has them.
+
+| module | what it answers |
+|---|---|
+| `glm_regressor` | `GLMRegressor`: a mean for each row |
+| `base` | what the estimators share with scikit-learn: checks, attributes, warnings |
+| `fitted` | `Fitted`: what is known of a fitted model when its rows are gone |
+| `fitting` | how a model is fitted to a source: start, rounds, and the record of the fit |
+| `scoring` | Fisher scoring from sums, with or without a penalty |
+| `columns` | the first pass: means and ranges of the columns, a sample of the rows |
+| `moments` | the sums over a block of rows that a round needs |
+| `model` | a family with its link and parameter |
+| `source` | `Source`: what a fit reads |
+| `sources` | the kinds of data that a fit reads, one module each |
+| `block` | `Block`: a block of rows |
+"""
+
+try:
+    import sklearn as _sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "fastopt.estimators needs scikit-learn: pip install 'fastopt[estimators]'"
+    ) from error
+
+from fastopt.estimators.base import SeparationWarning
+from fastopt.estimators.block import Block
+from fastopt.estimators.glm_regressor import GLMRegressor
+from fastopt.estimators.moments import Moments, moments
+
+__all__ = ["Block", "GLMRegressor", "Moments", "SeparationWarning", "moments"]

@@ -1,0 +1,89 @@
+"""A block of rows: what a source of data yields and what `moments` reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Block"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of a data set, with what belongs to each row.
+
+    Attributes
+    ----------
+    x : array or CSR matrix of shape (n, p)
+        float32 or float64, in any order.
+    y : array of shape (n,)
+        float64.  Of a multinomial model the index of the class.
+    weight : array of shape (n,) or None
+        Precision weights: the variance of y is divided by them.
+    offset : array of shape (n,) or None
+        A known part of the linear predictor.
+    frequency : array of shape (n,) or None
+        How many equal rows each row represents.
+    groups : array of shape (n,) or None
+        The index of the cluster of each row, for cluster-robust standard errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> block = Block(np.ones((3, 2)), np.array([1.0, 2.0, 4.0]), frequency=np.array([1.0, 1, 3]))
+    >>> block.n, block.total_weight()
+    (3, array([1., 1., 3.]))
+    """
+
+    x: Any
+    y: Floats
+    weight: Floats | None = None
+    offset: Floats | None = None
+    frequency: Floats | None = None
+    groups: Array | None = None
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return len(self.y)
+
+    def total_weight(self) -> Floats | None:
+        """Return the product of precision weight and frequency; None if all are 1.
+
+        Returns
+        -------
+        array of shape (n,) or None
+        """
+        if self.weight is None or self.frequency is None:
+            return self.frequency if self.weight is None else self.weight
+        return self.weight * self.frequency
+
+    def part(self, own: slice | Array) -> Block:
+        """Return the rows selected by a slice, a mask or indices.
+
+        Parameters
+        ----------
+        own : slice or array
+
+        Returns
+        -------
+        Block
+            With views of the arrays where NumPy makes views.
+        """
+
+        def of(array: Any) -> Any:
+            return None if array is None else array[own]
+
+        return Block(
+            self.x[own],
+            self.y[own],
+            of(self.weight),
+            of(self.offset),
+            of(self.frequency),
+            of(self.groups),
+        )

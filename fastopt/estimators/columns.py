@@ -1,0 +1,184 @@
+"""The first pass over the data: means and ranges of the columns, and a sample of the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fastopt._errors import FastoptError
+from fastopt.estimators.block import Block
+from fastopt.estimators.model import Model
+from fastopt.estimators.source import Source
+
+__all__ = ["Columns", "columns_of"]
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+STRIDE = 16  # the sample has every 16th row
+SAMPLE_NUMBERS = 2**22  # elements of X in the sample; every 32nd row, ... if there are more
+ROWS = 4096  # rows that are read at a time
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the first pass finds out.
+
+    Attributes
+    ----------
+    n : int
+        Rows of a positive weight.
+    weight : float
+        The sum of their weights.
+    mean : array of shape (p,)
+        The weighted means that are subtracted from the columns; 0 if there is neither an intercept
+        nor a constant column.
+    reach : array of shape (p,)
+        The largest distance of a value from the mean.
+    anchor : int or None
+        The index of a constant column that takes the place of an intercept.
+    anchor_value : float
+        Its value; 1 for an intercept.
+    y_mean : float
+        The weighted mean of y.
+    offset_mean : float or None
+        The weighted mean of the offset.
+    sample : Block
+        About every 16th row.
+    """
+
+    n: int
+    weight: float
+    mean: Floats
+    reach: Floats
+    anchor: int | None
+    anchor_value: float
+    y_mean: float
+    offset_mean: float | None
+    sample: Block
+
+
+class _Sample:
+    """Every k-th row of a stream, for a k that doubles when there are too many."""
+
+    def __init__(self, n_features: int) -> None:
+        self.most = max(1024, SAMPLE_NUMBERS // max(1, n_features))
+        self.stride, self.position, self.n = STRIDE, 0, 0
+        self.parts: list[Block] = []
+
+    def add(self, block: Block) -> None:
+        first = -self.position % self.stride
+        self.position += block.n
+        self._keep(block.part(slice(first, None, self.stride)))
+        if self.n > self.most:
+            whole, self.parts, self.n = self.whole(), [], 0
+            self._keep(whole.part(slice(None, None, 2)))
+            self.stride *= 2
+
+    def _keep(self, block: Block) -> None:
+        if block.n:
+            self.parts.append(_copied(block))
+            self.n += block.n
+
+    def whole(self) -> Block:
+        def of(name: str) -> Any:
+            parts = [getattr(part, name) for part in self.parts]
+            return None if parts[0] is None else np.concatenate(parts)
+
+        return Block(of("x"), of("y"), of("weight"), of("offset"), of("frequency"))
+
+
+def columns_of(source: Source, model: Model) -> Columns:
+    """Return the means, ranges and a sample, and check that all values are usable.
+
+    Parameters
+    ----------
+    source : Source
+    model : Model
+
+    Returns
+    -------
+    Columns
+
+    Raises
+    ------
+    FastoptError
+        X has a NaN or an infinity, y is outside the range of the family, or no row has a positive
+        weight.
+    """
+    p = source.n_features
+    low, high, total = np.full(p, np.inf), np.full(p, -np.inf), np.zeros(p)
+    n, weight_sum, y_sum, offset_sum = 0, 0.0, 0.0, None
+    sample = _Sample(p)
+    row = 0
+    for block in source.blocks():
+        _require_usable(block, model, row)
+        row += block.n
+        used = _of_positive_weight(block)
+        if not used.n:
+            continue
+        weight = used.total_weight()
+        for first in range(0, used.n, ROWS):
+            x = used.x[first : first + ROWS]
+            low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
+            part = None if weight is None else weight[first : first + ROWS]
+            total += x.sum(axis=0, dtype=float) if part is None else part @ x
+        n += used.n
+        weight_sum += used.n if weight is None else float(weight.sum())
+        y_sum += float(used.y.sum() if weight is None else weight @ used.y)
+        if used.offset is not None:
+            of_block = used.offset.sum() if weight is None else weight @ used.offset
+            offset_sum = (offset_sum or 0.0) + float(of_block)
+        sample.add(used)
+    if not n:
+        raise FastoptError("no row has a positive weight; at least one is needed")
+    mean = np.where(low == high, low, total / weight_sum)
+    anchor, value = None, 1.0
+    if not model.fit_intercept:
+        constant = np.flatnonzero((low == high) & (low != 0))
+        if constant.size:
+            anchor = int(constant[0])
+            value = float(low[anchor])
+            mean[anchor] = 0.0
+        else:
+            mean = np.zeros(p)
+    return Columns(
+        n,
+        weight_sum,
+        mean,
+        np.maximum(high - mean, mean - low),
+        anchor,
+        value,
+        y_sum / weight_sum,
+        None if offset_sum is None else offset_sum / weight_sum,
+        sample.whole(),
+    )
+
+
+def _require_usable(block: Block, model: Model, row: int) -> None:
+    """Raise an error that names the first value of the block that a fit cannot use."""
+    try:
+        model.kind.require_domain(np.asarray(block.y, dtype=float))
+    except FastoptError as error:
+        raise FastoptError(str(error) if not row else f"{error}, after {row} rows") from None
+    for first in range(0, block.n, ROWS):
+        x = block.x[first : first + ROWS]
+        with np.errstate(all="ignore"):
+            is_finite = np.isfinite(x.sum()) or np.isfinite(x).all()
+        if not is_finite:
+            at = np.argwhere(~np.isfinite(x))[0]
+            raise FastoptError(
+                f"X[{row + first + at[0]}, {at[1]}] is {x[at[0], at[1]]}; a finite number is needed"
+            )
+
+
+def _of_positive_weight(block: Block) -> Block:
+    weight = block.total_weight()
+    if weight is None or (weight > 0).all():
+        return block
+    return block.part(np.flatnonzero(weight > 0))
+
+
+def _copied(block: Block) -> Block:
+    return replace(block, x=np.array(block.x), y=np.array(block.y))

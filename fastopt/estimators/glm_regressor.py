@@ -1,0 +1,249 @@
+"""`GLMRegressor`: a generalized linear model with one mean for each row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from fastopt.estimators.base import GLMBase, offsets, rows_to_predict
+from fastopt.estimators.fitting import fit_source, null_deviance
+from fastopt.estimators.model import Model, model_of
+
+__all__ = ["GLMRegressor"]
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
+    """Generalized linear model, fitted by Fisher scoring, with standard errors.
+
+    The mean of y is m = mu(intercept + x'coef + offset), with variance dispersion * V(m) / weight.
+    `fit` minimises::
+
+        deviance / (2 sum of weights) + alpha (l1_ratio |coef|_1 + (1 - l1_ratio) |coef|^2 / 2)
+
+    which is the objective of scikit-learn's PoissonRegressor and of glum; the intercept has no
+    penalty.  With ``alpha=0``, the default, this is maximum likelihood, and there are standard
+    errors.  The result depends neither on the order of the rows nor on the means of the columns.
+
+    Parameters
+    ----------
+    family : str
+        "gaussian" (V = 1), "poisson" (m), "gamma" (m^2), "inverse_gaussian" (m^3),
+        "negative_binomial" (m + overdispersion m^2), "tweedie" (m^power) or "binomial" (m (1 - m);
+        y is a share from 0 to 1, and sample_weight the number of trials).  Default "gaussian".
+    link : str, optional
+        "identity" (gaussian), "log" (poisson, gamma, inverse_gaussian, negative_binomial, tweedie),
+        "inverse" (gamma), "inverse_squared" (inverse_gaussian), "logit", "probit" or "cloglog"
+        (binomial).  Default: the first that is listed here for the family.
+    alpha : float
+        Strength of the penalty.  Default 0.
+    l1_ratio : float
+        The part of the penalty that is L1, from 0 to 1.  Default 0.
+    overdispersion : float, optional
+        Of the negative binomial, as ``alpha`` in statsmodels.  Default 1.
+    power : float, optional
+        Of the Tweedie family, 1 < power < 2.  Default 1.5.
+    fit_intercept : bool
+        Default True.  If False and a column of X is constant, that column takes its place for
+        everything but the penalty.
+    solver : {"auto", "scoring"}
+        "scoring": Fisher scoring.  "auto", the default, chooses it.
+    tol : float
+        The fit ends when the next step is at most this many standard errors long.  Default 1e-8.
+    max_iter : int
+        The most rounds; each reads X once.  Default 100.
+    rank_deficient : {"minimum_norm", "error"}
+        What to do if columns of X are combinations of others and there is no L2 penalty.
+        "minimum_norm", the default: the coefficients of the least norm of those that fit best, as
+        LinearRegression.  "error": an error that names the columns.
+    verbose : int
+        1 prints a line for each round.  Default 0.
+
+    Attributes
+    ----------
+    coef_ : array of shape (n_features_in_,)
+    intercept_ : float
+        0 without an intercept.
+    n_iter_ : int
+        Rounds.
+    converged_ : bool
+        Whether the last step was at most ``tol`` standard errors long.
+    dispersion_ : float
+        1 for poisson, binomial and negative_binomial; else Pearson's chi-squared divided by the
+        degrees of freedom.
+    deviance_, null_deviance_ : float
+        Of the fit, and of the model with an intercept (and the offset) only.
+    loss_curve_ : list of float
+        The objective at the start and after each round but the last.
+    dependent_ : tuple of str
+        Columns that are combinations of those before them.
+    fitted_ : Fitted
+        Everything that is known of the fit.  No rows are kept.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Warns
+    -----
+    SeparationWarning
+        The likelihood has no maximum.
+    ConvergenceWarning
+        ``max_iter`` rounds did not suffice, or KeyboardInterrupt ended the fit, which then keeps
+        the coefficients of the last round, as MLPRegressor does.  ``converged_`` is False.
+
+    Notes
+    -----
+    ``sample_weight`` are precision weights (``var_weights`` in statsmodels): the variance of y is
+    divided by them, and each row counts once.  ``freq_weight`` are frequencies (``freq_weights`` in
+    statsmodels): a row of frequency 3 counts as three equal rows.  Both give the same coefficients;
+    the degrees of freedom, and so an estimated dispersion, differ.  Rows of weight 0 are left out.
+
+    References
+    ----------
+    McCullagh & Nelder 1989, Generalized Linear Models.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastopt.estimators import GLMRegressor
+    >>> X = np.arange(8.0)[:, None]
+    >>> y = np.array([1, 1, 2, 2, 3, 5, 6, 9])
+    >>> model = GLMRegressor(family="poisson").fit(X, y)
+    >>> model.coef_.round(4), model.predict([[8.0]]).round(2)
+    (array([0.3332]), array([12.32]))
+    """
+
+    def __init__(
+        self,
+        family: str = "gaussian",
+        link: str | None = None,
+        *,
+        alpha: float = 0.0,
+        l1_ratio: float = 0.0,
+        overdispersion: float | None = None,
+        power: float | None = None,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        tol: float = 1e-8,
+        max_iter: int = 100,
+        rank_deficient: str = "minimum_norm",
+        verbose: int = 0,
+    ) -> None:
+        self.family = family
+        self.link = link
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.overdispersion = overdispersion
+        self.power = power
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.rank_deficient = rank_deficient
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self.family not in ("gaussian", "normal")
+        return tags
+
+    def _model(self) -> Model:
+        return model_of(
+            self.family, self.link, self.overdispersion, self.power, bool(self.fit_intercept)
+        )
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        freq_weight: Any = None,
+        offset: Any = None,
+        exposure: Any = None,
+    ) -> GLMRegressor:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (n, p)
+        y : array of shape (n,)
+        sample_weight : array of shape (n,), optional
+            Precision weights, >= 0.
+        freq_weight : array of shape (n,), optional
+            Frequencies, >= 0.
+        offset : array of shape (n,), optional
+            Added to the linear predictor, with a coefficient of 1.
+        exposure : array of shape (n,), optional
+            Positive; its logarithm is added to the offset.  For the log link only.
+
+        Returns
+        -------
+        GLMRegressor
+            self.
+
+        Raises
+        ------
+        FastoptError
+            An option or a value of y is outside its range, or no row has a positive weight.
+        """
+        options, model = self._options(), self._model()
+        x, y = self._read(X, y, y_numeric=True)
+        block = self._rows(
+            x, y.astype(float, copy=False), model, sample_weight, freq_weight, offset, exposure
+        )
+        self._keep(fit_source(self._source(block), model, options))
+        return self
+
+    def predict(self, X: Any, offset: Any = None, exposure: Any = None) -> Floats:
+        """Return the predicted means.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (n, p)
+        offset, exposure : array of shape (n,), optional
+            As for `fit`.
+
+        Returns
+        -------
+        array of shape (n,)
+        """
+        check_is_fitted(self)
+        x = rows_to_predict(self, X)
+        model = self._model()
+        z = x @ self.coef_ + self.intercept_
+        shift = offsets(offset, exposure, len(z), model)
+        return model.mean(z if shift is None else z + shift)
+
+    def score(
+        self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None, exposure: Any = None
+    ) -> float:
+        """Return D^2, the fraction of the deviance that is explained.
+
+        D^2 = 1 - deviance / null deviance, where the null model has an intercept (and the offset)
+        only, fitted to these rows.  For the gaussian family this is R^2.
+
+        Parameters
+        ----------
+        X, y, sample_weight, offset, exposure
+            As for `fit`.
+
+        Returns
+        -------
+        float
+            At most 1.
+        """
+        check_is_fitted(self)
+        x, y = self._read(X, y, y_numeric=True, reset=False)
+        model = self._model()
+        y = y.astype(float, copy=False)
+        model.kind.require_domain(y)
+        block = self._rows(x, y, model, sample_weight, None, offset, exposure)
+        z = block.x @ self.coef_ + self.intercept_
+        deviance = model.observe(block.y, z if block.offset is None else z + block.offset).deviance
+        weight = block.total_weight()
+        total = float(deviance.sum() if weight is None else deviance @ weight)
+        return 1.0 - total / null_deviance(self._source(block), model)

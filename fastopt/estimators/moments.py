@@ -1,0 +1,273 @@
+"""Sums over rows at given coefficients, from which a generalized linear model is fitted.
+
+The sums of several blocks add up, wherever they were computed: in a loop over chunks of a file, in
+the workers of Dask, or with Spark's treeAggregate or MPI's Allreduce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg.blas import dsyrk  # type: ignore[import-untyped]
+
+from fastopt.estimators.block import Block
+from fastopt.estimators.model import Model, Observed, model_of
+from fastopt.kalman.covariance.qr import with_rows, with_triangle
+
+__all__ = ["Moments", "moments", "sums"]
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+NUMBERS = 2**17  # elements of X that are read at a time: 1 MiB, which a level-2 cache holds
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over rows; the sum of two is that over the rows of both.
+
+    Attributes
+    ----------
+    information : array of shape (q, q) or None
+        sum of w h^2 / V x x', the expected information for a dispersion of 1.  None if the sums
+        were asked for without it.
+    score : array of shape (q,)
+        sum of w (y - m) h / V x, the gradient of the log-likelihood for a dispersion of 1.
+    deviance, pearson_chi2 : float
+        sum of w times the unit deviance; sum of w (y - m)^2 / V.
+    null_deviance, null_pearson_chi2 : float
+        The same with the linear predictor ``null``, plus the offset, for all rows.
+    weight : float
+        sum of w, the product of precision weight and frequency.
+    frequency : float
+        sum of the frequencies; the number of rows if there are none.
+    n : int
+        Rows of a positive weight.
+    root : array of shape (q, q) or None
+        With ``by_qr``: an upper triangle R with R'R = information.  Its rounding errors grow with
+        the condition number of the columns and not with its square.
+    """
+
+    information: Floats | None
+    score: Floats
+    deviance: float
+    pearson_chi2: float
+    null_deviance: float
+    null_pearson_chi2: float
+    weight: float
+    frequency: float
+    n: int
+    root: Floats | None = None
+
+    def __add__(self, other: Moments) -> Moments:
+        """Return the sums over the rows of both."""
+        if not isinstance(other, Moments):
+            return NotImplemented
+        information = root = None
+        if self.information is not None and other.information is not None:
+            information = self.information + other.information
+        if self.root is not None and other.root is not None:
+            root = _stacked(self.root, other.root)
+        return Moments(
+            information,
+            self.score + other.score,
+            self.deviance + other.deviance,
+            self.pearson_chi2 + other.pearson_chi2,
+            self.null_deviance + other.null_deviance,
+            self.null_pearson_chi2 + other.null_pearson_chi2,
+            self.weight + other.weight,
+            self.frequency + other.frequency,
+            self.n + other.n,
+            root,
+        )
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the deviance and all sums of the columns are finite."""
+        parts = (np.asarray(self.deviance), self.score, self.information)
+        return all(part is None or bool(np.isfinite(part).all()) for part in parts)
+
+
+def moments(
+    block: Block,
+    coef: Floats,
+    *,
+    family: str = "gaussian",
+    link: str | None = None,
+    overdispersion: float | None = None,
+    power: float | None = None,
+    fit_intercept: bool = True,
+    mean: Floats | None = None,
+) -> Moments:
+    """Return the sums over the rows of a block that one round of Fisher scoring needs.
+
+    With row x, offset o, z = coef[0] + (x - mean)'coef[1:] + o, mean response m(z), h = dm/dz,
+    variance function V(m) and weight w, the sums are those that `Moments` lists.  A round is::
+
+        total = sum over all blocks of moments(block, coef)
+        coef = coef + solve(total.information, total.score)
+
+    Parameters
+    ----------
+    block : Block
+        Rows, with y, weights and offset.
+    coef : array of shape (p + 1,), or (p,) without an intercept
+        The intercept first.
+    family : str
+        See `fastopt.families`.  Default "gaussian".
+    link : str, optional
+        Default the first link of the family.
+    overdispersion : float, optional
+        Of the negative binomial: the variance is m + overdispersion m^2.  Default 1.
+    power : float, optional
+        Of the Tweedie family: the variance is m^power.  Default 1.5.
+    fit_intercept : bool
+        Default True.
+    mean : array of shape (p,), optional
+        Subtracted from each row.  ``coef[0]`` is then the linear predictor at ``mean``.  Columns
+        with large means lose no digits.  Default 0.
+
+    Returns
+    -------
+    Moments
+        Of size p^2 whatever the number of rows; it can be pickled, and added to others.
+
+    Raises
+    ------
+    FastoptError
+        An unknown family or link, or a parameter outside its range.
+
+    References
+    ----------
+    McCullagh & Nelder 1989, Generalized Linear Models, section 2.5.
+
+    Examples
+    --------
+    Poisson regression of two blocks, in three rounds:
+
+    >>> import numpy as np
+    >>> from fastopt.estimators import Block, moments
+    >>> x = np.arange(8.0)[:, None]
+    >>> y = np.array([1.0, 1, 2, 2, 3, 5, 6, 9])
+    >>> blocks = [Block(x[:4], y[:4]), Block(x[4:], y[4:])]
+    >>> coef = np.array([np.log(y.mean()), 0.0])
+    >>> for _ in range(6):
+    ...     total = sum((moments(block, coef, family="poisson") for block in blocks[1:]),
+    ...                 start=moments(blocks[0], coef, family="poisson"))
+    ...     coef = coef + np.linalg.solve(total.information, total.score)
+    >>> coef.round(6)
+    array([-0.15376 ,  0.333153])
+    """
+    model = model_of(family, link, overdispersion, power, fit_intercept)
+    return sums(block, np.asarray(coef, dtype=float), model, mean)
+
+
+def sums(
+    block: Block,
+    coef: Floats,
+    model: Model,
+    mean: Floats | None = None,
+    null: float | None = None,
+    with_information: bool = True,
+    by_qr: bool = False,
+) -> Moments:
+    """Return the sums of `moments` for a model.
+
+    Parameters
+    ----------
+    block, coef, mean
+        As for `moments`.
+    model : Model
+    null : float, optional
+        The linear predictor, without the offset, of the sums ``null_deviance`` and
+        ``null_pearson_chi2``; they are 0 without it.
+    with_information : bool
+        False leaves the information out, which is most of the work.
+    by_qr : bool
+        Compute ``root`` too.
+
+    Returns
+    -------
+    Moments
+    """
+    q = len(coef)
+    information = np.zeros((q, q), order="F")
+    root = np.zeros((q + 1, q + 1), order="F")
+    score = np.zeros(q)
+    totals = np.zeros(4)
+    weight_of = block.total_weight()
+    with np.errstate(all="ignore"):
+        for own, x in _chunks(block.x, mean, model.fit_intercept):
+            z = x @ coef
+            offset = None if block.offset is None else block.offset[own]
+            if offset is not None:
+                z += offset
+            y = np.ascontiguousarray(block.y[own], dtype=float)
+            weight = None if weight_of is None else weight_of[own]
+            at = model.observe(y, z)
+            totals[:2] += _fit_of(at, y, weight)
+            if null is not None:
+                z = np.full(len(y), null) if offset is None else null + offset
+                totals[2:] += _fit_of(model.observe(y, z), y, weight)
+            score += _weighted(at.score, weight) @ x
+            if with_information:
+                x *= np.sqrt(_weighted(at.weight, weight))[:, None]
+                information = dsyrk(1.0, x.T, beta=1.0, c=information, lower=1, overwrite_c=1)
+                if by_qr:
+                    root = with_rows(root, x, np.zeros(len(y)))
+    information += np.tril(information, -1).T
+    return Moments(
+        information if with_information else None,
+        score,
+        float(totals[0]),
+        float(totals[1]),
+        float(totals[2]),
+        float(totals[3]),
+        float(block.n if weight_of is None else weight_of.sum()),
+        _rows(block, weight_of),
+        int(block.n if weight_of is None else np.count_nonzero(weight_of)),
+        root[:q, :q] if by_qr and with_information else None,
+    )
+
+
+def _rows(block: Block, weight: Floats | None) -> float:
+    """Return the sum of the frequencies of the rows of a positive weight."""
+    if weight is None:
+        return block.n
+    used = weight > 0
+    return float(np.count_nonzero(used) if block.frequency is None else block.frequency[used].sum())
+
+
+def _weighted(values: Floats, weight: Floats | None) -> Floats:
+    return values if weight is None else values * weight
+
+
+def _fit_of(at: Observed, y: Floats, weight: Floats | None) -> tuple[float, float]:
+    """Return the sums of the unit deviances and of the squared Pearson residuals."""
+    residual = y - at.mean
+    chi2 = np.where(residual == 0.0, 0.0, residual * residual / at.variance)
+    return float(_weighted(at.deviance, weight).sum()), float(_weighted(chi2, weight).sum())
+
+
+def _chunks(x: Any, mean: Floats | None, fit_intercept: bool) -> Iterator[tuple[slice, Floats]]:
+    """Yield the centred rows, a column of ones first if there is an intercept, in a buffer."""
+    n, p = x.shape
+    first = int(fit_intercept)
+    most = max(64, NUMBERS // (p + first + 1))
+    buffer = np.empty((min(most, n), p + first))
+    for start in range(0, n, most):
+        own = slice(start, min(start + most, n))
+        rows = buffer[: own.stop - start]
+        rows[:, :first] = 1.0
+        if mean is None:
+            rows[:, first:] = x[own]
+        else:
+            np.subtract(x[own], mean, out=rows[:, first:])
+        yield own, rows
+
+
+def _stacked(root: Floats, other: Floats) -> Floats:
+    """Return the triangle of two triangles, stacked vertically."""
+    return with_triangle(np.array(root, order="F"), np.array(other, order="F"))
