@@ -26,7 +26,7 @@ from fastopt.kalman.merging import merge
 from fastopt.kalman.nonlinear import Fun, fit_rows
 from fastopt.kalman.options import checked_options, initial_coefficients
 from fastopt.kalman.outputs import absorb_outputs
-from fastopt.kalman.rows import absorb_rows, is_separated
+from fastopt.kalman.rows import absorb_few_rows, absorb_rows, is_separated
 from fastopt.kalman.saved import require_arrays
 from fastopt.kalman.state import State
 
@@ -327,6 +327,13 @@ class KalmanSGD:
             than 25 %. If the warning is turned into an error, the filter is unchanged.
         """
         state = self._state
+        if (
+            weight is offset is exposure is None
+            and new_pass is False
+            and state.history.continues(family, link, alpha)
+            and absorb_few_rows(state, X, y)
+        ):
+            return self
         rows = checked_rows(state, X, y, family, link, weight, offset, alpha, new_pass, exposure)
         found = ""
         if diagnostics.is_sorted(state, rows):
