@@ -9,6 +9,7 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.estimators.block import Block
+from fastopt.estimators.likelihood import saturated_sums
 from fastopt.estimators.model import Model
 from fastopt.estimators.source import Source
 
@@ -46,6 +47,8 @@ class Columns:
         The weighted mean of the offset.
     sample : Block
         About every 16th row.
+    saturated : array of shape (2,)
+        What the log-likelihood needs of y: see `fastopt.estimators.likelihood`.
     """
 
     n: int
@@ -57,6 +60,7 @@ class Columns:
     y_mean: float
     offset_mean: float | None
     sample: Block
+    saturated: Floats
 
 
 class _Sample:
@@ -111,6 +115,7 @@ def columns_of(source: Source, model: Model) -> Columns:
     low, high, total = np.full(p, np.inf), np.full(p, -np.inf), np.zeros(p)
     n, weight_sum, y_sum, offset_sum = 0, 0.0, 0.0, None
     sample = _Sample(p)
+    saturated = np.zeros(2)
     row = 0
     for block in source.blocks():
         _require_usable(block, model, row)
@@ -131,6 +136,7 @@ def columns_of(source: Source, model: Model) -> Columns:
             of_block = used.offset.sum() if weight is None else weight @ used.offset
             offset_sum = (offset_sum or 0.0) + float(of_block)
         sample.add(used)
+        saturated += saturated_sums(model.family, used.y, model.shape, used.weight, used.frequency)
     if not n:
         raise FastoptError("no row has a positive weight; at least one is needed")
     mean = np.where(low == high, low, total / weight_sum)
@@ -153,6 +159,7 @@ def columns_of(source: Source, model: Model) -> Columns:
         y_sum / weight_sum,
         None if offset_sum is None else offset_sum / weight_sum,
         sample.whole(),
+        saturated,
     )
 
 

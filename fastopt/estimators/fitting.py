@@ -14,6 +14,8 @@ from fastopt._errors import FastoptError
 from fastopt.estimators.block import Block
 from fastopt.estimators.columns import Columns, columns_of
 from fastopt.estimators.fitted import Fitted
+from fastopt.estimators.inference import with_robust
+from fastopt.estimators.likelihood import log_likelihood, saturated
 from fastopt.estimators.model import Model
 from fastopt.estimators.moments import Moments, sums
 from fastopt.estimators.scoring import STILL, Penalty, Scoring
@@ -39,6 +41,11 @@ class Options:
     tol : float
     max_iter : int
     rank_deficient : {"minimum_norm", "error"}
+    cov_type : str
+        One of `fastopt.estimators.inference.COV_TYPES`.
+    use_t : bool
+        Student's t instead of the normal distribution.
+    y_name : str
     verbose : int
     """
 
@@ -47,6 +54,9 @@ class Options:
     tol: float = 1e-8
     max_iter: int = 100
     rank_deficient: str = "minimum_norm"
+    cov_type: str = "nonrobust"
+    use_t: bool = False
+    y_name: str = "y"
     verbose: int = 0
 
 
@@ -320,6 +330,8 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
     if not model.kind.known_dispersion:
         scale = at.pearson_chi2 / df_resid if df_resid > 0 else math.nan
     has_offset = fit.columns.offset_mean is not None
+    null_model = null_deviance(fit.source, model) if has_offset else null.null_deviance
+    llf, llnull = _log_likelihoods(fit, at, null_model, scale)
     fitted = Fitted(
         coef=fit.coef(v),
         names=names,
@@ -332,9 +344,9 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         n_effective=at.frequency,
         weight_sum=at.weight,
         deviance=at.deviance,
-        null_deviance=null_deviance(fit.source, model) if has_offset else null.null_deviance,
-        llf=math.nan,
-        llnull=math.nan,
+        null_deviance=null_model,
+        llf=llf,
+        llnull=llnull,
         pearson_chi2=at.pearson_chi2,
         df_model=rank - 1,
         df_resid=df_resid,
@@ -347,7 +359,11 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         penalty=options.alpha,
         has_intercept=model.fit_intercept,
         has_offset=has_offset,
+        use_t=options.use_t,
+        y_name=options.y_name,
     )
+    if not options.alpha:
+        fitted = with_robust(fit.source, fitted, options.cov_type)
     return Solution(
         fitted,
         [loss / fit.columns.weight for loss in scoring.losses],
@@ -355,6 +371,24 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         None if scoring.separated is None else names[scoring.separated],
         scoring.problem,
     )
+
+
+def _log_likelihoods(
+    fit: _Fit, at: Moments, null_model: float, scale: float
+) -> tuple[float, float]:
+    """Return the log-likelihoods of the fit and of the null model, as statsmodels has them."""
+    model, sums = fit.model, fit.columns.saturated
+    rows = None
+    if math.isnan(sums[1]) and scale > 0:
+        rows = math.fsum(
+            saturated(model.family, block.y, scale, model.shape, block.weight, block.frequency)
+            for block in fit.source.blocks()
+        )
+    own = scale
+    if (model.family, model.link) == ("gaussian", "identity"):
+        own = at.deviance / at.frequency
+    llf = log_likelihood(model.family, at.deviance, own, sums, rows)
+    return llf, log_likelihood(model.family, null_model, scale, sums, rows)
 
 
 def _shortest(null: Floats, first: int) -> Floats:

@@ -37,6 +37,8 @@ cdef extern from "kalman/scoring.h" nogil:
     void fo_observe_rows(fo_family family, double shape, const double *y, const double *z,
                          int64_t n, double *mean, double *variance, double *score,
                          double *weight, double *deviance)
+    void fo_observed_weights(fo_family family, double shape, const double *y, const double *z,
+                             int64_t n, double *observed)
 
 
 cdef extern from "kalman/given.h" nogil:

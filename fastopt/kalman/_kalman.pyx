@@ -364,6 +364,18 @@ def observe_rows(tuple family, double shape, cnp.ndarray y, cnp.ndarray z):
     return mean, variance, score, weight, deviance
 
 
+def observed_weights(tuple family, double shape, cnp.ndarray y, cnp.ndarray z):
+    """Return -d score / dz of each observation, whose expectation is the weight."""
+    cdef int64_t n = cnp.PyArray_SIZE(y)
+    require_targets(n, y, z)
+    cdef cnp.ndarray observed = np.empty(n)
+    fo_observed_weights(
+        FAMILIES[family], shape, <double *>cnp.PyArray_DATA(y), <double *>cnp.PyArray_DATA(z), n,
+        <double *>cnp.PyArray_DATA(observed),
+    )
+    return observed
+
+
 def implicit(tuple family, double shape, double y, double prior, double eta, double g):
     """Return the linear predictor after an implicit update."""
     return fo_implicit(FAMILIES[family], shape, y, prior, eta, g)
