@@ -27,6 +27,23 @@ class Rows:
         offset: _Floats | None,
         at_once: int,
     ) -> str: ...
+    def few_rows(
+        self,
+        family: tuple[str, str],
+        shape: float,
+        is_explicit: bool,
+        gamma_min: float,
+        gamma_max: float,
+        low: float,
+        high: float,
+        open_low: bool,
+        sortable: int,
+        most: int,
+        x: object,
+        y: object,
+        shift: _Floats | None,
+        has_intercept: bool,
+    ) -> str | None: ...
 
 @disjoint_base
 class Filter(Rows):
