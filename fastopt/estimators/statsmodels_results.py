@@ -215,12 +215,18 @@ def results_with_rows(
         It refers to X and y.
     """
     require_likelihood(fitted)
-    exog = np.asarray(X, dtype=float)
+    exog, target = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
+    width = len(fitted.coef) - int(fitted.has_intercept)
+    if exog.shape != (len(target), width) or len(target) != fitted.n:
+        raise FastoptError(
+            f"X has shape {exog.shape} and y {target.shape}; the {fitted.n} rows of positive "
+            f"weight and {width} columns of the fit are needed"
+        )
     if fitted.has_intercept:
         exog = np.column_stack([np.ones(len(exog)), exog])
     given = {"freq_weights": frequency, "var_weights": weight, "offset": offset}
     model = sm.GLM(
-        np.asarray(y, dtype=float),
+        target,
         exog,
         family=family_of(fitted),
         **{name: np.asarray(value) for name, value in given.items() if value is not None},

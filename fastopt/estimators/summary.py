@@ -88,11 +88,16 @@ def notes_of(fitted: Fitted) -> list[str]:
     notes = []
     if not fitted.converged:
         notes.append("The fit has not converged: no number here is that of a maximum.")
-    missing = len(fitted.coef) - rank_of(fitted)
-    if missing:
+    rank, p = rank_of(fitted), len(fitted.coef)
+    if rank < p:
         notes.append(
-            f"{missing} of the {len(fitted.coef)} columns are combinations of others: their "
-            "coefficients are not unique."
+            f"Columns depend on each other (rank {rank} of {p}): of the coefficients that fit "
+            "best, these are the smallest."
+        )
+    if not fitted.scale > 0:
+        notes.append(
+            f"The dispersion cannot be estimated ({fitted.df_resid:g} degrees of freedom, Pearson "
+            f"chi2 {fitted.pearson_chi2:g}): there are no standard errors."
         )
     if fitted.penalty:
         notes.append("Penalised coefficients have no standard errors.")

@@ -12,7 +12,7 @@ from fastopt import FastoptError
 from fastopt.estimators import Block, GLMRegressor
 from fastopt.estimators.inference import robust, robust_sums
 from fastopt.estimators.likelihood import log_likelihood, saturated, saturated_sums
-from fastopt.estimators.summary import table
+from fastopt.estimators.summary import summary, table
 
 N = 80
 RNG = np.random.default_rng(3)
@@ -364,12 +364,19 @@ def test_summary_of_our_own():
     assert all(len(line) <= 78 for line in text.splitlines())
 
 
-def test_summary_tells_of_a_fit_that_has_not_converged():
-    fitted = dataclasses.replace(estimator("poisson").fit(X, COUNTS).fitted_, converged=False)
-    from fastopt.estimators.summary import summary
-
-    assert "The fit has not converged" in str(summary(fitted))
-    assert str(summary(fitted)) == summary(fitted).as_text()
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (dict(converged=False), "The fit has not converged"),
+        (dict(df_model=1), "Columns depend on each other (rank 2 of 3)"),
+        (dict(scale=np.nan, df_resid=0.0), "The dispersion cannot be estimated (0 degrees"),
+    ],
+)
+def test_summary_tells_what_is_not_as_it_should_be(change, note):
+    fitted = estimator("poisson").fit(X, COUNTS).fitted_
+    assert note not in str(summary(fitted))
+    changed = summary(dataclasses.replace(fitted, **change))
+    assert note in str(changed) == changed.as_text()
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95, "0.95", None])

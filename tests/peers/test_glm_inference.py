@@ -210,6 +210,9 @@ def test_results_with_rows():
         results.get_influence().hat_matrix_diag, theirs.get_influence().hat_matrix_diag, rtol=1e-6
     )
     np.testing.assert_allclose(results.bse, own.to_statsmodels().bse, rtol=1e-12)
+    for rows, width in ((302, 20), (303, 19)):
+        with pytest.raises(FastoptError, match=r"the 303 rows .* and 20 columns of the fit"):
+            own.to_statsmodels(X.iloc[:rows, :width], y.iloc[:rows])
 
 
 def test_results_of_a_penalised_fit():
