@@ -3,12 +3,14 @@
 | module | what it answers |
 |---|---|
 | `glm_regressor` | `GLMRegressor`: a mean for each row |
+| `glm_classifier` | `GLMClassifier`: labels of two or more classes |
 | `base` | what the estimators share with scikit-learn: checks, attributes, warnings |
 | `fitted` | `Fitted`: what is known of a fitted model when its rows are gone |
 | `fitting` | how a model is fitted to a source: start, rounds, and the record of the fit |
 | `scoring` | Fisher scoring from sums, with or without a penalty |
 | `columns` | the first pass: means and ranges of the columns, a sample of the rows |
 | `moments` | the sums over a block of rows that a round needs |
+| `multinomial` | the same for several classes |
 | `model` | a family with its link and parameter |
 | `source` | `Source`: what a fit reads |
 | `sources` | the kinds of data that a fit reads, one module each |
@@ -24,7 +26,8 @@ except ImportError as error:
 
 from fastopt.estimators.base import SeparationWarning
 from fastopt.estimators.block import Block
+from fastopt.estimators.glm_classifier import GLMClassifier
 from fastopt.estimators.glm_regressor import GLMRegressor
 from fastopt.estimators.moments import Moments, moments
 
-__all__ = ["Block", "GLMRegressor", "Moments", "SeparationWarning", "moments"]
+__all__ = ["Block", "GLMClassifier", "GLMRegressor", "Moments", "SeparationWarning", "moments"]

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from fastopt.estimators.base import GLMBase, offsets, rows_to_predict
+from fastopt.estimators.base import GLMBase, offsets, rows_to_predict, warn_of_problems
 from fastopt.estimators.fitting import fit_source, null_deviance
 from fastopt.estimators.model import Model, model_of
 
@@ -195,7 +195,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         block = self._rows(
             x, y.astype(float, copy=False), model, sample_weight, freq_weight, offset, exposure
         )
-        self._keep(fit_source(self._source(block), model, options))
+        solution = fit_source(self._source(block), model, options)
+        self._keep(solution)
+        warn_of_problems(solution)
         return self
 
     def predict(self, X: Any, offset: Any = None, exposure: Any = None) -> Floats:
