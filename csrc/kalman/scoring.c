@@ -15,3 +15,10 @@ void fo_observe_rows(fo_family family, double shape, const double *y, const doub
         deviance[i] = fo_deviance(family, shape, y[i], z[i], &at);
     }
 }
+
+void fo_observed_weights(fo_family family, double shape, const double *y,
+                         const double *z, int64_t n, double *observed)
+{
+    for (int64_t i = 0; i < n; i++)
+        observed[i] = fo_observe(family, shape, y[i], z[i]).fall;
+}

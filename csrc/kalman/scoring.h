@@ -13,4 +13,8 @@ void fo_observe_rows(fo_family family, double shape, const double *y, const doub
                      int64_t n, double *mean, double *variance, double *score,
                      double *weight, double *deviance);
 
+/* For each of n observations y: -d score / dz, the observed weight. */
+void fo_observed_weights(fo_family family, double shape, const double *y,
+                         const double *z, int64_t n, double *observed);
+
 #endif

@@ -20,7 +20,9 @@ from fastopt._checks import Choice, Real, Whole, at_least_0, flag, fraction
 from fastopt._errors import FastoptError
 from fastopt.estimators.block import Block
 from fastopt.estimators.fitting import Options, Solution
+from fastopt.estimators.inference import COV_TYPES
 from fastopt.estimators.model import Model
+from fastopt.estimators.reporting import Inference
 from fastopt.estimators.sources.array import ArraySource
 
 __all__ = ["GLMBase", "SeparationWarning"]
@@ -38,13 +40,20 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
     """
 
 
-class GLMBase(BaseEstimator):  # type: ignore[misc]
+class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
 
-    def _options(self) -> Options:
+    def _options(self, y: Any = None) -> Options:
         """Return the options of the fit, or raise an error that names one."""
         Choice(("auto", "scoring"))("solver", self.solver)
         Choice(("minimum_norm", "error"))("rank_deficient", self.rank_deficient)
+        Choice(COV_TYPES)("cov_type", self.cov_type)
+        if self.alpha and self.cov_type != "nonrobust":
+            raise FastoptError(
+                f"cov_type is {self.cov_type!r} and alpha is {self.alpha!r}; a penalised fit has "
+                "no standard errors, so cov_type='nonrobust' is needed"
+            )
+        flag("use_t", self.use_t)
         flag("fit_intercept", self.fit_intercept)
         return Options(
             alpha=at_least_0("alpha", self.alpha),
@@ -52,6 +61,9 @@ class GLMBase(BaseEstimator):  # type: ignore[misc]
             tol=Real(low=1e-15, high=1.0)("tol", self.tol),
             max_iter=Whole(1)("max_iter", self.max_iter),
             rank_deficient=self.rank_deficient,
+            cov_type=self.cov_type,
+            use_t=self.use_t,
+            y_name=str(getattr(y, "name", None) or "y"),
             verbose=int(self.verbose),
         )
 
@@ -69,6 +81,7 @@ class GLMBase(BaseEstimator):  # type: ignore[misc]
         freq_weight: Any = None,
         offset: Any = None,
         exposure: Any = None,
+        groups: Any = None,
     ) -> Block:
         """Return the rows of a positive weight."""
         block = Block(
@@ -77,11 +90,25 @@ class GLMBase(BaseEstimator):  # type: ignore[misc]
             weights("sample_weight", sample_weight, x),
             offsets(offset, exposure, len(y), model),
             weights("freq_weight", freq_weight, x),
+            groups,
         )
         total = block.total_weight()
         if total is None or total.all():
             return block
         return block.part(np.flatnonzero(total))
+
+    def _clusters(self, groups: Any, n: int) -> Any:
+        """Return the cluster of each row, or None."""
+        if (groups is None) == (self.cov_type == "cluster"):
+            was = "not given" if groups is None else "given"
+            raise FastoptError(
+                f"groups is {was} and cov_type is {self.cov_type!r}; groups are needed for "
+                "cov_type='cluster', and for no other"
+            )
+        found = None if groups is None else np.asarray(groups)
+        if found is not None and found.shape != (n,):
+            raise FastoptError(f"groups has shape {found.shape}; ({n},) is needed")
+        return found
 
     def _source(self, block: Block) -> ArraySource:
         names = getattr(self, "feature_names_in_", None)
@@ -97,9 +124,6 @@ class GLMBase(BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = fitted.n_iter
         self.converged_ = fitted.converged
         self.loss_curve_ = list(solution.losses)
-        self.deviance_ = fitted.deviance
-        self.null_deviance_ = fitted.null_deviance
-        self.dispersion_ = fitted.scale
         self.dependent_ = solution.dependent
 
 

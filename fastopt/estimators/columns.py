@@ -9,6 +9,7 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.estimators.block import Block
+from fastopt.estimators.likelihood import saturated_sums
 from fastopt.estimators.model import Model
 from fastopt.estimators.source import Source
 
@@ -48,6 +49,8 @@ class Columns:
         The weighted mean of the offset.
     sample : Block
         About every 16th row.
+    saturated : array of shape (2,)
+        What the log-likelihood needs of y: see `fastopt.estimators.likelihood`.
     """
 
     n: int
@@ -60,6 +63,7 @@ class Columns:
     has_labels: bool
     offset_mean: float | None
     sample: Block
+    saturated: Floats
 
 
 class _Sample:
@@ -116,6 +120,7 @@ def columns_of(source: Source, model: Model) -> Columns:
     n, weight_sum, offset_sum = 0, 0.0, None
     has_labels = bool(model.n_classes) or model.family == "bernoulli"
     sample = _Sample(p)
+    saturated = np.zeros(2)
     row = 0
     for block in source.blocks():
         _require_usable(block, model, row)
@@ -137,6 +142,10 @@ def columns_of(source: Source, model: Model) -> Columns:
             of_block = used.offset.sum() if weight is None else weight @ used.offset
             offset_sum = (offset_sum or 0.0) + float(of_block)
         sample.add(used)
+        if not model.n_classes:  # the log-likelihood of certain classes is 0
+            saturated += saturated_sums(
+                model.family, used.y, model.shape, used.weight, used.frequency
+            )
     if not n:
         raise FastoptError("no row has a positive weight; at least one is needed")
     mean = np.where(low == high, low, total / weight_sum)
@@ -160,6 +169,7 @@ def columns_of(source: Source, model: Model) -> Columns:
         has_labels,
         None if offset_sum is None else offset_sum / weight_sum,
         sample.whole(),
+        saturated,
     )
 
 

@@ -15,6 +15,8 @@ from fastopt.estimators import moments, multinomial
 from fastopt.estimators.block import Block
 from fastopt.estimators.columns import Columns, columns_of
 from fastopt.estimators.fitted import Fitted
+from fastopt.estimators.inference import with_robust
+from fastopt.estimators.likelihood import log_likelihood, saturated
 from fastopt.estimators.model import Model
 from fastopt.estimators.moments import Moments
 from fastopt.estimators.scoring import STILL, Penalty, Scoring
@@ -42,6 +44,13 @@ class Options:
     tol : float
     max_iter : int
     rank_deficient : {"minimum_norm", "error"}
+    cov_type : str
+        One of `fastopt.estimators.inference.COV_TYPES`.
+    use_t : bool
+        Student's t instead of the normal distribution.
+    y_name : str
+    classes : tuple of str
+        The labels of a multinomial model.
     verbose : int
     """
 
@@ -50,6 +59,10 @@ class Options:
     tol: float = 1e-8
     max_iter: int = 100
     rank_deficient: str = "minimum_norm"
+    cov_type: str = "nonrobust"
+    use_t: bool = False
+    y_name: str = "y"
+    classes: tuple[str, ...] = ()
     verbose: int = 0
 
 
@@ -177,8 +190,8 @@ class _Fit:
         own = [*["const"][: self.first], *own]
         if self.k == 1:
             return tuple(own)
-        first = self.model.n_classes - self.k
-        return tuple(f"{name}[{c}]" for c in range(first, self.model.n_classes) for name in own)
+        labels = self.options.classes[self.model.n_classes - self.k :]
+        return tuple(f"{name}[{label}]" for label in labels for name in own)
 
     # The start
 
@@ -263,10 +276,8 @@ def _null_predictor(columns: Columns, model: Model) -> Floats:
     if model.n_classes:
         log_share = np.log(np.maximum(mean, margin))
         return log_share if model.symmetric else log_share[1:] - log_share[0]
-    if kind.low > -math.inf:
-        mean = np.maximum(mean, kind.low + margin)
-    if kind.high < math.inf:
-        mean = np.minimum(mean, kind.high - margin)
+    mean = np.where(mean <= kind.low, kind.low + margin, mean)
+    mean = np.where(mean >= kind.high, kind.high - margin, mean)
     return np.asarray(model.predictor(mean) - (columns.offset_mean or 0.0))
 
 
@@ -350,6 +361,8 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
     if not model.kind.known_dispersion:
         scale = at.pearson_chi2 / df_resid if df_resid > 0 else math.nan
     has_offset = fit.columns.offset_mean is not None
+    null_model = null_deviance(fit.source, model) if has_offset else null.null_deviance
+    llf, llnull = _log_likelihoods(fit, at, null_model, scale)
     fitted = Fitted(
         coef=fit.coef(v),
         names=names,
@@ -362,9 +375,9 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         n_effective=at.frequency,
         weight_sum=at.weight,
         deviance=at.deviance,
-        null_deviance=null_deviance(fit.source, model) if has_offset else null.null_deviance,
-        llf=math.nan,
-        llnull=math.nan,
+        null_deviance=null_model,
+        llf=llf,
+        llnull=llnull,
         pearson_chi2=at.pearson_chi2,
         df_model=rank - fit.k,
         df_resid=df_resid,
@@ -378,7 +391,11 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         has_intercept=model.fit_intercept,
         has_offset=has_offset,
         n_equations=fit.k,
+        use_t=options.use_t,
+        y_name=options.y_name,
     )
+    if not options.alpha:
+        fitted = with_robust(fit.source, fitted, options.cov_type)
     return Solution(
         fitted,
         [loss / fit.columns.weight for loss in scoring.losses],
@@ -386,6 +403,24 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         None if scoring.separated is None else names[scoring.separated],
         scoring.problem,
     )
+
+
+def _log_likelihoods(
+    fit: _Fit, at: Moments, null_model: float, scale: float
+) -> tuple[float, float]:
+    """Return the log-likelihoods of the fit and of the null model, as statsmodels has them."""
+    model, sums = fit.model, fit.columns.saturated
+    rows = None
+    if math.isnan(sums[1]) and scale > 0:
+        rows = math.fsum(
+            saturated(model.family, block.y, scale, model.shape, block.weight, block.frequency)
+            for block in fit.source.blocks()
+        )
+    own = scale
+    if (model.family, model.link) == ("gaussian", "identity"):
+        own = at.deviance / at.frequency
+    llf = log_likelihood(model.family, at.deviance, own, sums, rows)
+    return llf, log_likelihood(model.family, null_model, scale, sums, rows)
 
 
 def _shortest(null: Floats, intercepts: Any) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,10 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         The most rounds; each reads X once.  Default 100.
     rank_deficient : {"minimum_norm", "error"}
         As for `GLMRegressor`.
+    cov_type : {"nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster"}
+        As for `GLMRegressor`; "nonrobust" only for more than two classes.
+    use_t : bool
+        Student's t instead of the normal distribution in intervals and tests.  Default False.
     verbose : int
         1 prints a line for each round.  Default 0.
 
@@ -64,6 +69,11 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         is 0: coefficients are relative to the first class, as in statsmodels' MNLogit.  With a
         penalty the rows sum to 0, as in LogisticRegression.
     intercept_ : array of shape (1,) or (n_classes,)
+    stderr_, pvalues_ : array of the shape of coef_
+        NaN for the first class where coefficients are relative to it.
+    intercept_stderr_ : array of the shape of intercept_
+    covariance_ : array of shape (q, q)
+        Of ``fitted_.coef``.
     n_iter_, converged_, deviance_, null_deviance_, dispersion_, loss_curve_, dependent_, fitted_
         As for `GLMRegressor`.  ``fitted_.coef`` has the intercept first; of several classes, the
         coefficients of one class after the other, without the first class if alpha is 0.
@@ -96,7 +106,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     >>> y = np.array(["no", "no", "yes", "no", "yes", "no", "yes", "yes"])
     >>> model = GLMClassifier().fit(X, y)
     >>> model.coef_.round(4), model.predict([[7.0]])
-    (array([[0.6359]]), array(['yes'], dtype='<U3'))
+    (array([[0.5941]]), array(['yes'], dtype='<U3'))
     """
 
     def __init__(
@@ -110,6 +120,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         tol: float = 1e-8,
         max_iter: int = 100,
         rank_deficient: str = "minimum_norm",
+        cov_type: str = "nonrobust",
+        use_t: bool = False,
         verbose: int = 0,
     ) -> None:
         self.link = link
@@ -120,6 +132,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         self.tol = tol
         self.max_iter = max_iter
         self.rank_deficient = rank_deficient
+        self.cov_type = cov_type
+        self.use_t = use_t
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
@@ -142,6 +156,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         *,
         freq_weight: Any = None,
         offset: Any = None,
+        groups: Any = None,
     ) -> GLMClassifier:
         """Fit the model.
 
@@ -154,6 +169,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             Weights, >= 0.
         offset : array of shape (n,), optional
             Added to the linear predictor, with a coefficient of 1.  For two classes only.
+        groups : array of shape (n,), optional
+            The cluster of each row, for ``cov_type="cluster"``.
 
         Returns
         -------
@@ -164,13 +181,21 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         ------
         FastoptError
             An option is outside its range, there are fewer than two classes, or there are more than
-            two with an offset or a link other than "logit".
+            two with an offset, a robust covariance or a link other than "logit".
         """
-        options = self._options()
+        options = self._options(y)
         Choice(("logit", "probit", "cloglog"))("link", self.link)
         x, y = self._read(X, y)
         check_classification_targets(y)
-        block = self._rows(x, y, Model("bernoulli", self.link), sample_weight, freq_weight, offset)
+        block = self._rows(
+            x,
+            y,
+            Model("bernoulli", self.link),
+            sample_weight,
+            freq_weight,
+            offset,
+            groups=self._clusters(groups, len(y)),
+        )
         classes, index = np.unique(block.y, return_inverse=True)
         if len(classes) < 2:
             raise FastoptError(
@@ -183,8 +208,13 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             )
         if len(classes) > 2 and offset is not None:
             raise FastoptError(f"offset needs two classes; y has {len(classes)}")
+        if len(classes) > 2 and self.cov_type != "nonrobust":
+            raise FastoptError(
+                f"cov_type={self.cov_type!r} needs two classes; y has {len(classes)}"
+            )
         model = self._model(len(classes))
         block = block.with_y(index.astype(float))
+        options = replace(options, classes=tuple(map(str, classes)))
         solution = fit_source(self._source(block), model, options)
         self.classes_ = classes
         self._keep(solution)
@@ -202,6 +232,21 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         first = int(fitted.has_intercept)
         self.coef_ = coef[:, first:].copy()
         self.intercept_ = coef[:, 0].copy() if first else np.zeros(len(coef))
+
+    def _equations(self, values: Floats) -> Floats:
+        """Return a row for each class of coef_, NaN for a class that has no coefficients."""
+        rows = values.reshape(self.fitted_.n_equations, -1)
+        if len(rows) < len(self.coef_):
+            rows = np.vstack([np.full((1, rows.shape[1]), np.nan), rows])
+        return rows
+
+    def _like_coef(self, values: Floats) -> Floats:
+        return self._equations(values)[:, int(self.fitted_.has_intercept) :]
+
+    def _like_intercept(self, values: Floats) -> Floats:
+        if not self.fitted_.has_intercept:
+            return np.zeros(len(self.coef_))
+        return self._equations(values)[:, 0]
 
     def _predictors(self, X: Any, offset: Any = None) -> Floats:
         check_is_fitted(self)

@@ -9,7 +9,9 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastopt.estimators.base import GLMBase, offsets, rows_to_predict, warn_of_problems
+from fastopt.estimators.block import Block
 from fastopt.estimators.fitting import fit_source, null_deviance
+from fastopt.estimators.inference import mean_interval
 from fastopt.estimators.model import Model, model_of
 
 __all__ = ["GLMRegressor"]
@@ -60,6 +62,11 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         What to do if columns of X are combinations of others and there is no L2 penalty.
         "minimum_norm", the default: the coefficients of the least norm of those that fit best, as
         LinearRegression.  "error": an error that names the columns.
+    cov_type : {"nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster"}
+        The covariance of the coefficients. "nonrobust", the default: the inverse information.
+        Others need one more pass over X; "cluster" needs ``groups`` in `fit`.
+    use_t : bool
+        Student's t instead of the normal distribution in intervals and tests.  Default False.
     verbose : int
         1 prints a line for each round.  Default 0.
 
@@ -130,6 +137,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         tol: float = 1e-8,
         max_iter: int = 100,
         rank_deficient: str = "minimum_norm",
+        cov_type: str = "nonrobust",
+        use_t: bool = False,
         verbose: int = 0,
     ) -> None:
         self.family = family
@@ -143,6 +152,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         self.tol = tol
         self.max_iter = max_iter
         self.rank_deficient = rank_deficient
+        self.cov_type = cov_type
+        self.use_t = use_t
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
@@ -164,6 +175,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         freq_weight: Any = None,
         offset: Any = None,
         exposure: Any = None,
+        groups: Any = None,
     ) -> GLMRegressor:
         """Fit the model.
 
@@ -179,6 +191,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             Added to the linear predictor, with a coefficient of 1.
         exposure : array of shape (n,), optional
             Positive; its logarithm is added to the offset.  For the log link only.
+        groups : array of shape (n,), optional
+            The cluster of each row, for ``cov_type="cluster"``.
 
         Returns
         -------
@@ -190,17 +204,26 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         FastoptError
             An option or a value of y is outside its range, or no row has a positive weight.
         """
-        options, model = self._options(), self._model()
+        options, model = self._options(y), self._model()
         x, y = self._read(X, y, y_numeric=True)
         block = self._rows(
-            x, y.astype(float, copy=False), model, sample_weight, freq_weight, offset, exposure
+            x,
+            y.astype(float, copy=False),
+            model,
+            sample_weight,
+            freq_weight,
+            offset,
+            exposure,
+            self._clusters(groups, len(y)),
         )
         solution = fit_source(self._source(block), model, options)
         self._keep(solution)
         warn_of_problems(solution)
         return self
 
-    def predict(self, X: Any, offset: Any = None, exposure: Any = None) -> Floats:
+    def predict(
+        self, X: Any, offset: Any = None, exposure: Any = None, *, interval: float | None = None
+    ) -> Any:
         """Return the predicted means.
 
         Parameters
@@ -208,14 +231,23 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         X : array or DataFrame of shape (n, p)
         offset, exposure : array of shape (n,), optional
             As for `fit`.
+        interval : float, optional
+            The coverage of a confidence interval of each mean, such as 0.95.  The interval of the
+            linear predictor is transformed by the inverse link, as in statsmodels'
+            ``get_prediction(X).conf_int()``.  It is not for a new observation, which varies more.
 
         Returns
         -------
         array of shape (n,)
+            Or, with ``interval``, a tuple of three: means, lower and upper ends.
         """
         check_is_fitted(self)
         x = rows_to_predict(self, X)
         model = self._model()
+        if interval is not None:
+            n = len(x)
+            block = Block(x, np.zeros(n), offset=offsets(offset, exposure, n, model))
+            return mean_interval(block, self.fitted_, interval)
         z = x @ self.coef_ + self.intercept_
         shift = offsets(offset, exposure, len(z), model)
         return model.mean(z if shift is None else z + shift)

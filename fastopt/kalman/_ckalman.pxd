@@ -37,6 +37,15 @@ cdef extern from "kalman/scoring.h" nogil:
     void fo_observe_rows(fo_family family, double shape, const double *y, const double *z,
                          int64_t n, double *mean, double *variance, double *score,
                          double *weight, double *deviance)
+    void fo_observed_weights(fo_family family, double shape, const double *y, const double *z,
+                             int64_t n, double *observed)
+
+
+cdef extern from "kalman/given.h" nogil:
+    void fo_centre_rows(const void *x, int is_single, int64_t n, int64_t p,
+                        const double *shift, int has_intercept, void *to, int to_single)
+    int fo_are_allowed(const double *y, int64_t n, double low, double high, int open_low,
+                       int64_t sortable)
 
 
 cdef extern from "kalman/gain.h" nogil:

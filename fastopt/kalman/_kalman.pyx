@@ -90,6 +90,48 @@ cdef class Rows:
         cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
         return self.run(&glm, x, y, weight, offset, at_once)
 
+    def few_rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
+                 double gamma_max, double low, double high, bint open_low,
+                 int64_t sortable, int64_t most, x, y, cnp.ndarray shift,
+                 bint has_intercept):
+        """Absorb rows of arrays that need no conversion; return the status, None for others.
+
+        The arrays are C-ordered: x of float64 or float32, of `p` columns without the intercept, y
+        of float64. Rows have `shift` subtracted and a 1 put in front; without a shift, they have
+        the dtype that the filter reads. y is in the range from `low` to `high`, and not sorted if
+        there are more than `sortable` rows. There are fewer than `most` rows.
+        """
+        cdef cnp.ndarray rows, targets
+        cdef int64_t n, lead = 1 if has_intercept else 0
+        if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
+            return None
+        rows, targets = x, y
+        cdef int kind = cnp.PyArray_TYPE(rows)
+        if not (cnp.PyArray_NDIM(rows) == 2 and cnp.PyArray_NDIM(targets) == 1
+                and (kind == cnp.NPY_DOUBLE or kind == cnp.NPY_FLOAT)
+                and cnp.PyArray_TYPE(targets) == cnp.NPY_DOUBLE
+                and cnp.PyArray_ISCARRAY_RO(rows) and cnp.PyArray_ISCARRAY_RO(targets)):
+            return None
+        n = cnp.PyArray_DIM(rows, 0)
+        if not (0 < n < most and cnp.PyArray_DIM(targets, 0) == n
+                and cnp.PyArray_DIM(rows, 1) == self.p - lead):
+            return None
+        if not fo_are_allowed(<double *>cnp.PyArray_DATA(targets), n, low, high, open_low,
+                              sortable):
+            return None
+        if shift is not None:
+            require_targets(self.p - lead, shift, None)
+            rows = np.empty((n, self.p), np.float32 if self.is_single else np.float64)
+            fo_centre_rows(cnp.PyArray_DATA(x), kind == cnp.NPY_FLOAT, n, self.p - lead,
+                           <double *>cnp.PyArray_DATA(shift), has_intercept,
+                           cnp.PyArray_DATA(rows), self.is_single)
+        elif (kind == cnp.NPY_FLOAT) != self.is_single or lead:
+            return None
+        if fo_nonfinite_row(cnp.PyArray_DATA(rows), self.is_single, self.p, n, self.p) >= 0:
+            return None
+        cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
+        return self.run(&glm, rows, targets, None, None, n)
+
     cdef run(self, const fo_glm *glm, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
              cnp.ndarray offset, int64_t at_once):
         cdef fo_kalman_status status
@@ -320,6 +362,18 @@ def observe_rows(tuple family, double shape, cnp.ndarray y, cnp.ndarray z):
         <double *>cnp.PyArray_DATA(deviance),
     )
     return mean, variance, score, weight, deviance
+
+
+def observed_weights(tuple family, double shape, cnp.ndarray y, cnp.ndarray z):
+    """Return -d score / dz of each observation, whose expectation is the weight."""
+    cdef int64_t n = cnp.PyArray_SIZE(y)
+    require_targets(n, y, z)
+    cdef cnp.ndarray observed = np.empty(n)
+    fo_observed_weights(
+        FAMILIES[family], shape, <double *>cnp.PyArray_DATA(y), <double *>cnp.PyArray_DATA(z), n,
+        <double *>cnp.PyArray_DATA(observed),
+    )
+    return observed
 
 
 def implicit(tuple family, double shape, double y, double prior, double eta, double g):

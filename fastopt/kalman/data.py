@@ -67,6 +67,7 @@ def checked_rows(
     offset: object,
     alpha: float | None,
     new_pass: bool = False,
+    exposure: object = None,
 ) -> RowsToFit:
     """Return the arguments of `partial_fit` or `fit`, or raise an error that names one.
 
@@ -88,7 +89,7 @@ def checked_rows(
     target = given.vector("y", y, len(x))
     kind.require_domain(target)
     weights = given.weights(weight, len(x))
-    shift = given.offsets(offset, len(x))
+    shift = given.shifts(offset, exposure, len(x), link)
     for first, part in given.parts(x, dtype=state.form.reads):
         bad = nonfinite_row(part)
         if bad >= 0:

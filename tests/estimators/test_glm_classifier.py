@@ -76,7 +76,12 @@ def test_separation_by_a_rare_column_is_a_warning():
 def test_coefficients_relative_to_the_first_class_have_a_first_row_of_0():
     model = GLMClassifier().fit(X[50:], [0, 1, 2, 1] * 25)
     assert (model.coef_[0] == 0).all()
-    assert model.coef_.shape == (3, 2)
+    assert model.coef_.shape == model.stderr_.shape == model.pvalues_.shape == (3, 2)
+    assert model.intercept_.shape == model.intercept_stderr_.shape == (3,)
+    assert np.isnan(model.stderr_[0]).all()
+    assert np.isfinite(model.stderr_[1:]).all()
+    names = model.fitted_.names
+    assert names == ("const[1]", "x1[1]", "x2[1]", "const[2]", "x1[2]", "x2[2]")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,7 @@ def test_coefficients_relative_to_the_first_class_have_a_first_row_of_0():
     [
         ([1, 1, 1], {}, "1 class"),
         ([0, 1, 2], {"offset": np.zeros(3)}, "offset needs two classes"),
+        ([0.5, 1.5, 2.2], {}, "Unknown label type"),
     ],
 )
 def test_refusals(y, options, message):
