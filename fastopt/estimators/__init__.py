@@ -3,6 +3,7 @@
 | module | what it answers |
 |---|---|
 | `glm_regressor` | `GLMRegressor`: a mean for each row |
+| `glm_classifier` | `GLMClassifier`: labels of two or more classes |
 | `base` | what the estimators share with scikit-learn: checks, attributes, warnings |
 | `reporting` | `Inference`: standard errors, tests and summaries of the estimators |
 | `inference` | standard errors, intervals, tests and robust covariances of a fit |
@@ -15,6 +16,7 @@
 | `scoring` | Fisher scoring from sums, with or without a penalty |
 | `columns` | the first pass: means and ranges of the columns, a sample of the rows |
 | `moments` | the sums over a block of rows that a round needs |
+| `multinomial` | the same for several classes |
 | `model` | a family with its link and parameter |
 | `source` | `Source`: what a fit reads |
 | `sources` | the kinds of data that a fit reads, one module each |
@@ -30,7 +32,8 @@ except ImportError as error:
 
 from fastopt.estimators.base import SeparationWarning
 from fastopt.estimators.block import Block
+from fastopt.estimators.glm_classifier import GLMClassifier
 from fastopt.estimators.glm_regressor import GLMRegressor
 from fastopt.estimators.moments import Moments, moments
 
-__all__ = ["Block", "GLMRegressor", "Moments", "SeparationWarning", "moments"]
+__all__ = ["Block", "GLMClassifier", "GLMRegressor", "Moments", "SeparationWarning", "moments"]

@@ -115,18 +115,22 @@ class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
         return ArraySource(block, None if names is None else [str(name) for name in names])
 
     def _keep(self, solution: Solution) -> None:
-        """Set the fitted attributes, and warn of what the user should know."""
+        """Set the fitted attributes."""
         fitted = solution.fitted
         first = int(fitted.has_intercept)
         self.fitted_ = fitted
         self.coef_ = fitted.coef[first:].copy()
-        self.intercept_ = float(fitted.coef[0]) if first else 0.0
+        self.intercept_: Any = float(fitted.coef[0]) if first else 0.0
         self.n_iter_ = fitted.n_iter
         self.converged_ = fitted.converged
         self.loss_curve_ = list(solution.losses)
         self.dependent_ = solution.dependent
-        for category, text in _problems(solution):
-            warnings.warn(text, category, stacklevel=3)
+
+
+def warn_of_problems(solution: Solution) -> None:
+    """Warn of what the user of a fit should know."""
+    for category, text in _problems(solution):
+        warnings.warn(text, category, stacklevel=3)
 
 
 def _problems(solution: Solution) -> Iterator[tuple[type[Warning], str]]:

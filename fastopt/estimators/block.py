@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,19 @@ class Block:
         if self.weight is None or self.frequency is None:
             return self.frequency if self.weight is None else self.weight
         return self.weight * self.frequency
+
+    def with_y(self, y: Floats) -> Block:
+        """Return the same rows with other observations.
+
+        Parameters
+        ----------
+        y : array of shape (n,)
+
+        Returns
+        -------
+        Block
+        """
+        return replace(self, y=y)
 
     def part(self, own: slice | Array) -> Block:
         """Return the rows selected by a slice, a mask or indices.

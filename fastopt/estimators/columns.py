@@ -41,8 +41,10 @@ class Columns:
         The index of a constant column that takes the place of an intercept.
     anchor_value : float
         Its value; 1 for an intercept.
-    y_mean : float
-        The weighted mean of y.
+    y_mean : array of shape (1,)
+        The weighted mean of y; of a multinomial model the shares of the classes.
+    has_labels : bool
+        Whether y is the index of a class: all are 0 or 1, or the model is multinomial.
     offset_mean : float or None
         The weighted mean of the offset.
     sample : Block
@@ -57,7 +59,8 @@ class Columns:
     reach: Floats
     anchor: int | None
     anchor_value: float
-    y_mean: float
+    y_mean: Floats
+    has_labels: bool
     offset_mean: float | None
     sample: Block
     saturated: Floats
@@ -113,7 +116,9 @@ def columns_of(source: Source, model: Model) -> Columns:
     """
     p = source.n_features
     low, high, total = np.full(p, np.inf), np.full(p, -np.inf), np.zeros(p)
-    n, weight_sum, y_sum, offset_sum = 0, 0.0, 0.0, None
+    y_sum = np.zeros(model.n_classes or 1)
+    n, weight_sum, offset_sum = 0, 0.0, None
+    has_labels = bool(model.n_classes) or model.family == "bernoulli"
     sample = _Sample(p)
     saturated = np.zeros(2)
     row = 0
@@ -131,12 +136,16 @@ def columns_of(source: Source, model: Model) -> Columns:
             total += x.sum(axis=0, dtype=float) if part is None else part @ x
         n += used.n
         weight_sum += used.n if weight is None else float(weight.sum())
-        y_sum += float(used.y.sum() if weight is None else weight @ used.y)
+        has_labels = has_labels and bool(model.n_classes or np.isin(used.y, (0.0, 1.0)).all())
+        y_sum += _sum_of_y(used, weight, model.n_classes)
         if used.offset is not None:
             of_block = used.offset.sum() if weight is None else weight @ used.offset
             offset_sum = (offset_sum or 0.0) + float(of_block)
         sample.add(used)
-        saturated += saturated_sums(model.family, used.y, model.shape, used.weight, used.frequency)
+        if not model.n_classes:  # the log-likelihood of certain classes is 0
+            saturated += saturated_sums(
+                model.family, used.y, model.shape, used.weight, used.frequency
+            )
     if not n:
         raise FastoptError("no row has a positive weight; at least one is needed")
     mean = np.where(low == high, low, total / weight_sum)
@@ -157,10 +166,18 @@ def columns_of(source: Source, model: Model) -> Columns:
         anchor,
         value,
         y_sum / weight_sum,
+        has_labels,
         None if offset_sum is None else offset_sum / weight_sum,
         sample.whole(),
         saturated,
     )
+
+
+def _sum_of_y(block: Block, weight: Floats | None, n_classes: int) -> Any:
+    """Return the weighted sum of y, or the weight of each class."""
+    if n_classes:
+        return np.bincount(block.y.astype(np.intp), weight, n_classes)
+    return block.y.sum() if weight is None else weight @ block.y
 
 
 def _require_usable(block: Block, model: Model, row: int) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from fastopt._errors import FastoptError
+from fastopt.estimators import moments, multinomial
 from fastopt.estimators.block import Block
 from fastopt.estimators.columns import Columns, columns_of
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.inference import with_robust
 from fastopt.estimators.likelihood import log_likelihood, saturated
 from fastopt.estimators.model import Model
-from fastopt.estimators.moments import Moments, sums
+from fastopt.estimators.moments import Moments
 from fastopt.estimators.scoring import STILL, Penalty, Scoring
 from fastopt.estimators.source import Source
 from fastopt.estimators.sources.array import ArraySource
@@ -27,6 +28,8 @@ __all__ = ["Options", "Solution", "fit_source", "null_deviance"]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 SAMPLE_TOL, SAMPLE_ROUNDS = 1e-2, 12
+# Half the deviance of labels, divided by the weight: at such a loss, all rows are on their side.
+SEPARATED = 1e-6
 ROWS_FOR_A_SAMPLE = 10  # for each coefficient
 
 
@@ -46,6 +49,8 @@ class Options:
     use_t : bool
         Student's t instead of the normal distribution.
     y_name : str
+    classes : tuple of str
+        The labels of a multinomial model.
     verbose : int
     """
 
@@ -57,6 +62,7 @@ class Options:
     cov_type: str = "nonrobust"
     use_t: bool = False
     y_name: str = "y"
+    classes: tuple[str, ...] = ()
     verbose: int = 0
 
 
@@ -91,8 +97,11 @@ class _Fit:
         self.source, self.model, self.options = source, model, options
         self.columns = columns_of(source, model)
         self.first = int(model.fit_intercept)
-        self.q = source.n_features + self.first
+        self.k = model.n_equations
+        self.width = source.n_features + self.first
+        self.q = self.k * self.width
         self.null = _null_predictor(self.columns, model)
+        self.intercepts = np.arange(0, self.q, self.width) if self.first else np.arange(0)
         self.null_chi2 = 0.0
 
     @property
@@ -108,8 +117,9 @@ class _Fit:
         with_information: bool = True,
         by_qr: bool = False,
         source: Source | None = None,
-        null: float | None = None,
+        null: Floats | None = None,
     ) -> Moments:
+        sums = multinomial.sums if self.model.n_classes else moments.sums
         total: Moments | None = None
         for block in (self.source if source is None else source).blocks():
             new = sums(block, v, self.model, self.columns.mean, null, with_information, by_qr)
@@ -119,9 +129,13 @@ class _Fit:
 
     def penalty(self, weight: float) -> Penalty:
         strength = np.full(self.q, weight * self.options.alpha)
-        strength[: self.first] = 0.0
+        strength[self.intercepts] = 0.0
         ratio = self.options.l1_ratio
-        return Penalty(ratio * strength, (1.0 - ratio) * strength)
+        # The squares of the coefficients of all classes, at the best coefficients of the first.
+        mix = np.eye(self.k)
+        if self.model.n_classes and not self.model.symmetric:
+            mix -= 1.0 / self.model.n_classes
+        return Penalty(ratio * strength, (1.0 - ratio) * strength[: self.width], mix)
 
     def scoring(self, report: Callable[[int, float, float], None] | None = None) -> Scoring:
         return Scoring(
@@ -130,18 +144,26 @@ class _Fit:
             self.penalty(self.columns.weight),
             self.variance,
             self.model.family == "gaussian",
+            min(0.1, SEPARATED * self.columns.weight) if self.columns.has_labels else 0.0,
+            np.tile(np.append(np.ones(self.first), self.columns.reach), self.k),
             report,
         )
 
     def largest_move(self, step: Floats) -> float:
-        slope, shift = step[self.first :], step[: self.first].sum()
-        bound = float(np.abs(slope) @ self.columns.reach + abs(shift))
+        slopes, shifts = self._slopes(step)
+        bound = float((np.abs(slopes) @ self.columns.reach + np.abs(shifts)).max())
         if bound <= STILL:
             return bound
         mean = self.columns.mean
         return max(
-            float(np.abs((block.x - mean) @ slope + shift).max()) for block in self.source.blocks()
+            float(np.abs((block.x - mean) @ slopes.T + shifts).max())
+            for block in self.source.blocks()
         )
+
+    def _slopes(self, v: Floats) -> tuple[Floats, Floats]:
+        """Return the coefficients of the columns and the intercepts, a row for each equation."""
+        rows = v.reshape(self.k, self.width)
+        return rows[:, self.first :], rows[:, : self.first].sum(axis=1)
 
     def variance(self, at: Moments) -> float:
         """Return the square of the unit of the Newton decrement."""
@@ -157,15 +179,19 @@ class _Fit:
 
     def coef(self, v: Floats) -> Floats:
         """Return the coefficients of the columns as they were given."""
-        w = v.copy()
+        w = v.reshape(self.k, self.width).copy()
         if self.anchor is not None:
-            w[self.anchor] -= self.center() @ v / self.columns.anchor_value
-        return w
+            w[:, self.anchor] -= w @ self.center() / self.columns.anchor_value
+        return w.ravel()
 
     def names(self) -> tuple[str, ...]:
         given = self.source.feature_names
         own = [f"x{i + 1}" for i in range(self.source.n_features)] if given is None else given
-        return (*["const"][: self.first], *own)
+        own = [*["const"][: self.first], *own]
+        if self.k == 1:
+            return tuple(own)
+        labels = self.options.classes[self.model.n_classes - self.k :]
+        return tuple(f"{name}[{label}]" for label in labels for name in own)
 
     # The start
 
@@ -173,17 +199,19 @@ class _Fit:
         """Return the coefficients with the same linear predictor for each row, if there are any."""
         if self.anchor is None:
             return None
-        v = np.zeros(self.q)
-        v[self.anchor] = self.null / self.columns.anchor_value
-        return v
+        v = np.zeros((self.k, self.width))
+        v[:, self.anchor] = self.null / self.columns.anchor_value
+        return v.ravel()
 
     def flat_coef(self) -> Floats:
         """Return coefficients whose linear predictors are near to that of the mean of y."""
+        if self.model.n_classes:
+            return np.zeros(self.q)
         sample = self.columns.sample
-        target = np.full(sample.n, self.null)
+        target = np.full(sample.n, self.null[0])
         linear = Model("gaussian", "identity", 0.0, self.model.fit_intercept)
         block = replace(sample, y=target, offset=None)
-        at = sums(block, np.zeros(self.q), linear, self.columns.mean)
+        at = moments.sums(block, np.zeros(self.q), linear, self.columns.mean)
         assert at.information is not None
         return np.asarray(np.linalg.lstsq(at.information, at.score, rcond=1e-12)[0], dtype=float)
 
@@ -238,18 +266,19 @@ class _Fit:
         return sums_of_null
 
 
-def _null_predictor(columns: Columns, model: Model) -> float:
-    """Return the linear predictor of the mean of y, less the mean offset.
+def _null_predictor(columns: Columns, model: Model) -> Floats:
+    """Return the linear predictors of the mean of y, less the mean offset.
 
     A mean at the end of its range is moved inside it.
     """
     kind, mean = model.kind, columns.y_mean
     margin = 0.25 / columns.weight if columns.weight > 1 else 0.25
-    if kind.high < math.inf:
-        mean = min(max(mean, kind.low + margin), kind.high - margin)
-    elif mean <= kind.low:
-        mean = kind.low + margin
-    return float(model.predictor(mean)) - (columns.offset_mean or 0.0)
+    if model.n_classes:
+        log_share = np.log(np.maximum(mean, margin))
+        return log_share if model.symmetric else log_share[1:] - log_share[0]
+    mean = np.where(mean <= kind.low, kind.low + margin, mean)
+    mean = np.where(mean >= kind.high, kind.high - margin, mean)
+    return np.asarray(model.predictor(mean) - (columns.offset_mean or 0.0))
 
 
 class _Intercept:
@@ -312,7 +341,9 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
     """Return the record of a fit, with coefficients of the columns as they were given."""
     model, options, at = fit.model, fit.options, scoring.at
     assert at.information is not None
-    v, inverse = scoring.v, scoring.solver.inverse()
+    v, inverse = scoring.v, np.full((fit.q, fit.q), math.nan)
+    if not options.alpha:
+        inverse = scoring.solver.inverse()
     dependent = np.flatnonzero(~scoring.solver.kept)
     names = fit.names()
     if dependent.size and options.rank_deficient == "error":
@@ -322,7 +353,7 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
             'leave them out, or use alpha > 0 or rank_deficient="minimum_norm"'
         )
     if dependent.size:
-        shortest = _shortest(scoring.solver.null_space(), fit.first)
+        shortest = _shortest(scoring.solver.null_space(), fit.intercepts)
         v, inverse = shortest @ v, shortest @ inverse @ shortest.T
     rank = fit.q - dependent.size
     df_resid = at.frequency - rank
@@ -348,7 +379,7 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         llf=llf,
         llnull=llnull,
         pearson_chi2=at.pearson_chi2,
-        df_model=rank - 1,
+        df_model=rank - fit.k,
         df_resid=df_resid,
         n_iter=scoring.n_rounds,
         converged=scoring.converged,
@@ -359,6 +390,7 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         penalty=options.alpha,
         has_intercept=model.fit_intercept,
         has_offset=has_offset,
+        n_equations=fit.k,
         use_t=options.use_t,
         y_name=options.y_name,
     )
@@ -391,10 +423,10 @@ def _log_likelihoods(
     return llf, log_likelihood(model.family, null_model, scale, sums, rows)
 
 
-def _shortest(null: Floats, first: int) -> Floats:
-    """Return the projection of coefficients on those of the least norm, without the intercept."""
+def _shortest(null: Floats, intercepts: Any) -> Floats:
+    """Return the projection of coefficients on those of the least norm, without the intercepts."""
     coefs = null.copy()
-    coefs[:first] = 0.0
+    coefs[intercepts] = 0.0
     return np.eye(len(null)) - null @ np.linalg.pinv(coefs)
 
 

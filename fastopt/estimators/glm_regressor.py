@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from fastopt.estimators.base import GLMBase, offsets, rows_to_predict
+from fastopt.estimators.base import GLMBase, offsets, rows_to_predict, warn_of_problems
 from fastopt.estimators.block import Block
 from fastopt.estimators.fitting import fit_source, null_deviance
 from fastopt.estimators.inference import mean_interval
@@ -216,7 +216,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             exposure,
             self._clusters(groups, len(y)),
         )
-        self._keep(fit_source(self._source(block), model, options))
+        solution = fit_source(self._source(block), model, options)
+        self._keep(solution)
+        warn_of_problems(solution)
         return self
 
     def predict(

@@ -53,6 +53,10 @@ class Model:
     shape : float
         alpha of the negative binomial, power of the Tweedie family; 0 for all others.
     fit_intercept : bool
+    n_classes : int
+        Of a multinomial model; 0 for all others.
+    symmetric : bool
+        Whether a multinomial model has coefficients for each class, and not for all but the first.
 
     Examples
     --------
@@ -65,10 +69,19 @@ class Model:
     link: str
     shape: float = 0.0
     fit_intercept: bool = True
+    n_classes: int = 0
+    symmetric: bool = False
+
+    @property
+    def n_equations(self) -> int:
+        """The number of linear predictors of a row."""
+        return max(1, self.n_classes - (not self.symmetric))
 
     @property
     def kind(self) -> Family:
         """The properties of the family."""
+        if self.n_classes:
+            return Family("multinomial", ("logit",), 0.0, self.n_classes - 1, known_dispersion=True)
         return family_of(self.family)
 
     def observe(self, y: Floats, z: Floats) -> Observed:

@@ -17,7 +17,7 @@ from fastopt.estimators.block import Block
 from fastopt.estimators.model import Model, Observed, model_of
 from fastopt.kalman.covariance.qr import with_rows, with_triangle
 
-__all__ = ["Moments", "moments", "sums"]
+__all__ = ["Moments", "chunks", "counts", "moments", "sums"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -169,7 +169,7 @@ def sums(
     coef: Floats,
     model: Model,
     mean: Floats | None = None,
-    null: float | None = None,
+    null: Floats | None = None,
     with_information: bool = True,
     by_qr: bool = False,
 ) -> Moments:
@@ -180,7 +180,7 @@ def sums(
     block, coef, mean
         As for `moments`.
     model : Model
-    null : float, optional
+    null : array of shape (1,), optional
         The linear predictor, without the offset, of the sums ``null_deviance`` and
         ``null_pearson_chi2``; they are 0 without it.
     with_information : bool
@@ -199,7 +199,7 @@ def sums(
     totals = np.zeros(4)
     weight_of = block.total_weight()
     with np.errstate(all="ignore"):
-        for own, x in _chunks(block.x, mean, model.fit_intercept):
+        for own, x in chunks(block.x, mean, model.fit_intercept):
             z = x @ coef
             offset = None if block.offset is None else block.offset[own]
             if offset is not None:
@@ -209,7 +209,7 @@ def sums(
             at = model.observe(y, z)
             totals[:2] += _fit_of(at, y, weight)
             if null is not None:
-                z = np.full(len(y), null) if offset is None else null + offset
+                z = np.full(len(y), null[0]) if offset is None else null[0] + offset
                 totals[2:] += _fit_of(model.observe(y, z), y, weight)
             score += _weighted(at.score, weight) @ x
             if with_information:
@@ -225,19 +225,30 @@ def sums(
         float(totals[1]),
         float(totals[2]),
         float(totals[3]),
-        float(block.n if weight_of is None else weight_of.sum()),
-        _rows(block, weight_of),
-        int(block.n if weight_of is None else np.count_nonzero(weight_of)),
-        root[:q, :q] if by_qr and with_information else None,
+        *counts(block),
+        root=root[:q, :q] if by_qr and with_information else None,
     )
 
 
-def _rows(block: Block, weight: Floats | None) -> float:
-    """Return the sum of the frequencies of the rows of a positive weight."""
+def counts(block: Block) -> tuple[float, float, int]:
+    """Return the sums of weights and of frequencies, and the number of rows of a positive weight.
+
+    Parameters
+    ----------
+    block : Block
+
+    Returns
+    -------
+    weight, frequency : float
+    n : int
+    """
+    weight = block.total_weight()
     if weight is None:
-        return block.n
+        return float(block.n), float(block.n), block.n
     used = weight > 0
-    return float(np.count_nonzero(used) if block.frequency is None else block.frequency[used].sum())
+    n = int(np.count_nonzero(used))
+    frequency = n if block.frequency is None else block.frequency[used].sum()
+    return float(weight.sum()), float(frequency), n
 
 
 def _weighted(values: Floats, weight: Floats | None) -> Floats:
@@ -251,8 +262,22 @@ def _fit_of(at: Observed, y: Floats, weight: Floats | None) -> tuple[float, floa
     return float(_weighted(at.deviance, weight).sum()), float(_weighted(chi2, weight).sum())
 
 
-def _chunks(x: Any, mean: Floats | None, fit_intercept: bool) -> Iterator[tuple[slice, Floats]]:
-    """Yield the centred rows, a column of ones first if there is an intercept, in a buffer."""
+def chunks(x: Any, mean: Floats | None, fit_intercept: bool) -> Iterator[tuple[slice, Floats]]:
+    """Yield the centred rows, a column of ones first if there is an intercept, in a buffer.
+
+    Parameters
+    ----------
+    x : array of shape (n, p)
+    mean : array of shape (p,) or None
+    fit_intercept : bool
+
+    Yields
+    ------
+    slice
+        Which rows.
+    array
+        The rows; the next ones overwrite them.
+    """
     n, p = x.shape
     first = int(fit_intercept)
     most = max(64, NUMBERS // (p + first + 1))

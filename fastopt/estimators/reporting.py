@@ -23,7 +23,7 @@ class Inference:
     ----------
     stderr_, pvalues_ : array of the shape of coef_
         Standard errors; two-sided p-values of the hypotheses that a coefficient is 0.
-    intercept_stderr_ : float
+    intercept_stderr_ : float, or array of the shape of intercept_
         0 without an intercept.
     covariance_ : array of shape (n_features + 1, n_features + 1)
         The covariance of (intercept_, coef_); without an intercept that of coef_.
@@ -46,6 +46,9 @@ class Inference:
     def _like_coef(self, values: Floats) -> Floats:
         return values[int(self._fit().has_intercept) :]
 
+    def _like_intercept(self, values: Floats) -> Any:
+        return float(values[0]) if self._fit().has_intercept else 0.0
+
     @property
     def covariance_(self) -> Floats:
         """The covariance of (intercept_, coef_)."""
@@ -57,10 +60,9 @@ class Inference:
         return self._like_coef(inference.stderr(self._fit()))
 
     @property
-    def intercept_stderr_(self) -> float:
+    def intercept_stderr_(self) -> Any:
         """The standard error of intercept_; 0 without an intercept."""
-        fitted = self._fit()
-        return float(inference.stderr(fitted)[0]) if fitted.has_intercept else 0.0
+        return self._like_intercept(inference.stderr(self._fit()))
 
     @property
     def pvalues_(self) -> Floats:

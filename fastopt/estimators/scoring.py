@@ -47,14 +47,39 @@ class Evaluate(Protocol):
 
 @dataclass(frozen=True)
 class Penalty:
-    """Weights of the penalty for each coefficient; 0 for an intercept."""
+    """sum(l1 |v|) + sum over equations a, b of mix_ab sum(l2 v_a v_b) / 2.
+
+    Attributes
+    ----------
+    l1 : array of shape (q,)
+        Weights of the L1 penalty; 0 for an intercept.
+    l2 : array of shape (q / k,)
+        Weights of the L2 penalty, for one of k equations.
+    mix : array of shape (k, k)
+        1 for a single equation.
+    """
 
     l1: Floats
     l2: Floats
+    mix: Floats
 
     def __call__(self, v: Floats) -> float:
         """Return the penalty at v."""
-        return float(self.l1 @ np.abs(v) + 0.5 * (self.l2 @ (v * v)))
+        return float(self.l1 @ np.abs(v) + 0.5 * (self.gradient(v) @ v))
+
+    def gradient(self, v: Floats) -> Floats:
+        """Return the gradient of the L2 penalty."""
+        rows = v.reshape(len(self.mix), -1)
+        found: Floats = (self.mix @ (rows * self.l2)).ravel()
+        return found
+
+    def matrix(self) -> Floats:
+        """Return the second derivative of the L2 penalty."""
+        return np.asarray(np.kron(self.mix, np.diag(self.l2)), dtype=float)
+
+    def root(self) -> Floats:
+        """Return rows A with A'A = matrix()."""
+        return np.asarray(np.kron(np.linalg.cholesky(self.mix).T, np.diag(np.sqrt(self.l2))))
 
 
 class _Solver:
@@ -63,14 +88,15 @@ class _Solver:
     def __init__(
         self,
         information: Floats,
-        l2: Floats,
+        penalty: Penalty,
         root: Floats | None = None,
         kept: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
     ) -> None:
-        size = np.sqrt(np.diagonal(information) + l2)
+        matrix = information + penalty.matrix()
+        size = np.sqrt(np.diagonal(matrix))
         self.scale = np.where(size > 0, size, 1.0)
         self.kept = np.ones(len(size), dtype=bool) if kept is None else kept
-        matrix = (information + np.diag(l2)) / np.outer(self.scale, self.scale)
+        matrix = matrix / np.outer(self.scale, self.scale)
         self.rcond = 0.0
         self.right: Floats | None = None
         self.inverse_root: Floats | None = None
@@ -80,7 +106,7 @@ class _Solver:
                 self.rcond = float(dpocon(factor, np.abs(matrix).sum(axis=0).max())[0])
                 self.right = factor
         else:
-            rows = np.vstack([root, np.diag(np.sqrt(l2))]) / self.scale
+            rows = np.vstack([root, penalty.root()]) / self.scale
             self.triangle = np.asarray(np.linalg.qr(rows, mode="r"))
             if kept is None:
                 self.kept = np.abs(np.diagonal(self.triangle)) > DEPENDENT
@@ -141,6 +167,10 @@ class Scoring:
         Returns the dispersion to which the standard errors of the tolerance belong.
     linear : bool
         Whether the information is the same for all coefficients, so that it is summed once.
+    separated_below : float
+        Half the deviance below which the likelihood has no maximum.
+    reach : array of shape (q,)
+        The largest size of each column, to tell which coefficient moves most.
     report : callable, optional
         Called with the round, the objective and the decrement.
 
@@ -167,10 +197,13 @@ class Scoring:
         penalty: Penalty,
         variance: Callable[[Moments], float] = lambda _: 1.0,
         linear: bool = False,
+        separated_below: float = 0.0,
+        reach: Floats | float = 1.0,
         report: Callable[[int, float, float], None] | None = None,
     ) -> None:
         self.evaluate, self.largest_move = evaluate, largest_move
         self.variance, self.linear = variance, linear
+        self.separated_below, self.reach = separated_below, reach
         self.penalty, self.report = penalty, report
         self.by_qr = False
         self.losses: list[float] = []
@@ -186,6 +219,10 @@ class Scoring:
     @property
     def has_l1(self) -> bool:
         return bool(self.penalty.l1.any())
+
+    @property
+    def is_penalized(self) -> bool:
+        return self.has_l1 or bool(self.penalty.l2.any())
 
     def objective(self, v: Floats, at: Moments) -> float:
         """Return half the deviance plus the penalty."""
@@ -205,6 +242,9 @@ class Scoring:
             decrement = self._decrement(step)
             if self.report is not None:
                 self.report(self.n_rounds, self.losses[-1], decrement)
+            if 0.5 * self.at.deviance < self.separated_below and not self.is_penalized:
+                self._no_maximum(step)
+                return
             settled = bool((np.abs(step) <= 4 * np.finfo(float).eps * np.abs(self.v)).all())
             # The decrement stops decreasing when it reaches the accuracy of the sums.
             stalled = decrement < SHORT and decrement > 0.5 * before
@@ -216,28 +256,31 @@ class Scoring:
                     self.converged = True
                     return
                 if decrement < SHORT and move > LONG:
-                    self.separated = int(np.argmax(np.abs(step) * self.solver.scale))
-                    self.problem = "the likelihood has no maximum"
+                    self._no_maximum(step)
                     return
             if not self._line_search(step):
                 self.problem = "no step along the scoring direction decreases the objective"
                 return
         self.problem = f"max_iter={max_iter} rounds did not reach the maximum"
 
+    def _no_maximum(self, step: Floats) -> None:
+        self.separated = int(np.argmax(np.abs(step) * self.reach))
+        self.problem = "the likelihood has no maximum"
+
     def _direction(self) -> Floats:
         """Return the minimiser of the quadratic model."""
-        gradient = self.at.score - self.penalty.l2 * self.v
+        gradient = self.at.score - self.penalty.gradient(self.v)
         information = self.at.information
         assert information is not None
         if self.has_l1:
-            self.solver = _Solver(information, self.penalty.l2)
+            self.solver = _Solver(information, self.penalty)
             return _coordinate_descent(information, gradient, self.v, self.penalty)
         root = self.at.root if self.by_qr else None
-        self.solver = _Solver(information, self.penalty.l2, root, self.kept)
+        self.solver = _Solver(information, self.penalty, root, self.kept)
         if not self.by_qr and self.solver.rcond < WELL_CONDITIONED:
             self.by_qr = True
             self.at = self.evaluate(self.v, by_qr=True)
-            self.solver = _Solver(information, self.penalty.l2, self.at.root, self._all_later())
+            self.solver = _Solver(information, self.penalty, self.at.root, self._all_later())
             self.kept = self.solver.kept
         return self.solver.solve(gradient)
 
@@ -252,19 +295,19 @@ class Scoring:
         """Return the length of the step in standard errors."""
         information = self.at.information
         assert information is not None
-        square = float(step @ (information @ step) + self.penalty.l2 @ step**2)
+        square = float(step @ (information @ step) + step @ self.penalty.gradient(step))
         return math.sqrt(max(0.0, square / self.variance(self.at)))
 
     def _line_search(self, step: Floats) -> bool:
         """Halve the step until the objective decreases, up to rounding; False if it never does."""
         last = self.losses[-1]
-        slope = float(step @ (self.at.score - self.penalty.l2 * self.v))
+        slope = float(step @ (self.at.score - self.penalty.gradient(self.v)))
         for _ in range(HALVINGS):
             moved = self.v + step
             new = self._sums(moved)
             if new.is_finite:
                 loss = self.objective(moved, new)
-                now = abs(float(step @ (new.score - self.penalty.l2 * moved)))
+                now = abs(float(step @ (new.score - self.penalty.gradient(moved))))
                 # Where the decrease is lost in the rounding of the loss, its derivative tells.
                 is_flatter = self.has_l1 or now <= 0.99 * abs(slope)
                 if loss <= last - 0.1 * abs(slope) or (
@@ -289,7 +332,7 @@ def _coordinate_descent(
 
     Friedman, Hastie & Tibshirani 2010, Journal of Statistical Software 33(1).
     """
-    matrix = information + np.diag(penalty.l2)
+    matrix = information + penalty.matrix()
     diagonal = np.diagonal(matrix).copy()
     step = np.zeros_like(v)
     rest = gradient.copy()  # the gradient of the smooth part at v + step, with its sign changed

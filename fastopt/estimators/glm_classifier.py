@@ -1,0 +1,338 @@
+"""`GLMClassifier`: binary and multinomial regression with class labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from fastopt._checks import Choice
+from fastopt._errors import FastoptError
+from fastopt.estimators.base import GLMBase, offsets, rows_to_predict, warn_of_problems
+from fastopt.estimators.fitting import Solution, fit_source
+from fastopt.estimators.model import Model
+from fastopt.estimators.multinomial import log_probabilities
+
+__all__ = ["GLMClassifier"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
+    """Logistic, probit or complementary log-log regression, fitted by Fisher scoring.
+
+    With two classes, P(y = classes_[1]) = mu(intercept + x'coef + offset).  With C > 2 classes and
+    linear predictors z_c, P(y = classes_[c]) = exp(z_c) / sum over classes of exp(z), and the
+    coefficients of all classes are fitted together.  `fit` minimises::
+
+        deviance / (2 sum of weights) + alpha (l1_ratio |coef|_1 + (1 - l1_ratio) |coef|^2 / 2)
+
+    The intercept has no penalty.  With ``alpha=0``, the default, this is maximum likelihood, and
+    there are standard errors.  In terms of LogisticRegression, ``alpha = 1 / (C * n)``.
+
+    Parameters
+    ----------
+    link : {"logit", "probit", "cloglog"}
+        Default "logit"; the others are for two classes only.
+    alpha : float
+        Strength of the penalty.  Default 0.
+    l1_ratio : float
+        The part of the penalty that is L1, from 0 to 1.  Default 0.
+    fit_intercept : bool
+        Default True.
+    solver : {"auto", "scoring"}
+        "scoring": Fisher scoring.  "auto", the default, chooses it.
+    tol : float
+        The fit ends when the next step is at most this many standard errors long.  Default 1e-8.
+    max_iter : int
+        The most rounds; each reads X once.  Default 100.
+    rank_deficient : {"minimum_norm", "error"}
+        As for `GLMRegressor`.
+    cov_type : {"nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster"}
+        As for `GLMRegressor`; "nonrobust" only for more than two classes.
+    use_t : bool
+        Student's t instead of the normal distribution in intervals and tests.  Default False.
+    verbose : int
+        1 prints a line for each round.  Default 0.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+        The labels of rows with a positive weight, sorted.
+    coef_ : array of shape (1, n_features_in_) or (n_classes, n_features_in_)
+        With two classes, the coefficients of classes_[1].  With more and ``alpha=0``, the first row
+        is 0: coefficients are relative to the first class, as in statsmodels' MNLogit.  With a
+        penalty the rows sum to 0, as in LogisticRegression.
+    intercept_ : array of shape (1,) or (n_classes,)
+    stderr_, pvalues_ : array of the shape of coef_
+        NaN for the first class where coefficients are relative to it.
+    intercept_stderr_ : array of the shape of intercept_
+    covariance_ : array of shape (q, q)
+        Of ``fitted_.coef``.
+    n_iter_, converged_, deviance_, null_deviance_, dispersion_, loss_curve_, dependent_, fitted_
+        As for `GLMRegressor`.  ``fitted_.coef`` has the intercept first; of several classes, the
+        coefficients of one class after the other, without the first class if alpha is 0.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Warns
+    -----
+    SeparationWarning
+        The likelihood has no maximum: the columns separate the classes.
+    ConvergenceWarning
+        ``max_iter`` rounds did not suffice, or KeyboardInterrupt ended the fit, which then keeps
+        the coefficients of the last round, as MLPClassifier does.  ``converged_`` is False.
+
+    Notes
+    -----
+    ``sample_weight`` and ``freq_weight`` give the same coefficients and standard errors, because
+    the dispersion is 1; the number of observations differs, as for `GLMRegressor`.  `score` is the
+    accuracy, as for all classifiers of scikit-learn.
+
+    References
+    ----------
+    McCullagh & Nelder 1989, Generalized Linear Models, chapters 4 and 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastopt.estimators import GLMClassifier
+    >>> X = np.arange(8.0)[:, None]
+    >>> y = np.array(["no", "no", "yes", "no", "yes", "no", "yes", "yes"])
+    >>> model = GLMClassifier().fit(X, y)
+    >>> model.coef_.round(4), model.predict([[7.0]])
+    (array([[0.5941]]), array(['yes'], dtype='<U3'))
+    """
+
+    def __init__(
+        self,
+        link: str = "logit",
+        *,
+        alpha: float = 0.0,
+        l1_ratio: float = 0.0,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        tol: float = 1e-8,
+        max_iter: int = 100,
+        rank_deficient: str = "minimum_norm",
+        cov_type: str = "nonrobust",
+        use_t: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.link = link
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.rank_deficient = rank_deficient
+        self.cov_type = cov_type
+        self.use_t = use_t
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = self.link == "logit"
+        return tags
+
+    def _model(self, n_classes: int) -> Model:
+        intercept = bool(self.fit_intercept)
+        if n_classes == 2:
+            return Model("bernoulli", self.link, 0.0, intercept)
+        symmetric = self.alpha > 0 and self.l1_ratio > 0
+        return Model("multinomial", "logit", 0.0, intercept, n_classes, symmetric)
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        freq_weight: Any = None,
+        offset: Any = None,
+        groups: Any = None,
+    ) -> GLMClassifier:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (n, p)
+        y : array of shape (n,)
+            Labels of at least two classes.
+        sample_weight, freq_weight : array of shape (n,), optional
+            Weights, >= 0.
+        offset : array of shape (n,), optional
+            Added to the linear predictor, with a coefficient of 1.  For two classes only.
+        groups : array of shape (n,), optional
+            The cluster of each row, for ``cov_type="cluster"``.
+
+        Returns
+        -------
+        GLMClassifier
+            self.
+
+        Raises
+        ------
+        FastoptError
+            An option is outside its range, there are fewer than two classes, or there are more than
+            two with an offset, a robust covariance or a link other than "logit".
+        """
+        options = self._options(y)
+        Choice(("logit", "probit", "cloglog"))("link", self.link)
+        x, y = self._read(X, y)
+        check_classification_targets(y)
+        block = self._rows(
+            x,
+            y,
+            Model("bernoulli", self.link),
+            sample_weight,
+            freq_weight,
+            offset,
+            groups=self._clusters(groups, len(y)),
+        )
+        classes, index = np.unique(block.y, return_inverse=True)
+        if len(classes) < 2:
+            raise FastoptError(
+                f"y has {len(classes)} class among the rows of a positive weight; two are needed"
+            )
+        if len(classes) > 2 and self.link != "logit":
+            raise FastoptError(
+                f"Only binary classification is supported with link={self.link!r}; y has "
+                f"{len(classes)} classes"
+            )
+        if len(classes) > 2 and offset is not None:
+            raise FastoptError(f"offset needs two classes; y has {len(classes)}")
+        if len(classes) > 2 and self.cov_type != "nonrobust":
+            raise FastoptError(
+                f"cov_type={self.cov_type!r} needs two classes; y has {len(classes)}"
+            )
+        model = self._model(len(classes))
+        block = block.with_y(index.astype(float))
+        options = replace(options, classes=tuple(map(str, classes)))
+        solution = fit_source(self._source(block), model, options)
+        self.classes_ = classes
+        self._keep(solution)
+        warn_of_problems(solution)
+        return self
+
+    def _keep(self, solution: Solution) -> None:
+        super()._keep(solution)
+        fitted, n_classes = solution.fitted, len(self.classes_)
+        coef = fitted.coef.reshape(fitted.n_equations, -1)
+        if n_classes > 2 and fitted.n_equations < n_classes:
+            coef = np.vstack([np.zeros((1, coef.shape[1])), coef])
+        if n_classes > 2 and fitted.penalty:
+            coef = coef - coef.mean(axis=0)
+        first = int(fitted.has_intercept)
+        self.coef_ = coef[:, first:].copy()
+        self.intercept_ = coef[:, 0].copy() if first else np.zeros(len(coef))
+
+    def _equations(self, values: Floats) -> Floats:
+        """Return a row for each class of coef_, NaN for a class that has no coefficients."""
+        rows = values.reshape(self.fitted_.n_equations, -1)
+        if len(rows) < len(self.coef_):
+            rows = np.vstack([np.full((1, rows.shape[1]), np.nan), rows])
+        return rows
+
+    def _like_coef(self, values: Floats) -> Floats:
+        return self._equations(values)[:, int(self.fitted_.has_intercept) :]
+
+    def _like_intercept(self, values: Floats) -> Floats:
+        if not self.fitted_.has_intercept:
+            return np.zeros(len(self.coef_))
+        return self._equations(values)[:, 0]
+
+    def _predictors(self, X: Any, offset: Any = None) -> Floats:
+        check_is_fitted(self)
+        x = rows_to_predict(self, X)
+        z: Floats = x @ self.coef_.T + self.intercept_
+        if offset is None:
+            return z
+        if len(self.classes_) > 2:
+            raise FastoptError(f"offset needs two classes; there are {len(self.classes_)}")
+        shift = offsets(offset, None, len(z), self._model(2))
+        return z if shift is None else z + shift[:, None]
+
+    def decision_function(self, X: Any, offset: Any = None) -> Floats:
+        """Return the linear predictors.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (n, p)
+        offset : array of shape (n,), optional
+            As for `fit`.
+
+        Returns
+        -------
+        array of shape (n,) or (n, n_classes)
+            With two classes, minus the predictor for which the probability is 1/2, which is 0
+            except for the link "cloglog".
+        """
+        z = self._predictors(X, offset)
+        if len(self.classes_) > 2:
+            return z
+        half: Floats = z[:, 0] - float(self._model(2).predictor(0.5))
+        return half
+
+    def predict_log_proba(self, X: Any, offset: Any = None) -> Floats:
+        """Return the logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X, offset
+            As for `decision_function`.
+
+        Returns
+        -------
+        array of shape (n, n_classes)
+        """
+        check_is_fitted(self)
+        if len(self.classes_) > 2 or self.link == "logit":
+            z = self._predictors(X, offset)
+            symmetric = z.shape[1] > 1
+            return log_probabilities(
+                z, Model("multinomial", "logit", 0.0, True, len(self.classes_), symmetric)
+            )
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, offset))
+
+    def predict_proba(self, X: Any, offset: Any = None) -> Floats:
+        """Return the probabilities of the classes.
+
+        Parameters
+        ----------
+        X, offset
+            As for `decision_function`.
+
+        Returns
+        -------
+        array of shape (n, n_classes)
+        """
+        check_is_fitted(self)
+        if len(self.classes_) > 2 or self.link == "logit":
+            return np.exp(self.predict_log_proba(X, offset))
+        mean = self._model(2).mean(self._predictors(X, offset)[:, 0])
+        return np.column_stack([1.0 - mean, mean])
+
+    def predict(self, X: Any, offset: Any = None) -> Array:
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X, offset
+            As for `decision_function`.
+
+        Returns
+        -------
+        array of shape (n,)
+        """
+        decision = self.decision_function(X, offset)
+        index = (decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)
+        found: Array = self.classes_[index]
+        return found
