@@ -6,10 +6,13 @@
 | `glm_classifier` | `GLMClassifier`: labels of two or more classes |
 | `base` | what the estimators share with scikit-learn: checks, attributes, warnings |
 | `reporting` | `Inference`: standard errors, tests and summaries of the estimators |
-| `inference` | standard errors, intervals, tests and robust covariances of a fit |
+| `inference` | standard errors, intervals and tests of a fit |
+| `robust` | robust covariances: HC0 to HC3 and clusters |
+| `rows` | the rows of a block at the coefficients of a fit |
 | `likelihood` | log-likelihoods from sums |
 | `summary` | the printed summary: statsmodels' own, or a table here |
 | `statsmodels_results` | a fit as statsmodels' GLMResults, without rows |
+| `statsmodels_mnlogit` | a multinomial fit as statsmodels' MultinomialResults, without rows |
 | `extras` | optional libraries, imported where they are used |
 | `fitted` | `Fitted`: what is known of a fitted model when its rows are gone |
 | `fitting` | how a model is fitted to a source: start, rounds, and the record of the fit |

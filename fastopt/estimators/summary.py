@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from typing import Any
 
+from fastopt.estimators.extras import library
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.inference import (
     aic,
@@ -12,12 +14,11 @@ from fastopt.estimators.inference import (
     conf_int,
     p_values,
     quantile,
-    rank_of,
     require_likelihood,
     stderr,
 )
 
-__all__ = ["Summary", "summary"]
+__all__ = ["Summary", "statsmodels_module", "summary"]
 
 WIDTH = 78
 
@@ -62,16 +63,29 @@ def summary(fitted: Fitted, level: float = 0.95) -> Any:
     """
     quantile(fitted, level)
     notes = notes_of(fitted)
-    try:
-        from fastopt.estimators.statsmodels_results import GLMResults
-    except ImportError:
+    if fitted.penalty or find_spec("statsmodels") is None:
         return Summary(table(fitted, level, notes))
-    if fitted.penalty:
-        return Summary(table(fitted, level, notes))
-    found = GLMResults(fitted).summary(alpha=round(1 - level, 12))
+    found = statsmodels_module(fitted).results_of(fitted).summary(alpha=round(1 - level, 12))
     if notes:
         found.add_extra_txt(notes)
     return found
+
+
+def statsmodels_module(fitted: Fitted) -> Any:
+    """Return the module here that makes results of statsmodels of a fit.
+
+    Parameters
+    ----------
+    fitted : Fitted
+
+    Returns
+    -------
+    module
+    """
+    library("statsmodels", "to_statsmodels")
+    from fastopt.estimators import statsmodels_mnlogit, statsmodels_results
+
+    return statsmodels_results if fitted.n_equations == 1 else statsmodels_mnlogit
 
 
 def notes_of(fitted: Fitted) -> list[str]:
@@ -88,7 +102,7 @@ def notes_of(fitted: Fitted) -> list[str]:
     notes = []
     if not fitted.converged:
         notes.append("The fit has not converged: no number here is that of a maximum.")
-    rank, p = rank_of(fitted), len(fitted.coef)
+    rank, p = fitted.rank, len(fitted.coef)
     if rank < p:
         notes.append(
             f"Columns depend on each other (rank {rank} of {p}): of the coefficients that fit "
@@ -168,13 +182,13 @@ def pseudo_r2(fitted: Fitted) -> float:
 
 def _coefficients(fitted: Fitted, level: float, line: str) -> list[str]:
     """Return the rows of the coefficients."""
-    wide = max(18, *(len(name) for name in fitted.names)) if fitted.names else 18
+    wide = max([12, *(len(name) for name in fitted.names)])
     if fitted.penalty:
         rows = zip(fitted.names, fitted.coef, strict=True)
         return [
-            f"{'':<{wide}}{'coef':>10}",
+            f"{'':<{wide}}{'coef':>11}",
             line,
-            *(f"{name:<{wide}}{value:>10.5g}" for name, value in rows),
+            *(f"{name:<{wide}}{value:>11.5g}" for name, value in rows),
         ]
     require_likelihood(fitted)
     errors, tail = stderr(fitted), (1 - level) / 2
@@ -182,8 +196,8 @@ def _coefficients(fitted: Fitted, level: float, line: str) -> list[str]:
     heads = ("coef", "std err", letter, f"P>|{letter}|", f"[{tail:.3g}", f"{1 - tail:.3g}]")
     values = fitted.coef, errors, fitted.coef / errors, p_values(fitted), *conf_int(fitted, level).T
     formats = (".5g", ".4g", ".3f", ".3f", ".5g", ".5g")
-    lines = [f"{'':<{wide}}" + "".join(f"{head:>10}" for head in heads), line]
+    lines = [f"{'':<{wide}}" + "".join(f"{head:>11}" for head in heads), line]
     for name, *row in zip(fitted.names, *values, strict=True):
-        cells = (f"{value:>10{form}}" for value, form in zip(row, formats, strict=True))
+        cells = (f"{value:>11{form}}" for value, form in zip(row, formats, strict=True))
         lines.append(f"{name:<{wide}}" + "".join(cells))
     return lines

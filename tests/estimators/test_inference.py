@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from fastopt import FastoptError
-from fastopt.estimators import Block, GLMRegressor
-from fastopt.estimators.inference import robust, robust_sums
+from fastopt.estimators import Block, GLMClassifier, GLMRegressor
 from fastopt.estimators.likelihood import log_likelihood, saturated, saturated_sums
+from fastopt.estimators.robust import robust, robust_sums
 from fastopt.estimators.summary import summary, table
 
 N = 80
@@ -130,6 +130,47 @@ def test_robust_covariances(family, link, kind):
             total += pickle.loads(pickle.dumps(sums))
     in_blocks = model.fitted_.original(robust(total, model.fitted_, kind))
     np.testing.assert_allclose(in_blocks, model.covariance_, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["HC0", "HC1", "cluster"])
+def test_robust_covariances_of_several_classes(kind):
+    groups = GROUPS if kind == "cluster" else None
+    labels = RNG.integers(0, 3, N)
+    model = GLMClassifier(tol=1e-14, cov_type=kind).fit(
+        X, labels, TRIALS, freq_weight=FREQUENCY, groups=groups
+    )
+    design = np.column_stack([np.ones(N), X])
+    expected = reference.multinomial_sandwich(
+        design, labels, model.predict_proba(X), FREQUENCY, TRIALS, kind, GROUPS
+    )
+    np.testing.assert_allclose(model.covariance_, expected, rtol=1e-8)
+    assert np.isnan(model.stderr_[0]).all()
+    np.testing.assert_allclose(
+        np.column_stack([model.intercept_stderr_, model.stderr_])[1:].ravel(),
+        np.sqrt(np.diagonal(expected)),
+        rtol=1e-8,
+    )
+
+
+@pytest.mark.parametrize("kind", ["HC2", "HC3"])
+def test_several_classes_have_no_hc3(kind):
+    with pytest.raises(FastoptError, match=r"cov_type=.HC\d. needs two classes"):
+        GLMClassifier(cov_type=kind).fit(X, np.arange(N) % 3)
+
+
+def test_intervals_of_probabilities():
+    y = np.where(COUNTS > 1, "many", "few")
+    model = GLMClassifier("probit").fit(X, y)
+    regression = GLMRegressor("binomial", "probit").fit(X, (y == "many") * 1.0)
+    mean, lower, upper = regression.predict(X, interval=0.9)
+    found = model.predict_proba(X, interval=0.9)
+    for own, other in zip(found, (mean, lower, upper), strict=True):
+        np.testing.assert_allclose(own[:, 1], other, rtol=1e-8)
+    np.testing.assert_allclose(found[1][:, 0], 1 - upper, rtol=1e-8)
+    np.testing.assert_allclose(found[2][:, 0], 1 - lower, rtol=1e-8)
+    np.testing.assert_allclose(found[0], model.predict_proba(X), rtol=1e-12)
+    with pytest.raises(FastoptError, match="interval needs two classes; there are 3"):
+        GLMClassifier().fit(X, np.arange(N) % 3).predict_proba(X, interval=0.9)
 
 
 @pytest.mark.parametrize("kind", ["nonrobust", "HC1", "HC3", "cluster"])

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_wine
 
 from fastopt import FastoptError
-from fastopt.estimators import GLMRegressor
+from fastopt.estimators import GLMClassifier, GLMRegressor
 
 families, links = sm.families, sm.families.links
 
@@ -213,6 +213,46 @@ def test_results_with_rows():
     for rows, width in ((302, 20), (303, 19)):
         with pytest.raises(FastoptError, match=r"the 303 rows .* and 20 columns of the fit"):
             own.to_statsmodels(X.iloc[:rows, :width], y.iloc[:rows])
+
+
+@pytest.mark.parametrize("cov_type", ["nonrobust", "HC0", "cluster"])
+def test_several_classes(cov_type):
+    """The summary is MNLogit's; only the line that says whether it converged differs."""
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    X, y = X.iloc[:, [1, 2, 4]], y.map({0: "red", 1: "white", 2: "rose"})
+    groups = np.arange(len(y)) % 13 if cov_type == "cluster" else None
+    kwds = {} if groups is None else {"cov_kwds": {"groups": groups}}
+    theirs = sm.MNLogit(y, sm.add_constant(X)).fit(
+        method="newton", maxiter=100, tol=1e-14, disp=0, cov_type=cov_type, **kwds
+    )
+    own = GLMClassifier(tol=1e-14, cov_type=cov_type).fit(X, y, groups=groups)
+    expected = [line.replace("False", " True") for line in lines(theirs.summary())]
+    assert lines(own.summary()) == expected
+    results = pickle.loads(pickle.dumps(own.to_statsmodels()))
+    with_rows = own.to_statsmodels(X, y)
+    for found in (results, with_rows):
+        assert lines(found.summary()) == expected
+        assert (found.aic, found.bic) == pytest.approx((theirs.aic, theirs.bic), rel=1e-12)
+        np.testing.assert_allclose(found.bse, theirs.bse, rtol=1e-9)
+        pd.testing.assert_frame_equal(found.conf_int(), theirs.conf_int(), rtol=1e-8)
+        np.testing.assert_allclose(found.predict(sm.add_constant(X)), theirs.predict(), rtol=1e-9)
+    assert (with_rows.pred_table() == theirs.pred_table()).all()
+    with pytest.raises(FastoptError, match="has no rows"):
+        results.pred_table()
+    with pytest.raises(FastoptError, match="MNLogit has no weights"):
+        own.to_statsmodels(X, y, np.ones(len(y)))
+    with pytest.raises(FastoptError, match="y has labels that the fit has not"):
+        own.to_statsmodels(X, y.replace("red", "pink"))
+
+
+def test_labels_of_two_classes():
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    X = X.iloc[:, :4]
+    own = GLMClassifier().fit(X, y.map({0: "no", 1: "yes"}))
+    theirs = sm.GLM(y, sm.add_constant(X), family=families.Binomial()).fit(tol=1e-14)
+    assert lines(own.summary()) == lines(theirs.summary())
+    results = own.to_statsmodels(X, y.map({0: "no", 1: "yes"}))
+    np.testing.assert_allclose(results.resid_response, theirs.resid_response, atol=1e-8)
 
 
 def test_results_of_a_penalised_fit():
