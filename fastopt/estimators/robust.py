@@ -266,9 +266,20 @@ def _sums_by_group(groups: Any, rows: Floats) -> tuple[Any, Floats]:
     """Return the different groups and the sum of the rows of each."""
     if groups is None:
         raise FastoptError("groups is None; cov_type='cluster' needs the cluster of each row")
-    labels, at = np.unique(groups, return_inverse=True)
-    if any(label != label for label in labels.tolist()):  # NaN
+    if groups.dtype == object:  # of any types, which need not have an order
+        index: dict[Any, int] = {}
+        at = np.array([index.setdefault(label, len(index)) for label in groups.tolist()])
+        labels = list(index)
+    else:
+        found, at = np.unique(groups, return_inverse=True)
+        labels = found.tolist()
+    if any(_is_missing(label) for label in labels):
         raise FastoptError("groups has a missing value; each row needs a cluster")
     order = np.argsort(at, kind="stable")
     starts = np.searchsorted(at[order], np.arange(len(labels)))
-    return labels.tolist(), np.add.reduceat(rows[order], starts)
+    return labels, np.add.reduceat(rows[order], starts)
+
+
+def _is_missing(label: Any) -> bool:
+    # pandas' NA is neither equal to itself nor different.
+    return label is None or type(label).__name__ in {"NAType", "NaTType"} or label != label

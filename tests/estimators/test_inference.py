@@ -364,12 +364,20 @@ def test_a_row_that_alone_determines_a_coefficient_has_no_hc3():
 
 def test_clusters_may_have_any_labels():
     names = np.array([f"group {i}" for i in GROUPS])
+    mixed = np.array([i if i % 2 else (i, "even") for i in GROUPS], dtype=object)
     fits = [
         estimator("poisson", cov_type="cluster").fit(X, COUNTS, groups=groups)
-        for groups in (GROUPS, names, names.astype(object))
+        for groups in (GROUPS, names, list(names), names.astype(object), mixed)
     ]
-    assert (fits[0].covariance_ == fits[1].covariance_).all()
-    assert (fits[0].covariance_ == fits[2].covariance_).all()
+    for fit in fits[1:]:
+        np.testing.assert_allclose(fit.covariance_, fits[0].covariance_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_missing_clusters(missing):
+    groups = np.array([missing if i == 3 else str(i) for i in GROUPS], dtype=object)
+    with pytest.raises(FastoptError, match="groups has a missing value"):
+        estimator("poisson", cov_type="cluster").fit(X, COUNTS, groups=groups)
 
 
 def test_the_null_model():

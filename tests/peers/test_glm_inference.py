@@ -101,6 +101,50 @@ def test_summaries_are_equal_to_the_last_character(name, cov_type):
     assert lines(found) == lines(theirs.summary(yname=own.fitted_.y_name, alpha=0.1))
 
 
+ROWS = np.random.default_rng(1)
+COLUMNS = pd.DataFrame({"a": ROWS.normal(size=400), "b": ROWS.normal(size=400) + 5})
+ETA = 0.3 * COLUMNS["a"] - 0.1 * COLUMNS["b"] + 0.4
+COUNTS, LABELS = ROWS.poisson(np.exp(ETA)) * 1.0, (ROWS.random(400) < 0.4) * 1.0
+POSITIVE = ROWS.gamma(3.0, np.exp(ETA) / 3)
+GIVEN = {
+    "weights": (ROWS.uniform(0.5, 3, 400), "sample_weight", "var_weights"),
+    "frequencies": (ROWS.integers(1, 5, 400) * 1.0, "freq_weight", "freq_weights"),
+    "offset": (ROWS.normal(size=400) * 0.3, "offset", "offset"),
+}
+MODELS = [
+    (dict(family="gaussian"), families.Gaussian(), ETA + ROWS.normal(size=400)),
+    (dict(family="poisson"), families.Poisson(), COUNTS),
+    (dict(family="gamma"), families.Gamma(links.Log()), POSITIVE),
+    (dict(family="inverse_gaussian"), families.InverseGaussian(links.Log()), POSITIVE),
+    (dict(family="negative_binomial"), families.NegativeBinomial(alpha=1.0), COUNTS),
+    (dict(family="tweedie"), families.Tweedie(var_power=1.5), POSITIVE * (COUNTS > 0)),
+    (dict(family="binomial"), families.Binomial(), LABELS),
+    (dict(family="binomial", link="probit"), families.Binomial(links.Probit()), LABELS),
+    (dict(family="binomial", link="cloglog"), families.Binomial(links.CLogLog()), LABELS),
+]
+
+
+@pytest.mark.parametrize("given", [*([name] for name in GIVEN), list(GIVEN)], ids="-".join)
+@pytest.mark.parametrize(("options", "peer", "y"), MODELS, ids=lambda one: str(one)[:60])
+def test_weights_and_offsets(options, peer, y, given):
+    """Summaries, the null model and results with rows, for each family."""
+    own = {GIVEN[name][1]: GIVEN[name][0] for name in given}
+    theirs = sm.GLM(
+        pd.Series(np.asarray(y), name="y"),
+        sm.add_constant(COLUMNS),
+        family=peer,
+        **{GIVEN[name][2]: GIVEN[name][0] for name in given},
+    ).fit(tol=1e-14, maxiter=200)
+    model = GLMRegressor(**options, tol=1e-14).fit(COLUMNS, np.asarray(y), **own)
+    assert lines(model.summary()) == lines(theirs.summary())
+    assert model.llf_ == pytest.approx(theirs.llf, rel=1e-12)
+    assert model.fitted_.llnull == pytest.approx(theirs.llnull, rel=1e-12)
+    assert model.bic_ == pytest.approx(theirs.bic_llf, rel=1e-12)
+    results = model.to_statsmodels(COLUMNS, y, **own)
+    assert results.llf == pytest.approx(theirs.llf, rel=1e-12)
+    np.testing.assert_allclose(results.resid_deviance, theirs.resid_deviance, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_numbers(name):
     own, theirs = both(name)
