@@ -396,6 +396,8 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         y_name=options.y_name,
     )
     if not options.alpha:
+        if options.verbose and options.cov_type != "nonrobust":
+            print(f"one more pass for the covariance of type {options.cov_type}")
         fitted = with_robust(fit.source, fitted, options.cov_type)
     return Solution(
         fitted,
