@@ -4,6 +4,10 @@
 |---|---|
 | `glm_regressor` | `GLMRegressor`: a mean for each row |
 | `glm_classifier` | `GLMClassifier`: labels of two or more classes |
+| `kalman_regressor` | `KalmanRegressor`: a filter of rows as they come |
+| `kalman_classifier` | `KalmanClassifier`: the same with class labels |
+| `kalman_base` | what these two share |
+| `online` | `OnlineFilter`: a filter with an intercept, whose first rows determine its prior |
 | `base` | what the estimators share with scikit-learn: checks, attributes, warnings |
 | `reporting` | `Inference`: standard errors, tests and summaries of the estimators |
 | `inference` | standard errors, intervals and tests of a fit |
@@ -37,6 +41,17 @@ from fastopt.estimators.base import SeparationWarning
 from fastopt.estimators.block import Block
 from fastopt.estimators.glm_classifier import GLMClassifier
 from fastopt.estimators.glm_regressor import GLMRegressor
+from fastopt.estimators.kalman_classifier import KalmanClassifier
+from fastopt.estimators.kalman_regressor import KalmanRegressor
 from fastopt.estimators.moments import Moments, moments
 
-__all__ = ["Block", "GLMClassifier", "GLMRegressor", "Moments", "SeparationWarning", "moments"]
+__all__ = [
+    "Block",
+    "GLMClassifier",
+    "GLMRegressor",
+    "KalmanClassifier",
+    "KalmanRegressor",
+    "Moments",
+    "SeparationWarning",
+    "moments",
+]

@@ -153,16 +153,51 @@ def table(fitted: Fitted, level: float, notes: list[str]) -> str:
         ("AIC:", f"{aic(fitted):#.5g}" if has_likelihood else "none"),
         ("BIC:", f"{bic(fitted):#.5g}" if has_likelihood else "none"),
     ]
-    half = WIDTH // 2 - 1
-    top = [
-        f"{a:<19}{b:>{half - 19}}  {c:<21}{d:>{half - 21}}"
-        for (a, b), (c, d) in zip(left, right, strict=True)
-    ]
+    top = _header(left, right)
     title = "Generalized Linear Model Regression Results"
     double, single = "=" * WIDTH, "-" * WIDTH
     lines = [title.center(WIDTH).rstrip(), double, *top, double]
     lines += [*_coefficients(fitted, level, single), double, *notes]
     return "\n".join(lines)
+
+
+def filter_table(fitted: Fitted, level: float, title: str) -> str:
+    """Return the table of a filter, which has no likelihood.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        Its names of the dependent variable and of the columns are printed.
+    level : float
+    title : str
+
+    Returns
+    -------
+    str
+    """
+    quantile(fitted, level)
+    left = [
+        ("Dep. Variable:", fitted.y_name),
+        ("Model Family:", fitted.family),
+        ("Link Function:", fitted.link),
+    ]
+    right = [
+        ("No. Observations:", str(fitted.n)),
+        ("No. Passes:", str(fitted.n_iter)),
+        ("Scale:", f"{fitted.scale:#.5g}"),
+    ]
+    double, single = "=" * WIDTH, "-" * WIDTH
+    rows = _coefficients(fitted, level, single)
+    return "\n".join([title.center(WIDTH).rstrip(), double, *_header(left, right), double, *rows])
+
+
+def _header(left: list[tuple[str, str]], right: list[tuple[str, str]]) -> list[str]:
+    """Return lines with two names and values each."""
+    half = WIDTH // 2 - 1
+    return [
+        f"{a:<19}{b:>{half - 19}}  {c:<21}{d:>{half - 21}}"
+        for (a, b), (c, d) in zip(left, right, strict=True)
+    ]
 
 
 def pseudo_r2(fitted: Fitted) -> float:
