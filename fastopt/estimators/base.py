@@ -135,7 +135,7 @@ class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
             weights("sample_weight", sample_weight, x),
             offsets(offset, exposure, len(y), model),
             weights("freq_weight", freq_weight, x),
-            self._clusters(groups, len(y)),
+            clusters(groups, len(y)),
         )
         total = block.total_weight()
         if total is None or total.all():
@@ -150,13 +150,6 @@ class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
                 f"groups is {was} and cov_type is {self.cov_type!r}; groups are needed for "
                 "cov_type='cluster', and for no other"
             )
-
-    def _clusters(self, groups: Any, n: int) -> Any:
-        """Return the cluster of each row, or None."""
-        found = None if groups is None else np.asarray(groups)
-        if found is not None and found.shape != (n,):
-            raise FastoptError(f"groups has shape {found.shape}; ({n},) is needed")
-        return found
 
     def _source(self, block: Block) -> ArraySource:
         names = getattr(self, "feature_names_in_", None)
@@ -205,6 +198,14 @@ def weights(name: str, given: Any, x: Any) -> Floats | None:
         found: Floats = _check_sample_weight(given, x, dtype=np.float64, ensure_non_negative=True)
     except ValueError as error:
         raise FastoptError(f"{name}: {error}") from None
+    return found
+
+
+def clusters(groups: Any, n: int) -> Any:
+    """Return the cluster of each row, or None."""
+    found = None if groups is None else np.asarray(groups)
+    if found is not None and found.shape != (n,):
+        raise FastoptError(f"groups has shape {found.shape}; ({n},) is needed")
     return found
 
 
