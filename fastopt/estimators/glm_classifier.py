@@ -186,7 +186,6 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         options = self._options(y)
         Choice(("logit", "probit", "cloglog"))("link", self.link)
         x, y = self._read(X, y)
-        check_classification_targets(y)
         block = self._rows(
             x,
             y,
@@ -196,7 +195,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             offset,
             groups=self._clusters(groups, len(y)),
         )
-        classes, index = np.unique(block.y, return_inverse=True)
+        classes, index = _labels(block.y)
+        check_classification_targets(classes)
         if len(classes) < 2:
             raise FastoptError(
                 f"y has {len(classes)} class among the rows of a positive weight; two are needed"
@@ -336,3 +336,14 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         index = (decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)
         found: Array = self.classes_[index]
         return found
+
+
+def _labels(y: Any) -> tuple[Array, Any]:
+    """Return the sorted labels and the index of each row's label; two numbers need no sorting."""
+    if y.dtype.kind in "iufb" and len(y):
+        low, high = y.min(), y.max()
+        is_high = y == high
+        if low != high and (is_high | (y == low)).all():
+            return np.array([low, high]), is_high
+    classes, index = np.unique(y, return_inverse=True)
+    return classes, index
