@@ -90,6 +90,26 @@ def tweedie_log_density(y, m, k, p):
     return terms.max() + np.log(np.exp(terms - terms.max()).sum())
 
 
+def multinomial_sandwich(X, y, P, f, v, kind, groups=None):
+    """Return a robust covariance of the coefficients of all classes but the first."""
+    n, k = f.sum(), P.shape[1] - 1
+    bread = sum(
+        fi * vi * np.kron(np.diag(p[1:]) - np.outer(p[1:], p[1:]), np.outer(x, x))
+        for x, p, fi, vi in zip(X, P, f, v, strict=True)
+    )
+    inverse = np.linalg.inv(bread)
+    residual = (y[:, None] == np.arange(1, k + 1)) - P[:, 1:]
+    scores = np.array([vi * np.kron(r, x) for x, r, vi in zip(X, residual, v, strict=True)])
+    p = len(bread)
+    if kind == "cluster":
+        sums = [(f[:, None] * scores)[groups == g].sum(axis=0) for g in np.unique(groups)]
+        g = len(sums)
+        factor = g / (g - 1) * (n - 1) / (n - p)
+        return factor * inverse @ sum(np.outer(s, s) for s in sums) @ inverse
+    factor = {"HC0": 1.0, "HC1": n / (n - p)}[kind]
+    return factor * inverse @ ((scores.T * f) @ scores) @ inverse
+
+
 def sandwich(X, y, z, family, link, shape, v, f, kind, groups=None):
     """Return a robust covariance; the derivative of the score is a complex step."""
     mean, slope = MEANS[link], SLOPES[link]

@@ -253,7 +253,8 @@ double fo_implicit(fo_family family, double shape, double y, double prior, doubl
 
     /* f(z) = z - eta - scale * score(z) increases. Its root is between eta and the
      * nearer of eta + scale * score(eta) and link(y). */
-    const double move = scale * fo_observe(family, shape, y, eta).score;
+    const fo_observation start = fo_observe(family, shape, y, eta);
+    const double move = scale * start.score;
     if (eta + move == eta)
         return eta;
     const double sign = move < 0.0 ? -1.0 : 1.0;
@@ -272,18 +273,24 @@ double fo_implicit(fo_family family, double shape, double y, double prior, doubl
     double low = eta + sign * (sign > 0.0 ? near : reach);
     double high = eta + sign * (sign > 0.0 ? reach : near);
 
-    double z = sign > 0.0 ? low : high, step = high - low;
+    double z = sign > 0.0 ? low : high, step = INFINITY;
     for (int i = 0; i < 200; i++) {
-        const fo_observation at = fo_observe(family, shape, y, z);
+        const fo_observation at = z == eta ? start : fo_observe(family, shape, y, z);
         const double f = z - eta - scale * at.score;
         if (f == 0.0)
             return z;
         *(f < 0.0 ? &low : &high) = z;
         double next = z - f / (1.0 + scale * at.fall);
-        /* Newton's step must be strictly inside the bracket and at most half the
-         * previous step. Otherwise an end of the bracket, or a cycle on the sigmoid,
-         * could be taken for the root. */
-        if (!(next > low && next < high) || fabs(next - z) > 0.5 * step)
+        const double moved = fabs(next - z);
+        /* |f''| <= f' for every family, up to small factors: the error after Newton's
+         * step is about half its square. */
+        if (next >= low && next <= high &&
+            moved * moved <= 1e-16 * (fabs(next) + fabs(eta)))
+            return next;
+        /* Newton's step must be strictly inside the bracket and, after the first, at
+         * most half the previous step. Otherwise an end of the bracket, or a cycle on
+         * the sigmoid, could be taken for the root. */
+        if (!(next > low && next < high) || moved > 0.5 * step)
             next = low + 0.5 * (high - low);
         step = fabs(next - z);
         if (step <= 1e-16 * (fabs(next) + fabs(eta)) || !(next > low && next < high))

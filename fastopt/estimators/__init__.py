@@ -4,12 +4,19 @@
 |---|---|
 | `glm_regressor` | `GLMRegressor`: a mean for each row |
 | `glm_classifier` | `GLMClassifier`: labels of two or more classes |
+| `kalman_regressor` | `KalmanRegressor`: a filter of rows as they come |
+| `kalman_classifier` | `KalmanClassifier`: the same with class labels |
+| `kalman_base` | what these two share |
+| `online` | `OnlineFilter`: a filter with an intercept, whose first rows determine its prior |
 | `base` | what the estimators share with scikit-learn: checks, attributes, warnings |
 | `reporting` | `Inference`: standard errors, tests and summaries of the estimators |
-| `inference` | standard errors, intervals, tests and robust covariances of a fit |
+| `inference` | standard errors, intervals and tests of a fit |
+| `robust` | robust covariances: HC0 to HC3 and clusters |
+| `rows` | the rows of a block at the coefficients of a fit |
 | `likelihood` | log-likelihoods from sums |
 | `summary` | the printed summary: statsmodels' own, or a table here |
 | `statsmodels_results` | a fit as statsmodels' GLMResults, without rows |
+| `statsmodels_mnlogit` | a multinomial fit as statsmodels' MultinomialResults, without rows |
 | `extras` | optional libraries, imported where they are used |
 | `fitted` | `Fitted`: what is known of a fitted model when its rows are gone |
 | `fitting` | how a model is fitted to a source: start, rounds, and the record of the fit |
@@ -35,6 +42,17 @@ from fastopt.estimators.base import SeparationWarning
 from fastopt.estimators.block import Block
 from fastopt.estimators.glm_classifier import GLMClassifier
 from fastopt.estimators.glm_regressor import GLMRegressor
+from fastopt.estimators.kalman_classifier import KalmanClassifier
+from fastopt.estimators.kalman_regressor import KalmanRegressor
 from fastopt.estimators.moments import Moments, moments
 
-__all__ = ["Block", "GLMClassifier", "GLMRegressor", "Moments", "SeparationWarning", "moments"]
+__all__ = [
+    "Block",
+    "GLMClassifier",
+    "GLMRegressor",
+    "KalmanClassifier",
+    "KalmanRegressor",
+    "Moments",
+    "SeparationWarning",
+    "moments",
+]

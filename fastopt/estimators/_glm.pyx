@@ -1,7 +1,5 @@
 """The boundary of csrc/glm: checks arrays, fills structs, releases the GIL."""
 
-import numpy as np
-
 from fastopt._errors import FastoptError
 from fastopt.kalman._kalman import FAMILIES
 

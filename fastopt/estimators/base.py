@@ -20,9 +20,9 @@ from fastopt._checks import Choice, Real, Whole, at_least_0, flag, fraction
 from fastopt._errors import FastoptError
 from fastopt.estimators.block import Block
 from fastopt.estimators.fitting import Options, Solution
-from fastopt.estimators.inference import COV_TYPES
 from fastopt.estimators.model import Model
 from fastopt.estimators.reporting import Inference
+from fastopt.estimators.robust import COV_TYPES
 from fastopt.estimators.sources.array import ArraySource
 
 __all__ = ["GLMBase", "SeparationWarning"]

@@ -77,6 +77,8 @@ class Fitted:
         Whether the fit had an offset.
     n_equations : int
         Number of classes minus 1 for a multinomial model, else 1.
+    classes : tuple of str
+        The labels of a classifier.
     cov_type : str
         "nonrobust", "HC0", "HC1", "HC2", "HC3" or "cluster".
     robust : array of shape (p, p) or None
@@ -116,6 +118,7 @@ class Fitted:
     has_intercept: bool = True
     has_offset: bool = False
     n_equations: int = 1
+    classes: tuple[str, ...] = ()
     cov_type: str = "nonrobust"
     robust: Floats | None = None
     use_t: bool = False
@@ -126,6 +129,11 @@ class Fitted:
     def df_inference(self) -> float:
         """Degrees of freedom of Student's t: clusters minus 1, or those of the residuals."""
         return self.df_resid if self.n_groups is None else self.n_groups - 1.0
+
+    @property
+    def rank(self) -> int:
+        """Number of coefficients that the rows determine."""
+        return self.df_model + self.n_equations
 
     @property
     def centred_covariance(self) -> Floats:

@@ -15,10 +15,10 @@ from fastopt.estimators import multinomial
 from fastopt.estimators.block import Block
 from fastopt.estimators.columns import Columns, columns_of
 from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.inference import with_robust
 from fastopt.estimators.likelihood import log_likelihood, saturated
 from fastopt.estimators.model import Model
 from fastopt.estimators.moments import Moments, sums
+from fastopt.estimators.robust import with_robust
 from fastopt.estimators.scoring import STILL, Penalty, Scoring
 from fastopt.estimators.source import Source
 from fastopt.estimators.sources.array import ArraySource
@@ -391,10 +391,13 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         has_intercept=model.fit_intercept,
         has_offset=has_offset,
         n_equations=fit.k,
+        classes=options.classes,
         use_t=options.use_t,
         y_name=options.y_name,
     )
     if not options.alpha:
+        if options.verbose and options.cov_type != "nonrobust":
+            print(f"one more pass for the covariance of type {options.cov_type}")
         fitted = with_robust(fit.source, fitted, options.cov_type)
     return Solution(
         fitted,

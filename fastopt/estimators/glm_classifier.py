@@ -13,7 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from fastopt._checks import Choice
 from fastopt._errors import FastoptError
 from fastopt.estimators.base import GLMBase, offsets, rows_to_predict, warn_of_problems
+from fastopt.estimators.block import Block
 from fastopt.estimators.fitting import Solution, fit_source
+from fastopt.estimators.inference import mean_interval
 from fastopt.estimators.model import Model
 from fastopt.estimators.multinomial import log_probabilities
 
@@ -54,7 +56,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     rank_deficient : {"minimum_norm", "error"}
         As for `GLMRegressor`.
     cov_type : {"nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster"}
-        As for `GLMRegressor`; "nonrobust" only for more than two classes.
+        As for `GLMRegressor`; "HC2" and "HC3" for two classes only.
     use_t : bool
         Student's t instead of the normal distribution in intervals and tests.  Default False.
     verbose : int
@@ -181,7 +183,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         ------
         FastoptError
             An option is outside its range, there are fewer than two classes, or there are more than
-            two with an offset, a robust covariance or a link other than "logit".
+            two with an offset, "HC2" or "HC3", or a link other than "logit".
         """
         options = self._options(y)
         Choice(("logit", "probit", "cloglog"))("link", self.link)
@@ -208,7 +210,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             )
         if len(classes) > 2 and offset is not None:
             raise FastoptError(f"offset needs two classes; y has {len(classes)}")
-        if len(classes) > 2 and self.cov_type != "nonrobust":
+        if len(classes) > 2 and self.cov_type in ("HC2", "HC3"):
             raise FastoptError(
                 f"cov_type={self.cov_type!r} needs two classes; y has {len(classes)}"
             )
@@ -232,6 +234,12 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         first = int(fitted.has_intercept)
         self.coef_ = coef[:, first:].copy()
         self.intercept_ = coef[:, 0].copy() if first else np.zeros(len(coef))
+
+    def _numbers_of(self, y: Any) -> Any:
+        index = np.searchsorted(self.classes_, y)
+        if not (self.classes_[np.minimum(index, len(self.classes_) - 1)] == np.asarray(y)).all():
+            raise FastoptError(f"y has labels that the fit has not; it has {self.classes_}")
+        return index
 
     def _equations(self, values: Floats) -> Floats:
         """Return a row for each class of coef_, NaN for a class that has no coefficients."""
@@ -300,21 +308,37 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
                 z, Model("multinomial", "logit", 0.0, True, len(self.classes_), symmetric)
             )
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, offset))
+            found: Floats = np.log(self.predict_proba(X, offset))
+        return found
 
-    def predict_proba(self, X: Any, offset: Any = None) -> Floats:
+    def predict_proba(self, X: Any, offset: Any = None, *, interval: float | None = None) -> Any:
         """Return the probabilities of the classes.
 
         Parameters
         ----------
         X, offset
             As for `decision_function`.
+        interval : float, optional
+            The coverage of a confidence interval of each probability, such as 0.95, for two
+            classes.  See `GLMRegressor.predict`.
 
         Returns
         -------
         array of shape (n, n_classes)
+            Or, with ``interval``, a tuple of three: probabilities, lower and upper ends.
         """
         check_is_fitted(self)
+        if interval is not None:
+            if len(self.classes_) > 2:
+                raise FastoptError(f"interval needs two classes; there are {len(self.classes_)}")
+            x = rows_to_predict(self, X)
+            shift = offsets(offset, None, x.shape[0], self._model(2))
+            block = Block(x, np.zeros(x.shape[0]), offset=shift)
+            mean, lower, upper = mean_interval(block, self.fitted_, interval)
+            return tuple(
+                np.column_stack([1.0 - other, own])
+                for own, other in ((mean, mean), (lower, upper), (upper, lower))
+            )
         if len(self.classes_) > 2 or self.link == "logit":
             return np.exp(self.predict_log_proba(X, offset))
         mean = self._model(2).mean(self._predictors(X, offset)[:, 0])

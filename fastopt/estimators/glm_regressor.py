@@ -84,6 +84,13 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         degrees of freedom.
     deviance_, null_deviance_ : float
         Of the fit, and of the model with an intercept (and the offset) only.
+    stderr_, pvalues_ : array of shape (n_features_in_,)
+        Standard errors, and p-values of the hypotheses that a coefficient is 0.
+    intercept_stderr_ : float
+    covariance_ : array of shape (n_features_in_ + 1, n_features_in_ + 1)
+        Of (intercept_, coef_); without an intercept of coef_.
+    llf_, aic_, bic_ : float
+        Log-likelihood and information criteria, as in statsmodels.
     loss_curve_ : list of float
         The objective at the start and after each round but the last.
     dependent_ : tuple of str
@@ -103,6 +110,10 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
     Notes
     -----
+    With ``alpha > 0`` there are no standard errors, p-values, intervals, tests, AIC or BIC: an
+    error says so.  A penalty shrinks coefficients towards 0, so intervals around them would not
+    cover the parameters with the stated probability.
+
     ``sample_weight`` are precision weights (``var_weights`` in statsmodels): the variance of y is
     divided by them, and each row counts once.  ``freq_weight`` are frequencies (``freq_weights`` in
     statsmodels): a row of frequency 3 counts as three equal rows.  Both give the same coefficients;

@@ -1,27 +1,17 @@
-"""Standard errors, intervals and tests of a fit, and covariances that are robust.
+"""Standard errors, intervals and tests of a fit.
 
-With the score q_i, the observed information o_i = -dq_i/dz_i and the expected one u_i of row x_i
-at its linear predictor z_i, frequency f_i and precision weight v_i, the sandwich covariance is::
+With the covariance C of the coefficients, nonrobust or robust, and the quantile z of the normal
+distribution or Student's t::
 
-    B^-1 S B^-1;   B = sum_i f_i v_i o_i x_i x_i'
-    HC0      S = sum_i f_i (v_i q_i)^2 x_i x_i'
-    HC1      HC0 times n / (n - p), n = sum_i f_i
-    HC2      each term of S divided by 1 - l_i, with the leverage
-             l_i = v_i u_i x_i' A^-1 x_i,   A = sum_i f_i v_i u_i x_i x_i'
-    HC3      each term of S divided by (1 - l_i)^2
-    cluster  S = G/(G - 1) (n - 1)/(n - p) sum_g s_g s_g',   s_g = sum of f_i v_i q_i x_i in group g
+    stderr = sqrt(diag C);   interval: coef -+ z stderr
+    Wald test of R coef = q: (R coef - q)' (R C R')^-1 (R coef - q)
 
-`robust_sums` of blocks of rows add up, so data of any size take one more pass.  HC0 and "cluster"
-are those of statsmodels' GLM, which gives HC0 for HC1, HC2 and HC3 too.
-
-Sources: White 1980; MacKinnon & White 1985; Liang & Zeger 1986; Cameron & Miller 2015.
+Definitions are those of statsmodels' GLMResults.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,13 +21,11 @@ from fastopt._errors import FastoptError
 from fastopt.estimators.block import Block
 from fastopt.estimators.extras import library
 from fastopt.estimators.fitted import Fitted, Floats
-from fastopt.estimators.source import Source
-from fastopt.kalman._kalman import observe_rows, observed_weights
+from fastopt.estimators.rows import rows_of
+from fastopt.kalman._kalman import observe_rows
 
 __all__ = [
-    "COV_TYPES",
     "PenalisedError",
-    "RobustSums",
     "WaldTest",
     "aic",
     "bic",
@@ -45,228 +33,15 @@ __all__ = [
     "covariance",
     "mean_interval",
     "p_values",
-    "robust",
-    "robust_sums",
+    "quantile",
+    "require_likelihood",
     "stderr",
     "wald_test",
-    "with_robust",
 ]
-
-COV_TYPES = ("nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster")
-NUMBERS = 2**19  # elements of X that are centred at a time
-LEVERAGE_1 = 1e-9  # a leverage nearer to 1 is 1 up to rounding
 
 
 class PenalisedError(FastoptError, AttributeError):
     """A penalised fit has no standard errors; as an AttributeError, `hasattr` returns False."""
-
-
-class _Clusters:
-    """Sums of scores, one row for each label that was seen."""
-
-    def __init__(self, width: int) -> None:
-        self.index: dict[Any, int] = {}
-        self._sums = np.zeros((16, width))
-
-    def add(self, labels: Any, sums: Floats) -> None:
-        """Add one row of sums for each of different labels."""
-        index = self.index
-        at = [index.setdefault(label, len(index)) for label in labels]
-        if len(index) > len(self._sums):
-            grown = np.zeros((2 * len(index), self._sums.shape[1]))
-            grown[: len(self._sums)] = self._sums
-            self._sums = grown
-        self._sums[at] += sums
-
-    @property
-    def sums(self) -> Floats:
-        """One row for each label, in the order of `index`."""
-        return self._sums[: len(self.index)]
-
-
-@dataclass
-class RobustSums:
-    """Sums over rows from which a sandwich covariance is made; ``a += b`` merges two.
-
-    Attributes
-    ----------
-    bread : array of shape (p, p)
-        B, for centred columns.
-    meat : array of shape (p, p)
-        S without its factor; 0 for clusters.
-    n : float
-        Sum of the frequencies.
-    clusters : object or None
-        Sums of scores of each cluster.
-    """
-
-    bread: Floats
-    meat: Floats
-    n: float = 0.0
-    clusters: _Clusters | None = field(default=None, repr=False)
-
-    def __iadd__(self, other: RobustSums) -> RobustSums:
-        """Add the sums over other rows."""
-        self.bread += other.bread
-        self.meat += other.meat
-        self.n += other.n
-        if self.clusters is not None and other.clusters is not None:
-            self.clusters.add(other.clusters.index, other.clusters.sums)
-        return self
-
-
-def robust_sums(block: Block, fitted: Fitted, cov_type: str) -> RobustSums:
-    """Return the sums over one block for a robust covariance at the coefficients of a fit.
-
-    Parameters
-    ----------
-    block : Block
-        With groups for "cluster".
-    fitted : Fitted
-        Of a model with one linear predictor.
-    cov_type : str
-        One of `COV_TYPES`, except "nonrobust".
-
-    Returns
-    -------
-    RobustSums
-
-    Raises
-    ------
-    FastoptError
-        A group is missing; or a row has leverage 1, for "HC2" and "HC3".
-    """
-    p = len(fitted.coef)
-    total = RobustSums(np.zeros((p, p)), np.zeros((p, p)))
-    if cov_type == "cluster":
-        total.clusters = _Clusters(p)
-    model, shape = (fitted.family, fitted.link), fitted.shape or 0.0
-    for part, x in _centred(block, fitted):
-        z = _predictor(part, x, fitted)
-        _, _, score, expected, *_ = observe_rows(model, shape, part.y, z)
-        observed = observed_weights(model, shape, part.y, z)
-        v = 1.0 if part.weight is None else part.weight
-        f = np.ones(part.n) if part.frequency is None else part.frequency
-        score, expected, observed = v * score, v * expected, f * v * observed
-        total.n += float(f.sum())
-        total.bread += (x * observed[:, None]).T @ x
-        if total.clusters is not None:
-            total.clusters.add(*_sums_by_group(part.groups, x * (f * score)[:, None]))
-            continue
-        if cov_type in {"HC2", "HC3"}:
-            left = 1 - expected * np.einsum("ij,ij->i", x @ fitted.inverse, x)
-            if left.min() < LEVERAGE_1:
-                raise FastoptError(
-                    f"cov_type is {cov_type!r}, and a row has leverage 1: it alone determines a "
-                    "coefficient, and its residual is 0 whatever its y; allowed: 'HC0' or 'HC1'"
-                )
-            score = score / (np.sqrt(left) if cov_type == "HC2" else left)
-        rows = x * (np.sqrt(f) * score)[:, None]
-        total.meat += rows.T @ rows
-    return total
-
-
-def robust(sums: RobustSums, fitted: Fitted, cov_type: str) -> Floats:
-    """Return the sandwich covariance of the coefficients of centred columns.
-
-    Parameters
-    ----------
-    sums : RobustSums
-        Over all rows.
-    fitted : Fitted
-    cov_type : str
-
-    Returns
-    -------
-    array of shape (p, p)
-    """
-    n, rank = sums.n, rank_of(fitted)
-    meat, factor = sums.meat, 1.0
-    if cov_type == "HC1":
-        factor = n / (n - rank)
-    elif sums.clusters is not None:
-        scores = sums.clusters.sums
-        g = len(scores)
-        if g < 2:
-            raise FastoptError(f"groups has {g} value; cov_type='cluster' needs 2 or more")
-        meat = scores.T @ scores
-        factor = g / (g - 1) * ((n - 1) / (n - rank))
-    inverse = inverse_of(sums.bread, rank)
-    result: Floats = factor * (inverse @ meat @ inverse)
-    return 0.5 * (result + result.T)
-
-
-def with_robust(source: Source, fitted: Fitted, cov_type: str) -> Fitted:
-    """Return a fit with a robust covariance, from one pass over all rows.
-
-    Parameters
-    ----------
-    source : Source
-        The rows of the fit.
-    fitted : Fitted
-    cov_type : str
-        One of `COV_TYPES`.
-
-    Returns
-    -------
-    Fitted
-    """
-    if cov_type == "nonrobust":
-        return replace(fitted, cov_type=cov_type, robust=None, n_groups=None)
-    total: RobustSums | None = None
-    for block in source.blocks():
-        sums = robust_sums(block, fitted, cov_type)
-        if total is None:
-            total = sums
-        else:
-            total += sums
-    if total is None:
-        raise FastoptError("the source has no rows")
-    n_groups = None if total.clusters is None else len(total.clusters.index)
-    covariance = robust(total, fitted, cov_type)
-    return replace(fitted, cov_type=cov_type, robust=covariance, n_groups=n_groups)
-
-
-def inverse_of(information: Floats, rank: int) -> Floats:
-    """Return the inverse of an information matrix; the pseudo-inverse if its rank is below p.
-
-    Columns are scaled first, so their units do not matter.
-
-    Parameters
-    ----------
-    information : array of shape (p, p)
-        Symmetric.
-    rank : int
-
-    Returns
-    -------
-    array of shape (p, p)
-    """
-    size = np.sqrt(np.abs(np.diagonal(information)))
-    size = np.where(size > 0, size, 1.0)
-    scaled = information / np.outer(size, size)
-    try:
-        if rank < len(size):
-            raise linalg.LinAlgError
-        inverse = linalg.cho_solve(linalg.cho_factor(scaled), np.eye(len(size)))
-    except linalg.LinAlgError:
-        inverse = linalg.pinvh(scaled)
-    result: Floats = inverse / np.outer(size, size)
-    return 0.5 * (result + result.T)
-
-
-def rank_of(fitted: Fitted) -> int:
-    """Return the number of coefficients that the rows determine.
-
-    Parameters
-    ----------
-    fitted : Fitted
-
-    Returns
-    -------
-    int
-    """
-    return fitted.df_model + fitted.n_equations
 
 
 def covariance(fitted: Fitted) -> Floats:
@@ -388,7 +163,7 @@ def aic(fitted: Fitted) -> float:
     float
     """
     require_likelihood(fitted)
-    return -2 * fitted.llf + 2 * rank_of(fitted)
+    return -2 * fitted.llf + 2 * fitted.rank
 
 
 def bic(fitted: Fitted) -> float:
@@ -403,7 +178,7 @@ def bic(fitted: Fitted) -> float:
     float
     """
     require_likelihood(fitted)
-    return -2 * fitted.llf + rank_of(fitted) * math.log(fitted.n_effective)
+    return -2 * fitted.llf + fitted.rank * math.log(fitted.n_effective)
 
 
 class WaldTest(NamedTuple):
@@ -532,8 +307,8 @@ def mean_interval(block: Block, fitted: Fitted, level: float) -> tuple[Floats, F
     require_likelihood(fitted)
     q = quantile(fitted, level)
     parts = []
-    for part, x in _centred(block, fitted):
-        z = _predictor(part, x, fitted)
+    for _, x, predictors in rows_of(block, fitted):
+        z = predictors[:, 0]
         half = q * np.sqrt(np.einsum("ij,ij->i", x @ fitted.centred_covariance, x))
         ends = np.sort([_mean(fitted, z - half), _mean(fitted, z + half)], axis=0)
         parts.append((_mean(fitted, z), ends[0], np.where(np.isnan(ends[1]), np.inf, ends[1])))
@@ -548,40 +323,3 @@ def _mean(fitted: Fitted, z: Floats) -> Floats:
 
 def _distribution(fitted: Fitted) -> Any:
     return stats.t(fitted.df_inference) if fitted.use_t else stats.norm
-
-
-def _centred(block: Block, fitted: Fitted) -> Iterator[tuple[Block, Floats]]:
-    """Yield parts of a block with their centred columns, a column of ones first."""
-    p = len(fitted.coef)
-    step = max(1, NUMBERS // p)
-    first, center = int(fitted.has_intercept), fitted.center
-    for start in range(0, block.n, step):
-        part = block.part(slice(start, start + step))
-        x = np.empty((part.n, p))
-        x[:, :first] = 1.0
-        x[:, first:] = part.x.toarray() if hasattr(part.x, "toarray") else part.x
-        if center is not None:
-            x -= center
-        yield part, x
-
-
-def _predictor(part: Block, x: Floats, fitted: Fitted) -> Floats:
-    coef = fitted.coef
-    z: Floats = x @ coef
-    if fitted.center is not None:
-        z += fitted.center @ coef
-    if part.offset is not None:
-        z += part.offset
-    return z
-
-
-def _sums_by_group(groups: Any, rows: Floats) -> tuple[Any, Floats]:
-    """Return the different groups and the sum of the rows of each."""
-    if groups is None:
-        raise FastoptError("groups is None; cov_type='cluster' needs the cluster of each row")
-    labels, at = np.unique(groups, return_inverse=True)
-    if any(label != label for label in labels.tolist()):  # NaN
-        raise FastoptError("groups has a missing value; each row needs a cluster")
-    order = np.argsort(at, kind="stable")
-    starts = np.searchsorted(at[order], np.arange(len(labels)))
-    return labels.tolist(), np.add.reduceat(rows[order], starts)

@@ -8,10 +8,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastopt._errors import FastoptError
 from fastopt.estimators import inference
-from fastopt.estimators.extras import library
 from fastopt.estimators.fitted import Fitted, Floats
 from fastopt.estimators.inference import WaldTest
-from fastopt.estimators.summary import summary
+from fastopt.estimators.summary import statsmodels_module, summary
 
 __all__ = ["Inference"]
 
@@ -42,6 +41,10 @@ class Inference:
     def _fit(self) -> Fitted:
         check_is_fitted(self, "fitted_")
         return self.fitted_
+
+    def _numbers_of(self, y: Any) -> Any:
+        """Return y as numbers: that of a classifier as the index of the class."""
+        return y
 
     def _like_coef(self, values: Floats) -> Floats:
         return values[int(self._fit().has_intercept) :]
@@ -156,7 +159,7 @@ class Inference:
         freq_weight: Any = None,
         offset: Any = None,
     ) -> Any:
-        """Return the fit as statsmodels' GLMResults.
+        """Return the fit as results of statsmodels' GLM, or of MNLogit for several classes.
 
         Parameters
         ----------
@@ -169,15 +172,17 @@ class Inference:
 
         Returns
         -------
-        statsmodels.genmod.generalized_linear_model.GLMResultsWrapper
+        GLMResultsWrapper or MultinomialResultsWrapper
+            Of statsmodels.
         """
-        library("statsmodels", "to_statsmodels")
-        from fastopt.estimators import statsmodels_results
-
+        fitted = self._fit()
+        module = statsmodels_module(fitted)
         if (X is None) != (y is None):
             raise FastoptError("to_statsmodels takes both X and y, or neither")
         if X is None:
-            return statsmodels_results.results_of(self._fit())
-        return statsmodels_results.results_with_rows(
-            self._fit(), X, y, sample_weight, freq_weight, offset
-        )
+            return module.results_of(fitted)
+        given = {"weight": sample_weight, "frequency": freq_weight, "offset": offset}
+        given = {name: value for name, value in given.items() if value is not None}
+        if given and fitted.n_equations > 1:
+            raise FastoptError("statsmodels' MNLogit has no weights; use to_statsmodels()")
+        return module.results_with_rows(fitted, X, self._numbers_of(y), **given)

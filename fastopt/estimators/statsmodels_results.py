@@ -7,6 +7,7 @@ not keep the data alive.  What needs rows, such as residuals, raises an error th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -73,11 +74,8 @@ class GLM(sm.GLM):  # type: ignore[misc]
 
     def __init__(self, fitted: Fitted) -> None:
         self.family = family_of(fitted)
-        self.data = PandasData.__new__(PandasData)
-        self.data._cache = {}
-        self.data.xnames, self.data.ynames = list(fitted.names), fitted.y_name
-        self.data.const_idx = 0 if fitted.has_intercept else None
-        self.k_constant = self.data.k_constant = int(fitted.has_intercept)
+        self.data = names_of(fitted, fitted.names)
+        self.k_constant = self.data.k_constant
         self.exog, self.endog = np.empty((0, len(fitted.coef))), np.empty(0)
         self.nobs, self.wnobs = fitted.n, fitted.n_effective
         self.df_model, self.df_resid = fitted.df_model, fitted.df_resid
@@ -88,15 +86,67 @@ class GLM(sm.GLM):  # type: ignore[misc]
         self.offset, self._offset_exposure = 0.0, 0.0
 
 
-def _without_rows(name: str) -> property:
+def names_of(fitted: Fitted, names: Sequence[str]) -> PandasData:
+    """Return statsmodels' record of a data frame, with names and without data.
+
+    Parameters
+    ----------
+    fitted : Fitted
+    names : sequence of str
+        Of the columns.
+
+    Returns
+    -------
+    PandasData
+    """
+    data = PandasData.__new__(PandasData)
+    data._cache = {}
+    data.xnames, data.ynames = list(names), fitted.y_name
+    data.const_idx = 0 if fitted.has_intercept else None
+    data.k_constant = int(fitted.has_intercept)
+    return data
+
+
+def without_rows(name: str) -> property:
+    """Return an attribute that raises an error, because it needs rows.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    property
+    """
+
     def fail(_: Any) -> Any:
         raise FastoptError(f"{name}: {NO_ROWS}")
 
     return property(fail, doc=f"An error: {name} needs rows.")
 
 
-def _number(name: str) -> property:
+def number(name: str) -> property:
+    """Return an attribute of results that is one of their `Fitted`.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    property
+    """
     return property(lambda self: getattr(self._fitted, name), doc=f"`Fitted.{name}`.")
+
+
+def needs_rows(*_: Any, **__: Any) -> Any:
+    """Raise an error: there are no rows.
+
+    Raises
+    ------
+    FastoptError
+    """
+    raise FastoptError(NO_ROWS)
 
 
 class GLMResults(sm.GLMResults):  # type: ignore[misc]
@@ -125,23 +175,23 @@ class GLMResults(sm.GLMResults):  # type: ignore[misc]
         self.method, self.converged = "IRLS", fitted.converged
         self.fit_history = {"iteration": fitted.n_iter}
         self.mle_settings = {"optimizer": "IRLS"}
-        _set_covariance(self, fitted)
+        set_covariance(self, fitted)
 
-    deviance = _number("deviance")
-    null_deviance = _number("null_deviance")
-    pearson_chi2 = _number("pearson_chi2")
-    llf = _number("llf")
-    llnull = _number("llnull")
-    mu = _without_rows("mu")
-    fittedvalues = _without_rows("fittedvalues")
-    null = _without_rows("null")
-    resid_response = _without_rows("resid_response")
-    resid_pearson = _without_rows("resid_pearson")
-    resid_working = _without_rows("resid_working")
-    resid_deviance = _without_rows("resid_deviance")
-    resid_anscombe = _without_rows("resid_anscombe")
-    resid_anscombe_scaled = _without_rows("resid_anscombe_scaled")
-    resid_anscombe_unscaled = _without_rows("resid_anscombe_unscaled")
+    deviance = number("deviance")
+    null_deviance = number("null_deviance")
+    pearson_chi2 = number("pearson_chi2")
+    llf = number("llf")
+    llnull = number("llnull")
+    mu = without_rows("mu")
+    fittedvalues = without_rows("fittedvalues")
+    null = without_rows("null")
+    resid_response = without_rows("resid_response")
+    resid_pearson = without_rows("resid_pearson")
+    resid_working = without_rows("resid_working")
+    resid_deviance = without_rows("resid_deviance")
+    resid_anscombe = without_rows("resid_anscombe")
+    resid_anscombe_scaled = without_rows("resid_anscombe_scaled")
+    resid_anscombe_unscaled = without_rows("resid_anscombe_unscaled")
 
     def llf_scaled(self, scale: float | None = None) -> float:
         """Return the log-likelihood at the estimated scale.
@@ -161,16 +211,19 @@ class GLMResults(sm.GLMResults):  # type: ignore[misc]
     def remove_data(self) -> None:
         """Do nothing: there are no rows."""
 
-    def _needs_rows(self, *_: Any, **__: Any) -> Any:
-        """Raise an error: there are no rows."""
-        raise FastoptError(NO_ROWS)
-
-    score_test = get_influence = get_hat_matrix_diag = get_margeff = _needs_rows
-    plot_added_variable = plot_partial_residuals = plot_ceres_residuals = _needs_rows
+    score_test = get_influence = get_hat_matrix_diag = get_margeff = needs_rows
+    plot_added_variable = plot_partial_residuals = plot_ceres_residuals = needs_rows
 
 
-def _set_covariance(results: Any, fitted: Fitted) -> None:
-    """Set the type of the covariance, and the covariance itself if it is robust."""
+def set_covariance(results: Any, fitted: Fitted) -> None:
+    """Set the type of the covariance, and the covariance itself if it is robust.
+
+    Parameters
+    ----------
+    results : object
+        Results of statsmodels.
+    fitted : Fitted
+    """
     results.use_t = fitted.use_t
     results.cov_type = fitted.cov_type
     results.cov_kwds = {"description": descriptions.get(fitted.cov_type, NONROBUST)}
@@ -215,12 +268,18 @@ def results_with_rows(
         It refers to X and y.
     """
     require_likelihood(fitted)
-    exog = np.asarray(X, dtype=float)
+    exog, target = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
+    width = len(fitted.coef) - int(fitted.has_intercept)
+    if exog.shape != (len(target), width) or len(target) != fitted.n:
+        raise FastoptError(
+            f"X has shape {exog.shape} and y {target.shape}; the {fitted.n} rows of positive "
+            f"weight and {width} columns of the fit are needed"
+        )
     if fitted.has_intercept:
         exog = np.column_stack([np.ones(len(exog)), exog])
     given = {"freq_weights": frequency, "var_weights": weight, "offset": offset}
     model = sm.GLM(
-        np.asarray(y, dtype=float),
+        target,
         exog,
         family=family_of(fitted),
         **{name: np.asarray(value) for name, value in given.items() if value is not None},
@@ -233,5 +292,5 @@ def results_with_rows(
     results.mle_settings = {"optimizer": "IRLS"}
     model.mu = model.predict(fitted.coef)
     model.scale = fitted.scale
-    _set_covariance(results, fitted)
+    set_covariance(results, fitted)
     return sm.GLMResultsWrapper(results)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from typing import Any
 
+from fastopt.estimators.extras import library
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.inference import (
     aic,
@@ -12,12 +14,11 @@ from fastopt.estimators.inference import (
     conf_int,
     p_values,
     quantile,
-    rank_of,
     require_likelihood,
     stderr,
 )
 
-__all__ = ["Summary", "summary"]
+__all__ = ["Summary", "statsmodels_module", "summary"]
 
 WIDTH = 78
 
@@ -62,16 +63,29 @@ def summary(fitted: Fitted, level: float = 0.95) -> Any:
     """
     quantile(fitted, level)
     notes = notes_of(fitted)
-    try:
-        from fastopt.estimators.statsmodels_results import GLMResults
-    except ImportError:
+    if fitted.penalty or find_spec("statsmodels") is None:
         return Summary(table(fitted, level, notes))
-    if fitted.penalty:
-        return Summary(table(fitted, level, notes))
-    found = GLMResults(fitted).summary(alpha=round(1 - level, 12))
+    found = statsmodels_module(fitted).results_of(fitted).summary(alpha=round(1 - level, 12))
     if notes:
         found.add_extra_txt(notes)
     return found
+
+
+def statsmodels_module(fitted: Fitted) -> Any:
+    """Return the module here that makes results of statsmodels of a fit.
+
+    Parameters
+    ----------
+    fitted : Fitted
+
+    Returns
+    -------
+    module
+    """
+    library("statsmodels", "to_statsmodels")
+    from fastopt.estimators import statsmodels_mnlogit, statsmodels_results
+
+    return statsmodels_results if fitted.n_equations == 1 else statsmodels_mnlogit
 
 
 def notes_of(fitted: Fitted) -> list[str]:
@@ -88,11 +102,16 @@ def notes_of(fitted: Fitted) -> list[str]:
     notes = []
     if not fitted.converged:
         notes.append("The fit has not converged: no number here is that of a maximum.")
-    missing = len(fitted.coef) - rank_of(fitted)
-    if missing:
+    rank, p = fitted.rank, len(fitted.coef)
+    if rank < p:
         notes.append(
-            f"{missing} of the {len(fitted.coef)} columns are combinations of others: their "
-            "coefficients are not unique."
+            f"Columns depend on each other (rank {rank} of {p}): of the coefficients that fit "
+            "best, these are the smallest."
+        )
+    if not fitted.scale > 0:
+        notes.append(
+            f"The dispersion cannot be estimated ({fitted.df_resid:g} degrees of freedom, Pearson "
+            f"chi2 {fitted.pearson_chi2:g}): there are no standard errors."
         )
     if fitted.penalty:
         notes.append("Penalised coefficients have no standard errors.")
@@ -134,16 +153,51 @@ def table(fitted: Fitted, level: float, notes: list[str]) -> str:
         ("AIC:", f"{aic(fitted):#.5g}" if has_likelihood else "none"),
         ("BIC:", f"{bic(fitted):#.5g}" if has_likelihood else "none"),
     ]
-    half = WIDTH // 2 - 1
-    top = [
-        f"{a:<19}{b:>{half - 19}}  {c:<21}{d:>{half - 21}}"
-        for (a, b), (c, d) in zip(left, right, strict=True)
-    ]
+    top = _header(left, right)
     title = "Generalized Linear Model Regression Results"
     double, single = "=" * WIDTH, "-" * WIDTH
     lines = [title.center(WIDTH).rstrip(), double, *top, double]
     lines += [*_coefficients(fitted, level, single), double, *notes]
     return "\n".join(lines)
+
+
+def filter_table(fitted: Fitted, level: float, title: str) -> str:
+    """Return the table of a filter, which has no likelihood.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        Its names of the dependent variable and of the columns are printed.
+    level : float
+    title : str
+
+    Returns
+    -------
+    str
+    """
+    quantile(fitted, level)
+    left = [
+        ("Dep. Variable:", fitted.y_name),
+        ("Model Family:", fitted.family),
+        ("Link Function:", fitted.link),
+    ]
+    right = [
+        ("No. Observations:", str(fitted.n)),
+        ("No. Passes:", str(fitted.n_iter)),
+        ("Scale:", f"{fitted.scale:#.5g}"),
+    ]
+    double, single = "=" * WIDTH, "-" * WIDTH
+    rows = _coefficients(fitted, level, single)
+    return "\n".join([title.center(WIDTH).rstrip(), double, *_header(left, right), double, *rows])
+
+
+def _header(left: list[tuple[str, str]], right: list[tuple[str, str]]) -> list[str]:
+    """Return lines with two names and values each."""
+    half = WIDTH // 2 - 1
+    return [
+        f"{a:<19}{b:>{half - 19}}  {c:<21}{d:>{half - 21}}"
+        for (a, b), (c, d) in zip(left, right, strict=True)
+    ]
 
 
 def pseudo_r2(fitted: Fitted) -> float:
@@ -163,13 +217,13 @@ def pseudo_r2(fitted: Fitted) -> float:
 
 def _coefficients(fitted: Fitted, level: float, line: str) -> list[str]:
     """Return the rows of the coefficients."""
-    wide = max(18, *(len(name) for name in fitted.names)) if fitted.names else 18
+    wide = max([12, *(len(name) for name in fitted.names)])
     if fitted.penalty:
         rows = zip(fitted.names, fitted.coef, strict=True)
         return [
-            f"{'':<{wide}}{'coef':>10}",
+            f"{'':<{wide}}{'coef':>11}",
             line,
-            *(f"{name:<{wide}}{value:>10.5g}" for name, value in rows),
+            *(f"{name:<{wide}}{value:>11.5g}" for name, value in rows),
         ]
     require_likelihood(fitted)
     errors, tail = stderr(fitted), (1 - level) / 2
@@ -177,8 +231,8 @@ def _coefficients(fitted: Fitted, level: float, line: str) -> list[str]:
     heads = ("coef", "std err", letter, f"P>|{letter}|", f"[{tail:.3g}", f"{1 - tail:.3g}]")
     values = fitted.coef, errors, fitted.coef / errors, p_values(fitted), *conf_int(fitted, level).T
     formats = (".5g", ".4g", ".3f", ".3f", ".5g", ".5g")
-    lines = [f"{'':<{wide}}" + "".join(f"{head:>10}" for head in heads), line]
+    lines = [f"{'':<{wide}}" + "".join(f"{head:>11}" for head in heads), line]
     for name, *row in zip(fitted.names, *values, strict=True):
-        cells = (f"{value:>10{form}}" for value, form in zip(row, formats, strict=True))
+        cells = (f"{value:>11{form}}" for value, form in zip(row, formats, strict=True))
         lines.append(f"{name:<{wide}}" + "".join(cells))
     return lines

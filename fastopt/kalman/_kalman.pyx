@@ -102,6 +102,7 @@ cdef class Rows:
         there are more than `sortable` rows. There are fewer than `most` rows.
         """
         cdef cnp.ndarray rows, targets
+        cdef cnp.npy_intp[2] shape_of
         cdef int64_t n, lead = 1 if has_intercept else 0
         if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
             return None
@@ -121,7 +122,9 @@ cdef class Rows:
             return None
         if shift is not None:
             require_targets(self.p - lead, shift, None)
-            rows = np.empty((n, self.p), np.float32 if self.is_single else np.float64)
+            shape_of[0], shape_of[1] = n, self.p
+            rows = cnp.PyArray_EMPTY(
+                2, shape_of, cnp.NPY_FLOAT if self.is_single else cnp.NPY_DOUBLE, 0)
             fo_centre_rows(cnp.PyArray_DATA(x), kind == cnp.NPY_FLOAT, n, self.p - lead,
                            <double *>cnp.PyArray_DATA(shift), has_intercept,
                            cnp.PyArray_DATA(rows), self.is_single)
@@ -130,21 +133,27 @@ cdef class Rows:
         if fo_nonfinite_row(cnp.PyArray_DATA(rows), self.is_single, self.p, n, self.p) >= 0:
             return None
         cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
-        return self.run(&glm, rows, targets, None, None, n)
+        cdef fo_targets of
+        of.y, of.weight, of.offset = <double *>cnp.PyArray_DATA(targets), NULL, NULL
+        return self.run_checked(&glm, rows, self.p, &of, n, n)
 
     cdef run(self, const fo_glm *glm, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
              cnp.ndarray offset, int64_t at_once):
-        cdef fo_kalman_status status
-        cdef fo_targets targets, of
-        cdef int64_t i = 0, now, ldx, n = cnp.PyArray_SIZE(y)
-        cdef char *first
+        cdef fo_targets targets
         require_rows(x, self.p, self.is_single)
-        ldx = row_stride(x)
         require_targets(len(x), y, weight)
         require_targets(len(x), y, offset)
         targets.y = <double *>cnp.PyArray_DATA(y)
         targets.weight = <double *>cnp.PyArray_DATA(weight) if weight is not None else NULL
         targets.offset = <double *>cnp.PyArray_DATA(offset) if offset is not None else NULL
+        return self.run_checked(glm, x, row_stride(x), &targets, cnp.PyArray_SIZE(y), at_once)
+
+    cdef run_checked(self, const fo_glm *glm, cnp.ndarray x, int64_t ldx,
+                     const fo_targets *targets, int64_t n, int64_t at_once):
+        cdef fo_kalman_status status
+        cdef fo_targets of
+        cdef int64_t i = 0, now
+        cdef char *first
         self.require_idle()
         self.busy = True
         try:
@@ -152,7 +161,7 @@ cdef class Rows:
                 self.threads[0] = self.n_threads if self.n_threads else max_threads()
             while i < n:
                 now = min(n - i, at_once)
-                of = fo_targets_from(&targets, i)
+                of = fo_targets_from(targets, i)
                 first = <char *>cnp.PyArray_DATA(x) + i * ldx * cnp.PyArray_ITEMSIZE(x)
                 with nogil:
                     status = self.absorb(glm, first, ldx, &of, now)

@@ -19,6 +19,15 @@ BY_CHANCE = 1e-9  # the probability below which an order is not random
 MOST_BY_CHANCE = 12  # so few rows are sorted with a higher probability: 2 / 12! > BY_CHANCE
 
 
+def order_of(state: State, rows: RowsToFit) -> str:
+    """Return in which way the order of the rows depends on y, as text; "" if it does not."""
+    if is_sorted(state, rows):
+        return "the rows of this call are sorted by y"
+    if has_one_class_first(state, rows):
+        return f"the first rows all have y = {rows.y[0]:g}"
+    return ""
+
+
 def has_one_class_first(state: State, rows: RowsToFit) -> bool:
     """Return whether the first rows of the first call have equal labels and later rows do not.
 

@@ -335,11 +335,7 @@ class KalmanSGD:
         ):
             return self
         rows = checked_rows(state, X, y, family, link, weight, offset, alpha, new_pass, exposure)
-        found = ""
-        if diagnostics.is_sorted(state, rows):
-            found = "the rows of this call are sorted by y"
-        elif diagnostics.has_one_class_first(state, rows):
-            found = f"the first rows all have y = {rows.y[0]:g}"
+        found = diagnostics.order_of(state, rows)
         if found:
             warnings.warn(f"{found}; {SORTED}", stacklevel=3)
         compares = not found and diagnostics.can_compare(state, rows)

@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from fastopt import FastoptError
-from fastopt.estimators import Block, GLMRegressor
-from fastopt.estimators.inference import robust, robust_sums
+from fastopt.estimators import Block, GLMClassifier, GLMRegressor
 from fastopt.estimators.likelihood import log_likelihood, saturated, saturated_sums
-from fastopt.estimators.summary import table
+from fastopt.estimators.robust import RobustSums, robust, robust_sums
+from fastopt.estimators.summary import summary, table
 
 N = 80
 RNG = np.random.default_rng(3)
@@ -120,16 +120,65 @@ def test_robust_covariances(family, link, kind):
     z = design @ model.fitted_.coef + offset
     expected = reference.sandwich(design, y, z, family, link, shape, v, FREQUENCY, kind, GROUPS)
     np.testing.assert_allclose(model.covariance_, expected, rtol=1e-9)
-    total = None
-    for own in (slice(0, 50), slice(50, N)):
-        part = Block(X[own], y[own], v[own], offset[own], FREQUENCY[own], GROUPS[own])
-        sums = robust_sums(part, model.fitted_, kind)
-        if total is None:
-            total = sums
-        else:
-            total += pickle.loads(pickle.dumps(sums))
+    first, second = (
+        robust_sums(
+            Block(X[own], y[own], v[own], offset[own], FREQUENCY[own], GROUPS[own]),
+            model.fitted_,
+            kind,
+        )
+        for own in (slice(0, 50), slice(50, N))
+    )
+    for _ in range(2):  # a sum leaves both as they are
+        total = first + pickle.loads(pickle.dumps(second))
     in_blocks = model.fitted_.original(robust(total, model.fitted_, kind))
     np.testing.assert_allclose(in_blocks, model.covariance_, rtol=1e-10)
+
+
+def test_an_information_that_is_not_positive_has_no_inverse():
+    """As where a fit of the inverse Gaussian family, which is not concave, has not converged."""
+    fitted = estimator("gamma").fit(X, POSITIVE).fitted_
+    assert np.isnan(robust(RobustSums(-np.eye(3), np.eye(3), 80.0), fitted, "HC0")).all()
+
+
+@pytest.mark.parametrize("kind", ["HC0", "HC1", "cluster"])
+def test_robust_covariances_of_several_classes(kind):
+    groups = GROUPS if kind == "cluster" else None
+    labels = RNG.integers(0, 3, N)
+    model = GLMClassifier(tol=1e-14, cov_type=kind).fit(
+        X, labels, TRIALS, freq_weight=FREQUENCY, groups=groups
+    )
+    design = np.column_stack([np.ones(N), X])
+    expected = reference.multinomial_sandwich(
+        design, labels, model.predict_proba(X), FREQUENCY, TRIALS, kind, GROUPS
+    )
+    np.testing.assert_allclose(model.covariance_, expected, rtol=1e-8)
+    assert np.isnan(model.stderr_[0]).all()
+    np.testing.assert_allclose(
+        np.column_stack([model.intercept_stderr_, model.stderr_])[1:].ravel(),
+        np.sqrt(np.diagonal(expected)),
+        rtol=1e-8,
+    )
+
+
+@pytest.mark.parametrize("kind", ["HC2", "HC3"])
+def test_several_classes_have_no_hc3(kind):
+    with pytest.raises(FastoptError, match=r"cov_type=.HC\d. needs two classes"):
+        GLMClassifier(cov_type=kind).fit(X, np.arange(N) % 3)
+
+
+def test_intervals_of_probabilities():
+    y = np.where(COUNTS > 1, "many", "few")
+    model = GLMClassifier("probit").fit(X, y)
+    regression = GLMRegressor("binomial", "probit").fit(X, (y == "many") * 1.0)
+    mean, lower, upper = regression.predict(X, interval=0.9)
+    found = model.predict_proba(X, interval=0.9)
+    for own, other in zip(found, (mean, lower, upper), strict=True):
+        np.testing.assert_allclose(own[:, 1], other, rtol=1e-8)
+    np.testing.assert_allclose(found[1][:, 0], 1 - upper, rtol=1e-8)
+    np.testing.assert_allclose(found[2][:, 0], 1 - lower, rtol=1e-8)
+    np.testing.assert_allclose(found[0], model.predict_proba(X), rtol=1e-12)
+    with pytest.raises(FastoptError, match="interval needs two classes; there are 3"):
+        GLMClassifier().fit(X, np.arange(N) % 3).predict_proba(X, interval=0.9)
 
 
 @pytest.mark.parametrize("kind", ["nonrobust", "HC1", "HC3", "cluster"])
@@ -323,12 +372,39 @@ def test_a_row_that_alone_determines_a_coefficient_has_no_hc3():
 
 def test_clusters_may_have_any_labels():
     names = np.array([f"group {i}" for i in GROUPS])
+    mixed = np.array([i if i % 2 else (i, "even") for i in GROUPS], dtype=object)
     fits = [
         estimator("poisson", cov_type="cluster").fit(X, COUNTS, groups=groups)
-        for groups in (GROUPS, names, names.astype(object))
+        for groups in (GROUPS, names, list(names), names.astype(object), mixed)
     ]
-    assert (fits[0].covariance_ == fits[1].covariance_).all()
-    assert (fits[0].covariance_ == fits[2].covariance_).all()
+    for fit in fits[1:]:
+        np.testing.assert_allclose(fit.covariance_, fits[0].covariance_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["nonrobust", "HC0", "HC1", "HC3", "cluster"])
+@pytest.mark.parametrize(("family", "link"), [("gaussian", "identity"), ("gamma", "log")])
+def test_standard_errors_of_columns_that_depend_on_each_other(family, link, kind):
+    """Of the smallest coefficients that fit best: a column and its double share theirs 1 : 2."""
+    y = MODELS[family][1]
+    groups = GROUPS if kind == "cluster" else None
+    own = estimator(family, link, cov_type=kind).fit(X, y, groups=groups)
+    double = np.column_stack([X, 2 * X[:, 1]])
+    shared = estimator(family, link, cov_type=kind).fit(double, y, groups=groups)
+    share = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0.2], [0, 0, 0.4]])
+    np.testing.assert_allclose(shared.fitted_.coef, share @ own.fitted_.coef, rtol=1e-9)
+    np.testing.assert_allclose(
+        shared.covariance_, share @ own.covariance_ @ share.T, rtol=1e-8, atol=1e-15
+    )
+    mean, lower, upper = shared.predict(double, interval=0.9)
+    for found, expected in zip((mean, lower, upper), own.predict(X, interval=0.9), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_missing_clusters(missing):
+    groups = np.array([missing if i == 3 else str(i) for i in GROUPS], dtype=object)
+    with pytest.raises(FastoptError, match="groups has a missing value"):
+        estimator("poisson", cov_type="cluster").fit(X, COUNTS, groups=groups)
 
 
 def test_the_null_model():
@@ -364,12 +440,19 @@ def test_summary_of_our_own():
     assert all(len(line) <= 78 for line in text.splitlines())
 
 
-def test_summary_tells_of_a_fit_that_has_not_converged():
-    fitted = dataclasses.replace(estimator("poisson").fit(X, COUNTS).fitted_, converged=False)
-    from fastopt.estimators.summary import summary
-
-    assert "The fit has not converged" in str(summary(fitted))
-    assert str(summary(fitted)) == summary(fitted).as_text()
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (dict(converged=False), "The fit has not converged"),
+        (dict(df_model=1), "Columns depend on each other (rank 2 of 3)"),
+        (dict(scale=np.nan, df_resid=0.0), "The dispersion cannot be estimated (0 degrees"),
+    ],
+)
+def test_summary_tells_what_is_not_as_it_should_be(change, note):
+    fitted = estimator("poisson").fit(X, COUNTS).fitted_
+    assert note not in str(summary(fitted))
+    changed = summary(dataclasses.replace(fitted, **change))
+    assert note in str(changed) == changed.as_text()
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95, "0.95", None])

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_wine
 
 from fastopt import FastoptError
-from fastopt.estimators import GLMRegressor
+from fastopt.estimators import GLMClassifier, GLMRegressor
 
 families, links = sm.families, sm.families.links
 
@@ -99,6 +99,50 @@ def test_summaries_are_equal_to_the_last_character(name, cov_type):
     assert lines(own.summary()) == lines(theirs.summary(yname=own.fitted_.y_name))
     found = own.summary(level=0.9)
     assert lines(found) == lines(theirs.summary(yname=own.fitted_.y_name, alpha=0.1))
+
+
+ROWS = np.random.default_rng(1)
+COLUMNS = pd.DataFrame({"a": ROWS.normal(size=400), "b": ROWS.normal(size=400) + 5})
+ETA = 0.3 * COLUMNS["a"] - 0.1 * COLUMNS["b"] + 0.4
+COUNTS, LABELS = ROWS.poisson(np.exp(ETA)) * 1.0, (ROWS.random(400) < 0.4) * 1.0
+POSITIVE = ROWS.gamma(3.0, np.exp(ETA) / 3)
+GIVEN = {
+    "weights": (ROWS.uniform(0.5, 3, 400), "sample_weight", "var_weights"),
+    "frequencies": (ROWS.integers(1, 5, 400) * 1.0, "freq_weight", "freq_weights"),
+    "offset": (ROWS.normal(size=400) * 0.3, "offset", "offset"),
+}
+MODELS = [
+    (dict(family="gaussian"), families.Gaussian(), ETA + ROWS.normal(size=400)),
+    (dict(family="poisson"), families.Poisson(), COUNTS),
+    (dict(family="gamma"), families.Gamma(links.Log()), POSITIVE),
+    (dict(family="inverse_gaussian"), families.InverseGaussian(links.Log()), POSITIVE),
+    (dict(family="negative_binomial"), families.NegativeBinomial(alpha=1.0), COUNTS),
+    (dict(family="tweedie"), families.Tweedie(var_power=1.5), POSITIVE * (COUNTS > 0)),
+    (dict(family="binomial"), families.Binomial(), LABELS),
+    (dict(family="binomial", link="probit"), families.Binomial(links.Probit()), LABELS),
+    (dict(family="binomial", link="cloglog"), families.Binomial(links.CLogLog()), LABELS),
+]
+
+
+@pytest.mark.parametrize("given", [*([name] for name in GIVEN), list(GIVEN)], ids="-".join)
+@pytest.mark.parametrize(("options", "peer", "y"), MODELS, ids=lambda one: str(one)[:60])
+def test_weights_and_offsets(options, peer, y, given):
+    """Summaries, the null model and results with rows, for each family."""
+    own = {GIVEN[name][1]: GIVEN[name][0] for name in given}
+    theirs = sm.GLM(
+        pd.Series(np.asarray(y), name="y"),
+        sm.add_constant(COLUMNS),
+        family=peer,
+        **{GIVEN[name][2]: GIVEN[name][0] for name in given},
+    ).fit(tol=1e-14, maxiter=200)
+    model = GLMRegressor(**options, tol=1e-14).fit(COLUMNS, np.asarray(y), **own)
+    assert lines(model.summary()) == lines(theirs.summary())
+    assert model.llf_ == pytest.approx(theirs.llf, rel=1e-12)
+    assert model.fitted_.llnull == pytest.approx(theirs.llnull, rel=1e-12)
+    assert model.bic_ == pytest.approx(theirs.bic_llf, rel=1e-12)
+    results = model.to_statsmodels(COLUMNS, y, **own)
+    assert results.llf == pytest.approx(theirs.llf, rel=1e-12)
+    np.testing.assert_allclose(results.resid_deviance, theirs.resid_deviance, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -210,6 +254,49 @@ def test_results_with_rows():
         results.get_influence().hat_matrix_diag, theirs.get_influence().hat_matrix_diag, rtol=1e-6
     )
     np.testing.assert_allclose(results.bse, own.to_statsmodels().bse, rtol=1e-12)
+    for rows, width in ((302, 20), (303, 19)):
+        with pytest.raises(FastoptError, match=r"the 303 rows .* and 20 columns of the fit"):
+            own.to_statsmodels(X.iloc[:rows, :width], y.iloc[:rows])
+
+
+@pytest.mark.parametrize("cov_type", ["nonrobust", "HC0", "cluster"])
+def test_several_classes(cov_type):
+    """The summary is MNLogit's; only the line that says whether it converged differs."""
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    X, y = X.iloc[:, [1, 2, 4]], y.map({0: "red", 1: "white", 2: "rose"})
+    groups = np.arange(len(y)) % 13 if cov_type == "cluster" else None
+    kwds = {} if groups is None else {"cov_kwds": {"groups": groups}}
+    theirs = sm.MNLogit(y, sm.add_constant(X)).fit(
+        method="newton", maxiter=100, tol=1e-14, disp=0, cov_type=cov_type, **kwds
+    )
+    own = GLMClassifier(tol=1e-14, cov_type=cov_type).fit(X, y, groups=groups)
+    expected = [line.replace("False", " True") for line in lines(theirs.summary())]
+    assert lines(own.summary()) == expected
+    results = pickle.loads(pickle.dumps(own.to_statsmodels()))
+    with_rows = own.to_statsmodels(X, y)
+    for found in (results, with_rows):
+        assert lines(found.summary()) == expected
+        assert (found.aic, found.bic) == pytest.approx((theirs.aic, theirs.bic), rel=1e-12)
+        np.testing.assert_allclose(found.bse, theirs.bse, rtol=1e-9)
+        pd.testing.assert_frame_equal(found.conf_int(), theirs.conf_int(), rtol=1e-8)
+        np.testing.assert_allclose(found.predict(sm.add_constant(X)), theirs.predict(), rtol=1e-9)
+    assert (with_rows.pred_table() == theirs.pred_table()).all()
+    with pytest.raises(FastoptError, match="has no rows"):
+        results.pred_table()
+    with pytest.raises(FastoptError, match="MNLogit has no weights"):
+        own.to_statsmodels(X, y, np.ones(len(y)))
+    with pytest.raises(FastoptError, match="y has labels that the fit has not"):
+        own.to_statsmodels(X, y.replace("red", "pink"))
+
+
+def test_labels_of_two_classes():
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    X = X.iloc[:, :4]
+    own = GLMClassifier().fit(X, y.map({0: "no", 1: "yes"}))
+    theirs = sm.GLM(y, sm.add_constant(X), family=families.Binomial()).fit(tol=1e-14)
+    assert lines(own.summary()) == lines(theirs.summary())
+    results = own.to_statsmodels(X, y.map({0: "no", 1: "yes"}))
+    np.testing.assert_allclose(results.resid_response, theirs.resid_response, atol=1e-8)
 
 
 def test_results_of_a_penalised_fit():

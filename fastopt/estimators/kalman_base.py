@@ -1,0 +1,225 @@
+"""What `KalmanRegressor` and `KalmanClassifier` share: options, rows, results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from fastopt._checks import Whole, flag
+from fastopt.estimators.base import GLMBase, offsets, rows_to_predict
+from fastopt.estimators.block import Block
+from fastopt.estimators.fitted import Fitted
+from fastopt.estimators.model import Model
+from fastopt.estimators.online import SAMPLE, OnlineFilter
+from fastopt.estimators.reporting import Inference
+from fastopt.estimators.summary import Summary, filter_table
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+NO_LIKELIHOOD = (
+    "{} has no likelihood and no deviance, which need another pass over the rows; fit a "
+    "GLMRegressor or a GLMClassifier"
+)
+CHUNK = 2**20  # elements of X that are copied in random order at a time
+
+
+class KalmanBase(Inference, BaseEstimator):  # type: ignore[misc]
+    """The rows and filters of an estimator: one filter, or one for each class."""
+
+    _filters: list[OnlineFilter]
+    _read: Any = GLMBase._read
+    _rows: Any = GLMBase._rows
+    _source: Any = GLMBase._source
+
+    def _model(self) -> Model:
+        """Return the model, or raise an error that names an option."""
+        raise NotImplementedError
+
+    def _new_filters(self, n_features: int, number: int) -> list[OnlineFilter]:
+        """Return new filters with the estimator's options, or raise if one is not allowed."""
+        model = self._model()
+        options = {
+            name: getattr(self, name)
+            for name in (
+                "m0",
+                "mode",
+                "covariance",
+                "forgetting",
+                "max_trace",
+                "dispersion",
+                "dtype",
+                "n_threads",
+            )
+        }
+        return [OnlineFilter(n_features, model, **options) for _ in range(number)]
+
+    # Rows
+
+    @contextmanager
+    def _unchanged_by_errors(self) -> Iterator[None]:
+        """Restore the attributes after an error, but not after KeyboardInterrupt."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except Exception:
+            self.__dict__ = before
+            raise
+
+    def _absorb_few(self, X: object, y: object) -> bool:
+        """Absorb few rows in little time; return False if that cannot be done."""
+        return not hasattr(self, "feature_names_in_") and self._filters[0].absorb_few(X, y)
+
+    def _absorb_all(self, filters: list[OnlineFilter], rows: Block, targets: list[Floats]) -> None:
+        """Absorb the rows `epochs` times, in random order; targets[i] is y for filter i."""
+        epochs = Whole(1)("epochs", self.epochs)
+        shuffle = flag("shuffle", self.shuffle)
+        random = check_random_state(self.random_state)
+        n, p = rows.x.shape
+        pairs = list(zip(filters, targets, strict=True))
+        warned = not shuffle and any(each.warn_of_sorted_rows(y) for each, y in pairs)
+        step = max(filters[0].most_first_rows, CHUNK // p)
+        epoch = 0
+        try:
+            for epoch in range(epochs):
+                order = random.permutation(n) if shuffle else np.arange(n)
+                for first in range(0, n, step):
+                    own = order[first : first + step]
+                    part = rows.part(own)
+                    for each, y in pairs:
+                        begins = epoch > 0 and first == 0
+                        each.absorb(replace(part, y=y[own]), new_pass=begins, warn=False)
+        except KeyboardInterrupt:
+            self._filters, self.n_iter_ = filters, epoch + 1
+            raise
+        sample = slice(None, None, -(-n // max(SAMPLE, 50 * p)))
+        for each, y in pairs if not warned else []:
+            each.warn_of_order(replace(rows, y=y).part(sample), n * epochs)
+        self._filters, self.n_iter_ = filters, epochs
+
+    def _predictors(self, X: Any, offset: Any = None, exposure: Any = None) -> Floats:
+        """Return the linear predictor of each row: a column for each filter."""
+        check_is_fitted(self)
+        x = rows_to_predict(self, X)
+        shift = offsets(offset, exposure, len(x), self._filters[0].model)
+        first = int(self._filters[0].model.fit_intercept)
+        w = np.column_stack([each.coef() for each in self._filters])
+        z: Floats = x @ w[first:]
+        if first:
+            z += w[0]
+        if shift is not None:
+            z += shift[:, None]
+        return z
+
+    # Results
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_filters")
+
+    def _fitted_filters(self) -> list[OnlineFilter]:
+        """Return the filters; an AttributeError before the first rows."""
+        check_is_fitted(self)
+        return self._filters
+
+    def _fit(self) -> Fitted:
+        return self.fitted_
+
+    @property
+    def fitted_(self) -> Fitted:  # type: ignore[override]
+        """The coefficients, with what tests and intervals need."""
+        return self._reports()[0]
+
+    def _reports(self) -> list[Fitted]:
+        names = getattr(self, "feature_names_in_", None)
+        filters = self._fitted_filters()
+        pairs = zip(filters, self._y_names(), strict=True)
+        return [each.fitted(names, y_name) for each, y_name in pairs]
+
+    def _y_names(self) -> list[str]:
+        return ["y"]
+
+    def _of_features(self, values: Floats) -> Floats:
+        return values[int(self._filters[0].model.fit_intercept) :]
+
+    def _of_intercept(self, values: Floats) -> float:
+        return float(values[0]) if self._filters[0].model.fit_intercept else 0.0
+
+    @property
+    def n_obs_(self) -> int:
+        """The number of rows of positive weight that were absorbed, in all passes."""
+        return self._fitted_filters()[0].n_obs
+
+    @property
+    def filter_(self) -> Any:
+        """The `KalmanSGD` of the centred columns; a list of them for more than two classes."""
+        filters = [each.filter for each in self._fitted_filters()]
+        return filters[0] if len(filters) == 1 else filters
+
+    @property
+    def deviance_(self) -> float:
+        """Not available: a filter keeps no sum of the rows that has the deviance."""
+        raise AttributeError(NO_LIKELIHOOD.format(type(self).__name__))
+
+    null_deviance_ = llf_ = aic_ = bic_ = deviance_
+
+    def to_statsmodels(self, *_: Any, **__: Any) -> Any:
+        """Not available: statsmodels' results need the likelihood."""
+        raise AttributeError(NO_LIKELIHOOD.format(type(self).__name__))
+
+    def summary(self, *, level: float = 0.95) -> Summary:
+        """Return a table that prints itself.
+
+        Parameters
+        ----------
+        level : float
+            The coverage of the intervals. Default 0.95.
+
+        Returns
+        -------
+        Summary
+            Coefficients, standard errors, tests and intervals.
+        """
+        return Summary(
+            "\n\n".join(filter_table(each, level, type(self).__name__) for each in self._reports())
+        )
+
+    def merge(self, other: Any) -> Any:
+        """Add everything that another estimator has absorbed.
+
+        The result is that of one estimator for the rows of both.  It is exact up to rounding for
+        the Gaussian family, and as long as one of the two has had few rows only, which are kept.
+
+        Parameters
+        ----------
+        other : estimator of the same class
+            With the same options and classes.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        FastoptError, TypeError
+            The estimators differ, or there is no exact sum: for other families than the Gaussian,
+            and with forgetting.  Nothing has changed then.
+        """
+        if type(other) is not type(self):
+            raise TypeError(f"other is a {type(other).__name__}; a {type(self).__name__} is needed")
+        check_is_fitted(self)
+        check_is_fitted(other)
+        self._require_mergeable(other)
+        merged = [each.copy() for each in self._filters]
+        for own, theirs in zip(merged, other._filters, strict=True):
+            own.merge(theirs)
+        self._filters = merged
+        return self
+
+    def _require_mergeable(self, other: Any) -> None:
+        pass
