@@ -37,6 +37,10 @@ class KalmanBase(Inference, BaseEstimator):  # type: ignore[misc]
     _read: Any = GLMBase._read
     _rows: Any = GLMBase._rows
     _source: Any = GLMBase._source
+    _open: Any = GLMBase._open
+    _blocks_to_predict: Any = GLMBase._blocks_to_predict
+    _formula = None
+    _role_columns = ()
 
     def _model(self) -> Model:
         """Return the model, or raise an error that names an option."""

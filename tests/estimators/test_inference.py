@@ -1,6 +1,7 @@
 """Standard errors, tests and likelihoods of the estimators against their formulas."""
 
 import dataclasses
+import itertools
 import pickle
 
 import inference_reference as reference
@@ -11,7 +12,7 @@ from scipy import stats
 from fastopt import FastoptError
 from fastopt.estimators import Block, GLMClassifier, GLMRegressor
 from fastopt.estimators.likelihood import log_likelihood, saturated, saturated_sums
-from fastopt.estimators.robust import RobustSums, robust, robust_sums
+from fastopt.estimators.robust import RobustSums, robust, robust_sums, with_robust
 from fastopt.estimators.summary import summary, table
 
 N = 80
@@ -21,7 +22,7 @@ Z = 0.4 * X[:, 0] + 0.3 * X[:, 1] - 0.5
 MEAN = np.exp(Z)
 TRIALS = RNG.integers(1, 6, N).astype(float)
 FREQUENCY = RNG.integers(1, 4, N).astype(float)
-GROUPS = RNG.integers(0, 9, N)
+GROUPS = RNG.integers(0, 25, N)
 SHARE = RNG.binomial(TRIALS.astype(int), MEAN / (1 + MEAN)) / TRIALS
 COUNTS = RNG.poisson(MEAN).astype(float)
 POSITIVE = RNG.gamma(4.0, MEAN / 4)
@@ -134,6 +135,32 @@ def test_robust_covariances(family, link, kind):
     np.testing.assert_allclose(in_blocks, model.covariance_, rtol=1e-10)
 
 
+class Parts:
+    """A source that yields rows in blocks of different sizes."""
+
+    n_features, feature_names = 2, None
+
+    def __init__(self, y, *ends):
+        self.y, self.ends = y, ends
+
+    def blocks(self):
+        for first, last in itertools.pairwise(self.ends):
+            own = slice(first, last)
+            yield Block(X[own], self.y[own], groups=GROUPS[own])
+
+
+@pytest.mark.parametrize("kind", ["HC0", "HC3", "cluster"])
+def test_blocks_of_a_source(kind):
+    model = estimator("gamma").fit(X, POSITIVE)
+    whole, parts = (
+        with_robust(Parts(POSITIVE, *ends), model.fitted_, kind).robust
+        for ends in ((0, N), (0, 7, 30, N))
+    )
+    np.testing.assert_allclose(parts, whole, rtol=1e-11)
+    with pytest.raises(FastoptError, match="the source has no rows"):
+        with_robust(Parts(POSITIVE, 0), model.fitted_, kind)
+
+
 def test_an_information_that_is_not_positive_has_no_inverse():
     """As where a fit of the inverse Gaussian family, which is not concave, has not converged."""
     fitted = estimator("gamma").fit(X, POSITIVE).fitted_
@@ -162,8 +189,11 @@ def test_robust_covariances_of_several_classes(kind):
 
 @pytest.mark.parametrize("kind", ["HC2", "HC3"])
 def test_several_classes_have_no_hc3(kind):
+    labels = np.arange(N) % 3
     with pytest.raises(FastoptError, match=r"cov_type=.HC\d. needs two classes"):
-        GLMClassifier(cov_type=kind).fit(X, np.arange(N) % 3)
+        GLMClassifier(cov_type=kind).fit(X, labels)
+    with pytest.raises(FastoptError, match="allowed for more than two classes: 'nonrobust', 'HC0'"):
+        with_robust(Parts(labels, 0, N), GLMClassifier().fit(X, labels).fitted_, kind)
 
 
 def test_intervals_of_probabilities():
