@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import vstack  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
+from fastopt.estimators import sparse
 from fastopt.estimators._glm import columns
 from fastopt.estimators.block import Block
 from fastopt.estimators.likelihood import saturated_sums
@@ -95,6 +97,8 @@ class _Sample:
     def whole(self) -> Block:
         def of(name: str) -> Any:
             parts = [getattr(part, name) for part in self.parts]
+            if name == "x" and sparse.is_sparse(parts[0]):
+                return vstack(parts, format="csr")
             return None if parts[0] is None else np.concatenate(parts)
 
         return Block(of("x"), of("y"), of("weight"), of("offset"), of("frequency"))
@@ -134,9 +138,14 @@ def columns_of(source: Source, model: Model) -> Columns:
             continue
         weight = used.total_weight()
         for first in range(0, used.n, ROWS):
-            x = np.ascontiguousarray(used.x[first : first + ROWS])
+            x = used.x[first : first + ROWS]
             part = None if weight is None else np.ascontiguousarray(weight[first : first + ROWS])
-            columns(x, part, low, high, total)
+            if sparse.is_sparse(x):
+                low_of_x, high_of_x, total_of_x = sparse.column_sums(x, part)
+                low, high = np.minimum(low, low_of_x), np.maximum(high, high_of_x)
+                total += total_of_x
+            else:
+                columns(np.ascontiguousarray(x), part, low, high, total)
         if not np.isfinite(total).all():
             _require_finite(block.x, row)
         n += used.n
@@ -196,8 +205,8 @@ def _require_usable(block: Block, model: Model, row: int) -> None:
 
 def _require_finite(given: Any, row: int) -> None:
     """Raise an error that names the first NaN or infinity, or says that values are too large."""
-    for first in range(0, len(given), ROWS):
-        x = given[first : first + ROWS]
+    for first in range(0, given.shape[0], ROWS):
+        x = sparse.dense(given[first : first + ROWS])
         bad = np.argwhere(~np.isfinite(x))
         if bad.size:
             i, j = bad[0]
@@ -213,4 +222,4 @@ def _of_positive_weight(block: Block) -> Block:
 
 
 def _copied(block: Block) -> Block:
-    return replace(block, x=np.array(block.x), y=np.array(block.y))
+    return replace(block, x=block.x.copy(), y=block.y.copy())

@@ -213,7 +213,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = takes_epochs(self)
+        tags.input_tags.sparse = True
         tags.classifier_tags.multi_class = self.link == "logit" and not takes_epochs(self)
         return tags
 
@@ -238,8 +238,9 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
-        y : array of shape (n,)
+        X : array, sparse matrix, table, file or chunks, of shape (n, p)
+            As for `GLMRegressor.fit`, as are names of columns for the other arguments.
+        y : array of shape (n,), or str
             Labels of at least two classes.
         sample_weight, freq_weight : array of shape (n,), optional
             Weights, >= 0.
@@ -413,7 +414,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
+        X : array, sparse matrix, table, file or chunks, of shape (n, p)
         offset : array of shape (n,), optional
             As for `fit`.
 

@@ -245,7 +245,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = takes_epochs(self)
+        tags.input_tags.sparse = True
         tags.target_tags.positive_only = self.family not in ("gaussian", "normal")
         return tags
 
@@ -270,8 +270,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         Parameters
         ----------
         X : array, table, file or chunks, of shape (n, p)
-            An array; a table of pandas, polars or Arrow; the path of a parquet file or directory;
-            a memory-mapped array; or chunks, see Notes.
+            An array or a sparse matrix; a table of pandas, polars or Arrow; the path of a parquet
+            file or directory; a memory-mapped array; or chunks, see Notes.
         y : array of shape (n,), or str
             The observations, or the name of a column of X, which is then no feature.  Not needed if
             the chunks or a formula have it.
@@ -375,7 +375,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
+        X : array, sparse matrix, table, file or chunks, of shape (n, p)
         offset, exposure : array of shape (n,), optional
             As for `fit`.
         interval : float, optional
