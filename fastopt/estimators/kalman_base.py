@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,7 +17,6 @@ from fastopt.estimators.block import Block
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.model import Model
 from fastopt.estimators.online import SAMPLE, OnlineFilter
-from fastopt.estimators.reporting import Inference
 from fastopt.estimators.summary import Summary, filter_table
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -30,13 +28,10 @@ NO_LIKELIHOOD = (
 CHUNK = 2**20  # elements of X that are copied in random order at a time
 
 
-class KalmanBase(Inference, BaseEstimator):  # type: ignore[misc]
+class KalmanBase(GLMBase):
     """The rows and filters of an estimator: one filter, or one for each class."""
 
     _filters: list[OnlineFilter]
-    _read: Any = GLMBase._read
-    _rows: Any = GLMBase._rows
-    _source: Any = GLMBase._source
 
     def _model(self) -> Model:
         """Return the model, or raise an error that names an option."""

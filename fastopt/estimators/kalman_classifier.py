@@ -374,7 +374,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
             )
 
     @property
-    def coef_(self) -> Floats:
+    def coef_(self) -> Floats:  # type: ignore[override]
         """The coefficients, for each filter."""
         return np.stack([self._of_features(each.coef()) for each in self._fitted_filters()])
 

@@ -264,7 +264,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
     score: Any = GLMRegressor.score
 
     @property
-    def coef_(self) -> Floats:
+    def coef_(self) -> Floats:  # type: ignore[override]
         """The coefficients."""
         return self._of_features(self._fitted_filters()[0].coef())
 
