@@ -19,11 +19,15 @@ from sklearn.utils.validation import (
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag, fraction
 from fastopt._errors import FastoptError
 from fastopt.estimators.block import Block
+from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.fitting import Options, Solution
+from fastopt.estimators.inference import mean_interval
 from fastopt.estimators.model import Model
 from fastopt.estimators.reporting import Inference
 from fastopt.estimators.robust import COV_TYPES
 from fastopt.estimators.sources.array import ArraySource
+from fastopt.estimators.sources.formula import Formula
+from fastopt.estimators.sources.opening import Rows, open_rows
 
 __all__ = ["GLMBase", "SeparationWarning"]
 
@@ -42,6 +46,9 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
 
 class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "fitted_")  # a fit that failed has set n_features_in_
 
     def _options(self, y: Any = None) -> Options:
         """Return the options of the fit, or raise an error that names one."""
@@ -63,7 +70,7 @@ class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
             rank_deficient=self.rank_deficient,
             cov_type=self.cov_type,
             use_t=self.use_t,
-            y_name=str(getattr(y, "name", None) or "y"),
+            y_name=y if isinstance(y, str) else str(getattr(y, "name", None) or "y"),
             verbose=int(self.verbose),
         )
 
@@ -71,6 +78,44 @@ class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
         """Return X as float64 or float32 and y, checked as scikit-learn does."""
         found: tuple[Any, Any] = validate_data(self, X, y, dtype=DTYPES, **options)
         return found
+
+    def _open(
+        self, X: Any, link: str, is_fit: bool, with_y: bool = True, **given: Any
+    ) -> Rows | None:
+        """Return the source of data that is not an array in memory, and None for arrays.
+
+        `given` are the other arguments of `fit`: arrays, or names of columns of X.
+        """
+        formula = getattr(self, "_formula", None)
+        if is_fit:
+            formula = None if self.formula is None else Formula(self.formula)
+            if formula is not None and formula.has_intercept and not self.fit_intercept:
+                raise FastoptError(
+                    f"fit_intercept is False, and the formula {formula.text!r} has an intercept; "
+                    "add '- 1' to the formula"
+                )
+        without: tuple[str, ...] = () if is_fit else self._role_columns
+        opened = open_rows(X, given, formula, without, with_y, link)
+        if is_fit:
+            self._formula = formula
+            self._role_columns: tuple[str, ...] = () if opened is None else opened.role_columns
+        if opened is None:
+            return None
+        if formula is None:
+            validate_data(self, opened.header, skip_check_array=True, reset=is_fit)
+        elif is_fit:
+            self.n_features_in_ = len(formula.columns)
+            self.feature_names_in_ = np.array(formula.columns, dtype=object)
+        return opened.rows
+
+    def _blocks_to_predict(self, X: Any, model: Model, **shifts: Any) -> Iterator[Block]:
+        """Return rows of any kind without y; `shifts` are offset and exposure."""
+        rows = self._open(X, model.link, is_fit=False, with_y=False, **shifts)
+        if rows is not None:
+            return rows.blocks()
+        x = rows_to_predict(self, X)
+        shift = offsets(shifts.get("offset"), shifts.get("exposure"), x.shape[0], model)
+        return iter([Block(x, np.zeros(x.shape[0]), offset=shift)])
 
     def _rows(
         self,
@@ -90,25 +135,21 @@ class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
             weights("sample_weight", sample_weight, x),
             offsets(offset, exposure, len(y), model),
             weights("freq_weight", freq_weight, x),
-            groups,
+            clusters(groups, len(y)),
         )
         total = block.total_weight()
         if total is None or total.all():
             return block
         return block.part(np.flatnonzero(total))
 
-    def _clusters(self, groups: Any, n: int) -> Any:
-        """Return the cluster of each row, or None."""
+    def _require_groups(self, groups: Any) -> None:
+        """Raise an error if there are groups that are not needed, or none that are."""
         if (groups is None) == (self.cov_type == "cluster"):
             was = "not given" if groups is None else "given"
             raise FastoptError(
                 f"groups is {was} and cov_type is {self.cov_type!r}; groups are needed for "
                 "cov_type='cluster', and for no other"
             )
-        found = None if groups is None else np.asarray(groups)
-        if found is not None and found.shape != (n,):
-            raise FastoptError(f"groups has shape {found.shape}; ({n},) is needed")
-        return found
 
     def _source(self, block: Block) -> ArraySource:
         names = getattr(self, "feature_names_in_", None)
@@ -160,6 +201,14 @@ def weights(name: str, given: Any, x: Any) -> Floats | None:
     return found
 
 
+def clusters(groups: Any, n: int) -> Any:
+    """Return the cluster of each row, or None."""
+    found = None if groups is None else np.asarray(groups)
+    if found is not None and found.shape != (n,):
+        raise FastoptError(f"groups has shape {found.shape}; ({n},) is needed")
+    return found
+
+
 def offsets(offset: Any, exposure: Any, n: int, model: Model) -> Floats | None:
     """Return the offset plus the logarithm of the exposure, or None."""
     total: Floats | None = None
@@ -177,6 +226,31 @@ def offsets(offset: Any, exposure: Any, n: int, model: Model) -> Floats | None:
     if total is not None and total.shape != (n,):
         raise FastoptError(f"offset or exposure has shape {total.shape}; ({n},) is needed")
     return total
+
+
+def linear_predictor(
+    estimator: Any, X: Any, model: Model, offset: Any = None, exposure: Any = None
+) -> Floats:
+    """Return the linear predictors of data of any kind, a column for each row of ``coef_``."""
+    blocks = estimator._blocks_to_predict(X, model, offset=offset, exposure=exposure)
+    return np.concatenate([predictor_of(estimator, block) for block in blocks])
+
+
+def intervals(
+    blocks: Iterator[Block], fitted: Fitted, level: float
+) -> tuple[Floats, Floats, Floats]:
+    """Return the means of the rows of blocks, and the ends of their confidence intervals."""
+    parts = [mean_interval(block, fitted, level) for block in blocks]
+    mean, lower, upper = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return mean, lower, upper
+
+
+def predictor_of(estimator: Any, block: Block) -> Floats:
+    """Return the linear predictors of a block."""
+    z: Floats = block.x @ estimator.coef_.T + estimator.intercept_
+    if block.offset is not None:
+        z += block.offset if z.ndim == 1 else block.offset[:, None]
+    return z
 
 
 def rows_to_predict(estimator: Any, X: Any) -> Any:

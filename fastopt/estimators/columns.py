@@ -18,7 +18,7 @@ __all__ = ["Columns", "columns_of"]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 STRIDE = 16  # the sample has every 16th row
-SAMPLE_NUMBERS = 2**22  # elements of X in the sample; every 32nd row, ... if there are more
+SAMPLE_NUMBERS = 2**20  # elements of X in the sample; every 32nd row, ... if there are more
 ROWS = 4096  # rows that are read at a time
 
 
@@ -79,8 +79,11 @@ class _Sample:
         self.position += block.n
         self._keep(block.part(slice(first, None, self.stride)))
         if self.n > self.most:
-            whole, self.parts, self.n = self.whole(), [], 0
-            self._keep(whole.part(slice(None, None, 2)))
+            whole, self.parts, self.n = self.parts, [], 0
+            position = 0
+            for part in whole:  # one at a time, so that there is no second sample in memory
+                self._keep(part.part(slice(position % 2, None, 2)))
+                position += part.n
             self.stride *= 2
 
     def _keep(self, block: Block) -> None:

@@ -187,7 +187,8 @@ class _Fit:
     def names(self) -> tuple[str, ...]:
         given = self.source.feature_names
         own = [f"x{i + 1}" for i in range(self.source.n_features)] if given is None else given
-        own = [*["const"][: self.first], *own]
+        intercept = getattr(self.source, "intercept_name", "const")
+        own = [*[intercept][: self.first], *own]
         if self.k == 1:
             return tuple(own)
         labels = self.options.classes[self.model.n_classes - self.k :]
@@ -396,6 +397,8 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         y_name=options.y_name,
     )
     if not options.alpha:
+        if options.verbose and options.cov_type != "nonrobust":
+            print(f"one more pass for the covariance of type {options.cov_type}")
         fitted = with_robust(fit.source, fitted, options.cov_type)
     return Solution(
         fitted,

@@ -12,12 +12,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastopt._checks import Choice
 from fastopt._errors import FastoptError
-from fastopt.estimators.base import GLMBase, offsets, rows_to_predict, warn_of_problems
-from fastopt.estimators.block import Block
+from fastopt.estimators.base import (
+    GLMBase,
+    intervals,
+    linear_predictor,
+    predictor_of,
+    warn_of_problems,
+)
 from fastopt.estimators.fitting import Solution, fit_source
-from fastopt.estimators.inference import mean_interval
 from fastopt.estimators.model import Model
 from fastopt.estimators.multinomial import log_probabilities
+from fastopt.estimators.source import Source
+from fastopt.estimators.sources.labels import class_indices, classes_of
 
 __all__ = ["GLMClassifier"]
 
@@ -54,6 +60,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     max_iter : int
         The most rounds; each reads X once.  Default 100.
     rank_deficient : {"minimum_norm", "error"}
+        As for `GLMRegressor`.
+    formula : str, optional
         As for `GLMRegressor`.
     cov_type : {"nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster"}
         As for `GLMRegressor`; "HC2" and "HC3" for two classes only.
@@ -122,6 +130,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         tol: float = 1e-8,
         max_iter: int = 100,
         rank_deficient: str = "minimum_norm",
+        formula: Any = None,
         cov_type: str = "nonrobust",
         use_t: bool = False,
         verbose: int = 0,
@@ -134,6 +143,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         self.tol = tol
         self.max_iter = max_iter
         self.rank_deficient = rank_deficient
+        self.formula = formula
         self.cov_type = cov_type
         self.use_t = use_t
         self.verbose = verbose
@@ -153,7 +163,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         freq_weight: Any = None,
@@ -187,18 +197,22 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         """
         options = self._options(y)
         Choice(("logit", "probit", "cloglog"))("link", self.link)
-        x, y = self._read(X, y)
-        check_classification_targets(y)
-        block = self._rows(
-            x,
-            y,
-            Model("bernoulli", self.link),
-            sample_weight,
-            freq_weight,
-            offset,
-            groups=self._clusters(groups, len(y)),
+        self._require_groups(groups)
+        per_row = dict(
+            sample_weight=sample_weight, freq_weight=freq_weight, offset=offset, groups=groups
         )
-        classes, index = np.unique(block.y, return_inverse=True)
+        rows = self._open(X, self.link, is_fit=True, y=y, **per_row)
+        source: Source
+        if rows is None:
+            x, y = self._read(X, y)
+            check_classification_targets(y)
+            block = self._rows(x, y, Model("bernoulli", self.link), **per_row)
+            classes, index = np.unique(block.y, return_inverse=True)
+            source = self._source(block.with_y(index.astype(float)))
+        else:
+            classes = classes_of(rows.observations())
+            check_classification_targets(classes)
+            source = rows.with_target(class_indices(classes))
         if len(classes) < 2:
             raise FastoptError(
                 f"y has {len(classes)} class among the rows of a positive weight; two are needed"
@@ -215,9 +229,10 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
                 f"cov_type={self.cov_type!r} needs two classes; y has {len(classes)}"
             )
         model = self._model(len(classes))
-        block = block.with_y(index.astype(float))
+        if self._formula is not None:
+            model = replace(model, fit_intercept=self._formula.has_intercept)
         options = replace(options, classes=tuple(map(str, classes)))
-        solution = fit_source(self._source(block), model, options)
+        solution = fit_source(source, model, options)
         self.classes_ = classes
         self._keep(solution)
         warn_of_problems(solution)
@@ -258,14 +273,9 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
     def _predictors(self, X: Any, offset: Any = None) -> Floats:
         check_is_fitted(self)
-        x = rows_to_predict(self, X)
-        z: Floats = x @ self.coef_.T + self.intercept_
-        if offset is None:
-            return z
-        if len(self.classes_) > 2:
+        if offset is not None and len(self.classes_) > 2:
             raise FastoptError(f"offset needs two classes; there are {len(self.classes_)}")
-        shift = offsets(offset, None, len(z), self._model(2))
-        return z if shift is None else z + shift[:, None]
+        return linear_predictor(self, X, self._model(2), offset)
 
     def decision_function(self, X: Any, offset: Any = None) -> Floats:
         """Return the linear predictors.
@@ -282,11 +292,18 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             With two classes, minus the predictor for which the probability is 1/2, which is 0
             except for the link "cloglog".
         """
-        z = self._predictors(X, offset)
+        return self._decisions(self._predictors(X, offset))
+
+    def _decisions(self, z: Floats) -> Floats:
         if len(self.classes_) > 2:
             return z
         half: Floats = z[:, 0] - float(self._model(2).predictor(0.5))
         return half
+
+    def _most_probable(self, z: Floats) -> Array:
+        """Return the index of the class of each row."""
+        decision = self._decisions(z)
+        return (decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)
 
     def predict_log_proba(self, X: Any, offset: Any = None) -> Floats:
         """Return the logarithms of the probabilities of the classes.
@@ -331,10 +348,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         if interval is not None:
             if len(self.classes_) > 2:
                 raise FastoptError(f"interval needs two classes; there are {len(self.classes_)}")
-            x = rows_to_predict(self, X)
-            shift = offsets(offset, None, x.shape[0], self._model(2))
-            block = Block(x, np.zeros(x.shape[0]), offset=shift)
-            mean, lower, upper = mean_interval(block, self.fitted_, interval)
+            blocks = self._blocks_to_predict(X, self._model(2), offset=offset)
+            mean, lower, upper = intervals(blocks, self.fitted_, interval)
             return tuple(
                 np.column_stack([1.0 - other, own])
                 for own, other in ((mean, mean), (lower, upper), (upper, lower))
@@ -356,7 +371,29 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         -------
         array of shape (n,)
         """
-        decision = self.decision_function(X, offset)
-        index = (decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)
+        index = self._most_probable(self._predictors(X, offset))
         found: Array = self.classes_[index]
         return found
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the accuracy: the weighted fraction of rows whose class is predicted.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        rows = self._open(X, self.link, is_fit=False, y=y, sample_weight=sample_weight)
+        if rows is None:
+            return float(super().score(X, y, sample_weight))
+        right, total = 0.0, 0.0
+        for block in rows.with_target(class_indices(self.classes_, strict=False)).blocks():
+            is_right = self._most_probable(predictor_of(self, block)) == block.y
+            weight = np.ones(block.n) if block.weight is None else block.weight
+            right, total = right + float(weight @ is_right), total + float(weight.sum())
+        return right / total

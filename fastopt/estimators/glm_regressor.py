@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from fastopt.estimators.base import GLMBase, offsets, rows_to_predict, warn_of_problems
-from fastopt.estimators.block import Block
+from fastopt.estimators.base import (
+    GLMBase,
+    intervals,
+    linear_predictor,
+    predictor_of,
+    warn_of_problems,
+)
 from fastopt.estimators.fitting import fit_source, null_deviance
-from fastopt.estimators.inference import mean_interval
 from fastopt.estimators.model import Model, model_of
+from fastopt.estimators.source import Source
 
 __all__ = ["GLMRegressor"]
 
@@ -62,6 +68,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         What to do if columns of X are combinations of others and there is no L2 penalty.
         "minimum_norm", the default: the coefficients of the least norm of those that fit best, as
         LinearRegression.  "error": an error that names the columns.
+    formula : str, optional
+        Which columns of a table are the features, as ``"y ~ a + C(b)"`` or only its right side, in
+        the language of formulaic.  It decides on the intercept, too.  Default: all columns.
     cov_type : {"nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster"}
         The covariance of the coefficients. "nonrobust", the default: the inverse information.
         Others need one more pass over X; "cluster" needs ``groups`` in `fit`.
@@ -118,6 +127,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     divided by them, and each row counts once.  ``freq_weight`` are frequencies (``freq_weights`` in
     statsmodels): a row of frequency 3 counts as three equal rows.  Both give the same coefficients;
     the degrees of freedom, and so an estimated dispersion, differ.  Rows of weight 0 are left out.
+    The log-likelihood of shares (binomial) includes the binomial coefficient of the trials, as in R;
+    in statsmodels it does if y has two columns, successes and failures.
 
     References
     ----------
@@ -148,6 +159,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         tol: float = 1e-8,
         max_iter: int = 100,
         rank_deficient: str = "minimum_norm",
+        formula: Any = None,
         cov_type: str = "nonrobust",
         use_t: bool = False,
         verbose: int = 0,
@@ -163,6 +175,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         self.tol = tol
         self.max_iter = max_iter
         self.rank_deficient = rank_deficient
+        self.formula = formula
         self.cov_type = cov_type
         self.use_t = use_t
         self.verbose = verbose
@@ -180,7 +193,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         freq_weight: Any = None,
@@ -192,10 +205,14 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
-        y : array of shape (n,)
-        sample_weight : array of shape (n,), optional
-            Precision weights, >= 0.
+        X : array, table, file or chunks, of shape (n, p)
+            An array; a table of pandas, polars or Arrow; the path of a parquet file or directory;
+            a memory-mapped array; or chunks, see Notes.
+        y : array of shape (n,), or str
+            The observations, or the name of a column of X, which is then no feature.  Not needed if
+            the chunks or a formula have it.
+        sample_weight : array of shape (n,), or str, optional
+            Precision weights, >= 0; or the name of a column, as for all that follows.
         freq_weight : array of shape (n,), optional
             Frequencies, >= 0.
         offset : array of shape (n,), optional
@@ -213,21 +230,37 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         Raises
         ------
         FastoptError
-            An option or a value of y is outside its range, or no row has a positive weight.
+            An option or a value is outside its range or missing, or no row has a positive weight.
+        TypeError
+            A column is not numeric, or X can be read only once.
+
+        Notes
+        -----
+        Chunks are a list, or a function that returns an iterable and is called for each round: of
+        (X, y), of (X, y, sample_weight), of dicts with the names of these arguments, or of tables.
+        Only some thousand rows of a file, of a memory-mapped array or of the chunks of a function
+        are in memory at a time::
+
+            model.fit("file.parquet", y="price", sample_weight="w")
+            model.fit(numpy.load("x.npy", mmap_mode="r"), y)
+            model.fit(lambda: pandas.read_csv("file.csv", chunksize=100_000), y="price")
         """
         options, model = self._options(y), self._model()
-        x, y = self._read(X, y, y_numeric=True)
-        block = self._rows(
-            x,
-            y.astype(float, copy=False),
-            model,
-            sample_weight,
-            freq_weight,
-            offset,
-            exposure,
-            self._clusters(groups, len(y)),
+        per_row = dict(
+            sample_weight=sample_weight,
+            freq_weight=freq_weight,
+            offset=offset,
+            exposure=exposure,
+            groups=groups,
         )
-        solution = fit_source(self._source(block), model, options)
+        self._require_groups(groups)
+        source: Source | None = self._open(X, model.link, is_fit=True, y=y, **per_row)
+        if self._formula is not None:
+            model = replace(model, fit_intercept=self._formula.has_intercept)
+        if source is None:
+            x, y = self._read(X, y, y_numeric=True)
+            source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
+        solution = fit_source(source, model, options)
         self._keep(solution)
         warn_of_problems(solution)
         return self
@@ -253,18 +286,19 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             Or, with ``interval``, a tuple of three: means, lower and upper ends.
         """
         check_is_fitted(self)
-        x = rows_to_predict(self, X)
         model = self._model()
         if interval is not None:
-            n = len(x)
-            block = Block(x, np.zeros(n), offset=offsets(offset, exposure, n, model))
-            return mean_interval(block, self.fitted_, interval)
-        z = x @ self.coef_ + self.intercept_
-        shift = offsets(offset, exposure, len(z), model)
-        return model.mean(z if shift is None else z + shift)
+            blocks = self._blocks_to_predict(X, model, offset=offset, exposure=exposure)
+            return intervals(blocks, self.fitted_, interval)
+        return model.mean(linear_predictor(self, X, model, offset, exposure))
 
     def score(
-        self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None, exposure: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        offset: Any = None,
+        exposure: Any = None,
     ) -> float:
         """Return D^2, the fraction of the deviance that is explained.
 
@@ -282,13 +316,16 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             At most 1.
         """
         check_is_fitted(self)
-        x, y = self._read(X, y, y_numeric=True, reset=False)
         model = self._model()
-        y = y.astype(float, copy=False)
-        model.kind.require_domain(y)
-        block = self._rows(x, y, model, sample_weight, None, offset, exposure)
-        z = block.x @ self.coef_ + self.intercept_
-        deviance = model.observe(block.y, z if block.offset is None else z + block.offset).deviance
-        weight = block.total_weight()
-        total = float(deviance.sum() if weight is None else deviance @ weight)
-        return 1.0 - total / null_deviance(self._source(block), model)
+        per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
+        source: Source | None = self._open(X, model.link, is_fit=False, y=y, **per_row)
+        if source is None:
+            x, y = self._read(X, y, y_numeric=True, reset=False)
+            source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
+        total = 0.0
+        for block in source.blocks():
+            model.kind.require_domain(block.y)
+            deviance = model.observe(block.y, predictor_of(self, block)).deviance
+            weight = block.total_weight()
+            total += float(deviance.sum() if weight is None else deviance @ weight)
+        return 1.0 - total / null_deviance(source, model)

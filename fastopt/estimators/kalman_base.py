@@ -32,6 +32,8 @@ class KalmanBase(GLMBase):
     """The rows and filters of an estimator: one filter, or one for each class."""
 
     _filters: list[OnlineFilter]
+    _role_columns: tuple[str, ...] = ()
+    formula = None
 
     def _model(self) -> Model:
         """Return the model, or raise an error that names an option."""

@@ -138,6 +138,10 @@ class Inference:
     def summary(self, *, level: float = 0.95) -> Any:
         """Return the fit as a table that prints itself.
 
+        Where statsmodels is installed, it is the summary of its GLM, or of its MNLogit for several
+        classes.  A fit of statsmodels to the same rows prints the same characters, except date,
+        time and the number of iterations, if it has converged as far (``fit(tol=1e-12)``).
+
         Parameters
         ----------
         level : float, default=0.95

@@ -20,6 +20,7 @@ Sources: White 1980; MacKinnon & White 1985; Liang & Zeger 1986; Cameron & Mille
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +40,15 @@ from fastopt.kalman._kalman import observe_rows, observed_weights
 __all__ = ["COV_TYPES", "RobustSums", "robust", "robust_sums", "with_robust"]
 
 COV_TYPES = ("nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster")
+# Where the observed information is the expected one, which the fit has inverted.
+CANONICAL = {
+    ("gaussian", "identity"),
+    ("bernoulli", "logit"),
+    ("multinomial", "logit"),
+    ("poisson", "log"),
+    ("gamma", "inverse"),
+    ("inverse_gaussian", "inverse_squared"),
+}
 LEVERAGE_1 = 1e-9  # a leverage nearer to 1 is 1 up to rounding
 
 
@@ -67,12 +77,12 @@ class _Clusters:
 
 @dataclass
 class RobustSums:
-    """Sums over rows from which a sandwich covariance is made; ``a += b`` merges two.
+    """Sums over rows from which a sandwich covariance is made; the sum of two is that of both.
 
     Attributes
     ----------
     bread : array of shape (p, p)
-        B, for centred columns.
+        B, for centred columns; 0 for canonical links, where it is the fit's information.
     meat : array of shape (p, p)
         S without its factor; 0 for clusters.
     n : float
@@ -85,6 +95,12 @@ class RobustSums:
     meat: Floats
     n: float = 0.0
     clusters: _Clusters | None = field(default=None, repr=False)
+
+    def __add__(self, other: RobustSums) -> RobustSums:
+        """Return the sums over the rows of both."""
+        total = deepcopy(self)
+        total += other
+        return total
 
     def __iadd__(self, other: RobustSums) -> RobustSums:
         """Add the sums over other rows."""
@@ -132,8 +148,9 @@ def robust_sums(block: Block, fitted: Fitted, cov_type: str) -> RobustSums:
             y, z = np.ascontiguousarray(part.y), np.ascontiguousarray(z[:, 0])
             model, shape = (fitted.family, fitted.link), fitted.shape or 0.0
             _, _, score, expected, *_ = observe_rows(model, shape, y, z)
-            observed = observed_weights(model, shape, y, z)
-            total.bread += (x * (f * v * observed)[:, None]).T @ x
+            if model not in CANONICAL:
+                observed = f * v * observed_weights(model, shape, y, z)
+                total.bread += (x * observed[:, None]).T @ x
             if cov_type in {"HC2", "HC3"}:
                 left = _one_minus_leverage(x, v * expected, fitted, cov_type)
                 score /= np.sqrt(left) if cov_type == "HC2" else left
@@ -192,8 +209,9 @@ def robust(sums: RobustSums, fitted: Fitted, cov_type: str) -> Floats:
             raise FastoptError(f"groups has {g} value; cov_type='cluster' needs 2 or more")
         meat = scores.T @ scores
         factor = g / (g - 1) * ((n - 1) / (n - rank))
-    # The observed information of a multinomial logit is the expected one.
-    inverse = inverse_of(sums.bread if fitted.n_equations == 1 else fitted.information, rank)
+    inverse = fitted.inverse
+    if (fitted.family, fitted.link) not in CANONICAL:
+        inverse = _inverse(sums.bread, fitted)
     result: Floats = factor * (inverse @ meat @ inverse)
     return 0.5 * (result + result.T)
 
@@ -234,30 +252,25 @@ def with_robust(source: Source, fitted: Fitted, cov_type: str) -> Fitted:
     return replace(fitted, cov_type=cov_type, robust=covariance, n_groups=n_groups)
 
 
-def inverse_of(information: Floats, rank: int) -> Floats:
-    """Return the inverse of an information matrix; the pseudo-inverse if its rank is below p.
+def _inverse(information: Floats, fitted: Fitted) -> Floats:
+    """Return the inverse of the observed information.
 
-    Columns are scaled first, so their units do not matter.
-
-    Parameters
-    ----------
-    information : array of shape (p, p)
-        Symmetric.
-    rank : int
-
-    Returns
-    -------
-    array of shape (p, p)
+    Columns are scaled first, so that their units do not matter.  If columns depend on each other,
+    it is the generalized inverse with the range of ``fitted.inverse``, to which the coefficients
+    of a fit of minimum norm belong.
     """
     size = np.sqrt(np.abs(np.diagonal(information)))
     size = np.where(size > 0, size, 1.0)
     scaled = information / np.outer(size, size)
-    try:
-        if rank < len(size):
-            raise linalg.LinAlgError
-        inverse = linalg.cho_solve(linalg.cho_factor(scaled), np.eye(len(size)))
-    except linalg.LinAlgError:
-        inverse = linalg.pinvh(scaled)
+    if fitted.rank == len(size):
+        try:
+            inverse = linalg.cho_solve(linalg.cho_factor(scaled), np.eye(len(size)))
+        except linalg.LinAlgError:  # not at a maximum
+            return np.full_like(information, np.nan)
+    else:
+        _, vectors = linalg.eigh(fitted.inverse * np.outer(size, size))
+        own = vectors[:, len(size) - fitted.rank :]
+        inverse = own @ linalg.solve(own.T @ scaled @ own, own.T, assume_a="sym")
     result: Floats = inverse / np.outer(size, size)
     return 0.5 * (result + result.T)
 

@@ -1,6 +1,7 @@
 """Standard errors, tests and likelihoods of the estimators against their formulas."""
 
 import dataclasses
+import itertools
 import pickle
 
 import inference_reference as reference
@@ -11,7 +12,7 @@ from scipy import stats
 from fastopt import FastoptError
 from fastopt.estimators import Block, GLMClassifier, GLMRegressor
 from fastopt.estimators.likelihood import log_likelihood, saturated, saturated_sums
-from fastopt.estimators.robust import robust, robust_sums
+from fastopt.estimators.robust import RobustSums, robust, robust_sums, with_robust
 from fastopt.estimators.summary import summary, table
 
 N = 80
@@ -21,7 +22,7 @@ Z = 0.4 * X[:, 0] + 0.3 * X[:, 1] - 0.5
 MEAN = np.exp(Z)
 TRIALS = RNG.integers(1, 6, N).astype(float)
 FREQUENCY = RNG.integers(1, 4, N).astype(float)
-GROUPS = RNG.integers(0, 9, N)
+GROUPS = RNG.integers(0, 25, N)
 SHARE = RNG.binomial(TRIALS.astype(int), MEAN / (1 + MEAN)) / TRIALS
 COUNTS = RNG.poisson(MEAN).astype(float)
 POSITIVE = RNG.gamma(4.0, MEAN / 4)
@@ -120,16 +121,50 @@ def test_robust_covariances(family, link, kind):
     z = design @ model.fitted_.coef + offset
     expected = reference.sandwich(design, y, z, family, link, shape, v, FREQUENCY, kind, GROUPS)
     np.testing.assert_allclose(model.covariance_, expected, rtol=1e-9)
-    total = None
-    for own in (slice(0, 50), slice(50, N)):
-        part = Block(X[own], y[own], v[own], offset[own], FREQUENCY[own], GROUPS[own])
-        sums = robust_sums(part, model.fitted_, kind)
-        if total is None:
-            total = sums
-        else:
-            total += pickle.loads(pickle.dumps(sums))
+    first, second = (
+        robust_sums(
+            Block(X[own], y[own], v[own], offset[own], FREQUENCY[own], GROUPS[own]),
+            model.fitted_,
+            kind,
+        )
+        for own in (slice(0, 50), slice(50, N))
+    )
+    for _ in range(2):  # a sum leaves both as they are
+        total = first + pickle.loads(pickle.dumps(second))
     in_blocks = model.fitted_.original(robust(total, model.fitted_, kind))
     np.testing.assert_allclose(in_blocks, model.covariance_, rtol=1e-10)
+
+
+class Parts:
+    """A source that yields rows in blocks of different sizes."""
+
+    n_features, feature_names = 2, None
+
+    def __init__(self, y, *ends):
+        self.y, self.ends = y, ends
+
+    def blocks(self):
+        for first, last in itertools.pairwise(self.ends):
+            own = slice(first, last)
+            yield Block(X[own], self.y[own], groups=GROUPS[own])
+
+
+@pytest.mark.parametrize("kind", ["HC0", "HC3", "cluster"])
+def test_blocks_of_a_source(kind):
+    model = estimator("gamma").fit(X, POSITIVE)
+    whole, parts = (
+        with_robust(Parts(POSITIVE, *ends), model.fitted_, kind).robust
+        for ends in ((0, N), (0, 7, 30, N))
+    )
+    np.testing.assert_allclose(parts, whole, rtol=1e-11)
+    with pytest.raises(FastoptError, match="the source has no rows"):
+        with_robust(Parts(POSITIVE, 0), model.fitted_, kind)
+
+
+def test_an_information_that_is_not_positive_has_no_inverse():
+    """As where a fit of the inverse Gaussian family, which is not concave, has not converged."""
+    fitted = estimator("gamma").fit(X, POSITIVE).fitted_
+    assert np.isnan(robust(RobustSums(-np.eye(3), np.eye(3), 80.0), fitted, "HC0")).all()
 
 
 @pytest.mark.parametrize("kind", ["HC0", "HC1", "cluster"])
@@ -154,8 +189,11 @@ def test_robust_covariances_of_several_classes(kind):
 
 @pytest.mark.parametrize("kind", ["HC2", "HC3"])
 def test_several_classes_have_no_hc3(kind):
+    labels = np.arange(N) % 3
     with pytest.raises(FastoptError, match=r"cov_type=.HC\d. needs two classes"):
-        GLMClassifier(cov_type=kind).fit(X, np.arange(N) % 3)
+        GLMClassifier(cov_type=kind).fit(X, labels)
+    with pytest.raises(FastoptError, match="allowed for more than two classes: 'nonrobust', 'HC0'"):
+        with_robust(Parts(labels, 0, N), GLMClassifier().fit(X, labels).fitted_, kind)
 
 
 def test_intervals_of_probabilities():
@@ -371,6 +409,25 @@ def test_clusters_may_have_any_labels():
     ]
     for fit in fits[1:]:
         np.testing.assert_allclose(fit.covariance_, fits[0].covariance_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["nonrobust", "HC0", "HC1", "HC3", "cluster"])
+@pytest.mark.parametrize(("family", "link"), [("gaussian", "identity"), ("gamma", "log")])
+def test_standard_errors_of_columns_that_depend_on_each_other(family, link, kind):
+    """Of the smallest coefficients that fit best: a column and its double share theirs 1 : 2."""
+    y = MODELS[family][1]
+    groups = GROUPS if kind == "cluster" else None
+    own = estimator(family, link, cov_type=kind).fit(X, y, groups=groups)
+    double = np.column_stack([X, 2 * X[:, 1]])
+    shared = estimator(family, link, cov_type=kind).fit(double, y, groups=groups)
+    share = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0.2], [0, 0, 0.4]])
+    np.testing.assert_allclose(shared.fitted_.coef, share @ own.fitted_.coef, rtol=1e-9)
+    np.testing.assert_allclose(
+        shared.covariance_, share @ own.covariance_ @ share.T, rtol=1e-8, atol=1e-15
+    )
+    mean, lower, upper = shared.predict(double, interval=0.9)
+    for found, expected in zip((mean, lower, upper), own.predict(X, interval=0.9), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("missing", [None, np.nan])

@@ -235,6 +235,10 @@ def test_results_without_rows():
             getattr(results, name)
     with pytest.raises(FastoptError, match="has no rows"):
         results.get_influence()
+    with pytest.raises(FastoptError, match="llf_scaled: scale is 2, and this result has no rows"):
+        results.llf_scaled(2)
+    with pytest.raises(FastoptError, match="to_statsmodels takes both X and y, or neither"):
+        own.to_statsmodels(X)
     columns = X.to_numpy(copy=True)
     watched = weakref.ref(columns)
     model = GLMRegressor(**options).fit(columns, y)
@@ -283,6 +287,8 @@ def test_several_classes(cov_type):
     assert (with_rows.pred_table() == theirs.pred_table()).all()
     with pytest.raises(FastoptError, match="has no rows"):
         results.pred_table()
+    with pytest.raises(FastoptError, match="the 178 rows and 3 columns of the fit are needed"):
+        own.to_statsmodels(X.iloc[:100], y.iloc[:100])
     with pytest.raises(FastoptError, match="MNLogit has no weights"):
         own.to_statsmodels(X, y, np.ones(len(y)))
     with pytest.raises(FastoptError, match="y has labels that the fit has not"):

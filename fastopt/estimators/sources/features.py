@@ -1,0 +1,107 @@
+"""Numeric columns of a table, as the rows of a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastopt._errors import FastoptError
+from fastopt.estimators.block import Floats
+from fastopt.estimators.sources.tables import Table
+
+__all__ = ["Features", "NumericColumns", "require_finite"]
+
+
+class Features(Protocol):
+    """How the rows of a table become rows of a matrix.
+
+    Attributes
+    ----------
+    names : sequence of str
+        The names of the matrix's columns.
+    columns : sequence of str
+        The columns of the table that are read.
+    intercept_name : str
+    """
+
+    intercept_name: str
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the matrix's columns."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns of the table that are read."""
+
+    def rows(self, table: Table, first: int) -> Any:
+        """Return the matrix of a table; `first` is the index of its first row, for messages."""
+
+
+class NumericColumns:
+    """Columns of a table that are numbers already.
+
+    Parameters
+    ----------
+    columns : sequence of str
+    """
+
+    intercept_name = "const"
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = self.names = list(columns)
+
+    def rows(self, table: Table, first: int) -> Floats:
+        """Return the columns as float64.
+
+        Parameters
+        ----------
+        table : Table
+        first : int
+            The index of the first row, for messages.
+
+        Returns
+        -------
+        array of shape (n, p)
+
+        Raises
+        ------
+        FastoptError
+            A value is missing or infinite.
+        TypeError
+            A column is no number: text, a category or a date.
+        """
+        x = np.empty((len(table), len(self.columns)), order="F")
+        for j, name in enumerate(self.columns):
+            x[:, j] = table.numbers(name)
+        require_finite(x, self.names, first)
+        return x
+
+
+def require_finite(x: Floats, names: Sequence[str], first: int) -> None:
+    """Raise an error that names the first value that is not finite.
+
+    Parameters
+    ----------
+    x : array of shape (n, p)
+    names : sequence of str, of length p
+    first : int
+        The index of the first row.
+
+    Raises
+    ------
+    FastoptError
+    """
+    with np.errstate(all="ignore"):
+        if np.isfinite(x.sum()):
+            return
+    bad = ~np.isfinite(x)
+    if bad.any():
+        row, j = np.argwhere(bad)[0]
+        is_missing = np.isnan(x[row, j])
+        raise FastoptError(
+            f"column {names[j]!r} is {'missing' if is_missing else x[row, j]} in row "
+            f"{first + row}, counted from 0; drop such rows, or fill them in"
+        )
