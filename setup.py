@@ -94,7 +94,8 @@ def compile_in_parallel(compiler: Any) -> None:
 
 
 KALMAN = sorted(map(str, Path("csrc/kalman").glob("*.c")))
-CORE = sorted(str(p) for p in Path("csrc").rglob("*.c") if str(p) not in KALMAN)
+GLM = [*map(str, Path("csrc/glm").glob("*.c")), "csrc/kalman/families.c"]
+CORE = sorted(str(p) for p in Path("csrc").rglob("*.c") if str(p) not in {*KALMAN, *GLM})
 HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in {".h", ".inc", ".def"})
 
 
@@ -115,10 +116,11 @@ def extension(name: str, sources: list[str]) -> Extension:
 
 core = extension("_core", CORE)
 kalman = extension("kalman._kalman", KALMAN)
+glm = extension("estimators._glm", GLM)
 torch = extension("torch._plan", [])
 
 setup(
-    ext_modules=cythonize([core, kalman, torch], build_dir="build", language_level=3),
+    ext_modules=cythonize([core, kalman, glm, torch], build_dir="build", language_level=3),
     cmdclass={"build_ext": BuildExt},
     options={} if FREE_THREADED else {"bdist_wheel": {"py_limited_api": "cp311"}},
 )

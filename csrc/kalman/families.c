@@ -151,17 +151,22 @@ static double relative(double y, double m)
     return y > 0.0 ? y * log(y / m) : 0.0;
 }
 
-/* log(1 + exp(z)) without overflow. */
-static double softplus(double z)
+/* y log(y) + (1 - y) log(1 - y). */
+static double entropy(double y)
 {
-    return (z > 0.0 ? z : 0.0) + log1p(exp(-fabs(z)));
+    return y > 0.0 && y < 1.0 ? y * log(y) + (1.0 - y) * log(1.0 - y) : 0.0;
 }
 
-/* The entropy term is 0 for y = 0 and y = 1. */
+/* log(1 + exp(z)) - y z, without overflow or cancellation. */
+static double logit_deviance(double y, double z)
+{
+    const double linear = z > 0.0 ? (1.0 - y) * z : -y * z;
+    return 2.0 * (entropy(y) + linear + log1p(exp(-fabs(z))));
+}
+
 static double bernoulli_deviance(double y, double log_m, double log_q)
 {
-    const double entropy = relative(y, 1.0) + relative(1.0 - y, 1.0);
-    return 2.0 * (entropy - (y > 0.0 ? y * log_m : 0.0) -
+    return 2.0 * (entropy(y) - (y > 0.0 ? y * log_m : 0.0) -
                   (y < 1.0 ? (1.0 - y) * log_q : 0.0));
 }
 
@@ -188,7 +193,7 @@ double fo_deviance(fo_family family, double shape, double y, double z,
     case FO_GAUSSIAN_IDENTITY:
         return (y - m) * (y - m);
     case FO_BERNOULLI_LOGIT:
-        return bernoulli_deviance(y, -softplus(-z), -softplus(z));
+        return logit_deviance(y, z);
     case FO_BERNOULLI_PROBIT:
         return bernoulli_deviance(y, log(m), log(0.5 * erfc(z * ROOT_HALF)));
     case FO_BERNOULLI_CLOGLOG:

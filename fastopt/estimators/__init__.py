@@ -23,6 +23,7 @@
 | `scoring` | Fisher scoring from sums, with or without a penalty |
 | `columns` | the first pass: means and ranges of the columns, a sample of the rows |
 | `moments` | the sums over a block of rows that a round needs |
+| `_glm` | the Cython boundary of `csrc/glm` |
 | `multinomial` | the same for several classes |
 | `model` | a family with its link and parameter |
 | `source` | `Source`: what a fit reads |

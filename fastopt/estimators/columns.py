@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastopt._errors import FastoptError
+from fastopt.estimators._glm import columns
 from fastopt.estimators.block import Block
 from fastopt.estimators.likelihood import saturated_sums
 from fastopt.estimators.model import Model
@@ -127,16 +128,17 @@ def columns_of(source: Source, model: Model) -> Columns:
     row = 0
     for block in source.blocks():
         _require_usable(block, model, row)
-        row += block.n
         used = _of_positive_weight(block)
         if not used.n:
+            row += block.n
             continue
         weight = used.total_weight()
         for first in range(0, used.n, ROWS):
-            x = used.x[first : first + ROWS]
-            low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
-            part = None if weight is None else weight[first : first + ROWS]
-            total += x.sum(axis=0, dtype=float) if part is None else part @ x
+            x = np.ascontiguousarray(used.x[first : first + ROWS])
+            part = None if weight is None else np.ascontiguousarray(weight[first : first + ROWS])
+            columns(x, part, low, high, total)
+        if not np.isfinite(total).all():
+            _require_finite(block.x, row)
         n += used.n
         weight_sum += used.n if weight is None else float(weight.sum())
         has_labels = has_labels and bool(model.n_classes or np.isin(used.y, (0.0, 1.0)).all())
@@ -144,6 +146,7 @@ def columns_of(source: Source, model: Model) -> Columns:
         if used.offset is not None:
             of_block = used.offset.sum() if weight is None else weight @ used.offset
             offset_sum = (offset_sum or 0.0) + float(of_block)
+        row += block.n
         sample.add(used)
         if not model.n_classes:  # the log-likelihood of certain classes is 0
             saturated += saturated_sums(
@@ -189,15 +192,17 @@ def _require_usable(block: Block, model: Model, row: int) -> None:
         model.kind.require_domain(np.asarray(block.y, dtype=float))
     except FastoptError as error:
         raise FastoptError(str(error) if not row else f"{error}, after {row} rows") from None
-    for first in range(0, block.n, ROWS):
-        x = block.x[first : first + ROWS]
-        with np.errstate(all="ignore"):
-            is_finite = np.isfinite(x.sum()) or np.isfinite(x).all()
-        if not is_finite:
-            at = np.argwhere(~np.isfinite(x))[0]
-            raise FastoptError(
-                f"X[{row + first + at[0]}, {at[1]}] is {x[at[0], at[1]]}; a finite number is needed"
-            )
+
+
+def _require_finite(given: Any, row: int) -> None:
+    """Raise an error that names the first NaN or infinity, or says that values are too large."""
+    for first in range(0, len(given), ROWS):
+        x = given[first : first + ROWS]
+        bad = np.argwhere(~np.isfinite(x))
+        if bad.size:
+            i, j = bad[0]
+            raise FastoptError(f"X[{row + first + i}, {j}] is {x[i, j]}; a finite number is needed")
+    raise FastoptError("the sum of a column of X is not finite; divide X by its size")
 
 
 def _of_positive_weight(block: Block) -> Block:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators import moments, multinomial
+from fastopt.estimators import multinomial
 from fastopt.estimators.block import Block
 from fastopt.estimators.columns import Columns, columns_of
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.likelihood import log_likelihood, saturated
 from fastopt.estimators.model import Model
-from fastopt.estimators.moments import Moments
+from fastopt.estimators.moments import Moments, sums
 from fastopt.estimators.robust import with_robust
 from fastopt.estimators.scoring import STILL, Penalty, Scoring
 from fastopt.estimators.source import Source
@@ -119,10 +119,10 @@ class _Fit:
         source: Source | None = None,
         null: Floats | None = None,
     ) -> Moments:
-        sums = multinomial.sums if self.model.n_classes else moments.sums
+        own_sums = multinomial.sums if self.model.n_classes else sums
         total: Moments | None = None
         for block in (self.source if source is None else source).blocks():
-            new = sums(block, v, self.model, self.columns.mean, null, with_information, by_qr)
+            new = own_sums(block, v, self.model, self.columns.mean, null, with_information, by_qr)
             total = new if total is None else total + new
         assert total is not None
         return total
@@ -212,7 +212,7 @@ class _Fit:
         target = np.full(sample.n, self.null[0])
         linear = Model("gaussian", "identity", 0.0, self.model.fit_intercept)
         block = replace(sample, y=target, offset=None)
-        at = moments.sums(block, np.zeros(self.q), linear, self.columns.mean)
+        at = sums(block, np.zeros(self.q), linear, self.columns.mean)
         assert at.information is not None
         return np.asarray(np.linalg.lstsq(at.information, at.score, rcond=1e-12)[0], dtype=float)
 

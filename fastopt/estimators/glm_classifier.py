@@ -205,9 +205,9 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         source: Source
         if rows is None:
             x, y = self._read(X, y)
-            check_classification_targets(y)
             block = self._rows(x, y, Model("bernoulli", self.link), **per_row)
-            classes, index = np.unique(block.y, return_inverse=True)
+            classes, index = _labels(block.y)
+            check_classification_targets(classes)
             source = self._source(block.with_y(index.astype(float)))
         else:
             classes = classes_of(rows.observations())
@@ -397,3 +397,14 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             weight = np.ones(block.n) if block.weight is None else block.weight
             right, total = right + float(weight @ is_right), total + float(weight.sum())
         return right / total
+
+
+def _labels(y: Any) -> tuple[Array, Any]:
+    """Return the sorted labels and the index of each row's label; two numbers need no sorting."""
+    if y.dtype.kind in "iufb" and len(y):
+        low, high = y.min(), y.max()
+        is_high = y == high
+        if low != high and (is_high | (y == low)).all():
+            return np.array([low, high]), is_high
+    classes, index = np.unique(y, return_inverse=True)
+    return classes, index

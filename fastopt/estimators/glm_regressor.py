@@ -127,8 +127,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     divided by them, and each row counts once.  ``freq_weight`` are frequencies (``freq_weights`` in
     statsmodels): a row of frequency 3 counts as three equal rows.  Both give the same coefficients;
     the degrees of freedom, and so an estimated dispersion, differ.  Rows of weight 0 are left out.
-    The log-likelihood of shares (binomial) includes the binomial coefficient of the trials, as in R;
-    in statsmodels it does if y has two columns, successes and failures.
+    The log-likelihood of shares (binomial) includes the binomial coefficient of the trials, as in
+    R, and in statsmodels if y has two columns, successes and failures.
 
     References
     ----------

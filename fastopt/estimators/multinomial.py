@@ -109,7 +109,8 @@ def sums(
 
 
 def _fit_of(log_p: Floats, weight: Floats) -> tuple[float, float]:
-    return float(-2.0 * (log_p @ weight)), float(np.expm1(-log_p) @ weight)
+    with np.errstate(over="ignore"):
+        return float(-2.0 * (log_p @ weight)), float(np.expm1(-log_p) @ weight)
 
 
 def _add_information(information: Floats, x: Floats, p: Floats, weight: Floats) -> None:
