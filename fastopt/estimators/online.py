@@ -14,6 +14,7 @@ from fastopt.estimators.base import SeparationWarning
 from fastopt.estimators.block import Block
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.model import Model
+from fastopt.estimators.sources.interleaved import joined
 from fastopt.kalman import KalmanSGD, diagnostics, starting
 from fastopt.kalman.covariance.qr import Information
 from fastopt.kalman.data import RowsToFit, checked_rows
@@ -56,29 +57,6 @@ def _copied(block: Block) -> Block:
         block.y.copy(),
         None if weight is None else weight.copy(),
         None if block.offset is None else block.offset.copy(),
-    )
-
-
-def _joined(blocks: list[Block]) -> Block:
-    """Return blocks after one another, without their groups."""
-    if len(blocks) == 1:
-        return blocks[0]
-
-    def all_of(arrays: list[Floats | None], fill: float) -> Floats | None:
-        if all(array is None for array in arrays):
-            return None
-        return np.concatenate(
-            [
-                np.full(block.n, fill) if array is None else array
-                for block, array in zip(blocks, arrays, strict=True)
-            ]
-        )
-
-    return Block(
-        np.concatenate([block.x for block in blocks]),
-        np.concatenate([block.y for block in blocks]),
-        all_of([block.total_weight() for block in blocks], 1.0),
-        all_of([block.offset for block in blocks], 0.0),
     )
 
 
@@ -172,7 +150,7 @@ class OnlineFilter:
         most = self.most_first_rows
         n = sum(each.n for each in first) + rows.n
         if n >= self._again:
-            kept = _joined([*first, rows])
+            kept = joined([*first, rows])
             self._restart(kept.part(slice(most)), warn and not first)
             if n > most:
                 self._first = None
