@@ -15,7 +15,6 @@ from fastopt.estimators.sources.tables import Table
 __all__ = ["Reader", "TableRows"]
 
 NUMBERS = 2**18  # elements of X in a block: 2 MiB
-MOST_ROWS = 4096
 
 
 class Reader(Protocol):
@@ -110,7 +109,7 @@ class TableRows:
         last: int | None = None,
     ) -> Iterator[tuple[int, Table]]:
         """Yield the index of the first row and a table; `number` of them fit into memory."""
-        rows = min(MOST_ROWS, max(256, NUMBERS // max(1, self.n_features * number)))
+        rows = min(self.features.most_rows, max(256, NUMBERS // max(1, self.n_features * number)))
         for table in self.reader.tables(list(dict.fromkeys(columns)), rows, first, last):
             yield first, table
             first += len(table)
