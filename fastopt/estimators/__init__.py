@@ -26,6 +26,10 @@
 | `_glm` | the Cython boundary of `csrc/glm` |
 | `multinomial` | the same for several classes |
 | `model` | a family with its link and parameter |
+| `by_epochs` | what `fit` and `partial_fit` do with a solver that takes epochs |
+| `epoch_fit` | how a model is fitted by epochs: order, losses, when it ends |
+| `epochs` | the steps of an update rule on rows, and their state |
+| `_epochs` | the boundary of csrc/epochs |
 | `source` | `Source`: what a fit reads |
 | `sources` | the kinds of data that a fit reads, one module each |
 | `block` | `Block`: a block of rows |

@@ -19,6 +19,8 @@ from sklearn.utils.validation import (
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag, fraction
 from fastopt._errors import FastoptError
 from fastopt.estimators.block import Block
+from fastopt.estimators.by_epochs import ByEpochs, takes_epochs
+from fastopt.estimators.epochs import SOLVERS
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.fitting import Options, Solution
 from fastopt.estimators.inference import mean_interval
@@ -44,17 +46,23 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
     """
 
 
-class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
+class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "fitted_")  # a fit that failed has set n_features_in_
+        # A fit that failed has set n_features_in_.
+        return hasattr(self, "fitted_") or self._epochs is not None
 
     def _options(self, y: Any = None) -> Options:
         """Return the options of the fit, or raise an error that names one."""
-        Choice(("auto", "scoring"))("solver", self.solver)
+        Choice(("auto", "scoring", *SOLVERS))("solver", self.solver)
         Choice(("minimum_norm", "error"))("rank_deficient", self.rank_deficient)
         Choice(COV_TYPES)("cov_type", self.cov_type)
+        if takes_epochs(self) and self.cov_type != "nonrobust":
+            raise FastoptError(
+                f"cov_type is {self.cov_type!r} and solver is {self.solver!r}; a fit by epochs has "
+                "no standard errors, so cov_type='nonrobust' is needed"
+            )
         if self.alpha and self.cov_type != "nonrobust":
             raise FastoptError(
                 f"cov_type is {self.cov_type!r} and alpha is {self.alpha!r}; a penalised fit has "
@@ -65,7 +73,7 @@ class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
         return Options(
             alpha=at_least_0("alpha", self.alpha),
             l1_ratio=fraction("l1_ratio", self.l1_ratio),
-            tol=Real(low=1e-15, high=1.0)("tol", self.tol),
+            tol=Real(low=1e-15, high=1.0)("tol", 1e-8 if self.tol is None else self.tol),
             max_iter=Whole(1)("max_iter", self.max_iter),
             rank_deficient=self.rank_deficient,
             cov_type=self.cov_type,
@@ -76,7 +84,10 @@ class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
         """Return X as float64 or float32 and y, checked as scikit-learn does."""
-        found: tuple[Any, Any] = validate_data(self, X, y, dtype=DTYPES, **options)
+        accepted = "csr" if takes_epochs(self) else False
+        found: tuple[Any, Any] = validate_data(
+            self, X, y, dtype=DTYPES, accept_sparse=accepted, **options
+        )
         return found
 
     def _open(
@@ -160,6 +171,7 @@ class GLMBase(Inference, BaseEstimator):  # type: ignore[misc]
         fitted = solution.fitted
         first = int(fitted.has_intercept)
         self.fitted_ = fitted
+        self._epochs = None
         self.coef_ = fitted.coef[first:].copy()
         self.intercept_: Any = float(fitted.coef[0]) if first else 0.0
         self.n_iter_ = fitted.n_iter
@@ -255,6 +267,7 @@ def predictor_of(estimator: Any, block: Block) -> Floats:
 
 def rows_to_predict(estimator: Any, X: Any) -> Any:
     """Return X as float64 or float32, with the columns of the fit."""
-    x = validate_data(estimator, X, dtype=DTYPES, reset=False)
+    accepted = "csr" if takes_epochs(estimator) else False
+    x = validate_data(estimator, X, dtype=DTYPES, accept_sparse=accepted, reset=False)
     check_consistent_length(x)
     return x

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,6 +20,7 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
+from fastopt.estimators.by_epochs import takes_epochs
 from fastopt.estimators.fitting import Solution, fit_source
 from fastopt.estimators.model import Model
 from fastopt.estimators.multinomial import log_probabilities
@@ -53,12 +55,17 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         The part of the penalty that is L1, from 0 to 1.  Default 0.
     fit_intercept : bool
         Default True.
-    solver : {"auto", "scoring"}
-        "scoring": Fisher scoring.  "auto", the default, chooses it.
-    tol : float
-        The fit ends when the next step is at most this many standard errors long.  Default 1e-8.
+    solver : str
+        "scoring": Fisher scoring.  "auto", the default, chooses it.  For data of many columns:
+        epochs of "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax",
+        "nadam" or "ftrl", which need memory for a few numbers per column, take a CSR matrix, and
+        have `partial_fit`, but no standard errors.  See Notes.
+    tol : float, optional
+        Scoring ends when the next step is at most this many standard errors long, by default 1e-8;
+        epochs end when ``n_iter_no_change`` in a row have not improved the best objective by more
+        than this, by default 1e-4.
     max_iter : int
-        The most rounds; each reads X once.  Default 100.
+        The most rounds or epochs.  Default 100.
     rank_deficient : {"minimum_norm", "error"}
         As for `GLMRegressor`.
     formula : str, optional
@@ -67,8 +74,35 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         As for `GLMRegressor`; "HC2" and "HC3" for two classes only.
     use_t : bool
         Student's t instead of the normal distribution in intervals and tests.  Default False.
+    rule_options : dict, optional
+        For epochs, as are all parameters from here to ``random_state``: options of the class in
+        `fastopt` that has the solver's rule, such as ``{"betas": (0.9, 0.99)}``.
+    learning_rate : {"constant", "invscaling", "optimal"} or callable
+        eta0; eta0 / t^power_t; 1 / (alpha (t0 + t - 1)) with scikit-learn's t0; or a function of
+        the number t of the step, such as a schedule of `fastopt.schedules`.  Default "constant".
+    eta0 : float, optional
+        Default that of the class; 0.01 for "sgd", 0.1 for "ftrl".
+    power_t : float
+        Default 0.25.
+    batch_size : int
+        Rows of a step.  Default 1.
+    shuffle : bool or "blocks"
+        The order of the rows in each epoch: True, the default, a random one; "blocks" keeps blocks
+        of 64 rows together, which takes less time; False the order in which they are.
+    average : bool or int
+        True: the result is the mean of the coefficients over all steps; 10: from step 10 on.
+        Default False.
+    early_stopping : bool
+        Hold out ``validation_fraction`` of the rows; ``tol`` applies to their mean loss, and the
+        result has the coefficients with the lowest.  Default False.
+    validation_fraction : float
+        Default 0.1.
+    n_iter_no_change : int
+        Default 5.
+    random_state : int, RandomState or None
+        Of shuffling and of the held-out rows.  Default None.
     verbose : int
-        1 prints a line for each round.  Default 0.
+        1 prints a line for each round or epoch.  Default 0.
 
     Attributes
     ----------
@@ -104,6 +138,13 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     the dispersion is 1; the number of observations differs, as for `GLMRegressor`.  `score` is the
     accuracy, as for all classifiers of scikit-learn.
 
+    Epochs standardise the columns of dense rows implicitly, except for "ftrl"; the penalty is that
+    of ``coef_``.  ``loss_curve_`` has the mean loss of the rows, each before its step, plus the
+    penalty.  On a CSR matrix a step updates only the columns present in its rows.  "sgd" and "ftrl"
+    give the same result as on dense rows (which are not standardised), and "adagrad" does without a
+    penalty; with the others the states of a column change only in the steps in which it is present,
+    and its penalty counts once for each step since the last of them.
+
     References
     ----------
     McCullagh & Nelder 1989, Generalized Linear Models, chapters 4 and 5.
@@ -127,12 +168,23 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         l1_ratio: float = 0.0,
         fit_intercept: bool = True,
         solver: str = "auto",
-        tol: float = 1e-8,
+        tol: float | None = None,
         max_iter: int = 100,
         rank_deficient: str = "minimum_norm",
         formula: Any = None,
         cov_type: str = "nonrobust",
         use_t: bool = False,
+        rule_options: dict[str, Any] | None = None,
+        learning_rate: Any = "constant",
+        eta0: float | None = None,
+        power_t: float = 0.25,
+        batch_size: int = 1,
+        shuffle: bool | str = True,
+        average: bool | int = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        random_state: Any = None,
         verbose: int = 0,
     ) -> None:
         self.link = link
@@ -146,11 +198,23 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         self.formula = formula
         self.cov_type = cov_type
         self.use_t = use_t
+        self.rule_options = rule_options
+        self.learning_rate = learning_rate
+        self.eta0 = eta0
+        self.power_t = power_t
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.average = average
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.random_state = random_state
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = self.link == "logit"
+        tags.input_tags.sparse = takes_epochs(self)
+        tags.classifier_tags.multi_class = self.link == "logit" and not takes_epochs(self)
         return tags
 
     def _model(self, n_classes: int) -> Model:
@@ -228,14 +292,81 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             raise FastoptError(
                 f"cov_type={self.cov_type!r} needs two classes; y has {len(classes)}"
             )
+        if len(classes) > 2 and takes_epochs(self):
+            raise FastoptError(
+                f"Only binary classification is supported with solver={self.solver!r}; y has "
+                f"{len(classes)} classes"
+            )
         model = self._model(len(classes))
         if self._formula is not None:
             model = replace(model, fit_intercept=self._formula.has_intercept)
+        if takes_epochs(self):
+            coef = self._fit_epochs(source, model)
+            self.classes_ = classes
+            self._keep_epochs(coef)
+            return self
         options = replace(options, classes=tuple(map(str, classes)))
         solution = fit_source(source, model, options)
         self.classes_ = classes
         self._keep(solution)
         warn_of_problems(solution)
+        return self
+
+    def _keep_epochs(self, coef: Floats) -> None:
+        self.coef_, self.intercept_ = coef[None, :-1].copy(), coef[-1:].copy()
+
+    @available_if(takes_epochs)  # type: ignore[untyped-decorator]
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, *, offset: Any = None
+    ) -> GLMClassifier:
+        """Take the steps of one pass over these rows, in their order; for a solver with epochs.
+
+        Columns are standardised as in an earlier `fit`, or else not at all.  A failed call changes
+        nothing.
+
+        Parameters
+        ----------
+        X, y, sample_weight, offset
+            As for `fit`.  A row of weight 0 takes no step.
+        classes : array of shape (2,), optional
+            The labels, which the first call needs, if there was no `fit`.
+
+        Returns
+        -------
+        GLMClassifier
+            self.
+
+        Raises
+        ------
+        FastoptError
+            As `fit`; a label is not among the classes; or an option has changed since the first
+            call.
+        """
+        self._options(y)
+        Choice(("logit", "probit", "cloglog"))("link", self.link)
+        is_first = self._begin_partial_fit()
+        known = None if is_first else self.classes_
+        if classes is not None:
+            given = np.unique(classes)
+            if known is not None and not np.array_equal(known, given):
+                raise FastoptError(f"classes is {given}; those of the first call are {known}")
+            known = given
+        if known is None:
+            raise FastoptError("classes is None; the first call of partial_fit needs the labels")
+        if len(known) != 2:
+            raise FastoptError(
+                f"Only binary classification is supported with solver={self.solver!r}; there are "
+                f"{len(known)} classes"
+            )
+        x, y = self._read(X, y, reset=is_first)
+        unknown = ~np.isin(y, known)
+        if unknown.any():
+            raise FastoptError(f"y has the label {y[unknown][0]!r}; the classes are {known}")
+        index = (y == known[1]).astype(float)
+        block = self._rows(x, index, self._model(2), sample_weight, None, offset)
+        coef = self._partial_fit_epochs(block, self._model(2))
+        self.classes_ = known
+        self._keep_epochs(coef)
         return self
 
     def _keep(self, solution: Solution) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fastopt.estimators.base import (
@@ -16,6 +17,7 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
+from fastopt.estimators.by_epochs import takes_epochs
 from fastopt.estimators.fitting import fit_source, null_deviance
 from fastopt.estimators.model import Model, model_of
 from fastopt.estimators.source import Source
@@ -58,12 +60,17 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     fit_intercept : bool
         Default True.  If False and a column of X is constant, that column takes its place for
         everything but the penalty.
-    solver : {"auto", "scoring"}
-        "scoring": Fisher scoring.  "auto", the default, chooses it.
-    tol : float
-        The fit ends when the next step is at most this many standard errors long.  Default 1e-8.
+    solver : str
+        "scoring": Fisher scoring.  "auto", the default, chooses it.  For data of many columns:
+        epochs of "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax",
+        "nadam" or "ftrl", which need memory for a few numbers per column, take a CSR matrix, and
+        have `partial_fit`, but no standard errors.  See Notes.
+    tol : float, optional
+        Scoring ends when the next step is at most this many standard errors long, by default 1e-8;
+        epochs end when ``n_iter_no_change`` in a row have not improved the best objective by more
+        than this, by default 1e-4.
     max_iter : int
-        The most rounds; each reads X once.  Default 100.
+        The most rounds or epochs.  Default 100.
     rank_deficient : {"minimum_norm", "error"}
         What to do if columns of X are combinations of others and there is no L2 penalty.
         "minimum_norm", the default: the coefficients of the least norm of those that fit best, as
@@ -76,8 +83,35 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         Others need one more pass over X; "cluster" needs ``groups`` in `fit`.
     use_t : bool
         Student's t instead of the normal distribution in intervals and tests.  Default False.
+    rule_options : dict, optional
+        For epochs, as are all parameters from here to ``random_state``: options of the class in
+        `fastopt` that has the solver's rule, such as ``{"betas": (0.9, 0.99)}``.
+    learning_rate : {"constant", "invscaling", "optimal"} or callable
+        eta0; eta0 / t^power_t; 1 / (alpha (t0 + t - 1)) with scikit-learn's t0; or a function of
+        the number t of the step, such as a schedule of `fastopt.schedules`.  Default "constant".
+    eta0 : float, optional
+        Default that of the class; 0.01 for "sgd", 0.1 for "ftrl".
+    power_t : float
+        Default 0.25.
+    batch_size : int
+        Rows of a step.  Default 1.
+    shuffle : bool or "blocks"
+        The order of the rows in each epoch: True, the default, a random one; "blocks" keeps blocks
+        of 64 rows together, which takes less time; False the order in which they are.
+    average : bool or int
+        True: the result is the mean of the coefficients over all steps; 10: from step 10 on.
+        Default False.
+    early_stopping : bool
+        Hold out ``validation_fraction`` of the rows; ``tol`` applies to their mean loss, and the
+        result has the coefficients with the lowest.  Default False.
+    validation_fraction : float
+        Default 0.1.
+    n_iter_no_change : int
+        Default 5.
+    random_state : int, RandomState or None
+        Of shuffling and of the held-out rows.  Default None.
     verbose : int
-        1 prints a line for each round.  Default 0.
+        1 prints a line for each round or epoch.  Default 0.
 
     Attributes
     ----------
@@ -130,6 +164,13 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     The log-likelihood of shares (binomial) includes the binomial coefficient of the trials, as in
     R, and in statsmodels if y has two columns, successes and failures.
 
+    Epochs standardise the columns of dense rows implicitly, except for "ftrl"; the penalty is that
+    of ``coef_``.  ``loss_curve_`` has the mean loss of the rows, each before its step, plus the
+    penalty.  On a CSR matrix a step updates only the columns present in its rows.  "sgd" and "ftrl"
+    give the same result as on dense rows (which are not standardised), and "adagrad" does without a
+    penalty; with the others the states of a column change only in the steps in which it is present,
+    and its penalty counts once for each step since the last of them.
+
     References
     ----------
     McCullagh & Nelder 1989, Generalized Linear Models.
@@ -156,12 +197,23 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         power: float | None = None,
         fit_intercept: bool = True,
         solver: str = "auto",
-        tol: float = 1e-8,
+        tol: float | None = None,
         max_iter: int = 100,
         rank_deficient: str = "minimum_norm",
         formula: Any = None,
         cov_type: str = "nonrobust",
         use_t: bool = False,
+        rule_options: dict[str, Any] | None = None,
+        learning_rate: Any = "constant",
+        eta0: float | None = None,
+        power_t: float = 0.25,
+        batch_size: int = 1,
+        shuffle: bool | str = True,
+        average: bool | int = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        random_state: Any = None,
         verbose: int = 0,
     ) -> None:
         self.family = family
@@ -178,10 +230,22 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         self.formula = formula
         self.cov_type = cov_type
         self.use_t = use_t
+        self.rule_options = rule_options
+        self.learning_rate = learning_rate
+        self.eta0 = eta0
+        self.power_t = power_t
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.average = average
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.random_state = random_state
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = takes_epochs(self)
         tags.target_tags.positive_only = self.family not in ("gaussian", "normal")
         return tags
 
@@ -260,9 +324,48 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         if source is None:
             x, y = self._read(X, y, y_numeric=True)
             source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
+        if takes_epochs(self):
+            self._keep_epochs(self._fit_epochs(source, model))
+            return self
         solution = fit_source(source, model, options)
         self._keep(solution)
         warn_of_problems(solution)
+        return self
+
+    def _keep_epochs(self, coef: Floats) -> None:
+        self.coef_, self.intercept_ = coef[:-1].copy(), float(coef[-1])
+
+    @available_if(takes_epochs)  # type: ignore[untyped-decorator]
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None, exposure: Any = None
+    ) -> GLMRegressor:
+        """Take the steps of one pass over these rows, in their order; for a solver with epochs.
+
+        Columns are standardised as in an earlier `fit`, or else not at all.  A failed call changes
+        nothing.
+
+        Parameters
+        ----------
+        X, y, sample_weight, offset, exposure
+            As for `fit`.  A row of weight 0 takes no step.
+
+        Returns
+        -------
+        GLMRegressor
+            self.
+
+        Raises
+        ------
+        FastoptError
+            As `fit`; or an option has changed since the first call.
+        """
+        self._options(y)
+        model = self._model()
+        is_first = self._begin_partial_fit()
+        x, y = self._read(X, y, y_numeric=True, reset=is_first)
+        y = y.astype(float, copy=False)
+        block = self._rows(x, y, model, sample_weight, None, offset, exposure)
+        self._keep_epochs(self._partial_fit_epochs(block, model))
         return self
 
     def predict(

@@ -39,6 +39,12 @@ class Inference:
     fitted_: Fitted
 
     def _fit(self) -> Fitted:
+        if hasattr(self, "coef_") and not hasattr(self, "fitted_"):
+            solver = getattr(self, "solver", None)
+            raise FastoptError(
+                f"solver is {solver!r}; a fit by epochs has no standard errors, deviance or "
+                "log-likelihood: use solver='scoring'"
+            )
         check_is_fitted(self, "fitted_")
         return self.fitted_
 
