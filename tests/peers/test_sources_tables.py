@@ -104,7 +104,8 @@ def test_a_formula_gives_the_matrix_of_formulaic(form, right, tmp_path):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """A first chunk of 100 rows, in which there is one city."""
-    monkeypatch.setattr("fastopt.estimators.sources.table_rows.MOST_ROWS", 100)
+    for kind in ("features.NumericColumns", "formula.Formula"):
+        monkeypatch.setattr(f"fastopt.estimators.sources.{kind}.most_rows", 100)
     monkeypatch.setattr("fastopt.estimators.sources.opening.FIRST_ROWS", 100)
 
 

@@ -24,9 +24,12 @@ class Features(Protocol):
     columns : sequence of str
         The columns of the table that are read.
     intercept_name : str
+    most_rows : int
+        Rows of a table that are converted at a time.
     """
 
     intercept_name: str
+    most_rows: int
 
     @property
     def names(self) -> Sequence[str]:
@@ -49,6 +52,7 @@ class NumericColumns:
     """
 
     intercept_name = "const"
+    most_rows = 4096
 
     def __init__(self, columns: Sequence[str]) -> None:
         self.columns = self.names = list(columns)

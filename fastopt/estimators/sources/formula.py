@@ -51,6 +51,7 @@ class Formula:
     """
 
     intercept_name = "Intercept"
+    most_rows = 32768  # formulaic takes some milliseconds for a table of any size
 
     def __init__(self, formula: Any) -> None:
         formulaic = library("formulaic", "formula=")

@@ -18,8 +18,6 @@ from fastopt.estimators.sources.tables import Table, cut, is_table, table_of
 
 __all__ = ["Chunks", "is_chunk", "parts_of", "tables_of"]
 
-ROWS = 8192  # rows of a table that are converted at a time
-
 
 def is_chunk(item: object) -> bool:
     """Return whether an element of a list is a chunk of rows, and not a row itself."""
@@ -246,7 +244,7 @@ class Chunks:
                     "the first chunk has"
                 )
             row = first
-            for table in cut(whole, ROWS):
+            for table in cut(whole, self.features.most_rows):
                 yield roles.block(self.features.rows(table, row), row, table)
                 row += len(table)
 

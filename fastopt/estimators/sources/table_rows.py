@@ -14,7 +14,6 @@ from fastopt.estimators.sources.tables import Table
 __all__ = ["Reader", "TableRows"]
 
 NUMBERS = 2**18  # elements of X in a block: 2 MiB
-MOST_ROWS = 4096
 
 
 class Reader(Protocol):
@@ -94,7 +93,7 @@ class TableRows:
         return replace(self, roles=replace(self.roles, target=target))
 
     def _tables(self, columns: Sequence[str]) -> Iterator[tuple[int, Table]]:
-        rows = min(MOST_ROWS, max(256, NUMBERS // max(1, self.n_features)))
+        rows = min(self.features.most_rows, max(256, NUMBERS // max(1, self.n_features)))
         first = 0
         for table in self.reader.tables(list(dict.fromkeys(columns)), rows):
             yield first, table
