@@ -84,7 +84,7 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
         """Return X as float64 or float32 and y, checked as scikit-learn does."""
-        accepted = "csr" if takes_epochs(self) else False
+        accepted = "csr" if isinstance(self, GLMBase) else False
         found: tuple[Any, Any] = validate_data(
             self, X, y, dtype=DTYPES, accept_sparse=accepted, **options
         )
@@ -267,7 +267,7 @@ def predictor_of(estimator: Any, block: Block) -> Floats:
 
 def rows_to_predict(estimator: Any, X: Any) -> Any:
     """Return X as float64 or float32, with the columns of the fit."""
-    accepted = "csr" if takes_epochs(estimator) else False
+    accepted = "csr" if isinstance(estimator, GLMBase) else False
     x = validate_data(estimator, X, dtype=DTYPES, accept_sparse=accepted, reset=False)
     check_consistent_length(x)
     return x

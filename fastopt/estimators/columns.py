@@ -9,9 +9,10 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.estimators._glm import columns
-from fastopt.estimators.block import Block
+from fastopt.estimators.block import Block, dense
 from fastopt.estimators.likelihood import saturated_sums
 from fastopt.estimators.model import Model
+from fastopt.estimators.moments import rows_at_a_time
 from fastopt.estimators.source import Source
 
 __all__ = ["Columns", "columns_of"]
@@ -125,7 +126,7 @@ def columns_of(source: Source, model: Model) -> Columns:
     has_labels = bool(model.n_classes) or model.family == "bernoulli"
     sample = _Sample(p)
     saturated = np.zeros(2)
-    row = 0
+    row, rows = 0, rows_at_a_time(p)
     for block in source.blocks():
         _require_usable(block, model, row)
         used = _of_positive_weight(block)
@@ -133,9 +134,9 @@ def columns_of(source: Source, model: Model) -> Columns:
             row += block.n
             continue
         weight = used.total_weight()
-        for first in range(0, used.n, ROWS):
-            x = np.ascontiguousarray(used.x[first : first + ROWS])
-            part = None if weight is None else np.ascontiguousarray(weight[first : first + ROWS])
+        for first in range(0, used.n, rows):
+            x = dense(used.x, slice(first, first + rows))
+            part = None if weight is None else np.ascontiguousarray(weight[first : first + rows])
             columns(x, part, low, high, total)
         if not np.isfinite(total).all():
             _require_finite(block.x, row)
@@ -196,8 +197,8 @@ def _require_usable(block: Block, model: Model, row: int) -> None:
 
 def _require_finite(given: Any, row: int) -> None:
     """Raise an error that names the first NaN or infinity, or says that values are too large."""
-    for first in range(0, len(given), ROWS):
-        x = given[first : first + ROWS]
+    for first in range(0, given.shape[0], ROWS):
+        x = dense(given, slice(first, first + ROWS))
         bad = np.argwhere(~np.isfinite(x))
         if bad.size:
             i, j = bad[0]
@@ -213,4 +214,4 @@ def _of_positive_weight(block: Block) -> Block:
 
 
 def _copied(block: Block) -> Block:
-    return replace(block, x=np.array(block.x), y=np.array(block.y))
+    return replace(block, x=np.array(dense(block.x, slice(None))), y=np.array(block.y))

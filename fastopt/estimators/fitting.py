@@ -17,7 +17,7 @@ from fastopt.estimators.columns import Columns, columns_of
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.likelihood import log_likelihood, saturated
 from fastopt.estimators.model import Model
-from fastopt.estimators.moments import Moments, sums
+from fastopt.estimators.moments import Moments, chunks, sums
 from fastopt.estimators.robust import with_robust
 from fastopt.estimators.scoring import STILL, Penalty, Scoring
 from fastopt.estimators.source import Source
@@ -154,10 +154,11 @@ class _Fit:
         bound = float((np.abs(slopes) @ self.columns.reach + np.abs(shifts)).max())
         if bound <= STILL:
             return bound
-        mean = self.columns.mean
+        steps = step.reshape(self.k, self.width).T
         return max(
-            float(np.abs((block.x - mean) @ slopes.T + shifts).max())
+            float(np.abs(x @ steps).max())
             for block in self.source.blocks()
+            for _, x in chunks(block.x, self.columns.mean, self.model.fit_intercept)
         )
 
     def _slopes(self, v: Floats) -> tuple[Floats, Floats]:

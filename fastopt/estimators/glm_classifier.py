@@ -58,7 +58,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     solver : str
         "scoring": Fisher scoring.  "auto", the default, chooses it.  For data of many columns:
         epochs of "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax",
-        "nadam" or "ftrl", which need memory for a few numbers per column, take a CSR matrix, and
+        "nadam" or "ftrl", which need memory for a few numbers per column, read CSR as it is, and
         have `partial_fit`, but no standard errors.  See Notes.
     tol : float, optional
         Scoring ends when the next step is at most this many standard errors long, by default 1e-8;
@@ -213,7 +213,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = takes_epochs(self)
+        tags.input_tags.sparse = True
         tags.classifier_tags.multi_class = self.link == "logit" and not takes_epochs(self)
         return tags
 
@@ -238,7 +238,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
+        X : array, CSR matrix, table, file or chunks, of shape (n, p)
+            As for `GLMRegressor.fit`.
         y : array of shape (n,)
             Labels of at least two classes.
         sample_weight, freq_weight : array of shape (n,), optional

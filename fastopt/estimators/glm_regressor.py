@@ -63,7 +63,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     solver : str
         "scoring": Fisher scoring.  "auto", the default, chooses it.  For data of many columns:
         epochs of "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax",
-        "nadam" or "ftrl", which need memory for a few numbers per column, take a CSR matrix, and
+        "nadam" or "ftrl", which need memory for a few numbers per column, read CSR as it is, and
         have `partial_fit`, but no standard errors.  See Notes.
     tol : float, optional
         Scoring ends when the next step is at most this many standard errors long, by default 1e-8;
@@ -245,7 +245,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = takes_epochs(self)
+        tags.input_tags.sparse = True
         tags.target_tags.positive_only = self.family not in ("gaussian", "normal")
         return tags
 
@@ -269,7 +269,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array, table, file or chunks, of shape (n, p)
+        X : array, CSR matrix, table, file or chunks, of shape (n, p)
             An array; a table of pandas, polars or Arrow; the path of a parquet file or directory;
             a memory-mapped array; or chunks, see Notes.
         y : array of shape (n,), or str

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg.blas import dsyrk  # type: ignore[import-untyped]
 
 from fastopt.estimators._glm import chunk
-from fastopt.estimators.block import Block
+from fastopt.estimators.block import Block, dense
 from fastopt.estimators.model import Model, model_of
 from fastopt.kalman.covariance.qr import with_rows, with_triangle
 
@@ -203,7 +203,7 @@ def sums(
     buffer = np.empty((min(most, block.n) if with_information else 1, q))
     for first in range(0, block.n, most):
         own = slice(first, min(first + most, block.n))
-        x = np.ascontiguousarray(block.x[own])
+        x = dense(block.x, own)
         rows = buffer[: len(x)]
         totals += chunk(
             (model.family, model.link),
@@ -272,7 +272,7 @@ def chunks(x: Any, mean: Floats | None, fit_intercept: bool) -> Iterator[tuple[s
 
     Parameters
     ----------
-    x : array of shape (n, p)
+    x : array or CSR matrix of shape (n, p)
     mean : array of shape (p,) or None
     fit_intercept : bool
 
@@ -292,9 +292,9 @@ def chunks(x: Any, mean: Floats | None, fit_intercept: bool) -> Iterator[tuple[s
         rows = buffer[: own.stop - start]
         rows[:, :first] = 1.0
         if mean is None:
-            rows[:, first:] = x[own]
+            rows[:, first:] = dense(x, own)
         else:
-            np.subtract(x[own], mean, out=rows[:, first:])
+            np.subtract(dense(x, own), mean, out=rows[:, first:])
         yield own, rows
 
 
