@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse  # type: ignore[import-untyped]
 
-__all__ = ["Block"]
+__all__ = ["Block", "dense"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -100,3 +101,21 @@ class Block:
             of(self.frequency),
             of(self.groups),
         )
+
+
+def dense(x: Any, own: slice) -> Array:
+    """Return rows as an array, C-contiguous.
+
+    Parameters
+    ----------
+    x : array or CSR matrix of shape (n, p)
+    own : slice
+        Which rows.
+
+    Returns
+    -------
+    array
+        A view of x where it is C-contiguous.
+    """
+    rows = x[own]
+    return np.ascontiguousarray(rows.toarray() if issparse(rows) else rows)

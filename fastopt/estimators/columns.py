@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.sparse import vstack  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
-from fastopt.estimators import sparse
 from fastopt.estimators._glm import columns
-from fastopt.estimators.block import Block
+from fastopt.estimators.block import Block, dense
 from fastopt.estimators.likelihood import saturated_sums
 from fastopt.estimators.model import Model
+from fastopt.estimators.moments import rows_at_a_time
 from fastopt.estimators.source import Source
+from fastopt.estimators.sparse import column_sums, pays
 
 __all__ = ["Columns", "columns_of"]
 
@@ -97,8 +97,6 @@ class _Sample:
     def whole(self) -> Block:
         def of(name: str) -> Any:
             parts = [getattr(part, name) for part in self.parts]
-            if name == "x" and sparse.is_sparse(parts[0]):
-                return vstack(parts, format="csr")
             return None if parts[0] is None else np.concatenate(parts)
 
         return Block(of("x"), of("y"), of("weight"), of("offset"), of("frequency"))
@@ -129,7 +127,7 @@ def columns_of(source: Source, model: Model) -> Columns:
     has_labels = bool(model.n_classes) or model.family == "bernoulli"
     sample = _Sample(p)
     saturated = np.zeros(2)
-    row = 0
+    row, rows = 0, rows_at_a_time(p)
     for block in source.blocks():
         _require_usable(block, model, row)
         used = _of_positive_weight(block)
@@ -137,15 +135,15 @@ def columns_of(source: Source, model: Model) -> Columns:
             row += block.n
             continue
         weight = used.total_weight()
-        for first in range(0, used.n, ROWS):
-            x = used.x[first : first + ROWS]
-            part = None if weight is None else np.ascontiguousarray(weight[first : first + ROWS])
-            if sparse.is_sparse(x):
-                low_of_x, high_of_x, total_of_x = sparse.column_sums(x, part)
+        for first in range(0, used.n, rows):
+            own = slice(first, first + rows)
+            part = None if weight is None else np.ascontiguousarray(weight[own])
+            if pays(used.x):
+                low_of_x, high_of_x, total_of_x = column_sums(used.x[own], part)
                 low, high = np.minimum(low, low_of_x), np.maximum(high, high_of_x)
                 total += total_of_x
             else:
-                columns(np.ascontiguousarray(x), part, low, high, total)
+                columns(dense(used.x, own), part, low, high, total)
         if not np.isfinite(total).all():
             _require_finite(block.x, row)
         n += used.n
@@ -206,7 +204,7 @@ def _require_usable(block: Block, model: Model, row: int) -> None:
 def _require_finite(given: Any, row: int) -> None:
     """Raise an error that names the first NaN or infinity, or says that values are too large."""
     for first in range(0, given.shape[0], ROWS):
-        x = sparse.dense(given[first : first + ROWS])
+        x = dense(given, slice(first, first + ROWS))
         bad = np.argwhere(~np.isfinite(x))
         if bad.size:
             i, j = bad[0]
@@ -222,4 +220,4 @@ def _of_positive_weight(block: Block) -> Block:
 
 
 def _copied(block: Block) -> Block:
-    return replace(block, x=block.x.copy(), y=block.y.copy())
+    return replace(block, x=np.array(dense(block.x, slice(None))), y=np.array(block.y))

@@ -17,12 +17,11 @@ from fastopt.estimators.columns import Columns, columns_of
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.likelihood import log_likelihood, saturated
 from fastopt.estimators.model import Model
-from fastopt.estimators.moments import Moments, sums
+from fastopt.estimators.moments import Moments, chunks, sums
 from fastopt.estimators.robust import with_robust
 from fastopt.estimators.scoring import STILL, Penalty, Scoring
 from fastopt.estimators.source import Source
 from fastopt.estimators.sources.array import ArraySource
-from fastopt.estimators.sparse import is_sparse
 
 __all__ = ["Options", "Solution", "fit_source", "null_deviance"]
 
@@ -162,15 +161,12 @@ class _Fit:
         bound = float((np.abs(slopes) @ self.columns.reach + np.abs(shifts)).max())
         if bound <= STILL:
             return bound
-        mean = self.columns.mean
-        largest = 0.0
-        for block in self.source.blocks():
-            if is_sparse(block.x):
-                moves = block.x @ slopes.T - mean @ slopes.T
-            else:
-                moves = (block.x - mean) @ slopes.T
-            largest = max(largest, float(np.abs(moves + shifts).max()))
-        return largest
+        steps = step.reshape(self.k, self.width).T
+        return max(
+            float(np.abs(x @ steps).max())
+            for block in self.source.blocks()
+            for _, x in chunks(block.x, self.columns.mean, self.model.fit_intercept)
+        )
 
     def _slopes(self, v: Floats) -> tuple[Floats, Floats]:
         """Return the coefficients of the columns and the intercepts, a row for each equation."""

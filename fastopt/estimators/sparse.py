@@ -18,40 +18,12 @@ from scipy.sparse import csr_array, issparse  # type: ignore[import-untyped]
 
 from fastopt.estimators.model import Model
 
-__all__ = ["column_sums", "dense", "is_sparse", "pays", "sums_of_csr"]
+__all__ = ["column_sums", "pays", "sums_of_csr"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 DENSITY = 0.1  # above, products of dense rows take less time
 ROWS = 8192  # that are multiplied at a time
-
-
-def is_sparse(x: object) -> bool:
-    """Return whether rows are a sparse matrix.
-
-    Parameters
-    ----------
-    x : array or sparse matrix
-
-    Returns
-    -------
-    bool
-    """
-    return bool(issparse(x))
-
-
-def dense(x: Any) -> Any:
-    """Return rows as an array in C order.
-
-    Parameters
-    ----------
-    x : array or CSR matrix of shape (n, p)
-
-    Returns
-    -------
-    array of shape (n, p)
-    """
-    return x.toarray() if issparse(x) else np.ascontiguousarray(x)
 
 
 def pays(x: Any) -> bool:
@@ -65,7 +37,7 @@ def pays(x: Any) -> bool:
     -------
     bool
     """
-    return is_sparse(x) and x.nnz < DENSITY * x.shape[0] * x.shape[1]
+    return bool(issparse(x)) and x.nnz < DENSITY * x.shape[0] * x.shape[1]
 
 
 def column_sums(x: Any, weight: Floats | None) -> tuple[Floats, Floats, Floats]:

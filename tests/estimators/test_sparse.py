@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from fastopt import FastoptError
-from fastopt.estimators import Block, GLMClassifier, GLMRegressor, KalmanRegressor, moments
+from fastopt.estimators import Block, GLMClassifier, GLMRegressor, moments
 from fastopt.estimators.sparse import pays
 
 N, P = 1500, 40
@@ -101,5 +101,3 @@ def test_errors_of_sparse_rows():
         GLMRegressor().fit([(x, Y)])
     with pytest.raises(FastoptError, match=r"40001 coefficients.* 12 GiB.*solver='adagrad'"):
         GLMRegressor().fit(sparse.csr_array((N, 40_000)), Y)
-    with pytest.raises(TypeError, match="Sparse data"):
-        KalmanRegressor().fit(x, Y)
