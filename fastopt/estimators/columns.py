@@ -130,7 +130,7 @@ def columns_of(source: Source, model: Model) -> Columns:
     row, rows = 0, rows_at_a_time(p)
     for block in source.blocks():
         _require_usable(block, model, row)
-        used = _of_positive_weight(block)
+        used = block.of_positive_weight()
         if not used.n:
             row += block.n
             continue
@@ -210,13 +210,6 @@ def _require_finite(given: Any, row: int) -> None:
             i, j = bad[0]
             raise FastoptError(f"X[{row + first + i}, {j}] is {x[i, j]}; a finite number is needed")
     raise FastoptError("the sum of a column of X is not finite; divide X by its size")
-
-
-def _of_positive_weight(block: Block) -> Block:
-    weight = block.total_weight()
-    if weight is None or (weight > 0).all():
-        return block
-    return block.part(np.flatnonzero(weight > 0))
 
 
 def _copied(block: Block) -> Block:
