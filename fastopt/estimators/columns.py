@@ -14,6 +14,7 @@ from fastopt.estimators.likelihood import saturated_sums
 from fastopt.estimators.model import Model
 from fastopt.estimators.moments import rows_at_a_time
 from fastopt.estimators.source import Source
+from fastopt.estimators.sparse import column_sums, pays
 
 __all__ = ["Columns", "columns_of"]
 
@@ -129,15 +130,20 @@ def columns_of(source: Source, model: Model) -> Columns:
     row, rows = 0, rows_at_a_time(p)
     for block in source.blocks():
         _require_usable(block, model, row)
-        used = _of_positive_weight(block)
+        used = block.of_positive_weight()
         if not used.n:
             row += block.n
             continue
         weight = used.total_weight()
         for first in range(0, used.n, rows):
-            x = dense(used.x, slice(first, first + rows))
-            part = None if weight is None else np.ascontiguousarray(weight[first : first + rows])
-            columns(x, part, low, high, total)
+            own = slice(first, first + rows)
+            part = None if weight is None else np.ascontiguousarray(weight[own])
+            if pays(used.x):
+                low_of_x, high_of_x, total_of_x = column_sums(used.x[own], part)
+                low, high = np.minimum(low, low_of_x), np.maximum(high, high_of_x)
+                total += total_of_x
+            else:
+                columns(dense(used.x, own), part, low, high, total)
         if not np.isfinite(total).all():
             _require_finite(block.x, row)
         n += used.n
@@ -204,13 +210,6 @@ def _require_finite(given: Any, row: int) -> None:
             i, j = bad[0]
             raise FastoptError(f"X[{row + first + i}, {j}] is {x[i, j]}; a finite number is needed")
     raise FastoptError("the sum of a column of X is not finite; divide X by its size")
-
-
-def _of_positive_weight(block: Block) -> Block:
-    weight = block.total_weight()
-    if weight is None or (weight > 0).all():
-        return block
-    return block.part(np.flatnonzero(weight > 0))
 
 
 def _copied(block: Block) -> Block:
