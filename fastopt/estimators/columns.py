@@ -15,6 +15,7 @@ from fastopt.estimators.likelihood import saturated_sums
 from fastopt.estimators.model import Model
 from fastopt.estimators.moments import rows_at_a_time
 from fastopt.estimators.source import Source, reduced
+from fastopt.estimators.sparse import column_sums, pays
 
 __all__ = ["Columns", "columns_of"]
 
@@ -135,15 +136,19 @@ class _Sums:
         """Add the rows of a block, or raise an error that names a value."""
         model = self.model
         _require_usable(block, model, self.row)
-        used = _of_positive_weight(block)
+        used = block.of_positive_weight()
         if not used.n:
             self.row += block.n
             return
         weight, rows = used.total_weight(), rows_at_a_time(len(self.total))
         for first in range(0, used.n, rows):
-            x = dense(used.x, slice(first, first + rows))
-            part = None if weight is None else np.ascontiguousarray(weight[first : first + rows])
-            columns(x, part, self.low, self.high, self.total)
+            own = slice(first, first + rows)
+            part = None if weight is None else np.ascontiguousarray(weight[own])
+            if pays(used.x):
+                low, high, total = column_sums(used.x[own], part)
+                self._add_columns(low, high, total)
+            else:
+                columns(dense(used.x, own), part, self.low, self.high, self.total)
         if not np.isfinite(self.total).all():
             _require_finite(block.x, self.row)
         self.n += used.n
@@ -161,11 +166,15 @@ class _Sums:
                 model.family, used.y, model.shape, used.weight, used.frequency
             )
 
+    def _add_columns(self, low: Floats, high: Floats, total: Floats) -> None:
+        np.minimum(self.low, low, out=self.low)
+        np.maximum(self.high, high, out=self.high)
+        self.total += total
+
     def merge(self, other: _Sums) -> _Sums:
         """Add the sums over other rows; return self."""
-        np.minimum(self.low, other.low, out=self.low)
-        np.maximum(self.high, other.high, out=self.high)
-        for name in ("total", "y_sum", "saturated", "n", "weight", "row"):
+        self._add_columns(other.low, other.high, other.total)
+        for name in ("y_sum", "saturated", "n", "weight", "row"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         if other.offset is not None:
             self.offset = (self.offset or 0.0) + other.offset
@@ -257,13 +266,6 @@ def _require_finite(given: Any, row: int) -> None:
             i, j = bad[0]
             raise FastoptError(f"X[{row + first + i}, {j}] is {x[i, j]}; a finite number is needed")
     raise FastoptError("the sum of a column of X is not finite; divide X by its size")
-
-
-def _of_positive_weight(block: Block) -> Block:
-    weight = block.total_weight()
-    if weight is None or (weight > 0).all():
-        return block
-    return block.part(np.flatnonzero(weight > 0))
 
 
 def _copied(block: Block) -> Block:

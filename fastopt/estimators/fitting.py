@@ -31,6 +31,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 SAMPLE_TOL, SAMPLE_ROUNDS = 1e-2, 12
 # Half the deviance of labels, divided by the weight: at such a loss, all rows are on their side.
 SEPARATED = 1e-6
+MOST_COEFFICIENTS = 2**15
 ROWS_FOR_A_SAMPLE = 10  # for each coefficient
 
 
@@ -96,11 +97,17 @@ class _Fit:
 
     def __init__(self, source: Source, model: Model, options: Options) -> None:
         self.source, self.model, self.options = source, model, options
-        self.columns = columns_of(source, model)
         self.first = int(model.fit_intercept)
         self.k = model.n_equations
         self.width = source.n_features + self.first
         self.q = self.k * self.width
+        if self.q > MOST_COEFFICIENTS:
+            raise FastoptError(
+                f"there are {self.q} coefficients, and scoring needs matrices of "
+                f"{8 * self.q**2 / 2**30:.0f} GiB; use a solver with epochs, such as "
+                "solver='adagrad'"
+            )
+        self.columns = columns_of(source, model)
         self.null = _null_predictor(self.columns, model)
         self.intercepts = np.arange(0, self.q, self.width) if self.first else np.arange(0)
         self.null_chi2 = 0.0

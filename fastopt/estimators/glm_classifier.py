@@ -240,9 +240,9 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array, CSR matrix, table, file or chunks, of shape (n, p)
-            As for `GLMRegressor.fit`.
-        y : array of shape (n,)
+        X : array, sparse matrix, table, file or chunks, of shape (n, p)
+            As for `GLMRegressor.fit`, as are names of columns for the other arguments.
+        y : array of shape (n,), or str
             Labels of at least two classes.
         sample_weight, freq_weight : array of shape (n,), optional
             Weights, >= 0.
@@ -420,7 +420,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
+        X : array, sparse matrix, table, file or chunks, of shape (n, p)
         offset : array of shape (n,), optional
             As for `fit`.
 

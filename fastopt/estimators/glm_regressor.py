@@ -271,9 +271,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array, CSR matrix, table, file or chunks, of shape (n, p)
-            An array; a table of pandas, polars or Arrow; the path of a parquet file or directory;
-            a memory-mapped array; or chunks, see Notes.
+        X : array, table, file or chunks, of shape (n, p)
+            An array or a sparse matrix; a table of pandas, polars or Arrow; the path of a parquet
+            file or directory; a memory-mapped array; or chunks, see Notes.
         y : array of shape (n,), or str
             The observations, or the name of a column of X, which is then no feature.  Not needed if
             the chunks or a formula have it.
@@ -378,7 +378,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
+        X : array, sparse matrix, table, file or chunks, of shape (n, p)
         offset, exposure : array of shape (n,), optional
             As for `fit`.
         interval : float, optional

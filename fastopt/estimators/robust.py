@@ -139,14 +139,14 @@ def robust_sums(block: Block, fitted: Fitted, cov_type: str) -> RobustSums:
     if cov_type == "cluster":
         total.clusters = _Clusters(p)
     lower = np.zeros((p, p), order="F")
-    for part, x, z in rows_of(block, fitted):
+    for part, x, z in rows_of(block.of_positive_weight(), fitted):
         v = 1.0 if part.weight is None else part.weight
         f = np.ones(part.n) if part.frequency is None else part.frequency
         total.n += float(f.sum())
         if fitted.n_equations > 1:
             rows = _multinomial_scores(part, x, z)
         else:
-            y, z = np.ascontiguousarray(part.y), np.ascontiguousarray(z[:, 0])
+            y, z = np.ascontiguousarray(part.y, dtype=float), np.ascontiguousarray(z[:, 0])
             model, shape = (fitted.family, fitted.link), fitted.shape or 0.0
             _, _, score, expected, *_ = observe_rows(model, shape, y, z)
             if model not in CANONICAL:
@@ -198,18 +198,20 @@ def robust(sums: RobustSums, fitted: Fitted, cov_type: str) -> Floats:
     Returns
     -------
     array of shape (p, p)
+        NaN if there are not more rows than coefficients and `cov_type` corrects for their number.
     """
     n, rank = sums.n, fitted.rank
     meat, factor = sums.meat, 1.0
+    of_freedom = n - rank if n > rank else np.nan
     if cov_type == "HC1":
-        factor = n / (n - rank)
+        factor = n / of_freedom
     elif sums.clusters is not None:
         scores = sums.clusters.sums
         g = len(scores)
         if g < 2:
             raise FastoptError(f"groups has {g} value; cov_type='cluster' needs 2 or more")
         meat = scores.T @ scores
-        factor = g / (g - 1) * ((n - 1) / (n - rank))
+        factor = g / (g - 1) * ((n - 1) / of_freedom)
     inverse = fitted.inverse
     if (fitted.family, fitted.link) not in CANONICAL:
         inverse = _inverse(sums.bread, fitted)

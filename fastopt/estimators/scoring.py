@@ -242,7 +242,7 @@ class Scoring:
             decrement = self._decrement(step)
             if self.report is not None:
                 self.report(self.n_rounds, self.losses[-1], decrement)
-            if 0.5 * self.at.deviance < self.separated_below and not self.is_penalized:
+            if max(0.0, 0.5 * self.at.deviance) < self.separated_below and not self.is_penalized:
                 self._no_maximum(step)
                 return
             settled = bool((np.abs(step) <= 4 * np.finfo(float).eps * np.abs(self.v)).all())

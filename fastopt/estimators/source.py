@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any, Protocol
 
+from fastopt._errors import FastoptError
 from fastopt.estimators.block import Block
 
 __all__ = ["Source", "reduced"]
@@ -59,6 +60,11 @@ def reduced(
     -------
     object
 
+    Raises
+    ------
+    FastoptError
+        The source has no blocks.
+
     Examples
     --------
     >>> import numpy as np
@@ -69,4 +75,9 @@ def reduced(
     own = getattr(source, "reduced", None)
     if own is not None:
         return own(function, combine)
-    return reduce(combine, map(function, source.blocks()))
+    results = map(function, source.blocks())
+    try:
+        first = next(results)
+    except StopIteration:
+        raise FastoptError("the source has no rows") from None
+    return reduce(combine, results, first)
