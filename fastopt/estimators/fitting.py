@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from fastopt.estimators.model import Model
 from fastopt.estimators.moments import Moments, chunks, sums
 from fastopt.estimators.robust import with_robust
 from fastopt.estimators.scoring import STILL, Penalty, Scoring
-from fastopt.estimators.source import Source
+from fastopt.estimators.source import Source, reduced
 from fastopt.estimators.sources.array import ArraySource
 
 __all__ = ["Options", "Solution", "fit_source", "null_deviance"]
@@ -127,11 +128,16 @@ class _Fit:
         null: Floats | None = None,
     ) -> Moments:
         own_sums = multinomial.sums if self.model.n_classes else sums
-        total: Moments | None = None
-        for block in (self.source if source is None else source).blocks():
-            new = own_sums(block, v, self.model, self.columns.mean, null, with_information, by_qr)
-            total = new if total is None else total + new
-        assert total is not None
+        function = partial(
+            own_sums,
+            coef=v,
+            model=self.model,
+            mean=self.columns.mean,
+            null=null,
+            with_information=with_information,
+            by_qr=by_qr,
+        )
+        total: Moments = reduced(self.source if source is None else source, function)
         return total
 
     def penalty(self, weight: float) -> Penalty:
@@ -162,11 +168,9 @@ class _Fit:
         if bound <= STILL:
             return bound
         steps = step.reshape(self.k, self.width).T
-        return max(
-            float(np.abs(x @ steps).max())
-            for block in self.source.blocks()
-            for _, x in chunks(block.x, self.columns.mean, self.model.fit_intercept)
-        )
+        intercept = self.model.fit_intercept
+        function = partial(_largest_predictor, steps, self.columns.mean, intercept)
+        return float(reduced(self.source, function, max))
 
     def _slopes(self, v: Floats) -> tuple[Floats, Floats]:
         """Return the coefficients of the columns and the intercepts, a row for each equation."""
@@ -300,8 +304,28 @@ class _Intercept:
         self.source = source
 
     def blocks(self) -> Iterator[Block]:
-        for block in self.source.blocks():
-            yield replace(block, x=np.empty((block.n, 0)))
+        return map(_without_columns, self.source.blocks())
+
+
+class _InterceptElsewhere(_Intercept):
+    """The same of a source with a method `reduced`."""
+
+    def reduced(self, function: Callable[[Block], Any], combine: Callable[[Any, Any], Any]) -> Any:
+        return reduced(self.source, partial(_of_intercept, function), combine)
+
+
+def _without_columns(block: Block) -> Block:
+    return replace(block, x=np.empty((block.n, 0)))
+
+
+def _of_intercept(function: Callable[[Block], Any], block: Block) -> Any:
+    return function(_without_columns(block))
+
+
+def _largest_predictor(steps: Floats, mean: Floats, fit_intercept: bool, block: Block) -> float:
+    """Return the largest change of a linear predictor of a block by steps."""
+    parts = chunks(block.x, mean, fit_intercept)
+    return max((float(np.abs(x @ steps).max()) for _, x in parts), default=0.0)
 
 
 def fit_source(source: Source, model: Model, options: Options) -> Solution:
@@ -424,15 +448,16 @@ def _log_likelihoods(
     model, sums = fit.model, fit.columns.saturated
     rows = None
     if math.isnan(sums[1]) and scale > 0:
-        rows = math.fsum(
-            saturated(model.family, block.y, scale, model.shape, block.weight, block.frequency)
-            for block in fit.source.blocks()
-        )
+        rows = float(reduced(fit.source, partial(_saturated, model, scale)))
     own = scale
     if (model.family, model.link) == ("gaussian", "identity"):
         own = at.deviance / at.frequency
     llf = log_likelihood(model.family, at.deviance, own, sums, rows)
     return llf, log_likelihood(model.family, null_model, scale, sums, rows)
+
+
+def _saturated(model: Model, scale: float, block: Block) -> float:
+    return saturated(model.family, block.y, scale, model.shape, block.weight, block.frequency)
 
 
 def _shortest(null: Floats, intercepts: Any) -> Floats:
@@ -454,7 +479,8 @@ def null_deviance(source: Source, model: Model) -> float:
     -------
     float
     """
-    fit = _Fit(_Intercept(source), replace(model, fit_intercept=True), Options())
+    kind = _InterceptElsewhere if hasattr(source, "reduced") else _Intercept
+    fit = _Fit(kind(source), replace(model, fit_intercept=True), Options())
     scoring = fit.scoring()
     fit.begin(scoring)
     scoring.run(fit.options.tol, fit.options.max_iter)
