@@ -1,7 +1,8 @@
-"""Build the C code of csrc/ and three Cython extensions, against the limited API of Python.
+"""Build the C code of csrc/ and five Cython extensions, against the limited API of Python.
 
 fastopt._core contains all of it except the Kalman filter, which is in fastopt.kalman._kalman and
-needs SciPy's BLAS.  fastopt.torch._plan calls fastopt._core and needs nothing of PyTorch to build.
+needs SciPy's BLAS.  fastopt.torch._plan and fastopt.estimators._epochs call fastopt._core; they
+need nothing of PyTorch or scikit-learn to build.
 
 The build has no threads with FASTOPT_OPENMP=0 or with a compiler without OpenMP.  With MSVC it has
 only the baseline instruction set.  FASTOPT_INSTRUMENT adds flags for compiler and linker, such as
@@ -94,7 +95,9 @@ def compile_in_parallel(compiler: Any) -> None:
 
 
 KALMAN = sorted(map(str, Path("csrc/kalman").glob("*.c")))
-CORE = sorted(str(p) for p in Path("csrc").rglob("*.c") if str(p) not in KALMAN)
+FAMILIES = "csrc/kalman/families.c"  # in three extensions: it has no state
+GLM = [*map(str, Path("csrc/glm").glob("*.c")), FAMILIES]
+CORE = sorted({str(p) for p in Path("csrc").rglob("*.c")} - {*KALMAN, *GLM} | {FAMILIES})
 HEADERS = sorted(str(p) for p in Path("csrc").rglob("*") if p.suffix in {".h", ".inc", ".def"})
 
 
@@ -115,10 +118,12 @@ def extension(name: str, sources: list[str]) -> Extension:
 
 core = extension("_core", CORE)
 kalman = extension("kalman._kalman", KALMAN)
+glm = extension("estimators._glm", GLM)
 torch = extension("torch._plan", [])
+epochs = extension("estimators._epochs", [])
 
 setup(
-    ext_modules=cythonize([core, kalman, torch], build_dir="build", language_level=3),
+    ext_modules=cythonize([core, kalman, glm, torch, epochs], build_dir="build", language_level=3),
     cmdclass={"build_ext": BuildExt},
     options={} if FREE_THREADED else {"bdist_wheel": {"py_limited_api": "cp311"}},
 )

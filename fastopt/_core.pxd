@@ -2,7 +2,9 @@
 # kernels are linked into one extension only.  Each is the function fo_NAME of csrc/.
 from libc.stdint cimport int64_t
 
-from fastopt._csrc cimport fo_body, fo_extras, fo_group, fo_plan, fo_rows, fo_tensor
+from fastopt._csrc cimport (
+    fo_body, fo_epoch, fo_extras, fo_group, fo_plan, fo_rows, fo_table, fo_tensor
+)
 
 # For fastopt.kalman._kalman: the loop of parallel.h and the kernel of triangle.h.
 cdef void parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
@@ -22,3 +24,10 @@ cdef int norm(fo_plan *plan, fo_extras *extras, int n_threads) noexcept nogil
 cdef int64_t rows_work(int64_t n) noexcept nogil
 cdef int64_t rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
                         fo_rows *out) noexcept nogil
+
+# For fastopt.estimators._epochs (epochs.h).
+cdef int64_t table_bad_row(const fo_table *table, int64_t n_values) noexcept nogil
+cdef int64_t epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order, int64_t first,
+                        int64_t n, int64_t batch, const double *lr, int64_t lr_stride,
+                        double *z) noexcept nogil
+cdef void epoch_settle(fo_epoch *e) noexcept nogil

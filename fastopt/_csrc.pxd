@@ -178,3 +178,68 @@ cdef extern from "limit.h" nogil:
 cdef extern from "triangle.h" nogil:
     void fo_triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
                            void *work, int n_threads)
+
+
+cdef extern from "kalman/families.h" nogil:
+    ctypedef enum fo_family:
+        pass
+
+
+cdef extern from "epochs/epochs.h" nogil:
+    enum:
+        FO_SPARSE_WORK
+
+    ctypedef struct fo_table:
+        int64_t n
+        int64_t p
+        fo_dtype dtype
+        const void *x
+        int64_t ldx
+        const int64_t *start
+        const int32_t *column
+        const double *y
+        const double *weight
+        const double *offset
+
+    ctypedef struct fo_epoch:
+        fo_family family
+        double shape
+        int64_t p
+        int has_intercept
+        fo_rule rule
+        double hp[16]
+        double saved[4]
+        int64_t t
+        double *w
+        double *state[4]
+        double *average
+        int64_t average_from
+        int64_t averaged
+        double l1
+        double l2
+        const double *l1_of
+        const double *l2_of
+        const double *mean
+        const double *factor
+        double scale
+        double due
+        double scales
+        double intercepts
+        int64_t pending
+        double *done
+        double *missed
+        int64_t *last
+        double *g
+        double *before
+        double *row
+        double *scores
+        double *sparse
+        int32_t *touched
+        unsigned char *marked
+        int n_threads
+
+    int64_t fo_table_bad_row(const fo_table *table, int64_t n_values)
+    int64_t fo_epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order, int64_t first,
+                          int64_t n, int64_t batch, const double *lr, int64_t lr_stride,
+                          double *z)
+    void fo_epoch_settle(fo_epoch *e)

@@ -27,6 +27,8 @@ class Family:
         Whether ``low`` itself is excluded.
     known_dispersion : bool
         Whether the dispersion is 1 and not estimated.
+    has_filter : bool
+        Whether `KalmanSGD` has the family.
 
     Examples
     --------
@@ -41,6 +43,7 @@ class Family:
     high: float = np.inf
     open_low: bool = False
     known_dispersion: bool = False
+    has_filter: bool = True
 
     def link(self, link: object) -> str:
         """Return the name of the link; the default one for None.
@@ -97,6 +100,14 @@ FAMILIES = {
         Family("poisson", ("log",), 0.0, known_dispersion=True),
         Family("gamma", ("log", "inverse"), 0.0, open_low=True),
         Family("negative_binomial", ("log",), 0.0, known_dispersion=True),
+        Family(
+            "inverse_gaussian",
+            ("log", "inverse_squared"),
+            0.0,
+            open_low=True,
+            has_filter=False,
+        ),
+        Family("tweedie", ("log",), 0.0, has_filter=False),
     )
 }
 
@@ -110,8 +121,9 @@ def family_of(name: object) -> Family:
 
     Parameters
     ----------
-    name : "gaussian", "bernoulli", "poisson", "gamma" or "negative_binomial"
-        Or "normal" for "gaussian", "binomial" or "logistic" for "bernoulli".
+    name : str
+        "gaussian", "bernoulli", "poisson", "gamma", "negative_binomial", "inverse_gaussian" or
+        "tweedie". Or "normal" for "gaussian", "binomial" or "logistic" for "bernoulli".
 
     Returns
     -------

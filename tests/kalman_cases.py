@@ -4,10 +4,13 @@ import numpy as np
 from kalman_reference import ALPHA, logistic
 from support import bits
 
+from fastopt.families import family_of
 from fastopt.kalman._kalman import FAMILIES
 
-# The families in kalman_reference.MODEL, without probit: NumPy has no normal distribution.
-LOOPED = [family for family in FAMILIES if family[1] != "probit"]
+# The families and links of KalmanSGD; those in kalman_reference.MODEL are without probit, because
+# NumPy has no normal distribution.
+FILTERED = [family for family in FAMILIES if family_of(family[0]).has_filter]
+LOOPED = [family for family in FILTERED if family[1] != "probit"]
 
 
 def data(family, n=300, p=6, seed=0):

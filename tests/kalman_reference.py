@@ -25,28 +25,32 @@ MODEL = {
 }  # fmt: skip
 
 
-def explicit(w, M, X, y, mean, slope, variance, weight=None, keep=1.0, max_trace=np.inf):
+def explicit(
+    w, M, X, y, mean, slope, variance, weight=None, keep=1.0, max_trace=np.inf, offset=None
+):
     """Return w and M after explicit updates: Patel 2016, eqs. (2.5)-(2.7).
 
-    M is divided by `keep` before each row while its trace is below `max_trace`.
+    M is divided by `keep` before each row while its trace is below `max_trace`. The predictor of
+    row j is x_j'w + offset[j].
     """
     w, M = w.copy(), M.copy()
     for j, (x, target) in enumerate(zip(X, y, strict=True)):
         M = M / keep if np.trace(M) < max_trace else M
-        m, p = mean(x @ w), slope(x @ w) * x
+        z = x @ w + (0.0 if offset is None else offset[j])
+        m, p = mean(z), slope(z) * x
         v = M @ p
         s = variance(m) / (1.0 if weight is None else weight[j]) + p @ v
         w, M = w + (target - m) / s * v, M - np.outer(v, v) / s
     return w, M
 
 
-def implicit(w, M, X, y, mean, slope, variance, weight=None, keep=1.0):
+def implicit(w, M, X, y, mean, slope, variance, weight=None, keep=1.0, offset=None):
     """Return w and M after implicit updates: the mean is taken at the updated predictor."""
     w, M = w.copy(), M.copy()
     for j, (x, target) in enumerate(zip(X, y, strict=True)):
         M = M / keep
         prior = 1.0 if weight is None else weight[j]
-        eta, v = x @ w, M @ x
+        eta, v = x @ w + (0.0 if offset is None else offset[j]), M @ x
         scale = prior * (x @ v)
 
         def excess(z, eta=eta, scale=scale, target=target):

@@ -49,6 +49,8 @@ Papers, by the names used below:
     Liang       et al. 2024, Cautious optimizers (arXiv 2411.16085)
     Wortsman    et al. 2023, Stable and low-precision training (arXiv 2304.13013)
     Ginsburg    et al. 2019, Stochastic gradient methods with layer-wise adaptive moments
+    Andrew      & Gao 2007, Scalable training of L1-regularized log-linear models
+    Singer      Duchi & Singer 2009, Efficient online and batch learning using FOBOS
 """
 
 from __future__ import annotations
@@ -1048,3 +1050,71 @@ def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]
     x = (x ^ x >> 16) * 0x7FEB352D % 2**32
     x = ((x ^ x >> 15) + (key >> 32)) % 2**32 * 0x846CA68B % 2**32
     return ((x ^ x >> 16) >> 16 * (i % 2) & 0xFFFF).astype(np.uint32)
+
+
+# The derivative of half the unit deviance with respect to the linear predictor z.
+SLOPES: dict[str, Callable[[Array, Array], Array]] = {
+    "gaussian": lambda y, z: z - y,
+    "bernoulli": lambda y, z: 1.0 / (1.0 + np.exp(-z)) - y,
+    "poisson": lambda y, z: np.exp(z) - y,
+}
+
+
+def epochs(
+    rule: Callable[..., Path],
+    x: Array,
+    y: Array,
+    lrs: Sequence[float],
+    rows: Sequence[npt.NDArray[np.int64]],
+    *,
+    family: str,
+    weight: Array | float = 1.0,
+    offset: Array | float = 0.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    intercept: bool = True,
+    mean: Array | float = 0.0,
+    factor: Array | None = None,
+    **options: Any,
+) -> list[Array]:
+    """Return the coefficients, the intercept last, before the first step and after each.
+
+    Step k takes the rows ``rows[k]`` and the learning rate ``lrs[k]``.  The model is of
+    (x - mean) * factor; the penalty is that of the coefficients of x.
+    """
+    n, p = x.shape
+    weight, offset = np.broadcast_to(weight, n), np.broadcast_to(offset, n)
+    scale = np.ones(p) if factor is None else factor
+    columns = np.append((x - mean) * scale, np.full((n, 1), float(intercept)), axis=1)
+    l1s, l2s = np.append(l1 * scale, 0.0), np.append(l2 * scale**2, 0.0)
+    is_sgd = rule is sgd and not options.get("momentum")
+    implicit = is_sgd and factor is not None  # L2 by its proximal operator
+    ws = [np.zeros(p + 1)]
+
+    def feed() -> Feed:
+        for t, (own, lr) in enumerate(zip(rows, lrs, strict=True), 1):
+            w = ws[-1]
+            a = weight[own] * SLOPES[family](y[own], columns[own] @ w + offset[own])
+            g = a @ columns[own] / len(own)
+            if rule is not ftrl and not implicit:
+                g = g + l2s * w
+            if rule is not ftrl and not is_sgd:  # Andrew sec. 3
+                g = g + np.where(w == 0.0, -np.clip(g, -l1s, l1s), l1s * np.sign(w))
+            yield t, lr, g
+
+    if rule is ftrl:
+        options["ws"] = ws
+    steps = rule.__wrapped__(feed(), **options)  # type: ignore[attr-defined]
+    for t, (lr, (step, state)) in enumerate(zip(lrs, steps, strict=True), 1):
+        w = ws[-1]
+        new = w - step
+        if rule is ftrl:  # McMahan, Alg. 1, with the sum of the penalties of t rows
+            z, slope = state["linear"], (options["beta"] + np.sqrt(state["accumulator"])) / lr
+            new = -np.sign(z) * np.maximum(np.abs(z) - t * l1s, 0.0) / (slope + t * l2s)
+        elif is_sgd:  # Singer eq. 19; Parikh sec. 6.5.3
+            new = np.sign(new) * np.maximum(np.abs(new) - lr * l1s, 0.0)
+            new = new / (1.0 + lr * l2s) if implicit else new
+        else:
+            new = np.where((l1s > 0.0) & (w * new < 0.0), 0.0, new)
+        ws.append(new)
+    return ws

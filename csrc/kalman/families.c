@@ -92,7 +92,32 @@ static fo_observation negative_binomial_log(double alpha, double y, double z)
                             weight,     weight * ((1.0 + alpha * y) / spread)};
 }
 
-fo_observation fo_observe(fo_family family, double alpha, double y, double z)
+static fo_observation inverse_gaussian_log(double y, double z)
+{
+    const double m = bounded_exp(z);
+    return (fo_observation){
+        m, m, m * m * m, (y / m - 1.0) / m, 1.0 / m, (2.0 * (y / m) - 1.0) / m};
+}
+
+static fo_observation inverse_gaussian_inverse_squared(double y, double z)
+{
+    const double m = z > 0.0 ? 1.0 / sqrt(z) : NAN, cube = m * m * m;
+    return (fo_observation){m,           -0.5 * cube, cube, 0.5 * (m - y),
+                            0.25 * cube, 0.25 * cube};
+}
+
+static fo_observation tweedie_log(double power, double y, double z)
+{
+    const double m = bounded_exp(z), scale = pow(m, 1.0 - power), weight = m * scale;
+    return (fo_observation){m,
+                            m,
+                            m * m / weight,
+                            (y - m) * scale,
+                            weight,
+                            (power - 1.0) * y * scale + (2.0 - power) * weight};
+}
+
+fo_observation fo_observe(fo_family family, double shape, double y, double z)
 {
     switch (family) {
     case FO_GAUSSIAN_IDENTITY:
@@ -109,8 +134,82 @@ fo_observation fo_observe(fo_family family, double alpha, double y, double z)
         return gamma_log(y, z);
     case FO_GAMMA_INVERSE:
         return gamma_inverse(y, z);
+    case FO_NEGATIVE_BINOMIAL_LOG:
+        return negative_binomial_log(shape, y, z);
+    case FO_INVERSE_GAUSSIAN_LOG:
+        return inverse_gaussian_log(y, z);
+    case FO_INVERSE_GAUSSIAN_INVERSE_SQUARED:
+        return inverse_gaussian_inverse_squared(y, z);
     default:
-        return negative_binomial_log(alpha, y, z);
+        return tweedie_log(shape, y, z);
+    }
+}
+
+/* y log(y / m), which is 0 for y = 0. */
+static double relative(double y, double m)
+{
+    return y > 0.0 ? y * log(y / m) : 0.0;
+}
+
+/* y log(y) + (1 - y) log(1 - y). */
+static double entropy(double y)
+{
+    return y > 0.0 && y < 1.0 ? y * log(y) + (1.0 - y) * log(1.0 - y) : 0.0;
+}
+
+/* log(1 + exp(z)) - y z, without overflow or cancellation. */
+static double logit_deviance(double y, double z)
+{
+    const double linear = z > 0.0 ? (1.0 - y) * z : -y * z;
+    return 2.0 * (entropy(y) + linear + log1p(exp(-fabs(z))));
+}
+
+static double bernoulli_deviance(double y, double log_m, double log_q)
+{
+    return 2.0 * (entropy(y) - (y > 0.0 ? y * log_m : 0.0) -
+                  (y < 1.0 ? (1.0 - y) * log_q : 0.0));
+}
+
+static double negative_binomial_deviance(double alpha, double y, double m)
+{
+    if (!(alpha > 0.0))
+        return 2.0 * (relative(y, m) - (y - m));
+    const double ratio = log1p(alpha * y) - log1p(alpha * m);
+    return 2.0 * (relative(y, m) - (y + 1.0 / alpha) * ratio);
+}
+
+static double tweedie_deviance(double power, double y, double m)
+{
+    const double a = 1.0 - power, b = 2.0 - power, scale = pow(m, a);
+    const double own = y > 0.0 ? y * pow(y, a) : 0.0;
+    return 2.0 * (own / (a * b) - y * scale / a + m * scale / b);
+}
+
+double fo_deviance(fo_family family, double shape, double y, double z,
+                   const fo_observation *at)
+{
+    const double m = at->mean;
+    switch (family) {
+    case FO_GAUSSIAN_IDENTITY:
+        return (y - m) * (y - m);
+    case FO_BERNOULLI_LOGIT:
+        return logit_deviance(y, z);
+    case FO_BERNOULLI_PROBIT:
+        return bernoulli_deviance(y, log(m), log(0.5 * erfc(z * ROOT_HALF)));
+    case FO_BERNOULLI_CLOGLOG:
+        return bernoulli_deviance(y, log(m), -bounded_exp(z));
+    case FO_POISSON_LOG:
+        return 2.0 * (relative(y, m) - (y - m));
+    case FO_GAMMA_LOG:
+    case FO_GAMMA_INVERSE:
+        return 2.0 * ((y - m) / m - log(y / m));
+    case FO_NEGATIVE_BINOMIAL_LOG:
+        return negative_binomial_deviance(shape, y, m);
+    case FO_INVERSE_GAUSSIAN_LOG:
+    case FO_INVERSE_GAUSSIAN_INVERSE_SQUARED:
+        return (y / m - 1.0) * (y / m - 1.0) / y;
+    default:
+        return tweedie_deviance(shape, y, m);
     }
 }
 
@@ -126,6 +225,7 @@ static double link_of(fo_family family, double y, double otherwise)
     case FO_POISSON_LOG:
     case FO_GAMMA_LOG:
     case FO_NEGATIVE_BINOMIAL_LOG:
+    case FO_TWEEDIE_LOG:
         return log(y);
     default:
         return otherwise;
@@ -140,7 +240,7 @@ static double implicit_gamma_inverse(double y, double eta, double scale)
     return b > 0.0 ? 0.5 * (b + root) : 2.0 * scale / (root - b);
 }
 
-double fo_implicit(fo_family family, double alpha, double y, double prior, double eta,
+double fo_implicit(fo_family family, double shape, double y, double prior, double eta,
                    double g)
 {
     const double scale = g * prior;
@@ -153,7 +253,8 @@ double fo_implicit(fo_family family, double alpha, double y, double prior, doubl
 
     /* f(z) = z - eta - scale * score(z) increases. Its root is between eta and the
      * nearer of eta + scale * score(eta) and link(y). */
-    const double move = scale * fo_observe(family, alpha, y, eta).score;
+    const fo_observation start = fo_observe(family, shape, y, eta);
+    const double move = scale * start.score;
     if (eta + move == eta)
         return eta;
     const double sign = move < 0.0 ? -1.0 : 1.0;
@@ -163,7 +264,7 @@ double fo_implicit(fo_family family, double alpha, double y, double prior, doubl
     double near = 0.0, far = 1.0;
     while (far < reach) {
         const double z = eta + sign * far;
-        if (sign * (z - eta - scale * fo_observe(family, alpha, y, z).score) >= 0.0)
+        if (sign * (z - eta - scale * fo_observe(family, shape, y, z).score) >= 0.0)
             break;
         near = far;
         far *= 2.0;
@@ -172,18 +273,24 @@ double fo_implicit(fo_family family, double alpha, double y, double prior, doubl
     double low = eta + sign * (sign > 0.0 ? near : reach);
     double high = eta + sign * (sign > 0.0 ? reach : near);
 
-    double z = sign > 0.0 ? low : high, step = high - low;
+    double z = sign > 0.0 ? low : high, step = INFINITY;
     for (int i = 0; i < 200; i++) {
-        const fo_observation at = fo_observe(family, alpha, y, z);
+        const fo_observation at = z == eta ? start : fo_observe(family, shape, y, z);
         const double f = z - eta - scale * at.score;
         if (f == 0.0)
             return z;
         *(f < 0.0 ? &low : &high) = z;
         double next = z - f / (1.0 + scale * at.fall);
-        /* Newton's step must be strictly inside the bracket and at most half the
-         * previous step. Otherwise an end of the bracket, or a cycle on the sigmoid,
-         * could be taken for the root. */
-        if (!(next > low && next < high) || fabs(next - z) > 0.5 * step)
+        const double moved = fabs(next - z);
+        /* |f''| <= f' for every family, up to small factors: the error after Newton's
+         * step is about half its square. */
+        if (next >= low && next <= high &&
+            moved * moved <= 1e-16 * (fabs(next) + fabs(eta)))
+            return next;
+        /* Newton's step must be strictly inside the bracket and, after the first, at
+         * most half the previous step. Otherwise an end of the bracket, or a cycle on
+         * the sigmoid, could be taken for the root. */
+        if (!(next > low && next < high) || moved > 0.5 * step)
             next = low + 0.5 * (high - low);
         step = fabs(next - z);
         if (step <= 1e-16 * (fabs(next) + fabs(eta)) || !(next > low && next < high))

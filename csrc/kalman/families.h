@@ -13,7 +13,10 @@ typedef enum {
     FO_POISSON_LOG,
     FO_GAMMA_LOG,
     FO_GAMMA_INVERSE,
-    FO_NEGATIVE_BINOMIAL_LOG /* variance m + alpha m^2 */
+    FO_NEGATIVE_BINOMIAL_LOG, /* variance m + shape m^2 */
+    FO_INVERSE_GAUSSIAN_LOG,
+    FO_INVERSE_GAUSSIAN_INVERSE_SQUARED,
+    FO_TWEEDIE_LOG /* variance m^shape, 1 < shape < 2 */
 } fo_family;
 
 typedef struct {
@@ -22,14 +25,20 @@ typedef struct {
     double fall;                  /* -d score / dz, whose expectation is the weight */
 } fo_observation;
 
-fo_observation fo_observe(fo_family family, double alpha, double y, double z);
+fo_observation fo_observe(fo_family family, double shape, double y, double z);
+
+/* Returns the unit deviance at z: twice the log-likelihood of a mean of y minus that of
+ * the mean m at z, for dispersion 1. `at` is fo_observe(family, shape, y, z). */
+double fo_deviance(fo_family family, double shape, double y, double z,
+                   const fo_observation *at);
 
 /* Returns the linear predictor after an implicit update, which takes the mean at the
  * updated coefficients: the root of
  *     z = eta + g * prior * score(z),
- * which is unique because the score decreases in z. g is x'Mx, and prior the weight of
- * the observation. */
-double fo_implicit(fo_family family, double alpha, double y, double prior, double eta,
+ * which is unique because the score decreases in z, as it does for all families but the
+ * inverse Gaussian, which has no implicit update here. g is x'Mx, and prior the weight
+ * of the observation. */
+double fo_implicit(fo_family family, double shape, double y, double prior, double eta,
                    double g);
 
 #endif

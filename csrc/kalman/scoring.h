@@ -7,10 +7,14 @@
 
 #include "families.h"
 
-/* For each of n observations y: mean, variance V, score (y - m) slope / V and weight
- * slope^2 / V (see fo_observation). */
-void fo_observe_rows(fo_family family, double alpha, const double *y, const double *z,
+/* For each of n observations y: mean, variance V, score (y - m) slope / V, weight
+ * slope^2 / V (see fo_observation) and unit deviance. */
+void fo_observe_rows(fo_family family, double shape, const double *y, const double *z,
                      int64_t n, double *mean, double *variance, double *score,
-                     double *weight);
+                     double *weight, double *deviance);
+
+/* For each of n observations y: -d score / dz, the observed weight. */
+void fo_observed_weights(fo_family family, double shape, const double *y,
+                         const double *z, int64_t n, double *observed);
 
 #endif

@@ -186,6 +186,53 @@ typedef void fo_triangle_fn(const void *m, int64_t p, int64_t begin, int64_t end
 /* Adds the bits of g to a parameter and its states: limit.inc. */
 typedef void fo_move_fn(const void *g, void *const *arrays, int64_t n);
 
+/* Steps of one dense row of doubles each: rows order[0], ..., or, if order is NULL,
+ * first, first + 1, ...  `slope` returns the derivative of a row's loss at the linear
+ * predictor z, without its offset, and writes z with the offset to *out.  Returns the
+ * number of steps taken: fewer than n if a slope is not finite. */
+typedef struct {
+    const double *x;
+    int64_t ldx, p;
+    const int64_t *order;
+    int64_t first;
+    int has_intercept;
+    double *w; /* p + 1 */
+    double l2;
+    const double *lr; /* lr[k * lr_stride] of step k */
+    int64_t lr_stride;
+    double *z;
+    double (*slope)(const void *context, int64_t row, double z, double *out);
+    const void *context;
+} fo_row_steps;
+
+/* The loops of epochs over the columns of rows: epochs.inc.  x is a row of doubles, or,
+ * as `const void *`, of floats or doubles. */
+typedef struct {
+    double (*dot)(const double *x, const double *w, int64_t n);
+    void (*standardise[FO_N_REALS])(double *out, const void *x, const double *mean,
+                                    const double *factor, int64_t n);
+    void (*add_row)(double *g, const double *x, double a, int64_t n);
+    void (*gradient)(double *g, const double *x, const double *w, const double *l2,
+                     double a, int64_t n);
+    void (*add_l1)(double *g, const double *w, const double *l1, int64_t n);
+    void (*stop_at_0)(double *w, const double *before, int64_t n);
+    void (*soften)(double *w, const double *l1, double lr, int64_t n);
+    void (*shrink)(double *w, const double *l1, const double *l2, double lr, int64_t n);
+    int64_t (*sgd_steps)(const fo_row_steps *steps, int64_t n);
+    void (*sgd)(double *w, const double *x, double a, double l2, const fo_coef *rule,
+                int64_t n);
+    double (*sparse_dot[FO_N_REALS])(const void *x, const int32_t *column,
+                                     const double *w, int64_t n);
+    void (*sparse_sgd[FO_N_REALS])(double *w, const void *x, const int32_t *column,
+                                   double a, const fo_coef *rule, int64_t n);
+    void (*sparse_add[FO_N_REALS])(double *to, const void *x, const int32_t *column,
+                                   double a, int64_t n);
+    void (*gather)(double *out, const double *from, const int32_t *column, int64_t n);
+    void (*scatter)(double *to, const double *values, const int32_t *column, int64_t n);
+    void (*sparse_soften)(double *w, double *done, double due, const int32_t *column,
+                          int64_t n);
+} fo_epoch_kernels;
+
 typedef struct {
     fo_kernel rule[FO_N_RULES][FO_N_REALS];
     fo_prologue_fn *prologue[FO_N_REALS];
@@ -204,6 +251,7 @@ typedef struct {
     fo_summation sums[FO_N_RULES][FO_N_REALS];
     const fo_factored_kernel *factored[FO_N_RULES][FO_N_REALS]; /* NULL: not factored */
     fo_triangle_fn *triangle[FO_N_REALS];
+    fo_epoch_kernels epoch;
     /* By size of the parameter (2 or 4 bytes) and number of states. */
     fo_move_fn *move[2][1 + FO_MAX_STATES], *move_first[2][1 + FO_MAX_STATES];
     fo_move_fn *move_one[2]; /* adds to arrays[1] only */

@@ -50,3 +50,17 @@ cdef int64_t rows_work(int64_t n) noexcept nogil:
 cdef int64_t rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
                         fo_rows *out) noexcept nogil:
     return fo_rows_group(index, n, n_rows, work, out)
+
+
+cdef int64_t table_bad_row(const fo_table *table, int64_t n_values) noexcept nogil:
+    return fo_table_bad_row(table, n_values)
+
+
+cdef int64_t epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order, int64_t first,
+                        int64_t n, int64_t batch, const double *lr, int64_t lr_stride,
+                        double *z) noexcept nogil:
+    return fo_epoch_rows(e, table, order, first, n, batch, lr, lr_stride, z)
+
+
+cdef void epoch_settle(fo_epoch *e) noexcept nogil:
+    fo_epoch_settle(e)

@@ -14,6 +14,9 @@ cdef extern from "kalman/families.h" nogil:
         FO_GAMMA_LOG
         FO_GAMMA_INVERSE
         FO_NEGATIVE_BINOMIAL_LOG
+        FO_INVERSE_GAUSSIAN_LOG
+        FO_INVERSE_GAUSSIAN_INVERSE_SQUARED
+        FO_TWEEDIE_LOG
 
     ctypedef struct fo_observation:
         double mean
@@ -23,15 +26,26 @@ cdef extern from "kalman/families.h" nogil:
         double weight
         double fall
 
-    fo_observation fo_observe(fo_family family, double alpha, double y, double z)
-    double fo_implicit(fo_family family, double alpha, double y, double prior, double eta,
+    fo_observation fo_observe(fo_family family, double shape, double y, double z)
+    double fo_deviance(fo_family family, double shape, double y, double z,
+                       const fo_observation *at)
+    double fo_implicit(fo_family family, double shape, double y, double prior, double eta,
                        double g)
 
 
 cdef extern from "kalman/scoring.h" nogil:
-    void fo_observe_rows(fo_family family, double alpha, const double *y, const double *z,
+    void fo_observe_rows(fo_family family, double shape, const double *y, const double *z,
                          int64_t n, double *mean, double *variance, double *score,
-                         double *weight)
+                         double *weight, double *deviance)
+    void fo_observed_weights(fo_family family, double shape, const double *y, const double *z,
+                             int64_t n, double *observed)
+
+
+cdef extern from "kalman/given.h" nogil:
+    void fo_centre_rows(const void *x, int is_single, int64_t n, int64_t p,
+                        const double *shift, int has_intercept, void *to, int to_single)
+    int fo_are_allowed(const double *y, int64_t n, double low, double high, int open_low,
+                       int64_t sortable)
 
 
 cdef extern from "kalman/gain.h" nogil:

@@ -27,6 +27,23 @@ class Rows:
         offset: _Floats | None,
         at_once: int,
     ) -> str: ...
+    def few_rows(
+        self,
+        family: tuple[str, str],
+        shape: float,
+        is_explicit: bool,
+        gamma_min: float,
+        gamma_max: float,
+        low: float,
+        high: float,
+        open_low: bool,
+        sortable: int,
+        most: int,
+        x: object,
+        y: object,
+        shift: _Floats | None,
+        has_intercept: bool,
+    ) -> str | None: ...
 
 @disjoint_base
 class Filter(Rows):
@@ -79,7 +96,9 @@ def observe(
 ) -> tuple[float, float, float, float, float, float]: ...
 def observe_rows(
     family: tuple[str, str], shape: float, y: _Floats, z: _Floats
-) -> tuple[_Floats, _Floats, _Floats, _Floats]: ...
+) -> tuple[_Floats, _Floats, _Floats, _Floats, _Floats]: ...
+def observed_weights(family: tuple[str, str], shape: float, y: _Floats, z: _Floats) -> _Floats: ...
+def deviance(family: tuple[str, str], shape: float, y: float, z: float) -> float: ...
 def implicit(
     family: tuple[str, str], shape: float, y: float, prior: float, eta: float, g: float
 ) -> float: ...

@@ -33,6 +33,9 @@ FAMILIES = {
     ("gamma", "log"): FO_GAMMA_LOG,
     ("gamma", "inverse"): FO_GAMMA_INVERSE,
     ("negative_binomial", "log"): FO_NEGATIVE_BINOMIAL_LOG,
+    ("inverse_gaussian", "log"): FO_INVERSE_GAUSSIAN_LOG,
+    ("inverse_gaussian", "inverse_squared"): FO_INVERSE_GAUSSIAN_INVERSE_SQUARED,
+    ("tweedie", "log"): FO_TWEEDIE_LOG,
 }
 
 
@@ -87,19 +90,70 @@ cdef class Rows:
         cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
         return self.run(&glm, x, y, weight, offset, at_once)
 
+    def few_rows(self, tuple family, double shape, bint is_explicit, double gamma_min,
+                 double gamma_max, double low, double high, bint open_low,
+                 int64_t sortable, int64_t most, x, y, cnp.ndarray shift,
+                 bint has_intercept):
+        """Absorb rows of arrays that need no conversion; return the status, None for others.
+
+        The arrays are C-ordered: x of float64 or float32, of `p` columns without the intercept, y
+        of float64. Rows have `shift` subtracted and a 1 put in front; without a shift, they have
+        the dtype that the filter reads. y is in the range from `low` to `high`, and not sorted if
+        there are more than `sortable` rows. There are fewer than `most` rows.
+        """
+        cdef cnp.ndarray rows, targets
+        cdef cnp.npy_intp[2] shape_of
+        cdef int64_t n, lead = 1 if has_intercept else 0
+        if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
+            return None
+        rows, targets = x, y
+        cdef int kind = cnp.PyArray_TYPE(rows)
+        if not (cnp.PyArray_NDIM(rows) == 2 and cnp.PyArray_NDIM(targets) == 1
+                and (kind == cnp.NPY_DOUBLE or kind == cnp.NPY_FLOAT)
+                and cnp.PyArray_TYPE(targets) == cnp.NPY_DOUBLE
+                and cnp.PyArray_ISCARRAY_RO(rows) and cnp.PyArray_ISCARRAY_RO(targets)):
+            return None
+        n = cnp.PyArray_DIM(rows, 0)
+        if not (0 < n < most and cnp.PyArray_DIM(targets, 0) == n
+                and cnp.PyArray_DIM(rows, 1) == self.p - lead):
+            return None
+        if not fo_are_allowed(<double *>cnp.PyArray_DATA(targets), n, low, high, open_low,
+                              sortable):
+            return None
+        if shift is not None:
+            require_targets(self.p - lead, shift, None)
+            shape_of[0], shape_of[1] = n, self.p
+            rows = cnp.PyArray_EMPTY(
+                2, shape_of, cnp.NPY_FLOAT if self.is_single else cnp.NPY_DOUBLE, 0)
+            fo_centre_rows(cnp.PyArray_DATA(x), kind == cnp.NPY_FLOAT, n, self.p - lead,
+                           <double *>cnp.PyArray_DATA(shift), has_intercept,
+                           cnp.PyArray_DATA(rows), self.is_single)
+        elif (kind == cnp.NPY_FLOAT) != self.is_single or lead:
+            return None
+        if fo_nonfinite_row(cnp.PyArray_DATA(rows), self.is_single, self.p, n, self.p) >= 0:
+            return None
+        cdef fo_glm glm = glm_of(family, shape, is_explicit, gamma_min, gamma_max)
+        cdef fo_targets of
+        of.y, of.weight, of.offset = <double *>cnp.PyArray_DATA(targets), NULL, NULL
+        return self.run_checked(&glm, rows, self.p, &of, n, n)
+
     cdef run(self, const fo_glm *glm, cnp.ndarray x, cnp.ndarray y, cnp.ndarray weight,
              cnp.ndarray offset, int64_t at_once):
-        cdef fo_kalman_status status
-        cdef fo_targets targets, of
-        cdef int64_t i = 0, now, ldx, n = cnp.PyArray_SIZE(y)
-        cdef char *first
+        cdef fo_targets targets
         require_rows(x, self.p, self.is_single)
-        ldx = row_stride(x)
         require_targets(len(x), y, weight)
         require_targets(len(x), y, offset)
         targets.y = <double *>cnp.PyArray_DATA(y)
         targets.weight = <double *>cnp.PyArray_DATA(weight) if weight is not None else NULL
         targets.offset = <double *>cnp.PyArray_DATA(offset) if offset is not None else NULL
+        return self.run_checked(glm, x, row_stride(x), &targets, cnp.PyArray_SIZE(y), at_once)
+
+    cdef run_checked(self, const fo_glm *glm, cnp.ndarray x, int64_t ldx,
+                     const fo_targets *targets, int64_t n, int64_t at_once):
+        cdef fo_kalman_status status
+        cdef fo_targets of
+        cdef int64_t i = 0, now
+        cdef char *first
         self.require_idle()
         self.busy = True
         try:
@@ -107,7 +161,7 @@ cdef class Rows:
                 self.threads[0] = self.n_threads if self.n_threads else max_threads()
             while i < n:
                 now = min(n - i, at_once)
-                of = fo_targets_from(&targets, i)
+                of = fo_targets_from(targets, i)
                 first = <char *>cnp.PyArray_DATA(x) + i * ldx * cnp.PyArray_ITEMSIZE(x)
                 with nogil:
                     status = self.absorb(glm, first, ldx, &of, now)
@@ -297,19 +351,38 @@ def observe(tuple family, double shape, double y, double z):
     return at.mean, at.slope, at.variance, at.score, at.weight, at.fall
 
 
+def deviance(tuple family, double shape, double y, double z):
+    """Return the unit deviance at linear predictor z."""
+    cdef fo_observation at = fo_observe(FAMILIES[family], shape, y, z)
+    return fo_deviance(FAMILIES[family], shape, y, z, &at)
+
+
 def observe_rows(tuple family, double shape, cnp.ndarray y, cnp.ndarray z):
-    """Return mean, variance, score and weight of each observation at its linear predictor."""
+    """Return mean, variance, score, weight and unit deviance of each observation."""
     cdef int64_t n = cnp.PyArray_SIZE(y)
     require_targets(n, y, z)
     cdef fo_family kind = FAMILIES[family]
     cdef cnp.ndarray mean = np.empty(n), variance = np.empty(n)
-    cdef cnp.ndarray score = np.empty(n), weight = np.empty(n)
+    cdef cnp.ndarray score = np.empty(n), weight = np.empty(n), deviance = np.empty(n)
     fo_observe_rows(
         kind, shape, <double *>cnp.PyArray_DATA(y), <double *>cnp.PyArray_DATA(z), n,
         <double *>cnp.PyArray_DATA(mean), <double *>cnp.PyArray_DATA(variance),
         <double *>cnp.PyArray_DATA(score), <double *>cnp.PyArray_DATA(weight),
+        <double *>cnp.PyArray_DATA(deviance),
     )
-    return mean, variance, score, weight
+    return mean, variance, score, weight, deviance
+
+
+def observed_weights(tuple family, double shape, cnp.ndarray y, cnp.ndarray z):
+    """Return -d score / dz of each observation, whose expectation is the weight."""
+    cdef int64_t n = cnp.PyArray_SIZE(y)
+    require_targets(n, y, z)
+    cdef cnp.ndarray observed = np.empty(n)
+    fo_observed_weights(
+        FAMILIES[family], shape, <double *>cnp.PyArray_DATA(y), <double *>cnp.PyArray_DATA(z), n,
+        <double *>cnp.PyArray_DATA(observed),
+    )
+    return observed
 
 
 def implicit(tuple family, double shape, double y, double prior, double eta, double g):

@@ -67,6 +67,7 @@ def checked_rows(
     offset: object,
     alpha: float | None,
     new_pass: bool = False,
+    exposure: object = None,
 ) -> RowsToFit:
     """Return the arguments of `partial_fit` or `fit`, or raise an error that names one.
 
@@ -79,6 +80,8 @@ def checked_rows(
         if alpha is None and family == "negative_binomial":
             alpha = before.alpha
     kind = family_of("gaussian" if family is None else family)
+    if not kind.has_filter:
+        raise FastoptError(f"family is {family!r}, which only GLMRegressor has")
     link = kind.link(link)
     shape = alpha_of(kind, alpha)
     flag("new_pass", new_pass)
@@ -86,7 +89,7 @@ def checked_rows(
     target = given.vector("y", y, len(x))
     kind.require_domain(target)
     weights = given.weights(weight, len(x))
-    shift = given.offsets(offset, len(x))
+    shift = given.shifts(offset, exposure, len(x), link)
     for first, part in given.parts(x, dtype=state.form.reads):
         bad = nonfinite_row(part)
         if bad >= 0:

@@ -16,6 +16,16 @@ MOST_PARAMS = 500  # limit for the comparison, which takes n p^2 operations
 ALLOWED = (0.75, 1.3)  # the range of `information_ratio` without a warning
 MOST_BEFORE = 10  # earlier rows per row of a call whose order matters
 BY_CHANCE = 1e-9  # the probability below which an order is not random
+MOST_BY_CHANCE = 12  # so few rows are sorted with a higher probability: 2 / 12! > BY_CHANCE
+
+
+def order_of(state: State, rows: RowsToFit) -> str:
+    """Return in which way the order of the rows depends on y, as text; "" if it does not."""
+    if is_sorted(state, rows):
+        return "the rows of this call are sorted by y"
+    if has_one_class_first(state, rows):
+        return f"the first rows all have y = {rows.y[0]:g}"
+    return ""
 
 
 def has_one_class_first(state: State, rows: RowsToFit) -> bool:
@@ -65,8 +75,13 @@ def can_compare(state: State, rows: RowsToFit) -> bool:
         and options.forgetting == 1.0
         and not options.is_bounded
         and options.n_params <= MOST_PARAMS
-        and len(rows.y) >= max(LEAST_ROWS, 10 * options.n_params)
+        and len(rows.y) >= least_rows(options.n_params)
     )
+
+
+def least_rows(n_params: int) -> int:
+    """Return the number of rows from which `information_ratio` is meaningful."""
+    return max(LEAST_ROWS, 10 * n_params)
 
 
 def information_ratio(state: State, rows: RowsToFit, before: Floats | None) -> float:

@@ -26,7 +26,7 @@ from fastopt.kalman.merging import merge
 from fastopt.kalman.nonlinear import Fun, fit_rows
 from fastopt.kalman.options import checked_options, initial_coefficients
 from fastopt.kalman.outputs import absorb_outputs
-from fastopt.kalman.rows import absorb_rows, is_separated
+from fastopt.kalman.rows import absorb_few_rows, absorb_rows, is_separated
 from fastopt.kalman.saved import require_arrays
 from fastopt.kalman.state import State
 
@@ -267,6 +267,7 @@ class KalmanSGD:
         weight: npt.ArrayLike | None = None,
         *,
         offset: npt.ArrayLike | None = None,
+        exposure: npt.ArrayLike | None = None,
         alpha: float | None = None,
         new_pass: bool = False,
     ) -> KalmanSGD:
@@ -293,8 +294,10 @@ class KalmanSGD:
             The variance of each row is divided by its weight, which must be at least 0. A row of
             weight 0 is left out, and does not count in `n_obs`.
         offset : array of shape (n,), optional
-            Added to the linear predictor: ``m = mu(x'w + offset)``; for counts with the log link,
-            the logarithm of the exposure.
+            Added to the linear predictor: ``m = mu(x'w + offset)``.
+        exposure : array of shape (n,), optional
+            For the log link: the mean is multiplied by it, as by the time or the population in
+            which events are counted. Its logarithm is added to the offset.
         alpha : float, optional
             The parameter of the negative binomial family, at least 0. Default 1.
         new_pass : bool
@@ -324,12 +327,15 @@ class KalmanSGD:
             than 25 %. If the warning is turned into an error, the filter is unchanged.
         """
         state = self._state
-        rows = checked_rows(state, X, y, family, link, weight, offset, alpha, new_pass)
-        found = ""
-        if diagnostics.is_sorted(state, rows):
-            found = "the rows of this call are sorted by y"
-        elif diagnostics.has_one_class_first(state, rows):
-            found = f"the first rows all have y = {rows.y[0]:g}"
+        if (
+            weight is offset is exposure is None
+            and new_pass is False
+            and state.history.continues(family, link, alpha)
+            and absorb_few_rows(state, X, y)
+        ):
+            return self
+        rows = checked_rows(state, X, y, family, link, weight, offset, alpha, new_pass, exposure)
+        found = diagnostics.order_of(state, rows)
         if found:
             warnings.warn(f"{found}; {SORTED}", stacklevel=3)
         compares = not found and diagnostics.can_compare(state, rows)
@@ -368,6 +374,7 @@ class KalmanSGD:
         weight: npt.ArrayLike | None = None,
         offset: npt.ArrayLike | None = None,
         *,
+        exposure: npt.ArrayLike | None = None,
         alpha: float | None = None,
         tol: float = 1e-10,
         max_rounds: int = 100,
@@ -380,7 +387,7 @@ class KalmanSGD:
 
         Parameters
         ----------
-        X, y, family, link, weight, offset, alpha
+        X, y, family, link, weight, offset, exposure, alpha
             As for `partial_fit`. In mode "qr" every family is allowed here.
         tol : float
             The maximum length of the last step, in standard errors. Default 1e-10.
@@ -418,12 +425,20 @@ class KalmanSGD:
         >>> print(k.predict([[1.0, 0.0]]).round(3))
         [2.63]
         """
-        rows = checked_rows(self._state, X, y, family, link, weight, offset, alpha)
+        rows = checked_rows(
+            self._state, X, y, family, link, weight, offset, alpha, exposure=exposure
+        )
         fit_all(self._state, rows, tol, max_rounds)
         return self
 
     @exclusive
-    def predict(self, X: npt.ArrayLike, offset: npt.ArrayLike | None = None) -> Floats:
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        offset: npt.ArrayLike | None = None,
+        *,
+        exposure: npt.ArrayLike | None = None,
+    ) -> Floats:
         """Return the mean of each row at the current coefficients.
 
         Parameters
@@ -431,23 +446,25 @@ class KalmanSGD:
         X : array of shape (n, p)
         offset : array of shape (n,), optional
             Added to the linear predictor.
+        exposure : array of shape (n,), optional
+            For the log link: its logarithm is added to the linear predictor.
 
         Returns
         -------
         array of shape (n,)
-            ``mu(X w + offset)`` with the family and link of the last rows.
+            ``mu(X w + offset + log(exposure))`` with the family and link of the last rows.
 
         Raises
         ------
         FastoptError, TypeError
-            X or offset has the wrong type or shape; no rows have been absorbed by `fit` or
+            An argument has the wrong type or shape; no rows have been absorbed by `fit` or
             `partial_fit`, so that there is no link.
         """
         history = self._state.history
         if not history.family:
             raise FastoptError("predict() needs a family and a link: call fit or partial_fit first")
         rows = given.matrix(X, self.n_params)
-        shift = given.offsets(offset, len(rows))
+        shift = given.shifts(offset, exposure, len(rows), history.link)
         z = np.asarray(rows, dtype=np.float64) @ self.coef
         z = np.ascontiguousarray(z if shift is None else z + shift)
         model = (history.family, history.link)

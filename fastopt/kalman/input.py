@@ -69,6 +69,28 @@ def offsets(offset: object, n: int) -> Floats | None:
     return value
 
 
+def exposures(exposure: object, n: int, link: str) -> Floats | None:
+    """Return the logarithm of the exposure of each row, which is added to the offset."""
+    if exposure is None:
+        return None
+    if link != "log":
+        raise FastoptError(f"exposure needs the log link; the link is {link!r}")
+    value = vector("exposure", exposure, n)
+    allowed = np.isfinite(value) & (value > 0)
+    if not allowed.all():
+        bad = int(np.argmin(allowed))
+        raise FastoptError(f"exposure[{bad}] is {value[bad]}; allowed: finite, > 0")
+    return np.log(value)
+
+
+def shifts(offset: object, exposure: object, n: int, link: str) -> Floats | None:
+    """Return what is added to the linear predictor of each row, or None for nothing."""
+    own, logarithm = offsets(offset, n), exposures(exposure, n, link)
+    if own is None or logarithm is None:
+        return logarithm if own is None else own
+    return own + logarithm
+
+
 def floats(name: str, value: object, shape: tuple[int, ...]) -> Floats:
     """Return a copy as float64, after a check of the shape."""
     array = np.array(numbers(name, value), dtype=np.float64)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.kalman import starting
-from fastopt.kalman.covariance import FAILURES
+from fastopt.families import family_of
+from fastopt.kalman import diagnostics, starting
+from fastopt.kalman.covariance import FAILURES, Floats
 from fastopt.kalman.covariance.qr import Information
 from fastopt.kalman.covariance.refining import rows_at_a_time
 from fastopt.kalman.data import RowsToFit
 from fastopt.kalman.state import State
+
+FEW_FLOPS = 5e7  # a call of fewer operations need not check for signals
 
 
 def absorb_rows(state: State, rows: RowsToFit) -> None:
@@ -42,6 +47,51 @@ def absorb_rows(state: State, rows: RowsToFit) -> None:
     finally:
         if state.n_obs == before:
             state.restore_kept(kept)
+
+
+def absorb_few_rows(
+    state: State, x: object, y: object, shift: Floats | None = None, has_intercept: bool = False
+) -> bool:
+    """Absorb rows of the same model as before in little time; return False if that cannot be done.
+
+    The result is that of `absorb_rows`, and there is no reason for a warning.  It is done for few
+    rows in arrays that need no conversion (see `_kalman.Rows.few_rows`), without weights, offsets
+    or a new pass.
+    """
+    if state.few_of is not state.history:
+        state.few, state.few_of = _few(state), state.history
+    if state.few is None:
+        return False
+    failure = state.form._filter.few_rows(*state.few, x, y, shift, has_intercept)  # type: ignore[attr-defined]
+    if failure:
+        raise FastoptError(f"{FAILURES[failure]}; {state.n_obs} rows have been absorbed")
+    return failure is not None
+
+
+def _few(state: State) -> tuple[Any, ...] | None:
+    """Return the first arguments of `few_rows` for rows like those before; None if there are none.
+
+    There are none while the labels are separable, because every call then checks that.
+    """
+    history, options = state.history, state.options
+    if not history.family or state.is_open or state.stop or options.mode == "qr":
+        return None
+    if history.separable and history.family == "bernoulli":
+        return None
+    family, p = family_of(history.family), options.n_params
+    most = max(2, int(FEW_FLOPS / (3 * p * p + 1e4)))
+    is_gaussian = family.name == "gaussian"
+    return (
+        (family.name, history.link),
+        history.alpha,
+        options.glm_update == "explicit",
+        *options.gamma,
+        family.low,
+        family.high,
+        family.open_low,
+        most if is_gaussian else diagnostics.MOST_BY_CHANCE,
+        most if is_gaussian else min(most, diagnostics.least_rows(p)),
+    )
 
 
 def _absorb_blocks(state: State, rows: RowsToFit) -> None:

@@ -128,7 +128,7 @@ class _Design:
         for own, x in self.blocks():
             y = self.data.y[own]
             z = np.ascontiguousarray(self.predictor(x, own, v))
-            mean, variance, score, weight = observe_rows(family, shape, y, z)
+            mean, variance, score, weight, _ = observe_rows(family, shape, y, z)
             prior = 1.0 if self.data.weight is None else self.data.weight[own]
             with np.errstate(all="ignore"):
                 residual = (y - mean) ** 2 / variance

@@ -1,7 +1,7 @@
 """The initial state, if the first rows determine it: ``m0=None`` and ``m0="scale"``.
 
-``m0="scale"`` is a prior variance of ``100 / mean square`` of each column.  For the identity link
-it is multiplied by mean(y^2) / var(y), which allows for an intercept far from 0.
+``m0="scale"`` is a prior variance of ``100 / weighted mean square`` of each column.  For the
+identity link it is multiplied by mean(y^2) / var(y), which allows for an intercept far from 0.
 
 ``m0=None``, the default, starts at the maximum of the likelihood of the first rows, which `scoring`
 finds.  These are the first max(`ROWS`, 16p) rows of the first call, fewer for the Gaussian family.
@@ -88,12 +88,15 @@ def takes_all(state: State, family: str, n: int) -> bool:
 
 
 def mean_squares(data: RowsToFit) -> Floats:
-    """Return the mean square of each column."""
-    total = np.zeros(data.x.shape[1])
+    """Return the weighted mean square of each column."""
+    total, weight = np.zeros(data.x.shape[1]), data.weight
     with np.errstate(over="ignore"):
-        for _, part in given.parts(data.x):
-            total += np.einsum("ij,ij->j", part, part)
-    return total / max(1, len(data.y))
+        for first, part in given.parts(data.x):
+            if weight is None:
+                total += np.einsum("ij,ij->j", part, part)
+            else:
+                total += weight[first : first + len(part)] @ (part * part)
+        return total / max(1, len(data.y)) if weight is None else total / weight.sum()
 
 
 def weak_start(data: RowsToFit, most: float = math.inf) -> Floats:

@@ -31,6 +31,14 @@ class History(NamedTuple):
     link: str = ""
     alpha: float = 0.0
 
+    def continues(self, family: object, link: object, alpha: object) -> bool:
+        """Return whether these arguments of `partial_fit` are those of the last rows, or None."""
+        return (
+            (family is None or family == self.family)
+            and (link is None or link == self.link)
+            and (alpha is None or alpha == self.alpha)
+        )
+
 
 class State:
     """Coefficients with their covariance, where they started, and the history of the rows."""
@@ -41,9 +49,12 @@ class State:
     chooses: bool  # whether the first rows of `partial_fit` replace the covariance (m0=None)
     history: History
     stop: Stop | None
+    few: tuple[Any, ...] | None  # what `rows.absorb_few_rows` has prepared for ...
+    few_of: History | None  # ... this history; None for nothing yet
 
     def __init__(self, options: Options, w: Floats) -> None:
         self.options = options
+        self.few = self.few_of = None
         self.begin(w, options.first_covariance(), options.chooses_start)
 
     def begin(self, w: Floats, start: Floats | None, chooses: bool = False) -> None:

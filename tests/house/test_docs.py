@@ -14,6 +14,8 @@ import fastopt
 
 @pytest.mark.parametrize("name", ["fastopt", *modules(with_torch=False)])
 def test_docstring_examples(name, tmp_path, monkeypatch):
+    if name.startswith("fastopt.estimators.statsmodels_"):
+        pytest.importorskip("statsmodels")
     monkeypatch.chdir(tmp_path)
     assert run_docstrings(name) == 0
 

@@ -3,4 +3,5 @@
 
 #define FO_TABLE fo_kernels_baseline
 #define FO_VECTOR 16
+#define FO_DOT_VECTOR 16
 #include "kernels/kernels.inc"

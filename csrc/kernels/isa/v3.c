@@ -10,6 +10,7 @@
 
 #define FO_TABLE fo_kernels_v3
 #define FO_VECTOR 32
+#define FO_DOT_VECTOR 32
 #include "kernels/kernels.inc"
 
 #if defined(__clang__)

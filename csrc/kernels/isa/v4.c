@@ -13,6 +13,7 @@
 
 #define FO_TABLE fo_kernels_v4
 #define FO_VECTOR 32
+#define FO_DOT_VECTOR 64
 #include "kernels/kernels.inc"
 
 #if defined(__clang__)

@@ -1,0 +1,72 @@
+/* The loop over the steps of an epoch (epochs.h), and what dense.c and sparse.c share.
+ *
+ * A step is the gradient of its rows, then one update of the coefficients.  Threads
+ * share the work inside a step; no number depends on which of them computes it. */
+#include "epochs.h"
+
+#include "steps.h"
+
+void fo_epoch_begin(fo_epoch *e, double lr, fo_coef *rule)
+{
+    const int64_t t = ++e->t;
+    e->hp[0] = lr;
+    if (e->rule == FO_RULE_ftrl) { /* it has the sum of the penalties of all steps */
+        fo_ftrl_hp *hp = (fo_ftrl_hp *)e->hp;
+        hp->l1_regularization_strength = (double)t * e->l1;
+        hp->l2_regularization_strength = (double)t * e->l2;
+    }
+    fo_kernels()->rule[e->rule][FO_F64].prepare(e->hp, t, e->saved, rule);
+}
+
+void fo_epoch_intercept(fo_epoch *e, double gradient, const fo_coef *rule)
+{
+    fo_coef unpenalised;
+    void *state[FO_MAX_STATES];
+    if (!e->has_intercept)
+        return;
+    const fo_kernel *kernel = &fo_kernels()->rule[e->rule][FO_F64];
+    for (int k = 0; k < FO_MAX_STATES; k++)
+        state[k] = e->state[k] ? e->state[k] + e->p : NULL;
+    if (e->rule == FO_RULE_ftrl) {
+        fo_ftrl_hp hp = *(const fo_ftrl_hp *)e->hp;
+        hp.l1_regularization_strength = hp.l2_regularization_strength = 0.0;
+        kernel->prepare((const double *)&hp, e->t, e->saved, &unpenalised);
+        rule = &unpenalised;
+    }
+    kernel->plain(e->w + e->p, &gradient, state, 1, rule, NULL);
+}
+
+int64_t fo_epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order,
+                      int64_t first, int64_t n, int64_t batch, const double *lr,
+                      int64_t lr_stride, double *z)
+{
+    if (!table->start && fo_dense_is_plain(e, table, batch)) {
+        const fo_batch all = {table, order ? order + first : NULL, first, n, z};
+        return fo_dense_steps(e, &all, lr, lr_stride);
+    }
+    for (int64_t i = 0; i < n; i += batch, lr += lr_stride) {
+        const int64_t rest = n - i;
+        const fo_batch rows = {table, order ? order + first + i : NULL, first + i,
+                               rest < batch ? rest : batch, z + i};
+        const int64_t bad =
+            table->start ? fo_sparse_step(e, &rows, *lr) : fo_dense_step(e, &rows, *lr);
+        if (bad >= 0)
+            return i + bad;
+    }
+    return -1;
+}
+
+int64_t fo_table_bad_row(const fo_table *table, int64_t n_values)
+{
+    const int64_t *start = table->start;
+    for (int64_t i = 0; i < table->n; i++) {
+        if (start[i] < 0 || start[i] > start[i + 1] || start[i + 1] > n_values)
+            return i;
+        int outside = 0;
+        for (int64_t k = start[i]; k < start[i + 1]; k++)
+            outside |= (table->column[k] < 0) | (table->column[k] >= table->p);
+        if (outside)
+            return i;
+    }
+    return -1;
+}

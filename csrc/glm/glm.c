@@ -1,0 +1,61 @@
+/* The functions of glm.h: which precision X has. */
+#include "glm.h"
+
+#include <math.h>
+
+static double least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+static double greatest(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+#define FO_BITS 32
+#include "glm.inc"
+#undef FO_BITS
+#define FO_BITS 64
+#include "glm.inc"
+
+/* Adds the unit deviance and the squared Pearson residual of one observation. */
+static fo_observation add_fit(const fo_glm_at *at, double y, double z, double weight,
+                              double *deviance, double *pearson)
+{
+    const fo_observation seen = fo_observe(at->family, at->shape, y, z);
+    const double residual = y - seen.mean;
+    *deviance += weight * fo_deviance(at->family, at->shape, y, z, &seen);
+    *pearson += residual == 0.0 ? 0.0 : weight * (residual * residual / seen.variance);
+    return seen;
+}
+
+void fo_glm_chunk(const fo_glm_at *at, const fo_glm_rows *of, int64_t n, int is_scaled,
+                  double *rows, double *score, fo_glm_sums *sums)
+{
+    const int64_t q = at->p + at->has_intercept;
+    for (int64_t i = 0; i < n; i++) {
+        double *row = is_scaled ? rows + i * q : rows;
+        const double weight = of->weight ? of->weight[i] : 1.0;
+        const double offset = of->offset ? of->offset[i] : 0.0;
+        const double z = offset + (of->is_single ? centred_f32(at, of, i, row)
+                                                 : centred_f64(at, of, i, row));
+        const fo_observation seen =
+            add_fit(at, of->y[i], z, weight, &sums->deviance, &sums->pearson);
+        if (at->has_null)
+            add_fit(at, of->y[i], at->null + offset, weight, &sums->null_deviance,
+                    &sums->null_pearson);
+        const double own = weight * seen.score, root = sqrt(weight * seen.weight);
+        for (int64_t j = 0; j < q; j++)
+            score[j] += own * row[j];
+        if (is_scaled)
+            for (int64_t j = 0; j < q; j++)
+                row[j] *= root;
+    }
+}
+
+void fo_glm_columns(const fo_glm_rows *of, int64_t n, int64_t p, double *low,
+                    double *high, double *total)
+{
+    (of->is_single ? columns_f32 : columns_f64)(of, n, p, low, high, total);
+}

@@ -1,0 +1,26 @@
+from typing import Any
+
+import numpy as np
+
+_Array = np.ndarray[Any, np.dtype[Any]]
+_Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+def chunk(
+    family: tuple[str, str],
+    shape: float,
+    has_intercept: bool,
+    x: _Array,
+    y: _Floats,
+    weight: _Floats | None,
+    offset: _Floats | None,
+    mean: _Floats | None,
+    coef: _Floats,
+    null: float | None,
+    rows: _Floats,
+    is_scaled: bool,
+    score: _Floats,
+) -> tuple[float, float, float, float]: ...
+def columns(
+    x: _Array, weight: _Floats | None, low: _Floats, high: _Floats, total: _Floats
+) -> None: ...
+def require(n: int, *arrays: _Floats | None) -> None: ...

@@ -1,0 +1,110 @@
+"""Rows of a memory-mapped array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fastopt._errors import FastoptError
+from fastopt.estimators.block import Array, Block
+from fastopt.estimators.sources.pages import give_back, mapping_of
+from fastopt.estimators.sources.roles import Roles, Target
+
+__all__ = ["MemoryMap"]
+
+NUMBERS = 2**19  # elements of X in a block: 4 MiB as float64
+
+
+@dataclass(frozen=True)
+class MemoryMap:
+    """A `Source` of the rows of `numpy.memmap`, such as ``numpy.load(path, mmap_mode="r")``.
+
+    The pages of a block are given back when the next one is asked for.
+
+    Parameters
+    ----------
+    x : array of shape (n, p)
+        Of numbers of any type.  Blocks are float32 or float64.
+    roles : Roles
+
+    Raises
+    ------
+    FastoptError
+        x is no matrix, or an array of another length belongs to it.
+    TypeError
+        x has no real numbers.
+    """
+
+    x: Array
+    roles: Roles
+
+    def __post_init__(self) -> None:
+        if self.x.ndim != 2:
+            raise FastoptError(f"X has shape {self.x.shape}; (n, p) is needed")
+        if self.x.dtype.kind not in "fiub":
+            raise TypeError(f"X has dtype {self.x.dtype}; real numbers are needed")
+        self.roles.require(None, len(self.x))
+
+    @property
+    def n_features(self) -> int:
+        """The number of columns."""
+        return int(self.x.shape[1])
+
+    @property
+    def feature_names(self) -> Sequence[str] | None:
+        """None."""
+        return None
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows."""
+        return len(self.x)
+
+    def with_target(self, target: Target) -> MemoryMap:
+        """Return a source that converts observations by `target`.
+
+        Parameters
+        ----------
+        target : callable
+
+        Returns
+        -------
+        MemoryMap
+        """
+        return replace(self, roles=replace(self.roles, target=target))
+
+    def _slices(self, arrays: list[Array]) -> Iterator[tuple[int, int]]:
+        """Yield (first row, number of rows); the pages of `arrays` are given back after each."""
+        rows = max(1, NUMBERS // max(1, self.n_features))
+        mapped = [(mapping, array) for array in arrays if (mapping := mapping_of(array))]
+        for first in range(0, len(self.x), rows):
+            yield first, min(rows, len(self.x) - first)
+            for mapping, array in mapped:
+                give_back(mapping, array[first : first + rows])
+
+    def _arrays(self) -> list[Array]:
+        return [value for value in self.roles.given.values() if isinstance(value, np.ndarray)]
+
+    def observations(self) -> Iterator[Array]:
+        """Yield the observations of rows of a positive weight, as they were given.
+
+        Yields
+        ------
+        array of shape (n,)
+        """
+        for first, n in self._slices(self._arrays()):
+            yield self.roles.used_observations(first, n)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows, some thousand at a time.
+
+        Yields
+        ------
+        Block
+        """
+        for first, n in self._slices([self.x, *self._arrays()]):
+            rows = self.x[first : first + n]
+            is_plain = rows.dtype in (np.float32, np.float64) and rows.dtype.isnative
+            yield self.roles.block(np.asarray(rows if is_plain else rows.astype(np.float64)), first)

@@ -1,0 +1,51 @@
+"""scikit-learn's own checks of estimators."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csc_array, csr_array, csr_matrix
+from sklearn.base import clone, is_regressor
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastopt.estimators import GLMClassifier, GLMRegressor
+
+BY_EPOCHS = [
+    GLMRegressor(solver="adam"),
+    GLMRegressor("poisson", solver="sgd", alpha=0.01, batch_size=4),
+    GLMClassifier(solver="ftrl", alpha=0.01, l1_ratio=0.5),
+    GLMClassifier(solver="momentum", alpha=0.01, early_stopping=True),
+]
+# As for SGDClassifier: a row that is left out, or that is there twice, changes the order of steps.
+NOT_BY_STEPS = {
+    f"check_sample_weight_equivalence_on_{kind}_data": "steps depend on the order of the rows"
+    for kind in ("dense", "sparse")
+}
+
+ESTIMATORS = [
+    GLMRegressor(),
+    GLMRegressor("poisson"),
+    GLMRegressor("gamma", alpha=0.1, l1_ratio=0.5),
+    GLMClassifier(),
+    GLMClassifier("cloglog", alpha=0.01),
+    GLMClassifier(alpha=0.01, l1_ratio=0.5),
+    *BY_EPOCHS,
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    ESTIMATORS, expected_failed_checks=lambda own: NOT_BY_STEPS if own in BY_EPOCHS else {}
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("form", [csr_array, csc_array, csr_matrix])
+@pytest.mark.parametrize("estimator", [GLMRegressor("poisson"), GLMClassifier()], ids=str)
+def test_sparse_rows_give_the_bits_of_dense_rows(estimator, form):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 6)) * (rng.random((3000, 6)) < 0.3)
+    y = rng.poisson(np.exp(0.3 * x[:, 0])) if is_regressor(estimator) else rng.integers(0, 3, 3000)
+    sparse, dense = (clone(estimator).fit(X, y) for X in (form(x), x))
+    np.testing.assert_array_equal(sparse.coef_, dense.coef_)
+    np.testing.assert_array_equal(sparse.stderr_, dense.stderr_)
+    np.testing.assert_allclose(sparse.predict(form(x)), dense.predict(x), rtol=1e-12)
