@@ -11,6 +11,7 @@
 | `base` | what the estimators share with scikit-learn: checks, attributes, warnings |
 | `reporting` | `Inference`: standard errors, tests and summaries of the estimators |
 | `inference` | standard errors, intervals and tests of a fit |
+| `restrictions` | linear restrictions written as equations |
 | `robust` | robust covariances: HC0 to HC3 and clusters |
 | `rows` | the rows of a block at the coefficients of a fit |
 | `likelihood` | log-likelihoods from sums |

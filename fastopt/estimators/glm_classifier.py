@@ -301,6 +301,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         model = self._model(len(classes))
         if self._formula is not None:
             model = replace(model, fit_intercept=self._formula.has_intercept)
+            options = replace(options, y_name=self._formula.response or options.y_name)
         if takes_epochs(self):
             coef = self._fit_epochs(source, model)
             self.classes_ = classes
@@ -382,11 +383,14 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         self.coef_ = coef[:, first:].copy()
         self.intercept_ = coef[:, 0].copy() if first else np.zeros(len(coef))
 
-    def _numbers_of(self, y: Any) -> Any:
-        index = np.searchsorted(self.classes_, y)
-        if not (self.classes_[np.minimum(index, len(self.classes_) - 1)] == np.asarray(y)).all():
-            raise FastoptError(f"y has labels that the fit has not; it has {self.classes_}")
-        return index
+    def _rows_again(self, X: Any, y: Any, **per_row: Any) -> Source:
+        target = class_indices(self.classes_)
+        rows = self._open(X, self.link, is_fit=False, y=y, **per_row)
+        if rows is not None:
+            return rows.with_target(target)
+        x, y = self._read(X, y, reset=False)
+        block = self._rows(x, y, Model("bernoulli", self.link), **per_row)
+        return self._source(block.with_y(target(block.y, range(block.n))))
 
     def _equations(self, values: Floats) -> Floats:
         """Return a row for each class of coef_, NaN for a class that has no coefficients."""

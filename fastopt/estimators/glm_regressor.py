@@ -321,6 +321,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         source: Source | None = self._open(X, model.link, is_fit=True, y=y, **per_row)
         if self._formula is not None:
             model = replace(model, fit_intercept=self._formula.has_intercept)
+            options = replace(options, y_name=self._formula.response or options.y_name)
         if source is None:
             x, y = self._read(X, y, y_numeric=True)
             source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
@@ -395,6 +396,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             return intervals(blocks, self.fitted_, interval)
         return model.mean(linear_predictor(self, X, model, offset, exposure))
 
+    def _rows_again(self, X: Any, y: Any, **per_row: Any) -> Source:
+        return _rows_again(self, X, y, **per_row)
+
     def score(
         self,
         X: Any,
@@ -421,10 +425,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         check_is_fitted(self)
         model = self._model()
         per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
-        source: Source | None = self._open(X, model.link, is_fit=False, y=y, **per_row)
-        if source is None:
-            x, y = self._read(X, y, y_numeric=True, reset=False)
-            source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
+        source = _rows_again(self, X, y, **per_row)
         total = 0.0
         for block in source.blocks():
             model.kind.require_domain(block.y)
@@ -432,3 +433,16 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             weight = block.total_weight()
             total += float(deviance.sum() if weight is None else deviance @ weight)
         return 1.0 - total / null_deviance(source, model)
+
+
+def _rows_again(estimator: Any, X: Any, y: Any, **per_row: Any) -> Source:
+    """Return a source of rows with y, read as those of the fit."""
+    model = estimator._model()
+    rows: Source | None = estimator._open(X, model.link, is_fit=False, y=y, **per_row)
+    if rows is not None:
+        return rows
+    x, y = estimator._read(X, y, y_numeric=True, reset=False)
+    found: Source = estimator._source(
+        estimator._rows(x, y.astype(float, copy=False), model, **per_row)
+    )
+    return found

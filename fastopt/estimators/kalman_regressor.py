@@ -65,6 +65,10 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         The number of passes of `fit`. Default 1.
     shuffle : bool
         Whether `fit` takes the rows in random order. Default True.
+    interleave : int
+        The number of places of a file, a memory-mapped array or a large table that `fit` reads at
+        once with ``shuffle``; a parquet file is read from at most as many places as it has row
+        groups. Default 64. Chunks come in their order.
     random_state : int, RandomState instance or None
         Of the order.
     n_threads : int, optional
@@ -134,6 +138,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         dtype: str = "float64",
         epochs: int = 1,
         shuffle: bool = True,
+        interleave: int = 64,
         random_state: Any = None,
         n_threads: int | None = None,
     ) -> None:
@@ -150,6 +155,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         self.dtype = dtype
         self.epochs = epochs
         self.shuffle = shuffle
+        self.interleave = interleave
         self.random_state = random_state
         self.n_threads = n_threads
 
@@ -178,7 +184,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         offset: Any = None,
@@ -188,8 +194,10 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
-        y : array of shape (n,)
+        X : array, table, file or chunks, of shape (n, p)
+            As for `GLMRegressor.fit`.
+        y : array of shape (n,), or str
+            The observations, or the name of a column of X.
         sample_weight : array of shape (n,), optional
             Precision weights, >= 0: the variance of a row is divided by its weight.
         offset : array of shape (n,), optional
@@ -214,9 +222,13 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
             than 25 %.  Not for the Gaussian family, where the order has no effect.
         """
         with self._unchanged_by_errors():
-            rows = self._checked(X, y, sample_weight, offset, exposure)
-            filters = self._new_filters(rows.x.shape[1], 1)
-            self._absorb_all(filters, rows, [rows.y])
+            model = self._model()
+            per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
+            source: Any = self._open(X, model.link, is_fit=True, y=y, **per_row)
+            if source is None:
+                source = self._source(self._checked(X, y, sample_weight, offset, exposure))
+            filters = self._new_filters(source.n_features, 1)
+            self._absorb_all(filters, source, lambda y: [y])
         return self
 
     def partial_fit(
@@ -264,7 +276,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
     score: Any = GLMRegressor.score
 
     @property
-    def coef_(self) -> Floats:
+    def coef_(self) -> Floats:  # type: ignore[override]
         """The coefficients."""
         return self._of_features(self._fitted_filters()[0].coef())
 

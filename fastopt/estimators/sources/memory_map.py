@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,26 @@ class MemoryMap:
         for first in range(0, len(self.x), rows):
             yield first, min(rows, len(self.x) - first)
 
+    def places(self, number: int) -> list[Iterator[Block]]:
+        """Return iterators that read parts of the rows, which follow one another.
+
+        Parameters
+        ----------
+        number : int
+            The most places.
+
+        Returns
+        -------
+        list of iterator of Block
+            With small blocks, so that one of each fits into memory.
+        """
+        ends = np.linspace(0, len(self.x), min(number, len(self.x)) + 1).astype(int)
+        rows = max(16, NUMBERS // (number * max(1, self.n_features)))
+        return [
+            self._blocks([(i, min(rows, b - i)) for i in range(a, b, rows)])
+            for a, b in pairwise(ends.tolist())
+        ]
+
     def observations(self) -> Iterator[Array]:
         """Yield the observations of rows of a positive weight, as they were given.
 
@@ -92,19 +113,22 @@ class MemoryMap:
             yield self.roles.used_observations(first, n)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the rows, some thousand at a time.
+        """Return the rows, some thousand at a time.
 
-        Yields
-        ------
-        Block
+        Returns
+        -------
+        iterator of Block
         """
+        return self._blocks(self._slices())
+
+    def _blocks(self, slices: Iterable[tuple[int, int]]) -> Iterator[Block]:
         mapping = mapping_of(self.x)
         arrays: list[tuple[Any, Any]] = [
             (mapping_of(value), value)
             for value in self.roles.given.values()
             if isinstance(value, np.ndarray)
         ]
-        for first, n in self._slices():
+        for first, n in slices:
             rows = self.x[first : first + n]
             is_plain = rows.dtype in (np.float32, np.float64) and rows.dtype.isnative
             x = np.asarray(rows if is_plain else rows.astype(np.float64))

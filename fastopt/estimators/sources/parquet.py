@@ -14,6 +14,7 @@ from fastopt.estimators.sources.tables import ArrowTable, Table
 __all__ = ["ParquetReader", "is_parquet"]
 
 BUFFER = 2**14  # bytes that are read at a time for each column, instead of a whole row group
+MOST_BUFFERS = 2**26  # bytes of the buffers of all places that are read at once
 RELEASE = 64  # batches after which Arrow returns memory that it keeps for later
 
 
@@ -111,22 +112,55 @@ class ParquetReader:
         """
         return ArrowTable(self._schema.empty_table()).header(columns)
 
-    def tables(self, columns: Sequence[str], rows: int, /) -> Iterator[Table]:
+    def _groups(self) -> Iterator[tuple[int, Any, dict[str, Any], int]]:
+        """Yield the first row of each row group, its file, constants and index in the file."""
+        first = 0
+        for file, constants in self._files:
+            for group in range(file.metadata.num_row_groups):
+                yield first, file, constants, group
+                first += file.metadata.row_group(group).num_rows
+
+    def starts(self, number: int) -> list[int]:
+        """Return rows at which reading can start: the first rows of row groups.
+
+        Parameters
+        ----------
+        number : int
+            The most rows.
+
+        Returns
+        -------
+        list of int
+        """
+        groups = [first for first, *_ in self._groups()] or [0]
+        n = min(number, len(groups), max(1, MOST_BUFFERS // (BUFFER * max(1, len(self.names)))))
+        return [groups[i * len(groups) // n] for i in range(n)]
+
+    def tables(
+        self, columns: Sequence[str], rows: int, /, first: int = 0, last: int | None = None
+    ) -> Iterator[Table]:
         """Yield tables of at most this number of rows, with these columns.
 
         Parameters
         ----------
         columns : sequence of str
         rows : int
+        first, last : int, optional
+            The first row, and the one after the last, of row groups.  Default: all rows.
 
         Yields
         ------
         Table
         """
         arrow = library("pyarrow", "reading a parquet file")
-        for file, constants in self._files:
+        last = self.n_rows if last is None else last
+        chosen: dict[int, tuple[Any, dict[str, Any], list[int]]] = {}
+        for start, file, constants, group in self._groups():
+            if first <= start < last:
+                chosen.setdefault(id(file), (file, constants, []))[2].append(group)
+        for file, constants, groups in chosen.values():
             stored = [name for name in columns if name not in constants]
-            batches = file.iter_batches(rows, columns=stored, use_threads=False)
+            batches = file.iter_batches(rows, row_groups=groups, columns=stored, use_threads=False)
             for i, batch in enumerate(batches):
                 if i % RELEASE == 0:
                     arrow.default_memory_pool().release_unused()
