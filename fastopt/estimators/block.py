@@ -64,6 +64,18 @@ class Block:
             return self.frequency if self.weight is None else self.weight
         return self.weight * self.frequency
 
+    def of_positive_weight(self) -> Block:
+        """Return the rows that count: those of a positive weight and frequency.
+
+        Returns
+        -------
+        Block
+        """
+        weight = self.total_weight()
+        if weight is None or (weight > 0).all():
+            return self
+        return self.part(np.flatnonzero(weight > 0))
+
     def with_y(self, y: Floats) -> Block:
         """Return the same rows with other observations.
 

@@ -129,13 +129,15 @@ def conf_int(fitted: Fitted, level: float = 0.95) -> Floats:
     return np.column_stack([fitted.coef - half, fitted.coef + half])
 
 
-def quantile(fitted: Fitted, level: float) -> float:
+def quantile(fitted: Fitted, level: float, name: str = "level") -> float:
     """Return the quantile of z or t with which an interval has a coverage.
 
     Parameters
     ----------
     fitted : Fitted
     level : float
+    name : str
+        Of the argument, for the error.
 
     Returns
     -------
@@ -147,7 +149,7 @@ def quantile(fitted: Fitted, level: float) -> float:
         The level is not between 0 and 1.
     """
     if not (isinstance(level, (int, float)) and 0 < level < 1):
-        raise FastoptError(f"level is {level!r}; allowed: between 0 and 1, such as 0.95")
+        raise FastoptError(f"{name} is {level!r}; allowed: between 0 and 1, such as 0.95")
     return float(_distribution(fitted).ppf(0.5 + level / 2))
 
 
@@ -301,7 +303,7 @@ def mean_interval(block: Block, fitted: Fitted, level: float) -> tuple[Floats, F
     mean, lower, upper : array of shape (n,)
     """
     require_likelihood(fitted)
-    q = quantile(fitted, level)
+    q = quantile(fitted, level, "interval")
     parts = []
     for _, x, predictors in rows_of(block, fitted):
         z = predictors[:, 0]

@@ -141,13 +141,14 @@ class Parts:
 
     n_features, feature_names = 2, None
 
-    def __init__(self, y, *ends):
-        self.y, self.ends = y, ends
+    def __init__(self, y, *ends, weight=None):
+        self.y, self.ends, self.weight = y, ends, weight
 
     def blocks(self):
         for first, last in itertools.pairwise(self.ends):
             own = slice(first, last)
-            yield Block(X[own], self.y[own], groups=GROUPS[own])
+            weight = None if self.weight is None else self.weight[own]
+            yield Block(X[own], self.y[own], weight, groups=GROUPS[own])
 
 
 @pytest.mark.parametrize("kind", ["HC0", "HC3", "cluster"])
@@ -160,6 +161,27 @@ def test_blocks_of_a_source(kind):
     np.testing.assert_allclose(parts, whole, rtol=1e-11)
     with pytest.raises(FastoptError, match="the source has no rows"):
         with_robust(Parts(POSITIVE, 0), model.fitted_, kind)
+
+
+@pytest.mark.parametrize("kind", ["HC1", "HC2", "cluster"])
+def test_rows_of_weight_0_do_not_count(kind):
+    weight = (GROUPS > 4) * TRIALS
+    own = weight > 0
+    groups = GROUPS if kind == "cluster" else None
+    model = estimator("gamma", cov_type=kind).fit(
+        X[own], POSITIVE[own], weight[own], groups=None if groups is None else groups[own]
+    )
+    found = with_robust(Parts(POSITIVE, 0, 30, N, weight=weight), model.fitted_, kind)
+    np.testing.assert_allclose(found.robust, model.fitted_.robust, rtol=1e-11)
+    assert found.n_groups == model.fitted_.n_groups
+
+
+@pytest.mark.parametrize("kind", ["HC0", "HC1", "cluster"])
+def test_as_many_rows_as_coefficients(kind):
+    groups = [0, 0, 1] if kind == "cluster" else None
+    model = estimator("poisson", cov_type=kind).fit(X[:3], [1.0, 2.0, 5.0], groups=groups)
+    assert np.isnan(model.stderr_).all() == (kind != "HC0")
+    assert np.isnan(estimator("gaussian").fit(X[:3], Z[:3]).stderr_).all()
 
 
 def test_an_information_that_is_not_positive_has_no_inverse():
@@ -533,6 +555,9 @@ def test_bad_levels(level):
     for call in (model.conf_int, model.summary):
         with pytest.raises(FastoptError, match=r"level is .*; allowed: between 0 and 1"):
             call(level=level)
+    if level is not None:
+        with pytest.raises(FastoptError, match=r"interval is .*; allowed: between 0 and 1"):
+            model.predict(X, interval=level)
 
 
 def test_before_a_fit():

@@ -177,6 +177,8 @@ BAD = [
     ([(X, Y), (X[:, :2], Y)], {}, FastoptError, r"with row 700 has shape \(700, 2\)"),
     ([(X, Y[1:])], {}, FastoptError, "y has 699 rows and X has 700"),
     ([(X.astype(complex), Y)], {}, TypeError, "complex"),
+    ([(np.ma.masked_less(X, 0), Y)], {}, TypeError, "X is a masked array"),
+    ([(X, np.ma.masked_less(Y, 1))], {}, TypeError, "y is a masked array"),
     ([(X, np.where(Y == 3, np.nan, Y))], {}, FastoptError,
      f"y is nan in row {np.argmax(Y == 3)}, counted from 0"),
     ([(X[:5], Y[:5]), (X, Y, -W)], {}, FastoptError, "sample_weight is -.* in row 5"),
