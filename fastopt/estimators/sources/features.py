@@ -84,7 +84,7 @@ class NumericColumns:
         TypeError
             A column is no number: text, a category or a date.
         """
-        x = np.empty((len(table), len(self.columns)), order="F")
+        x = np.empty((len(table), len(self.columns)))
         for j, name in enumerate(self.columns):
             x[:, j] = table.numbers(name)
         require_finite(x, self.names, first)
