@@ -31,6 +31,7 @@
 | `epoch_fit` | how a model is fitted by epochs: order, losses, when it ends |
 | `epochs` | the steps of an update rule on rows, and their state |
 | `_epochs` | the boundary of csrc/epochs |
+| `sparse` | the sums over the rows of a CSR matrix |
 | `source` | `Source`: what a fit reads |
 | `sources` | the kinds of data that a fit reads, one module each |
 | `block` | `Block`: a block of rows |

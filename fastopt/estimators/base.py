@@ -245,7 +245,9 @@ def linear_predictor(
 ) -> Floats:
     """Return the linear predictors of data of any kind, a column for each row of ``coef_``."""
     blocks = estimator._blocks_to_predict(X, model, offset=offset, exposure=exposure)
-    return np.concatenate([predictor_of(estimator, block) for block in blocks])
+    return np.concatenate(
+        [predictor_of(block, estimator.coef_, estimator.intercept_) for block in blocks]
+    )
 
 
 def intervals(
@@ -257,9 +259,9 @@ def intervals(
     return mean, lower, upper
 
 
-def predictor_of(estimator: Any, block: Block) -> Floats:
+def predictor_of(block: Block, coef: Floats, intercept: Any) -> Floats:
     """Return the linear predictors of a block."""
-    z: Floats = block.x @ estimator.coef_.T + estimator.intercept_
+    z: Floats = block.x @ coef.T + intercept
     if block.offset is not None:
         z += block.offset if z.ndim == 1 else block.offset[:, None]
     return z

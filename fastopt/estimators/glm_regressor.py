@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
+from fastopt.estimators.block import Block
 from fastopt.estimators.by_epochs import takes_epochs
 from fastopt.estimators.fitting import fit_source, null_deviance
 from fastopt.estimators.model import Model, model_of
-from fastopt.estimators.source import Source
+from fastopt.estimators.source import Source, reduced
 
 __all__ = ["GLMRegressor"]
 
@@ -269,9 +271,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array, CSR matrix, table, file or chunks, of shape (n, p)
-            An array; a table of pandas, polars or Arrow; the path of a parquet file or directory;
-            a memory-mapped array; or chunks, see Notes.
+        X : array, table, file or chunks, of shape (n, p)
+            An array or a sparse matrix; a table of pandas, polars or Arrow; the path of a parquet
+            file or directory; a memory-mapped array; or chunks, see Notes.
         y : array of shape (n,), or str
             The observations, or the name of a column of X, which is then no feature.  Not needed if
             the chunks or a formula have it.
@@ -376,7 +378,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
+        X : array, sparse matrix, table, file or chunks, of shape (n, p)
         offset, exposure : array of shape (n,), optional
             As for `fit`.
         interval : float, optional
@@ -426,13 +428,17 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         model = self._model()
         per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
         source = _rows_again(self, X, y, **per_row)
-        total = 0.0
-        for block in source.blocks():
-            model.kind.require_domain(block.y)
-            deviance = model.observe(block.y, predictor_of(self, block)).deviance
-            weight = block.total_weight()
-            total += float(deviance.sum() if weight is None else deviance @ weight)
-        return 1.0 - total / null_deviance(source, model)
+        null = null_deviance(source, model)
+        total = reduced(source, partial(_deviance, model, self.coef_, self.intercept_))
+        return float(1.0 - total / null)
+
+
+def _deviance(model: Model, coef: Floats, intercept: float, block: Block) -> float:
+    """Return the deviance of the rows of a block."""
+    model.kind.require_domain(block.y)
+    deviance = model.observe(block.y, predictor_of(block, coef, intercept)).deviance
+    weight = block.total_weight()
+    return float(deviance.sum() if weight is None else deviance @ weight)
 
 
 def _rows_again(estimator: Any, X: Any, y: Any, **per_row: Any) -> Source:

@@ -168,14 +168,36 @@ class KalmanBase(GLMBase):
         check_is_fitted(self)
         model = self._filters[0].model
         w = np.column_stack([each.coef() for each in self._filters])
+        z = None if offset is not None else self._plain_predictors(X, w)
+        if z is not None:
+            return z
         first = int(model.fit_intercept)
         found = []
         for block in self._blocks_to_predict(X, model, offset=offset, exposure=None):
-            z = block.x @ w[first:]
-            z += w[0] if first else 0.0
-            z += 0.0 if block.offset is None else block.offset[:, None]
-            found.append(z)
+            z = block.x @ w[first:] + (w[0] if first else 0.0)
+            found.append(z if block.offset is None else z + block.offset[:, None])
         return np.concatenate(found)
+
+    def _plain_predictors(self, X: Any, w: Floats) -> Floats | None:
+        """Return the linear predictors of an array that needs no conversion, in little time.
+
+        None for anything else.  A number of X that is not finite makes its predictor not finite.
+        """
+        filters = self._filters[0]
+        if (
+            type(X) is not np.ndarray
+            or X.ndim != 2
+            or X.dtype.char not in "df"
+            or not X.dtype.isnative
+            or not len(X)
+            or X.shape[1] != filters.n_features
+            or hasattr(self, "feature_names_in_")
+        ):
+            return None
+        first = int(filters.model.fit_intercept)
+        with np.errstate(all="ignore"):
+            z: Floats = X @ w[first:] + (w[0] if first else 0.0)
+        return z if np.isfinite(z).all() else None
 
     # Results
 

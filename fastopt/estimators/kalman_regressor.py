@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from fastopt._checks import flag
 from fastopt.estimators.block import Block
@@ -14,6 +15,8 @@ from fastopt.estimators.kalman_base import Floats, KalmanBase
 from fastopt.estimators.model import Model, model_of
 
 __all__ = ["KalmanRegressor"]
+
+_predict_any: Any = GLMRegressor.predict
 
 
 class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
@@ -272,7 +275,28 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
                 self._filters, self.n_iter_ = filters, 1
         return self
 
-    predict: Any = GLMRegressor.predict
+    def predict(
+        self, X: Any, offset: Any = None, exposure: Any = None, *, interval: float | None = None
+    ) -> Any:
+        """Return the predicted means.
+
+        Parameters
+        ----------
+        X, offset, exposure, interval
+            As for `GLMRegressor.predict`.
+
+        Returns
+        -------
+        array of shape (n,)
+            Or, with ``interval``, a tuple of three: means, lower and upper ends.
+        """
+        if offset is exposure is interval is None:
+            check_is_fitted(self)
+            z = self._plain_predictors(X, self._filters[0].coef())
+            if z is not None:
+                return self._filters[0].model.mean(z)
+        return _predict_any(self, X, offset, exposure, interval=interval)
+
     score: Any = GLMRegressor.score
 
     @property

@@ -29,7 +29,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 AT_ONCE = 2**20  # elements of X that are copied at a time
 AGREEMENT = (0.8, 1.25)  # the range of Fisher's information / that of the filter
 DETERMINED = 1e-3  # tr(M L0): below, the weak prior L0 can be removed
-NO_PULL = 1e-22  # squared standard errors that the prior may move the coefficients
+NO_PULL = 1e-20  # squared standard errors that the prior may move the coefficients
 SAMPLE = 2048  # rows for the comparison of these two
 
 ORDER = (

@@ -5,7 +5,10 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from support import bits
 
@@ -173,6 +176,33 @@ def test_few_rows_have_the_bits_of_lists(family, options, dtype, monkeypatch):
     for i in (1200, 1201, 1230):
         k.partial_fit(X[i : i + 20], y[i : i + 20])
     assert everything(k) == everything(other)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_plain_arrays_are_predicted_with_the_same_bits(fit_intercept, dtype, monkeypatch):
+    X, y, _ = data("poisson")
+    X = (X - X.mean(axis=0)).astype(dtype)
+    k = KalmanRegressor("poisson", fit_intercept=fit_intercept).fit(X, y)
+    expected = k.predict(X, offset=np.zeros(N))
+    for bad, message in ((X * np.nan, "NaN"), (X[:, :3], "3 features"), (X[0], "2D array")):
+        with pytest.raises(ValueError, match=message):
+            k.predict(bad)
+    monkeypatch.setattr(KalmanRegressor, "_blocks_to_predict", None)  # it is not called
+    assert (k.predict(X) == expected).all()
+
+
+def test_weights_and_offsets_are_routed():
+    X, y, offset = data("poisson")
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, N)
+    with config_context(enable_metadata_routing=True):
+        model = KalmanRegressor("poisson", random_state=0)
+        model.set_fit_request(sample_weight=True, offset=True)
+        model.set_predict_request(offset=True)
+        pipe = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), model)
+        pipe.fit(X, y, sample_weight=weight, offset=offset)
+        own = clone(model).fit(StandardScaler().fit_transform(X), y, weight, offset=offset)
+        assert everything(pipe[-1]) == everything(own)
 
 
 def test_rows_are_checked_in_any_case():

@@ -57,6 +57,7 @@ TESTS = {
     "csrc/kalman/kalman.[ci]*": "filter ud failed_calls triangle nist nonlinear",
     "csrc/kalman/gain.c": "filter families blocks ud failed_calls nist",
     "csrc/kalman/ud.c": "ud failed_calls nist nonlinear filter",
+    "csrc/kalman/given.c": "few_rows kalman_regressor",
 }
 
 

@@ -24,7 +24,7 @@ from fastopt.estimators.sources.tables import is_table, table_of
 __all__ = ["Opened", "Rows", "open_rows"]
 
 
-KEPT_NUMBERS = 2**24  # a table in memory of at most 128 MiB is converted once, not in each round
+KEPT_NUMBERS = 2**25  # a table in memory of at most 256 MiB is converted once, not in each round
 FIRST_ROWS = 8192  # from which a formula takes the state of its transforms
 
 

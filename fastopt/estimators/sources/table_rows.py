@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 from fastopt.estimators.block import Array, Block
-from fastopt.estimators.sources.features import Features
+from fastopt.estimators.sources.features import Features, text_only
 from fastopt.estimators.sources.roles import Roles, Target
 from fastopt.estimators.sources.tables import Table
 
@@ -74,9 +74,9 @@ class TableRows:
         return len(self.features.names)
 
     @property
-    def feature_names(self) -> Sequence[str]:
-        """The names of these columns."""
-        return self.features.names
+    def feature_names(self) -> Sequence[str] | None:
+        """The names of these columns; None if not all are text, as in scikit-learn."""
+        return text_only(self.features.names)
 
     @property
     def intercept_name(self) -> str:

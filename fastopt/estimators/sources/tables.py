@@ -14,7 +14,10 @@ from fastopt.estimators.extras import library
 
 __all__ = ["Table", "cut", "is_table", "table_of"]
 
-HOW = "give it to formula=, as in formula='y ~ C({0})', or encode it as one-hot columns"
+HOW = (
+    "formula= reads only the columns that it names and encodes categories, as in "
+    "formula='y ~ a + C({0})'; or encode them as one-hot columns"
+)
 
 
 class Table(Protocol):
