@@ -176,6 +176,21 @@ def test_rows_of_weight_0_do_not_count(kind):
     assert found.n_groups == model.fitted_.n_groups
 
 
+def test_an_interrupted_pass_keeps_the_coefficients(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    expected = estimator("gamma", cov_type="HC1").fit(X, POSITIVE)
+    monkeypatch.setattr("fastopt.estimators.robust.robust_sums", interrupted)
+    with pytest.warns(RuntimeWarning, match="covariance of type HC1 was interrupted"):
+        model = estimator("gamma", cov_type="HC1").fit(X, POSITIVE)
+    assert (model.coef_ == expected.coef_).all()
+    assert model.converged_
+    assert np.isnan(model.stderr_).all()
+    assert np.isnan(model.conf_int()).all()
+    assert "There is no covariance of type HC1" in str(model.summary())
+
+
 @pytest.mark.parametrize("kind", ["HC0", "HC1", "cluster"])
 def test_as_many_rows_as_coefficients(kind):
     groups = [0, 0, 1] if kind == "cluster" else None
