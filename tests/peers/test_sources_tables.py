@@ -1,5 +1,6 @@
 """Tables of pandas, polars and Arrow, parquet files and formulas give the fits of arrays."""
 
+import os
 import pickle
 
 import formulaic
@@ -67,6 +68,21 @@ def test_named_columns_give_the_fit_of_arrays(form, tmp_path):
     assert own.score(data, **ROLES) == pytest.approx(array.score(X, Y, W), rel=1e-12)
     with pytest.raises(ValueError, match="feature names should match"):
         own.predict(FRAME[["b", "a", "c"]])
+
+
+@pytest.mark.parametrize("form", ["path", "arrow", "batches"])
+def test_the_index_of_pandas_is_no_feature(form, tmp_path):
+    frame = FRAME[FRAME["a"] > 0]
+    table = pa.Table.from_pandas(frame)
+    assert "__index_level_0__" in table.column_names
+    forms = {
+        "path": lambda: written(tmp_path / "x.parquet", frame),
+        "arrow": lambda: table,
+        "batches": lambda: table.to_batches(100),
+    }
+    own = GLMRegressor("poisson").fit(forms[form](), **ROLES)
+    assert own.feature_names_in_.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(own.predict(table), own.predict(frame), rtol=1e-12)
 
 
 def test_names_that_are_numbers():
@@ -218,6 +234,7 @@ BAD = [
     (FRAME.rename(columns={"b": "a"}), {}, dict(y="y"), FastoptError, "several columns named 'a'"),
     (pl.from_pandas(FRAME).lazy(), {}, dict(y="y"), FastoptError, "LazyFrame.*collect"),
     ("no.parquet", {}, dict(y="y"), FastoptError, "'no.parquet'; there is no such file"),
+    (os.path.dirname(__file__), {}, dict(y="y"), FastoptError, "not a parquet file"),
     (__file__, {}, dict(y="y"), FastoptError, "not a parquet file.*read_csv.*chunksize"),
     (ds.dataset(pa.table({"a": [1.0]})), {}, dict(y="a"), TypeError, "InMemoryDataset; allowed"),
     (FRAME, dict(formula="y ~ a + z"), {}, FastoptError, "uses 'z', which is no column"),
