@@ -49,6 +49,8 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
 class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
 
+    _open_rows = staticmethod(open_rows)
+
     def __sklearn_is_fitted__(self) -> bool:
         # A fit that failed has set n_features_in_.
         return hasattr(self, "fitted_") or self._epochs is not None
@@ -106,7 +108,7 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
                     "add '- 1' to the formula"
                 )
         without: tuple[str, ...] = () if is_fit else self._role_columns
-        opened = open_rows(X, given, formula, without, with_y, link)
+        opened = self._open_rows(X, given, formula, without, with_y, link)
         if is_fit:
             self._formula = formula
             self._role_columns: tuple[str, ...] = () if opened is None else opened.role_columns
