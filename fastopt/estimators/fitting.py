@@ -83,6 +83,8 @@ class Solution:
         The column whose coefficient grows without limit.
     problem : str
         Why the fit has not converged; "" if it has.
+    no_covariance : bool
+        Whether the pass for a robust covariance was interrupted, so that it is NaN.
     """
 
     fitted: Fitted
@@ -90,6 +92,7 @@ class Solution:
     dependent: tuple[str, ...] = ()
     separated: str | None = None
     problem: str = ""
+    no_covariance: bool = False
 
 
 class _Fit:
@@ -108,7 +111,8 @@ class _Fit:
                 "solver='adagrad'"
             )
         self.columns = columns_of(source, model)
-        self.null = _null_predictor(self.columns, model)
+        self.margin = 0.25 / max(1.0, self.columns.weight)
+        self.null = _null_predictor(self.columns, model, self.margin)
         self.intercepts = np.arange(0, self.q, self.width) if self.first else np.arange(0)
         self.null_chi2 = 0.0
 
@@ -151,15 +155,19 @@ class _Fit:
         return Penalty(ratio * strength, (1.0 - ratio) * strength[: self.width], mix)
 
     def scoring(self, report: Callable[[int, float, float], None] | None = None) -> Scoring:
+        family, separated = self.model.kind, -math.inf
+        if self.columns.has_labels and not self.options.alpha:
+            separated = min(0.1, SEPARATED * self.columns.weight)
         return Scoring(
             self.evaluate,
             self.largest_move,
             self.penalty(self.columns.weight),
             self.variance,
-            self.model.family == "gaussian",
-            min(0.1, SEPARATED * self.columns.weight) if self.columns.has_labels else 0.0,
-            np.tile(np.append(np.ones(self.first), self.columns.reach), self.k),
-            report,
+            linear=family.name == "gaussian",
+            may_separate=family.known_dispersion or family.name == "tweedie",
+            separated_below=separated,
+            reach=np.tile(np.append(np.ones(self.first), self.columns.reach), self.k),
+            report=report,
         )
 
     def largest_move(self, step: Floats) -> float:
@@ -179,9 +187,10 @@ class _Fit:
 
     def variance(self, at: Moments) -> float:
         """Return the square of the unit of the Newton decrement."""
-        small = min(1.0, at.weight / at.frequency)
         if self.model.kind.known_dispersion:
-            return small
+            # Small weights and small counts make all steps short in standard errors.
+            size = 1.0 if self.model.n_classes else float(self.columns.y_mean[0]) or self.margin
+            return min(1.0, at.weight / at.frequency) * min(1.0, size)
         floor = 1e-14 * self.null_chi2 + np.finfo(float).tiny
         return max(at.pearson_chi2, floor) / at.frequency
 
@@ -279,13 +288,12 @@ class _Fit:
         return sums_of_null
 
 
-def _null_predictor(columns: Columns, model: Model) -> Floats:
+def _null_predictor(columns: Columns, model: Model, margin: float) -> Floats:
     """Return the linear predictors of the mean of y, less the mean offset.
 
-    A mean at the end of its range is moved inside it.
+    A mean at the end of its range is moved inside it by a margin.
     """
     kind, mean = model.kind, columns.y_mean
-    margin = 0.25 / columns.weight if columns.weight > 1 else 0.25
     if model.n_classes:
         log_share = np.log(np.maximum(mean, margin))
         return log_share if model.symmetric else log_share[1:] - log_share[0]
@@ -428,16 +436,23 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         use_t=options.use_t,
         y_name=options.y_name,
     )
+    no_covariance = False
     if not options.alpha:
         if options.verbose and options.cov_type != "nonrobust":
             print(f"one more pass for the covariance of type {options.cov_type}")
-        fitted = with_robust(fit.source, fitted, options.cov_type)
+        try:
+            fitted = with_robust(fit.source, fitted, options.cov_type)
+        except KeyboardInterrupt:  # the coefficients took longer than their covariance
+            no_covariance = True
+            nothing = np.full_like(inverse, math.nan)
+            fitted = replace(fitted, cov_type=options.cov_type, robust=nothing)
     return Solution(
         fitted,
         [loss / fit.columns.weight for loss in scoring.losses],
         tuple(names[j] for j in dependent),
         None if scoring.separated is None else names[scoring.separated],
         scoring.problem,
+        no_covariance,
     )
 
 
