@@ -346,4 +346,5 @@ def test_the_error_without_dask_names_the_extra(monkeypatch):
 def test_docstring_examples(name):
     module = importlib.import_module(f"fastopt.estimators.dask.{name}")
     found = doctest.testmod(module)
-    assert (found.failed, found.attempted) == (0, {"glm": 12, "rows": 5}[name])
+    assert found.failed == 0
+    assert found.attempted > 0
