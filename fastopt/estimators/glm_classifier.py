@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
+from fastopt.estimators.block import Block
 from fastopt.estimators.by_epochs import takes_epochs
 from fastopt.estimators.fitting import Solution, fit_source
 from fastopt.estimators.model import Model
 from fastopt.estimators.multinomial import log_probabilities
-from fastopt.estimators.source import Source
+from fastopt.estimators.source import Source, reduced
 from fastopt.estimators.sources.labels import class_indices, classes_of
 
 __all__ = ["GLMClassifier"]
@@ -428,18 +430,12 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             With two classes, minus the predictor for which the probability is 1/2, which is 0
             except for the link "cloglog".
         """
-        return self._decisions(self._predictors(X, offset))
+        return _decisions(self._predictors(X, offset), self._half)
 
-    def _decisions(self, z: Floats) -> Floats:
-        if len(self.classes_) > 2:
-            return z
-        half: Floats = z[:, 0] - float(self._model(2).predictor(0.5))
-        return half
-
-    def _most_probable(self, z: Floats) -> Array:
-        """Return the index of the class of each row."""
-        decision = self._decisions(z)
-        return (decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)
+    @property
+    def _half(self) -> float | None:
+        """The linear predictor of a probability of 1/2; None for more than two classes."""
+        return None if len(self.classes_) > 2 else float(self._model(2).predictor(0.5))
 
     def predict_log_proba(self, X: Any, offset: Any = None) -> Floats:
         """Return the logarithms of the probabilities of the classes.
@@ -507,7 +503,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         -------
         array of shape (n,)
         """
-        index = self._most_probable(self._predictors(X, offset))
+        index = _most_probable(self._predictors(X, offset), self._half)
         found: Array = self.classes_[index]
         return found
 
@@ -527,12 +523,26 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         rows = self._open(X, self.link, is_fit=False, y=y, sample_weight=sample_weight)
         if rows is None:
             return float(super().score(X, y, sample_weight))
-        right, total = 0.0, 0.0
-        for block in rows.with_target(class_indices(self.classes_, strict=False)).blocks():
-            is_right = self._most_probable(predictor_of(self, block)) == block.y
-            weight = np.ones(block.n) if block.weight is None else block.weight
-            right, total = right + float(weight @ is_right), total + float(weight.sum())
-        return right / total
+        source = rows.with_target(class_indices(self.classes_, strict=False))
+        right, total = reduced(source, partial(_right, self.coef_, self.intercept_, self._half))
+        return float(right / total)
+
+
+def _decisions(z: Floats, half: float | None) -> Floats:
+    return z if half is None else z[:, 0] - half
+
+
+def _most_probable(z: Floats, half: float | None) -> Array:
+    """Return the index of the class of each row."""
+    decision = _decisions(z, half)
+    return (decision > 0).astype(int) if half is not None else decision.argmax(axis=1)
+
+
+def _right(coef: Floats, intercept: Floats, half: float | None, block: Block) -> Floats:
+    """Return the weight of the rows of a block whose class is predicted, and of all."""
+    is_right = _most_probable(predictor_of(block, coef, intercept), half) == block.y
+    weight = np.ones(block.n) if block.weight is None else block.weight
+    return np.array([weight @ is_right, weight.sum()])
 
 
 def _labels(y: Any) -> tuple[Array, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
+from fastopt.estimators.block import Block
 from fastopt.estimators.by_epochs import takes_epochs
 from fastopt.estimators.fitting import fit_source, null_deviance
 from fastopt.estimators.model import Model, model_of
-from fastopt.estimators.source import Source
+from fastopt.estimators.source import Source, reduced
 
 __all__ = ["GLMRegressor"]
 
@@ -300,10 +302,10 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Notes
         -----
-        Chunks are a list, or a function that returns an iterable and is called for each round: of
-        (X, y), of (X, y, sample_weight), of dicts with the names of these arguments, or of tables.
-        Only some thousand rows of a file, of a memory-mapped array or of the chunks of a function
-        are in memory at a time::
+        Chunks are a list, or a function that returns an iterable, and is called for each round and
+        once or twice before: of (X, y), of (X, y, sample_weight), of dicts with the names of these
+        arguments, or of tables.  Only some thousand rows of a file, of a memory-mapped array or of
+        the chunks of a function are in memory at a time::
 
             model.fit("file.parquet", y="price", sample_weight="w")
             model.fit(numpy.load("x.npy", mmap_mode="r"), y)
@@ -426,13 +428,17 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         model = self._model()
         per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
         source = _rows_again(self, X, y, **per_row)
-        total = 0.0
-        for block in source.blocks():
-            model.kind.require_domain(block.y)
-            deviance = model.observe(block.y, predictor_of(self, block)).deviance
-            weight = block.total_weight()
-            total += float(deviance.sum() if weight is None else deviance @ weight)
-        return 1.0 - total / null_deviance(source, model)
+        null = null_deviance(source, model)
+        total = reduced(source, partial(_deviance, model, self.coef_, self.intercept_))
+        return float(1.0 - total / null)
+
+
+def _deviance(model: Model, coef: Floats, intercept: float, block: Block) -> float:
+    """Return the deviance of the rows of a block."""
+    model.kind.require_domain(block.y)
+    deviance = model.observe(block.y, predictor_of(block, coef, intercept)).deviance
+    weight = block.total_weight()
+    return float(deviance.sum() if weight is None else deviance @ weight)
 
 
 def _rows_again(estimator: Any, X: Any, y: Any, **per_row: Any) -> Source:

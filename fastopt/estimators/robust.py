@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from fastopt.estimators.fitted import Fitted, Floats
 from fastopt.estimators.model import Model
 from fastopt.estimators.multinomial import log_probabilities
 from fastopt.estimators.rows import rows_of
-from fastopt.estimators.source import Source
+from fastopt.estimators.source import Source, reduced
 from fastopt.kalman._kalman import observe_rows, observed_weights
 
 __all__ = ["COV_TYPES", "RobustSums", "robust", "robust_sums", "with_robust"]
@@ -240,15 +241,7 @@ def with_robust(source: Source, fitted: Fitted, cov_type: str) -> Fitted:
         )
     if cov_type == "nonrobust":
         return replace(fitted, cov_type=cov_type, robust=None, n_groups=None)
-    total: RobustSums | None = None
-    for block in source.blocks():
-        sums = robust_sums(block, fitted, cov_type)
-        if total is None:
-            total = sums
-        else:
-            total += sums
-    if total is None:
-        raise FastoptError("the source has no rows")
+    total: RobustSums = reduced(source, partial(robust_sums, fitted=fitted, cov_type=cov_type))
     n_groups = None if total.clusters is None else len(total.clusters.index)
     covariance = robust(total, fitted, cov_type)
     return replace(fitted, cov_type=cov_type, robust=covariance, n_groups=n_groups)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 from fastopt.estimators.block import Array, Block
-from fastopt.estimators.sources.features import Features
+from fastopt.estimators.sources.features import Features, text_only
 from fastopt.estimators.sources.roles import Roles, Target
 from fastopt.estimators.sources.tables import Table
 
@@ -28,6 +28,10 @@ class Reader(Protocol):
 
     names: list[str]
     n_rows: int
+
+    @property
+    def index_columns(self) -> list[str]:
+        """The names of the columns that are an index of pandas, and so no features."""
 
     def header(self, columns: Sequence[str]) -> Any:
         """Return a table of these columns without rows, for scikit-learn's checks of names."""
@@ -74,9 +78,9 @@ class TableRows:
         return len(self.features.names)
 
     @property
-    def feature_names(self) -> Sequence[str]:
-        """The names of these columns."""
-        return self.features.names
+    def feature_names(self) -> Sequence[str] | None:
+        """The names of these columns; None if not all are text, as in scikit-learn."""
+        return text_only(self.features.names)
 
     @property
     def intercept_name(self) -> str:
