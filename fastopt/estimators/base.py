@@ -202,6 +202,12 @@ def _problems(solution: Solution) -> Iterator[tuple[type[Warning], str]]:
             f"the fit has not converged: {solution.problem}. Increase max_iter or tol, or use "
             "alpha > 0",
         )
+    if solution.no_covariance:
+        yield (
+            RuntimeWarning,
+            f"the pass for the covariance of type {solution.fitted.cov_type} was interrupted: "
+            "standard errors are NaN; the coefficients do not depend on it",
+        )
 
 
 def weights(name: str, given: Any, x: Any) -> Floats | None:
