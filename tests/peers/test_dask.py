@@ -18,6 +18,7 @@ import statsmodels.api as sm
 from dask import delayed
 from distributed import Client, LocalCluster
 from sklearn.base import clone
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastopt import FastoptError
 from fastopt.estimators import GLMClassifier as LocalClassifier
@@ -283,6 +284,20 @@ def test_blocks_are_converted_once_or_in_each_round():
     assert len(calls) > 4 * len(parts)
 
 
+def test_blas_has_one_thread_in_each_thread_of_dask():
+    threads = []
+
+    def part():
+        threads.extend(
+            pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
+        )
+        return X, COUNTS
+
+    with dask.config.set({"fastopt.persist": False}), threadpool_limits(2, "blas"):
+        GLMRegressor("poisson").fit([delayed(part)()])
+    assert threads[-1] == 1
+
+
 def test_a_fit_keeps_no_rows_and_is_a_scikit_learn_estimator():
     model = GLMRegressor("poisson").fit(*arrays(X, COUNTS))
     assert len(pickle.dumps(model)) < 8000
@@ -331,6 +346,17 @@ def test_errors_of_options_and_predictions():
         model.predict(frame(NUMBERS).rename(columns={"a": "A"}))
     with pytest.raises(ValueError, match="5 features"):
         GLMRegressor("poisson").fit(*arrays(X, COUNTS)).predict(arrays(X[:, 1:])[0])
+    with pytest.raises(FastoptError, match=r"level is 2\.0"):
+        GLMRegressor("poisson").fit(*arrays(X, COUNTS)).predict(*arrays(X), interval=2.0)
+    with pytest.raises(FastoptError, match="no standard error"):
+        GLMRegressor(alpha=1.0).fit(*arrays(X, COUNTS)).predict(*arrays(X), interval=0.9)
+    with pytest.raises(FastoptError, match="interval needs two classes; there are 3"):
+        GLMClassifier().fit(*arrays(X, CITY)).predict_proba(*arrays(X), interval=0.9)
+    missing = frame(FRAME.assign(city=np.where(np.arange(N) == 1900, None, CITY)))
+    with pytest.raises(
+        FastoptError, match=r"in block 5 of X.*column 'city' is missing in row 2\d\d"
+    ):
+        GLMRegressor(formula="y ~ C(city)").fit(missing)
     with pytest.raises(FastoptError, match="y is missing in row 3"):
         GLMClassifier().fit(*arrays(X, np.where(np.arange(N) == 3, None, CITY)))
 

@@ -18,6 +18,7 @@ from fastopt.estimators.dask.chunks import Chunks, chunks_of, is_dask
 from fastopt.estimators.dask.opening import open_any_rows
 from fastopt.estimators.dask.rows import in_block
 from fastopt.estimators.fitting import Options
+from fastopt.estimators.inference import quantile, require_likelihood
 from fastopt.estimators.sources.iterable import parts_of
 from fastopt.estimators.sources.opening import Rows
 from fastopt.estimators.sources.tables import is_table, table_of
@@ -56,6 +57,9 @@ class _OnDask(GLMBase):
         interval: float | None = None,
     ) -> Any:
         """Return Dask arrays of what a method of the base returns for the rows of each block."""
+        if interval is not None:
+            require_likelihood(self.fitted_)
+            quantile(self.fitted_, interval)
         shifts = {name: value for name, value in shifts.items() if value is not None}
         self._open(X, link, is_fit=False, with_y=False, **shifts)  # checks names and lengths
         chunks = chunks_of(X, shifts)
@@ -210,6 +214,8 @@ class GLMClassifier(_OnDask, glm_classifier.GLMClassifier):
         if not is_dask(X):
             return super().predict_proba(X, offset, interval=interval)
         shape = (self._n_classes(),)
+        if interval is not None and shape != (2,):
+            raise FastoptError(f"interval needs two classes; there are {shape[0]}")
         shifts = {"offset": offset}
         return self._by_block("predict_proba", X, self.link, shifts, shape, interval=interval)
 

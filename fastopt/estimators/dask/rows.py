@@ -11,6 +11,7 @@ from typing import Any
 import dask
 import numpy as np
 from dask.sizeof import sizeof
+from threadpoolctl import threadpool_limits
 
 from fastopt._errors import FastoptError
 from fastopt.estimators.block import Array, Block
@@ -152,7 +153,10 @@ class DaskRows:
                 combined(combine, results[i : i + SPLIT_EVERY])
                 for i in range(0, len(results), SPLIT_EVERY)
             ]
-        return results[0].compute()
+        # Threads of BLAS in each thread of Dask would compete for the cores: on two cores, a fit of
+        # 20000 x 100 took 13 s instead of 0.6 s.  Worker processes have a limit of their own.
+        with threadpool_limits(1, "blas"):
+            return results[0].compute()
 
     def observations(self) -> Iterator[Array]:
         """Yield the distinct observations of each block, as they were given.
@@ -288,4 +292,5 @@ def _head(item: Any) -> Any:
 
 def _distinct_rows(item: Any, columns: list[str]) -> Any:
     frame = table_of(parts_of(item)[0]).to_pandas()
-    return frame[list(dict.fromkeys(columns))].drop_duplicates()
+    # The conversion of the block names the row of a missing value.
+    return frame[list(dict.fromkeys(columns))].drop_duplicates().dropna()
