@@ -49,6 +49,8 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
 class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
 
+    _accepts_sparse = True
+
     def __sklearn_is_fitted__(self) -> bool:
         # A fit that failed has set n_features_in_.
         return hasattr(self, "fitted_") or self._epochs is not None
@@ -84,7 +86,7 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
         """Return X as float64 or float32 and y, checked as scikit-learn does."""
-        accepted = "csr" if isinstance(self, GLMBase) else False
+        accepted = "csr" if self._accepts_sparse else False
         found: tuple[Any, Any] = validate_data(
             self, X, y, dtype=DTYPES, accept_sparse=accepted, **options
         )
@@ -200,6 +202,12 @@ def _problems(solution: Solution) -> Iterator[tuple[type[Warning], str]]:
             f"the fit has not converged: {solution.problem}. Increase max_iter or tol, or use "
             "alpha > 0",
         )
+    if solution.no_covariance:
+        yield (
+            RuntimeWarning,
+            f"the pass for the covariance of type {solution.fitted.cov_type} was interrupted: "
+            "standard errors are NaN; the coefficients do not depend on it",
+        )
 
 
 def weights(name: str, given: Any, x: Any) -> Floats | None:
@@ -269,7 +277,7 @@ def predictor_of(block: Block, coef: Floats, intercept: Any) -> Floats:
 
 def rows_to_predict(estimator: Any, X: Any) -> Any:
     """Return X as float64 or float32, with the columns of the fit."""
-    accepted = "csr" if isinstance(estimator, GLMBase) else False
+    accepted = "csr" if estimator._accepts_sparse else False
     x = validate_data(estimator, X, dtype=DTYPES, accept_sparse=accepted, reset=False)
     check_consistent_length(x)
     return x

@@ -83,6 +83,8 @@ class Solution:
         The column whose coefficient grows without limit.
     problem : str
         Why the fit has not converged; "" if it has.
+    no_covariance : bool
+        Whether the pass for a robust covariance was interrupted, so that it is NaN.
     """
 
     fitted: Fitted
@@ -90,6 +92,7 @@ class Solution:
     dependent: tuple[str, ...] = ()
     separated: str | None = None
     problem: str = ""
+    no_covariance: bool = False
 
 
 class _Fit:
@@ -433,16 +436,23 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         use_t=options.use_t,
         y_name=options.y_name,
     )
+    no_covariance = False
     if not options.alpha:
         if options.verbose and options.cov_type != "nonrobust":
             print(f"one more pass for the covariance of type {options.cov_type}")
-        fitted = with_robust(fit.source, fitted, options.cov_type)
+        try:
+            fitted = with_robust(fit.source, fitted, options.cov_type)
+        except KeyboardInterrupt:  # the coefficients took longer than their covariance
+            no_covariance = True
+            nothing = np.full_like(inverse, math.nan)
+            fitted = replace(fitted, cov_type=options.cov_type, robust=nothing)
     return Solution(
         fitted,
         [loss / fit.columns.weight for loss in scoring.losses],
         tuple(names[j] for j in dependent),
         None if scoring.separated is None else names[scoring.separated],
         scoring.problem,
+        no_covariance,
     )
 
 

@@ -302,10 +302,10 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Notes
         -----
-        Chunks are a list, or a function that returns an iterable and is called for each round: of
-        (X, y), of (X, y, sample_weight), of dicts with the names of these arguments, or of tables.
-        Only some thousand rows of a file, of a memory-mapped array or of the chunks of a function
-        are in memory at a time::
+        Chunks are a list, or a function that returns an iterable, and is called for each round and
+        once or twice before: of (X, y), of (X, y, sample_weight), of dicts with the names of these
+        arguments, or of tables.  Only some thousand rows of a file, of a memory-mapped array or of
+        the chunks of a function are in memory at a time::
 
             model.fit("file.parquet", y="price", sample_weight="w")
             model.fit(numpy.load("x.npy", mmap_mode="r"), y)

@@ -85,6 +85,7 @@ class KalmanBase(GLMBase):
 
     _filters: list[OnlineFilter]
     _role_columns: tuple[str, ...] = ()
+    _accepts_sparse = False
     formula = None
 
     def _model(self) -> Model:

@@ -176,6 +176,21 @@ def test_rows_of_weight_0_do_not_count(kind):
     assert found.n_groups == model.fitted_.n_groups
 
 
+def test_an_interrupted_pass_keeps_the_coefficients(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    expected = estimator("gamma", cov_type="HC1").fit(X, POSITIVE)
+    monkeypatch.setattr("fastopt.estimators.robust.robust_sums", interrupted)
+    with pytest.warns(RuntimeWarning, match="covariance of type HC1 was interrupted"):
+        model = estimator("gamma", cov_type="HC1").fit(X, POSITIVE)
+    assert (model.coef_ == expected.coef_).all()
+    assert model.converged_
+    assert np.isnan(model.stderr_).all()
+    assert np.isnan(model.conf_int()).all()
+    assert "There is no covariance of type HC1" in str(model.summary())
+
+
 @pytest.mark.parametrize("kind", ["HC0", "HC1", "cluster"])
 def test_as_many_rows_as_coefficients(kind):
     groups = [0, 0, 1] if kind == "cluster" else None
@@ -318,7 +333,10 @@ def test_student_t():
     clustered = estimator("gaussian", use_t=True, cov_type="cluster").fit(
         X, MODELS["gaussian"][1], groups=GROUPS
     )
-    assert clustered.wald_test([0, 1, 0]).df_denom == len(np.unique(GROUPS)) - 1
+    df = len(np.unique(GROUPS)) - 1
+    assert clustered.wald_test([0, 1, 0]).df_denom == df
+    half = stats.t.ppf(0.975, df) * clustered.stderr_
+    np.testing.assert_allclose(np.diff(clustered.conf_int()[1:]).ravel(), 2 * half, rtol=1e-12)
 
 
 RESTRICTIONS = np.array([[0.0, 1, -1], [1, 0, 0]])
@@ -512,9 +530,14 @@ def test_the_null_model():
     mean = np.exp(offset) * COUNTS.sum() / np.exp(offset).sum()
     expected = reference.log_density("poisson", COUNTS, mean, 1.0, 1.0).sum()
     assert model.fitted_.llnull == pytest.approx(expected)
-    gaussian = estimator("gaussian").fit(X, Z)
-    spread = stats.norm.logpdf(Z, Z.mean(), np.sqrt(gaussian.dispersion_)).sum()
-    assert gaussian.fitted_.llnull == pytest.approx(spread)
+    y = MODELS["gaussian"][1]
+    gaussian = estimator("gaussian").fit(X, y)
+    null = stats.norm.logpdf(y, y.mean(), np.sqrt(gaussian.dispersion_)).sum()
+    assert gaussian.fitted_.llnull == pytest.approx(null)
+    # The fit's own likelihood is at the most likely dispersion, as in statsmodels and R.
+    residual = y - gaussian.predict(X)
+    fit = stats.norm.logpdf(residual, 0.0, np.sqrt(np.mean(residual**2))).sum()
+    assert gaussian.llf_ == pytest.approx(fit)
 
 
 def test_summary_of_our_own():

@@ -161,7 +161,11 @@ def test_forgetting_follows_a_change():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("options", [{}, {"mode": "ud"}, {"fit_intercept": False}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mode": "ud"}, {"fit_intercept": False}, {"mode": "plain", "dtype": "float32"}],
+    ids=str,
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_few_rows_have_the_bits_of_lists(family, options, dtype, monkeypatch):
     X, y, _ = data(family)

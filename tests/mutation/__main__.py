@@ -46,6 +46,7 @@ TESTS = {
     "csrc/kernels/sums.inc": "sums",
     "csrc/kernels/factored.inc": "factored",
     "csrc/step/sums.c": "sums",
+    "csrc/step/strips.c": "strips",
     "csrc/step/factored.c": "factored",
     "csrc/kernels/staging.inc": "layouts extras sparse rowwise parallel",
     "csrc/step/stage.c": "layouts extras sparse rowwise",

@@ -1,5 +1,6 @@
 """Tables of pandas, polars and Arrow, parquet files and formulas give the fits of arrays."""
 
+import os
 import pickle
 
 import formulaic
@@ -14,6 +15,7 @@ from sklearn.model_selection import cross_val_score
 
 from fastopt import FastoptError
 from fastopt.estimators import GLMClassifier, GLMRegressor
+from fastopt.estimators.sources.opening import open_rows
 
 N = 900
 RNG = np.random.default_rng(7)
@@ -67,6 +69,21 @@ def test_named_columns_give_the_fit_of_arrays(form, tmp_path):
     assert own.score(data, **ROLES) == pytest.approx(array.score(X, Y, W), rel=1e-12)
     with pytest.raises(ValueError, match="feature names should match"):
         own.predict(FRAME[["b", "a", "c"]])
+
+
+@pytest.mark.parametrize("form", ["path", "arrow", "batches"])
+def test_the_index_of_pandas_is_no_feature(form, tmp_path):
+    frame = FRAME[FRAME["a"] > 0]
+    table = pa.Table.from_pandas(frame)
+    assert "__index_level_0__" in table.column_names
+    forms = {
+        "path": lambda: written(tmp_path / "x.parquet", frame),
+        "arrow": lambda: table,
+        "batches": lambda: table.to_batches(100),
+    }
+    own = GLMRegressor("poisson").fit(forms[form](), **ROLES)
+    assert own.feature_names_in_.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(own.predict(table), own.predict(frame), rtol=1e-12)
 
 
 def test_names_that_are_numbers():
@@ -154,6 +171,20 @@ def test_a_new_level_in_predict_is_an_error():
         own.predict(pd.DataFrame({"city": ["Bern", "Paris"]}))
 
 
+def test_a_missing_category_in_predict_is_an_error():
+    own = GLMRegressor("poisson", formula="y ~ city").fit(ALL)
+    with pytest.raises(FastoptError, match="'city' is missing in row 1"):
+        own.predict(pd.DataFrame({"city": ["Bern", None]}))
+
+
+@pytest.mark.parametrize(("most", "is_kept"), [(3 * N, True), (3 * N - 1, False)])
+def test_a_small_table_is_converted_once(most, is_kept, monkeypatch):
+    monkeypatch.setattr("fastopt.estimators.sources.opening.KEPT_NUMBERS", most)
+    rows = open_rows(FRAME, ROLES).rows
+    first, second = ([block.x for block in rows.blocks()] for _ in range(2))
+    assert (first[0] is second[0]) == is_kept
+
+
 def test_classes_are_labels_of_a_column(tmp_path):
     path = written(tmp_path / "x.parquet", ALL)
     own = GLMClassifier(formula="labels ~ a + b + c").fit(path, sample_weight="w")
@@ -218,6 +249,7 @@ BAD = [
     (FRAME.rename(columns={"b": "a"}), {}, dict(y="y"), FastoptError, "several columns named 'a'"),
     (pl.from_pandas(FRAME).lazy(), {}, dict(y="y"), FastoptError, "LazyFrame.*collect"),
     ("no.parquet", {}, dict(y="y"), FastoptError, "'no.parquet'; there is no such file"),
+    (os.path.dirname(__file__), {}, dict(y="y"), FastoptError, "not a parquet file"),
     (__file__, {}, dict(y="y"), FastoptError, "not a parquet file.*read_csv.*chunksize"),
     (ds.dataset(pa.table({"a": [1.0]})), {}, dict(y="a"), TypeError, "InMemoryDataset; allowed"),
     (FRAME, dict(formula="y ~ a + z"), {}, FastoptError, "uses 'z', which is no column"),

@@ -29,6 +29,11 @@ class FrameReader:
         self.names = self._table.names
         self.n_rows = len(self._table)
 
+    @property
+    def index_columns(self) -> list[str]:
+        """The names of the columns that are an index of pandas."""
+        return self._table.index_columns
+
     def header(self, columns: Sequence[str]) -> Any:
         """Return a table of these columns without rows, for scikit-learn's checks of names.
 

@@ -137,7 +137,7 @@ class Chunks:
             table = table_of(X)
             self.roles.require(table.names, None)
             if self.features is None:
-                own = self.without | set(self.roles.columns.values())
+                own = self.without | {*self.roles.columns.values(), *table.index_columns}
                 self.features = NumericColumns([name for name in table.names if name not in own])
             self.header = table.header(self.features.columns)
             self._width = len(self.features.names)

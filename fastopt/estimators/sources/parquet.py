@@ -55,19 +55,18 @@ class ParquetReader:
             if not path.exists():
                 raise FastoptError(f"X is {os.fspath(data)!r}; there is no such file or directory")
             self._shown = os.fspath(data)
-            if path.is_dir():
-                data = library("pyarrow.dataset", "reading a directory of parquet files").dataset(
-                    path, format="parquet", partitioning="hive"
-                )
-            else:
-                try:
+            try:
+                if path.is_dir():
+                    dataset = library("pyarrow.dataset", "reading a directory of parquet files")
+                    data = dataset.dataset(path, format="parquet", partitioning="hive")
+                else:
                     data = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
-                except arrow.ArrowInvalid as error:
-                    raise FastoptError(
-                        f"X is {self._shown!r}, which is not a parquet file ({error}); for text "
-                        "give a function, as fit(lambda: pandas.read_csv(path, chunksize=100_000), "
-                        "y='column'), for .npy numpy.load(path, mmap_mode='r')"
-                    ) from None
+            except arrow.ArrowInvalid as error:
+                raise FastoptError(
+                    f"X is {self._shown!r}, which is not a parquet file ({error}); for text give a "
+                    "function, as fit(lambda: pandas.read_csv(path, chunksize=100_000), "
+                    "y='column'), for .npy numpy.load(path, mmap_mode='r')"
+                ) from None
         else:
             self._shown = f"<{type(data).__name__}>"
         if isinstance(data, parquet.ParquetFile):
@@ -98,6 +97,11 @@ class ParquetReader:
             self._files.append((file, dataset.get_partition_keys(fragment.partition_expression)))
         if not self._files:
             raise FastoptError(f"X is {self._shown!r}, a directory without parquet files")
+
+    @property
+    def index_columns(self) -> list[str]:
+        """The names of the columns that pandas wrote as its index."""
+        return ArrowTable(self._schema.empty_table()).index_columns
 
     def header(self, columns: Sequence[str]) -> Any:
         """Return a table of these columns without rows, for scikit-learn's checks of names.

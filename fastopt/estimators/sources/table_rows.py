@@ -29,6 +29,10 @@ class Reader(Protocol):
     names: list[str]
     n_rows: int
 
+    @property
+    def index_columns(self) -> list[str]:
+        """The names of the columns that are an index of pandas, and so no features."""
+
     def header(self, columns: Sequence[str]) -> Any:
         """Return a table of these columns without rows, for scikit-learn's checks of names."""
 

@@ -35,6 +35,10 @@ class Table(Protocol):
     def names(self) -> list[str]:
         """The names of the columns."""
 
+    @property
+    def index_columns(self) -> list[str]:
+        """The names of the columns that are an index of pandas, and so no features."""
+
     def __len__(self) -> int: ...
 
     def rows(self, own: slice) -> Table:
@@ -123,6 +127,10 @@ class PandasTable:
     def names(self) -> list[str]:
         return list(self._frame.columns)
 
+    @property
+    def index_columns(self) -> list[str]:
+        return []
+
     def __len__(self) -> int:
         return len(self._frame)
 
@@ -165,6 +173,11 @@ class ArrowTable:
     @property
     def names(self) -> list[str]:
         return list(self._table.schema.names)
+
+    @property
+    def index_columns(self) -> list[str]:
+        listed = (self._table.schema.pandas_metadata or {}).get("index_columns", [])
+        return [name for name in listed if isinstance(name, str)]  # a dict describes a range
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
