@@ -14,6 +14,7 @@
 | `python -m bench.kalman` | How fast is KalmanSGD, compared with NumPy, BLAS and other packages? |
 | `python -m bench.accuracy` | How accurate are coefficients and covariance of KalmanSGD? |
 | `python -m bench.nist` | How many correct digits has KalmanSGD on NIST's linear problems? |
+| `python -m bench.large_files` | How much time and memory does a fit of a large file need? |
 | `pytest bench` | Has a change made a step or KalmanSGD slower? (pytest-benchmark) |
 
 A package or module that is not installed is left out of a comparison, or named in the error.

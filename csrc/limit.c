@@ -1,32 +1,32 @@
 /* The memory-bandwidth limit of a step: fo_limit of limit.h.
  *
- * It uses the same chunk size and the same parallel loop as fo_step, so that only the
+ * It uses the same chunks, prefetches and parallel loop as fo_step, so that only the
  * arithmetic and the order of loads and stores differ. */
 #include "limit.h"
 
 #include "kernels/kernels.h"
 #include "parallel.h"
+#include "step/stage.h"
+#include "step/strips.h"
 
 enum { TILE = 1024 }; /* words per tile of FO_ONE_BY_ONE: a tile of g stays in L1 */
 
 typedef struct {
     fo_move_fn *kernel, *state_kernel; /* state_kernel: for FO_ONE_BY_ONE, else NULL */
-    const char *g;
-    char *arrays[1 + FO_MAX_STATES];
-    int n_states;
-    int64_t n_words, param_size, chunk;
+    fo_arrays arrays;
+    fo_sizes sizes;
+    int64_t n_words, chunk;
 } move_job;
 
-static void move_tile(const move_job *m, int64_t begin, int64_t n)
+static void move_strip(const void *context, const fo_arrays *strip, int64_t n)
 {
-    const char *g = m->g + begin * m->param_size;
-    void *at[1 + FO_MAX_STATES] = {m->arrays[0] + begin * m->param_size};
-    for (int k = 1; k <= m->n_states; k++)
-        at[k] = m->arrays[k] + begin * 4;
-    m->kernel(g, at, n);
-    for (int k = 1; m->state_kernel && k <= m->n_states; k++) {
-        at[1] = m->arrays[k] + begin * 4;
-        m->state_kernel(g, at, n);
+    const move_job *m = context;
+    void *at[1 + FO_MAX_STATES] = {strip->param};
+    memcpy(at + 1, strip->state, sizeof strip->state);
+    m->kernel(strip->grad, at, n);
+    for (int k = 0; m->state_kernel && k < FO_MAX_STATES && strip->state[k]; k++) {
+        at[1] = strip->state[k];
+        m->state_kernel(strip->grad, at, n);
     }
 }
 
@@ -34,9 +34,13 @@ static void move_chunks(void *context, int64_t first, int64_t last)
 {
     const move_job *m = context;
     const int64_t tile = m->state_kernel ? TILE : m->chunk;
-    const int64_t end = last * m->chunk < m->n_words ? last * m->chunk : m->n_words;
-    for (int64_t begin = first * m->chunk; begin < end; begin += tile)
-        move_tile(m, begin, end - begin < tile ? end - begin : tile);
+    const int64_t end = fo_min(last * m->chunk, m->n_words);
+    for (int64_t begin = first * m->chunk; begin < end; begin += tile) {
+        const fo_arrays arrays = fo_arrays_from(&m->arrays, m->sizes, begin);
+        fo_in_strips(&arrays, m->sizes, fo_min(tile, end - begin),
+                     fo_unaligned_head(arrays.param, m->sizes.param),
+                     m->n_words >= FO_PREFETCHED, move_strip, m);
+    }
 }
 
 void fo_limit(fo_dtype dtype, fo_loop loop, const void *g, void *param,
@@ -46,11 +50,9 @@ void fo_limit(fo_dtype dtype, fo_loop loop, const void *g, void *param,
     const int is_wide = dtype == FO_F32 || dtype == FO_F64;
     const fo_kernel_table *table = fo_kernels();
     move_job m = {.kernel = table->move[is_wide][n_states],
-                  .g = g,
-                  .arrays = {param},
-                  .n_states = n_states,
+                  .arrays = {.param = param, .grad = (void *)g},
+                  .sizes = {is_wide ? 4 : 2, 4},
                   .n_words = n * words,
-                  .param_size = is_wide ? 4 : 2,
                   .chunk = FO_CHUNK * words};
     if (loop == FO_LOAD_FIRST)
         m.kernel = table->move_first[is_wide][n_states];
@@ -59,7 +61,7 @@ void fo_limit(fo_dtype dtype, fo_loop loop, const void *g, void *param,
         m.state_kernel = table->move_one[is_wide];
     }
     for (int k = 0; k < n_states; k++)
-        m.arrays[k + 1] = state[k];
+        m.arrays.state[k] = state[k];
     const int64_t n_chunks = (m.n_words + m.chunk - 1) / m.chunk;
     fo_parallel_for(n_chunks, 1, move_chunks, &m, n_threads);
 }

@@ -24,9 +24,9 @@ static fo_observation add_fit(const fo_glm_at *at, double y, double z, double we
                               double *deviance, double *pearson)
 {
     const fo_observation seen = fo_observe(at->family, at->shape, y, z);
-    const double residual = y - seen.mean;
     *deviance += weight * fo_deviance(at->family, at->shape, y, z, &seen);
-    *pearson += residual == 0.0 ? 0.0 : weight * (residual * residual / seen.variance);
+    /* (y - m)^2 / V, whose parts may underflow where the quotient does not */
+    *pearson += seen.score == 0.0 ? 0.0 : weight * (seen.score * seen.score / seen.weight);
     return seen;
 }
 

@@ -44,8 +44,8 @@ int fo_are_allowed(const double *y, int64_t n, double low, double high, int open
 {
     int outside = 0, rises = 0, falls = 0;
     for (int64_t i = 0; i < n; i++)
-        outside |= !(fabs(y[i]) < INFINITY) | (open_low ? y[i] <= low : y[i] < low) |
-                   (y[i] > high);
+        outside |= (fabs(y[i]) < INFINITY ? 0 : 1) |
+                   (open_low ? y[i] <= low : y[i] < low) | (y[i] > high);
     for (int64_t i = 1; i < n; i++) {
         rises |= y[i] > y[i - 1];
         falls |= y[i] < y[i - 1];

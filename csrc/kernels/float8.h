@@ -98,13 +98,17 @@ static inline float fo_from_float8(uint8_t code, int32_t scale, fo_minifloat f)
     return fo_float_of(bits | (code & f.sign) << 24);
 }
 
-/* The same for a code of 0 or of a finite number with an exponent. */
+/* The same for a code of 0 or of a finite number with an exponent, if the scale is at
+ * most fo_float8_factor_limit. */
 static inline float fo_from_float8_normal(uint8_t code, int32_t scale, fo_minifloat f)
 {
     const int32_t extended = f.sign ? (int8_t)code : code;
     const uint32_t bits = (uint32_t)extended << 21 & (f.sign ? 0x8fffffff : 0xffffffff);
-    const uint32_t rest = code & (0xff ^ f.sign);
-    return fo_float_of(bits + (rest ? (uint32_t)(scale - f.top) << 23 : 0));
+    return fo_float_of(bits) * fo_power_of_2(127 + scale - f.top);
+}
+static inline int32_t fo_float8_factor_limit(fo_minifloat f)
+{
+    return 127 + f.top;
 }
 
 #endif

@@ -20,8 +20,10 @@
 #define FO_PREFETCH(address) __builtin_prefetch(address)
 #define FO_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
 #define FO_INLINE inline __attribute__((always_inline))
+#define FO_NOINLINE __attribute__((noinline))
 #else
 #define FO_INLINE inline
+#define FO_NOINLINE
 #define FO_PREFETCH(address) (void)(address)
 #define FO_PREFETCH_L2(address) (void)(address)
 #endif

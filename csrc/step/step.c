@@ -162,6 +162,21 @@ static void update_piece(const fo_step_context *s, int64_t i, const fo_tile *pie
     fo_update_tile(s, i, piece, g, &recipe->rule, scratch);
 }
 
+fo_arrays fo_chunk_arrays(const fo_tensor *tensor, const fo_chunk *chunk)
+{
+    const int64_t size = fo_size_of(tensor->dtype);
+    fo_arrays whole = {.param = tensor->param, .grad = (void *)tensor->grad};
+    memcpy(whole.state, tensor->state, sizeof whole.state);
+    return fo_arrays_from(&whole, (fo_sizes){size, size}, chunk->begin);
+}
+
+static void update_strip(const void *context, const fo_arrays *strip, int64_t n)
+{
+    const fo_recipe *recipe = context;
+    recipe->update(strip->param, strip->grad, strip->state, n, &recipe->rule,
+                   &recipe->prologue);
+}
+
 static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
                          fo_scratch *scratch)
 {
@@ -186,21 +201,19 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
         }
         return;
     }
-    const fo_recipe *recipe = &plan->recipes[plan->recipe_of[i]];
-    const int64_t size = fo_size_of(tensor->dtype), offset = chunk->begin * size;
-    void *state[FO_MAX_STATES], *w = (char *)tensor->param + offset;
-    char *g = (char *)tensor->grad + offset;
-    for (int k = 0; k < FO_MAX_STATES; k++)
-        state[k] = tensor->state[k] ? (char *)tensor->state[k] + offset : NULL;
-    recipe->update(w, g, state, chunk->length, &recipe->rule, &recipe->prologue);
-    void *ema = tensor->ema ? (char *)tensor->ema + offset : NULL;
+    const fo_arrays arrays = fo_chunk_arrays(tensor, chunk);
+    const int64_t size = fo_size_of(tensor->dtype);
+    fo_in_strips(&arrays, (fo_sizes){size, size}, chunk->length,
+                 fo_unaligned_head(arrays.param, size), s->prefetches, update_strip,
+                 &plan->recipes[plan->recipe_of[i]]);
+    void *ema = tensor->ema ? (char *)tensor->ema + chunk->begin * size : NULL;
     if (ema && fo_looks_ahead(s, i))
-        fo_look_ahead(s, tensor->dtype, ema, w, chunk->length);
+        fo_look_ahead(s, tensor->dtype, ema, arrays.param, chunk->length);
     else if (ema && !s->extras->lookahead_steps)
-        fo_kernels()->average[tensor->dtype](ema, w, chunk->length,
+        fo_kernels()->average[tensor->dtype](ema, arrays.param, chunk->length,
                                              1.0 - s->extras->ema_decay);
     if (s->extras->zero_grads)
-        memset(g, 0, (size_t)(chunk->length * size));
+        memset(arrays.grad, 0, (size_t)(chunk->length * size));
 }
 
 static void update_items(void *context, int64_t begin, int64_t end, int thread)
@@ -264,10 +277,12 @@ static double clip_factor(const fo_extras *extras, const fo_total *norm, double 
 
 /* Prepares the work items of a step.  Returns the number of threads to use, or 0 if the
  * plan has too little scratch memory for them, or less room than is needed. */
-static int prepare_items(fo_plan *plan, int64_t needed_room, int n_threads)
+static int prepare_items(fo_plan *plan, int64_t needed_room, int n_threads,
+                         int *prefetches)
 {
     int some_staged = 0;
     const int64_t active = prepare_walks(plan, &some_staged);
+    *prefetches = active >= FO_PREFETCHED;
     const int64_t n_items = fo_plan_items(plan);
     n_threads = active < plan->serial_below ? 1 : fo_threads_for(n_items, 1, n_threads);
     plan->threads = n_threads;
@@ -287,8 +302,9 @@ static fo_total measure(const fo_step_context *s, fo_extras *extras, int n_threa
 
 int fo_norm(fo_plan *plan, fo_extras *extras, int n_threads)
 {
-    const fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
-    n_threads = prepare_items(plan, 0, n_threads); /* the groups may not be set yet */
+    fo_step_context s = {plan, extras, 1.0 / extras->grad_scale, 0};
+    /* The groups may not be set yet. */
+    n_threads = prepare_items(plan, 0, n_threads, &s.prefetches);
     if (!n_threads)
         return FO_NO_SCRATCH;
     measure(&s, extras, n_threads);
@@ -328,8 +344,9 @@ static void share_scalars(const fo_plan *plan, int64_t n_recipes)
 
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
 {
-    fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
-    n_threads = prepare_items(plan, fo_factored_prepare(plan), n_threads);
+    fo_step_context s = {plan, extras, 1.0 / extras->grad_scale, 0};
+    n_threads =
+        prepare_items(plan, fo_factored_prepare(plan), n_threads, &s.prefetches);
     if (!n_threads)
         return FO_NO_SCRATCH;
     const int64_t n_items = fo_plan_items(plan);

@@ -16,6 +16,19 @@ static void sum_piece(const fo_step_context *s, int64_t i, const fo_tile *piece,
                                  &recipe->prologue);
 }
 
+typedef struct {
+    const fo_recipe *recipe;
+    fo_lanes *lanes;
+} strip_sums;
+
+static void sum_strip(const void *context, const fo_arrays *strip, int64_t n)
+{
+    const strip_sums *sums = context;
+    const fo_recipe *recipe = sums->recipe;
+    recipe->summation->add_terms(sums->lanes, strip->param, strip->grad, strip->state,
+                                 n, &recipe->rule, &recipe->prologue);
+}
+
 static void sum_chunk(const fo_step_context *s, int64_t number, fo_lanes *lanes,
                       fo_scratch *scratch)
 {
@@ -34,13 +47,11 @@ static void sum_chunk(const fo_step_context *s, int64_t number, fo_lanes *lanes,
         memcpy(lanes, scratch->lanes, sizeof scratch->lanes);
         return;
     }
-    const int64_t offset = chunk->begin * fo_size_of(tensor->dtype);
-    void *state[FO_MAX_STATES];
-    for (int k = 0; k < FO_MAX_STATES; k++)
-        state[k] = tensor->state[k] ? (char *)tensor->state[k] + offset : NULL;
-    recipe->summation->add_terms(lanes, (char *)tensor->param + offset,
-                                 (const char *)tensor->grad + offset, state,
-                                 chunk->length, &recipe->rule, &recipe->prologue);
+    const fo_arrays arrays = fo_chunk_arrays(tensor, chunk);
+    const int64_t size = fo_size_of(tensor->dtype);
+    const strip_sums sums = {recipe, lanes};
+    fo_in_strips(&arrays, (fo_sizes){size, size}, chunk->length, 0, s->prefetches,
+                 sum_strip, &sums);
 }
 
 static int needs_sums(const fo_plan *plan, int64_t i)

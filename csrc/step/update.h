@@ -4,12 +4,17 @@
 #define FO_UPDATE_H
 
 #include "plan.h"
+#include "strips.h"
 
 typedef struct {
     fo_plan *plan;
     const fo_extras *extras;
-    double scale; /* the gradients are multiplied by it */
+    double scale;   /* the gradients are multiplied by it */
+    int prefetches; /* whether contiguous arrays are prefetched */
 } fo_step_context;
+
+/* The arrays of a chunk of a tensor without a layout. */
+fo_arrays fo_chunk_arrays(const fo_tensor *tensor, const fo_chunk *chunk);
 
 /* Whether this step of tensor i ends with the parameter at its slow weights. */
 int fo_looks_ahead(const fo_step_context *s, int64_t i);

@@ -3,7 +3,8 @@
  * The states are unpacked and packed in groups of at most FO_TILE elements: one or more
  * whole rows, or two blocks of a row, so that no block belongs to two groups.  In
  * between, the group is updated in pieces that have constant strides in the parameter
- * and in the gradient; if both are contiguous, the group is one piece. */
+ * and in the gradient; if both are contiguous, the group is one piece.  If they are
+ * contiguous floats, they are updated in place and prefetched. */
 #include "rows.h"
 #include "update.h"
 
@@ -96,15 +97,45 @@ typedef struct {
     cutting cutting;
     uint64_t stream[FO_MAX_STATES]; /* of random bits */
     fo_scratch *scratch;
+    int is_direct; /* the parameter and the gradient need no staging */
+    int64_t next;  /* the group to prefetch, or -1 */
 } job;
 
 static job job_of(const fo_step_context *s, int64_t i, fo_scratch *scratch)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
-    job found = {.s = s, .i = i, .cutting = cut(tensor), .scratch = scratch};
+    job found = {
+        .s = s, .i = i, .cutting = cut(tensor), .scratch = scratch, .next = -1};
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
         found.stream[k] = fo_stream_of(s->extras, i, 1 + k);
     return found;
+}
+
+/* Prefetches a quarter of the parameter and of the gradient of the next group.  All at
+ * once would exceed the number of cache misses that a core has in flight. */
+static void prefetch_quarter(const job *job, int quarter)
+{
+    if (job->next < 0)
+        return;
+    const fo_tensor *tensor = &job->s->plan->tensors[job->i];
+    const group next = group_at(&job->cutting, job->next);
+    const int64_t begin = next.row * job->cutting.length + next.begin;
+    const int64_t n = next.rows * next.length;
+    const fo_arrays arrays = {.param = tensor->param, .grad = (void *)tensor->grad};
+    fo_prefetch(&arrays, (fo_sizes){sizeof(float), 1}, begin + n * quarter / 4,
+                begin + n * (quarter + 1) / 4);
+}
+
+static void update_in_place(const job *job, int64_t at, int64_t n,
+                            float *const x[FO_MAX_STATES])
+{
+    const fo_plan *plan = job->s->plan;
+    const fo_tensor *tensor = &plan->tensors[job->i];
+    const fo_recipe *recipe = &plan->recipes[plan->recipe_of[job->i]];
+    void *state[FO_MAX_STATES];
+    memcpy(state, x, sizeof state);
+    recipe->update((float *)tensor->param + at, (const float *)tensor->grad + at, state,
+                   n, &recipe->rule, &recipe->prologue);
 }
 
 static void update_group(const job *job, const group *all, const fo_offsets *from,
@@ -116,7 +147,8 @@ static void update_group(const job *job, const group *all, const fo_offsets *fro
     const int64_t block =
         all->row * job->cutting.blocks_per_row + all->begin / FO_BLOCK;
     uint8_t *codes[FO_MAX_STATES], *scale[FO_MAX_STATES];
-    float *x[FO_MAX_STATES];
+    float *x[FO_MAX_STATES] = {NULL};
+    prefetch_quarter(job, 0);
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
         codes[k] = (uint8_t *)tensor->state[k] + at;
         scale[k] = tensor->scale[k] + block;
@@ -124,22 +156,45 @@ static void update_group(const job *job, const group *all, const fo_offsets *fro
         table->unpack[tensor->layout->code[k]](x[k], codes[k], scale[k], all->rows,
                                                all->length);
     }
+    prefetch_quarter(job, 1);
 
-    update_pieces(job->s, job->i, at, all->rows * all->length, from, j, job->scratch);
+    const int64_t n = all->rows * all->length;
+    if (job->is_direct)
+        update_in_place(job, at, n, x);
+    else
+        update_pieces(job->s, job->i, at, n, from, j, job->scratch);
 
+    prefetch_quarter(job, 2);
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
         table->pack[tensor->layout->code[k]](codes[k], scale[k], x[k], all->rows,
                                              all->length, &job->stream[k], block);
+    prefetch_quarter(job, 3);
+}
+
+/* Whether the parameter and the gradient are contiguous floats, and the rule alone
+ * changes the parameter. */
+static int is_direct(const fo_step_context *s, const fo_tensor *tensor)
+{
+    const fo_layout *layout = tensor->layout;
+    int64_t stride = sizeof(float);
+    for (int k = layout->n_axes - 1; k >= 0; stride *= layout->shape[k--])
+        if (layout->param[k] != stride || layout->grad[k] != stride)
+            return 0;
+    return layout->param_dtype == FO_F32 && layout->grad_dtype == FO_F32 &&
+           !tensor->master && !tensor->ema && !s->extras->zero_grads;
 }
 
 void fo_update_blocks(const fo_step_context *s, const fo_chunk *chunk,
                       fo_scratch *scratch)
 {
-    const job job = job_of(s, chunk->tensor, scratch);
+    job job = job_of(s, chunk->tensor, scratch);
     const fo_range range =
         fo_plan_share(s->plan, chunk, number_of_groups(&job.cutting));
+    job.is_direct = is_direct(s, &s->plan->tensors[chunk->tensor]);
     for (int64_t number = range.begin; number < range.end; number++) {
         const group all = group_at(&job.cutting, number);
+        if (job.is_direct && s->prefetches)
+            job.next = number + 1 < range.end ? number + 1 : -1;
         update_group(&job, &all, &(fo_offsets){0}, -1);
     }
 }

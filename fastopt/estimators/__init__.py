@@ -11,6 +11,7 @@
 | `base` | what the estimators share with scikit-learn: checks, attributes, warnings |
 | `reporting` | `Inference`: standard errors, tests and summaries of the estimators |
 | `inference` | standard errors, intervals and tests of a fit |
+| `restrictions` | linear restrictions written as equations |
 | `robust` | robust covariances: HC0 to HC3 and clusters |
 | `rows` | the rows of a block at the coefficients of a fit |
 | `likelihood` | log-likelihoods from sums |
@@ -30,6 +31,7 @@
 | `epoch_fit` | how a model is fitted by epochs: order, losses, when it ends |
 | `epochs` | the steps of an update rule on rows, and their state |
 | `_epochs` | the boundary of csrc/epochs |
+| `sparse` | the sums over the rows of a CSR matrix |
 | `source` | `Source`: what a fit reads |
 | `sources` | the kinds of data that a fit reads, one module each |
 | `block` | `Block`: a block of rows |

@@ -49,6 +49,8 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
 class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
 
+    _accepts_sparse = True
+
     def __sklearn_is_fitted__(self) -> bool:
         # A fit that failed has set n_features_in_.
         return hasattr(self, "fitted_") or self._epochs is not None
@@ -84,7 +86,7 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
         """Return X as float64 or float32 and y, checked as scikit-learn does."""
-        accepted = "csr" if takes_epochs(self) else False
+        accepted = "csr" if self._accepts_sparse else False
         found: tuple[Any, Any] = validate_data(
             self, X, y, dtype=DTYPES, accept_sparse=accepted, **options
         )
@@ -200,6 +202,12 @@ def _problems(solution: Solution) -> Iterator[tuple[type[Warning], str]]:
             f"the fit has not converged: {solution.problem}. Increase max_iter or tol, or use "
             "alpha > 0",
         )
+    if solution.no_covariance:
+        yield (
+            RuntimeWarning,
+            f"the pass for the covariance of type {solution.fitted.cov_type} was interrupted: "
+            "standard errors are NaN; the coefficients do not depend on it",
+        )
 
 
 def weights(name: str, given: Any, x: Any) -> Floats | None:
@@ -245,7 +253,9 @@ def linear_predictor(
 ) -> Floats:
     """Return the linear predictors of data of any kind, a column for each row of ``coef_``."""
     blocks = estimator._blocks_to_predict(X, model, offset=offset, exposure=exposure)
-    return np.concatenate([predictor_of(estimator, block) for block in blocks])
+    return np.concatenate(
+        [predictor_of(block, estimator.coef_, estimator.intercept_) for block in blocks]
+    )
 
 
 def intervals(
@@ -257,9 +267,9 @@ def intervals(
     return mean, lower, upper
 
 
-def predictor_of(estimator: Any, block: Block) -> Floats:
+def predictor_of(block: Block, coef: Floats, intercept: Any) -> Floats:
     """Return the linear predictors of a block."""
-    z: Floats = block.x @ estimator.coef_.T + estimator.intercept_
+    z: Floats = block.x @ coef.T + intercept
     if block.offset is not None:
         z += block.offset if z.ndim == 1 else block.offset[:, None]
     return z
@@ -267,7 +277,7 @@ def predictor_of(estimator: Any, block: Block) -> Floats:
 
 def rows_to_predict(estimator: Any, X: Any) -> Any:
     """Return X as float64 or float32, with the columns of the fit."""
-    accepted = "csr" if takes_epochs(estimator) else False
+    accepted = "csr" if estimator._accepts_sparse else False
     x = validate_data(estimator, X, dtype=DTYPES, accept_sparse=accepted, reset=False)
     check_consistent_length(x)
     return x

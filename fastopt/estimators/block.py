@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse  # type: ignore[import-untyped]
 
-__all__ = ["Block"]
+__all__ = ["Block", "dense"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -63,6 +64,18 @@ class Block:
             return self.frequency if self.weight is None else self.weight
         return self.weight * self.frequency
 
+    def of_positive_weight(self) -> Block:
+        """Return the rows that count: those of a positive weight and frequency.
+
+        Returns
+        -------
+        Block
+        """
+        weight = self.total_weight()
+        if weight is None or (weight > 0).all():
+            return self
+        return self.part(np.flatnonzero(weight > 0))
+
     def with_y(self, y: Floats) -> Block:
         """Return the same rows with other observations.
 
@@ -100,3 +113,21 @@ class Block:
             of(self.frequency),
             of(self.groups),
         )
+
+
+def dense(x: Any, own: slice) -> Array:
+    """Return rows as an array, C-contiguous.
+
+    Parameters
+    ----------
+    x : array or CSR matrix of shape (n, p)
+    own : slice
+        Which rows.
+
+    Returns
+    -------
+    array
+        A view of x where it is C-contiguous.
+    """
+    rows = x[own]
+    return np.ascontiguousarray(rows.toarray() if issparse(rows) else rows)

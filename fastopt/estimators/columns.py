@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.estimators._glm import columns
-from fastopt.estimators.block import Block
+from fastopt.estimators.block import Block, dense
 from fastopt.estimators.likelihood import saturated_sums
 from fastopt.estimators.model import Model
-from fastopt.estimators.source import Source
+from fastopt.estimators.moments import rows_at_a_time
+from fastopt.estimators.source import Source, reduced
+from fastopt.estimators.sparse import column_sums, pays
 
 __all__ = ["Columns", "columns_of"]
 
@@ -80,12 +83,27 @@ class _Sample:
         self.position += block.n
         self._keep(block.part(slice(first, None, self.stride)))
         if self.n > self.most:
-            whole, self.parts, self.n = self.parts, [], 0
-            position = 0
-            for part in whole:  # one at a time, so that there is no second sample in memory
-                self._keep(part.part(slice(position % 2, None, 2)))
-                position += part.n
-            self.stride *= 2
+            self._halve()
+
+    def merge(self, other: _Sample) -> None:
+        """Add the sample of other rows, each with the larger of the two strides."""
+        while self.stride < other.stride:
+            self._halve()
+        while other.stride < self.stride:
+            other._halve()
+        self.position += other.position
+        self.parts += other.parts
+        self.n += other.n
+        while self.n > self.most:
+            self._halve()
+
+    def _halve(self) -> None:
+        whole, self.parts, self.n = self.parts, [], 0
+        position = 0
+        for part in whole:  # one at a time, so that there is no second sample in memory
+            self._keep(part.part(slice(position % 2, None, 2)))
+            position += part.n
+        self.stride *= 2
 
     def _keep(self, block: Block) -> None:
         if block.n:
@@ -98,6 +116,77 @@ class _Sample:
             return None if parts[0] is None else np.concatenate(parts)
 
         return Block(of("x"), of("y"), of("weight"), of("offset"), of("frequency"))
+
+
+class _Sums:
+    """Sums, ranges and a sample over blocks of rows; they can be merged with those of others."""
+
+    def __init__(self, n_features: int, model: Model) -> None:
+        self.model = model
+        self.low, self.high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
+        self.total = np.zeros(n_features)
+        self.y_sum = np.zeros(model.n_classes or 1)
+        self.n, self.weight, self.row = 0, 0.0, 0
+        self.offset: float | None = None
+        self.has_labels = bool(model.n_classes) or model.family == "bernoulli"
+        self.sample = _Sample(n_features)
+        self.saturated = np.zeros(2)
+
+    def add(self, block: Block) -> None:
+        """Add the rows of a block, or raise an error that names a value."""
+        model = self.model
+        _require_usable(block, model, self.row)
+        used = block.of_positive_weight()
+        if not used.n:
+            self.row += block.n
+            return
+        weight, rows = used.total_weight(), rows_at_a_time(len(self.total))
+        for first in range(0, used.n, rows):
+            own = slice(first, first + rows)
+            part = None if weight is None else np.ascontiguousarray(weight[own])
+            if pays(used.x):
+                low, high, total = column_sums(used.x[own], part)
+                self._add_columns(low, high, total)
+            else:
+                columns(dense(used.x, own), part, self.low, self.high, self.total)
+        if not np.isfinite(self.total).all():
+            _require_finite(block.x, self.row)
+        self.n += used.n
+        self.weight += used.n if weight is None else float(weight.sum())
+        if not model.n_classes:
+            self.has_labels = self.has_labels and bool(np.isin(used.y, (0.0, 1.0)).all())
+        self.y_sum += _sum_of_y(used, weight, model.n_classes)
+        if used.offset is not None:
+            of_block = used.offset.sum() if weight is None else weight @ used.offset
+            self.offset = (self.offset or 0.0) + float(of_block)
+        self.row += block.n
+        self.sample.add(used)
+        if not model.n_classes:  # the log-likelihood of certain classes is 0
+            self.saturated += saturated_sums(
+                model.family, used.y, model.shape, used.weight, used.frequency
+            )
+
+    def _add_columns(self, low: Floats, high: Floats, total: Floats) -> None:
+        np.minimum(self.low, low, out=self.low)
+        np.maximum(self.high, high, out=self.high)
+        self.total += total
+
+    def merge(self, other: _Sums) -> _Sums:
+        """Add the sums over other rows; return self."""
+        self._add_columns(other.low, other.high, other.total)
+        for name in ("y_sum", "saturated", "n", "weight", "row"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.offset is not None:
+            self.offset = (self.offset or 0.0) + other.offset
+        self.has_labels = self.has_labels and other.has_labels
+        self.sample.merge(other.sample)
+        return self
+
+
+def _sums_of(n_features: int, model: Model, block: Block) -> _Sums:
+    found = _Sums(n_features, model)
+    found.add(block)
+    return found
 
 
 def columns_of(source: Source, model: Model) -> Columns:
@@ -119,42 +208,16 @@ def columns_of(source: Source, model: Model) -> Columns:
         weight.
     """
     p = source.n_features
-    low, high, total = np.full(p, np.inf), np.full(p, -np.inf), np.zeros(p)
-    y_sum = np.zeros(model.n_classes or 1)
-    n, weight_sum, offset_sum = 0, 0.0, None
-    has_labels = bool(model.n_classes) or model.family == "bernoulli"
-    sample = _Sample(p)
-    saturated = np.zeros(2)
-    row = 0
-    for block in source.blocks():
-        _require_usable(block, model, row)
-        used = _of_positive_weight(block)
-        if not used.n:
-            row += block.n
-            continue
-        weight = used.total_weight()
-        for first in range(0, used.n, ROWS):
-            x = np.ascontiguousarray(used.x[first : first + ROWS])
-            part = None if weight is None else np.ascontiguousarray(weight[first : first + ROWS])
-            columns(x, part, low, high, total)
-        if not np.isfinite(total).all():
-            _require_finite(block.x, row)
-        n += used.n
-        weight_sum += used.n if weight is None else float(weight.sum())
-        has_labels = has_labels and bool(model.n_classes or np.isin(used.y, (0.0, 1.0)).all())
-        y_sum += _sum_of_y(used, weight, model.n_classes)
-        if used.offset is not None:
-            of_block = used.offset.sum() if weight is None else weight @ used.offset
-            offset_sum = (offset_sum or 0.0) + float(of_block)
-        row += block.n
-        sample.add(used)
-        if not model.n_classes:  # the log-likelihood of certain classes is 0
-            saturated += saturated_sums(
-                model.family, used.y, model.shape, used.weight, used.frequency
-            )
-    if not n:
+    if hasattr(source, "reduced"):
+        found = reduced(source, partial(_sums_of, p, model), _Sums.merge)
+    else:  # the sample has every 16th row, however short the blocks are
+        found = _Sums(p, model)
+        for block in source.blocks():
+            found.add(block)
+    if not found.n:
         raise FastoptError("no row has a positive weight; at least one is needed")
-    mean = np.where(low == high, low, total / weight_sum)
+    low, high = found.low, found.high
+    mean = np.where(low == high, low, found.total / found.weight)
     anchor, value = None, 1.0
     if not model.fit_intercept:
         constant = np.flatnonzero((low == high) & (low != 0))
@@ -165,17 +228,17 @@ def columns_of(source: Source, model: Model) -> Columns:
         else:
             mean = np.zeros(p)
     return Columns(
-        n,
-        weight_sum,
+        found.n,
+        found.weight,
         mean,
         np.maximum(high - mean, mean - low),
         anchor,
         value,
-        y_sum / weight_sum,
-        has_labels,
-        None if offset_sum is None else offset_sum / weight_sum,
-        sample.whole(),
-        saturated,
+        found.y_sum / found.weight,
+        found.has_labels,
+        None if found.offset is None else found.offset / found.weight,
+        found.sample.whole(),
+        found.saturated,
     )
 
 
@@ -196,8 +259,8 @@ def _require_usable(block: Block, model: Model, row: int) -> None:
 
 def _require_finite(given: Any, row: int) -> None:
     """Raise an error that names the first NaN or infinity, or says that values are too large."""
-    for first in range(0, len(given), ROWS):
-        x = given[first : first + ROWS]
+    for first in range(0, given.shape[0], ROWS):
+        x = dense(given, slice(first, first + ROWS))
         bad = np.argwhere(~np.isfinite(x))
         if bad.size:
             i, j = bad[0]
@@ -205,12 +268,5 @@ def _require_finite(given: Any, row: int) -> None:
     raise FastoptError("the sum of a column of X is not finite; divide X by its size")
 
 
-def _of_positive_weight(block: Block) -> Block:
-    weight = block.total_weight()
-    if weight is None or (weight > 0).all():
-        return block
-    return block.part(np.flatnonzero(weight > 0))
-
-
 def _copied(block: Block) -> Block:
-    return replace(block, x=np.array(block.x), y=np.array(block.y))
+    return replace(block, x=np.array(dense(block.x, slice(None))), y=np.array(block.y))

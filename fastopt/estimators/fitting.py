@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from fastopt.estimators.columns import Columns, columns_of
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.likelihood import log_likelihood, saturated
 from fastopt.estimators.model import Model
-from fastopt.estimators.moments import Moments, sums
+from fastopt.estimators.moments import Moments, chunks, sums
 from fastopt.estimators.robust import with_robust
 from fastopt.estimators.scoring import STILL, Penalty, Scoring
-from fastopt.estimators.source import Source
+from fastopt.estimators.source import Source, reduced
 from fastopt.estimators.sources.array import ArraySource
 
 __all__ = ["Options", "Solution", "fit_source", "null_deviance"]
@@ -30,6 +31,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 SAMPLE_TOL, SAMPLE_ROUNDS = 1e-2, 12
 # Half the deviance of labels, divided by the weight: at such a loss, all rows are on their side.
 SEPARATED = 1e-6
+MOST_COEFFICIENTS = 2**15
 ROWS_FOR_A_SAMPLE = 10  # for each coefficient
 
 
@@ -81,6 +83,8 @@ class Solution:
         The column whose coefficient grows without limit.
     problem : str
         Why the fit has not converged; "" if it has.
+    no_covariance : bool
+        Whether the pass for a robust covariance was interrupted, so that it is NaN.
     """
 
     fitted: Fitted
@@ -88,6 +92,7 @@ class Solution:
     dependent: tuple[str, ...] = ()
     separated: str | None = None
     problem: str = ""
+    no_covariance: bool = False
 
 
 class _Fit:
@@ -95,12 +100,19 @@ class _Fit:
 
     def __init__(self, source: Source, model: Model, options: Options) -> None:
         self.source, self.model, self.options = source, model, options
-        self.columns = columns_of(source, model)
         self.first = int(model.fit_intercept)
         self.k = model.n_equations
         self.width = source.n_features + self.first
         self.q = self.k * self.width
-        self.null = _null_predictor(self.columns, model)
+        if self.q > MOST_COEFFICIENTS:
+            raise FastoptError(
+                f"there are {self.q} coefficients, and scoring needs matrices of "
+                f"{8 * self.q**2 / 2**30:.0f} GiB; use a solver with epochs, such as "
+                "solver='adagrad'"
+            )
+        self.columns = columns_of(source, model)
+        self.margin = 0.25 / max(1.0, self.columns.weight)
+        self.null = _null_predictor(self.columns, model, self.margin)
         self.intercepts = np.arange(0, self.q, self.width) if self.first else np.arange(0)
         self.null_chi2 = 0.0
 
@@ -120,11 +132,16 @@ class _Fit:
         null: Floats | None = None,
     ) -> Moments:
         own_sums = multinomial.sums if self.model.n_classes else sums
-        total: Moments | None = None
-        for block in (self.source if source is None else source).blocks():
-            new = own_sums(block, v, self.model, self.columns.mean, null, with_information, by_qr)
-            total = new if total is None else total + new
-        assert total is not None
+        function = partial(
+            own_sums,
+            coef=v,
+            model=self.model,
+            mean=self.columns.mean,
+            null=null,
+            with_information=with_information,
+            by_qr=by_qr,
+        )
+        total: Moments = reduced(self.source if source is None else source, function)
         return total
 
     def penalty(self, weight: float) -> Penalty:
@@ -138,15 +155,19 @@ class _Fit:
         return Penalty(ratio * strength, (1.0 - ratio) * strength[: self.width], mix)
 
     def scoring(self, report: Callable[[int, float, float], None] | None = None) -> Scoring:
+        family, separated = self.model.kind, -math.inf
+        if self.columns.has_labels and not self.options.alpha:
+            separated = min(0.1, SEPARATED * self.columns.weight)
         return Scoring(
             self.evaluate,
             self.largest_move,
             self.penalty(self.columns.weight),
             self.variance,
-            self.model.family == "gaussian",
-            min(0.1, SEPARATED * self.columns.weight) if self.columns.has_labels else 0.0,
-            np.tile(np.append(np.ones(self.first), self.columns.reach), self.k),
-            report,
+            linear=family.name == "gaussian",
+            may_separate=family.known_dispersion or family.name == "tweedie",
+            separated_below=separated,
+            reach=np.tile(np.append(np.ones(self.first), self.columns.reach), self.k),
+            report=report,
         )
 
     def largest_move(self, step: Floats) -> float:
@@ -154,11 +175,10 @@ class _Fit:
         bound = float((np.abs(slopes) @ self.columns.reach + np.abs(shifts)).max())
         if bound <= STILL:
             return bound
-        mean = self.columns.mean
-        return max(
-            float(np.abs((block.x - mean) @ slopes.T + shifts).max())
-            for block in self.source.blocks()
-        )
+        steps = step.reshape(self.k, self.width).T
+        intercept = self.model.fit_intercept
+        function = partial(_largest_predictor, steps, self.columns.mean, intercept)
+        return float(reduced(self.source, function, max))
 
     def _slopes(self, v: Floats) -> tuple[Floats, Floats]:
         """Return the coefficients of the columns and the intercepts, a row for each equation."""
@@ -167,9 +187,10 @@ class _Fit:
 
     def variance(self, at: Moments) -> float:
         """Return the square of the unit of the Newton decrement."""
-        small = min(1.0, at.weight / at.frequency)
         if self.model.kind.known_dispersion:
-            return small
+            # Small weights and small counts make all steps short in standard errors.
+            size = 1.0 if self.model.n_classes else float(self.columns.y_mean[0]) or self.margin
+            return min(1.0, at.weight / at.frequency) * min(1.0, size)
         floor = 1e-14 * self.null_chi2 + np.finfo(float).tiny
         return max(at.pearson_chi2, floor) / at.frequency
 
@@ -267,13 +288,12 @@ class _Fit:
         return sums_of_null
 
 
-def _null_predictor(columns: Columns, model: Model) -> Floats:
+def _null_predictor(columns: Columns, model: Model, margin: float) -> Floats:
     """Return the linear predictors of the mean of y, less the mean offset.
 
-    A mean at the end of its range is moved inside it.
+    A mean at the end of its range is moved inside it by a margin.
     """
     kind, mean = model.kind, columns.y_mean
-    margin = 0.25 / columns.weight if columns.weight > 1 else 0.25
     if model.n_classes:
         log_share = np.log(np.maximum(mean, margin))
         return log_share if model.symmetric else log_share[1:] - log_share[0]
@@ -292,8 +312,28 @@ class _Intercept:
         self.source = source
 
     def blocks(self) -> Iterator[Block]:
-        for block in self.source.blocks():
-            yield replace(block, x=np.empty((block.n, 0)))
+        return map(_without_columns, self.source.blocks())
+
+
+class _InterceptElsewhere(_Intercept):
+    """The same of a source with a method `reduced`."""
+
+    def reduced(self, function: Callable[[Block], Any], combine: Callable[[Any, Any], Any]) -> Any:
+        return reduced(self.source, partial(_of_intercept, function), combine)
+
+
+def _without_columns(block: Block) -> Block:
+    return replace(block, x=np.empty((block.n, 0)))
+
+
+def _of_intercept(function: Callable[[Block], Any], block: Block) -> Any:
+    return function(_without_columns(block))
+
+
+def _largest_predictor(steps: Floats, mean: Floats, fit_intercept: bool, block: Block) -> float:
+    """Return the largest change of a linear predictor of a block by steps."""
+    parts = chunks(block.x, mean, fit_intercept)
+    return max((float(np.abs(x @ steps).max()) for _, x in parts), default=0.0)
 
 
 def fit_source(source: Source, model: Model, options: Options) -> Solution:
@@ -396,16 +436,23 @@ def _solution(fit: _Fit, scoring: Scoring, null: Moments) -> Solution:
         use_t=options.use_t,
         y_name=options.y_name,
     )
+    no_covariance = False
     if not options.alpha:
         if options.verbose and options.cov_type != "nonrobust":
             print(f"one more pass for the covariance of type {options.cov_type}")
-        fitted = with_robust(fit.source, fitted, options.cov_type)
+        try:
+            fitted = with_robust(fit.source, fitted, options.cov_type)
+        except KeyboardInterrupt:  # the coefficients took longer than their covariance
+            no_covariance = True
+            nothing = np.full_like(inverse, math.nan)
+            fitted = replace(fitted, cov_type=options.cov_type, robust=nothing)
     return Solution(
         fitted,
         [loss / fit.columns.weight for loss in scoring.losses],
         tuple(names[j] for j in dependent),
         None if scoring.separated is None else names[scoring.separated],
         scoring.problem,
+        no_covariance,
     )
 
 
@@ -416,15 +463,16 @@ def _log_likelihoods(
     model, sums = fit.model, fit.columns.saturated
     rows = None
     if math.isnan(sums[1]) and scale > 0:
-        rows = math.fsum(
-            saturated(model.family, block.y, scale, model.shape, block.weight, block.frequency)
-            for block in fit.source.blocks()
-        )
+        rows = float(reduced(fit.source, partial(_saturated, model, scale)))
     own = scale
     if (model.family, model.link) == ("gaussian", "identity"):
         own = at.deviance / at.frequency
     llf = log_likelihood(model.family, at.deviance, own, sums, rows)
     return llf, log_likelihood(model.family, null_model, scale, sums, rows)
+
+
+def _saturated(model: Model, scale: float, block: Block) -> float:
+    return saturated(model.family, block.y, scale, model.shape, block.weight, block.frequency)
 
 
 def _shortest(null: Floats, intercepts: Any) -> Floats:
@@ -446,7 +494,8 @@ def null_deviance(source: Source, model: Model) -> float:
     -------
     float
     """
-    fit = _Fit(_Intercept(source), replace(model, fit_intercept=True), Options())
+    kind = _InterceptElsewhere if hasattr(source, "reduced") else _Intercept
+    fit = _Fit(kind(source), replace(model, fit_intercept=True), Options())
     scoring = fit.scoring()
     fit.begin(scoring)
     scoring.run(fit.options.tol, fit.options.max_iter)

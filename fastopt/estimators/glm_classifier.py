@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
+from fastopt.estimators.block import Block
 from fastopt.estimators.by_epochs import takes_epochs
 from fastopt.estimators.fitting import Solution, fit_source
 from fastopt.estimators.model import Model
 from fastopt.estimators.multinomial import log_probabilities
-from fastopt.estimators.source import Source
+from fastopt.estimators.source import Source, reduced
 from fastopt.estimators.sources.labels import class_indices, classes_of
 
 __all__ = ["GLMClassifier"]
@@ -58,7 +60,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     solver : str
         "scoring": Fisher scoring.  "auto", the default, chooses it.  For data of many columns:
         epochs of "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax",
-        "nadam" or "ftrl", which need memory for a few numbers per column, take a CSR matrix, and
+        "nadam" or "ftrl", which need memory for a few numbers per column, read CSR as it is, and
         have `partial_fit`, but no standard errors.  See Notes.
     tol : float, optional
         Scoring ends when the next step is at most this many standard errors long, by default 1e-8;
@@ -213,7 +215,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = takes_epochs(self)
+        tags.input_tags.sparse = True
         tags.classifier_tags.multi_class = self.link == "logit" and not takes_epochs(self)
         return tags
 
@@ -238,8 +240,9 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
-        y : array of shape (n,)
+        X : array, sparse matrix, table, file or chunks, of shape (n, p)
+            As for `GLMRegressor.fit`, as are names of columns for the other arguments.
+        y : array of shape (n,), or str
             Labels of at least two classes.
         sample_weight, freq_weight : array of shape (n,), optional
             Weights, >= 0.
@@ -300,6 +303,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         model = self._model(len(classes))
         if self._formula is not None:
             model = replace(model, fit_intercept=self._formula.has_intercept)
+            options = replace(options, y_name=self._formula.response or options.y_name)
         if takes_epochs(self):
             coef = self._fit_epochs(source, model)
             self.classes_ = classes
@@ -381,11 +385,14 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         self.coef_ = coef[:, first:].copy()
         self.intercept_ = coef[:, 0].copy() if first else np.zeros(len(coef))
 
-    def _numbers_of(self, y: Any) -> Any:
-        index = np.searchsorted(self.classes_, y)
-        if not (self.classes_[np.minimum(index, len(self.classes_) - 1)] == np.asarray(y)).all():
-            raise FastoptError(f"y has labels that the fit has not; it has {self.classes_}")
-        return index
+    def _rows_again(self, X: Any, y: Any, **per_row: Any) -> Source:
+        target = class_indices(self.classes_)
+        rows = self._open(X, self.link, is_fit=False, y=y, **per_row)
+        if rows is not None:
+            return rows.with_target(target)
+        x, y = self._read(X, y, reset=False)
+        block = self._rows(x, y, Model("bernoulli", self.link), **per_row)
+        return self._source(block.with_y(target(block.y, range(block.n))))
 
     def _equations(self, values: Floats) -> Floats:
         """Return a row for each class of coef_, NaN for a class that has no coefficients."""
@@ -413,7 +420,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
+        X : array, sparse matrix, table, file or chunks, of shape (n, p)
         offset : array of shape (n,), optional
             As for `fit`.
 
@@ -423,18 +430,12 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             With two classes, minus the predictor for which the probability is 1/2, which is 0
             except for the link "cloglog".
         """
-        return self._decisions(self._predictors(X, offset))
+        return _decisions(self._predictors(X, offset), self._half)
 
-    def _decisions(self, z: Floats) -> Floats:
-        if len(self.classes_) > 2:
-            return z
-        half: Floats = z[:, 0] - float(self._model(2).predictor(0.5))
-        return half
-
-    def _most_probable(self, z: Floats) -> Array:
-        """Return the index of the class of each row."""
-        decision = self._decisions(z)
-        return (decision > 0).astype(int) if decision.ndim == 1 else decision.argmax(axis=1)
+    @property
+    def _half(self) -> float | None:
+        """The linear predictor of a probability of 1/2; None for more than two classes."""
+        return None if len(self.classes_) > 2 else float(self._model(2).predictor(0.5))
 
     def predict_log_proba(self, X: Any, offset: Any = None) -> Floats:
         """Return the logarithms of the probabilities of the classes.
@@ -502,7 +503,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         -------
         array of shape (n,)
         """
-        index = self._most_probable(self._predictors(X, offset))
+        index = _most_probable(self._predictors(X, offset), self._half)
         found: Array = self.classes_[index]
         return found
 
@@ -522,12 +523,26 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         rows = self._open(X, self.link, is_fit=False, y=y, sample_weight=sample_weight)
         if rows is None:
             return float(super().score(X, y, sample_weight))
-        right, total = 0.0, 0.0
-        for block in rows.with_target(class_indices(self.classes_, strict=False)).blocks():
-            is_right = self._most_probable(predictor_of(self, block)) == block.y
-            weight = np.ones(block.n) if block.weight is None else block.weight
-            right, total = right + float(weight @ is_right), total + float(weight.sum())
-        return right / total
+        source = rows.with_target(class_indices(self.classes_, strict=False))
+        right, total = reduced(source, partial(_right, self.coef_, self.intercept_, self._half))
+        return float(right / total)
+
+
+def _decisions(z: Floats, half: float | None) -> Floats:
+    return z if half is None else z[:, 0] - half
+
+
+def _most_probable(z: Floats, half: float | None) -> Array:
+    """Return the index of the class of each row."""
+    decision = _decisions(z, half)
+    return (decision > 0).astype(int) if half is not None else decision.argmax(axis=1)
+
+
+def _right(coef: Floats, intercept: Floats, half: float | None, block: Block) -> Floats:
+    """Return the weight of the rows of a block whose class is predicted, and of all."""
+    is_right = _most_probable(predictor_of(block, coef, intercept), half) == block.y
+    weight = np.ones(block.n) if block.weight is None else block.weight
+    return np.array([weight @ is_right, weight.sum()])
 
 
 def _labels(y: Any) -> tuple[Array, Any]:

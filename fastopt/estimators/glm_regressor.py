@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
+from fastopt.estimators.block import Block
 from fastopt.estimators.by_epochs import takes_epochs
 from fastopt.estimators.fitting import fit_source, null_deviance
 from fastopt.estimators.model import Model, model_of
-from fastopt.estimators.source import Source
+from fastopt.estimators.source import Source, reduced
 
 __all__ = ["GLMRegressor"]
 
@@ -63,7 +65,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     solver : str
         "scoring": Fisher scoring.  "auto", the default, chooses it.  For data of many columns:
         epochs of "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax",
-        "nadam" or "ftrl", which need memory for a few numbers per column, take a CSR matrix, and
+        "nadam" or "ftrl", which need memory for a few numbers per column, read CSR as it is, and
         have `partial_fit`, but no standard errors.  See Notes.
     tol : float, optional
         Scoring ends when the next step is at most this many standard errors long, by default 1e-8;
@@ -245,7 +247,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = takes_epochs(self)
+        tags.input_tags.sparse = True
         tags.target_tags.positive_only = self.family not in ("gaussian", "normal")
         return tags
 
@@ -270,8 +272,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         Parameters
         ----------
         X : array, table, file or chunks, of shape (n, p)
-            An array; a table of pandas, polars or Arrow; the path of a parquet file or directory;
-            a memory-mapped array; or chunks, see Notes.
+            An array or a sparse matrix; a table of pandas, polars or Arrow; the path of a parquet
+            file or directory; a memory-mapped array; or chunks, see Notes.
         y : array of shape (n,), or str
             The observations, or the name of a column of X, which is then no feature.  Not needed if
             the chunks or a formula have it.
@@ -300,10 +302,10 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Notes
         -----
-        Chunks are a list, or a function that returns an iterable and is called for each round: of
-        (X, y), of (X, y, sample_weight), of dicts with the names of these arguments, or of tables.
-        Only some thousand rows of a file, of a memory-mapped array or of the chunks of a function
-        are in memory at a time::
+        Chunks are a list, or a function that returns an iterable, and is called for each round and
+        once or twice before: of (X, y), of (X, y, sample_weight), of dicts with the names of these
+        arguments, or of tables.  Only some thousand rows of a file, of a memory-mapped array or of
+        the chunks of a function are in memory at a time::
 
             model.fit("file.parquet", y="price", sample_weight="w")
             model.fit(numpy.load("x.npy", mmap_mode="r"), y)
@@ -321,6 +323,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         source: Source | None = self._open(X, model.link, is_fit=True, y=y, **per_row)
         if self._formula is not None:
             model = replace(model, fit_intercept=self._formula.has_intercept)
+            options = replace(options, y_name=self._formula.response or options.y_name)
         if source is None:
             x, y = self._read(X, y, y_numeric=True)
             source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
@@ -375,7 +378,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
+        X : array, sparse matrix, table, file or chunks, of shape (n, p)
         offset, exposure : array of shape (n,), optional
             As for `fit`.
         interval : float, optional
@@ -394,6 +397,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             blocks = self._blocks_to_predict(X, model, offset=offset, exposure=exposure)
             return intervals(blocks, self.fitted_, interval)
         return model.mean(linear_predictor(self, X, model, offset, exposure))
+
+    def _rows_again(self, X: Any, y: Any, **per_row: Any) -> Source:
+        return _rows_again(self, X, y, **per_row)
 
     def score(
         self,
@@ -421,14 +427,28 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         check_is_fitted(self)
         model = self._model()
         per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
-        source: Source | None = self._open(X, model.link, is_fit=False, y=y, **per_row)
-        if source is None:
-            x, y = self._read(X, y, y_numeric=True, reset=False)
-            source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
-        total = 0.0
-        for block in source.blocks():
-            model.kind.require_domain(block.y)
-            deviance = model.observe(block.y, predictor_of(self, block)).deviance
-            weight = block.total_weight()
-            total += float(deviance.sum() if weight is None else deviance @ weight)
-        return 1.0 - total / null_deviance(source, model)
+        source = _rows_again(self, X, y, **per_row)
+        null = null_deviance(source, model)
+        total = reduced(source, partial(_deviance, model, self.coef_, self.intercept_))
+        return float(1.0 - total / null)
+
+
+def _deviance(model: Model, coef: Floats, intercept: float, block: Block) -> float:
+    """Return the deviance of the rows of a block."""
+    model.kind.require_domain(block.y)
+    deviance = model.observe(block.y, predictor_of(block, coef, intercept)).deviance
+    weight = block.total_weight()
+    return float(deviance.sum() if weight is None else deviance @ weight)
+
+
+def _rows_again(estimator: Any, X: Any, y: Any, **per_row: Any) -> Source:
+    """Return a source of rows with y, read as those of the fit."""
+    model = estimator._model()
+    rows: Source | None = estimator._open(X, model.link, is_fit=False, y=y, **per_row)
+    if rows is not None:
+        return rows
+    x, y = estimator._read(X, y, y_numeric=True, reset=False)
+    found: Source = estimator._source(
+        estimator._rows(x, y.astype(float, copy=False), model, **per_row)
+    )
+    return found

@@ -19,13 +19,13 @@ from scipy import linalg, stats  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
 from fastopt.estimators.block import Block
-from fastopt.estimators.extras import library
 from fastopt.estimators.fitted import Fitted, Floats
+from fastopt.estimators.restrictions import parsed
 from fastopt.estimators.rows import rows_of
 from fastopt.kalman._kalman import observe_rows
 
 __all__ = [
-    "PenalisedError",
+    "NoInferenceError",
     "WaldTest",
     "aic",
     "bic",
@@ -40,8 +40,8 @@ __all__ = [
 ]
 
 
-class PenalisedError(FastoptError, AttributeError):
-    """A penalised fit has no standard errors; as an AttributeError, `hasattr` returns False."""
+class NoInferenceError(FastoptError, AttributeError):
+    """A fit has no standard errors; as it is an AttributeError too, `hasattr` returns False."""
 
 
 def covariance(fitted: Fitted) -> Floats:
@@ -57,7 +57,7 @@ def covariance(fitted: Fitted) -> Floats:
 
     Raises
     ------
-    PenalisedError
+    NoInferenceError
         The fit has a penalty.
     """
     require_likelihood(fitted)
@@ -73,11 +73,11 @@ def require_likelihood(fitted: Fitted) -> None:
 
     Raises
     ------
-    PenalisedError
+    NoInferenceError
         The fit has a penalty.
     """
     if fitted.penalty:
-        raise PenalisedError(
+        raise NoInferenceError(
             f"alpha is {fitted.penalty:g}: a penalty shrinks coefficients towards 0, and no "
             "standard error describes how far they are from the parameters; fit with alpha=0"
         )
@@ -129,13 +129,15 @@ def conf_int(fitted: Fitted, level: float = 0.95) -> Floats:
     return np.column_stack([fitted.coef - half, fitted.coef + half])
 
 
-def quantile(fitted: Fitted, level: float) -> float:
+def quantile(fitted: Fitted, level: float, name: str = "level") -> float:
     """Return the quantile of z or t with which an interval has a coverage.
 
     Parameters
     ----------
     fitted : Fitted
     level : float
+    name : str
+        Of the argument, for the error.
 
     Returns
     -------
@@ -147,7 +149,7 @@ def quantile(fitted: Fitted, level: float) -> float:
         The level is not between 0 and 1.
     """
     if not (isinstance(level, (int, float)) and 0 < level < 1):
-        raise FastoptError(f"level is {level!r}; allowed: between 0 and 1, such as 0.95")
+        raise FastoptError(f"{name} is {level!r}; allowed: between 0 and 1, such as 0.95")
     return float(_distribution(fitted).ppf(0.5 + level / 2))
 
 
@@ -214,8 +216,8 @@ def wald_test(fitted: Fitted, restrictions: Any, use_f: bool | None = None) -> W
     ----------
     fitted : Fitted
     restrictions : array of shape (q, p) or (p,), pair (R, q), str or list of str
-        Strings as "x1 = x2, x3 = 0" need formulaic; a name with spaces or signs is written between
-        backticks.
+        Strings are equations of names, such as "x1 = x2, x3 = 0": see
+        `fastopt.estimators.restrictions`.
     use_f : bool, optional
         Whether the statistic is F instead of chi-squared; the default is that of ``use_t``.
 
@@ -249,21 +251,17 @@ def wald_test(fitted: Fitted, restrictions: Any, use_f: bool | None = None) -> W
 
 def _restrictions(fitted: Fitted, given: Any) -> tuple[Floats, Floats]:
     p = len(fitted.coef)
-    if isinstance(given, str) or (
-        isinstance(given, list) and given and all(isinstance(one, str) for one in given)
-    ):
-        constraints = library("formulaic.utils.constraints", "restrictions as strings")
+    matrix: Any
+    values: Any
+    equations = [given] if isinstance(given, str) else given
+    if isinstance(equations, list) and equations and all(isinstance(e, str) for e in equations):
         try:
-            found = constraints.LinearConstraints.from_spec(
-                given if isinstance(given, str) else ", ".join(given),
-                variable_names=list(fitted.names),
-            )
-        except Exception as error:
+            matrix, values = parsed(equations, fitted.names)
+        except (ValueError, ZeroDivisionError) as error:
             raise FastoptError(
-                f"restrictions is {given!r}; allowed: equations such as 'x1 = x2, x3 = 0' of the "
-                f"names {', '.join(fitted.names)}, with backticks around names with spaces or signs"
-            ) from error
-        matrix, values = found.constraint_matrix, found.constraint_values
+                f"restrictions is {given!r}: {error}; allowed: equations such as 'x1 = x2, x3 = 0' "
+                f"of the names {', '.join(fitted.names)}"
+            ) from None
     elif isinstance(given, tuple) and len(given) == 2:
         matrix, values = given
     else:
@@ -305,7 +303,7 @@ def mean_interval(block: Block, fitted: Fitted, level: float) -> tuple[Floats, F
     mean, lower, upper : array of shape (n,)
     """
     require_likelihood(fitted)
-    q = quantile(fitted, level)
+    q = quantile(fitted, level, "interval")
     parts = []
     for _, x, predictors in rows_of(block, fitted):
         z = predictors[:, 0]

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastopt._checks import Whole, flag
-from fastopt.estimators.base import GLMBase, offsets, rows_to_predict
+from fastopt.estimators.base import GLMBase
 from fastopt.estimators.block import Block
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.model import Model
 from fastopt.estimators.online import SAMPLE, OnlineFilter
-from fastopt.estimators.reporting import Inference
+from fastopt.estimators.sources.array import ArraySource
+from fastopt.estimators.sources.interleaved import interleaved, joined
 from fastopt.estimators.summary import Summary, filter_table
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -30,17 +29,64 @@ NO_LIKELIHOOD = (
 CHUNK = 2**20  # elements of X that are copied in random order at a time
 
 
-class KalmanBase(Inference, BaseEstimator):  # type: ignore[misc]
+class Sample:
+    """Some of the rows of a stream, regularly spaced.
+
+    Parameters
+    ----------
+    least : int
+        How many rows at least, if there are as many.
+    """
+
+    def __init__(self, least: int) -> None:
+        self.n = 0
+        self._least, self._step, self._next = least, 1, 0
+        self._blocks: list[Block] = []
+
+    def add(self, block: Block, keep: bool) -> None:
+        """Count rows, and keep some of them.
+
+        Parameters
+        ----------
+        block : Block
+        keep : bool
+            False only counts them.
+        """
+        if keep and self._next < self.n + block.n:
+            own = np.arange(self._next - self.n, block.n, self._step)
+            self._blocks.append(block.part(own))
+            self._next += len(own) * self._step
+            if sum(each.n for each in self._blocks) > 2 * self._least:
+                self._blocks = [self.rows().part(slice(None, None, 2))]
+                self._next = 2 * self._step * self._blocks[0].n
+                self._step *= 2
+        self.n += block.n
+
+    def rows(self) -> Block:
+        """Return the rows that were kept.
+
+        Returns
+        -------
+        Block
+        """
+        return joined(self._blocks)
+
+
+def _parts(block: Block, of: OnlineFilter, random: Any) -> Iterator[Block]:
+    """Yield all rows in parts, in random order unless `random` is None."""
+    order = np.arange(block.n) if random is None else random.permutation(block.n)
+    step = max(of.most_first_rows, CHUNK // block.x.shape[1])
+    for first in range(0, block.n, step):
+        yield block.part(order[first : first + step])
+
+
+class KalmanBase(GLMBase):
     """The rows and filters of an estimator: one filter, or one for each class."""
 
     _filters: list[OnlineFilter]
-    _read: Any = GLMBase._read
-    _rows: Any = GLMBase._rows
-    _source: Any = GLMBase._source
-    _open: Any = GLMBase._open
-    _blocks_to_predict: Any = GLMBase._blocks_to_predict
-    _formula = None
-    _role_columns = ()
+    _role_columns: tuple[str, ...] = ()
+    _accepts_sparse = False
+    formula = None
 
     def _model(self) -> Model:
         """Return the model, or raise an error that names an option."""
@@ -80,46 +126,79 @@ class KalmanBase(Inference, BaseEstimator):  # type: ignore[misc]
         """Absorb few rows in little time; return False if that cannot be done."""
         return not hasattr(self, "feature_names_in_") and self._filters[0].absorb_few(X, y)
 
-    def _absorb_all(self, filters: list[OnlineFilter], rows: Block, targets: list[Floats]) -> None:
-        """Absorb the rows `epochs` times, in random order; targets[i] is y for filter i."""
+    def _absorb_all(
+        self, filters: list[OnlineFilter], source: Any, targets: Callable[[Floats], list[Floats]]
+    ) -> None:
+        """Absorb all rows `epochs` times, in random order; ``targets(y)[i]`` is y for filter i."""
         epochs = Whole(1)("epochs", self.epochs)
+        places = Whole(1)("interleave", self.interleave)
         shuffle = flag("shuffle", self.shuffle)
         random = check_random_state(self.random_state)
-        n, p = rows.x.shape
-        pairs = list(zip(filters, targets, strict=True))
-        warned = not shuffle and any(each.warn_of_sorted_rows(y) for each, y in pairs)
-        step = max(filters[0].most_first_rows, CHUNK // p)
-        epoch = 0
+        is_whole = isinstance(source, ArraySource)  # in memory, so that any order is possible
+        warned = False
+        if is_whole and not shuffle:
+            y = source.block.y
+            warned = any(
+                each.warn_of_sorted_rows(own) for each, own in zip(filters, targets(y), strict=True)
+            )
+        sample, epoch = Sample(max(SAMPLE, 50 * filters[0].n_features)), 0
         try:
             for epoch in range(epochs):
-                order = random.permutation(n) if shuffle else np.arange(n)
-                for first in range(0, n, step):
-                    own = order[first : first + step]
-                    part = rows.part(own)
-                    for each, y in pairs:
-                        begins = epoch > 0 and first == 0
-                        each.absorb(replace(part, y=y[own]), new_pass=begins, warn=False)
+                begins = epoch > 0
+                if is_whole:
+                    blocks = _parts(source.block, filters[0], random if shuffle else None)
+                elif shuffle:
+                    blocks = interleaved(source, places, random)
+                else:
+                    blocks = source.blocks()
+                for block in blocks:
+                    for each, y in zip(filters, targets(block.y), strict=True):
+                        each.absorb(block.with_y(y), new_pass=begins, warn=False)
+                    begins = False
+                    sample.add(block, epoch == 0)
         except KeyboardInterrupt:
             self._filters, self.n_iter_ = filters, epoch + 1
             raise
-        sample = slice(None, None, -(-n // max(SAMPLE, 50 * p)))
-        for each, y in pairs if not warned else []:
-            each.warn_of_order(replace(rows, y=y).part(sample), n * epochs)
+        rows = sample.rows()
+        for each, y in zip(filters, targets(rows.y), strict=True) if not warned else ():
+            each.warn_of_order(rows.with_y(y), sample.n)
         self._filters, self.n_iter_ = filters, epochs
 
-    def _predictors(self, X: Any, offset: Any = None, exposure: Any = None) -> Floats:
+    def _predictors(self, X: Any, offset: Any = None) -> Floats:
         """Return the linear predictor of each row: a column for each filter."""
         check_is_fitted(self)
-        x = rows_to_predict(self, X)
-        shift = offsets(offset, exposure, len(x), self._filters[0].model)
-        first = int(self._filters[0].model.fit_intercept)
+        model = self._filters[0].model
         w = np.column_stack([each.coef() for each in self._filters])
-        z: Floats = x @ w[first:]
-        if first:
-            z += w[0]
-        if shift is not None:
-            z += shift[:, None]
-        return z
+        z = None if offset is not None else self._plain_predictors(X, w)
+        if z is not None:
+            return z
+        first = int(model.fit_intercept)
+        found = []
+        for block in self._blocks_to_predict(X, model, offset=offset, exposure=None):
+            z = block.x @ w[first:] + (w[0] if first else 0.0)
+            found.append(z if block.offset is None else z + block.offset[:, None])
+        return np.concatenate(found)
+
+    def _plain_predictors(self, X: Any, w: Floats) -> Floats | None:
+        """Return the linear predictors of an array that needs no conversion, in little time.
+
+        None for anything else.  A number of X that is not finite makes its predictor not finite.
+        """
+        filters = self._filters[0]
+        if (
+            type(X) is not np.ndarray
+            or X.ndim != 2
+            or X.dtype.char not in "df"
+            or not X.dtype.isnative
+            or not len(X)
+            or X.shape[1] != filters.n_features
+            or hasattr(self, "feature_names_in_")
+        ):
+            return None
+        first = int(filters.model.fit_intercept)
+        with np.errstate(all="ignore"):
+            z: Floats = X @ w[first:] + (w[0] if first else 0.0)
+        return z if np.isfinite(z).all() else None
 
     # Results
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from fastopt.estimators.block import Block
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.kalman_base import Floats, KalmanBase
 from fastopt.estimators.model import Model, model_of
+from fastopt.estimators.sources.labels import class_indices, classes_of
 
 __all__ = ["KalmanClassifier"]
 
@@ -39,7 +39,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
         Default "logit".
     m0, fit_intercept, forgetting, max_trace, mode, covariance, dispersion, dtype
         As in `KalmanRegressor`.
-    epochs, shuffle, random_state, n_threads
+    epochs, shuffle, interleave, random_state, n_threads
         As in `KalmanRegressor`.
 
     Attributes
@@ -94,6 +94,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
         dtype: str = "float64",
         epochs: int = 1,
         shuffle: bool = True,
+        interleave: int = 64,
         random_state: Any = None,
         n_threads: int | None = None,
     ) -> None:
@@ -108,6 +109,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
         self.dtype = dtype
         self.epochs = epochs
         self.shuffle = shuffle
+        self.interleave = interleave
         self.random_state = random_state
         self.n_threads = n_threads
 
@@ -125,20 +127,22 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
         rows = self._rows(x, index, self._model(), sample_weight, None, offset)
         return rows, np.asarray(labels)[rows.y.astype(int)]
 
-    def _targets(self, labels: Array, offset: Any) -> list[Floats]:
-        """Return y of each filter: 1 for rows of its class."""
-        classes = self.classes_
-        if offset is not None and len(classes) > 2:
+    def _refuse_offset(self, offset: Any) -> None:
+        if offset is not None and len(self.classes_) > 2:
             raise FastoptError(
-                f"offset is given for {len(classes)} classes; it is allowed for two classes only"
+                f"offset is given for {len(self.classes_)} classes; it is allowed for two classes "
+                "only"
             )
-        positive = classes[1:] if len(classes) == 2 else classes
-        return [(labels == each).astype(np.float64) for each in positive]
+
+    def _targets(self, index: Floats) -> list[Floats]:
+        """Return y of each filter, 1 for rows of its class, from the indices of the classes."""
+        positive = [1] if len(self.classes_) == 2 else range(len(self.classes_))
+        return [(index == each).astype(np.float64) for each in positive]
 
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         offset: Any = None,
@@ -147,9 +151,10 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
-        y : array of shape (n,)
-            Labels of two classes or more.
+        X : array, table, file or chunks, of shape (n, p)
+            As for `GLMRegressor.fit`.
+        y : array of shape (n,), or str
+            Labels of two classes or more, or the name of a column of X.
         sample_weight : array of shape (n,), optional
             How many equal rows a row stands for.
         offset : array of shape (n,), optional
@@ -174,16 +179,25 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
             than 25 %.
         """
         with self._unchanged_by_errors():
-            rows, labels = self._checked(X, y, sample_weight, offset)
-            self.classes_ = np.unique(labels)
-            if len(self.classes_) < 2:
+            model = self._model()
+            per_row = dict(sample_weight=sample_weight, offset=offset)
+            source: Any = self._open(X, model.link, is_fit=True, y=y, **per_row)
+            if source is None:
+                rows, labels = self._checked(X, y, sample_weight, offset)
+                self.classes_, index = np.unique(labels, return_inverse=True)
+                source = self._source(rows.with_y(index.astype(float)))
+            else:
+                self.classes_ = classes_of(source.observations())
+                check_classification_targets(self.classes_)
+                source = source.with_target(class_indices(self.classes_))
+            n_classes = len(self.classes_)
+            if n_classes < 2:
                 raise FastoptError(
-                    f"y has {len(self.classes_)} class of positive weight; two or more classes "
-                    "are needed"
+                    f"y has {n_classes} class of positive weight; two or more classes are needed"
                 )
-            targets = self._targets(labels, rows.offset)
-            filters = self._new_filters(rows.x.shape[1], len(targets))
-            self._absorb_all(filters, rows, targets)
+            self._refuse_offset(offset)
+            filters = self._new_filters(source.n_features, 1 if n_classes == 2 else n_classes)
+            self._absorb_all(filters, source, self._targets)
         return self
 
     def partial_fit(
@@ -230,16 +244,13 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
             _check_partial_fit_first_call(self, classes)
             if len(self.classes_) < 2:
                 raise FastoptError(f"classes is {self.classes_}; two or more classes are needed")
-            unknown = ~np.isin(labels, self.classes_)
-            if unknown.any():
-                bad = int(np.argmax(unknown))
-                label = labels[bad : bad + 1].tolist()[0]
-                raise FastoptError(f"y[{bad}] is {label!r}; the classes are {self.classes_}")
-            targets = self._targets(labels, rows.offset)
+            self._refuse_offset(offset)
+            index = class_indices(self.classes_)(labels, range(len(labels)))
+            targets = self._targets(index)
             number = len(targets)
             filters = self._new_filters(rows.x.shape[1], number) if begins else self._filters
             for each, y_own in zip(filters, targets, strict=True):
-                each.absorb(replace(rows, y=y_own))
+                each.absorb(rows.with_y(y_own))
             if begins:
                 self._filters, self.n_iter_ = filters, 1
         return self
@@ -374,7 +385,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
             )
 
     @property
-    def coef_(self) -> Floats:
+    def coef_(self) -> Floats:  # type: ignore[override]
         """The coefficients, for each filter."""
         return np.stack([self._of_features(each.coef()) for each in self._fitted_filters()])
 

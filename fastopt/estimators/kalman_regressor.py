@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from fastopt._checks import flag
 from fastopt.estimators.block import Block
@@ -14,6 +15,8 @@ from fastopt.estimators.kalman_base import Floats, KalmanBase
 from fastopt.estimators.model import Model, model_of
 
 __all__ = ["KalmanRegressor"]
+
+_predict_any: Any = GLMRegressor.predict
 
 
 class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
@@ -65,6 +68,10 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         The number of passes of `fit`. Default 1.
     shuffle : bool
         Whether `fit` takes the rows in random order. Default True.
+    interleave : int
+        The number of places of a file, a memory-mapped array or a large table that `fit` reads at
+        once with ``shuffle``; a parquet file is read from at most as many places as it has row
+        groups. Default 64. Chunks come in their order.
     random_state : int, RandomState instance or None
         Of the order.
     n_threads : int, optional
@@ -134,6 +141,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         dtype: str = "float64",
         epochs: int = 1,
         shuffle: bool = True,
+        interleave: int = 64,
         random_state: Any = None,
         n_threads: int | None = None,
     ) -> None:
@@ -150,6 +158,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         self.dtype = dtype
         self.epochs = epochs
         self.shuffle = shuffle
+        self.interleave = interleave
         self.random_state = random_state
         self.n_threads = n_threads
 
@@ -178,7 +187,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         offset: Any = None,
@@ -188,8 +197,10 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or DataFrame of shape (n, p)
-        y : array of shape (n,)
+        X : array, table, file or chunks, of shape (n, p)
+            As for `GLMRegressor.fit`.
+        y : array of shape (n,), or str
+            The observations, or the name of a column of X.
         sample_weight : array of shape (n,), optional
             Precision weights, >= 0: the variance of a row is divided by its weight.
         offset : array of shape (n,), optional
@@ -214,9 +225,13 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
             than 25 %.  Not for the Gaussian family, where the order has no effect.
         """
         with self._unchanged_by_errors():
-            rows = self._checked(X, y, sample_weight, offset, exposure)
-            filters = self._new_filters(rows.x.shape[1], 1)
-            self._absorb_all(filters, rows, [rows.y])
+            model = self._model()
+            per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
+            source: Any = self._open(X, model.link, is_fit=True, y=y, **per_row)
+            if source is None:
+                source = self._source(self._checked(X, y, sample_weight, offset, exposure))
+            filters = self._new_filters(source.n_features, 1)
+            self._absorb_all(filters, source, lambda y: [y])
         return self
 
     def partial_fit(
@@ -260,11 +275,32 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
                 self._filters, self.n_iter_ = filters, 1
         return self
 
-    predict: Any = GLMRegressor.predict
+    def predict(
+        self, X: Any, offset: Any = None, exposure: Any = None, *, interval: float | None = None
+    ) -> Any:
+        """Return the predicted means.
+
+        Parameters
+        ----------
+        X, offset, exposure, interval
+            As for `GLMRegressor.predict`.
+
+        Returns
+        -------
+        array of shape (n,)
+            Or, with ``interval``, a tuple of three: means, lower and upper ends.
+        """
+        if offset is exposure is interval is None:
+            check_is_fitted(self)
+            z = self._plain_predictors(X, self._filters[0].coef())
+            if z is not None:
+                return self._filters[0].model.mean(z)
+        return _predict_any(self, X, offset, exposure, interval=interval)
+
     score: Any = GLMRegressor.score
 
     @property
-    def coef_(self) -> Floats:
+    def coef_(self) -> Floats:  # type: ignore[override]
         """The coefficients."""
         return self._of_features(self._fitted_filters()[0].coef())
 

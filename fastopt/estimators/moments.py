@@ -14,8 +14,9 @@ import numpy as np
 from scipy.linalg.blas import dsyrk  # type: ignore[import-untyped]
 
 from fastopt.estimators._glm import chunk
-from fastopt.estimators.block import Block
+from fastopt.estimators.block import Block, dense
 from fastopt.estimators.model import Model, model_of
+from fastopt.estimators.sparse import pays, sums_of_csr
 from fastopt.kalman.covariance.qr import with_rows, with_triangle
 
 __all__ = ["Moments", "chunks", "counts", "moments", "sums"]
@@ -201,9 +202,16 @@ def sums(
     weight = block.total_weight()
     most = rows_at_a_time(q)
     buffer = np.empty((min(most, block.n) if with_information else 1, q))
-    for first in range(0, block.n, most):
+    by_rows = not pays(block.x) or by_qr
+    if not by_rows:
+        null_predictor = None if null is None else float(null[0])
+        information, score, totals = sums_of_csr(
+            block.x, block.y, weight, block.offset, model, coef, mean, null_predictor,
+            with_information,
+        )  # fmt: skip
+    for first in range(0, block.n if by_rows else 0, most):
         own = slice(first, min(first + most, block.n))
-        x = np.ascontiguousarray(block.x[own])
+        x = dense(block.x, own)
         rows = buffer[: len(x)]
         totals += chunk(
             (model.family, model.link),
@@ -224,7 +232,8 @@ def sums(
             information = dsyrk(1.0, rows.T, beta=1.0, c=information, lower=1, overwrite_c=1)
             if by_qr:
                 root = with_rows(root, rows, np.zeros(len(x)))
-    information += np.tril(information, -1).T
+    if by_rows:
+        information += np.tril(information, -1).T
     return Moments(
         information if with_information else None,
         score,
@@ -272,7 +281,7 @@ def chunks(x: Any, mean: Floats | None, fit_intercept: bool) -> Iterator[tuple[s
 
     Parameters
     ----------
-    x : array of shape (n, p)
+    x : array or CSR matrix of shape (n, p)
     mean : array of shape (p,) or None
     fit_intercept : bool
 
@@ -292,9 +301,9 @@ def chunks(x: Any, mean: Floats | None, fit_intercept: bool) -> Iterator[tuple[s
         rows = buffer[: own.stop - start]
         rows[:, :first] = 1.0
         if mean is None:
-            rows[:, first:] = x[own]
+            rows[:, first:] = dense(x, own)
         else:
-            np.subtract(x[own], mean, out=rows[:, first:])
+            np.subtract(dense(x, own), mean, out=rows[:, first:])
         yield own, rows
 
 

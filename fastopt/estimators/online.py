@@ -14,6 +14,7 @@ from fastopt.estimators.base import SeparationWarning
 from fastopt.estimators.block import Block
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.model import Model
+from fastopt.estimators.sources.interleaved import joined
 from fastopt.kalman import KalmanSGD, diagnostics, starting
 from fastopt.kalman.covariance.qr import Information
 from fastopt.kalman.data import RowsToFit, checked_rows
@@ -27,6 +28,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 AT_ONCE = 2**20  # elements of X that are copied at a time
 AGREEMENT = (0.8, 1.25)  # the range of Fisher's information / that of the filter
+DETERMINED = 1e-3  # tr(M L0): below, the weak prior L0 can be removed
+NO_PULL = 1e-20  # squared standard errors that the prior may move the coefficients
 SAMPLE = 2048  # rows for the comparison of these two
 
 ORDER = (
@@ -54,29 +57,6 @@ def _copied(block: Block) -> Block:
         block.y.copy(),
         None if weight is None else weight.copy(),
         None if block.offset is None else block.offset.copy(),
-    )
-
-
-def _joined(blocks: list[Block]) -> Block:
-    """Return blocks after one another, without their groups."""
-    if len(blocks) == 1:
-        return blocks[0]
-
-    def all_of(arrays: list[Floats | None], fill: float) -> Floats | None:
-        if all(array is None for array in arrays):
-            return None
-        return np.concatenate(
-            [
-                np.full(block.n, fill) if array is None else array
-                for block, array in zip(blocks, arrays, strict=True)
-            ]
-        )
-
-    return Block(
-        np.concatenate([block.x for block in blocks]),
-        np.concatenate([block.y for block in blocks]),
-        all_of([block.total_weight() for block in blocks], 1.0),
-        all_of([block.offset for block in blocks], 0.0),
     )
 
 
@@ -170,7 +150,7 @@ class OnlineFilter:
         most = self.most_first_rows
         n = sum(each.n for each in first) + rows.n
         if n >= self._again:
-            kept = _joined([*first, rows])
+            kept = joined([*first, rows])
             self._restart(kept.part(slice(most)), warn and not first)
             if n > most:
                 self._first = None
@@ -268,14 +248,37 @@ class OnlineFilter:
     def coef(self) -> Floats:
         """Return the coefficients, the intercept first if there is one.
 
+        Those of least squares are without the pull of the weak prior, as far as the rows determine
+        them.
+
         Returns
         -------
         array of shape (n_features,) or (n_features + 1,)
         """
         w = self.filter.coef
+        prior = self._weak_prior()
+        if prior is not None:
+            moved = w - self._state.origin[0]
+            # A bound of the squared distance that the prior pulls, in units of M.
+            pulled = float(moved @ (prior * moved)) * float(prior @ self._state.form.variances())
+            if pulled > NO_PULL * self.dispersion:
+                w += self._state.form.covariance() @ (prior * moved)
         if self.model.fit_intercept:
             w[0] -= self.shift @ w[1:]
         return w
+
+    def _weak_prior(self) -> Floats | None:
+        """Return the precisions of the prior of least squares; None where they cannot be removed.
+
+        With the prior L0, M^-1 = X'X + L0 and M^-1 w = X'y + L0 w0.  Without it, up to the square
+        of M L0, the coefficients are w + M L0 (w - w0), with the covariance M + M L0 M.  Directions
+        that the rows do not determine have a large M L0.
+        """
+        state = self._state
+        if not (state.options.chooses_start and state.history.is_linear and state.n_obs):
+            return None
+        prior: Floats = 1.0 / state.origin[1]
+        return prior if float(prior @ state.form.variances()) < DETERMINED else None
 
     @property
     def dispersion(self) -> float:
@@ -287,10 +290,10 @@ class OnlineFilter:
         found = float(self.filter.dispersion)
         if not (state.options.chooses_start and state.history.is_linear and np.isfinite(found)):
             return found
-        total, start = state.form.counts[2], state.origin[1]
+        total = state.form.counts[2]
         moved = state.form.coef() - state.origin[0]
-        added = moved @ (moved / start if start.ndim == 1 else np.linalg.solve(start, moved))
-        return found * max(0.0, 1.0 - float(added) / total) if total > 0 else found
+        added = float(moved @ (moved / state.origin[1]))
+        return found * max(0.0, 1.0 - added / total) if total > 0 else found
 
     def covariance(self) -> Floats:
         """Return the covariance of `coef`, times the dispersion.
@@ -299,11 +302,19 @@ class OnlineFilter:
         -------
         array of shape (p, p)
         """
-        m = self.filter.covariance(scaled=False)
+        m = self._centred_covariance()
         if self.shift.any():
-            t = _translation(-self.shift)
-            m = t @ m @ t.T
-        return m * (self.dispersion * max(1, self.filter.n_passes))
+            m[0] -= self.shift @ m[1:]
+            m[:, 0] -= m[:, 1:] @ self.shift
+        return m * self.dispersion
+
+    def _centred_covariance(self) -> Floats:
+        """Return the covariance of the filter's coefficients for a dispersion of 1."""
+        m = self.filter.covariance(scaled=False)
+        prior = self._weak_prior()
+        if prior is not None:
+            m += (m * prior) @ m
+        return m * max(1, self.filter.n_passes)
 
     def stderr(self) -> Floats:
         """Return the standard errors of `coef`.
@@ -311,13 +322,26 @@ class OnlineFilter:
         Returns
         -------
         array of shape (p,)
+
+        Raises
+        ------
+        FastoptError
+            The covariance is no longer positive definite, by rounding.
         """
+        prior = self._weak_prior()
         errors = self.filter.stderr
-        if self.filter.dispersion > 0:
-            errors *= np.sqrt(self.dispersion / self.filter.dispersion)
-        if self.shift.any():
-            errors[0] = np.sqrt(self.covariance()[0, 0])
-        return errors
+        if prior is None and not self.shift.any():
+            return errors
+        m = self.filter.covariance(scaled=False)
+        variances = np.diagonal(m).copy()
+        along = m[0] - self.shift @ m[1:] if self.model.fit_intercept else m[0]
+        if self.model.fit_intercept:
+            variances[0] = along[0] - self.shift @ along[1:]
+        if prior is not None:
+            variances += (m * m) @ prior
+            if self.model.fit_intercept:
+                variances[0] += (along * along - m[0] * m[0]) @ prior
+        return np.sqrt(variances * (self.dispersion * max(1, self.filter.n_passes)))
 
     def fitted(self, feature_names: Sequence[str] | None, y_name: str = "y") -> Fitted:
         """Return the coefficients with what inference needs; the filter has no likelihood.
@@ -336,7 +360,7 @@ class OnlineFilter:
         k, model = self.filter, self.model
         passes, first, p = max(1, k.n_passes), int(model.fit_intercept), k.n_params
         names = feature_names or [f"x{j + 1}" for j in range(self.n_features)]
-        inverse = k.covariance(scaled=False) * passes
+        inverse = self._centred_covariance()
         n, nothing = k.n_obs // passes, math.nan
         return Fitted(
             coef=self.coef(),

@@ -6,10 +6,11 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
-from fastopt._errors import FastoptError
 from fastopt.estimators import inference
 from fastopt.estimators.fitted import Fitted, Floats
-from fastopt.estimators.inference import WaldTest
+from fastopt.estimators.inference import NoInferenceError, WaldTest
+from fastopt.estimators.rows import one_block
+from fastopt.estimators.source import Source
 from fastopt.estimators.summary import statsmodels_module, summary
 
 __all__ = ["Inference"]
@@ -41,16 +42,16 @@ class Inference:
     def _fit(self) -> Fitted:
         if hasattr(self, "coef_") and not hasattr(self, "fitted_"):
             solver = getattr(self, "solver", None)
-            raise FastoptError(
+            raise NoInferenceError(
                 f"solver is {solver!r}; a fit by epochs has no standard errors, deviance or "
                 "log-likelihood: use solver='scoring'"
             )
         check_is_fitted(self, "fitted_")
         return self.fitted_
 
-    def _numbers_of(self, y: Any) -> Any:
-        """Return y as numbers: that of a classifier as the index of the class."""
-        return y
+    def _rows_again(self, X: Any, y: Any, **per_row: Any) -> Source:
+        """Return a source of rows with y, read as those of the fit."""
+        raise NotImplementedError
 
     def _like_coef(self, values: Floats) -> Floats:
         return values[int(self._fit().has_intercept) :]
@@ -129,8 +130,8 @@ class Inference:
         Parameters
         ----------
         restrictions : str, list of str, array of shape (q, n_features + 1) or pair (R, values)
-            "x1 = x2, x3 = 0" in the names of the summary, "const" being the intercept; or R, with
-            the intercept's column first, for R (intercept_, coef_) = values, by default 0.
+            "x1 = x2, x3 = 0" in the names of the summary, such as "const" for the intercept; or R,
+            with the intercept's column first, for R (intercept_, coef_) = values, by default 0.
         use_f : bool, optional
             F instead of chi-squared; default: that of the fit's ``use_t``.
 
@@ -168,17 +169,19 @@ class Inference:
         *,
         freq_weight: Any = None,
         offset: Any = None,
+        exposure: Any = None,
     ) -> Any:
         """Return the fit as results of statsmodels' GLM, or of MNLogit for several classes.
 
         Parameters
         ----------
-        X, y : array, optional
-            The rows of the fit.  Without them, the result is small and has everything that needs no
-            rows: summary(), summary2(), t_test(), predict(X), get_prediction(X), ...  With them it
-            has residuals and influence too, and refers to them.
-        sample_weight, freq_weight, offset : array of shape (n,), optional
-            Those of the fit; only with X and y.
+        X, y : array or table, optional
+            The rows of the fit, as they were given to it.  Without them, the result is small and
+            has everything that needs no rows: summary(), summary2(), t_test(), predict(X),
+            get_prediction(X), ...  With them it has residuals and influence too, and refers to
+            them.
+        sample_weight, freq_weight, offset, exposure : array of shape (n,), optional
+            Those of the fit; only with X.
 
         Returns
         -------
@@ -187,12 +190,14 @@ class Inference:
         """
         fitted = self._fit()
         module = statsmodels_module(fitted)
-        if (X is None) != (y is None):
-            raise FastoptError("to_statsmodels takes both X and y, or neither")
         if X is None:
             return module.results_of(fitted)
-        given = {"weight": sample_weight, "frequency": freq_weight, "offset": offset}
-        given = {name: value for name, value in given.items() if value is not None}
-        if given and fitted.n_equations > 1:
-            raise FastoptError("statsmodels' MNLogit has no weights; use to_statsmodels()")
-        return module.results_with_rows(fitted, X, self._numbers_of(y), **given)
+        rows = self._rows_again(
+            X,
+            y,
+            sample_weight=sample_weight,
+            freq_weight=freq_weight,
+            offset=offset,
+            exposure=exposure,
+        )
+        return module.results_with_rows(fitted, one_block(rows))

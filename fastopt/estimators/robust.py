@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from fastopt.estimators.fitted import Fitted, Floats
 from fastopt.estimators.model import Model
 from fastopt.estimators.multinomial import log_probabilities
 from fastopt.estimators.rows import rows_of
-from fastopt.estimators.source import Source
+from fastopt.estimators.source import Source, reduced
 from fastopt.kalman._kalman import observe_rows, observed_weights
 
 __all__ = ["COV_TYPES", "RobustSums", "robust", "robust_sums", "with_robust"]
@@ -138,14 +139,14 @@ def robust_sums(block: Block, fitted: Fitted, cov_type: str) -> RobustSums:
     if cov_type == "cluster":
         total.clusters = _Clusters(p)
     lower = np.zeros((p, p), order="F")
-    for part, x, z in rows_of(block, fitted):
+    for part, x, z in rows_of(block.of_positive_weight(), fitted):
         v = 1.0 if part.weight is None else part.weight
         f = np.ones(part.n) if part.frequency is None else part.frequency
         total.n += float(f.sum())
         if fitted.n_equations > 1:
             rows = _multinomial_scores(part, x, z)
         else:
-            y, z = np.ascontiguousarray(part.y), np.ascontiguousarray(z[:, 0])
+            y, z = np.ascontiguousarray(part.y, dtype=float), np.ascontiguousarray(z[:, 0])
             model, shape = (fitted.family, fitted.link), fitted.shape or 0.0
             _, _, score, expected, *_ = observe_rows(model, shape, y, z)
             if model not in CANONICAL:
@@ -197,18 +198,20 @@ def robust(sums: RobustSums, fitted: Fitted, cov_type: str) -> Floats:
     Returns
     -------
     array of shape (p, p)
+        NaN if there are not more rows than coefficients and `cov_type` corrects for their number.
     """
     n, rank = sums.n, fitted.rank
     meat, factor = sums.meat, 1.0
+    of_freedom = n - rank if n > rank else np.nan
     if cov_type == "HC1":
-        factor = n / (n - rank)
+        factor = n / of_freedom
     elif sums.clusters is not None:
         scores = sums.clusters.sums
         g = len(scores)
         if g < 2:
             raise FastoptError(f"groups has {g} value; cov_type='cluster' needs 2 or more")
         meat = scores.T @ scores
-        factor = g / (g - 1) * ((n - 1) / (n - rank))
+        factor = g / (g - 1) * ((n - 1) / of_freedom)
     inverse = fitted.inverse
     if (fitted.family, fitted.link) not in CANONICAL:
         inverse = _inverse(sums.bread, fitted)
@@ -238,15 +241,7 @@ def with_robust(source: Source, fitted: Fitted, cov_type: str) -> Fitted:
         )
     if cov_type == "nonrobust":
         return replace(fitted, cov_type=cov_type, robust=None, n_groups=None)
-    total: RobustSums | None = None
-    for block in source.blocks():
-        sums = robust_sums(block, fitted, cov_type)
-        if total is None:
-            total = sums
-        else:
-            total += sums
-    if total is None:
-        raise FastoptError("the source has no rows")
+    total: RobustSums = reduced(source, partial(robust_sums, fitted=fitted, cov_type=cov_type))
     n_groups = None if total.clusters is None else len(total.clusters.index)
     covariance = robust(total, fitted, cov_type)
     return replace(fitted, cov_type=cov_type, robust=covariance, n_groups=n_groups)

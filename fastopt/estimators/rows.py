@@ -1,14 +1,41 @@
-"""The rows of a block at the coefficients of a fit: centred columns and linear predictors."""
+"""The rows of a block at the coefficients of a fit, and all blocks as one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from fastopt.estimators.block import Block
 from fastopt.estimators.fitted import Fitted, Floats
 from fastopt.estimators.moments import chunks
+from fastopt.estimators.source import Source
 
-__all__ = ["rows_of"]
+__all__ = ["one_block", "rows_of"]
+
+
+def one_block(source: Source) -> Block:
+    """Return all rows of a source, in memory.
+
+    Parameters
+    ----------
+    source : Source
+
+    Returns
+    -------
+    Block
+        With a dense ``x``.
+    """
+    blocks = list(source.blocks())
+
+    def whole(name: str) -> Any:
+        parts = [getattr(block, name) for block in blocks]
+        return None if parts[0] is None else np.concatenate(parts)
+
+    x = [block.x.toarray() if hasattr(block.x, "toarray") else block.x for block in blocks]
+    names = ("y", "weight", "offset", "frequency")
+    return Block(np.concatenate(x), **{name: whole(name) for name in names})
 
 
 def rows_of(block: Block, fitted: Fitted) -> Iterator[tuple[Block, Floats, Floats]]:

@@ -167,8 +167,10 @@ class Scoring:
         Returns the dispersion to which the standard errors of the tolerance belong.
     linear : bool
         Whether the information is the same for all coefficients, so that it is summed once.
+    may_separate : bool
+        Whether the likelihood of the family may have no maximum.
     separated_below : float
-        Half the deviance below which the likelihood has no maximum.
+        Half the deviance below which the likelihood has no maximum; -inf if there is one.
     reach : array of shape (q,)
         The largest size of each column, to tell which coefficient moves most.
     report : callable, optional
@@ -197,12 +199,14 @@ class Scoring:
         penalty: Penalty,
         variance: Callable[[Moments], float] = lambda _: 1.0,
         linear: bool = False,
-        separated_below: float = 0.0,
+        may_separate: bool = False,
+        separated_below: float = -math.inf,
         reach: Floats | float = 1.0,
         report: Callable[[int, float, float], None] | None = None,
     ) -> None:
         self.evaluate, self.largest_move = evaluate, largest_move
         self.variance, self.linear = variance, linear
+        self.may_separate = may_separate
         self.separated_below, self.reach = separated_below, reach
         self.penalty, self.report = penalty, report
         self.by_qr = False
@@ -219,10 +223,6 @@ class Scoring:
     @property
     def has_l1(self) -> bool:
         return bool(self.penalty.l1.any())
-
-    @property
-    def is_penalized(self) -> bool:
-        return self.has_l1 or bool(self.penalty.l2.any())
 
     def objective(self, v: Floats, at: Moments) -> float:
         """Return half the deviance plus the penalty."""
@@ -242,18 +242,20 @@ class Scoring:
             decrement = self._decrement(step)
             if self.report is not None:
                 self.report(self.n_rounds, self.losses[-1], decrement)
-            if 0.5 * self.at.deviance < self.separated_below and not self.is_penalized:
+            if 0.5 * self.at.deviance < self.separated_below:
                 self._no_maximum(step)
                 return
             settled = bool((np.abs(step) <= 4 * np.finfo(float).eps * np.abs(self.v)).all())
             # The decrement stops decreasing when it reaches the accuracy of the sums.
             stalled = decrement < SHORT and decrement > 0.5 * before
             can_end = decrement <= tol or settled or stalled
-            if can_end or decrement < SHORT:
+            if can_end and not self.may_separate:
+                self._end(step)
+                return
+            if self.may_separate and (can_end or decrement < SHORT):
                 move = self.largest_move(step)
                 if can_end and move <= STILL:
-                    self.v = self.v + step
-                    self.converged = True
+                    self._end(step)
                     return
                 if decrement < SHORT and move > LONG:
                     self._no_maximum(step)
@@ -262,6 +264,10 @@ class Scoring:
                 self.problem = "no step along the scoring direction decreases the objective"
                 return
         self.problem = f"max_iter={max_iter} rounds did not reach the maximum"
+
+    def _end(self, step: Floats) -> None:
+        self.v = self.v + step
+        self.converged = True
 
     def _no_maximum(self, step: Floats) -> None:
         self.separated = int(np.argmax(np.abs(step) * self.reach))
@@ -295,7 +301,11 @@ class Scoring:
         """Return the length of the step in standard errors."""
         information = self.at.information
         assert information is not None
-        square = float(step @ (information @ step) + step @ self.penalty.gradient(step))
+        if self.at.root is not None:  # without the rounding errors of the squares
+            square = float(np.sum((self.at.root @ step) ** 2))
+        else:
+            square = float(step @ (information @ step))
+        square += float(step @ self.penalty.gradient(step))
         return math.sqrt(max(0.0, square / self.variance(self.at)))
 
     def _line_search(self, step: Floats) -> bool:

@@ -10,9 +10,11 @@ from statsmodels.base.model import LikelihoodModelResults
 from statsmodels.discrete import discrete_model as sm
 
 from fastopt._errors import FastoptError
+from fastopt.estimators.block import Block
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.inference import require_likelihood
 from fastopt.estimators.statsmodels_results import (
+    design_of,
     names_of,
     needs_rows,
     number,
@@ -126,36 +128,32 @@ def results_of(fitted: Fitted) -> Any:
     return sm.MultinomialResultsWrapper(MultinomialResults(fitted))
 
 
-def results_with_rows(fitted: Fitted, X: Any, y: Any) -> Any:
+def results_with_rows(fitted: Fitted, rows: Block) -> Any:
     """Return a multinomial fit as statsmodels' results over given rows.
 
     Parameters
     ----------
     fitted : Fitted
-        Without weights, which MNLogit does not have.
-    X : array or data frame of shape (n, p)
-        Without a column for the intercept.
-    y : array of shape (n,)
-        The index of the class.
+    rows : Block
+        All rows of the fit, without weights.
 
     Returns
     -------
     statsmodels.discrete.discrete_model.MultinomialResultsWrapper
-        It refers to X and y.
+        It refers to the rows.
+
+    Raises
+    ------
+    FastoptError
+        There are weights, which MNLogit does not have; or the number of rows or of columns is not
+        that of the fit.
     """
     require_likelihood(fitted)
-    exog, index = np.asarray(X, dtype=float), np.asarray(y, dtype=int)
-    names = column_names(fitted)
-    width = len(names) - int(fitted.has_intercept)
-    if exog.shape != (len(index), width) or len(index) != fitted.n:
-        raise FastoptError(
-            f"X has shape {exog.shape} and y {index.shape}; the {fitted.n} rows and {width} "
-            "columns of the fit are needed"
-        )
-    if fitted.has_intercept:
-        exog = np.column_stack([np.ones(len(exog)), exog])
-    endog = pd.Series(pd.Categorical.from_codes(index, list(fitted.classes)), name=fitted.y_name)
-    model = sm.MNLogit(endog, pd.DataFrame(exog, columns=names))
+    if rows.total_weight() is not None:
+        raise FastoptError("statsmodels' MNLogit has no weights; use to_statsmodels()")
+    exog = pd.DataFrame(design_of(fitted, rows), columns=column_names(fitted))
+    labels = pd.Categorical.from_codes(rows.y.astype(int), list(fitted.classes))
+    model = sm.MNLogit(pd.Series(labels, name=fitted.y_name), exog)
     inverse = fitted.original(fitted.inverse)
     maximum = LikelihoodModelResults(model, params_of(fitted), inverse, 1.0)
     maximum.mle_retvals = {"converged": fitted.converged, "iterations": fitted.n_iter}

@@ -19,6 +19,7 @@ from statsmodels.genmod.families import family as families
 from statsmodels.genmod.families import links
 
 from fastopt._errors import FastoptError
+from fastopt.estimators.block import Block
 from fastopt.estimators.fitted import Fitted
 from fastopt.estimators.inference import require_likelihood
 
@@ -248,41 +249,32 @@ def results_of(fitted: Fitted) -> Any:
     return sm.GLMResultsWrapper(GLMResults(fitted))
 
 
-def results_with_rows(
-    fitted: Fitted, X: Any, y: Any, weight: Any = None, frequency: Any = None, offset: Any = None
-) -> Any:
+def results_with_rows(fitted: Fitted, rows: Block) -> Any:
     """Return a fit as statsmodels' results over given rows, with residuals and influence.
 
     Parameters
     ----------
     fitted : Fitted
-    X : array or data frame of shape (n, p)
-        Without a column for the intercept.
-    y : array of shape (n,)
-    weight, frequency, offset : array of shape (n,), optional
-        statsmodels' var_weights, freq_weights and offset.
+    rows : Block
+        All rows of the fit.
 
     Returns
     -------
     statsmodels.genmod.generalized_linear_model.GLMResultsWrapper
-        It refers to X and y.
+        It refers to the rows.
+
+    Raises
+    ------
+    FastoptError
+        The number of rows or of columns is not that of the fit.
     """
     require_likelihood(fitted)
-    exog, target = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
-    width = len(fitted.coef) - int(fitted.has_intercept)
-    if exog.shape != (len(target), width) or len(target) != fitted.n:
-        raise FastoptError(
-            f"X has shape {exog.shape} and y {target.shape}; the {fitted.n} rows of positive "
-            f"weight and {width} columns of the fit are needed"
-        )
-    if fitted.has_intercept:
-        exog = np.column_stack([np.ones(len(exog)), exog])
-    given = {"freq_weights": frequency, "var_weights": weight, "offset": offset}
+    given = {"var_weights": rows.weight, "freq_weights": rows.frequency, "offset": rows.offset}
     model = sm.GLM(
-        target,
-        exog,
+        rows.y,
+        design_of(fitted, rows),
         family=family_of(fitted),
-        **{name: np.asarray(value) for name, value in given.items() if value is not None},
+        **{name: value for name, value in given.items() if value is not None},
     )
     model.data.xnames, model.data.ynames = list(fitted.names), fitted.y_name
     inverse = fitted.original(fitted.inverse)
@@ -294,3 +286,25 @@ def results_with_rows(
     model.scale = fitted.scale
     set_covariance(results, fitted)
     return sm.GLMResultsWrapper(results)
+
+
+def design_of(fitted: Fitted, rows: Block) -> Any:
+    """Return the columns with that of the intercept, or raise if they are not those of the fit.
+
+    Parameters
+    ----------
+    fitted : Fitted
+    rows : Block
+
+    Returns
+    -------
+    array of shape (n, p)
+    """
+    exog = np.asarray(rows.x, dtype=float)
+    width = len(fitted.coef) // fitted.n_equations - int(fitted.has_intercept)
+    if exog.shape != (fitted.n, width):
+        raise FastoptError(
+            f"X has shape {exog.shape}; the {fitted.n} rows of positive weight and {width} columns "
+            "of the fit are needed"
+        )
+    return np.column_stack([np.ones(len(exog)), exog]) if fitted.has_intercept else exog

@@ -113,6 +113,8 @@ def notes_of(fitted: Fitted) -> list[str]:
             f"The dispersion cannot be estimated ({fitted.df_resid:g} degrees of freedom, Pearson "
             f"chi2 {fitted.pearson_chi2:g}): there are no standard errors."
         )
+    if fitted.robust is not None and math.isnan(fitted.robust[0, 0]):
+        notes.append(f"There is no covariance of type {fitted.cov_type}: standard errors are NaN.")
     if fitted.penalty:
         notes.append("Penalised coefficients have no standard errors.")
     return notes

@@ -1,6 +1,9 @@
 """scikit-learn's own checks of estimators."""
 
+import numpy as np
 import pytest
+from scipy.sparse import csc_array, csr_array, csr_matrix
+from sklearn.base import clone, is_regressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastopt.estimators import GLMClassifier, GLMRegressor
@@ -34,3 +37,15 @@ ESTIMATORS = [
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("form", [csr_array, csc_array, csr_matrix])
+@pytest.mark.parametrize("estimator", [GLMRegressor("poisson"), GLMClassifier()], ids=str)
+def test_sparse_rows_give_the_bits_of_dense_rows(estimator, form):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 6)) * (rng.random((3000, 6)) < 0.3)
+    y = rng.poisson(np.exp(0.3 * x[:, 0])) if is_regressor(estimator) else rng.integers(0, 3, 3000)
+    sparse, dense = (clone(estimator).fit(X, y) for X in (form(x), x))
+    np.testing.assert_array_equal(sparse.coef_, dense.coef_)
+    np.testing.assert_array_equal(sparse.stderr_, dense.stderr_)
+    np.testing.assert_allclose(sparse.predict(form(x)), dense.predict(x), rtol=1e-12)

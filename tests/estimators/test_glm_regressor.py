@@ -240,3 +240,51 @@ def test_refused_options(options, message):
 def test_refused_weights(given, message):
     with pytest.raises(ValueError, match=message):
         GLMRegressor("poisson").fit(X, COUNTS, **given)
+
+
+@pytest.mark.parametrize(
+    ("family", "y", "size"),
+    [("gamma", SIZES, 1e-200), ("gamma", SIZES, 1e200)]
+    + [("gaussian", NORMAL, size) for size in (1e-140, 1e-9, 1e9, 1e140)],
+)
+def test_observations_of_any_size(family, y, size):
+    own, plain = (GLMRegressor(family).fit(X, each) for each in (size * y, y))
+    assert own.converged_
+    scale = size if family == "gaussian" else 1.0
+    np.testing.assert_allclose(own.coef_, scale * plain.coef_, rtol=1e-7)
+    np.testing.assert_allclose(own.stderr_, scale * plain.stderr_, rtol=1e-7)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "gamma", "poisson", "inverse_gaussian"])
+def test_a_perfect_fit_converges(family):
+    y = Z if family == "gaussian" else np.exp(Z)
+    own = GLMRegressor(family).fit(X, y)
+    assert own.converged_
+    np.testing.assert_allclose(own.coef_, [0.4, -0.3, 0.02, 0.0], atol=1e-9)
+    few = GLMRegressor(family).fit(X[:5], SIZES[:5])  # as many coefficients as rows
+    assert few.converged_
+    np.testing.assert_allclose(few.predict(X[:5]), SIZES[:5], rtol=1e-6)
+
+
+def test_columns_that_nearly_depend_on_others():
+    """The difference of the columns is 1e-9 of their size; QR keeps its digits."""
+    rest = RNG.normal(size=len(X))
+    y = RNG.poisson(np.exp(0.3 * X[:, 0] + 0.2 * rest)).astype(float)
+    own = GLMRegressor("poisson").fit(np.column_stack([X[:, 0], X[:, 0] + 2.0**-30 * rest]), y)
+    apart = GLMRegressor("poisson").fit(np.column_stack([X[:, 0], rest]), y)
+    assert own.converged_
+    assert own.dependent_ == ()
+    np.testing.assert_allclose(own.coef_[1] * 2.0**-30, apart.coef_[1], rtol=1e-5)
+    np.testing.assert_allclose(own.coef_.sum(), apart.coef_[0], rtol=1e-5)
+
+
+def test_small_weights_and_small_means():
+    """The unit of the stopping rule follows the size of the weights."""
+    plain = GLMRegressor("poisson").fit(X, COUNTS)
+    for own in (
+        GLMRegressor("poisson").fit(X, COUNTS, np.full(len(X), 1e-12)),
+        GLMRegressor("poisson").fit(X, COUNTS * 1e-30),
+    ):
+        assert own.converged_
+        np.testing.assert_allclose(own.coef_, plain.coef_, rtol=1e-6)
+        assert own.score(X, COUNTS * own.predict(X).mean() / plain.predict(X).mean()) > 0

@@ -5,7 +5,10 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from support import bits
 
@@ -22,6 +25,8 @@ CONTRACT = [
     KalmanRegressor(m0=10.0, covariance="diag"),
     KalmanRegressor(forgetting=0.99, max_trace=1e4),
 ]
+# A diagonal and forgetting depend on the order of the rows.  SGDRegressor fails this check, too.
+ORDERED = "check_sample_weight_equivalence_on_dense_data"
 
 
 def data(family="gaussian", n=N):
@@ -74,7 +79,8 @@ def everything(k):
 @pytest.mark.parametrize("estimator", CONTRACT, ids=str)
 def test_the_contract_of_scikit_learn(estimator):
     for checked, check in estimator_checks_generator(estimator):
-        check(checked)
+        if estimator in CONTRACT[:3] or check.func.__name__ != ORDERED:
+            check(checked)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 7, 64, 1000, N])
@@ -85,8 +91,8 @@ def test_least_squares_for_any_division_of_the_rows(mode, n_rows):
     k = in_parts(KalmanRegressor(mode=mode), X, y, n_rows)
     stderr = np.sqrt(np.diag(covariance))
     errors = np.r_[k.intercept_ - coef[0], k.coef_ - coef[1:]] / stderr
-    assert np.abs(errors).max() < 1e-7
     tolerance = 1e-6 if mode == "qr" else 1e-10  # qr does not centre the columns
+    assert np.abs(errors).max() < tolerance
     np.testing.assert_allclose(k.covariance_, covariance, rtol=tolerance)
     np.testing.assert_allclose(np.r_[k.intercept_stderr_, k.stderr_], stderr, rtol=tolerance)
     assert k.dispersion_ == pytest.approx(dispersion, rel=tolerance)
@@ -155,7 +161,11 @@ def test_forgetting_follows_a_change():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("options", [{}, {"mode": "ud"}, {"fit_intercept": False}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mode": "ud"}, {"fit_intercept": False}, {"mode": "plain", "dtype": "float32"}],
+    ids=str,
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_few_rows_have_the_bits_of_lists(family, options, dtype, monkeypatch):
     X, y, _ = data(family)
@@ -170,6 +180,33 @@ def test_few_rows_have_the_bits_of_lists(family, options, dtype, monkeypatch):
     for i in (1200, 1201, 1230):
         k.partial_fit(X[i : i + 20], y[i : i + 20])
     assert everything(k) == everything(other)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_plain_arrays_are_predicted_with_the_same_bits(fit_intercept, dtype, monkeypatch):
+    X, y, _ = data("poisson")
+    X = (X - X.mean(axis=0)).astype(dtype)
+    k = KalmanRegressor("poisson", fit_intercept=fit_intercept).fit(X, y)
+    expected = k.predict(X, offset=np.zeros(N))
+    for bad, message in ((X * np.nan, "NaN"), (X[:, :3], "3 features"), (X[0], "2D array")):
+        with pytest.raises(ValueError, match=message):
+            k.predict(bad)
+    monkeypatch.setattr(KalmanRegressor, "_blocks_to_predict", None)  # it is not called
+    assert (k.predict(X) == expected).all()
+
+
+def test_weights_and_offsets_are_routed():
+    X, y, offset = data("poisson")
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, N)
+    with config_context(enable_metadata_routing=True):
+        model = KalmanRegressor("poisson", random_state=0)
+        model.set_fit_request(sample_weight=True, offset=True)
+        model.set_predict_request(offset=True)
+        pipe = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), model)
+        pipe.fit(X, y, sample_weight=weight, offset=offset)
+        own = clone(model).fit(StandardScaler().fit_transform(X), y, weight, offset=offset)
+        assert everything(pipe[-1]) == everything(own)
 
 
 def test_rows_are_checked_in_any_case():

@@ -6,6 +6,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array, issparse
 
 from fastopt.estimators import Block, moments
 from fastopt.estimators.columns import columns_of
@@ -30,13 +31,18 @@ LAYOUTS = {
     "float32": WHOLE.x.astype(np.float32),
     "rows in a wider array": np.hstack([WHOLE.x, WHOLE.x])[:, :5],
     "every second row": np.repeat(WHOLE.x, 2, axis=0)[::2],
+    "CSR": csr_array(WHOLE.x),
     "reversed columns": WHOLE.x[:, ::-1].copy()[:, ::-1],
 }
 
 
+def as_array(x):
+    return np.asarray(x.toarray() if issparse(x) else x, float)
+
+
 def by_definition(block, coef, mean, fit_intercept=True):
     """Return the sums of a Poisson model with the log link."""
-    x = np.asarray(block.x, float) - mean
+    x = as_array(block.x) - mean
     if fit_intercept:
         x = np.column_stack([np.ones(block.n), x])
     z = x @ coef + block.offset
@@ -111,7 +117,7 @@ def test_chunks_of_any_size(rows_at_a_time, monkeypatch):
 def test_ranges_of_columns(layout, n):
     block = replace(WHOLE, x=LAYOUTS[layout]).part(slice(n))
     found = columns_of(ArraySource(block), Model("poisson", "log"))
-    x, w = np.asarray(block.x, float), block.weight * block.frequency
+    x, w = as_array(block.x), block.weight * block.frequency
     mean = (w @ x) / w.sum()
     np.testing.assert_allclose(found.mean, mean, rtol=1e-13, atol=1e-15)
     np.testing.assert_allclose(found.reach, np.abs(x - mean).max(axis=0), rtol=1e-12, atol=1e-14)

@@ -71,21 +71,24 @@ def resident():
 @pytest.mark.parametrize("order", "CF")
 def test_a_memory_map_is_not_resident_after_it_was_read(tmp_path, order):
     size = 2**26
-    x = np.lib.format.open_memmap(
-        tmp_path / "x.npy", "w+", shape=(size // 80, 10), fortran_order=order == "F"
-    )
-    x[:] = 1.0
-    x.flush()
-    del x
-    x = np.load(tmp_path / "x.npy", mmap_mode="r")
-    rows = open_rows(x, {"y": np.zeros(len(x))}).rows
+    for name, shape in (("x", (size // 80, 10)), ("y", (size // 80,))):
+        array = np.lib.format.open_memmap(
+            tmp_path / f"{name}.npy", "w+", shape=shape, fortran_order=order == "F"
+        )
+        array[:] = 1.0
+        array.flush()
+        del array
+    x, y = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy")
+    rows = open_rows(x, {"y": y}).rows
     before, most, total = resident(), 0, 0.0
     for block in rows.blocks():
-        total += block.x.sum()
+        total += block.x.sum() + block.y.sum()
         most = max(most, resident() - before)
-    assert total == x.size
+    assert total == x.size + y.size
     assert most < size // 3
-    assert resident() - before < size  # x.size / 8 were read again by no one
+    before, most = resident(), 0
+    assert sum(len(part) for part in rows.observations()) == len(y)
+    assert resident() - before < size // 20
     x.sum()
     assert resident() - before > size // 2  # the measure can tell
 
@@ -177,6 +180,8 @@ BAD = [
     ([(X, Y), (X[:, :2], Y)], {}, FastoptError, r"with row 700 has shape \(700, 2\)"),
     ([(X, Y[1:])], {}, FastoptError, "y has 699 rows and X has 700"),
     ([(X.astype(complex), Y)], {}, TypeError, "complex"),
+    ([(np.ma.masked_less(X, 0), Y)], {}, TypeError, "X is a masked array"),
+    ([(X, np.ma.masked_less(Y, 1))], {}, TypeError, "y is a masked array"),
     ([(X, np.where(Y == 3, np.nan, Y))], {}, FastoptError,
      f"y is nan in row {np.argmax(Y == 3)}, counted from 0"),
     ([(X[:5], Y[:5]), (X, Y, -W)], {}, FastoptError, "sample_weight is -.* in row 5"),

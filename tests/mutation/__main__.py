@@ -46,6 +46,7 @@ TESTS = {
     "csrc/kernels/sums.inc": "sums",
     "csrc/kernels/factored.inc": "factored",
     "csrc/step/sums.c": "sums",
+    "csrc/step/strips.c": "strips",
     "csrc/step/factored.c": "factored",
     "csrc/kernels/staging.inc": "layouts extras sparse rowwise parallel",
     "csrc/step/stage.c": "layouts extras sparse rowwise",
@@ -57,6 +58,7 @@ TESTS = {
     "csrc/kalman/kalman.[ci]*": "filter ud failed_calls triangle nist nonlinear",
     "csrc/kalman/gain.c": "filter families blocks ud failed_calls nist",
     "csrc/kalman/ud.c": "ud failed_calls nist nonlinear filter",
+    "csrc/kalman/given.c": "few_rows kalman_regressor",
 }
 
 

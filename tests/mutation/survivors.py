@@ -21,6 +21,24 @@ SURVIVORS = [
     ),
     (
         PREFETCH,
+        "csrc/step/strips.c",
+        [
+            "enum { STRIP = 512, AHEAD = 4 * STRIP, LINE = 64 };",
+            "for (int64_t byte = begin * size; byte < end * size; byte += LINE)",
+            "FO_PREFETCH((const char *)array + byte);",
+            "prefetch(arrays->param, sizes.param, begin, end);",
+            "prefetch(arrays->grad, sizes.param, begin, end);",
+            "for (int k = 0; k < FO_MAX_STATES && arrays->state[k]; k++)",
+            "prefetch(arrays->state[k], sizes.state, begin, end);",
+            "prefetch_all(arrays, sizes, begin, end);",
+            "return (int64_t)(-(uintptr_t)array % LINE) / size;",
+            "const int64_t strip = STRIP / sizes.state, ahead = AHEAD / sizes.state;",
+            "prefetch_all(arrays, sizes, fo_min(begin + ahead, n), fo_min(end + ahead, n));",
+            "if (!prefetches) {",
+        ],
+    ),
+    (
+        PREFETCH,
         "csrc/step/update_rows.c",
         [
             "enum { ROWS_AHEAD = 12 };",

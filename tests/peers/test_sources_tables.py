@@ -1,5 +1,6 @@
 """Tables of pandas, polars and Arrow, parquet files and formulas give the fits of arrays."""
 
+import os
 import pickle
 
 import formulaic
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from sklearn.model_selection import cross_val_score
 
 from fastopt import FastoptError
 from fastopt.estimators import GLMClassifier, GLMRegressor
@@ -68,6 +70,28 @@ def test_named_columns_give_the_fit_of_arrays(form, tmp_path):
         own.predict(FRAME[["b", "a", "c"]])
 
 
+@pytest.mark.parametrize("form", ["path", "arrow", "batches"])
+def test_the_index_of_pandas_is_no_feature(form, tmp_path):
+    frame = FRAME[FRAME["a"] > 0]
+    table = pa.Table.from_pandas(frame)
+    assert "__index_level_0__" in table.column_names
+    forms = {
+        "path": lambda: written(tmp_path / "x.parquet", frame),
+        "arrow": lambda: table,
+        "batches": lambda: table.to_batches(100),
+    }
+    own = GLMRegressor("poisson").fit(forms[form](), **ROLES)
+    assert own.feature_names_in_.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(own.predict(table), own.predict(frame), rtol=1e-12)
+
+
+def test_names_that_are_numbers():
+    own = GLMRegressor("poisson").fit(pd.DataFrame(X), Y)
+    assert own.fitted_.names == ("const", "x1", "x2", "x3")
+    assert not hasattr(own, "feature_names_in_")
+    np.testing.assert_allclose(own.predict(pd.DataFrame(X)), own.predict(X), rtol=1e-13)
+
+
 def test_the_columns_of_a_partitioned_directory(tmp_path):
     path = directory(tmp_path / "parts")
     own = GLMRegressor("poisson").fit(path, **ROLES)
@@ -104,7 +128,8 @@ def test_a_formula_gives_the_matrix_of_formulaic(form, right, tmp_path):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """A first chunk of 100 rows, in which there is one city."""
-    monkeypatch.setattr("fastopt.estimators.sources.table_rows.MOST_ROWS", 100)
+    for kind in ("features.NumericColumns", "formula.Formula"):
+        monkeypatch.setattr(f"fastopt.estimators.sources.{kind}.most_rows", 100)
     monkeypatch.setattr("fastopt.estimators.sources.opening.FIRST_ROWS", 100)
 
 
@@ -156,6 +181,12 @@ def test_classes_are_labels_of_a_column(tmp_path):
     )
 
 
+def test_formulas_in_cross_validation():
+    own = cross_val_score(GLMRegressor("poisson", formula="y ~ a + b + c"), FRAME, cv=3)
+    array = cross_val_score(GLMRegressor("poisson"), X, Y, cv=3)
+    np.testing.assert_allclose(own, array, rtol=1e-10)
+
+
 def test_a_response_can_be_an_expression():
     own = GLMRegressor(formula="log(y + 1) ~ a").fit(ALL)
     array = GLMRegressor().fit(X[:, :1], np.log(Y + 1))
@@ -195,12 +226,15 @@ BAD = [
     (pl.from_pandas(ALL), {}, dict(y="y"), TypeError, "column 'city' has dtype large_string"),
     (missing("b", 17)[["y", "b"]], {}, dict(y="y"), FastoptError, "'b' is missing in row 17"),
     (missing("y", 17)[["y", "b"]], {}, dict(y="y"), FastoptError, "'y' .y. is missing in row 17"),
-    (missing("w", 5)[["y", "w"]], {}, ROLES, FastoptError, r"'w' \(sample_weight\) is mis.* row 5"),
+    (missing("w", 5)[["y", "w", "a"]], {}, ROLES, FastoptError, "'w' .sample_weight. .* row 5"),
     (missing("city", 9), dict(formula="y ~ city"), {}, FastoptError, "'city' is missing in row 9"),
+    (FRAME[["y"]], {}, dict(y="y"), FastoptError, "X has no column for a feature"),
+    (FRAME, dict(formula="y ~ log(a)"), {}, FastoptError, r"'log\(a\)' is nan in row"),
     (FRAME.replace(X[3, 1], np.inf), {}, dict(y="y"), FastoptError, "'b' is inf in row 3"),
     (FRAME.rename(columns={"b": "a"}), {}, dict(y="y"), FastoptError, "several columns named 'a'"),
     (pl.from_pandas(FRAME).lazy(), {}, dict(y="y"), FastoptError, "LazyFrame.*collect"),
     ("no.parquet", {}, dict(y="y"), FastoptError, "'no.parquet'; there is no such file"),
+    (os.path.dirname(__file__), {}, dict(y="y"), FastoptError, "not a parquet file"),
     (__file__, {}, dict(y="y"), FastoptError, "not a parquet file.*read_csv.*chunksize"),
     (ds.dataset(pa.table({"a": [1.0]})), {}, dict(y="a"), TypeError, "InMemoryDataset; allowed"),
     (FRAME, dict(formula="y ~ a + z"), {}, FastoptError, "uses 'z', which is no column"),

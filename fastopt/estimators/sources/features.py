@@ -11,7 +11,7 @@ from fastopt._errors import FastoptError
 from fastopt.estimators.block import Floats
 from fastopt.estimators.sources.tables import Table
 
-__all__ = ["Features", "NumericColumns", "require_finite"]
+__all__ = ["Features", "NumericColumns", "require_finite", "text_only"]
 
 
 class Features(Protocol):
@@ -24,9 +24,12 @@ class Features(Protocol):
     columns : sequence of str
         The columns of the table that are read.
     intercept_name : str
+    most_rows : int
+        Rows of a table that are converted at a time.
     """
 
     intercept_name: str
+    most_rows: int
 
     @property
     def names(self) -> Sequence[str]:
@@ -46,11 +49,19 @@ class NumericColumns:
     Parameters
     ----------
     columns : sequence of str
+
+    Raises
+    ------
+    FastoptError
+        There are none.
     """
 
     intercept_name = "const"
+    most_rows = 4096
 
     def __init__(self, columns: Sequence[str]) -> None:
+        if not columns:
+            raise FastoptError("X has no column for a feature; at least one is needed")
         self.columns = self.names = list(columns)
 
     def rows(self, table: Table, first: int) -> Floats:
@@ -73,14 +84,28 @@ class NumericColumns:
         TypeError
             A column is no number: text, a category or a date.
         """
-        x = np.empty((len(table), len(self.columns)), order="F")
+        x = np.empty((len(table), len(self.columns)))
         for j, name in enumerate(self.columns):
             x[:, j] = table.numbers(name)
         require_finite(x, self.names, first)
         return x
 
 
-def require_finite(x: Floats, names: Sequence[str], first: int) -> None:
+def text_only(names: Sequence[str]) -> Sequence[str] | None:
+    """Return names of columns, or None if one is no string.
+
+    Parameters
+    ----------
+    names : sequence
+
+    Returns
+    -------
+    sequence of str or None
+    """
+    return names if all(isinstance(name, str) for name in names) else None
+
+
+def require_finite(x: Floats, names: Sequence[str], first: int, absent: str = "missing") -> None:
     """Raise an error that names the first value that is not finite.
 
     Parameters
@@ -89,6 +114,8 @@ def require_finite(x: Floats, names: Sequence[str], first: int) -> None:
     names : sequence of str, of length p
     first : int
         The index of the first row.
+    absent : str
+        The word for NaN.
 
     Raises
     ------
@@ -100,8 +127,8 @@ def require_finite(x: Floats, names: Sequence[str], first: int) -> None:
     bad = ~np.isfinite(x)
     if bad.any():
         row, j = np.argwhere(bad)[0]
-        is_missing = np.isnan(x[row, j])
+        value = absent if np.isnan(x[row, j]) else x[row, j]
         raise FastoptError(
-            f"column {names[j]!r} is {'missing' if is_missing else x[row, j]} in row "
-            f"{first + row}, counted from 0; drop such rows, or fill them in"
+            f"column {names[j]!r} is {value} in row {first + row}, counted from 0; drop such rows, "
+            "or fill them in"
         )

@@ -51,6 +51,7 @@ class Formula:
     """
 
     intercept_name = "Intercept"
+    most_rows = 32768  # formulaic takes some milliseconds for a table of any size
 
     def __init__(self, formula: Any) -> None:
         formulaic = library("formulaic", "formula=")
@@ -180,7 +181,7 @@ class Formula:
         self._require_present(table, first, self.columns)
         matrix = self._matrix(self._spec, table.to_pandas(), first)
         x: Floats = matrix[self.names].to_numpy(dtype=np.float64)
-        require_finite(x, self.names, first)
+        require_finite(x, self.names, first, "nan")
         return x
 
     def observations(self, table: Table, first: int) -> Array:

@@ -11,14 +11,13 @@ import numpy as np
 from scipy.sparse import issparse  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import refuse_masked
 from fastopt.estimators.block import Array, Block
-from fastopt.estimators.sources.features import Features, NumericColumns
+from fastopt.estimators.sources.features import Features, NumericColumns, text_only
 from fastopt.estimators.sources.roles import NAMES, Roles, Target
 from fastopt.estimators.sources.tables import Table, cut, is_table, table_of
 
 __all__ = ["Chunks", "is_chunk", "parts_of", "tables_of"]
-
-ROWS = 8192  # rows of a table that are converted at a time
 
 
 def is_chunk(item: object) -> bool:
@@ -138,7 +137,7 @@ class Chunks:
             table = table_of(X)
             self.roles.require(table.names, None)
             if self.features is None:
-                own = self.without | set(self.roles.columns.values())
+                own = self.without | {*self.roles.columns.values(), *table.index_columns}
                 self.features = NumericColumns([name for name in table.names if name not in own])
             self.header = table.header(self.features.columns)
             self._width = len(self.features.names)
@@ -155,8 +154,8 @@ class Chunks:
 
     @property
     def feature_names(self) -> Sequence[str] | None:
-        """The names of the columns; None for arrays."""
-        return None if self.features is None else self.features.names
+        """The names of the columns; None for arrays, or if not all are text."""
+        return None if self.features is None else text_only(self.features.names)
 
     @property
     def intercept_name(self) -> str:
@@ -246,13 +245,14 @@ class Chunks:
                     "the first chunk has"
                 )
             row = first
-            for table in cut(whole, ROWS):
+            for table in cut(whole, self.features.most_rows):
                 yield roles.block(self.features.rows(table, row), row, table)
                 row += len(table)
 
 
 def _matrix(X: Any, width: int, first: int) -> Any:
     """Return a chunk that is no table as an array or a CSR matrix of float32 or float64."""
+    refuse_masked("X", X)
     x = X.tocsr() if issparse(X) else np.asarray(X)
     if x.ndim != 2 or x.shape[1] != width:
         raise FastoptError(

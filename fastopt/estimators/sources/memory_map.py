@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -76,10 +75,17 @@ class MemoryMap:
         """
         return replace(self, roles=replace(self.roles, target=target))
 
-    def _slices(self) -> Iterator[tuple[int, int]]:
+    def _slices(self, arrays: list[Array]) -> Iterator[tuple[int, int]]:
+        """Yield (first row, number of rows); the pages of `arrays` are given back after each."""
         rows = max(1, NUMBERS // max(1, self.n_features))
+        mapped = [(mapping, array) for array in arrays if (mapping := mapping_of(array))]
         for first in range(0, len(self.x), rows):
             yield first, min(rows, len(self.x) - first)
+            for mapping, array in mapped:
+                give_back(mapping, array[first : first + rows])
+
+    def _arrays(self) -> list[Array]:
+        return [value for value in self.roles.given.values() if isinstance(value, np.ndarray)]
 
     def observations(self) -> Iterator[Array]:
         """Yield the observations of rows of a positive weight, as they were given.
@@ -88,7 +94,7 @@ class MemoryMap:
         ------
         array of shape (n,)
         """
-        for first, n in self._slices():
+        for first, n in self._slices(self._arrays()):
             yield self.roles.used_observations(first, n)
 
     def blocks(self) -> Iterator[Block]:
@@ -98,17 +104,7 @@ class MemoryMap:
         ------
         Block
         """
-        mapping = mapping_of(self.x)
-        arrays: list[tuple[Any, Any]] = [
-            (mapping_of(value), value)
-            for value in self.roles.given.values()
-            if isinstance(value, np.ndarray)
-        ]
-        for first, n in self._slices():
+        for first, n in self._slices([self.x, *self._arrays()]):
             rows = self.x[first : first + n]
             is_plain = rows.dtype in (np.float32, np.float64) and rows.dtype.isnative
-            x = np.asarray(rows if is_plain else rows.astype(np.float64))
-            yield self.roles.block(x, first)
-            give_back(mapping, rows)
-            for of_array, array in arrays:
-                give_back(of_array, array[first : first + n])
+            yield self.roles.block(np.asarray(rows if is_plain else rows.astype(np.float64)), first)

@@ -24,7 +24,7 @@ from fastopt.estimators.sources.tables import is_table, table_of
 __all__ = ["Opened", "Rows", "open_rows"]
 
 
-KEPT_NUMBERS = 2**24  # a table in memory of at most 128 MiB is converted once, not in each round
+KEPT_NUMBERS = 2**25  # a table in memory of at most 256 MiB is converted once, not in each round
 FIRST_ROWS = 8192  # from which a formula takes the state of its transforms
 
 
@@ -158,7 +158,7 @@ def _open_table(X: Any, roles: Roles, formula: Formula | None, without: frozense
     reader: Reader = FrameReader(X) if is_table(X) else ParquetReader(X)
     roles.require(reader.names, reader.n_rows)
     if formula is None:
-        own = without | set(roles.columns.values())
+        own = without | {*roles.columns.values(), *reader.index_columns}
         features = NumericColumns([name for name in reader.names if name not in own])
         header = reader.header(features.columns)
         keep = is_table(X) and reader.n_rows * len(features.columns) <= KEPT_NUMBERS

@@ -14,6 +14,7 @@ from fastopt.estimators.sources.tables import ArrowTable, Table
 __all__ = ["ParquetReader", "is_parquet"]
 
 BUFFER = 2**14  # bytes that are read at a time for each column, instead of a whole row group
+MOST_BUFFERS = 2**26  # bytes of the buffers of all places that are read at once
 RELEASE = 64  # batches after which Arrow returns memory that it keeps for later
 
 
@@ -54,19 +55,18 @@ class ParquetReader:
             if not path.exists():
                 raise FastoptError(f"X is {os.fspath(data)!r}; there is no such file or directory")
             self._shown = os.fspath(data)
-            if path.is_dir():
-                data = library("pyarrow.dataset", "reading a directory of parquet files").dataset(
-                    path, format="parquet", partitioning="hive"
-                )
-            else:
-                try:
+            try:
+                if path.is_dir():
+                    dataset = library("pyarrow.dataset", "reading a directory of parquet files")
+                    data = dataset.dataset(path, format="parquet", partitioning="hive")
+                else:
                     data = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
-                except arrow.ArrowInvalid as error:
-                    raise FastoptError(
-                        f"X is {self._shown!r}, which is not a parquet file ({error}); for text "
-                        "give a function, as fit(lambda: pandas.read_csv(path, chunksize=100_000), "
-                        "y='column'), for .npy numpy.load(path, mmap_mode='r')"
-                    ) from None
+            except arrow.ArrowInvalid as error:
+                raise FastoptError(
+                    f"X is {self._shown!r}, which is not a parquet file ({error}); for text give a "
+                    "function, as fit(lambda: pandas.read_csv(path, chunksize=100_000), "
+                    "y='column'), for .npy numpy.load(path, mmap_mode='r')"
+                ) from None
         else:
             self._shown = f"<{type(data).__name__}>"
         if isinstance(data, parquet.ParquetFile):
@@ -98,6 +98,11 @@ class ParquetReader:
         if not self._files:
             raise FastoptError(f"X is {self._shown!r}, a directory without parquet files")
 
+    @property
+    def index_columns(self) -> list[str]:
+        """The names of the columns that pandas wrote as its index."""
+        return ArrowTable(self._schema.empty_table()).index_columns
+
     def header(self, columns: Sequence[str]) -> Any:
         """Return a table of these columns without rows, for scikit-learn's checks of names.
 
@@ -111,22 +116,55 @@ class ParquetReader:
         """
         return ArrowTable(self._schema.empty_table()).header(columns)
 
-    def tables(self, columns: Sequence[str], rows: int, /) -> Iterator[Table]:
+    def _groups(self) -> Iterator[tuple[int, Any, dict[str, Any], int]]:
+        """Yield the first row of each row group, its file, constants and index in the file."""
+        first = 0
+        for file, constants in self._files:
+            for group in range(file.metadata.num_row_groups):
+                yield first, file, constants, group
+                first += file.metadata.row_group(group).num_rows
+
+    def starts(self, number: int) -> list[int]:
+        """Return rows at which reading can start: the first rows of row groups.
+
+        Parameters
+        ----------
+        number : int
+            The most rows.
+
+        Returns
+        -------
+        list of int
+        """
+        groups = [first for first, *_ in self._groups()] or [0]
+        n = min(number, len(groups), max(1, MOST_BUFFERS // (BUFFER * max(1, len(self.names)))))
+        return [groups[i * len(groups) // n] for i in range(n)]
+
+    def tables(
+        self, columns: Sequence[str], rows: int, /, first: int = 0, last: int | None = None
+    ) -> Iterator[Table]:
         """Yield tables of at most this number of rows, with these columns.
 
         Parameters
         ----------
         columns : sequence of str
         rows : int
+        first, last : int, optional
+            The first row, and the one after the last, of row groups.  Default: all rows.
 
         Yields
         ------
         Table
         """
         arrow = library("pyarrow", "reading a parquet file")
-        for file, constants in self._files:
+        last = self.n_rows if last is None else last
+        chosen: dict[int, tuple[Any, dict[str, Any], list[int]]] = {}
+        for start, file, constants, group in self._groups():
+            if first <= start < last:
+                chosen.setdefault(id(file), (file, constants, []))[2].append(group)
+        for file, constants, groups in chosen.values():
             stored = [name for name in columns if name not in constants]
-            batches = file.iter_batches(rows, columns=stored, use_threads=False)
+            batches = file.iter_batches(rows, row_groups=groups, columns=stored, use_threads=False)
             for i, batch in enumerate(batches):
                 if i % RELEASE == 0:
                     arrow.default_memory_pool().release_unused()

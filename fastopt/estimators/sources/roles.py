@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import refuse_masked
 from fastopt.estimators.block import Array, Block, Floats
 from fastopt.estimators.sources.tables import Table
 
@@ -128,6 +129,7 @@ class Roles:
             if value is None:
                 continue
             if not isinstance(value, str) and not _is_expression(value):
+                refuse_masked(name, value)
                 value = np.asarray(value)
                 if value.ndim == 2 and value.shape[1] == 1:
                     value = value[:, 0]

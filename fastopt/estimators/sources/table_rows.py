@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Protocol
 
 from fastopt.estimators.block import Array, Block
-from fastopt.estimators.sources.features import Features
+from fastopt.estimators.sources.features import Features, text_only
 from fastopt.estimators.sources.roles import Roles, Target
 from fastopt.estimators.sources.tables import Table
 
 __all__ = ["Reader", "TableRows"]
 
 NUMBERS = 2**18  # elements of X in a block: 2 MiB
-MOST_ROWS = 4096
 
 
 class Reader(Protocol):
@@ -29,11 +29,23 @@ class Reader(Protocol):
     names: list[str]
     n_rows: int
 
+    @property
+    def index_columns(self) -> list[str]:
+        """The names of the columns that are an index of pandas, and so no features."""
+
     def header(self, columns: Sequence[str]) -> Any:
         """Return a table of these columns without rows, for scikit-learn's checks of names."""
 
-    def tables(self, columns: Sequence[str], rows: int, /) -> Iterator[Table]:
-        """Yield tables of at most this number of rows, with at least these columns."""
+    def tables(
+        self, columns: Sequence[str], rows: int, /, first: int = 0, last: int | None = None
+    ) -> Iterator[Table]:
+        """Yield tables of at most this number of rows, with at least these columns.
+
+        They have the rows from `first` to before `last`, which are two of the `starts`.
+        """
+
+    def starts(self, number: int) -> list[int]:
+        """Return at most this number of rows at which reading can start, 0 first."""
 
 
 @dataclass
@@ -66,9 +78,9 @@ class TableRows:
         return len(self.features.names)
 
     @property
-    def feature_names(self) -> Sequence[str]:
-        """The names of these columns."""
-        return self.features.names
+    def feature_names(self) -> Sequence[str] | None:
+        """The names of these columns; None if not all are text, as in scikit-learn."""
+        return text_only(self.features.names)
 
     @property
     def intercept_name(self) -> str:
@@ -93,12 +105,43 @@ class TableRows:
         """
         return replace(self, roles=replace(self.roles, target=target))
 
-    def _tables(self, columns: Sequence[str]) -> Iterator[tuple[int, Table]]:
-        rows = min(MOST_ROWS, max(256, NUMBERS // max(1, self.n_features)))
-        first = 0
-        for table in self.reader.tables(list(dict.fromkeys(columns)), rows):
+    def _tables(
+        self,
+        columns: Sequence[str],
+        number: int = 1,
+        first: int = 0,
+        last: int | None = None,
+    ) -> Iterator[tuple[int, Table]]:
+        """Yield the index of the first row and a table; `number` of them fit into memory."""
+        rows = min(self.features.most_rows, max(256, NUMBERS // max(1, self.n_features * number)))
+        for table in self.reader.tables(list(dict.fromkeys(columns)), rows, first, last):
             yield first, table
             first += len(table)
+
+    def places(self, number: int) -> list[Iterator[Block]]:
+        """Return iterators that read parts of the rows, which follow one another.
+
+        Parameters
+        ----------
+        number : int
+            The most places.
+
+        Returns
+        -------
+        list of iterator of Block
+            With small blocks, so that one of each fits into memory.
+        """
+        starts = self.reader.starts(number)
+        columns = [*self.features.columns, *self.roles.read]
+        return [
+            self._converted(self._tables(columns, len(starts), first, last))
+            for first, last in pairwise([*starts, self.n_rows])
+        ]
+
+    def _converted(self, tables: Iterable[tuple[int, Table]]) -> Iterator[Block]:
+        for first, table in tables:
+            x = self.features.rows(table, first)
+            yield self.roles.block(x, first, table)
 
     def observations(self) -> Iterator[Array]:
         """Yield the observations of rows of a positive weight, as they were given.
@@ -123,9 +166,7 @@ class TableRows:
             yield from self._kept
             return
         kept = []
-        for first, table in self._tables([*self.features.columns, *self.roles.read]):
-            x = self.features.rows(table, first)
-            block = self.roles.block(x, first, table)
+        for block in self._converted(self._tables([*self.features.columns, *self.roles.read])):
             if self.keep:
                 kept.append(block)
             yield block

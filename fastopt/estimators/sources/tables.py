@@ -14,7 +14,10 @@ from fastopt.estimators.extras import library
 
 __all__ = ["Table", "cut", "is_table", "table_of"]
 
-HOW = "give it to formula=, as in formula='y ~ C({0})', or encode it as one-hot columns"
+HOW = (
+    "formula= reads only the columns that it names and encodes categories, as in "
+    "formula='y ~ a + C({0})'; or encode them as one-hot columns"
+)
 
 
 class Table(Protocol):
@@ -31,6 +34,10 @@ class Table(Protocol):
     @property
     def names(self) -> list[str]:
         """The names of the columns."""
+
+    @property
+    def index_columns(self) -> list[str]:
+        """The names of the columns that are an index of pandas, and so no features."""
 
     def __len__(self) -> int: ...
 
@@ -120,6 +127,10 @@ class PandasTable:
     def names(self) -> list[str]:
         return list(self._frame.columns)
 
+    @property
+    def index_columns(self) -> list[str]:
+        return []
+
     def __len__(self) -> int:
         return len(self._frame)
 
@@ -162,6 +173,11 @@ class ArrowTable:
     @property
     def names(self) -> list[str]:
         return list(self._table.schema.names)
+
+    @property
+    def index_columns(self) -> list[str]:
+        listed = (self._table.schema.pandas_metadata or {}).get("index_columns", [])
+        return [name for name in listed if isinstance(name, str)]  # a dict describes a range
 
     def __len__(self) -> int:
         return int(self._table.num_rows)

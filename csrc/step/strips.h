@@ -1,0 +1,41 @@
+/* A walk over contiguous arrays in strips, each prefetched before it is needed; for
+ * step.c, sums.c and limit.c.
+ *
+ * The hardware prefetches within a page, and a loop with a root and a division has few
+ * loads in flight.  Without prefetches, arrays that are not in the second-level cache
+ * took 1.2 times as long with Adam and Lion, 1.5 times with ASGD (1e7 elements,
+ * Sapphire Rapids, AVX-512, one and two threads). */
+#ifndef FO_STRIPS_H
+#define FO_STRIPS_H
+
+#include "../fastopt.h"
+
+/* The arrays of a rule, from the first element of a chunk or strip. */
+typedef struct {
+    void *param, *grad, *state[FO_MAX_STATES]; /* absent states are NULL */
+} fo_arrays;
+
+typedef struct {
+    int64_t param, state; /* bytes of an element; param: of the gradient, too */
+} fo_sizes;
+
+/* The arrays from element `begin` on. */
+fo_arrays fo_arrays_from(const fo_arrays *arrays, fo_sizes sizes, int64_t begin);
+
+/* Prefetches elements begin to end - 1 of the arrays. */
+void fo_prefetch(const fo_arrays *arrays, fo_sizes sizes, int64_t begin, int64_t end);
+
+/* A step that updates fewer elements does not prefetch: its arrays may be in the
+ * second-level cache. */
+enum { FO_PREFETCHED = 1 << 16 };
+
+/* The number of elements of an array before the first that begins a cache line. */
+int64_t fo_unaligned_head(const void *array, int64_t size);
+
+/* Calls body for all elements in order: for all at once, or, if `prefetches`, strip by
+ * strip, of which the first has `head` elements. */
+typedef void fo_strip_body(const void *context, const fo_arrays *strip, int64_t n);
+void fo_in_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n, int64_t head,
+                  int prefetches, fo_strip_body *body, const void *context);
+
+#endif
