@@ -138,9 +138,7 @@ def _information(
     rare: Any, centred: Floats, often: Any, center: Floats, u: Floats, first: int
 ) -> Floats:
     """Return the sum of u x x' over rows x of centred columns."""
-    m = center.copy()
-    m[often] = 0.0  # `rare` has zeros there
-    s = u @ rare
+    m, s = center, u @ rare
     scaled = rare.multiply(u[:, None]).tocsr()
     of_columns = (rare.T @ scaled).toarray()
     of_columns += u.sum() * np.outer(m, m) - np.outer(s, m) - np.outer(m, s)
