@@ -35,6 +35,7 @@
 | `source` | `Source`: what a fit reads |
 | `sources` | the kinds of data that a fit reads, one module each |
 | `block` | `Block`: a block of rows |
+| `dask` | the same models for collections of Dask |
 """
 
 try:

@@ -49,6 +49,7 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
 class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
 
+    _open_rows = staticmethod(open_rows)
     _accepts_sparse = True
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -108,7 +109,7 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
                     "add '- 1' to the formula"
                 )
         without: tuple[str, ...] = () if is_fit else self._role_columns
-        opened = open_rows(X, given, formula, without, with_y, link)
+        opened = self._open_rows(X, given, formula, without, with_y, link)
         if is_fit:
             self._formula = formula
             self._role_columns: tuple[str, ...] = () if opened is None else opened.role_columns

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse  # type: ignore[import-untyped]
 
-__all__ = ["Block", "dense"]
+__all__ = ["Block", "contiguous", "dense"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -115,6 +115,25 @@ class Block:
         )
 
 
+def contiguous(array: Any, dtype: Any = None) -> Array:
+    """Return an array as C reads it: C-contiguous, with aligned elements.
+
+    The elements of an array that came in a message, or is part of a file, may be at any address.
+
+    Parameters
+    ----------
+    array : array
+    dtype : dtype, optional
+
+    Returns
+    -------
+    array
+        The same if possible, else a copy.
+    """
+    found = np.ascontiguousarray(array, dtype=dtype)
+    return found if found.flags.aligned else found.copy()
+
+
 def dense(x: Any, own: slice) -> Array:
     """Return rows as an array, C-contiguous.
 
@@ -130,4 +149,4 @@ def dense(x: Any, own: slice) -> Array:
         A view of x where it is C-contiguous.
     """
     rows = x[own]
-    return np.ascontiguousarray(rows.toarray() if issparse(rows) else rows)
+    return contiguous(rows.toarray() if issparse(rows) else rows)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.estimators._glm import columns
-from fastopt.estimators.block import Block, dense
+from fastopt.estimators.block import Block, contiguous, dense
 from fastopt.estimators.likelihood import saturated_sums
 from fastopt.estimators.model import Model
 from fastopt.estimators.moments import rows_at_a_time
@@ -143,7 +143,7 @@ class _Sums:
         weight, rows = used.total_weight(), rows_at_a_time(len(self.total))
         for first in range(0, used.n, rows):
             own = slice(first, first + rows)
-            part = None if weight is None else np.ascontiguousarray(weight[own])
+            part = None if weight is None else contiguous(weight[own])
             if pays(used.x):
                 low, high, total = column_sums(used.x[own], part)
                 self._add_columns(low, high, total)

@@ -10,6 +10,7 @@ from scipy.special import logit, ndtri  # type: ignore[import-untyped]
 
 from fastopt._checks import Real, at_least_0
 from fastopt._errors import FastoptError
+from fastopt.estimators.block import contiguous
 from fastopt.families import Family, family_of
 from fastopt.kalman._kalman import observe_rows
 
@@ -96,7 +97,9 @@ class Model:
         -------
         Observed
         """
-        return Observed(*observe_rows((self.family, self.link), self.shape, y, z))
+        return Observed(
+            *observe_rows((self.family, self.link), self.shape, contiguous(y), contiguous(z))
+        )
 
     def mean(self, z: Any) -> Floats:
         """Return the means at linear predictors.

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg.blas import dsyrk  # type: ignore[import-untyped]
 
 from fastopt.estimators._glm import chunk
-from fastopt.estimators.block import Block, dense
+from fastopt.estimators.block import Block, contiguous, dense
 from fastopt.estimators.model import Model, model_of
 from fastopt.estimators.sparse import pays, sums_of_csr
 from fastopt.kalman.covariance.qr import with_rows, with_triangle
@@ -141,6 +141,27 @@ def moments(
     FastoptError
         An unknown family or link, or a parameter outside its range.
 
+    Notes
+    -----
+    One round in other systems, where ``sums`` is ``partial(moments, coef=coef, family="poisson")``.
+    Spark, with an RDD of `Block`::
+
+        total = blocks.map(sums).treeReduce(operator.add)
+
+    Ray, with references to blocks::
+
+        part, add = ray.remote(moments), ray.remote(operator.add)
+        parts = [part.remote(block, coef, family="poisson") for block in blocks]
+        while len(parts) > 1:
+            parts = [*parts[2:], add.remote(*parts[:2])]
+        total = ray.get(parts[0])
+
+    MPI by mpi4py, with one block in each process, all of which get the total::
+
+        total = MPI.COMM_WORLD.allreduce(sums(block))
+
+    For Dask there is `fastopt.estimators.dask`.
+
     References
     ----------
     McCullagh & Nelder 1989, Generalized Linear Models, section 2.5.
@@ -194,6 +215,7 @@ def sums(
     -------
     Moments
     """
+    coef, mean = contiguous(coef), None if mean is None else contiguous(mean)
     q = len(coef)
     information = np.zeros((q, q), order="F")
     root = np.zeros((q + 1, q + 1), order="F")
@@ -218,7 +240,7 @@ def sums(
             model.shape,
             model.fit_intercept,
             x,
-            np.ascontiguousarray(block.y[own], dtype=float),
+            contiguous(block.y[own], dtype=float),
             _part(weight, own),
             _part(block.offset, own),
             mean,
@@ -247,7 +269,7 @@ def sums(
 
 
 def _part(values: Floats | None, own: slice) -> Floats | None:
-    return None if values is None else np.ascontiguousarray(values[own], dtype=float)
+    return None if values is None else contiguous(values[own], dtype=float)
 
 
 def rows_at_a_time(q: int) -> int:

@@ -30,7 +30,7 @@ from scipy import linalg  # type: ignore[import-untyped]
 from scipy.linalg.blas import dsyrk  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block
+from fastopt.estimators.block import Block, contiguous
 from fastopt.estimators.fitted import Fitted, Floats
 from fastopt.estimators.model import Model
 from fastopt.estimators.multinomial import log_probabilities
@@ -38,7 +38,7 @@ from fastopt.estimators.rows import rows_of
 from fastopt.estimators.source import Source, reduced
 from fastopt.kalman._kalman import observe_rows, observed_weights
 
-__all__ = ["COV_TYPES", "RobustSums", "robust", "robust_sums", "with_robust"]
+__all__ = ["COV_TYPES", "RobustSums", "is_missing", "robust", "robust_sums", "with_robust"]
 
 COV_TYPES = ("nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster")
 # Where the observed information is the expected one, which the fit has inverted.
@@ -146,7 +146,7 @@ def robust_sums(block: Block, fitted: Fitted, cov_type: str) -> RobustSums:
         if fitted.n_equations > 1:
             rows = _multinomial_scores(part, x, z)
         else:
-            y, z = np.ascontiguousarray(part.y, dtype=float), np.ascontiguousarray(z[:, 0])
+            y, z = contiguous(part.y, dtype=float), contiguous(z[:, 0])
             model, shape = (fitted.family, fitted.link), fitted.shape or 0.0
             _, _, score, expected, *_ = observe_rows(model, shape, y, z)
             if model not in CANONICAL:
@@ -281,13 +281,14 @@ def _sums_by_group(groups: Any, rows: Floats) -> tuple[Any, Floats]:
     else:
         found, at = np.unique(groups, return_inverse=True)
         labels = found.tolist()
-    if any(_is_missing(label) for label in labels):
+    if any(is_missing(label) for label in labels):
         raise FastoptError("groups has a missing value; each row needs a cluster")
     order = np.argsort(at, kind="stable")
     starts = np.searchsorted(at[order], np.arange(len(labels)))
     return labels, np.add.reduceat(rows[order], starts)
 
 
-def _is_missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
+    """Return whether a label is None, NaN, or NA or NaT of pandas."""
     # pandas' NA is neither equal to itself nor different.
     return label is None or type(label).__name__ in {"NAType", "NaTType"} or label != label

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array, issparse  # type: ignore[import-untyped]
 
+from fastopt.estimators.block import contiguous
 from fastopt.estimators.model import Model
 
 __all__ = ["column_sums", "pays", "sums_of_csr"]
@@ -106,7 +107,7 @@ def sums_of_csr(
         shift = 0.0 if offset is None else offset[own]
         z = np.ascontiguousarray(z + shift)
         w = np.ones(len(z)) if weight is None else weight[own]
-        target = np.ascontiguousarray(y[own], dtype=float)
+        target = contiguous(y[own], dtype=float)
         with np.errstate(all="ignore"):
             at = model.observe(target, z)
             totals[:2] += _fit_of(at.deviance, target - at.mean, at.variance, w)

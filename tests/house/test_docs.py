@@ -16,6 +16,8 @@ import fastopt
 def test_docstring_examples(name, tmp_path, monkeypatch):
     if name.startswith("fastopt.estimators.statsmodels_"):
         pytest.importorskip("statsmodels")
+    if name.startswith("fastopt.estimators.dask"):
+        pytest.importorskip("dask")
     monkeypatch.chdir(tmp_path)
     assert run_docstrings(name) == 0
 

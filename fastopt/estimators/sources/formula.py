@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from fastopt.estimators.sources.features import require_finite
 from fastopt.estimators.sources.tables import Table
 
 __all__ = ["Formula"]
+
+_WARNINGS = threading.Lock()  # the filters of warnings belong to all threads
 
 
 class Formula:
@@ -240,7 +243,7 @@ class Formula:
 
     def _matrix(self, spec: Any, frame: Any, first: int) -> Any:
         errors = library("formulaic.errors", "formula=")
-        with warnings.catch_warnings():
+        with _WARNINGS, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", errors.DataMismatchWarning)
             try:

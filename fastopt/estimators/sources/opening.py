@@ -21,7 +21,7 @@ from fastopt.estimators.sources.roles import Roles, Target
 from fastopt.estimators.sources.table_rows import Reader, TableRows
 from fastopt.estimators.sources.tables import is_table, table_of
 
-__all__ = ["Opened", "Rows", "open_rows"]
+__all__ = ["Opened", "Rows", "open_rows", "with_response"]
 
 
 KEPT_NUMBERS = 2**25  # a table in memory of at most 256 MiB is converted once, not in each round
@@ -95,14 +95,7 @@ def open_rows(
             "several times; give a function that returns a new one, as in fit(lambda: chunks()), "
             "or use partial_fit"
         )
-    given = dict(given)
-    if formula is not None and with_y and formula.response is not None:
-        if given.get("y") is not None:
-            raise FastoptError(
-                f"y is given, and the formula has the response {formula.response!r}; one is needed"
-            )
-        is_column = formula.response in formula.response_columns
-        given["y"] = formula.response if is_column else formula
+    given = with_response(given, formula) if with_y else dict(given)
     chunks = _chunks(X)
     if chunks is not None:
         return _open_chunks(chunks, Roles(given, link), formula, frozenset(without), with_y)
@@ -119,6 +112,35 @@ def open_rows(
     names = {name: value for name, value in given.items() if isinstance(value, str)}
     Roles(names, link).require(None, None)
     return None
+
+
+def with_response(given: Mapping[str, Any], formula: Formula | None) -> dict[str, Any]:
+    """Return the arguments with y from the left side of a formula, if it has one.
+
+    Parameters
+    ----------
+    given : mapping
+    formula : Formula or None
+
+    Returns
+    -------
+    dict
+        y is the name of a column, or the formula if its left side is an expression.
+
+    Raises
+    ------
+    FastoptError
+        y is given too.
+    """
+    found = dict(given)
+    if formula is not None and formula.response is not None:
+        if found.get("y") is not None:
+            raise FastoptError(
+                f"y is given, and the formula has the response {formula.response!r}; one is needed"
+            )
+        is_column = formula.response in formula.response_columns
+        found["y"] = formula.response if is_column else formula
+    return found
 
 
 def _chunks(X: Any) -> Callable[[], Iterable[Any]] | None:

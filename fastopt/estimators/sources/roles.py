@@ -111,8 +111,8 @@ class Roles:
         The link of the model; an exposure needs "log".
     target : callable
         Converts observations to numbers.
-    codes : Codes
-        Converts groups to numbers.
+    codes : callable
+        Converts groups to numbers, by default as `Codes`.
     origin : int
         The index of the row to which the first element of each array belongs.
     """
@@ -120,7 +120,7 @@ class Roles:
     given: Mapping[str, Any]
     link: str = "log"
     target: Target = plain_numbers
-    codes: Codes = field(default_factory=Codes)
+    codes: Callable[[Array], Array] = field(default_factory=Codes)
     origin: int = 0
 
     def __post_init__(self) -> None:
