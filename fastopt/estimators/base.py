@@ -199,10 +199,12 @@ def _problems(solution: Solution) -> Iterator[tuple[type[Warning], str]]:
             "not meaningful; leave the column out, or use alpha > 0",
         )
     elif solution.problem:
+        advice = ". Increase max_iter or tol, or use alpha > 0"
+        if solution.problem.startswith("interrupted"):
+            advice = "; the coefficients are those of the last complete round"
         yield (
             ConvergenceWarning,
-            f"the fit has not converged: {solution.problem}. Increase max_iter or tol, or use "
-            "alpha > 0",
+            f"the fit has not converged: {solution.problem}{advice}",
         )
     if solution.no_covariance:
         yield (
