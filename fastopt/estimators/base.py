@@ -22,9 +22,10 @@ from fastopt.estimators.block import Block
 from fastopt.estimators.by_epochs import ByEpochs, takes_epochs
 from fastopt.estimators.epochs import SOLVERS
 from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.fitting import Options, Solution
+from fastopt.estimators.fitting import Solution
 from fastopt.estimators.inference import mean_interval
 from fastopt.estimators.model import Model
+from fastopt.estimators.problem import Options
 from fastopt.estimators.reporting import Inference
 from fastopt.estimators.robust import COV_TYPES
 from fastopt.estimators.sources.array import ArraySource
