@@ -147,6 +147,7 @@ FORMS = {
         [b[2] for b in blocks(X, COUNTS, W)],
     ],
     "delayed tables": lambda: [[delayed(NUMBERS)[:800], delayed(NUMBERS)[800:]], "y", "w"],
+    "delayed and local": lambda: [[(X[:300], COUNTS[:300], W[:300]), *blocks(X, COUNTS, W)[1:]]],
     "one block": lambda: [delayed((X, COUNTS, W))],
     "names of columns": lambda: [frame(NUMBERS), "y", "w"],
     "series": lambda: [frame()[list("edcba")], frame()["y"], frame()["w"]],

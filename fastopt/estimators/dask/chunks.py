@@ -55,9 +55,9 @@ class Chunks:
 
 
 def is_dask(X: object) -> bool:
-    """Return whether X is a collection of Dask, or a list of delayed blocks."""
+    """Return whether X is a collection of Dask, or a list with a delayed block."""
     if isinstance(X, list | tuple):
-        return bool(X) and all(map(_is_delayed, X))
+        return any(map(_is_delayed, X))
     return _is_delayed(X) or bool(dask.is_dask_collection(X))
 
 
