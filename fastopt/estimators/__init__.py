@@ -20,7 +20,8 @@
 | `statsmodels_mnlogit` | a multinomial fit as statsmodels' MultinomialResults, without rows |
 | `extras` | optional libraries, imported where they are used |
 | `fitted` | `Fitted`: what is known of a fitted model when its rows are gone |
-| `fitting` | how a model is fitted to a source: start, rounds, and the record of the fit |
+| `fitting` | how a model is fitted to a source, and the record of the fit |
+| `problem` | `Problem`: a model with its data as scoring sees them |
 | `scoring` | Fisher scoring from sums, with or without a penalty |
 | `columns` | the first pass: means and ranges of the columns, a sample of the rows |
 | `moments` | the sums over a block of rows that a round needs |

@@ -22,9 +22,10 @@ from fastopt.estimators.block import Block
 from fastopt.estimators.by_epochs import ByEpochs, takes_epochs
 from fastopt.estimators.epochs import SOLVERS
 from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.fitting import Options, Solution
+from fastopt.estimators.fitting import Solution
 from fastopt.estimators.inference import mean_interval
 from fastopt.estimators.model import Model
+from fastopt.estimators.problem import Options
 from fastopt.estimators.reporting import Inference
 from fastopt.estimators.robust import COV_TYPES
 from fastopt.estimators.sources.array import ArraySource
@@ -198,10 +199,12 @@ def _problems(solution: Solution) -> Iterator[tuple[type[Warning], str]]:
             "not meaningful; leave the column out, or use alpha > 0",
         )
     elif solution.problem:
+        advice = ". Increase max_iter or tol, or use alpha > 0"
+        if solution.problem.startswith("interrupted"):
+            advice = "; the coefficients are those of the last complete round"
         yield (
             ConvergenceWarning,
-            f"the fit has not converged: {solution.problem}. Increase max_iter or tol, or use "
-            "alpha > 0",
+            f"the fit has not converged: {solution.problem}{advice}",
         )
     if solution.no_covariance:
         yield (

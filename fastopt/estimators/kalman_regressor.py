@@ -70,8 +70,9 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         Whether `fit` takes the rows in random order. Default True.
     interleave : int
         The number of places of a file, a memory-mapped array or a large table that `fit` reads at
-        once with ``shuffle``; a parquet file is read from at most as many places as it has row
-        groups. Default 64. Chunks come in their order.
+        once with ``shuffle``. A parquet file is read from at most as many places as it has row
+        groups, and as fit into 256 MB: 2.5 MB for each column and place. Default 64. Chunks come in
+        their order.
     random_state : int, RandomState instance or None
         Of the order.
     n_threads : int, optional

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.linalg.lapack import dpocon, dpotrf, dpotri, dpotrs  # type: ignore[import-untyped]
 
+from fastopt.estimators._glm import descend
 from fastopt.estimators.moments import Moments
 
 __all__ = ["Evaluate", "Penalty", "Scoring"]
@@ -342,32 +343,9 @@ def _coordinate_descent(
 
     Friedman, Hastie & Tibshirani 2010, Journal of Statistical Software 33(1).
     """
-    matrix = information + penalty.matrix()
-    diagonal = np.diagonal(matrix).copy()
-    step = np.zeros_like(v)
-    rest = gradient.copy()  # the gradient of the smooth part at v + step, with its sign changed
-    active = np.flatnonzero(diagonal > 0)
-    size = np.sqrt(diagonal)
-    everything = True
+    matrix = np.ascontiguousarray(information + penalty.matrix())
+    size = np.sqrt(np.maximum(np.diagonal(matrix), 0.0))
+    moved, rest = v.copy(), gradient.copy()
     floor = 4 * np.finfo(float).eps * float((np.abs(v) * size).max())
-    for _ in range(10_000):
-        largest = 0.0
-        for j in active:
-            old = v[j] + step[j]
-            target = old + rest[j] / diagonal[j]
-            bound = penalty.l1[j] / diagonal[j]
-            new = math.copysign(max(abs(target) - bound, 0.0), target)
-            if new != old:
-                change = new - old
-                step[j] += change
-                rest -= change * matrix[j]
-                largest = max(largest, abs(change) * size[j])
-        length = math.sqrt(max(float(step @ (matrix @ step)), 0.0))
-        if largest <= max(1e-10 * length, floor):
-            if everything:
-                break
-            active, everything = np.flatnonzero(diagonal > 0), True
-        else:
-            active = np.flatnonzero((v + step != 0) & (diagonal > 0))
-            everything = False
-    return step
+    descend(matrix, penalty.l1, moved, rest, floor)
+    return moved - v

@@ -17,7 +17,7 @@ from fastopt.estimators.by_epochs import takes_epochs
 from fastopt.estimators.dask.chunks import Chunks, chunks_of, is_dask
 from fastopt.estimators.dask.opening import open_any_rows
 from fastopt.estimators.dask.rows import in_block
-from fastopt.estimators.fitting import Options
+from fastopt.estimators.problem import Options
 from fastopt.estimators.sources.iterable import parts_of
 from fastopt.estimators.sources.opening import Rows
 from fastopt.estimators.sources.tables import is_table, table_of
