@@ -5,6 +5,8 @@ import numpy as np
 _Array = np.ndarray[Any, np.dtype[Any]]
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
 
+FAMILIES: dict[tuple[str, str], int]
+
 def chunk(
     family: tuple[str, str],
     shape: float,
