@@ -22,7 +22,7 @@ try:
     import sklearn as _sklearn  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "fastopt.estimators needs scikit-learn: pip install 'fastopt[estimators]'"
+        "fastopt.estimators needs scikit-learn; from a checkout: pip install '.[estimators]'"
     ) from error
 
 from fastopt.estimators.base import SeparationWarning

@@ -50,6 +50,7 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
 class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
 
+    _role_columns: tuple[str, ...] = ()  # columns of the fit that were y, a weight and the like
     _open_rows = staticmethod(open_rows)
     _accepts_sparse = True
 
@@ -113,7 +114,7 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
         opened = self._open_rows(X, given, formula, without, with_y, link)
         if is_fit:
             self._formula = formula
-            self._role_columns: tuple[str, ...] = () if opened is None else opened.role_columns
+            self._role_columns = () if opened is None else opened.role_columns
         if opened is None:
             return None
         if formula is None:

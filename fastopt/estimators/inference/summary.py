@@ -235,6 +235,6 @@ def _coefficients(fitted: Fitted, level: float, line: str) -> list[str]:
     formats = (".5g", ".4g", ".3f", ".3f", ".5g", ".5g")
     lines = [f"{'':<{wide}}" + "".join(f"{head:>11}" for head in heads), line]
     for name, *row in zip(fitted.names, *values, strict=True):
-        cells = (f"{value:>11{form}}" for value, form in zip(row, formats, strict=True))
+        cells = (f" {value:>10{form}}" for value, form in zip(row, formats, strict=True))
         lines.append(f"{name:<{wide}}" + "".join(cells))
     return lines

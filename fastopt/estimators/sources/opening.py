@@ -66,7 +66,8 @@ def open_rows(
 
     Parameters
     ----------
-    X : table, path, memory-mapped array, function or list of chunks, or array
+    X : table, path, memory-mapped array, function or list of chunks, array, or Opened
+        What is opened already is returned as it is.
     given : mapping
         The other arguments of `fit`: arrays or names of columns.
     formula : Formula, optional
@@ -89,6 +90,8 @@ def open_rows(
     TypeError
         X can be read only once, or has no columns with names and there is a formula.
     """
+    if isinstance(X, Opened):
+        return X
     if hasattr(X, "__next__"):
         raise TypeError(
             f"X is a {type(X).__name__}, which can be read only once, and a fit reads the data "
