@@ -14,9 +14,9 @@ from dask.sizeof import sizeof
 from threadpoolctl import threadpool_limits
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array, Block
 from fastopt.estimators.dask.chunks import Chunks
-from fastopt.estimators.robust import is_missing
+from fastopt.estimators.inference.robust import is_missing
+from fastopt.estimators.sources.block import Array, Block
 from fastopt.estimators.sources.features import Features, text_only
 from fastopt.estimators.sources.iterable import matrix_of, parts_of
 from fastopt.estimators.sources.labels import MOST

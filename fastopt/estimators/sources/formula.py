@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array, Floats
 from fastopt.estimators.extras import library
+from fastopt.estimators.sources.block import Array, Floats
 from fastopt.estimators.sources.features import require_finite
 from fastopt.estimators.sources.tables import Table
 

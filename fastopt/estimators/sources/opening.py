@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array
-from fastopt.estimators.source import Source
+from fastopt.estimators.sources.block import Array
 from fastopt.estimators.sources.features import NumericColumns
 from fastopt.estimators.sources.formula import Formula
 from fastopt.estimators.sources.frame import FrameReader
@@ -18,6 +17,7 @@ from fastopt.estimators.sources.memory_map import MemoryMap
 from fastopt.estimators.sources.pages import mapping_of
 from fastopt.estimators.sources.parquet import ParquetReader, is_parquet
 from fastopt.estimators.sources.roles import Roles, Target
+from fastopt.estimators.sources.source import Source
 from fastopt.estimators.sources.table_rows import Reader, TableRows
 from fastopt.estimators.sources.tables import is_table, table_of
 

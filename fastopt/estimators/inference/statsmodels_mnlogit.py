@@ -10,10 +10,9 @@ from statsmodels.base.model import LikelihoodModelResults
 from statsmodels.discrete import discrete_model as sm
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block
-from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.inference import require_likelihood
-from fastopt.estimators.statsmodels_results import (
+from fastopt.estimators.inference.estimates import require_likelihood
+from fastopt.estimators.inference.fitted import Fitted
+from fastopt.estimators.inference.statsmodels_results import (
     design_of,
     names_of,
     needs_rows,
@@ -21,6 +20,7 @@ from fastopt.estimators.statsmodels_results import (
     set_covariance,
     without_rows,
 )
+from fastopt.estimators.sources.block import Block
 
 __all__ = ["MNLogit", "MultinomialResults", "results_of", "results_with_rows"]
 

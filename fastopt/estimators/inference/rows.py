@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.estimators.block import Block
-from fastopt.estimators.fitted import Fitted, Floats
-from fastopt.estimators.moments import chunks
-from fastopt.estimators.source import Source
+from fastopt.estimators.inference.fitted import Fitted, Floats
+from fastopt.estimators.scoring.moments import chunks
+from fastopt.estimators.sources.block import Block
+from fastopt.estimators.sources.source import Source
 
 __all__ = ["one_block", "rows_of"]
 

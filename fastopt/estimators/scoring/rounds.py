@@ -21,7 +21,7 @@ import numpy as np
 from scipy.linalg.lapack import dpocon, dpotrf, dpotri, dpotrs  # type: ignore[import-untyped]
 
 from fastopt.estimators._glm import descend
-from fastopt.estimators.moments import Moments
+from fastopt.estimators.scoring.moments import Moments
 
 __all__ = ["Evaluate", "Penalty", "Scoring"]
 

@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any, Protocol
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block
+from fastopt.estimators.sources.block import Block
 
 __all__ = ["Source", "reduced"]
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.estimators._glm import columns
-from fastopt.estimators.block import Block, contiguous, dense
-from fastopt.estimators.likelihood import saturated_sums
-from fastopt.estimators.model import Model
-from fastopt.estimators.moments import rows_at_a_time
-from fastopt.estimators.source import Source, reduced
-from fastopt.estimators.sparse import column_sums, pays
+from fastopt.estimators.inference.likelihood import saturated_sums
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.scoring.moments import rows_at_a_time
+from fastopt.estimators.scoring.sparse import column_sums, pays
+from fastopt.estimators.sources.block import Block, contiguous, dense
+from fastopt.estimators.sources.source import Source, reduced
 
 __all__ = ["Columns", "columns_of"]
 
@@ -54,7 +54,7 @@ class Columns:
     sample : Block
         About every 16th row.
     saturated : array of shape (2,)
-        What the log-likelihood needs of y: see `fastopt.estimators.likelihood`.
+        What the log-likelihood needs of y: see `fastopt.estimators.inference.likelihood`.
     """
 
     n: int

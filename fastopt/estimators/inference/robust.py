@@ -30,12 +30,12 @@ from scipy import linalg  # type: ignore[import-untyped]
 from scipy.linalg.blas import dsyrk  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block, contiguous
-from fastopt.estimators.fitted import Fitted, Floats
-from fastopt.estimators.model import Model
-from fastopt.estimators.multinomial import log_probabilities
-from fastopt.estimators.rows import rows_of
-from fastopt.estimators.source import Source, reduced
+from fastopt.estimators.inference.fitted import Fitted, Floats
+from fastopt.estimators.inference.rows import rows_of
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.scoring.multinomial import log_probabilities
+from fastopt.estimators.sources.block import Block, contiguous
+from fastopt.estimators.sources.source import Source, reduced
 from fastopt.kalman._kalman import observe_rows, observed_weights
 
 __all__ = ["COV_TYPES", "RobustSums", "is_missing", "robust", "robust_sums", "with_robust"]

@@ -10,7 +10,7 @@ from scipy.special import logit, ndtri  # type: ignore[import-untyped]
 
 from fastopt._checks import Real, at_least_0
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import contiguous
+from fastopt.estimators.sources.block import contiguous
 from fastopt.families import Family, family_of
 from fastopt.kalman._kalman import observe_rows
 

@@ -10,11 +10,11 @@ from scipy.sparse import issparse  # type: ignore[import-untyped]
 from sklearn.exceptions import ConvergenceWarning
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block
-from fastopt.estimators.epoch_fit import EpochLoop, fit_by_epochs, sum_of_losses
-from fastopt.estimators.epochs import SOLVERS, EpochOptions, Epochs
-from fastopt.estimators.model import Model
-from fastopt.estimators.source import Source
+from fastopt.estimators.epochs.fitting import EpochLoop, fit_by_epochs, sum_of_losses
+from fastopt.estimators.epochs.steps import SOLVERS, EpochOptions, Epochs
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.sources.block import Block
+from fastopt.estimators.sources.source import Source
 
 __all__ = ["ByEpochs", "takes_epochs"]
 

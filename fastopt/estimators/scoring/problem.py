@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators import multinomial
-from fastopt.estimators.block import Block
-from fastopt.estimators.columns import Columns, columns_of
-from fastopt.estimators.model import Model
-from fastopt.estimators.moments import Moments, chunks, sums
-from fastopt.estimators.scoring import STILL, Penalty, Scoring
-from fastopt.estimators.source import Source, reduced
+from fastopt.estimators.scoring import multinomial
+from fastopt.estimators.scoring.columns import Columns, columns_of
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.scoring.moments import Moments, chunks, sums
+from fastopt.estimators.scoring.rounds import STILL, Penalty, Scoring
 from fastopt.estimators.sources.array import ArraySource
+from fastopt.estimators.sources.block import Block
+from fastopt.estimators.sources.source import Source, reduced
 
 __all__ = ["Options", "Problem"]
 
@@ -43,7 +43,7 @@ class Options:
     max_iter : int
     rank_deficient : {"minimum_norm", "error"}
     cov_type : str
-        One of `fastopt.estimators.inference.COV_TYPES`.
+        One of `fastopt.estimators.inference.estimates.COV_TYPES`.
     use_t : bool
         Student's t instead of the normal distribution.
     y_name : str

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array, issparse  # type: ignore[import-untyped]
 
-from fastopt.estimators.block import contiguous
-from fastopt.estimators.model import Model
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.sources.block import contiguous
 
 __all__ = ["column_sums", "pays", "sums_of_csr"]
 
@@ -68,7 +68,7 @@ def sums_of_csr(
     null: float | None,
     with_information: bool,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the sums of `fastopt.estimators.moments.sums` for sparse rows.
+    """Return the sums of `fastopt.estimators.scoring.moments.sums` for sparse rows.
 
     Parameters
     ----------

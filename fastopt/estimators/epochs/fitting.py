@@ -14,11 +14,11 @@ from sklearn.utils import check_random_state
 
 from fastopt._checks import Choice, Real, Whole, flag
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block
-from fastopt.estimators.epochs import EpochOptions, Epochs, scaling_of
-from fastopt.estimators.model import Model
-from fastopt.estimators.source import Source
+from fastopt.estimators.epochs.steps import EpochOptions, Epochs, scaling_of
+from fastopt.estimators.scoring.model import Model
 from fastopt.estimators.sources.array import ArraySource
+from fastopt.estimators.sources.block import Block
+from fastopt.estimators.sources.source import Source
 
 __all__ = ["EpochLoop", "EpochSolution", "fit_by_epochs", "shuffled"]
 

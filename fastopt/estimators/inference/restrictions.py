@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastopt.estimators.fitted import Floats
+from fastopt.estimators.inference.fitted import Floats
 
 __all__ = ["parsed"]
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block
-from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.likelihood import log_likelihood, saturated
-from fastopt.estimators.model import Model
-from fastopt.estimators.moments import Moments
-from fastopt.estimators.problem import Options, Problem
-from fastopt.estimators.robust import with_robust
-from fastopt.estimators.scoring import Scoring
-from fastopt.estimators.source import Source, reduced
+from fastopt.estimators.inference.fitted import Fitted
+from fastopt.estimators.inference.likelihood import log_likelihood, saturated
+from fastopt.estimators.inference.robust import with_robust
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.scoring.moments import Moments
+from fastopt.estimators.scoring.problem import Options, Problem
+from fastopt.estimators.scoring.rounds import Scoring
+from fastopt.estimators.sources.block import Block
+from fastopt.estimators.sources.source import Source, reduced
 
 __all__ = ["Solution", "fit_source", "null_deviance"]
 

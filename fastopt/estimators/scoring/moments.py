@@ -14,9 +14,9 @@ import numpy as np
 from scipy.linalg.blas import dsyrk  # type: ignore[import-untyped]
 
 from fastopt.estimators._glm import chunk
-from fastopt.estimators.block import Block, contiguous, dense
-from fastopt.estimators.model import Model, model_of
-from fastopt.estimators.sparse import pays, sums_of_csr
+from fastopt.estimators.scoring.model import Model, model_of
+from fastopt.estimators.scoring.sparse import pays, sums_of_csr
+from fastopt.estimators.sources.block import Block, contiguous, dense
 from fastopt.kalman.covariance.qr import with_rows, with_triangle
 
 __all__ = ["Moments", "chunks", "counts", "moments", "sums"]

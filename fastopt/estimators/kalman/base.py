@@ -12,13 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastopt._checks import Whole, flag
 from fastopt.estimators.base import GLMBase
-from fastopt.estimators.block import Block
-from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.model import Model
-from fastopt.estimators.online import SAMPLE, OnlineFilter
+from fastopt.estimators.inference.fitted import Fitted
+from fastopt.estimators.inference.summary import Summary, filter_table
+from fastopt.estimators.kalman.online import SAMPLE, OnlineFilter
+from fastopt.estimators.scoring.model import Model
 from fastopt.estimators.sources.array import ArraySource
+from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.interleaved import interleaved, joined
-from fastopt.estimators.summary import Summary, filter_table
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 

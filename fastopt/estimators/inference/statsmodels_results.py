@@ -19,9 +19,9 @@ from statsmodels.genmod.families import family as families
 from statsmodels.genmod.families import links
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block
-from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.inference import require_likelihood
+from fastopt.estimators.inference.estimates import require_likelihood
+from fastopt.estimators.inference.fitted import Fitted
+from fastopt.estimators.sources.block import Block
 
 __all__ = ["GLM", "GLMResults", "results_of", "results_with_rows"]
 

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.linalg.blas import dsyrk  # type: ignore[import-untyped]
 from scipy.special import logsumexp  # type: ignore[import-untyped]
 
-from fastopt.estimators.block import Block
-from fastopt.estimators.model import Model
-from fastopt.estimators.moments import Moments, chunks, counts
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.scoring.moments import Moments, chunks, counts
+from fastopt.estimators.sources.block import Block
 from fastopt.kalman.covariance.qr import with_rows
 
 __all__ = ["log_probabilities", "sums"]
@@ -63,7 +63,7 @@ def sums(
     mean : array of shape (p,), optional
     null : array of shape (n_equations,), optional
     with_information, by_qr : bool
-        As for `fastopt.estimators.moments.sums`.
+        As for `fastopt.estimators.scoring.moments.sums`.
 
     Returns
     -------

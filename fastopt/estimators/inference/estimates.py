@@ -18,10 +18,10 @@ import numpy as np
 from scipy import linalg, stats  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block
-from fastopt.estimators.fitted import Fitted, Floats
-from fastopt.estimators.restrictions import parsed
-from fastopt.estimators.rows import rows_of
+from fastopt.estimators.inference.fitted import Fitted, Floats
+from fastopt.estimators.inference.restrictions import parsed
+from fastopt.estimators.inference.rows import rows_of
+from fastopt.estimators.sources.block import Block
 from fastopt.kalman._kalman import observe_rows
 
 __all__ = [
@@ -217,7 +217,7 @@ def wald_test(fitted: Fitted, restrictions: Any, use_f: bool | None = None) -> W
     fitted : Fitted
     restrictions : array of shape (q, p) or (p,), pair (R, q), str or list of str
         Strings are equations of names, such as "x1 = x2, x3 = 0": see
-        `fastopt.estimators.restrictions`.
+        `fastopt.estimators.inference.restrictions`.
     use_f : bool, optional
         Whether the statistic is F instead of chi-squared; the default is that of ``use_t``.
 

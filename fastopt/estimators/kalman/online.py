@@ -11,9 +11,9 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.estimators.base import SeparationWarning
-from fastopt.estimators.block import Block
-from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.model import Model
+from fastopt.estimators.inference.fitted import Fitted
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.interleaved import joined
 from fastopt.kalman import KalmanSGD, diagnostics, starting
 from fastopt.kalman.covariance.qr import Information

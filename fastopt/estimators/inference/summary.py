@@ -7,8 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from fastopt.estimators.extras import library
-from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.inference import (
+from fastopt.estimators.inference.estimates import (
     aic,
     bic,
     conf_int,
@@ -17,6 +16,7 @@ from fastopt.estimators.inference import (
     require_likelihood,
     stderr,
 )
+from fastopt.estimators.inference.fitted import Fitted
 
 __all__ = ["Summary", "statsmodels_module", "summary"]
 
@@ -83,7 +83,7 @@ def statsmodels_module(fitted: Fitted) -> Any:
     module
     """
     library("statsmodels", "to_statsmodels")
-    from fastopt.estimators import statsmodels_mnlogit, statsmodels_results
+    from fastopt.estimators.inference import statsmodels_mnlogit, statsmodels_results
 
     return statsmodels_results if fitted.n_equations == 1 else statsmodels_mnlogit
 

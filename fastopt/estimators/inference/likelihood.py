@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaln, log_wright_bessel, xlogy  # type: ignore[import-untyped]
 
-from fastopt.estimators.fitted import Floats
+from fastopt.estimators.inference.fitted import Floats
 
 __all__ = ["log_likelihood", "saturated", "saturated_sums"]
 

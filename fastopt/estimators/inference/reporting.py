@@ -6,12 +6,12 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
-from fastopt.estimators import inference
-from fastopt.estimators.fitted import Fitted, Floats
-from fastopt.estimators.inference import NoInferenceError, WaldTest
-from fastopt.estimators.rows import one_block
-from fastopt.estimators.source import Source
-from fastopt.estimators.summary import statsmodels_module, summary
+from fastopt.estimators.inference import estimates as inference
+from fastopt.estimators.inference.estimates import NoInferenceError, WaldTest
+from fastopt.estimators.inference.fitted import Fitted, Floats
+from fastopt.estimators.inference.rows import one_block
+from fastopt.estimators.inference.summary import statsmodels_module, summary
+from fastopt.estimators.sources.source import Source
 
 __all__ = ["Inference"]
 

@@ -30,8 +30,8 @@ from fastopt import optimizers
 from fastopt._checks import Choice, OrNone, Real, Whole, at_least_0, flag, fraction
 from fastopt._errors import FastoptError
 from fastopt.estimators._epochs import Steps, Table
-from fastopt.estimators.block import Block
-from fastopt.estimators.model import Model
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.sources.block import Block
 
 __all__ = ["SOLVERS", "EpochOptions", "Epochs", "Scaling", "scaling_of"]
 
