@@ -95,6 +95,7 @@ def open_rows(
             "several times; give a function that returns a new one, as in fit(lambda: chunks()), "
             "or use partial_fit"
         )
+    _refuse_rows_of_dask(X, given)
     given = with_response(given, formula) if with_y else dict(given)
     chunks = _chunks(X)
     if chunks is not None:
@@ -141,6 +142,21 @@ def with_response(given: Mapping[str, Any], formula: Formula | None) -> dict[str
         is_column = formula.response in formula.response_columns
         found["y"] = formula.response if is_column else formula
     return found
+
+
+def _refuse_rows_of_dask(X: Any, given: Mapping[str, Any]) -> None:
+    """Raise an error if X is a list of delayed blocks, or of Dask with another argument."""
+    first = X[0] if isinstance(X, list | tuple) and X else None
+    parts = [*first] if isinstance(first, tuple) else [first]
+    has_others = any(value is not None and not isinstance(value, str) for value in given.values())
+    for part in (X, *parts):
+        kind = type(part)
+        is_delayed = kind.__module__ == "dask.delayed"
+        if is_delayed or (has_others and hasattr(part, "__dask_graph__")):
+            raise TypeError(
+                f"X {'is' if part is X else 'contains'} a {kind.__module__}.{kind.__name__}; "
+                "GLMRegressor and GLMClassifier of fastopt.estimators.dask take it"
+            )
 
 
 def _chunks(X: Any) -> Callable[[], Iterable[Any]] | None:
