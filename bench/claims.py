@@ -172,7 +172,7 @@ def one_pass(axes: Axes, title: str, X: np.ndarray, y: np.ndarray, is_binary: bo
                   markersize=3, label=LABELS[solver])  # fmt: skip
     axes.axhline(filtered[0], color=STYLES["ksgd"][0], linewidth=2.0, label="kSGD, no rate")
     axes.axhline(lowest[0], color="#00c2f9", linestyle=":", linewidth=2.0, label="minimum")
-    axes.axhline(null, color="#7a7a7a", linewidth=0.8, label="without features")
+    axes.axhline(null, color="#7a7a7a", linewidth=0.8, label="at the start")
     axes.set_ylim(0.0, 2.0 * null)
     axes.set_xscale("log")
     axes.set_title(title)

@@ -26,7 +26,8 @@ static fo_observation add_fit(const fo_glm_at *at, double y, double z, double we
     const fo_observation seen = fo_observe(at->family, at->shape, y, z);
     *deviance += weight * fo_deviance(at->family, at->shape, y, z, &seen);
     /* (y - m)^2 / V, whose parts may underflow where the quotient does not */
-    *pearson += seen.score == 0.0 ? 0.0 : weight * (seen.score * seen.score / seen.weight);
+    *pearson +=
+        seen.score == 0.0 ? 0.0 : weight * (seen.score * seen.score / seen.weight);
     return seen;
 }
 

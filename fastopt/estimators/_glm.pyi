@@ -5,6 +5,8 @@ import numpy as np
 _Array = np.ndarray[Any, np.dtype[Any]]
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
 
+FAMILIES: dict[tuple[str, str], int]
+
 def chunk(
     family: tuple[str, str],
     shape: float,
@@ -23,4 +25,5 @@ def chunk(
 def columns(
     x: _Array, weight: _Floats | None, low: _Floats, high: _Floats, total: _Floats
 ) -> None: ...
+def descend(matrix: _Floats, l1: _Floats, w: _Floats, rest: _Floats, floor: float) -> None: ...
 def require(n: int, *arrays: _Floats | None) -> None: ...

@@ -4,9 +4,14 @@ from fastopt._errors import FastoptError
 from fastopt.kalman._kalman import FAMILIES
 
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 
 cnp.import_array()
+
+cdef enum:
+    SWEEPS = 100  # between checks for signals
+    MOST_CALLS = 1000
 
 
 cdef extern from "kalman/families.h" nogil:
@@ -43,6 +48,11 @@ cdef extern from "glm/glm.h" nogil:
                       double *rows, double *score, fo_glm_sums *sums)
     void fo_glm_columns(const fo_glm_rows *of, int64_t n, int64_t p, double *low, double *high,
                         double *total)
+
+
+cdef extern from "glm/descent.h" nogil:
+    int fo_glm_descent(int64_t q, const double *a, const double *l1, double *w, double *rest,
+                       double floor, double *first, int most)
 
 
 def chunk(tuple family, double shape, bint has_intercept, cnp.ndarray x, cnp.ndarray y,
@@ -89,6 +99,26 @@ def columns(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray low, cnp.ndarray high
     with nogil:
         fo_glm_columns(&of, n, p, <double *>cnp.PyArray_DATA(low),
                        <double *>cnp.PyArray_DATA(high), <double *>cnp.PyArray_DATA(total))
+
+
+def descend(cnp.ndarray matrix, cnp.ndarray l1, cnp.ndarray w, cnp.ndarray rest, double floor):
+    """Minimise a quadratic model with an L1 penalty by coordinate descent; change w and rest."""
+    cdef int64_t q = w.size
+    cdef double first = 0
+    cdef int done = 0, _calls
+    require(q, l1, w, rest)
+    require(q * q, matrix)
+    if not (w.flags.writeable and rest.flags.writeable):
+        raise FastoptError("descend: w or rest is read-only")
+    for _calls in range(MOST_CALLS):
+        with nogil:
+            done = fo_glm_descent(
+                q, <const double *>cnp.PyArray_DATA(matrix), <const double *>cnp.PyArray_DATA(l1),
+                <double *>cnp.PyArray_DATA(w), <double *>cnp.PyArray_DATA(rest), floor, &first,
+                SWEEPS)
+        if done:
+            return
+        PyErr_CheckSignals()
 
 
 cdef bint is_plain(cnp.ndarray array):

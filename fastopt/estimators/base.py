@@ -18,16 +18,17 @@ from sklearn.utils.validation import (
 
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag, fraction
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block
-from fastopt.estimators.by_epochs import ByEpochs, takes_epochs
-from fastopt.estimators.epochs import SOLVERS
-from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.fitting import Options, Solution
-from fastopt.estimators.inference import mean_interval
-from fastopt.estimators.model import Model
-from fastopt.estimators.reporting import Inference
-from fastopt.estimators.robust import COV_TYPES
+from fastopt.estimators.epochs.by_epochs import ByEpochs, takes_epochs
+from fastopt.estimators.epochs.steps import SOLVERS
+from fastopt.estimators.inference.estimates import mean_interval
+from fastopt.estimators.inference.fitted import Fitted
+from fastopt.estimators.inference.reporting import Inference
+from fastopt.estimators.inference.robust import COV_TYPES
+from fastopt.estimators.scoring.fitting import Solution
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.scoring.problem import Options
 from fastopt.estimators.sources.array import ArraySource
+from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.formula import Formula
 from fastopt.estimators.sources.opening import Rows, open_rows
 
@@ -49,6 +50,8 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
 class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
 
+    _role_columns: tuple[str, ...] = ()  # columns of the fit that were y, a weight and the like
+    _open_rows = staticmethod(open_rows)
     _accepts_sparse = True
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -108,10 +111,10 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
                     "add '- 1' to the formula"
                 )
         without: tuple[str, ...] = () if is_fit else self._role_columns
-        opened = open_rows(X, given, formula, without, with_y, link)
+        opened = self._open_rows(X, given, formula, without, with_y, link)
         if is_fit:
             self._formula = formula
-            self._role_columns: tuple[str, ...] = () if opened is None else opened.role_columns
+            self._role_columns = () if opened is None else opened.role_columns
         if opened is None:
             return None
         if formula is None:
@@ -197,10 +200,12 @@ def _problems(solution: Solution) -> Iterator[tuple[type[Warning], str]]:
             "not meaningful; leave the column out, or use alpha > 0",
         )
     elif solution.problem:
+        advice = ". Increase max_iter or tol, or use alpha > 0"
+        if solution.problem.startswith("interrupted"):
+            advice = "; the coefficients are those of the last complete round"
         yield (
             ConvergenceWarning,
-            f"the fit has not converged: {solution.problem}. Increase max_iter or tol, or use "
-            "alpha > 0",
+            f"the fit has not converged: {solution.problem}{advice}",
         )
     if solution.no_covariance:
         yield (

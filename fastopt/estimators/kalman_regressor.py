@@ -9,10 +9,10 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastopt._checks import flag
-from fastopt.estimators.block import Block
 from fastopt.estimators.glm_regressor import GLMRegressor
-from fastopt.estimators.kalman_base import Floats, KalmanBase
-from fastopt.estimators.model import Model, model_of
+from fastopt.estimators.kalman.base import Floats, KalmanBase
+from fastopt.estimators.scoring.model import Model, model_of
+from fastopt.estimators.sources.block import Block
 
 __all__ = ["KalmanRegressor"]
 
@@ -70,8 +70,9 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         Whether `fit` takes the rows in random order. Default True.
     interleave : int
         The number of places of a file, a memory-mapped array or a large table that `fit` reads at
-        once with ``shuffle``; a parquet file is read from at most as many places as it has row
-        groups. Default 64. Chunks come in their order.
+        once with ``shuffle``. A parquet file is read from at most as many places as it has row
+        groups, and as fit into 256 MB: 2.5 MB for each column and place. Default 64. Chunks come in
+        their order.
     random_state : int, RandomState instance or None
         Of the order.
     n_threads : int, optional

@@ -14,7 +14,8 @@ from sklearn.linear_model import (
 )
 from sklearn.model_selection import cross_validate
 
-from fastopt.estimators import Block, GLMRegressor, fitting, moments
+from fastopt.estimators import Block, GLMRegressor, moments
+from fastopt.estimators.scoring import problem
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 4)) * [1.0, 0.1, 10.0, 1.0] + [0.0, 3.0, 1.0, 0.0]
@@ -141,7 +142,7 @@ def test_the_fit_of_a_sample_is_only_a_start(n, monkeypatch):
     y = rng.poisson(np.exp(1 + x @ [0.5, 0.2, 0.0])).astype(float)
     y[::16] = rng.poisson(40, size=len(y[::16]))
     own = GLMRegressor("poisson").fit(x, y)
-    monkeypatch.setattr(fitting, "ROWS_FOR_A_SAMPLE", 10**9)
+    monkeypatch.setattr(problem, "ROWS_FOR_A_SAMPLE", 10**9)
     other = GLMRegressor("poisson").fit(x, y)
     np.testing.assert_allclose(own.coef_, other.coef_, rtol=1e-9)
 
@@ -170,13 +171,13 @@ def test_verbose_prints_a_line_for_each_round(capsys):
 
 
 def test_an_interrupted_fit_keeps_the_last_round(monkeypatch):
-    class Interrupting(fitting.Scoring):
+    class Interrupting(problem.Scoring):
         def _line_search(self, step):
             if self.n_rounds == 2:
                 raise KeyboardInterrupt
             return super()._line_search(step)
 
-    monkeypatch.setattr(fitting, "Scoring", Interrupting)
+    monkeypatch.setattr(problem, "Scoring", Interrupting)
     with pytest.warns(ConvergenceWarning, match="interrupted in round 2"):
         model = GLMRegressor("poisson").fit(X, COUNTS)
     monkeypatch.undo()

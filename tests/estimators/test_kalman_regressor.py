@@ -14,7 +14,7 @@ from support import bits
 
 from fastopt import FastoptError, KalmanSGD
 from fastopt.estimators import GLMRegressor, KalmanRegressor
-from fastopt.estimators.online import OnlineFilter
+from fastopt.estimators.kalman.online import OnlineFilter
 
 N, P = 2500, 4
 FAMILIES = ["gaussian", "poisson", "gamma", "negative_binomial", "binomial"]
@@ -161,7 +161,11 @@ def test_forgetting_follows_a_change():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("options", [{}, {"mode": "ud"}, {"fit_intercept": False}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mode": "ud"}, {"fit_intercept": False}, {"mode": "plain", "dtype": "float32"}],
+    ids=str,
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_few_rows_have_the_bits_of_lists(family, options, dtype, monkeypatch):
     X, y, _ = data(family)
@@ -372,7 +376,7 @@ def test_an_interrupted_fit_keeps_what_it_has(monkeypatch):
         absorb(self, *args, **kwargs)
 
     monkeypatch.setattr(OnlineFilter, "absorb", interrupted)
-    monkeypatch.setattr("fastopt.estimators.kalman_base.CHUNK", 100 * P)
+    monkeypatch.setattr("fastopt.estimators.kalman.base.CHUNK", 100 * P)
     k = KalmanRegressor()
     with pytest.raises(KeyboardInterrupt):
         k.fit(X, y)

@@ -77,7 +77,9 @@ def test_least_squares_of_any_kind_of_data(kind, tmp_path):
 
 @pytest.mark.parametrize("epochs", [1, 2])
 @pytest.mark.parametrize("kind", [as_map, as_pandas, as_parquet])
-def test_sorted_data_are_read_from_many_places(kind, epochs, tmp_path):
+def test_sorted_data_are_read_from_many_places(kind, epochs, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastopt.estimators.sources.memory_map.NUMBERS", 10_000)
+    monkeypatch.setattr("fastopt.estimators.sources.opening.KEPT_NUMBERS", 0)
     X, y, weight, offset = data()
     glm = GLMRegressor("poisson").fit(X, y, weight, offset=offset)
     with warnings.catch_warnings():

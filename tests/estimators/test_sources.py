@@ -48,7 +48,8 @@ def read(rows):
 def test_a_memory_map_gives_its_rows(tmp_path, dtype, order, monkeypatch):
     monkeypatch.setattr("fastopt.estimators.sources.memory_map.NUMBERS", 100)
     x = (10 * X).astype(dtype)
-    given = dict(y=Y, sample_weight=mapped(tmp_path / "w.npy", W), exposure=1.0 + W, groups=LABELS)
+    given = dict(y=Y, sample_weight=mapped(tmp_path / "w.npy", W), offset=X[:, 0], exposure=1.0 + W,
+                 groups=LABELS)  # fmt: skip
     rows = open_rows(mapped(tmp_path / "x.npy", x, order), given).rows
     for _ in range(2):  # pages that were given back are read again
         found = read(rows)
@@ -56,7 +57,7 @@ def test_a_memory_map_gives_its_rows(tmp_path, dtype, order, monkeypatch):
         assert found["x"].dtype == (np.float32 if dtype == "<f4" else np.float64)
         np.testing.assert_array_equal(found["y"], Y)
         np.testing.assert_array_equal(found["weight"], W)
-        np.testing.assert_array_equal(found["offset"], np.log(1.0 + W))
+        np.testing.assert_array_equal(found["offset"], X[:, 0] + np.log(1.0 + W))
         _, codes = np.unique(found["groups"], return_inverse=True)
         assert len({*zip(codes, LABELS, strict=True)}) == 3
 
@@ -168,6 +169,16 @@ def test_rows_of_weight_0_are_left_out():
     assert own.score(chunks) == pytest.approx(array.score(X, labels, weight), rel=1e-13)
 
 
+def test_a_label_that_is_no_class():
+    """It is an error in a fit, and a wrong prediction in a score."""
+    model = GLMClassifier().fit([(X, LABELS)])
+    other = np.where(np.arange(N) % 2, "other", LABELS)
+    assert model.score([(X, other)]) == model.score(X, other)
+    rounds = iter([LABELS, LABELS, other])
+    with pytest.raises(FastoptError, match="y is 'other' in row 1"):
+        GLMClassifier().fit(lambda: [(X, next(rounds))])
+
+
 SAME = iter(TUPLES)
 BAD = [
     (iter(TUPLES), {}, TypeError, "list_iterator, which can be read only once.*lambda"),
@@ -184,6 +195,8 @@ BAD = [
     ([(X, np.ma.masked_less(Y, 1))], {}, TypeError, "y is a masked array"),
     ([(X, np.where(Y == 3, np.nan, Y))], {}, FastoptError,
      f"y is nan in row {np.argmax(Y == 3)}, counted from 0"),
+    ([(X[:5], Y[:5]), (X, np.where(np.arange(N) == 10, np.inf, Y), np.arange(N) % 3)], {},
+     FastoptError, "y is inf in row 15"),
     ([(X[:5], Y[:5]), (X, Y, -W)], {}, FastoptError, "sample_weight is -.* in row 5"),
     ([(X, Y), (X * np.inf, Y)], {}, FastoptError, r"X\[700, 0\] is (-?inf|nan)"),
     (X, {"y": "target"}, FastoptError, "y is 'target', the name of a column"),
@@ -226,5 +239,5 @@ def test_an_exposure_needs_the_log_link():
 
 
 def test_a_missing_library_is_named_with_its_extra():
-    with pytest.raises(ImportError, match=r"reading needs no_such_library.*fastopt\[estimators\]"):
+    with pytest.raises(ImportError, match=r"reading needs no_such_library.*'\.\[estimators\]'"):
         library("no_such_library.part", "reading")

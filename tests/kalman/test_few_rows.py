@@ -139,8 +139,9 @@ def test_the_first_rows_of_a_restarted_filter_determine_its_start():
 def test_sorted_and_separated_rows_still_warn():
     k, X, y = started(("poisson", "log"))
     order = np.argsort(y[:40], kind="stable")
-    with pytest.warns(UserWarning, match="sorted by y"):
-        k.partial_fit(X[:40][order], y[:40][order])
+    for sorted_order in (order, order[::-1]):
+        with pytest.warns(UserWarning, match="sorted by y"):
+            k.partial_fit(X[sorted_order], y[sorted_order])
     X, _, w = data(("bernoulli", "logit"))
     labels = (X @ w > 0).astype(float)
     k = fastopt.KalmanSGD(w, m0=1e4).partial_fit(X[:8], labels[:8], "bernoulli")

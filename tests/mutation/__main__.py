@@ -55,6 +55,8 @@ TESTS = {
     "csrc/step/reduce.c": "extras sparse layouts rowwise parallel",
     "csrc/step/rows.c": "sparse rowwise extras",
     "csrc/step/group_rows.c": "sparse rowwise extras",
+    "csrc/kernels/epochs.inc": "epochs",
+    "csrc/epochs/*.c": "epochs epoch_fit",
     "csrc/kalman/kalman.[ci]*": "filter ud failed_calls triangle nist nonlinear",
     "csrc/kalman/gain.c": "filter families blocks ud failed_calls nist",
     "csrc/kalman/ud.c": "ud failed_calls nist nonlinear filter",

@@ -15,6 +15,7 @@ from sklearn.model_selection import cross_val_score
 
 from fastopt import FastoptError
 from fastopt.estimators import GLMClassifier, GLMRegressor
+from fastopt.estimators.sources.opening import open_rows
 
 N = 900
 RNG = np.random.default_rng(7)
@@ -168,6 +169,20 @@ def test_a_new_level_in_predict_is_an_error():
     own = GLMRegressor("poisson", formula="y ~ city").fit(ALL)
     with pytest.raises(FastoptError, match=r"the level 'Paris' in row 1.*'Bern', 'Oslo'"):
         own.predict(pd.DataFrame({"city": ["Bern", "Paris"]}))
+
+
+def test_a_missing_category_in_predict_is_an_error():
+    own = GLMRegressor("poisson", formula="y ~ city").fit(ALL)
+    with pytest.raises(FastoptError, match="'city' is missing in row 1"):
+        own.predict(pd.DataFrame({"city": ["Bern", None]}))
+
+
+@pytest.mark.parametrize(("most", "is_kept"), [(3 * N, True), (3 * N - 1, False)])
+def test_a_small_table_is_converted_once(most, is_kept, monkeypatch):
+    monkeypatch.setattr("fastopt.estimators.sources.opening.KEPT_NUMBERS", most)
+    rows = open_rows(FRAME, ROLES).rows
+    first, second = ([block.x for block in rows.blocks()] for _ in range(2))
+    assert (first[0] is second[0]) == is_kept
 
 
 def test_classes_are_labels_of_a_column(tmp_path):

@@ -2,6 +2,8 @@
 
 | module | what it answers |
 |---|---|
+| `block` | `Block`: a block of rows |
+| `source` | `Source`: what a fit reads |
 | `opening` | Which source reads what a user gives as X? |
 | `array` | rows in a NumPy array |
 | `memory_map` | rows of a memory-mapped array |

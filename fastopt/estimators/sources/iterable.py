@@ -12,12 +12,12 @@ from scipy.sparse import issparse  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import refuse_masked
-from fastopt.estimators.block import Array, Block
+from fastopt.estimators.sources.block import Array, Block
 from fastopt.estimators.sources.features import Features, NumericColumns, text_only
 from fastopt.estimators.sources.roles import NAMES, Roles, Target
 from fastopt.estimators.sources.tables import Table, cut, is_table, table_of
 
-__all__ = ["Chunks", "is_chunk", "parts_of", "tables_of"]
+__all__ = ["Chunks", "is_chunk", "matrix_of", "parts_of", "tables_of"]
 
 
 def is_chunk(item: object) -> bool:
@@ -203,7 +203,7 @@ class Chunks:
             roles = replace(self.roles, given=given, origin=first)
             table = table_of(X) if is_table(X) else None
             if table is None:
-                X = _matrix(X, self._width, first)
+                X = matrix_of(X, self._width, first)
             n = X.shape[0] if table is None else len(table)
             roles.require(None if table is None else table.names, n)
             yield first, X, table, roles
@@ -250,8 +250,27 @@ class Chunks:
                 row += len(table)
 
 
-def _matrix(X: Any, width: int, first: int) -> Any:
-    """Return a chunk that is no table as an array or a CSR matrix of float32 or float64."""
+def matrix_of(X: Any, width: int, first: int) -> Any:
+    """Return a chunk that is no table as an array or a CSR matrix of float32 or float64.
+
+    Parameters
+    ----------
+    X : array or sparse matrix of shape (n, width)
+    width : int
+    first : int
+        The index of the first row, for messages.
+
+    Returns
+    -------
+    array or CSR matrix
+
+    Raises
+    ------
+    FastoptError
+        The chunk has another width.
+    TypeError
+        The chunk has no real numbers.
+    """
     refuse_masked("X", X)
     x = X.tocsr() if issparse(X) else np.asarray(X)
     if x.ndim != 2 or x.shape[1] != width:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array, Block
+from fastopt.estimators.sources.block import Array, Block
 from fastopt.estimators.sources.pages import give_back, mapping_of
 from fastopt.estimators.sources.roles import Roles, Target
 
@@ -75,14 +76,21 @@ class MemoryMap:
         """
         return replace(self, roles=replace(self.roles, target=target))
 
-    def _slices(self, arrays: list[Array]) -> Iterator[tuple[int, int]]:
-        """Yield (first row, number of rows); the pages of `arrays` are given back after each."""
-        rows = max(1, NUMBERS // max(1, self.n_features))
+    def _slices(
+        self, arrays: list[Array], start: int = 0, end: int | None = None, number: int = 1
+    ) -> Iterator[tuple[int, int]]:
+        """Yield (first row, number of rows); the pages of `arrays` are given back after each.
+
+        `number` iterators are used at once, so that slices are smaller in proportion.
+        """
+        end = len(self.x) if end is None else end
+        rows = max(16 if number > 1 else 1, NUMBERS // (number * max(1, self.n_features)))
         mapped = [(mapping, array) for array in arrays if (mapping := mapping_of(array))]
-        for first in range(0, len(self.x), rows):
-            yield first, min(rows, len(self.x) - first)
+        for first in range(start, end, rows):
+            n = min(rows, end - first)
+            yield first, n
             for mapping, array in mapped:
-                give_back(mapping, array[first : first + rows])
+                give_back(mapping, array[first : first + n])
 
     def _arrays(self) -> list[Array]:
         return [value for value in self.roles.given.values() if isinstance(value, np.ndarray)]
@@ -98,13 +106,32 @@ class MemoryMap:
             yield self.roles.used_observations(first, n)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the rows, some thousand at a time.
+        """Return the rows, some thousand at a time.
 
-        Yields
-        ------
-        Block
+        Returns
+        -------
+        iterator of Block
         """
-        for first, n in self._slices([self.x, *self._arrays()]):
+        return self._blocks(0, len(self.x), 1)
+
+    def places(self, number: int) -> list[Iterator[Block]]:
+        """Return iterators that read parts of the rows, which follow one another.
+
+        Parameters
+        ----------
+        number : int
+            The most places.
+
+        Returns
+        -------
+        list of iterator of Block
+            With small blocks, so that one of each fits into memory.
+        """
+        ends = np.linspace(0, len(self.x), min(number, len(self.x)) + 1).astype(int).tolist()
+        return [self._blocks(a, b, len(ends) - 1) for a, b in pairwise(ends)]
+
+    def _blocks(self, start: int, end: int, number: int) -> Iterator[Block]:
+        for first, n in self._slices([self.x, *self._arrays()], start, end, number):
             rows = self.x[first : first + n]
             is_plain = rows.dtype in (np.float32, np.float64) and rows.dtype.isnative
             yield self.roles.block(np.asarray(rows if is_plain else rows.astype(np.float64)), first)

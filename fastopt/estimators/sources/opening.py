@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array
-from fastopt.estimators.source import Source
+from fastopt.estimators.sources.block import Array
 from fastopt.estimators.sources.features import NumericColumns
 from fastopt.estimators.sources.formula import Formula
 from fastopt.estimators.sources.frame import FrameReader
@@ -18,10 +17,11 @@ from fastopt.estimators.sources.memory_map import MemoryMap
 from fastopt.estimators.sources.pages import mapping_of
 from fastopt.estimators.sources.parquet import ParquetReader, is_parquet
 from fastopt.estimators.sources.roles import Roles, Target
+from fastopt.estimators.sources.source import Source
 from fastopt.estimators.sources.table_rows import Reader, TableRows
 from fastopt.estimators.sources.tables import is_table, table_of
 
-__all__ = ["Opened", "Rows", "open_rows"]
+__all__ = ["Opened", "Rows", "open_rows", "with_response"]
 
 
 KEPT_NUMBERS = 2**25  # a table in memory of at most 256 MiB is converted once, not in each round
@@ -66,7 +66,8 @@ def open_rows(
 
     Parameters
     ----------
-    X : table, path, memory-mapped array, function or list of chunks, or array
+    X : table, path, memory-mapped array, function or list of chunks, array, or Opened
+        What is opened already is returned as it is.
     given : mapping
         The other arguments of `fit`: arrays or names of columns.
     formula : Formula, optional
@@ -89,20 +90,16 @@ def open_rows(
     TypeError
         X can be read only once, or has no columns with names and there is a formula.
     """
+    if isinstance(X, Opened):
+        return X
     if hasattr(X, "__next__"):
         raise TypeError(
             f"X is a {type(X).__name__}, which can be read only once, and a fit reads the data "
             "several times; give a function that returns a new one, as in fit(lambda: chunks()), "
             "or use partial_fit"
         )
-    given = dict(given)
-    if formula is not None and with_y and formula.response is not None:
-        if given.get("y") is not None:
-            raise FastoptError(
-                f"y is given, and the formula has the response {formula.response!r}; one is needed"
-            )
-        is_column = formula.response in formula.response_columns
-        given["y"] = formula.response if is_column else formula
+    _refuse_rows_of_dask(X, given)
+    given = with_response(given, formula) if with_y else dict(given)
     chunks = _chunks(X)
     if chunks is not None:
         return _open_chunks(chunks, Roles(given, link), formula, frozenset(without), with_y)
@@ -119,6 +116,50 @@ def open_rows(
     names = {name: value for name, value in given.items() if isinstance(value, str)}
     Roles(names, link).require(None, None)
     return None
+
+
+def with_response(given: Mapping[str, Any], formula: Formula | None) -> dict[str, Any]:
+    """Return the arguments with y from the left side of a formula, if it has one.
+
+    Parameters
+    ----------
+    given : mapping
+    formula : Formula or None
+
+    Returns
+    -------
+    dict
+        y is the name of a column, or the formula if its left side is an expression.
+
+    Raises
+    ------
+    FastoptError
+        y is given too.
+    """
+    found = dict(given)
+    if formula is not None and formula.response is not None:
+        if found.get("y") is not None:
+            raise FastoptError(
+                f"y is given, and the formula has the response {formula.response!r}; one is needed"
+            )
+        is_column = formula.response in formula.response_columns
+        found["y"] = formula.response if is_column else formula
+    return found
+
+
+def _refuse_rows_of_dask(X: Any, given: Mapping[str, Any]) -> None:
+    """Raise an error if X is a list of delayed blocks, or of Dask with another argument."""
+    first = X[0] if isinstance(X, list | tuple) and X else None
+    parts = [*first] if isinstance(first, tuple) else [first]
+    has_others = any(value is not None and not isinstance(value, str) for value in given.values())
+    for part in (X, *parts):
+        kind = type(part)
+        is_delayed = kind.__module__ == "dask.delayed"
+        if is_delayed or (has_others and hasattr(part, "__dask_graph__")):
+            raise TypeError(
+                f"X {'is' if part is X else 'contains'} a {kind.__module__}.{kind.__name__}; "
+                "GLMRegressor and GLMClassifier of fastopt.estimators.dask take it"
+            )
 
 
 def _chunks(X: Any) -> Callable[[], Iterable[Any]] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.estimators.block import Array
+from fastopt.estimators.sources.block import Array
 
 __all__ = ["give_back", "mapping_of"]
 
@@ -39,7 +39,8 @@ def _mmap(array: Any) -> object:
 def give_back(mapping: mmap.mmap | None, rows: Array) -> None:
     """Let the operating system free the pages of rows of a mapped file.
 
-    They are read from the file again when they are needed.  Otherwise the process would appear to
+    They are read from the file again when they are needed; so are pages between these rows, which
+    are all pages for columns that are contiguous.  Otherwise the process would appear to
     need as much memory as the file has.
 
     Parameters
@@ -51,11 +52,9 @@ def give_back(mapping: mmap.mmap | None, rows: Array) -> None:
     """
     if mapping is None or not rows.size or not hasattr(mapping, "madvise"):
         return
-    is_by_column = rows.ndim == 2 and abs(rows.strides[0]) < abs(rows.strides[1])
     start = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
-    for part in rows.T if is_by_column else (rows,):
-        low, high = (address - start for address in np.lib.array_utils.byte_bounds(part))
-        # The next rows may begin in the last page.
-        low, high = (at // mmap.PAGESIZE * mmap.PAGESIZE for at in (low, high))
-        if high > low:
-            mapping.madvise(mmap.MADV_DONTNEED, low, high - low)
+    low, high = (address - start for address in np.lib.array_utils.byte_bounds(rows))
+    # The next rows may begin in the last page.
+    low, high = (at // mmap.PAGESIZE * mmap.PAGESIZE for at in (low, high))
+    if high > low:
+        mapping.madvise(mmap.MADV_DONTNEED, low, high - low)

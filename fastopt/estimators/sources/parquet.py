@@ -14,7 +14,8 @@ from fastopt.estimators.sources.tables import ArrowTable, Table
 __all__ = ["ParquetReader", "is_parquet"]
 
 BUFFER = 2**14  # bytes that are read at a time for each column, instead of a whole row group
-MOST_BUFFERS = 2**26  # bytes of the buffers of all places that are read at once
+PAGES = 5 * 2**19  # bytes of the pages of a column at each place that is read at once
+MOST_PAGES = 2**28  # bytes of the pages of all places
 RELEASE = 64  # batches after which Arrow returns memory that it keeps for later
 
 
@@ -137,7 +138,7 @@ class ParquetReader:
         list of int
         """
         groups = [first for first, *_ in self._groups()] or [0]
-        n = min(number, len(groups), max(1, MOST_BUFFERS // (BUFFER * max(1, len(self.names)))))
+        n = min(number, len(groups), max(1, MOST_PAGES // (PAGES * max(1, len(self.names)))))
         return [groups[i * len(groups) // n] for i in range(n)]
 
     def tables(

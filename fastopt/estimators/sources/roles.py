@@ -10,7 +10,7 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import refuse_masked
-from fastopt.estimators.block import Array, Block, Floats
+from fastopt.estimators.sources.block import Array, Block, Floats
 from fastopt.estimators.sources.tables import Table
 
 __all__ = ["NAMES", "Codes", "Roles", "Target", "plain_numbers"]
@@ -111,8 +111,8 @@ class Roles:
         The link of the model; an exposure needs "log".
     target : callable
         Converts observations to numbers.
-    codes : Codes
-        Converts groups to numbers.
+    codes : callable
+        Converts groups to numbers, by default as `Codes`.
     origin : int
         The index of the row to which the first element of each array belongs.
     """
@@ -120,7 +120,7 @@ class Roles:
     given: Mapping[str, Any]
     link: str = "log"
     target: Target = plain_numbers
-    codes: Codes = field(default_factory=Codes)
+    codes: Callable[[Array], Array] = field(default_factory=Codes)
     origin: int = 0
 
     def __post_init__(self) -> None:
