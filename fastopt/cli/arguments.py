@@ -1,4 +1,4 @@
-"""Parsers of command line arguments: whole numbers, rates, names and lists of rules."""
+"""Parsers of command line arguments: numbers, names and lists of rules."""
 
 from __future__ import annotations
 
@@ -32,6 +32,22 @@ def rate(text: str) -> float:
     value = _number(text)
     if not (math.isfinite(value) and value > 0.0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above 0")
+    return value
+
+
+def at_least_0(text: str) -> float:
+    """Parse a finite number of at least 0."""
+    value = _number(text)
+    if not (math.isfinite(value) and value >= 0.0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number >= 0")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    value = _number(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 def counted(n: int, noun: str, plural: str = "") -> str:
     """Return the number with its noun: "1 row", "1,000 rows"."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def notice(text: str) -> None:
+    """Print a message about the preparation to stderr, if stderr is a terminal."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
 
 
 def milliseconds(quartiles: tuple[float, float, float]) -> str:

@@ -20,20 +20,20 @@ from sklearn.utils.validation import (
 
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag, fraction
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Block
-from fastopt.estimators.by_epochs import ByEpochs, takes_epochs
-from fastopt.estimators.epochs import SOLVERS
-from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.fitting import Solution
-from fastopt.estimators.inference import mean_interval
-from fastopt.estimators.model import Model
-from fastopt.estimators.problem import Options
-from fastopt.estimators.reporting import Inference
-from fastopt.estimators.robust import COV_TYPES
+from fastopt.estimators.epochs.by_epochs import ByEpochs, takes_epochs
+from fastopt.estimators.epochs.steps import SOLVERS
+from fastopt.estimators.inference.estimates import mean_interval
+from fastopt.estimators.inference.fitted import Fitted
+from fastopt.estimators.inference.reporting import Inference
+from fastopt.estimators.inference.robust import COV_TYPES
+from fastopt.estimators.scoring.fitting import Solution
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.scoring.problem import Options
 from fastopt.estimators.sources.array import ArraySource
+from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.formula import Formula
+from fastopt.estimators.sources.indices import require_valid
 from fastopt.estimators.sources.opening import Rows, open_rows
-from fastopt.estimators.sparse import require_valid
 
 __all__ = ["GLMBase", "SeparationWarning"]
 
@@ -53,6 +53,7 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
 class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
 
+    _role_columns: tuple[str, ...] = ()  # columns of the fit that were y, a weight and the like
     _open_rows = staticmethod(open_rows)
     _accepts_sparse = True
 
@@ -128,7 +129,7 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
         opened = self._open_rows(X, given, formula, without, with_y, link)
         if is_fit:
             self._formula = formula
-            self._role_columns: tuple[str, ...] = () if opened is None else opened.role_columns
+            self._role_columns = () if opened is None else opened.role_columns
         if opened is None:
             return None
         if formula is None:

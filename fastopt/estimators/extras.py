@@ -37,6 +37,6 @@ def library(name: str, use: str) -> Any:
     except ImportError as error:
         package = name.partition(".")[0]
         raise ImportError(
-            f"{use} needs {package}, which could not be imported ({error}); "
-            "pip install 'fastopt[estimators]' installs it"
+            f"{use} needs {package}, which could not be imported ({error}); from a checkout: "
+            "pip install '.[estimators]'"
         ) from error

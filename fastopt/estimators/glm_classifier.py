@@ -21,13 +21,13 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
-from fastopt.estimators.block import Block
-from fastopt.estimators.by_epochs import takes_epochs
-from fastopt.estimators.fitting import Solution, fit_source
-from fastopt.estimators.model import Model
-from fastopt.estimators.multinomial import log_probabilities
-from fastopt.estimators.source import Source, reduced
+from fastopt.estimators.epochs.by_epochs import takes_epochs
+from fastopt.estimators.scoring.fitting import Solution, fit_source
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.scoring.multinomial import log_probabilities
+from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.labels import class_indices, classes_of
+from fastopt.estimators.sources.source import Source, reduced
 
 __all__ = ["GLMClassifier"]
 

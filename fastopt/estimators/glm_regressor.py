@@ -18,11 +18,11 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
-from fastopt.estimators.block import Block
-from fastopt.estimators.by_epochs import takes_epochs
-from fastopt.estimators.fitting import fit_source, null_deviance
-from fastopt.estimators.model import Model, model_of
-from fastopt.estimators.source import Source, reduced
+from fastopt.estimators.epochs.by_epochs import takes_epochs
+from fastopt.estimators.scoring.fitting import fit_source, null_deviance
+from fastopt.estimators.scoring.model import Model, model_of
+from fastopt.estimators.sources.block import Block
+from fastopt.estimators.sources.source import Source, reduced
 
 __all__ = ["GLMRegressor"]
 

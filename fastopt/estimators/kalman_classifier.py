@@ -10,11 +10,11 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classi
 
 from fastopt._checks import flag
 from fastopt._errors import FastoptError
-from fastopt.estimators import inference
-from fastopt.estimators.block import Block
-from fastopt.estimators.fitted import Fitted
-from fastopt.estimators.kalman_base import Floats, KalmanBase
-from fastopt.estimators.model import Model, model_of
+from fastopt.estimators.inference import estimates as inference
+from fastopt.estimators.inference.fitted import Fitted
+from fastopt.estimators.kalman.base import Floats, KalmanBase
+from fastopt.estimators.scoring.model import Model, model_of
+from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.labels import class_indices, classes_of
 
 __all__ = ["KalmanClassifier"]

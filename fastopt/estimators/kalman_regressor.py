@@ -9,10 +9,10 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastopt._checks import flag
-from fastopt.estimators.block import Block
 from fastopt.estimators.glm_regressor import GLMRegressor
-from fastopt.estimators.kalman_base import Floats, KalmanBase
-from fastopt.estimators.model import Model, model_of
+from fastopt.estimators.kalman.base import Floats, KalmanBase
+from fastopt.estimators.scoring.model import Model, model_of
+from fastopt.estimators.sources.block import Block
 
 __all__ = ["KalmanRegressor"]
 

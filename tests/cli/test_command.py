@@ -57,7 +57,7 @@ def test_hints_name_a_command_that_works_from_a_checkout():
         for path in Path(fastopt.__file__).parent.rglob("*.py")
         for hint in re.findall(r"pip install ([^\"`)\n]+)", path.read_text())
     }
-    allowed = {f"'.[{extra}]'" for extra in extras} | {"'.[{_EXTRA[missing]}]'"}
+    allowed = {f"'.[{extra}]'" for extra in extras} | {"'.[{extra}]'"}
     assert hints
     assert hints <= allowed
 
@@ -77,8 +77,10 @@ def test_version_and_help(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for args, words in (
         (["--version"], [f"fastopt {fastopt.__version__}"]),
-        (["--help"], ["race", "bench", "info"]),
+        (["--help"], ["race", "bench", "fit", "predict", "info"]),
         (["bench", "--help"], ["--size", "--json", "bench.png"]),
+        (["fit", "--help"], ["--target", "--impute", "--formula", "fit.png"]),
+        (["predict", "--help"], ["MODEL", "--interval", "--out"]),
         (["race", "--help"], ["--target", "--json", "race.png"]),
     ):
         with pytest.raises(SystemExit) as left:

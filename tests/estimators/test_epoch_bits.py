@@ -14,9 +14,9 @@ from scipy import sparse
 from support import by_isa
 
 from fastopt import _core
-from fastopt.estimators.block import Block
-from fastopt.estimators.epochs import SOLVERS, EpochOptions, Epochs, scaling_of
-from fastopt.estimators.model import model_of
+from fastopt.estimators.epochs.steps import SOLVERS, EpochOptions, Epochs, scaling_of
+from fastopt.estimators.scoring.model import model_of
+from fastopt.estimators.sources.block import Block
 
 N, P = 900, 203  # the last batch is as large as the others: it has parts for three threads
 KINDS = ("row", "batch", "standardised", "float32", "csr", "csr batch")

@@ -9,10 +9,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from fastopt import FastoptError
-from fastopt.estimators import GLMClassifier, GLMRegressor, epoch_fit
-from fastopt.estimators.block import Block
-from fastopt.estimators.epochs import SOLVERS, EpochOptions, Epochs, scaling_of
-from fastopt.estimators.model import model_of
+from fastopt.estimators import GLMClassifier, GLMRegressor
+from fastopt.estimators.epochs import fitting as epoch_fit
+from fastopt.estimators.epochs.steps import SOLVERS, EpochOptions, Epochs, scaling_of
+from fastopt.estimators.scoring.model import model_of
+from fastopt.estimators.sources.block import Block
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(600, 4)) * [1.0, 1e-3, 1e3, 1.0] + [0.0, 1.0, -1e3, 5.0]

@@ -11,9 +11,9 @@ from sklearn.linear_model import SGDClassifier, SGDRegressor
 import fastopt
 from fastopt import FastoptError
 from fastopt.estimators._epochs import Table
-from fastopt.estimators.block import Block
-from fastopt.estimators.epochs import SOLVERS, EpochOptions, Epochs, Scaling, scaling_of
-from fastopt.estimators.model import model_of
+from fastopt.estimators.epochs.steps import SOLVERS, EpochOptions, Epochs, Scaling, scaling_of
+from fastopt.estimators.scoring.model import model_of
+from fastopt.estimators.sources.block import Block
 
 N = 23
 # The rule of each solver in reference.py, with its options, and those of the class.

@@ -15,7 +15,8 @@ from sklearn.linear_model import (
 from sklearn.model_selection import cross_validate
 
 from fastopt import FastoptError
-from fastopt.estimators import Block, GLMRegressor, moments, problem
+from fastopt.estimators import Block, GLMRegressor, moments
+from fastopt.estimators.scoring import problem
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 4)) * [1.0, 0.1, 10.0, 1.0] + [0.0, 3.0, 1.0, 0.0]

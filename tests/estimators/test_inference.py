@@ -11,10 +11,10 @@ from scipy import stats
 
 from fastopt import FastoptError
 from fastopt.estimators import Block, GLMClassifier, GLMRegressor
-from fastopt.estimators.likelihood import log_likelihood, saturated, saturated_sums
-from fastopt.estimators.restrictions import parsed
-from fastopt.estimators.robust import RobustSums, robust, robust_sums, with_robust
-from fastopt.estimators.summary import summary, table
+from fastopt.estimators.inference.likelihood import log_likelihood, saturated, saturated_sums
+from fastopt.estimators.inference.restrictions import parsed
+from fastopt.estimators.inference.robust import RobustSums, robust, robust_sums, with_robust
+from fastopt.estimators.inference.summary import summary, table
 
 N = 80
 RNG = np.random.default_rng(3)
@@ -181,7 +181,7 @@ def test_an_interrupted_pass_keeps_the_coefficients(monkeypatch):
         raise KeyboardInterrupt
 
     expected = estimator("gamma", cov_type="HC1").fit(X, POSITIVE)
-    monkeypatch.setattr("fastopt.estimators.robust.robust_sums", interrupted)
+    monkeypatch.setattr("fastopt.estimators.inference.robust.robust_sums", interrupted)
     with pytest.warns(RuntimeWarning, match="covariance of type HC1 was interrupted"):
         model = estimator("gamma", cov_type="HC1").fit(X, POSITIVE)
     assert (model.coef_ == expected.coef_).all()

@@ -11,7 +11,7 @@ from support import bits
 
 from fastopt import FastoptError
 from fastopt.estimators import GLMRegressor, KalmanClassifier, KalmanRegressor, SeparationWarning
-from fastopt.estimators.online import OnlineFilter
+from fastopt.estimators.kalman.online import OnlineFilter
 
 N, P = 2500, 3
 LABELS = {

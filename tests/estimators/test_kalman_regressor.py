@@ -14,7 +14,7 @@ from support import bits
 
 from fastopt import FastoptError, KalmanSGD
 from fastopt.estimators import GLMRegressor, KalmanRegressor
-from fastopt.estimators.online import OnlineFilter
+from fastopt.estimators.kalman.online import OnlineFilter
 
 N, P = 2500, 4
 FAMILIES = ["gaussian", "poisson", "gamma", "negative_binomial", "binomial"]
@@ -376,7 +376,7 @@ def test_an_interrupted_fit_keeps_what_it_has(monkeypatch):
         absorb(self, *args, **kwargs)
 
     monkeypatch.setattr(OnlineFilter, "absorb", interrupted)
-    monkeypatch.setattr("fastopt.estimators.kalman_base.CHUNK", 100 * P)
+    monkeypatch.setattr("fastopt.estimators.kalman.base.CHUNK", 100 * P)
     k = KalmanRegressor()
     with pytest.raises(KeyboardInterrupt):
         k.fit(X, y)

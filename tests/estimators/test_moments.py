@@ -9,9 +9,9 @@ import pytest
 from scipy.sparse import csr_array, issparse
 
 from fastopt.estimators import Block, moments
-from fastopt.estimators.columns import columns_of
-from fastopt.estimators.model import Model
-from fastopt.estimators.moments import sums
+from fastopt.estimators.scoring.columns import columns_of
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.scoring.moments import sums
 from fastopt.estimators.sources.array import ArraySource
 
 RNG = np.random.default_rng(3)
@@ -143,7 +143,7 @@ def test_without_information_all_other_sums_have_equal_bits():
 
 @pytest.mark.parametrize("rows_at_a_time", [64, 100])
 def test_chunks_of_any_size(rows_at_a_time, monkeypatch):
-    module = import_module("fastopt.estimators.moments")  # not the function
+    module = import_module("fastopt.estimators.scoring.moments")  # not the function
     monkeypatch.setattr(module, "rows_at_a_time", lambda q: rows_at_a_time)
     require_close(moments(WHOLE, COEF, family="poisson"), by_definition(WHOLE, COEF, 0.0))
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from fastopt.estimators import Block
-from fastopt.estimators import columns as of_columns
-from fastopt.estimators.columns import columns_of
-from fastopt.estimators.fitting import fit_source
-from fastopt.estimators.model import model_of
-from fastopt.estimators.problem import Options
+from fastopt.estimators.scoring import columns as of_columns
+from fastopt.estimators.scoring.columns import columns_of
+from fastopt.estimators.scoring.fitting import fit_source
+from fastopt.estimators.scoring.model import model_of
+from fastopt.estimators.scoring.problem import Options
 from fastopt.estimators.sources.array import ArraySource
 
 RNG = np.random.default_rng(11)

@@ -241,5 +241,5 @@ def test_an_exposure_needs_the_log_link():
 
 
 def test_a_missing_library_is_named_with_its_extra():
-    with pytest.raises(ImportError, match=r"reading needs no_such_library.*fastopt\[estimators\]"):
+    with pytest.raises(ImportError, match=r"reading needs no_such_library.*'\.\[estimators\]'"):
         library("no_such_library.part", "reading")

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastopt import FastoptError
 from fastopt.estimators import Block, GLMClassifier, GLMRegressor, moments
-from fastopt.estimators.sparse import pays
+from fastopt.estimators.scoring.sparse import pays
 
 N, P = 1500, 40
 RNG = np.random.default_rng(3)
@@ -60,7 +60,7 @@ def test_sparse_and_dense_rows_give_the_same_fit(model, y, density, form):
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("single", [False, True])
 def test_the_sums_of_sparse_rows(fit_intercept, single, monkeypatch):
-    monkeypatch.setattr("fastopt.estimators.sparse.ROWS", 100)
+    monkeypatch.setattr("fastopt.estimators.scoring.sparse.ROWS", 100)
     x = X["sparse"].astype(np.float32 if single else np.float64)
     mean = x.mean(axis=0, dtype=float)
     coef = 0.1 * RNG.normal(size=P + fit_intercept)

@@ -14,7 +14,7 @@ import fastopt
 
 @pytest.mark.parametrize("name", ["fastopt", *modules(with_torch=False)])
 def test_docstring_examples(name, tmp_path, monkeypatch):
-    if name.startswith("fastopt.estimators.statsmodels_"):
+    if name.startswith("fastopt.estimators.inference.statsmodels_"):
         pytest.importorskip("statsmodels")
     if name.startswith("fastopt.estimators.dask"):
         pytest.importorskip("dask")

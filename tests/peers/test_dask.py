@@ -337,6 +337,22 @@ def test_errors(case):
         GLMRegressor("poisson").fit(*make())
 
 
+@pytest.mark.parametrize("form", ["arrays", "delayed tuples", "one block", "series"])
+def test_other_estimators_name_those_for_dask(form):
+    with pytest.raises(TypeError, match=r"of fastopt\.estimators\.dask take it"):
+        LocalRegressor("poisson").fit(*FORMS[form]())
+
+
+def test_columns_without_names():
+    table = frame(pd.DataFrame(X))
+    assert_same(
+        GLMRegressor("poisson").fit(table, frame()["y"]), LocalRegressor("poisson").fit(X, COUNTS)
+    )
+    model = GLMRegressor("poisson").fit(table, frame()["y"])
+    assert model.fitted_.names[:2] == ("const", "x1")
+    assert not hasattr(model, "feature_names_in_")
+
+
 def test_errors_of_options_and_predictions():
     with pytest.raises(FastoptError, match=r"solver is 'sgd'.*'scoring' is needed for Dask"):
         GLMRegressor(solver="sgd").fit(*arrays(X, COUNTS))

@@ -193,11 +193,12 @@ def _race(args: argparse.Namespace) -> int:
     from fastopt.cli.picture import claim
     from fastopt.cli.race.data.load import load
     from fastopt.cli.race.data.options import DataOptions
-    from fastopt.cli.race.display import Display, notice
+    from fastopt.cli.race.display import Display
     from fastopt.cli.race.picture import NAME, SIGNATURE, draw
     from fastopt.cli.race.problem import pose
     from fastopt.cli.race.rules import DEFAULT_RULES, RULES, is_too_large
     from fastopt.cli.race.run import ranked
+    from fastopt.cli.text import notice
 
     rules = DEFAULT_RULES if args.rules is None else chosen(args.rules, RULES)
     named = () if args.rules is None or rules == RULES else rules

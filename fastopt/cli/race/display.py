@@ -13,12 +13,6 @@ from rich.progress import BarColumn, Progress, TextColumn
 from fastopt.cli.race.run import Run
 
 
-def notice(text: str) -> None:
-    """Print a message about the preparation to stderr, if stderr is a terminal."""
-    if sys.stderr.isatty():
-        print(text, file=sys.stderr)
-
-
 def shown(steps: Iterator[int], total: int) -> Iterator[int]:
     """Yield the numbers of steps done; show them on stderr, if it is a terminal."""
     progress = Progress(

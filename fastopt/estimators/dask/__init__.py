@@ -18,7 +18,9 @@ Spark, Ray and MPI need no package of their own: see `fastopt.estimators.moments
 try:
     import dask as _dask  # noqa: F401
 except ImportError as error:
-    raise ImportError("fastopt.estimators.dask needs dask: pip install 'fastopt[dask]'") from error
+    raise ImportError(
+        "fastopt.estimators.dask needs dask; from a checkout: pip install '.[dask]'"
+    ) from error
 
 from fastopt.estimators.dask.glm import GLMClassifier, GLMRegressor
 

@@ -13,12 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 from fastopt._errors import FastoptError
 from fastopt.estimators import glm_classifier, glm_regressor
 from fastopt.estimators.base import GLMBase
-from fastopt.estimators.by_epochs import takes_epochs
 from fastopt.estimators.dask.chunks import Chunks, chunks_of, is_dask
 from fastopt.estimators.dask.opening import open_any_rows
 from fastopt.estimators.dask.rows import in_block
-from fastopt.estimators.inference import quantile, require_likelihood
-from fastopt.estimators.problem import Options
+from fastopt.estimators.epochs.by_epochs import takes_epochs
+from fastopt.estimators.inference.estimates import quantile, require_likelihood
+from fastopt.estimators.scoring.problem import Options
 from fastopt.estimators.sources.iterable import parts_of
 from fastopt.estimators.sources.opening import Rows
 from fastopt.estimators.sources.tables import is_table, table_of

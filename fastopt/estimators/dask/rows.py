@@ -14,10 +14,10 @@ from dask.sizeof import sizeof
 from threadpoolctl import threadpool_limits
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array, Block
 from fastopt.estimators.dask.chunks import Chunks
-from fastopt.estimators.robust import is_missing
-from fastopt.estimators.sources.features import Features
+from fastopt.estimators.inference.robust import is_missing
+from fastopt.estimators.sources.block import Array, Block
+from fastopt.estimators.sources.features import Features, text_only
 from fastopt.estimators.sources.iterable import matrix_of, parts_of
 from fastopt.estimators.sources.labels import MOST
 from fastopt.estimators.sources.roles import Roles, Target, plain_numbers
@@ -84,7 +84,7 @@ class DaskRows:
     @property
     def feature_names(self) -> Sequence[str] | None:
         """The names of the columns; None for arrays."""
-        return None if self.features is None else self.features.names
+        return None if self.features is None else text_only(self.features.names)
 
     @property
     def intercept_name(self) -> str:

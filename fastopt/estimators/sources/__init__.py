@@ -2,6 +2,8 @@
 
 | module | what it answers |
 |---|---|
+| `block` | `Block`: a block of rows |
+| `source` | `Source`: what a fit reads |
 | `opening` | Which source reads what a user gives as X? |
 | `array` | rows in a NumPy array |
 | `memory_map` | rows of a memory-mapped array |
@@ -10,6 +12,7 @@
 | `frame` | reader of a table in memory |
 | `parquet` | reader of parquet files |
 | `interleaved` | blocks with rows from many places, for a fit that reads the data once |
+| `indices` | whether the indices of a sparse matrix are inside it |
 | `iterable` | rows in chunks from a function or a list |
 | `tables` | What is in a column of a table of pandas, polars or Arrow? |
 | `features` | How do numeric columns become rows of a matrix? |

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fastopt.estimators.block import Block
+from fastopt.estimators.sources.block import Block
 
 __all__ = ["ArraySource"]
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Floats
+from fastopt.estimators.sources.block import Floats
 from fastopt.estimators.sources.tables import Table
 
 __all__ = ["Features", "NumericColumns", "require_finite", "text_only"]

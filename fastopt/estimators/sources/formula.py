@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array, Floats
 from fastopt.estimators.extras import library
+from fastopt.estimators.sources.block import Array, Floats
 from fastopt.estimators.sources.features import require_finite
 from fastopt.estimators.sources.tables import Table
 
@@ -37,6 +37,8 @@ class Formula:
     ----------
     response : str or None
         The left side.
+    left, right : formulaic.SimpleFormula
+        The two sides; ``left`` is None without a response.
     has_intercept : bool
     columns : list of str
         The columns of the table that the right side uses, in the order of the table.
@@ -75,7 +77,7 @@ class Formula:
             )
         self.response = response[0] if response else None
         self.has_intercept = "1" in terms
-        self._left, self._right = left, right
+        self.left, self.right = left, right
         # Those known now; not the arguments of all transforms.
         self.columns = [*map(str, right.required_variables)]
         self.response_columns = [] if left is None else [*map(str, left.required_variables)]
@@ -134,11 +136,11 @@ class Formula:
             raise FastoptError("X has no rows; at least one is needed")
         self._require_present(first, 0, self.columns)
         frame = first.to_pandas()
-        spec = formulaic.ModelSpec.from_spec(self._right, na_action="ignore")
+        spec = formulaic.ModelSpec.from_spec(self.right, na_action="ignore")
         spec = self._matrix(spec, frame, 0).model_spec
         if spec.transform_state and whole is not None:
             first, frame = whole, whole.to_pandas()
-            spec = formulaic.ModelSpec.from_spec(self._right, na_action="ignore")
+            spec = formulaic.ModelSpec.from_spec(self.right, na_action="ignore")
             spec = self._matrix(spec, frame, 0).model_spec
         read = {str(name) for name in spec.variables if name.source == "data"}
         self.columns = [name for name in first.names if name in read]
@@ -152,7 +154,7 @@ class Formula:
             kind = formulaic.parser.types.Factor.Kind.CATEGORICAL
             levels = self._all_levels(unsure, tables(list(unsure.values())))
             spec = formulaic.ModelSpec.from_spec(
-                self._right,
+                self.right,
                 na_action="ignore",
                 encoder_state={
                     factor: (kind, {"categories": levels[column]})
@@ -162,6 +164,65 @@ class Formula:
             spec = self._matrix(spec, frame, 0).model_spec
         self._spec = spec
         self.names = [name for name in spec.column_names if name != self.intercept_name]
+
+    def state(self) -> tuple[dict[str, tuple[str, list[Any]]], dict[str, Any]]:
+        """Return what `begin` has found.
+
+        Returns
+        -------
+        levels : dict
+            The column and the levels of each factor that is a category.
+        transforms : dict
+            The state of each transform.
+        """
+        levels = {
+            str(factor): (column, _levels(self._spec, str(factor)))
+            for factor, column in _categories(self._spec)
+        }
+        return levels, dict(self._spec.transform_state)
+
+    def resume(
+        self,
+        columns: Sequence[str],
+        names: Sequence[str],
+        levels: dict[str, list[Any]],
+        transforms: dict[str, Any],
+        frame: Any,
+    ) -> None:
+        """Take what `begin` has found in other data.
+
+        Parameters
+        ----------
+        columns, names : sequence of str
+            The attributes.
+        levels : dict
+            The levels of each factor that is a category.
+        transforms : dict
+            The state of each transform.
+        frame : pandas.DataFrame
+            A row of such data.
+
+        Raises
+        ------
+        FastoptError
+            The names of the matrix's columns are others.
+        """
+        formulaic = library("formulaic", "formula=")
+        kind = formulaic.parser.types.Factor.Kind.CATEGORICAL
+        spec = formulaic.ModelSpec.from_spec(
+            self.right,
+            na_action="ignore",
+            encoder_state={factor: (kind, {"categories": own}) for factor, own in levels.items()},
+            transform_state=transforms,
+        )
+        self._spec = self._matrix(spec, frame, 0).model_spec
+        self.columns, self.names = list(columns), list(names)
+        found = [name for name in self._spec.column_names if name != self.intercept_name]
+        if found != self.names:
+            raise FastoptError(
+                f"formula {self.text!r} has the columns {', '.join(found)}; "
+                f"{', '.join(self.names)} were there before"
+            )
 
     def rows(self, table: Table, first: int) -> Floats:
         """Return the matrix of some rows, without the intercept.
@@ -206,7 +267,7 @@ class Formula:
         """
         self._require_present(table, first, self.response_columns)
         formulaic = library("formulaic", "formula=")
-        spec = formulaic.ModelSpec.from_spec(self._left, na_action="ignore")
+        spec = formulaic.ModelSpec.from_spec(self.left, na_action="ignore")
         matrix = self._matrix(spec, table.to_pandas(), first)
         if matrix.shape[1] != 1:
             raise FastoptError(

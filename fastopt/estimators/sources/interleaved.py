@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.estimators.block import Block
+from fastopt.estimators.sources.block import Block
 
 __all__ = ["interleaved", "joined"]
 

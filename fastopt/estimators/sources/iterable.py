@@ -12,11 +12,11 @@ from scipy.sparse import issparse  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import refuse_masked
-from fastopt.estimators.block import Array, Block
+from fastopt.estimators.sources.block import Array, Block
 from fastopt.estimators.sources.features import Features, NumericColumns, text_only
+from fastopt.estimators.sources.indices import require_valid
 from fastopt.estimators.sources.roles import NAMES, Roles, Target
 from fastopt.estimators.sources.tables import Table, cut, is_table, table_of
-from fastopt.estimators.sparse import require_valid
 
 __all__ = ["Chunks", "is_chunk", "matrix_of", "parts_of", "tables_of"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array, Floats
+from fastopt.estimators.sources.block import Array, Floats
 from fastopt.estimators.sources.roles import Target
 
 __all__ = ["class_indices", "classes_of"]

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array, Block
+from fastopt.estimators.sources.block import Array, Block
 from fastopt.estimators.sources.pages import give_back, mapping_of
 from fastopt.estimators.sources.roles import Roles, Target
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array
-from fastopt.estimators.source import Source
+from fastopt.estimators.sources.block import Array
 from fastopt.estimators.sources.features import NumericColumns
 from fastopt.estimators.sources.formula import Formula
 from fastopt.estimators.sources.frame import FrameReader
@@ -18,6 +17,7 @@ from fastopt.estimators.sources.memory_map import MemoryMap
 from fastopt.estimators.sources.pages import mapping_of
 from fastopt.estimators.sources.parquet import ParquetReader, is_parquet
 from fastopt.estimators.sources.roles import Roles, Target
+from fastopt.estimators.sources.source import Source
 from fastopt.estimators.sources.table_rows import Reader, TableRows
 from fastopt.estimators.sources.tables import is_table, table_of
 
@@ -66,7 +66,8 @@ def open_rows(
 
     Parameters
     ----------
-    X : table, path, memory-mapped array, function or list of chunks, or array
+    X : table, path, memory-mapped array, function or list of chunks, array, or Opened
+        What is opened already is returned as it is.
     given : mapping
         The other arguments of `fit`: arrays or names of columns.
     formula : Formula, optional
@@ -89,12 +90,15 @@ def open_rows(
     TypeError
         X can be read only once, or has no columns with names and there is a formula.
     """
+    if isinstance(X, Opened):
+        return X
     if hasattr(X, "__next__"):
         raise TypeError(
             f"X is a {type(X).__name__}, which can be read only once, and a fit reads the data "
             "several times; give a function that returns a new one, as in fit(lambda: chunks()), "
             "or use partial_fit"
         )
+    _refuse_rows_of_dask(X, given)
     given = with_response(given, formula) if with_y else dict(given)
     chunks = _chunks(X)
     if chunks is not None:
@@ -141,6 +145,21 @@ def with_response(given: Mapping[str, Any], formula: Formula | None) -> dict[str
         is_column = formula.response in formula.response_columns
         found["y"] = formula.response if is_column else formula
     return found
+
+
+def _refuse_rows_of_dask(X: Any, given: Mapping[str, Any]) -> None:
+    """Raise an error if X is a list of delayed blocks, or of Dask with another argument."""
+    first = X[0] if isinstance(X, list | tuple) and X else None
+    parts = [*first] if isinstance(first, tuple) else [first]
+    has_others = any(value is not None and not isinstance(value, str) for value in given.values())
+    for part in (X, *parts):
+        kind = type(part)
+        is_delayed = kind.__module__ == "dask.delayed"
+        if is_delayed or (has_others and hasattr(part, "__dask_graph__")):
+            raise TypeError(
+                f"X {'is' if part is X else 'contains'} a {kind.__module__}.{kind.__name__}; "
+                "GLMRegressor and GLMClassifier of fastopt.estimators.dask take it"
+            )
 
 
 def _chunks(X: Any) -> Callable[[], Iterable[Any]] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.estimators.block import Array
+from fastopt.estimators.sources.block import Array
 
 __all__ = ["give_back", "mapping_of"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import refuse_masked
-from fastopt.estimators.block import Array, Block, Floats
+from fastopt.estimators.sources.block import Array, Block, Floats
 from fastopt.estimators.sources.tables import Table
 
 __all__ = ["NAMES", "Codes", "Roles", "Target", "plain_numbers"]

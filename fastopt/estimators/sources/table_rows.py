@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
-from fastopt.estimators.block import Array, Block
+from fastopt.estimators.sources.block import Array, Block
 from fastopt.estimators.sources.features import Features, text_only
 from fastopt.estimators.sources.roles import Roles, Target
 from fastopt.estimators.sources.tables import Table

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.block import Array, Floats
 from fastopt.estimators.extras import library
+from fastopt.estimators.sources.block import Array, Floats
 
 __all__ = ["Table", "cut", "is_table", "table_of"]
 

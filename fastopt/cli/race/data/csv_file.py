@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import re
+from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
-from fastopt.cli.race.data.features import EncodedFeatures, Features, is_number, numbers
+from fastopt.cli.delimited import MISSING, is_number, lines_of, numbers
+from fastopt.cli.race.data.features import EncodedFeatures, Features
 from fastopt.cli.race.data.options import DataOptions
-from fastopt.cli.race.data.table import MISSING, Table, some_of
+from fastopt.cli.race.data.table import Table, some_of
 from fastopt.cli.text import counted
 
 
@@ -32,26 +31,11 @@ def read_tsv(path: Path, options: DataOptions) -> Table:
 
 
 def _read(path: Path, options: DataOptions, delimiters: str) -> Table:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return _parse(path, file, options, delimiters)
-    except UnicodeDecodeError as error:
-        raise FastoptError(f"{path}: not text in UTF-8 ({error.reason})") from None
-    except csv.Error as error:
-        raise FastoptError(f"{path}: {error}") from None
+    with lines_of(path, delimiters) as lines:
+        return _parse(path, lines, options)
 
 
-def _parse(path: Path, file: TextIO, options: DataOptions, delimiters: str) -> Table:
-    first_line = file.readline()
-    delimiter = max(delimiters, key=first_line.count)
-    _require_delimiter(path, first_line, file.readline(), delimiter)
-    file.seek(0)
-    reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
-    lines = (
-        (reader.line_num, [cell.strip() for cell in row])
-        for row in reader
-        if any(map(str.strip, row))
-    )
+def _parse(path: Path, lines: Iterator[tuple[int, list[str]]], options: DataOptions) -> Table:
     head = list(islice(lines, 2))
     if not head:
         raise FastoptError(f"{path}: no rows")
@@ -89,21 +73,6 @@ def _parse(path: Path, file: TextIO, options: DataOptions, delimiters: str) -> T
         X, names = X[:, 1:], names[1:]
         notes.append("The first column has no name and numbers the rows; it is left out.")
     return Table(path.name, X, _numbers_or_text(labels), names, notes=tuple(notes))
-
-
-def _require_delimiter(path: Path, first: str, second: str, delimiter: str) -> None:
-    """Raise an error if the lines look as if spaces delimit cells, or commas are decimal points."""
-    line = second.strip() or first.strip()
-    if delimiter not in first and len(first.split()) > 1 and len(line.split()) > 1:
-        raise FastoptError(
-            f"{path}: the first line has no comma, semicolon or tab; cells separated by spaces, "
-            f"as in {line[:40]!r}, are not read (tr -s ' ' ',' converts them)"
-        )
-    if delimiter == "," and re.search(r"\d,\d+\s*;", line):
-        raise FastoptError(
-            f"{path}: {line[:40]!r} seems to have decimal commas between semicolons; a number "
-            "must have a decimal point and no comma"
-        )
 
 
 def _numbers_rows(name: str, values: Array) -> bool:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from array import array
 
 import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
-from fastopt.cli.race.data.table import MISSING
+from fastopt.cli.delimited import COMMA_IN_NUMBER, MISSING, is_number, numbers
 from fastopt.cli.text import counted
 
 _MOST_TEXTS = 100  # in an encoded column; with more, they are likely names or identifiers
-_COMMA_IN_NUMBER = re.compile(r"[+-]?\d+,\d+")
 _WAYS_OUT = (
     "features must be finite numbers; --drop leaves the column out, --encode makes a column of 0 "
     "and 1 of each of its texts"
@@ -92,22 +90,6 @@ class EncodedFeatures(Features):
         return np.concatenate(parts, axis=1, dtype=np.float64), names, notes
 
 
-def numbers(cells: list[str]) -> list[float] | None:
-    """Return the numbers in the cells, or None if a cell is not a number.
-
-    "2021_1" is not a number, although Python reads it as 20211.
-    """
-    try:
-        return None if "_" in "".join(cells) else list(map(float, cells))
-    except ValueError:
-        return None
-
-
-def is_number(cell: str) -> bool:
-    """Return whether the cell is a number that is not missing."""
-    return numbers([cell]) is not None and cell.lower() not in MISSING
-
-
 def _require_present(name: str, cell: str) -> None:
     if cell.lower() in MISSING:
         raise FastoptError(
@@ -117,7 +99,7 @@ def _require_present(name: str, cell: str) -> None:
 
 
 def _refuse_comma(name: str, cell: str) -> None:
-    if _COMMA_IN_NUMBER.fullmatch(cell):
+    if COMMA_IN_NUMBER.fullmatch(cell):
         raise FastoptError(
             f"column {name!r} is {cell!r}; a number must have a decimal point and no comma"
         )

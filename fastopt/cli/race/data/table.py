@@ -10,8 +10,6 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.cli.text import counted
 
-MISSING = {"", "?", "na", "n/a", "nan", "null"}  # texts of a missing value, in lower case
-
 
 @dataclass(frozen=True)
 class Table:

@@ -1,0 +1,125 @@
+"""`ByEpochs`: what `fit` and `partial_fit` do with one of the solvers that take epochs."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse  # type: ignore[import-untyped]
+from sklearn.exceptions import ConvergenceWarning
+
+from fastopt._errors import FastoptError
+from fastopt.estimators.epochs.fitting import EpochLoop, fit_by_epochs, sum_of_losses
+from fastopt.estimators.epochs.steps import SOLVERS, EpochOptions, Epochs
+from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.sources.block import Block
+from fastopt.estimators.sources.source import Source
+
+__all__ = ["ByEpochs", "takes_epochs"]
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def takes_epochs(estimator: Any) -> bool:
+    """Return whether the solver of an estimator takes epochs."""
+    return getattr(estimator, "solver", None) in SOLVERS
+
+
+class ByEpochs:
+    """Fits of an estimator that has the parameters of `EpochOptions` and `EpochLoop`."""
+
+    _epochs: Epochs | None = None
+
+    def _epoch_options(self) -> EpochOptions:
+        options: Any = self
+        return EpochOptions(
+            solver=options.solver,
+            rule_options=dict(options.rule_options or {}),
+            alpha=options.alpha,
+            l1_ratio=options.l1_ratio,
+            learning_rate=options.learning_rate,
+            eta0=options.eta0,
+            power_t=options.power_t,
+            batch_size=options.batch_size,
+            average=options.average,
+        )
+
+    def _epoch_loop(self) -> EpochLoop:
+        options: Any = self
+        return EpochLoop(
+            max_iter=options.max_iter,
+            tol=1e-4 if options.tol is None else options.tol,
+            n_iter_no_change=options.n_iter_no_change,
+            early_stopping=options.early_stopping,
+            validation_fraction=options.validation_fraction,
+            shuffle=options.shuffle,
+            random_state=options.random_state,
+            verbose=int(options.verbose),
+        )
+
+    def _fit_epochs(self, source: Source, model: Model) -> Floats:
+        """Set the attributes of a fit by epochs, except the coefficients, which are returned."""
+        solution = fit_by_epochs(source, model, self._epoch_options(), self._epoch_loop())
+        for name in ("fitted_", "dependent_"):
+            self.__dict__.pop(name, None)
+        self._epochs = solution.epochs
+        self.n_iter_ = solution.n_iter
+        self.t_ = solution.epochs.t
+        self.converged_ = not solution.problem
+        self.loss_curve_ = list(solution.losses)
+        if solution.problem:
+            warnings.warn(
+                f"the fit has not converged: {solution.problem}. Increase max_iter or tol",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return solution.coef
+
+    def _begin_partial_fit(self) -> bool:
+        """Return whether no steps have been taken yet."""
+        estimator: Any = self
+        if estimator.formula is not None:
+            raise FastoptError(
+                f"formula is {estimator.formula!r}; partial_fit takes the columns of X as they are"
+            )
+        if self._epochs is None:
+            estimator._formula, estimator._role_columns = None, ()
+        return self._epochs is None
+
+    def _partial_fit_epochs(self, block: Block, model: Model) -> Floats:
+        """Take the steps of one pass over the rows, in their order; return the coefficients.
+
+        A failure changes nothing.
+        """
+        options, old = self._epoch_options(), self._epochs
+        is_sparse = issparse(block.x)
+        model.kind.require_domain(block.y)
+        if old is None:
+            epochs = Epochs(model, block.x.shape[1], options, is_sparse)
+        else:
+            changed = [
+                name
+                for name, was in vars(old.options).items()
+                if name != "standardize" and getattr(options, name) != was
+            ]
+            if changed or model != old.model:
+                raise FastoptError(
+                    f"{', '.join(changed) or 'the model'} changed since the first call of "
+                    "partial_fit or fit; call fit, or use a new estimator"
+                )
+            if is_sparse != old.is_sparse:
+                raise FastoptError(
+                    f"X is {'sparse' if is_sparse else 'dense'}, and was not in the first call of "
+                    "partial_fit or fit"
+                )
+            epochs = old.copy()
+        z = epochs.take(epochs.table(block), block.n)
+        coef = epochs.coefficients()
+        loss = sum_of_losses(model, block, z, block.total_weight()) / block.n
+        loss += epochs.penalty_at(coef)
+        self._epochs = epochs
+        self.n_iter_ = 1
+        self.t_ = epochs.t
+        self.loss_curve_ = [*getattr(self, "loss_curve_", []), loss]
+        return coef
