@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -189,6 +192,18 @@ def test_what_is_read_is_not_replaced(tmp_path, capsys, model):
     for path in (model, data):
         assert main(["predict", str(model), str(data), "--out", str(path)]) == 2
         assert "which is read" in capsys.readouterr().err
+
+
+def test_a_reader_may_close_the_pipe(tmp_path, model):
+    """A reader that closes the pipe, as `head` does, is no error."""
+    parent, child = os.pipe()
+    os.close(parent)
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "fastopt", "predict", str(model), str(tmp_path / "fit.csv")],
+        stdout=child, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    os.close(child)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_an_interval_needs_standard_errors(tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
         if not model.estimator.converged_:
             print("fastopt predict: warning: the fit had not converged", file=sys.stderr)
         if args.out is None:
-            sys.stdout.writelines(lines)
-            return 0
+            return _print(lines)
         part = args.out.with_name(args.out.name + ".part")
         try:
             with part.open("w", encoding="utf-8") as file:
@@ -80,4 +80,15 @@ def run(args: argparse.Namespace) -> int:
             part.unlink(missing_ok=True)
     except (TypeError, ValueError) as error:
         raise FastoptError(str(error).partition("\n")[0]) from error
+    return 0
+
+
+def _print(lines: Iterator[str]) -> int:
+    """Print lines until the reader, such as `head`, has enough."""
+    try:
+        sys.stdout.writelines(lines)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes stdout at its end, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
