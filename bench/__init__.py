@@ -5,6 +5,7 @@
 | `fastopt bench` | Which share of the memory limit does each rule reach? (an installed command) |
 | `python -m bench.share` | The same, with the variation over several processes |
 | `python -m bench.peers` | How fast are other libraries? `--write` makes RESULTS.md |
+| `python -m bench.peers --cases glm` | The same, for fits of tables, with their memory |
 | `python -m bench.sparse` | The same, with gradients of some rows (`bench.peers --cases sparse`) |
 | `python -m bench.layouts` | What do transposed or sliced gradients cost, and bfloat16 moments? |
 | `python -m bench.threads` | Can two Python threads step two optimizers without loss of time? |
@@ -15,6 +16,7 @@
 | `python -m bench.accuracy` | How accurate are coefficients and covariance of KalmanSGD? |
 | `python -m bench.nist` | How many correct digits has KalmanSGD on NIST's linear problems? |
 | `python -m bench.large_files` | How much time and memory does a fit of a large file need? |
+| `python -m bench.claims` | Do rare features favour AdaGrad? Does kSGD need no learning rate? |
 | `pytest bench` | Has a change made a step or KalmanSGD slower? (pytest-benchmark) |
 
 A package or module that is not installed is left out of a comparison, or named in the error.

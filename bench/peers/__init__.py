@@ -7,6 +7,7 @@
 | `shapes` | Which shapes have the parameters of ResNet-50 and GPT-2? |
 | `libraries` | How does each library compute the step of a case? |
 | `sparse` | How does each library compute a step on some rows of a matrix? |
+| `tables` | How does each library fit a table of rows? |
 | `workers` | How is each library measured in its own process? |
 | `results` | How are the times printed, drawn and written to RESULTS.md? |
 """

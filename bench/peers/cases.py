@@ -7,6 +7,7 @@ from bench.peers.shapes import Shape, gpt2, resnet50
 
 FASTOPT, STOCHASTIC, LIMIT = "fastopt", "fastopt stochastic", "limit"  # not other libraries
 TORCH_DOOR, TORCH_DOOR_PARAM = "fastopt.torch", "fastopt.torch param"  # neither are these
+FASTOPT_COARSE, FASTOPT_PARTIAL = "fastopt tol=0.01", "fastopt partial_fit"  # nor these
 QUICK_ELEMENTS = 2_000_000
 QUICK_COEFFICIENTS = 100
 
@@ -22,7 +23,10 @@ class Case:
     dtype: str = "float32"
     clip_and_zero: bool = False  # not only a step: clip by norm, step, set gradients to zero
     sparse_rows: int = 0  # number of rows in a sparse gradient
-    p: int = 0  # number of coefficients of KalmanSGD
+    p: int = 0  # number of coefficients of KalmanSGD, or of columns of a table
+    task: str = ""  # what is done with a table: "fit", "epoch" or "online"
+    rows: int = 0  # of a table
+    nonzeros: int = 0  # in each row of a sparse table
 
     @property
     def elements(self) -> int:
@@ -51,11 +55,26 @@ class Case:
     @property
     def is_quick(self) -> bool:
         """Whether --quick includes the case."""
-        return self.elements <= QUICK_ELEMENTS and self.p <= QUICK_COEFFICIENTS
+        return (
+            max(self.elements, self.rows * self.p) <= QUICK_ELEMENTS
+            and self.p <= QUICK_COEFFICIENTS
+        )
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference of equal coefficients of a table.
+
+        That of fits is in standard errors.
+        """
+        return 0.01 if self.task == "fit" else 1e-6
 
 
 def shown(size: float) -> str:
     return f"{size:.0e}".replace("e+0", "e") if size >= 1000 else str(size)
+
+
+def table(name: str, task: str, family: str, rows: float, p: float, nonzeros: int = 0) -> Case:
+    return Case("glm", name, family, (), "float64", False, 0, int(p), task, int(rows), nonzeros)
 
 
 def one(rule: str, label: str, size: float) -> Case:
@@ -99,5 +118,20 @@ CASES = (
         for rule, label in (("sgd", "SGD"), ("adagrad", "Adagrad"), ("adam", "Adam"))
     ),
     *(Case("ksgd", f"kSGD a row, p = {p}", "ksgd", p=p) for p in (10, 100, 1000, 2000)),
+    *(
+        table(f"{label}, 1e5 x {p}", "fit", family, 1e5, p)
+        for label, family, sizes in (
+            ("logit", "binomial", (20, 100)),
+            ("Poisson", "poisson", (20, 100)),
+            ("gaussian", "gaussian", (500,)),
+        )
+        for p in sizes
+    ),
+    table("SGD epoch, logit, 1e5 x 100", "epoch", "binomial", 1e5, 100),
+    table("SGD epoch, CSR 2e5 x 1e5", "epoch", "binomial", 2e5, 1e5, 50),
+    *(
+        table(f"online {family} a row, p = 20", "online", family, 2000, 20)
+        for family in ("binomial", "gaussian")
+    ),
 )  # fmt: skip
 GROUPS = tuple(dict.fromkeys(case.group for case in CASES))

@@ -16,7 +16,7 @@ import ml_dtypes  # noqa: F401  makes NumPy know the name "bfloat16"
 import numpy as np
 
 from bench import kalman
-from bench.peers import sparse
+from bench.peers import sparse, tables
 from bench.peers.cases import (
     FASTOPT,
     LIMIT,
@@ -263,6 +263,10 @@ def package(name: str, case: Case, threads: int) -> Timed:
     return Timed(*make(case.p))
 
 
+def table(make: Callable[[Case], tables.Made], case: Case, threads: int) -> Timed:
+    return Timed(*make(case))
+
+
 LIMIT_FROM = 100_000  # elements; below, the time would be mostly that of the call
 DENSE: dict[str, Callable[..., Timed]] = {
     FASTOPT: ours,
@@ -297,6 +301,8 @@ KALMAN: dict[str, Callable[..., Timed]] = {
 
 def library_of(case: Case) -> dict[str, Callable[..., Timed]]:
     """Return the libraries of a case; slow ones are left out at large sizes."""
+    if case.rows:
+        return {name: partial(table, make) for name, make in tables.makers(case).items()}
     if case.p:
         most = {name: p for name, (_, p) in kalman.PACKAGES.items()}
         return {name: make for name, make in KALMAN.items() if case.p <= most.get(name, case.p)}

@@ -8,7 +8,6 @@ import os
 import platform
 import statistics
 import textwrap
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,13 +19,24 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bench.peers.cases import FASTOPT, LIMIT, STOCHASTIC, TORCH_DOOR, TORCH_DOOR_PARAM, Case
+from bench.peers.cases import (
+    FASTOPT,
+    FASTOPT_COARSE,
+    FASTOPT_PARTIAL,
+    LIMIT,
+    STOCHASTIC,
+    TORCH_DOOR,
+    TORCH_DOOR_PARAM,
+    Case,
+)
 from fastopt.cli.machine import cpu, instruction_set
 
 REPORT, PICTURE = (Path(__file__).parents[1] / name for name in ("RESULTS.md", "results.png"))
 PACKAGES = ("fastopt", "numpy", "scipy", "torch", "jax", "optax", "deepspeed", "padasip",
-            "statsmodels")  # fmt: skip
+            "statsmodels", "scikit-learn", "glum", "river")  # fmt: skip
 STYLES = {  # colours and markers; the colours are those of fastopt/cli/picture.py
+    FASTOPT_COARSE: ("#008df9", "o"),
+    FASTOPT_PARTIAL: ("#00c2f9", "o"),
     TORCH_DOOR: ("#008df9", "d"),
     TORCH_DOOR_PARAM: ("#00c2f9", "d"),
     "NumPy": ("#000000", "o"),
@@ -39,7 +49,12 @@ STYLES = {  # colours and markers; the colours are those of fastopt/cli/picture.
     "C loop": ("#7a7a7a", "x"),
     "SciPy's BLAS": ("#7a7a7a", "X"),
     "padasip": ("#c99700", "<"),
+    "scikit-learn": ("#ff6e3a", "h"),
     "statsmodels": ("#ff5aaf", ">"),
+    "glum": ("#009f81", "p"),
+    "glum, errors": ("#009f81", "H"),
+    "river": ("#008df9", "8"),
+    "river Bayesian": ("#8400cd", "8"),
     LIMIT: ("#000000", "_"),
 }
 NOTES = f"""\
@@ -62,6 +77,18 @@ rows, one at a time except for partial_fit of {FASTOPT}.
 {TORCH_DOOR}: the optimizers for PyTorch, which read the addresses of all tensors again in each
 step. torch has no fused RMSprop, Adadelta, NAdam or Adamax.
 
+Tables (logit, Poisson, gaussian): float64, the time of a fit with its default tolerance, and the
+standard errors if the library has them; "glum" is without and "glum, errors" with them, and
+scikit-learn has none. Its solver is "newton-cholesky", or LinearRegression for the gaussian;
+statsmodels is GLM, or OLS. "{FASTOPT_COARSE}" ends when the next step is at most 0.01 standard
+errors long. All coefficients are within 0.01 standard errors of those of {FASTOPT}, or the table
+says "differs". Memory: the most that was resident during a fit, without the rows themselves.
+SGD epoch: one epoch of SGD in the order of the rows, with coefficients that are equal to 1e-6;
+scikit-learn is SGDClassifier. A dense fit by {FASTOPT} standardises the columns, which
+"{FASTOPT_PARTIAL}" does not. Online: each row is a call; {FASTOPT} is KalmanClassifier or
+KalmanRegressor, which know standard errors after every row, scikit-learn and river take an SGD
+step without, and "river Bayesian" is BayesianLinearRegression.
+
 The allocator keeps memory that was freed, so that temporaries are not on new pages. With the
 default settings of many allocators they would be, which takes time: libraries without
 temporaries would then look better than they do here."""
@@ -76,6 +103,7 @@ class Row:
     threads: int
     rounds: list[dict[str, float]]  # seconds by library, for all libraries of the case
     failure: str | None
+    memory: float | None = None  # bytes that a call needs; for tables
 
     def over(self, other: str) -> float | None:
         """Return the median over rounds of the time divided by that of another library."""
@@ -83,9 +111,9 @@ class Row:
         return statistics.median(a / b for a, b in pairs) if pairs and not self.failure else None
 
     def cells(self) -> list[str]:
-        """Return time, quartiles, and the ratios to fastopt and to the limit."""
+        """Return time, quartiles, the ratios to fastopt and to the limit, and memory."""
         if self.failure:
-            return [self.failure, "", "", ""]
+            return [self.failure, "", "", "", ""]
         low, median, high = np.percentile([r[self.library] for r in self.rounds], (25, 50, 75))
         scale, unit = next(
             (s, u)
@@ -96,36 +124,39 @@ class Row:
             f"{scale * median:.3g} {unit}",
             f"[{scale * low:.3g}, {scale * high:.3g}]",
             *(f"{x:.2f}" if (x := self.over(name)) else "-" for name in (FASTOPT, LIMIT)),
+            "-" if self.memory is None else f"{self.memory / 1e6:.0f} MB",
         ]
 
 
 Line = tuple[Case, str, list[list[str]]]
 
 
-def lines(rows: list[Row]) -> tuple[list[int], list[Line]]:
-    """Return the numbers of threads, and each case and library with its cells for each number."""
+def lines(rows: list[Row]) -> tuple[list[str], list[Line]]:
+    """Return the heads of columns, and each case and library with its cells for each thread count.
+
+    There is a column for memory if any row has it.
+    """
     counts = list(dict.fromkeys(row.threads for row in rows))
     by_key = {(row.case, row.library, row.threads): row for row in rows}
     keys = dict.fromkeys((row.case, row.library) for row in rows)
     order = {case: i for i, case in enumerate(dict.fromkeys(row.case for row in rows))}
     rank = {name: i for i, name in enumerate([FASTOPT, *STYLES])}
+    per_count = ["median", "quartiles", f"x {FASTOPT}", "x limit"]
+    if any(row.memory is not None for row in rows):
+        per_count.append("memory")
     found = []
     for case, library in sorted(keys, key=lambda key: (order[key[0]], rank[key[1]])):
-        cells = [by_key[case, library, n].cells() for n in counts]
+        cells = [by_key[case, library, n].cells()[: len(per_count)] for n in counts]
         found.append((case, library, cells))
-    return counts, found
-
-
-def heads(counts: Iterable[int]) -> list[str]:
-    per_count = ("median", "quartiles", f"x {FASTOPT}", "x limit")
-    return ["case", "library", *(f"{n}t {head}" for n in counts for head in per_count)]
+    heads = ["case", "library", *(f"{n}t {head}" for n in counts for head in per_count)]
+    return heads, found
 
 
 def print_table(rows: list[Row]) -> None:
     """Print the table and the notes on stdout."""
-    counts, found = lines(rows)
+    heads, found = lines(rows)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    for i, head in enumerate(heads(counts)):
+    for i, head in enumerate(heads):
         table.add_column(
             head.replace(" ", "\n", 1), justify="left" if i < 2 else "right", no_wrap=True
         )
@@ -167,8 +198,7 @@ def versions() -> str:
 def write(rows: list[Row], command: str, seconds: float) -> None:
     """Write bench/RESULTS.md and its picture."""
     draw(rows)
-    counts, found = lines(rows)
-    names = heads(counts)
+    names, found = lines(rows)
     table = [
         f"| {' | '.join(names)} |",
         f"|{'|'.join(['---', '---'] + ['---:'] * (len(names) - 2))}|",

@@ -13,7 +13,8 @@ import gc
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,10 @@ class Worker:
         """Wait for the set-up; return the first parameters after some steps, or None."""
         return self._receive()
 
-    def calibrate(self) -> None:
-        """Choose the number of calls in a turn."""
+    def calibrate(self) -> float | None:
+        """Choose the number of calls in a turn; return the memory of a call for a table."""
         self._send("calibrate")
-        self._receive()
+        return self._receive()
 
     def run(self) -> float:
         """Return the seconds per call, or per row, in one turn."""
@@ -138,6 +139,8 @@ def serve(pipe: Connection, library: str, threads: int) -> None:
     from fastopt.cli.bench.steps import seconds
 
     timed: Any = None
+    memory: float | None = None
+    first = 0.0  # seconds of the first call
     times = 1
     while True:
         try:
@@ -148,20 +151,27 @@ def serve(pipe: Connection, library: str, threads: int) -> None:
         try:
             if order == "set_up":
                 timed = library_of(arguments[0])[library](arguments[0], threads)
-                for _ in range(arguments[0].warm_up):
-                    timed.call()
-                if timed.look and arguments[0].dtype == "float32":
-                    answer = np.array(timed.look().ravel()[:64], float)
+                if arguments[0].rows:
+                    begin = time.perf_counter()
+                    memory = peak(timed.call)
+                    first = time.perf_counter() - begin
+                else:
+                    for _ in range(arguments[0].warm_up):
+                        timed.call()
+                if timed.look and arguments[0].dtype != "bfloat16":
+                    n_compared = None if arguments[0].rows else 64
+                    answer = np.array(timed.look().ravel()[:n_compared], float)
             elif order == "calibrate":
                 times = 1
-                if seconds(timed.call, 1) < TURN:
+                if first < TURN and seconds(timed.call, 1) < TURN:
                     times = max(1, int(TURN / seconds(timed.call, 1)))
+                answer = memory
             elif order == "run":
                 if times > 1:
                     timed.call()  # wakes threads and fills caches before the timed calls
                 answer = seconds(timed.call, times) / timed.rows
             else:
-                timed = None
+                timed, memory, first = None, None, 0.0
                 _give_back()
         except ModuleNotFoundError:
             answer = "not installed"
@@ -171,6 +181,27 @@ def serve(pipe: Connection, library: str, threads: int) -> None:
             print(f"{library}: {error}", file=sys.stderr, flush=True)
             answer = type(error).__name__
         pipe.send(answer)
+
+
+def peak(call: Callable[[], object]) -> float | None:
+    """Make a call; return the most bytes that it had beyond those before it, where Linux says so.
+
+    The file clear_refs is described in the manual page proc(5).
+    """
+    _give_back()
+    reset = Path("/proc/self/clear_refs")
+    if not reset.exists():
+        call()
+        return None
+    reset.write_text("5")  # sets VmHWM, the peak of the process, to VmRSS
+    before = _status("VmRSS")
+    call()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def _give_back() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse  # type: ignore[import-untyped]
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import (
@@ -30,6 +32,7 @@ from fastopt.estimators.scoring.problem import Options
 from fastopt.estimators.sources.array import ArraySource
 from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.formula import Formula
+from fastopt.estimators.sources.indices import require_valid
 from fastopt.estimators.sources.opening import Rows, open_rows
 
 __all__ = ["GLMBase", "SeparationWarning"]
@@ -57,6 +60,16 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     def __sklearn_is_fitted__(self) -> bool:
         # A fit that failed has set n_features_in_.
         return hasattr(self, "fitted_") or self._epochs is not None
+
+    @contextmanager
+    def _unchanged_by(self, errors: type[BaseException]) -> Iterator[None]:
+        """Restore the attributes after an error of this type."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except errors:
+            self.__dict__ = before
+            raise
 
     def _options(self, y: Any = None) -> Options:
         """Return the options of the fit, or raise an error that names one."""
@@ -90,6 +103,8 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     def _read(self, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
         """Return X as float64 or float32 and y, checked as scikit-learn does."""
         accepted = "csr" if self._accepts_sparse else False
+        if issparse(X):
+            require_valid(X)
         found: tuple[Any, Any] = validate_data(
             self, X, y, dtype=DTYPES, accept_sparse=accepted, **options
         )
@@ -283,6 +298,8 @@ def predictor_of(block: Block, coef: Floats, intercept: Any) -> Floats:
 def rows_to_predict(estimator: Any, X: Any) -> Any:
     """Return X as float64 or float32, with the columns of the fit."""
     accepted = "csr" if estimator._accepts_sparse else False
+    if issparse(X):
+        require_valid(X)
     x = validate_data(estimator, X, dtype=DTYPES, accept_sparse=accepted, reset=False)
     check_consistent_length(x)
     return x

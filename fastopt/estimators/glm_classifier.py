@@ -268,51 +268,53 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         per_row = dict(
             sample_weight=sample_weight, freq_weight=freq_weight, offset=offset, groups=groups
         )
-        rows = self._open(X, self.link, is_fit=True, y=y, **per_row)
-        source: Source
-        if rows is None:
-            x, y = self._read(X, y)
-            block = self._rows(x, y, Model("bernoulli", self.link), **per_row)
-            classes, index = _labels(block.y)
-            check_classification_targets(classes)
-            source = self._source(block.with_y(index.astype(float)))
-        else:
-            classes = classes_of(rows.observations())
-            check_classification_targets(classes)
-            source = rows.with_target(class_indices(classes))
-        if len(classes) < 2:
-            raise FastoptError(
-                f"y has {len(classes)} class among the rows of a positive weight; two are needed"
-            )
-        if len(classes) > 2 and self.link != "logit":
-            raise FastoptError(
-                f"Only binary classification is supported with link={self.link!r}; y has "
-                f"{len(classes)} classes"
-            )
-        if len(classes) > 2 and offset is not None:
-            raise FastoptError(f"offset needs two classes; y has {len(classes)}")
-        if len(classes) > 2 and self.cov_type in ("HC2", "HC3"):
-            raise FastoptError(
-                f"cov_type={self.cov_type!r} needs two classes; y has {len(classes)}"
-            )
-        if len(classes) > 2 and takes_epochs(self):
-            raise FastoptError(
-                f"Only binary classification is supported with solver={self.solver!r}; y has "
-                f"{len(classes)} classes"
-            )
-        model = self._model(len(classes))
-        if self._formula is not None:
-            model = replace(model, fit_intercept=self._formula.has_intercept)
-            options = replace(options, y_name=self._formula.response or options.y_name)
-        if takes_epochs(self):
-            coef = self._fit_epochs(source, model)
+        with self._unchanged_by(BaseException):
+            rows = self._open(X, self.link, is_fit=True, y=y, **per_row)
+            source: Source
+            if rows is None:
+                x, y = self._read(X, y)
+                block = self._rows(x, y, Model("bernoulli", self.link), **per_row)
+                classes, index = _labels(block.y)
+                check_classification_targets(classes)
+                source = self._source(block.with_y(index.astype(float)))
+            else:
+                classes = classes_of(rows.observations())
+                check_classification_targets(classes)
+                source = rows.with_target(class_indices(classes))
+            if len(classes) < 2:
+                raise FastoptError(
+                    f"y has {len(classes)} class among the rows of a positive weight; "
+                    "two are needed"
+                )
+            if len(classes) > 2 and self.link != "logit":
+                raise FastoptError(
+                    f"Only binary classification is supported with link={self.link!r}; y has "
+                    f"{len(classes)} classes"
+                )
+            if len(classes) > 2 and offset is not None:
+                raise FastoptError(f"offset needs two classes; y has {len(classes)}")
+            if len(classes) > 2 and self.cov_type in ("HC2", "HC3"):
+                raise FastoptError(
+                    f"cov_type={self.cov_type!r} needs two classes; y has {len(classes)}"
+                )
+            if len(classes) > 2 and takes_epochs(self):
+                raise FastoptError(
+                    f"Only binary classification is supported with solver={self.solver!r}; y has "
+                    f"{len(classes)} classes"
+                )
+            model = self._model(len(classes))
+            if self._formula is not None:
+                model = replace(model, fit_intercept=self._formula.has_intercept)
+                options = replace(options, y_name=self._formula.response or options.y_name)
+            if takes_epochs(self):
+                coef = self._fit_epochs(source, model)
+                self.classes_ = classes
+                self._keep_epochs(coef)
+                return self
+            options = replace(options, classes=tuple(map(str, classes)))
+            solution = fit_source(source, model, options)
             self.classes_ = classes
-            self._keep_epochs(coef)
-            return self
-        options = replace(options, classes=tuple(map(str, classes)))
-        solution = fit_source(source, model, options)
-        self.classes_ = classes
-        self._keep(solution)
+            self._keep(solution)
         warn_of_problems(solution)
         return self
 
@@ -348,29 +350,32 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         """
         self._options(y)
         Choice(("logit", "probit", "cloglog"))("link", self.link)
-        is_first = self._begin_partial_fit()
-        known = None if is_first else self.classes_
-        if classes is not None:
-            given = np.unique(classes)
-            if known is not None and not np.array_equal(known, given):
-                raise FastoptError(f"classes is {given}; those of the first call are {known}")
-            known = given
-        if known is None:
-            raise FastoptError("classes is None; the first call of partial_fit needs the labels")
-        if len(known) != 2:
-            raise FastoptError(
-                f"Only binary classification is supported with solver={self.solver!r}; there are "
-                f"{len(known)} classes"
-            )
-        x, y = self._read(X, y, reset=is_first)
-        unknown = ~np.isin(y, known)
-        if unknown.any():
-            raise FastoptError(f"y has the label {y[unknown][0]!r}; the classes are {known}")
-        index = (y == known[1]).astype(float)
-        block = self._rows(x, index, self._model(2), sample_weight, None, offset)
-        coef = self._partial_fit_epochs(block, self._model(2))
-        self.classes_ = known
-        self._keep_epochs(coef)
+        with self._unchanged_by(BaseException):
+            is_first = self._begin_partial_fit()
+            known = None if is_first else self.classes_
+            if classes is not None:
+                given = np.unique(classes)
+                if known is not None and not np.array_equal(known, given):
+                    raise FastoptError(f"classes is {given}; those of the first call are {known}")
+                known = given
+            if known is None:
+                raise FastoptError(
+                    "classes is None; the first call of partial_fit needs the labels"
+                )
+            if len(known) != 2:
+                raise FastoptError(
+                    f"Only binary classification is supported with solver={self.solver!r}; there "
+                    f"are {len(known)} classes"
+                )
+            x, y = self._read(X, y, reset=is_first)
+            unknown = ~np.isin(y, known)
+            if unknown.any():
+                raise FastoptError(f"y has the label {y[unknown][0]!r}; the classes are {known}")
+            index = (y == known[1]).astype(float)
+            block = self._rows(x, index, self._model(2), sample_weight, None, offset)
+            coef = self._partial_fit_epochs(block, self._model(2))
+            self.classes_ = known
+            self._keep_epochs(coef)
         return self
 
     def _keep(self, solution: Solution) -> None:

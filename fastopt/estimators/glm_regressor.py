@@ -320,18 +320,19 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             groups=groups,
         )
         self._require_groups(groups)
-        source: Source | None = self._open(X, model.link, is_fit=True, y=y, **per_row)
-        if self._formula is not None:
-            model = replace(model, fit_intercept=self._formula.has_intercept)
-            options = replace(options, y_name=self._formula.response or options.y_name)
-        if source is None:
-            x, y = self._read(X, y, y_numeric=True)
-            source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
-        if takes_epochs(self):
-            self._keep_epochs(self._fit_epochs(source, model))
-            return self
-        solution = fit_source(source, model, options)
-        self._keep(solution)
+        with self._unchanged_by(BaseException):
+            source: Source | None = self._open(X, model.link, is_fit=True, y=y, **per_row)
+            if self._formula is not None:
+                model = replace(model, fit_intercept=self._formula.has_intercept)
+                options = replace(options, y_name=self._formula.response or options.y_name)
+            if source is None:
+                x, y = self._read(X, y, y_numeric=True)
+                source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
+            if takes_epochs(self):
+                self._keep_epochs(self._fit_epochs(source, model))
+                return self
+            solution = fit_source(source, model, options)
+            self._keep(solution)
         warn_of_problems(solution)
         return self
 
@@ -364,11 +365,12 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         """
         self._options(y)
         model = self._model()
-        is_first = self._begin_partial_fit()
-        x, y = self._read(X, y, y_numeric=True, reset=is_first)
-        y = y.astype(float, copy=False)
-        block = self._rows(x, y, model, sample_weight, None, offset, exposure)
-        self._keep_epochs(self._partial_fit_epochs(block, model))
+        with self._unchanged_by(BaseException):
+            is_first = self._begin_partial_fit()
+            x, y = self._read(X, y, y_numeric=True, reset=is_first)
+            y = y.astype(float, copy=False)
+            block = self._rows(x, y, model, sample_weight, None, offset, exposure)
+            self._keep_epochs(self._partial_fit_epochs(block, model))
         return self
 
     def predict(

@@ -178,7 +178,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
             gained from the rows and Fisher's information at the final coefficients differ by more
             than 25 %.
         """
-        with self._unchanged_by_errors():
+        with self._unchanged_by(Exception):
             model = self._model()
             per_row = dict(sample_weight=sample_weight, offset=offset)
             source: Any = self._open(X, model.link, is_fit=True, y=y, **per_row)
@@ -239,7 +239,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
             and self._absorb_few_labels(X, y)
         ):
             return self
-        with self._unchanged_by_errors():
+        with self._unchanged_by(Exception):
             rows, labels = self._checked(X, y, sample_weight, offset, reset=begins)
             _check_partial_fit_first_call(self, classes)
             if len(self.classes_) < 2:

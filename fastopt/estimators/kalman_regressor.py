@@ -225,7 +225,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
             gained from the rows and Fisher's information at the final coefficients differ by more
             than 25 %.  Not for the Gaussian family, where the order has no effect.
         """
-        with self._unchanged_by_errors():
+        with self._unchanged_by(Exception):
             model = self._model()
             per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
             source: Any = self._open(X, model.link, is_fit=True, y=y, **per_row)
@@ -268,7 +268,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         begins = not hasattr(self, "_filters")
         if not begins and sample_weight is offset is exposure is None and self._absorb_few(X, y):
             return self
-        with self._unchanged_by_errors():
+        with self._unchanged_by(Exception):
             rows = self._checked(X, y, sample_weight, offset, exposure, reset=begins)
             filters = self._new_filters(rows.x.shape[1], 1) if begins else self._filters
             filters[0].absorb(rows)

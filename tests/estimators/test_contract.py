@@ -1,5 +1,7 @@
 """scikit-learn's own checks of estimators."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.sparse import csc_array, csr_array, csr_matrix
@@ -49,3 +51,29 @@ def test_sparse_rows_give_the_bits_of_dense_rows(estimator, form):
     np.testing.assert_array_equal(sparse.coef_, dense.coef_)
     np.testing.assert_array_equal(sparse.stderr_, dense.stderr_)
     np.testing.assert_allclose(sparse.predict(form(x)), dense.predict(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "estimator", [GLMRegressor("poisson"), GLMClassifier(), *BY_EPOCHS[1:3]], ids=str
+)
+def test_a_failed_fit_changes_nothing(estimator):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 3)), rng.integers(0, 2, 100)
+    wide, weight = rng.normal(size=(100, 5)), np.ones(100)
+    model = clone(estimator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(x, y)
+    before, predicted = model.__dict__.copy(), model.predict(x)
+    calls = [
+        lambda: model.fit(wide, y, -weight),
+        lambda: model.fit(wide, y, offset=np.full(100, np.nan)),
+        lambda: model.fit([(wide, y), (wide, y[1:])]),
+    ]
+    if hasattr(model, "partial_fit"):
+        calls.append(lambda: model.partial_fit(x, y, sample_weight=-weight))
+    for call in calls:
+        with pytest.raises(ValueError, match=r"weight|offset|99 rows"):
+            call()
+        assert model.__dict__ == before
+        np.testing.assert_array_equal(model.predict(x), predicted)

@@ -14,6 +14,7 @@ from sklearn.linear_model import (
 )
 from sklearn.model_selection import cross_validate
 
+from fastopt import FastoptError
 from fastopt.estimators import Block, GLMRegressor, moments
 from fastopt.estimators.scoring import problem
 
@@ -289,3 +290,21 @@ def test_small_weights_and_small_means():
         assert own.converged_
         np.testing.assert_allclose(own.coef_, plain.coef_, rtol=1e-6)
         assert own.score(X, COUNTS * own.predict(X).mean() / plain.predict(X).mean()) > 0
+
+
+@pytest.mark.parametrize(
+    ("family", "size"),
+    [("inverse_gaussian", 50.0), ("inverse_gaussian", 500.0), ("binomial", 1e6)],
+)
+def test_a_fit_whose_information_vanishes_has_not_converged(family, size):
+    # An offset that is no logarithm puts the linear predictors where no row tells anything.
+    y = np.where(np.arange(200) % 3, 1.0, 0.5)
+    model = GLMRegressor(family)
+    with pytest.warns(ConvergenceWarning, match="has not converged"):
+        model.fit(X, y, offset=size * np.linspace(-0.2, 1.0, 200))
+    assert not model.converged_
+
+
+def test_values_outside_the_range_of_float64_are_named():
+    with pytest.raises(FastoptError, match=r"too large for float64.*divide"):
+        GLMRegressor().fit(X * 1e200, NORMAL)

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+from fastopt import FastoptError
 from fastopt.estimators import GLMRegressor, KalmanClassifier, KalmanRegressor
 from fastopt.estimators.sources.interleaved import interleaved
 from fastopt.estimators.sources.memory_map import MemoryMap
@@ -130,3 +131,9 @@ def test_the_data_can_be_read_only_once(tmp_path):
     X, y, *_ = data(n=100)
     with pytest.raises(TypeError, match="partial_fit"):
         KalmanRegressor().fit(iter([(X, y)]))
+
+
+def test_data_without_rows_is_an_error():
+    empty = [(np.empty((0, 2)), np.empty(0))]
+    with pytest.raises(FastoptError, match="no row has a positive weight"):
+        KalmanRegressor().fit(empty)

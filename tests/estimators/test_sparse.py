@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 
 from fastopt import FastoptError
 from fastopt.estimators import Block, GLMClassifier, GLMRegressor, moments
@@ -101,3 +102,41 @@ def test_errors_of_sparse_rows():
         GLMRegressor().fit([(x, Y)])
     with pytest.raises(FastoptError, match=r"40001 coefficients.* 12 GiB.*solver='adagrad'"):
         GLMRegressor().fit(sparse.csr_array((N, 40_000)), Y)
+
+
+def malformed(name, form):
+    x = form(X["sparse"])
+    if name == "negative":
+        x.indices[7] = -(10**8)
+    elif name == "too large":
+        x.indices[7] = 10**8
+    elif name == "pointer":
+        x.indptr[4] = 10**8
+    else:
+        x.indptr[-1] = len(x.data) + 10**8
+    return x
+
+
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csc_matrix])
+@pytest.mark.parametrize("name", ["negative", "too large", "pointer", "last pointer"])
+@pytest.mark.parametrize("solver", ["scoring", "adagrad"])
+def test_indices_outside_the_matrix_are_an_error(name, form, solver):
+    x = malformed(name, form)
+    model = GLMRegressor("poisson", solver=solver, max_iter=1, eta0=1e-9)
+    calls = [lambda: model.fit(x, Y), lambda: model.fit([(x, Y)])]
+    if solver == "adagrad":
+        calls.append(lambda: model.partial_fit(x, Y))
+    for call in calls:
+        with pytest.raises(FastoptError, match="X is no valid sparse matrix"):
+            call()
+    with pytest.warns(ConvergenceWarning):
+        model.fit(form(X["sparse"]), Y)
+    with pytest.raises(FastoptError, match="X is no valid sparse matrix"):
+        model.predict(x)
+
+
+def test_coordinates_outside_the_matrix_are_an_error():
+    x = sparse.coo_array(X["sparse"])
+    x.coords[1][3] = P
+    with pytest.raises(FastoptError, match=f"indices are from 0 to {P}; allowed: 0 to {P - 1}"):
+        GLMRegressor().fit(x, Y)

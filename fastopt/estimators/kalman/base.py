@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastopt._checks import Whole, flag
+from fastopt._errors import FastoptError
 from fastopt.estimators.base import GLMBase
 from fastopt.estimators.inference.fitted import Fitted
 from fastopt.estimators.inference.summary import Summary, filter_table
@@ -112,16 +112,6 @@ class KalmanBase(GLMBase):
 
     # Rows
 
-    @contextmanager
-    def _unchanged_by_errors(self) -> Iterator[None]:
-        """Restore the attributes after an error, but not after KeyboardInterrupt."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except Exception:
-            self.__dict__ = before
-            raise
-
     def _absorb_few(self, X: object, y: object) -> bool:
         """Absorb few rows in little time; return False if that cannot be done."""
         return not hasattr(self, "feature_names_in_") and self._filters[0].absorb_few(X, y)
@@ -159,6 +149,8 @@ class KalmanBase(GLMBase):
         except KeyboardInterrupt:
             self._filters, self.n_iter_ = filters, epoch + 1
             raise
+        if not sample.n:
+            raise FastoptError("no row has a positive weight; at least one is needed")
         rows = sample.rows()
         for each, y in zip(filters, targets(rows.y), strict=True) if not warned else ():
             each.warn_of_order(rows.with_y(y), sample.n)

@@ -256,8 +256,10 @@ class Problem:
             if v is not guess or null is None or loss <= 0.5 * at.null_deviance:
                 break
         if best is None:
+            advice = "divide them by their size" if self.first else "add an intercept"
             raise FastoptError(
-                f"the {self.model.link} link gives no finite mean at the start; add an intercept"
+                "the deviance or a sum of squares of X is not finite at the start: y, X, weights "
+                f"or offset are too large for float64 or for the {self.model.link} link; {advice}"
             )
         assert sums_of_null is not None
         scoring.begin(best[1], best[2])

@@ -234,12 +234,19 @@ class Scoring:
         self.v, self.at = v, at
         self.losses.append(self.objective(v, at))
 
+    @np.errstate(over="ignore", invalid="ignore")  # a step that is too long is halved
     def run(self, tol: float, max_iter: int) -> None:
         """Take rounds until the step is shorter than ``tol`` standard errors."""
         decrement = math.inf
         for _ in range(max_iter):
             self.n_rounds += 1
             step, before = self._direction(), decrement
+            if self._has_no_information():
+                self.problem = (
+                    "no row has information on the coefficients, as if all linear predictors were "
+                    "far outside the range of the data; compare the scale of the offset with y"
+                )
+                return
             decrement = self._decrement(step)
             if self.report is not None:
                 self.report(self.n_rounds, self.losses[-1], decrement)
@@ -250,15 +257,15 @@ class Scoring:
             # The decrement stops decreasing when it reaches the accuracy of the sums.
             stalled = decrement < SHORT and decrement > 0.5 * before
             can_end = decrement <= tol or settled or stalled
-            if can_end and not self.may_separate:
+            if can_end and self.linear:
                 self._end(step)
                 return
-            if self.may_separate and (can_end or decrement < SHORT):
+            if can_end or (self.may_separate and decrement < SHORT):
                 move = self.largest_move(step)
                 if can_end and move <= STILL:
                     self._end(step)
                     return
-                if decrement < SHORT and move > LONG:
+                if self.may_separate and decrement < SHORT and move > LONG:
                     self._no_maximum(step)
                     return
             if not self._line_search(step):
@@ -269,6 +276,11 @@ class Scoring:
     def _end(self, step: Floats) -> None:
         self.v = self.v + step
         self.converged = True
+
+    def _has_no_information(self) -> bool:
+        """Return whether the weights of all rows vanish, though columns are not 0."""
+        assert self.at.information is not None
+        return bool(np.any(self.reach)) and not np.diagonal(self.at.information).any()
 
     def _no_maximum(self, step: Floats) -> None:
         self.separated = int(np.argmax(np.abs(step) * self.reach))

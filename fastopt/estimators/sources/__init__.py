@@ -12,6 +12,7 @@
 | `frame` | reader of a table in memory |
 | `parquet` | reader of parquet files |
 | `interleaved` | blocks with rows from many places, for a fit that reads the data once |
+| `indices` | whether the indices of a sparse matrix are inside it |
 | `iterable` | rows in chunks from a function or a list |
 | `tables` | What is in a column of a table of pandas, polars or Arrow? |
 | `features` | How do numeric columns become rows of a matrix? |

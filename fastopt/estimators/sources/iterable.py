@@ -14,6 +14,7 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import refuse_masked
 from fastopt.estimators.sources.block import Array, Block
 from fastopt.estimators.sources.features import Features, NumericColumns, text_only
+from fastopt.estimators.sources.indices import require_valid
 from fastopt.estimators.sources.roles import NAMES, Roles, Target
 from fastopt.estimators.sources.tables import Table, cut, is_table, table_of
 
@@ -62,6 +63,11 @@ def parts_of(item: Any) -> tuple[Any, dict[str, Any]]:
             )
         return item[0], dict(zip(NAMES, item[1:], strict=False))
     return item, {}
+
+
+def _given(rest: dict[str, Any]) -> list[str]:
+    """Return the names of what a chunk has beside X."""
+    return sorted(name for name, value in rest.items() if value is not None)
 
 
 def tables_of(chunks: Callable[[], Iterable[Any]]) -> Iterator[Table]:
@@ -130,7 +136,7 @@ class Chunks:
         if first is None:
             raise FastoptError("X gave no chunks; at least one is needed")
         X, rest = parts_of(first)
-        self.header = X
+        self.header, self._given = X, _given(rest)
         if self.with_y and "y" not in self.roles.given and rest.get("y") is None:
             raise FastoptError("a chunk has no y; (X, y), or y='column' for tables, is needed")
         if is_table(X):
@@ -197,6 +203,11 @@ class Chunks:
         first = 0
         for item in self._iterate():
             X, rest = parts_of(item)
+            if _given(rest) != self._given:
+                raise FastoptError(
+                    f"the chunk that begins with row {first} has {', '.join(_given(rest)) or 'X'}, "
+                    f"and the first chunk has {', '.join(self._given) or 'X'}; all need the same"
+                )
             given = {**self.roles.given, **rest}
             if not self.with_y:
                 given.pop("y", None)
@@ -272,6 +283,8 @@ def matrix_of(X: Any, width: int, first: int) -> Any:
         The chunk has no real numbers.
     """
     refuse_masked("X", X)
+    if issparse(X):
+        require_valid(X)
     x = X.tocsr() if issparse(X) else np.asarray(X)
     if x.ndim != 2 or x.shape[1] != width:
         raise FastoptError(
