@@ -9,7 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+from fastopt import FastoptError
 from fastopt.cli import main
+from fastopt.cli.fit.model_file import model_values
 from fastopt.cli.rows.formulas import _is_safe
 from fastopt.estimators import GLMClassifier, GLMRegressor
 
@@ -279,6 +281,13 @@ def test_an_early_interrupt_writes_nothing(people, tmp_path, capsys, monkeypatch
     assert main(["fit", people, "--out", str(tmp_path / "out")]) == 130
     assert "no file was written" in capsys.readouterr().err
     assert os.listdir(tmp_path / "out") == []
+
+
+def test_coefficients_that_are_not_finite_are_not_written():
+    model = GLMRegressor().fit(ONE_HOT, SIZE)
+    model.coef_[1] = np.nan
+    with pytest.raises(FastoptError, match="not finite"):
+        model_values(model, "y", ["a", "b", "c"], None, None)
 
 
 # Errors

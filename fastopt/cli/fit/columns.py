@@ -17,6 +17,7 @@ from fastopt.cli.rows.filled import Fill, FilledReader, FilledTable
 from fastopt.cli.rows.formulas import columns_in, require_safe
 from fastopt.cli.rows.opening import Input, open_input
 from fastopt.cli.rows.scan import Found, replacements, scan
+from fastopt.cli.rows.stored import StoredReader, StoredTable
 from fastopt.cli.text import counted
 from fastopt.estimators.sources.formula import Formula
 from fastopt.estimators.sources.opening import FIRST_ROWS
@@ -33,7 +34,7 @@ ROLES = {
     "groups": "groups",
 }
 _LOWEST = {"weight": 0.0, "freq_weight": 0.0, "exposure": np.nextafter(0.0, 1.0)}
-KEPT_NUMBERS = 2**24  # rows of at most 128 MiB are encoded once, not in each pass
+KEPT_NUMBERS = 2**24  # rows in memory, of at most 128 MiB, are encoded once, not in each pass
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def prepare(path: Path, args: argparse.Namespace) -> Prepared:
     else:
         _begin(formula, data, reader, fills)
         features = formula
-    keep = reader.n_rows * len(features.names) <= KEPT_NUMBERS
+    is_small = reader.n_rows * len(features.names) <= KEPT_NUMBERS
+    keep = isinstance(data.reader, StoredReader) and is_small
     rows = TableRows(reader, features, Roles(roles, "log"), keep)
     means = {name: f.total / f.n for name, f in found.items() if f.n and not f.texts}
     target = named.get("target") or str(formula.response if formula else "y")
@@ -207,8 +209,9 @@ def _columns(
 
 
 def _begin(formula: Formula, data: Input, reader: Any, fills: dict[str, Fill]) -> None:
-    table = getattr(data.reader, "table", None)  # of columns in memory
-    whole = FilledTable(table, fills) if table is not None and fills else table
+    whole: StoredTable | FilledTable | None = None
+    if isinstance(data.reader, StoredReader):
+        whole = FilledTable(data.reader.table, fills) if fills else data.reader.table
     formula.begin(
         lambda columns: reader.tables(columns or list(data.kinds), FIRST_ROWS),
         whole,

@@ -125,7 +125,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     )
     add("--max-iter", type=whole(1), default=100, metavar="N", help="most rounds or epochs (100)")
     add("--tol", type=rate, metavar="T", help="length of the last step in standard errors (1e-8)")
-    add("--lr", type=rate, metavar="RATE", help="learning rate of a solver other than scoring")
+    add(
+        "--lr", type=rate, metavar="RATE", help="learning rate (eta0) of other solvers than scoring"
+    )
     add("--seed", type=whole(0), default=0, metavar="N", help="of the order of rows (0)")
     output = parser.add_argument_group("output")
     add = output.add_argument

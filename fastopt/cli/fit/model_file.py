@@ -74,8 +74,15 @@ def model_values(
     formula : dict or None
     rest : dict
         fills, offset, exposure, zero_based.
+
+    Raises
+    ------
+    FastoptError
+        A coefficient is not finite.
     """
     own = estimator.get_params()
+    if not (np.isfinite(estimator.coef_).all() and np.isfinite(estimator.intercept_).all()):
+        raise FastoptError("the fit ended with coefficients that are not finite")
     classes = getattr(estimator, "classes_", None)
     return {
         "format": FORMAT,
