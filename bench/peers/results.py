@@ -51,10 +51,10 @@ STYLES = {  # colours and markers; the colours are those of fastopt/cli/picture.
     "padasip": ("#c99700", "<"),
     "scikit-learn": ("#ff6e3a", "h"),
     "statsmodels": ("#ff5aaf", ">"),
-    "glum": ("#009f81", "p"),
-    "glum, errors": ("#009f81", "H"),
-    "river": ("#008df9", "8"),
-    "river Bayesian": ("#8400cd", "8"),
+    "glum": ("#009f81", "^"),
+    "glum, errors": ("#009f81", "v"),
+    "river": ("#c99700", "s"),
+    "river Bayesian": ("#8400cd", "s"),
     LIMIT: ("#000000", "_"),
 }
 NOTES = f"""\
@@ -168,7 +168,7 @@ def print_table(rows: list[Row]) -> None:
         last = case
     console = Console()
     if not console.is_terminal:
-        console = Console(width=150)
+        console = Console(width=180)
     console.print(table)
     console.print(NOTES, highlight=False, markup=False)
 
