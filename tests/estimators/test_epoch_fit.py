@@ -223,3 +223,18 @@ def test_the_columns_of_a_sparse_matrix():
             again = GLMClassifier(**model.get_params()).fit(other, y)
         np.testing.assert_allclose(again.coef_, model.coef_, rtol=1e-4)
     np.testing.assert_allclose(model.predict_proba(x), model.predict_proba(x.toarray()))
+
+
+def test_a_whole_number_as_eta0():
+    fits = [
+        GLMClassifier(solver="adagrad", eta0=eta0, random_state=0).fit(X, LABELS)
+        for eta0 in (1, 1.0)
+    ]
+    np.testing.assert_array_equal(fits[0].coef_, fits[1].coef_)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_steps_that_diverge_are_an_error():
+    model = GLMRegressor("poisson", solver="sgd", eta0=10, max_iter=3)
+    with pytest.raises(FastoptError, match="smaller eta0, now 10"):
+        model.fit(100 * X, np.arange(600) % 5)

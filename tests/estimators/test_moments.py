@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, issparse
 
+from fastopt import FastoptError
 from fastopt.estimators import Block, moments
 from fastopt.estimators.scoring.columns import columns_of
 from fastopt.estimators.scoring.model import Model
@@ -167,3 +168,12 @@ def test_a_value_that_is_not_finite_is_named(bad):
     x[130, 2] = bad
     with pytest.raises(ValueError, match=rf"X\[130, 2\] is {bad}"):
         columns_of(ArraySource(replace(WHOLE, x=x)), Model("poisson", "log"))
+
+
+def test_arrays_of_different_lengths_are_an_error():
+    with pytest.raises(FastoptError, match="and block[.]y 3 elements"):
+        moments(Block(WHOLE.x, WHOLE.y[:3]), COEF)
+    x = csr_array(WHOLE.x)
+    x.indices[3] = 10**8
+    with pytest.raises(FastoptError, match="X is no valid sparse matrix"):
+        moments(Block(x, WHOLE.y), COEF)

@@ -255,6 +255,7 @@ BAD = [
     (FRAME, dict(formula="y ~ a + z"), {}, FastoptError, "uses 'z', which is no column"),
     (FRAME, dict(formula="y ~ a +"), {}, FastoptError, "formula is 'y ~ a [+]': Operator"),
     (FRAME, dict(formula="y + a ~ b"), {}, FastoptError, "with 2 responses; one is needed"),
+    (FRAME, dict(formula="y ~ a | b"), {}, FastoptError, "has parts, separated by"),
     (FRAME, dict(formula=3), {}, TypeError, "formula is 3; a string"),
     (FRAME, dict(formula="y ~ a"), dict(y="y"), FastoptError, "y is given, and the formula"),
     (FRAME, dict(formula="y ~ a", fit_intercept=False), {}, FastoptError, "has an intercept"),

@@ -228,6 +228,11 @@ def fit_by_epochs(
         if not losses:
             raise
         problem = f"interrupted in epoch {len(losses) + 1}"
+    if not (loop.early_stopping or math.isfinite(losses[-1])):
+        raise FastoptError(
+            f"the objective is {losses[-1]} after epoch {len(losses)}: the steps diverge; use a "
+            f"smaller eta0, now {epochs.base if options.eta0 is None else options.eta0:g}"
+        )
     coef = best_coef if loop.early_stopping else epochs.coefficients()
     return EpochSolution(epochs, coef, losses, len(losses), problem)
 

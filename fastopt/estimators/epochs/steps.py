@@ -117,7 +117,7 @@ class EpochOptions:
         """Return the learning rates of n steps after t, or one number if all are the same."""
         eta0 = base if self.eta0 is None else self.eta0
         if self.learning_rate == "constant":
-            return np.array([eta0])
+            return np.array([eta0], dtype=float)
         if callable(self.learning_rate):
             steps = range(t + 1, t + 1 + n)
             rates = np.array([self.learning_rate(step) for step in steps], dtype=float)

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg.blas import dsyrk  # type: ignore[import-untyped]
+from scipy.sparse import issparse  # type: ignore[import-untyped]
 
+from fastopt._errors import FastoptError
 from fastopt.estimators._glm import chunk
 from fastopt.estimators.scoring.model import Model, model_of
 from fastopt.estimators.scoring.sparse import pays, sums_of_csr
 from fastopt.estimators.sources.block import Block, contiguous, dense
+from fastopt.estimators.sources.indices import require_valid
 from fastopt.kalman.covariance.qr import with_rows, with_triangle
 
 __all__ = ["Moments", "chunks", "counts", "moments", "sums"]
@@ -139,7 +142,7 @@ def moments(
     Raises
     ------
     FastoptError
-        An unknown family or link, or a parameter outside its range.
+        An unknown family or link, a parameter outside its range, or arrays of different lengths.
 
     Notes
     -----
@@ -184,6 +187,10 @@ def moments(
     array([-0.15376 ,  0.333153])
     """
     model = model_of(family, link, overdispersion, power, fit_intercept)
+    if np.shape(block.x)[0] != block.n:
+        raise FastoptError(f"block.x has shape {np.shape(block.x)}, and block.y {block.n} elements")
+    if issparse(block.x):
+        require_valid(block.x)
     return sums(block, np.asarray(coef, dtype=float), model, mean)
 
 

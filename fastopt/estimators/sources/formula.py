@@ -75,6 +75,11 @@ class Formula:
             raise FastoptError(
                 f"formula is {self.text!r}, with {len(response)} responses; one is needed"
             )
+        if not hasattr(right, "required_variables"):
+            raise FastoptError(
+                f"formula is {self.text!r}, whose right side has parts, separated by '|'; one part "
+                "is needed"
+            )
         self.response = response[0] if response else None
         self.has_intercept = "1" in terms
         self.left, self.right = left, right
