@@ -10,6 +10,7 @@ _Counts = tuple[int, int, tuple[float, ...], tuple[float, ...]]
 
 @disjoint_base
 class Table:
+    increases: bool
     def __new__(
         cls,
         x: _Array,
@@ -48,3 +49,4 @@ class Steps:
     def rows(
         self, table: Table, order: _Wholes | None, lr: _Floats, z: _Floats, at_once: int
     ) -> int: ...
+    def loss(self, table: Table, order: _Wholes | None, z: _Floats) -> float: ...
