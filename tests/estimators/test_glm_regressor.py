@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from sklearn import set_config
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.linear_model import (
     ElasticNet,
     GammaRegressor,
@@ -308,3 +308,13 @@ def test_a_fit_whose_information_vanishes_has_not_converged(family, size):
 def test_values_outside_the_range_of_float64_are_named():
     with pytest.raises(FastoptError, match=r"too large for float64.*divide"):
         GLMRegressor().fit(X * 1e200, NORMAL)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson", "gamma"])
+def test_the_score_of_equal_observations_is_that_of_r2(family):
+    x, y = X[:50], np.exp(0.2 * X[:50, 0])
+    model = GLMRegressor(family).fit(x, y)
+    assert model.score(x, np.full(50, 3.0)) == 0.0
+    assert GLMRegressor(family).fit(x, np.ones(50)).score(x, np.ones(50)) == 1.0
+    with pytest.warns(UndefinedMetricWarning, match="one row"):
+        assert np.isnan(model.score(x[:1], y[:1]))

@@ -171,7 +171,7 @@ def test_a_value_that_is_not_finite_is_named(bad):
 
 
 def test_arrays_of_different_lengths_are_an_error():
-    with pytest.raises(FastoptError, match=r"and block[.]y 3 elements"):
+    with pytest.raises(FastoptError, match="3 elements"):
         moments(Block(WHOLE.x, WHOLE.y[:3]), COEF)
     x = csr_array(WHOLE.x)
     x.indices[3] = 10**8
