@@ -130,7 +130,7 @@ def test_columns_that_depend_on_others():
     np.testing.assert_allclose(
         counts.predict(more), GLMRegressor("poisson").fit(X, COUNTS).predict(X), rtol=1e-8
     )
-    with pytest.raises(ValueError, match="x3, x6 depend on the columns before"):
+    with pytest.raises(ValueError, match="combinations of those before them: x3, x6;"):
         GLMRegressor("poisson", rank_deficient="error").fit(more, COUNTS)
     assert GLMRegressor("poisson", alpha=1e-3).fit(more, COUNTS).dependent_ == ()
 
@@ -222,6 +222,7 @@ def test_metadata_routing_passes_weights_and_offset():
         ({"max_iter": 0}, "max_iter is 0"),
         ({"rank_deficient": "drop"}, "rank_deficient is 'drop'"),
         ({"family": "gamma"}, r"y\[\d+\] is -.*gamma"),
+        ({"family": "binomial"}, r"allows 0 <= y <= 1; for counts of successes, y is count / "),
     ],
 )
 def test_refused_options(options, message):
