@@ -87,8 +87,10 @@ class Family:
             sign = "<" if self.open_low else "<="
             high = "" if self.high == np.inf else f" <= {self.high:g}"
             domain = "any finite number" if self.low == -np.inf else f"{self.low:g} {sign} y{high}"
+            hint = "; for counts of successes, y is count / trials and the weight is trials"
             raise FastoptError(
                 f"y[{bad[0]}] is {y[bad[0]]}; the {self.name} family allows {domain}"
+                f"{hint if self.high == 1.0 else ''}"
             )
 
 

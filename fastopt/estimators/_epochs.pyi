@@ -8,6 +8,9 @@ _Floats = np.ndarray[Any, np.dtype[np.float64]]
 _Wholes = np.ndarray[Any, np.dtype[np.int64]]
 _Counts = tuple[int, int, tuple[float, ...], tuple[float, ...]]
 
+FAMILIES: dict[tuple[str, str], int]
+RULES: dict[str, tuple[int, int, tuple[str, ...]]]
+
 @disjoint_base
 class Table:
     increases: bool

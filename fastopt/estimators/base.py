@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
 
 from fastopt._checks import Choice, Real, Whole, at_least_0, flag, fraction
 from fastopt._errors import FastoptError
+from fastopt.arrays.accepted import refuse_masked
 from fastopt.estimators.epochs.by_epochs import ByEpochs, takes_epochs
 from fastopt.estimators.epochs.steps import SOLVERS
 from fastopt.estimators.inference.estimates import mean_interval
@@ -106,6 +107,8 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
         With `steps_check`, the values and the indices of X are left to the steps of epochs.
         """
         accepted = "csr" if self._accepts_sparse else False
+        refuse_masked("X", X)
+        refuse_masked("y", y)
         if issparse(X) and not (steps_check and X.format == "csr"):
             require_valid(X)
         found: tuple[Any, Any] = validate_data(
@@ -243,6 +246,7 @@ def weights(name: str, given: Any, x: Any) -> Floats | None:
     """Return weights as float64, or None; raise an error if one is negative or not finite."""
     if given is None:
         return None
+    refuse_masked(name, given)
     try:
         found: Floats = _check_sample_weight(given, x, dtype=np.float64, ensure_non_negative=True)
     except ValueError as error:
@@ -307,6 +311,7 @@ def predictor_of(block: Block, coef: Floats, intercept: Any) -> Floats:
 def rows_to_predict(estimator: Any, X: Any) -> Any:
     """Return X as float64 or float32, with the columns of the fit."""
     accepted = "csr" if estimator._accepts_sparse else False
+    refuse_masked("X", X)
     if issparse(X):
         require_valid(X)
     x = validate_data(estimator, X, dtype=DTYPES, accept_sparse=accepted, reset=False)

@@ -112,8 +112,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         The labels of rows with a positive weight, sorted.
     coef_ : array of shape (1, n_features_in_) or (n_classes, n_features_in_)
         With two classes, the coefficients of classes_[1].  With more and ``alpha=0``, the first row
-        is 0: coefficients are relative to the first class, as in statsmodels' MNLogit.  With a
-        penalty the rows sum to 0, as in LogisticRegression.
+        is 0: coefficients are relative to the first class, as in statsmodels' MNLogit.  With an
+        L2 penalty the rows sum to 0, as in LogisticRegression; with L1 too, only the intercepts do.
     intercept_ : array of shape (1,) or (n_classes,)
     stderr_, pvalues_ : array of the shape of coef_
         NaN for the first class where coefficients are relative to it.
@@ -385,7 +385,10 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         if n_classes > 2 and fitted.n_equations < n_classes:
             coef = np.vstack([np.zeros((1, coef.shape[1])), coef])
         if n_classes > 2 and fitted.penalty:
-            coef = coef - coef.mean(axis=0)
+            mean = coef.mean(axis=0)
+            if fitted.n_equations == n_classes:  # an L1 penalty depends on shifts
+                mean[int(fitted.has_intercept) :] = 0.0
+            coef = coef - mean
         first = int(fitted.has_intercept)
         self.coef_ = coef[:, first:].copy()
         self.intercept_ = coef[:, 0].copy() if first else np.zeros(len(coef))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -27,6 +29,8 @@ from fastopt.estimators.sources.source import Source, reduced
 __all__ = ["GLMRegressor"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+ROUNDING = 1e-14  # of a null deviance beside that of the fit
 
 
 class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
@@ -426,23 +430,29 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         Returns
         -------
         float
-            At most 1.
+            At most 1.  0 if all y are equal, or 1 if all are predicted exactly, and NaN with a
+            warning for one row, as for R^2 in scikit-learn.
         """
         check_is_fitted(self)
         model = self._model()
         per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
         source = _rows_again(self, X, y, **per_row)
         null = null_deviance(source, model)
-        total = reduced(source, partial(_deviance, model, self.coef_, self.intercept_))
-        return float(1.0 - total / null)
+        total, n = reduced(source, partial(_deviance, model, self.coef_, self.intercept_))
+        if n < 2:
+            warnings.warn("D^2 is not defined for one row", UndefinedMetricWarning, stacklevel=2)
+            return float("nan")
+        if total and null <= ROUNDING * total:  # all y are equal, and not predicted
+            return 0.0
+        return float(1.0 - total / null) if total else 1.0
 
 
-def _deviance(model: Model, coef: Floats, intercept: float, block: Block) -> float:
-    """Return the deviance of the rows of a block."""
+def _deviance(model: Model, coef: Floats, intercept: float, block: Block) -> Floats:
+    """Return the deviance of the rows of a block, and their number."""
     model.kind.require_domain(block.y)
     deviance = model.observe(block.y, predictor_of(block, coef, intercept)).deviance
     weight = block.total_weight()
-    return float(deviance.sum() if weight is None else deviance @ weight)
+    return np.array([deviance.sum() if weight is None else deviance @ weight, block.n])
 
 
 def _rows_again(estimator: Any, X: Any, y: Any, **per_row: Any) -> Source:

@@ -8,7 +8,7 @@ from scipy.sparse import csc_array, csr_array, csr_matrix
 from sklearn.base import clone, is_regressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastopt.estimators import GLMClassifier, GLMRegressor
+from fastopt.estimators import GLMClassifier, GLMRegressor, KalmanClassifier
 
 BY_EPOCHS = [
     GLMRegressor(solver="adam"),
@@ -77,3 +77,20 @@ def test_a_failed_fit_changes_nothing(estimator):
             call()
         assert model.__dict__ == before
         np.testing.assert_array_equal(model.predict(x), predicted)
+
+
+@pytest.mark.parametrize("estimator", [GLMRegressor("poisson"), KalmanClassifier()], ids=str)
+def test_masked_arrays_are_an_error(estimator):
+    rng = np.random.default_rng(0)
+    x, y, weight = rng.normal(size=(50, 3)), rng.integers(0, 2, 50), np.ones(50)
+    hidden = np.ma.masked_less(x, -1.0)
+    model = clone(estimator).fit(x, y)
+    calls = [
+        lambda: model.fit(hidden, y),
+        lambda: model.fit(x, np.ma.masked_less(y, 1)),
+        lambda: model.fit(x, y, np.ma.array(weight, mask=y)),
+        lambda: model.predict(hidden),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="is a masked array"):
+            call()

@@ -100,3 +100,21 @@ def test_refusals(y, options, message):
 def test_a_link_for_two_classes_only():
     with pytest.raises(ValueError, match=r"Only binary.*'probit'.*3 classes"):
         GLMClassifier("probit").fit(np.eye(3), [0, 1, 2])
+
+
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+def test_an_l1_penalty_on_several_classes_keeps_its_zeros(l1_ratio):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(300, 4))
+    y = (x[:, 0] > 0.3) * 1 + (x[:, 1] > rng.normal(size=300))
+    own = GLMClassifier(alpha=0.02, l1_ratio=l1_ratio, tol=1e-12).fit(x, y)
+
+    def objective(coef):
+        z = x @ coef.T + own.intercept_
+        loss = np.log(np.exp(z).sum(axis=1)) - z[np.arange(300), y]
+        size = l1_ratio * np.abs(coef).sum() + (1.0 - l1_ratio) * np.sum(coef**2) / 2
+        return loss.mean() + 0.02 * size
+
+    assert objective(own.coef_) == pytest.approx(own.loss_curve_[-1], rel=1e-12)
+    assert (own.coef_ == 0.0).sum() >= 4
+    assert own.intercept_.sum() == pytest.approx(0.0, abs=1e-12)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from sklearn import set_config
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.linear_model import (
     ElasticNet,
     GammaRegressor,
@@ -130,7 +130,7 @@ def test_columns_that_depend_on_others():
     np.testing.assert_allclose(
         counts.predict(more), GLMRegressor("poisson").fit(X, COUNTS).predict(X), rtol=1e-8
     )
-    with pytest.raises(ValueError, match="x3, x6 depend on the columns before"):
+    with pytest.raises(ValueError, match="combinations of those before them: x3, x6;"):
         GLMRegressor("poisson", rank_deficient="error").fit(more, COUNTS)
     assert GLMRegressor("poisson", alpha=1e-3).fit(more, COUNTS).dependent_ == ()
 
@@ -222,6 +222,7 @@ def test_metadata_routing_passes_weights_and_offset():
         ({"max_iter": 0}, "max_iter is 0"),
         ({"rank_deficient": "drop"}, "rank_deficient is 'drop'"),
         ({"family": "gamma"}, r"y\[\d+\] is -.*gamma"),
+        ({"family": "binomial"}, r"allows 0 <= y <= 1; for counts of successes, y is count / "),
     ],
 )
 def test_refused_options(options, message):
@@ -308,3 +309,13 @@ def test_a_fit_whose_information_vanishes_has_not_converged(family, size):
 def test_values_outside_the_range_of_float64_are_named():
     with pytest.raises(FastoptError, match=r"too large for float64.*divide"):
         GLMRegressor().fit(X * 1e200, NORMAL)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson", "gamma"])
+def test_the_score_of_equal_observations_is_that_of_r2(family):
+    x, y = X[:50], np.exp(0.2 * X[:50, 0])
+    model = GLMRegressor(family).fit(x, y)
+    assert model.score(x, np.full(50, 3.0)) == 0.0
+    assert GLMRegressor(family).fit(x, np.ones(50)).score(x, np.ones(50)) == 1.0
+    with pytest.warns(UndefinedMetricWarning, match="one row"):
+        assert np.isnan(model.score(x[:1], y[:1]))

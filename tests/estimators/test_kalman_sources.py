@@ -73,6 +73,9 @@ def test_least_squares_of_any_kind_of_data(kind, tmp_path):
     np.testing.assert_allclose(k.stderr_, other.stderr_, rtol=1e-9)
     assert hasattr(k, "feature_names_in_") == (kind in (as_pandas, as_parquet))
     rows = as_pandas(X[:5], {}, tmp_path) if hasattr(k, "feature_names_in_") else X[:5]
+    names = k.feature_names_in_ if hasattr(k, "feature_names_in_") else ["x1", "x2", "x3", "x4"]
+    assert k.fitted_.names == ("const", *names)
+    assert f"\n{names[0]} " in str(k.summary())
     np.testing.assert_allclose(k.predict(rows, offset[:5]), other.predict(X[:5], offset[:5]))
 
 

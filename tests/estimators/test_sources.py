@@ -233,6 +233,19 @@ def test_a_memory_map_needs_y_and_two_dimensions(tmp_path):
         GLMRegressor().fit(x[:, 0], Y)
 
 
+@pytest.mark.parametrize(
+    ("y", "exposure", "match"),
+    [
+        (Y, 0.0 * W, "exposure is 0.0 in row 0, counted from 0; finite numbers > 0 are needed"),
+        (np.stack([Y, Y], axis=1), W, r"y has shape .*; for successes and failures, y is"),
+    ],
+)
+def test_errors_say_what_is_needed(y, exposure, match, tmp_path):
+    x = mapped(tmp_path / "x.npy", X)
+    with pytest.raises(FastoptError, match=match):
+        GLMRegressor("poisson").fit(x, y, exposure=exposure)
+
+
 def test_an_exposure_needs_the_log_link():
     chunks = [{"X": X, "y": Y, "exposure": 1.0 + W}]
     assert GLMRegressor("poisson").fit(chunks).converged_

@@ -381,7 +381,7 @@ def test_errors_of_options_and_predictions():
 def test_the_error_without_dask_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "fastopt.estimators.dask")
     monkeypatch.setitem(sys.modules, "dask", None)
-    with pytest.raises(ImportError, match=r"pip install 'fastopt\[dask\]'"):
+    with pytest.raises(ImportError, match=r"pip install '[.]\[dask\]'"):
         importlib.import_module("fastopt.estimators.dask")
 
 

@@ -98,7 +98,7 @@ class ByEpochs:
         self.loss_curve_ = list(solution.losses)
         if solution.problem:
             warnings.warn(
-                f"the fit has not converged: {solution.problem}. Increase max_iter or tol",
+                f"the fit has not converged: {solution.problem}",
                 ConvergenceWarning,
                 stacklevel=3,
             )

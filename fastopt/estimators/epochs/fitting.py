@@ -207,7 +207,10 @@ def fit_by_epochs(
     prepared = _Prepared(rows, epochs, scale)
     losses: list[float] = []
     best, best_coef, waited = np.inf, epochs.coefficients(), 0
-    problem = f"max_iter={loop.max_iter} epochs were taken before the objective settled"
+    problem = (
+        f"max_iter={loop.max_iter} epochs were taken before the objective settled. Increase "
+        "max_iter or tol"
+    )
     try:
         for epoch in range(loop.max_iter):
             loss = prepared.take_epoch(loop.shuffle, random)
@@ -229,9 +232,9 @@ def fit_by_epochs(
             raise
         problem = f"interrupted in epoch {len(losses) + 1}"
     if not (loop.early_stopping or math.isfinite(losses[-1])):
-        raise FastoptError(
-            f"the objective is {losses[-1]} after epoch {len(losses)}: the steps diverge; use a "
-            f"smaller eta0, now {epochs.base if options.eta0 is None else options.eta0:g}"
+        problem = (
+            f"the objective is {losses[-1]} after epoch {len(losses)}, because the steps diverge. "
+            f"Use a smaller eta0, now {epochs.base if options.eta0 is None else options.eta0:g}"
         )
     coef = best_coef if loop.early_stopping else epochs.coefficients()
     return EpochSolution(epochs, coef, losses, len(losses), problem)

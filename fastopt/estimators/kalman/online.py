@@ -359,12 +359,14 @@ class OnlineFilter:
         """
         k, model = self.filter, self.model
         passes, first, p = max(1, k.n_passes), int(model.fit_intercept), k.n_params
-        names = feature_names or [f"x{j + 1}" for j in range(self.n_features)]
+        names = feature_names
+        if names is None:
+            names = [f"x{j + 1}" for j in range(self.n_features)]
         inverse = self._centred_covariance()
         n, nothing = k.n_obs // passes, math.nan
         return Fitted(
             coef=self.coef(),
-            names=("const",) * first + tuple(names),
+            names=("const",) * first + tuple(map(str, names)),
             family=model.family,
             link=model.link,
             information=np.asarray(np.linalg.pinv(inverse, hermitian=True)),

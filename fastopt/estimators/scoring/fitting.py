@@ -136,8 +136,9 @@ def _solution(fit: Problem, scoring: Scoring, null: Moments) -> Solution:
     if dependent.size and options.rank_deficient == "error":
         columns = ", ".join(names[j] for j in dependent)
         raise FastoptError(
-            f"the rows do not determine all coefficients: {columns} depend on the columns before; "
-            'leave them out, or use alpha > 0 or rank_deficient="minimum_norm"'
+            "the rows do not determine all coefficients: these columns are combinations of those "
+            f"before them: {columns}; leave them out, or use alpha > 0 or "
+            'rank_deficient="minimum_norm"'
         )
     if dependent.size:
         shortest = _shortest(scoring.solver.null_space(), fit.intercepts)

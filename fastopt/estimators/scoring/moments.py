@@ -171,7 +171,7 @@ def moments(
 
     Examples
     --------
-    Poisson regression of two blocks, in three rounds:
+    Poisson regression of two blocks, in six rounds:
 
     >>> import numpy as np
     >>> from fastopt.estimators import Block, moments
@@ -191,7 +191,16 @@ def moments(
         raise FastoptError(f"block.x has shape {np.shape(block.x)}, and block.y {block.n} elements")
     if issparse(block.x):
         require_valid(block.x)
-    return sums(block, np.asarray(coef, dtype=float), model, mean)
+    coef, p = np.asarray(coef, dtype=float), np.shape(block.x)[1]
+    if coef.shape != (p + fit_intercept,):
+        first = ", that of the intercept first" if fit_intercept else ""
+        raise FastoptError(
+            f"coef has shape {coef.shape}; ({p + fit_intercept},) is needed: the coefficients of "
+            f"the {p} columns of block.x{first}"
+        )
+    if mean is not None and np.shape(mean) != (p,):
+        raise FastoptError(f"mean has shape {np.shape(mean)}; ({p},) is needed")
+    return sums(block, coef, model, mean)
 
 
 def sums(

@@ -46,7 +46,9 @@ def plain_numbers(values: Array, rows: Sequence[int]) -> Floats:
     return finite("y", values, rows)
 
 
-def finite(name: str, values: Array, rows: Sequence[int], low: float = -np.inf) -> Floats:
+def finite(
+    name: str, values: Array, rows: Sequence[int], low: float = -np.inf, positive: bool = False
+) -> Floats:
     """Return finite numbers of at least `low` as float64, or raise an error that names a row."""
     if values.dtype.kind not in "fiub":
         try:
@@ -57,12 +59,13 @@ def finite(name: str, values: Array, rows: Sequence[int], low: float = -np.inf) 
                 "real numbers are needed"
             ) from None
     numbers = np.asarray(values, np.float64)
-    allowed = np.isfinite(numbers) & (numbers >= low)
+    allowed = np.isfinite(numbers) & ((numbers > 0) if positive else (numbers >= low))
     if not allowed.all():
         bad = int(np.argmin(allowed))
-        needed = "finite numbers" if low == -np.inf else f"finite numbers >= {low:g}"
+        bound = " > 0" if positive else "" if low == -np.inf else f" >= {low:g}"
         raise FastoptError(
-            f"{name} is {numbers[bad]} in row {rows[bad]}, counted from 0; {needed} are needed"
+            f"{name} is {numbers[bad]} in row {rows[bad]}, counted from 0; finite numbers{bound} "
+            "are needed"
         )
     return numbers
 
@@ -134,9 +137,11 @@ class Roles:
                 if value.ndim == 2 and value.shape[1] == 1:
                     value = value[:, 0]
                 if value.ndim != 1:
+                    counts = "; for successes and failures, y is successes / trials and "
+                    hint = counts + "sample_weight is trials" if name == "y" else ""
                     raise FastoptError(
                         f"{name} has shape {value.shape}; the name of a column, or an array with "
-                        "a number for each row, is needed"
+                        f"a number for each row, is needed{hint}"
                     )
             kept[name] = value
         if "exposure" in kept and self.link != "log":
@@ -228,14 +233,20 @@ class Roles:
         return None if used.all() else used
 
     def _numbers(
-        self, argument: str, first: int, n: int, table: Table | None, low: float
+        self,
+        argument: str,
+        first: int,
+        n: int,
+        table: Table | None,
+        low: float,
+        positive: bool = False,
     ) -> Floats | None:
         if argument not in self.given:
             return None
         value = self.given[argument]
         shown = f"column {value!r} ({argument})" if isinstance(value, str) else argument
         values = self._values(argument, first, n, table)
-        return finite(shown, values, range(first, first + n), low)
+        return finite(shown, values, range(first, first + n), low, positive)
 
     def _values(self, argument: str, first: int, n: int, table: Table | None) -> Array:
         value = self.given[argument]
@@ -275,7 +286,7 @@ class Roles:
         n = x.shape[0]
         rows: Sequence[int] = range(first, first + n)
         offset = self._numbers("offset", first, n, table, -np.inf)
-        exposure = self._numbers("exposure", first, n, table, np.nextafter(0.0, 1.0))
+        exposure = self._numbers("exposure", first, n, table, 0.0, positive=True)
         if exposure is not None:
             offset = np.log(exposure) + (0.0 if offset is None else offset)
         groups = None
