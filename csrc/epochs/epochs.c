@@ -36,6 +36,16 @@ void fo_epoch_intercept(fo_epoch *e, double gradient, const fo_coef *rule)
     kernel->plain(e->w + e->p, &gradient, state, 1, rule, NULL);
 }
 
+enum { AHEAD = 4 }; /* CSR rows that are prefetched, which may be in any order */
+
+static FO_INLINE void prefetch_row(const fo_table *table, int64_t i)
+{
+    const int64_t first = table->start[i], n = table->start[i + 1] - first;
+    const int64_t size = table->dtype == FO_F32 ? 4 : 8;
+    fo_prefetch_row((const char *)table->x + first * size, n * size);
+    fo_prefetch_row(table->column + first, n * (int64_t)sizeof *table->column);
+}
+
 int64_t fo_epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order,
                       int64_t first, int64_t n, int64_t batch, const double *lr,
                       int64_t lr_stride, double *z)
@@ -48,6 +58,8 @@ int64_t fo_epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order,
         const int64_t rest = n - i;
         const fo_batch rows = {table, order ? order + first + i : NULL, first + i,
                                rest < batch ? rest : batch, z + i};
+        if (table->start && batch == 1 && rest > AHEAD)
+            prefetch_row(table, order ? order[first + i + AHEAD] : first + i + AHEAD);
         const int64_t bad =
             table->start ? fo_sparse_step(e, &rows, *lr) : fo_dense_step(e, &rows, *lr);
         if (bad >= 0)
@@ -74,20 +86,22 @@ double fo_epoch_loss(const fo_epoch *e, const fo_table *table, const int64_t *or
 int64_t fo_table_bad_row(const fo_table *table, int64_t n_values, int *increase)
 {
     const int64_t *start = table->start;
-    const int32_t p = table->p < INT32_MAX ? (int32_t)table->p : INT32_MAX;
-    int falls = 0;
+    const int32_t last = (int32_t)(table->p <= INT32_MAX ? table->p - 1 : INT32_MAX);
+    int32_t falls = 0;
     *increase = 1;
     for (int64_t i = 0; i < table->n; i++) {
         if (start[i] < 0 || start[i] > start[i + 1] || start[i + 1] > n_values)
             return i;
-        int outside = 0;
-        for (int64_t k = start[i]; k < start[i + 1]; k++)
-            outside |= (table->column[k] < 0) | (table->column[k] >= p);
-        if (outside)
+        const int64_t n = start[i + 1] - start[i];
+        const int32_t *column = table->column + start[i];
+        int32_t outside = 0; /* negative if a column is, or last - column */
+        for (int64_t k = 0; k < n; k++)
+            outside |= column[k] | (int32_t)((uint32_t)last - (uint32_t)column[k]);
+        if (outside < 0)
             return i;
-        for (int64_t k = start[i] + 1; k < start[i + 1]; k++)
-            falls |= table->column[k] <= table->column[k - 1];
+        for (int64_t k = 1; k < n; k++)
+            falls |= column[k] - column[k - 1] - 1;
     }
-    *increase = !falls;
+    *increase = falls >= 0;
     return -1;
 }

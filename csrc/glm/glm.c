@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/kernels.h"
+
 static double least(double a, double b)
 {
     return a < b ? a : b;

@@ -186,6 +186,14 @@ typedef void fo_triangle_fn(const void *m, int64_t p, int64_t begin, int64_t end
 /* Adds the bits of g to a parameter and its states: limit.inc. */
 typedef void fo_move_fn(const void *g, void *const *arrays, int64_t n);
 
+/* Prefetches the first bytes of a row, a cache line at a time. */
+static FO_INLINE void fo_prefetch_row(const void *row, int64_t size)
+{
+    const char *at = row;
+    for (int64_t k = 0; k < size && k < 4096; k += 64)
+        FO_PREFETCH(at + k);
+}
+
 /* Steps of one dense row each: rows order[0], ..., or, if order is NULL,
  * first, first + 1, ...  `slope` returns the derivative of a row's loss at the linear
  * predictor z, without its offset, and writes z with the offset to *out.  Returns the
