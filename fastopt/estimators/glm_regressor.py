@@ -20,7 +20,7 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
-from fastopt.estimators.epochs.by_epochs import takes_epochs
+from fastopt.estimators.epochs.by_epochs import has_partial_fit, takes_epochs
 from fastopt.estimators.scoring.fitting import fit_source, null_deviance
 from fastopt.estimators.scoring.model import Model, model_of
 from fastopt.estimators.sources.block import Block
@@ -343,7 +343,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     def _keep_epochs(self, coef: Floats) -> None:
         self.coef_, self.intercept_ = coef[:-1].copy(), float(coef[-1])
 
-    @available_if(takes_epochs)  # type: ignore[untyped-decorator]
+    @available_if(has_partial_fit)  # type: ignore[untyped-decorator]
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None, exposure: Any = None
     ) -> GLMRegressor:
@@ -396,6 +396,15 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         -------
         array of shape (n,)
             Or, with ``interval``, a tuple of three: means, lower and upper ends.
+
+        Raises
+        ------
+        NotFittedError
+            `fit` has not been called.
+        FastoptError
+            ``interval`` is not between 0 and 1, or the fit has no standard errors.
+        ValueError
+            X has not the columns of the fit.
         """
         check_is_fitted(self)
         model = self._model()

@@ -206,8 +206,9 @@ def test_what_a_classifier_refuses():
         model.partial_fit(X[:2], ["yes", "maybe"])
     with pytest.raises(FastoptError, match="those of the first call"):
         model.partial_fit(X[:9], LABELS[:9], ["yes", "maybe"])
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError) as found:
         GLMClassifier().partial_fit  # noqa: B018
+    assert "solver is 'auto'" in str(found.value.__cause__)
     with pytest.raises(FastoptError, match="no standard errors"):
         _ = model.stderr_
 
