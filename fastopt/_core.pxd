@@ -26,7 +26,9 @@ cdef int64_t rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t
                         fo_rows *out) noexcept nogil
 
 # For fastopt.estimators._epochs (epochs.h).
-cdef int64_t table_bad_row(const fo_table *table, int64_t n_values) noexcept nogil
+cdef int64_t table_bad_row(const fo_table *table, int64_t n_values, int *increase) noexcept nogil
+cdef double epoch_loss(const fo_epoch *e, const fo_table *table, const int64_t *order, int64_t n,
+                       const double *z) noexcept nogil
 cdef int64_t epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order, int64_t first,
                         int64_t n, int64_t batch, const double *lr, int64_t lr_stride,
                         double *z) noexcept nogil

@@ -219,6 +219,7 @@ cdef extern from "epochs/epochs.h" nogil:
         double l2
         const double *l1_of
         const double *l2_of
+        double most_l2
         const double *mean
         const double *factor
         double scale
@@ -238,7 +239,9 @@ cdef extern from "epochs/epochs.h" nogil:
         unsigned char *marked
         int n_threads
 
-    int64_t fo_table_bad_row(const fo_table *table, int64_t n_values)
+    int64_t fo_table_bad_row(const fo_table *table, int64_t n_values, int *increase)
+    double fo_epoch_loss(const fo_epoch *e, const fo_table *table, const int64_t *order, int64_t n,
+                         const double *z)
     int64_t fo_epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order, int64_t first,
                           int64_t n, int64_t batch, const double *lr, int64_t lr_stride,
                           double *z)

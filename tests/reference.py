@@ -1080,7 +1080,8 @@ def epochs(
     """Return the coefficients, the intercept last, before the first step and after each.
 
     Step k takes the rows ``rows[k]`` and the learning rate ``lrs[k]``.  The model is of
-    (x - mean) * factor; the penalty is that of the coefficients of x.
+    (x - mean) * factor; the penalty is that of the coefficients of x.  Steps of SGD whose rate
+    times the L2 penalty of a column is 1 or more take its proximal operator if there are factors.
     """
     n, p = x.shape
     weight, offset = np.broadcast_to(weight, n), np.broadcast_to(offset, n)
@@ -1088,7 +1089,7 @@ def epochs(
     columns = np.append((x - mean) * scale, np.full((n, 1), float(intercept)), axis=1)
     l1s, l2s = np.append(l1 * scale, 0.0), np.append(l2 * scale**2, 0.0)
     is_sgd = rule is sgd and not options.get("momentum")
-    implicit = is_sgd and factor is not None  # L2 by its proximal operator
+    implicit = [is_sgd and factor is not None and bool((lr * l2s >= 1).any()) for lr in lrs]
     ws = [np.zeros(p + 1)]
 
     def feed() -> Feed:
@@ -1096,7 +1097,7 @@ def epochs(
             w = ws[-1]
             a = weight[own] * SLOPES[family](y[own], columns[own] @ w + offset[own])
             g = a @ columns[own] / len(own)
-            if rule is not ftrl and not implicit:
+            if rule is not ftrl and not implicit[t - 1]:
                 g = g + l2s * w
             if rule is not ftrl and not is_sgd:  # Andrew sec. 3
                 g = g + np.where(w == 0.0, -np.clip(g, -l1s, l1s), l1s * np.sign(w))
@@ -1113,7 +1114,7 @@ def epochs(
             new = -np.sign(z) * np.maximum(np.abs(z) - t * l1s, 0.0) / (slope + t * l2s)
         elif is_sgd:  # Singer eq. 19; Parikh sec. 6.5.3
             new = np.sign(new) * np.maximum(np.abs(new) - lr * l1s, 0.0)
-            new = new / (1.0 + lr * l2s) if implicit else new
+            new = new / (1.0 + lr * l2s) if implicit[t - 1] else new
         else:
             new = np.where((l1s > 0.0) & (w * new < 0.0), 0.0, new)
         ws.append(new)

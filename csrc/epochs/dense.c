@@ -1,9 +1,12 @@
 /* One step on dense rows: every coefficient is updated.
  *
  * L2 is part of the gradient.  L1: for SGD soft thresholding by lr * l1 after the step
- * (Duchi & Singer 2009), and if columns have different penalties, the proximal operator
- * of L1 and L2; for FTRL its own; for the other rules the subgradient, and a
+ * (Duchi & Singer 2009); for FTRL its own; for the other rules the subgradient, and a
  * coefficient that would change its sign becomes 0 (Andrew & Gao 2007).
+ *
+ * L2 of a column with a small deviation is large if rows are standardised.  SGD would
+ * diverge at lr * l2 > 2; so a step in which lr * l2 >= 1 for any column takes the
+ * proximal operator of L1 and L2 instead.
  *
  * The rows of a mini-batch are cut by columns for the gradient, so that each sum has
  * the order of the rows for any number of threads. */
@@ -93,13 +96,19 @@ static int64_t batch_gradient(fo_epoch *e, const fo_batch *batch, double *sum)
     return -1;
 }
 
+/* Whether L2 can be part of the gradient of SGD. */
+static int is_stable(const fo_epoch *e, double lr)
+{
+    return !e->l2_of || lr * e->most_l2 < 1.0;
+}
+
 /* Updates the coefficients by the gradient a x of the loss, with the same penalty for
  * all columns. */
 static void update(fo_epoch *e, const double *x, double a, double lr,
                    const fo_coef *rule)
 {
     if (e->rule == FO_RULE_sgd) {
-        fo_kernels()->epoch.sgd(e->w, x, a, e->l2, rule, e->p);
+        fo_kernels()->epoch.sgd(e->w, x, a, e->l2, NULL, rule, e->p);
         if (e->l1_of)
             fo_kernels()->epoch.soften(e->w, e->l1_of, lr, e->p);
         return;
@@ -118,8 +127,14 @@ static void update_columns(fo_epoch *e, const double *x, double a, double lr,
 {
     const fo_epoch_kernels *kernels = &fo_kernels()->epoch;
     if (e->rule == FO_RULE_sgd) {
-        kernels->sgd(e->w, x, a, 0.0, rule, e->p);
-        kernels->shrink(e->w, e->l1_of, e->l2_of, lr, e->p);
+        if (is_stable(e, lr)) {
+            kernels->sgd(e->w, x, a, 0.0, e->l2_of, rule, e->p);
+            if (e->l1 > 0.0)
+                kernels->soften(e->w, e->l1_of, lr, e->p);
+        } else {
+            kernels->sgd(e->w, x, a, 0.0, NULL, rule, e->p);
+            kernels->shrink(e->w, e->l1_of, e->l2_of, lr, e->p);
+        }
         return;
     }
     kernels->gradient(e->g, x, e->w, e->l2_of, a, e->p);
@@ -171,10 +186,16 @@ static double slope(const void *context, int64_t row, double z, double *out)
     return fo_epoch_slope(of->e, of->table, row, *out);
 }
 
-int fo_dense_is_plain(const fo_epoch *e, const fo_table *table, int64_t batch)
+int fo_dense_is_plain(const fo_epoch *e, const fo_table *table, int64_t batch,
+                      const double *lr, int64_t n_lr)
 {
-    return batch == 1 && e->rule == FO_RULE_sgd && !e->average && !e->l1_of &&
-           !e->l2_of && !e->mean && table->dtype == FO_F64;
+    if (batch != 1 || e->rule != FO_RULE_sgd || e->average || e->l1 > 0.0 ||
+        (table->dtype != FO_F64 && !e->mean))
+        return 0;
+    double most = 0.0;
+    for (int64_t k = 0; k < n_lr; k++)
+        most = lr[k] > most ? lr[k] : most;
+    return is_stable(e, most);
 }
 
 int64_t fo_dense_steps(fo_epoch *e, const fo_batch *rows, const double *lr,
@@ -182,6 +203,7 @@ int64_t fo_dense_steps(fo_epoch *e, const fo_batch *rows, const double *lr,
 {
     const scored of = {e, rows->table};
     const fo_row_steps steps = {rows->table->x,
+                                rows->table->dtype == FO_F32,
                                 rows->table->ldx,
                                 e->p,
                                 rows->order,
@@ -189,6 +211,10 @@ int64_t fo_dense_steps(fo_epoch *e, const fo_batch *rows, const double *lr,
                                 e->has_intercept,
                                 e->w,
                                 e->l2,
+                                e->l2_of,
+                                e->mean,
+                                e->factor,
+                                {e->row, e->before},
                                 lr,
                                 lr_stride,
                                 rows->z,

@@ -40,7 +40,7 @@ int64_t fo_epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order,
                       int64_t first, int64_t n, int64_t batch, const double *lr,
                       int64_t lr_stride, double *z)
 {
-    if (!table->start && fo_dense_is_plain(e, table, batch)) {
+    if (!table->start && fo_dense_is_plain(e, table, batch, lr, lr_stride ? n : 1)) {
         const fo_batch all = {table, order ? order + first : NULL, first, n, z};
         return fo_dense_steps(e, &all, lr, lr_stride);
     }
@@ -56,17 +56,38 @@ int64_t fo_epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order,
     return -1;
 }
 
-int64_t fo_table_bad_row(const fo_table *table, int64_t n_values)
+double fo_epoch_loss(const fo_epoch *e, const fo_table *table, const int64_t *order,
+                     int64_t n, const double *z)
+{
+    double sum = 0.0;
+    fo_observation at = {0};
+    for (int64_t k = 0; k < n; k++) {
+        const int64_t i = order ? order[k] : k;
+        if (e->family != FO_BERNOULLI_LOGIT) /* whose deviance is that of z */
+            at = fo_observe(e->family, e->shape, table->y[i], z[k]);
+        const double of = fo_deviance(e->family, e->shape, table->y[i], z[k], &at);
+        sum += table->weight ? table->weight[i] * of : of;
+    }
+    return 0.5 * sum;
+}
+
+int64_t fo_table_bad_row(const fo_table *table, int64_t n_values, int *increase)
 {
     const int64_t *start = table->start;
+    const int32_t p = table->p < INT32_MAX ? (int32_t)table->p : INT32_MAX;
+    int falls = 0;
+    *increase = 1;
     for (int64_t i = 0; i < table->n; i++) {
         if (start[i] < 0 || start[i] > start[i + 1] || start[i + 1] > n_values)
             return i;
         int outside = 0;
         for (int64_t k = start[i]; k < start[i + 1]; k++)
-            outside |= (table->column[k] < 0) | (table->column[k] >= table->p);
+            outside |= (table->column[k] < 0) | (table->column[k] >= p);
         if (outside)
             return i;
+        for (int64_t k = start[i] + 1; k < start[i + 1]; k++)
+            falls |= table->column[k] <= table->column[k - 1];
     }
+    *increase = !falls;
     return -1;
 }

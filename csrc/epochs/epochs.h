@@ -29,8 +29,9 @@ typedef struct {
 } fo_table;
 
 /* Returns -1, or the first row of a CSR table whose extent or columns are outside the
- * `n_values` values or the columns.  Other functions require that there is none. */
-int64_t fo_table_bad_row(const fo_table *table, int64_t n_values);
+ * `n_values` values or the columns.  Other functions require that there is none.
+ * Writes whether the columns of each row before it increase. */
+int64_t fo_table_bad_row(const fo_table *table, int64_t n_values, int *increase);
 
 enum { FO_SPARSE_WORK = FO_MAX_STATES + 4 };
 
@@ -54,6 +55,7 @@ typedef struct {
      * and other rules need l2_of with l1_of.  FTRL, and CSR rows: l1 and l2. */
     double l1, l2;
     const double *l1_of, *l2_of;
+    double most_l2;              /* the largest of l2_of */
     const double *mean, *factor; /* p: the model is of (x - mean) * factor; or NULL */
     /* For CSR tables, all 0 initially except scale, which is 1: see sparse.c. */
     double scale, due, scales, intercepts;
@@ -80,6 +82,11 @@ typedef struct {
 int64_t fo_epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order,
                       int64_t first, int64_t n, int64_t batch, const double *lr,
                       int64_t lr_stride, double *z);
+
+/* Returns the sum of weight * loss of n rows, as of fo_epoch_rows from `first` 0, at
+ * the linear predictors z. */
+double fo_epoch_loss(const fo_epoch *e, const fo_table *table, const int64_t *order,
+                     int64_t n, const double *z);
 
 /* Completes what steps on CSR tables have left for later, so that w and average are
  * valid. */

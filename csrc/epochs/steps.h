@@ -40,8 +40,9 @@ int64_t fo_dense_step(fo_epoch *e, const fo_batch *batch, double lr);
 int64_t fo_sparse_step(fo_epoch *e, const fo_batch *batch, double lr);
 
 /* Whether steps on dense rows can be taken by fo_dense_steps, many in one call: those
- * of SGD, one row each, with at most an L2 penalty. */
-int fo_dense_is_plain(const fo_epoch *e, const fo_table *table, int64_t batch);
+ * of SGD, one row each, with at most an L2 penalty, with these learning rates. */
+int fo_dense_is_plain(const fo_epoch *e, const fo_table *table, int64_t batch,
+                      const double *lr, int64_t n_lr);
 int64_t fo_dense_steps(fo_epoch *e, const fo_batch *rows, const double *lr,
                        int64_t lr_stride);
 

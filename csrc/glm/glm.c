@@ -2,6 +2,7 @@
 #include "glm.h"
 
 #include <math.h>
+#include <string.h>
 
 static double least(double a, double b)
 {
@@ -59,4 +60,43 @@ void fo_glm_columns(const fo_glm_rows *of, int64_t n, int64_t p, double *low,
                     double *high, double *total)
 {
     (of->is_single ? columns_f32 : columns_f64)(of, n, p, low, high, total);
+}
+
+/* Blocks of rows are combined by their means and squares (Chan, Golub & LeVeque 1983).
+ * Those of a block are sums of differences from its row of the largest weight, whose
+ * distance from the mean the squares of the block bound. */
+void fo_glm_squares(const fo_glm_rows *of, int64_t n, int64_t p, double *total,
+                    double *mean, double *squares, double *work)
+{
+    enum { ROWS = 128 };
+    double *sum = work, *square = work + p;
+    for (int64_t i = 0; i < n; i += ROWS) {
+        const int64_t end = i + ROWS < n ? i + ROWS : n;
+        int64_t from = i;
+        double own = (double)(end - i);
+        if (of->weight) {
+            own = 0.0;
+            for (int64_t k = i; k < end; k++) {
+                own += of->weight[k];
+                from = of->weight[k] > of->weight[from] ? k : from;
+            }
+        }
+        if (!(own > 0.0))
+            continue;
+        memset(work, 0, 2 * (size_t)p * sizeof *work);
+        (of->is_single ? differences_f32 : differences_f64)(of, i, end, from, p, sum,
+                                                            square);
+        const double before = *total;
+        *total += own;
+        for (int64_t j = 0; j < p; j++) {
+            const double base = of->is_single
+                                    ? ((const float *)of->x)[from * of->ldx + j]
+                                    : ((const double *)of->x)[from * of->ldx + j];
+            const double inside = square[j] - sum[j] * sum[j] / own;
+            const double change = base + sum[j] / own - mean[j];
+            mean[j] += before > 0.0 ? change * (own / *total) : change;
+            squares[j] += (inside < 0.0 ? 0.0 : inside) +
+                          change * change * (before * own / *total);
+        }
+    }
 }

@@ -45,4 +45,10 @@ void fo_glm_chunk(const fo_glm_at *at, const fo_glm_rows *of, int64_t n, int is_
 void fo_glm_columns(const fo_glm_rows *of, int64_t n, int64_t p, double *low,
                     double *high, double *total);
 
+/* Adds n rows to the means of p columns, the sums of the squares of the differences
+ * from them, times the weights, and to the sum of the weights. `work` has 2p numbers.
+ * A constant column has the exact mean, and squares of 0. */
+void fo_glm_squares(const fo_glm_rows *of, int64_t n, int64_t p, double *total,
+                    double *mean, double *squares, double *work);
+
 #endif

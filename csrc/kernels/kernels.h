@@ -186,19 +186,23 @@ typedef void fo_triangle_fn(const void *m, int64_t p, int64_t begin, int64_t end
 /* Adds the bits of g to a parameter and its states: limit.inc. */
 typedef void fo_move_fn(const void *g, void *const *arrays, int64_t n);
 
-/* Steps of one dense row of doubles each: rows order[0], ..., or, if order is NULL,
+/* Steps of one dense row each: rows order[0], ..., or, if order is NULL,
  * first, first + 1, ...  `slope` returns the derivative of a row's loss at the linear
  * predictor z, without its offset, and writes z with the offset to *out.  Returns the
  * number of steps taken: fewer than n if a slope is not finite. */
 typedef struct {
-    const double *x;
+    const void *x; /* doubles; or floats, if is_single and there is a mean */
+    int is_single;
     int64_t ldx, p;
     const int64_t *order;
     int64_t first;
     int has_intercept;
     double *w; /* p + 1 */
     double l2;
-    const double *lr; /* lr[k * lr_stride] of step k */
+    const double *l2_of;         /* for each column, instead of l2; or NULL */
+    const double *mean, *factor; /* standardise the rows; or NULL */
+    double *work[2];             /* p each; with mean */
+    const double *lr;            /* lr[k * lr_stride] of step k */
     int64_t lr_stride;
     double *z;
     double (*slope)(const void *context, int64_t row, double z, double *out);
@@ -219,8 +223,8 @@ typedef struct {
     void (*soften)(double *w, const double *l1, double lr, int64_t n);
     void (*shrink)(double *w, const double *l1, const double *l2, double lr, int64_t n);
     int64_t (*sgd_steps)(const fo_row_steps *steps, int64_t n);
-    void (*sgd)(double *w, const double *x, double a, double l2, const fo_coef *rule,
-                int64_t n);
+    void (*sgd)(double *w, const double *x, double a, double l2, const double *l2_of,
+                const fo_coef *rule, int64_t n);
     double (*sparse_dot[FO_N_REALS])(const void *x, const int32_t *column,
                                      const double *w, int64_t n);
     void (*sparse_sgd[FO_N_REALS])(double *w, const void *x, const int32_t *column,

@@ -52,8 +52,13 @@ cdef int64_t rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t
     return fo_rows_group(index, n, n_rows, work, out)
 
 
-cdef int64_t table_bad_row(const fo_table *table, int64_t n_values) noexcept nogil:
-    return fo_table_bad_row(table, n_values)
+cdef int64_t table_bad_row(const fo_table *table, int64_t n_values, int *increase) noexcept nogil:
+    return fo_table_bad_row(table, n_values, increase)
+
+
+cdef double epoch_loss(const fo_epoch *e, const fo_table *table, const int64_t *order, int64_t n,
+                       const double *z) noexcept nogil:
+    return fo_epoch_loss(e, table, order, n, z)
 
 
 cdef int64_t epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order, int64_t first,

@@ -13,6 +13,7 @@ RULES: dict[str, tuple[int, int, tuple[str, ...]]]
 
 @disjoint_base
 class Table:
+    increases: bool
     def __new__(
         cls,
         x: _Array,
@@ -51,3 +52,4 @@ class Steps:
     def rows(
         self, table: Table, order: _Wholes | None, lr: _Floats, z: _Floats, at_once: int
     ) -> int: ...
+    def loss(self, table: Table, order: _Wholes | None, z: _Floats) -> float: ...

@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, int64_t
 from fastopt._csrc cimport (
     FO_F32, FO_F64, FO_SPARSE_WORK, fo_epoch, fo_family, fo_rule, fo_table
 )
-from fastopt._core cimport epoch_rows, epoch_settle, table_bad_row
+from fastopt._core cimport epoch_loss, epoch_rows, epoch_settle, table_bad_row
 
 cnp.import_array()
 
@@ -21,15 +21,18 @@ cnp.import_array()
 cdef class Table:
     """Rows with their targets: x is a matrix, or the values of a CSR matrix with p columns.
 
-    `start` (int64) and `column` (int32) are those of the CSR matrix, or None; the columns of a row
-    are distinct.  The arrays must not change while the table is in use.
+    `start` (int64) and `column` (int32) are those of the CSR matrix, or None.  `increases` tells
+    whether the columns of each of its rows do; for steps they must be distinct.  The arrays must
+    not change while the table is in use.
     """
     cdef fo_table c
     cdef tuple arrays
+    cdef readonly bint increases
 
     def __cinit__(self, cnp.ndarray x, cnp.ndarray start, cnp.ndarray column, int64_t p,
                   cnp.ndarray y, cnp.ndarray weight, cnp.ndarray offset):
         cdef int64_t n = cnp.PyArray_SIZE(y), bad
+        cdef int increases = 1
         self.arrays = x, start, column, y, weight, offset
         self.c.n, self.c.p = n, p
         self.c.dtype = FO_F32 if x.dtype == np.float32 else FO_F64
@@ -48,9 +51,10 @@ cdef class Table:
         self.c.start = <const int64_t *>cnp.PyArray_DATA(start)
         self.c.column = <const int32_t *>cnp.PyArray_DATA(column)
         with nogil:
-            bad = table_bad_row(&self.c, cnp.PyArray_SIZE(x))
+            bad = table_bad_row(&self.c, cnp.PyArray_SIZE(x), &increases)
+        self.increases = increases
         if bad >= 0:
-            raise FastoptError(f"X is not a valid CSR matrix: row {bad} has indices out of range")
+            raise FastoptError(f"X is no valid sparse matrix: row {bad} has indices out of range")
 
 
 cdef class Steps:
@@ -83,6 +87,7 @@ cdef class Steps:
         self.c.average_from = average_from
         self.c.l1, self.c.l2 = l1, l2
         self.c.l1_of, self.c.l2_of = <const double *>data(l1_of, p), <const double *>data(l2_of, p)
+        self.c.most_l2 = 0 if l2_of is None else l2_of.max()
         self.c.mean, self.c.factor = <const double *>data(mean, p), <const double *>data(factor, p)
         self.c.scale = 1
         self.batch, self.is_sparse = batch, is_sparse
@@ -135,21 +140,14 @@ cdef class Steps:
         """
         cdef int64_t n = cnp.PyArray_SIZE(z), i = 0, now, bad = -1
         cdef int64_t stride = 1 if cnp.PyArray_SIZE(lr) > 1 else 0
-        cdef const int64_t *of = NULL
+        cdef const int64_t *of
         cdef fo_table part = table.c
         cdef const void *rates = data(lr, -1)
         cdef void *out = changing(z, n)
         if part.p != self.c.p or (part.start != NULL) != self.is_sparse or (
                 stride and cnp.PyArray_SIZE(lr) * self.batch < n) or not cnp.PyArray_SIZE(lr):
             raise FastoptError("Steps: the table or lr has the wrong size")
-        if order is None:
-            if n > part.n:
-                raise FastoptError("Steps: z is longer than the table")
-        else:
-            require(order, n, "i8", False)
-            if n and (order.min() < 0 or order.max() >= part.n):
-                raise FastoptError("Steps: order has rows out of range")
-            of = <const int64_t *>cnp.PyArray_DATA(order)
+        of = rows_of(table, order, n)
         if self.busy:
             raise FastoptError("a call of this estimator is running, perhaps in another thread")
         self.busy = True
@@ -170,6 +168,28 @@ cdef class Steps:
                 epoch_settle(&self.c)
             self.busy = False
         return bad
+
+    def loss(self, Table table, cnp.ndarray order, cnp.ndarray z):
+        """Return the sum of the losses of rows, times their weights, at linear predictors."""
+        cdef int64_t n = cnp.PyArray_SIZE(z)
+        cdef const void *at = data(z, n)
+        cdef const int64_t *of = rows_of(table, order, n)
+        cdef double sum
+        with nogil:
+            sum = epoch_loss(&self.c, &table.c, of, n, <const double *>at)
+        return sum
+
+
+cdef const int64_t *rows_of(Table table, cnp.ndarray order, int64_t n) except? NULL:
+    """Check an order of n rows of a table; None is that of the table."""
+    if order is None:
+        if n > table.c.n:
+            raise FastoptError("Steps: z is longer than the table")
+        return NULL
+    require(order, n, "i8", False)
+    if n and (order.min() < 0 or order.max() >= table.c.n):
+        raise FastoptError("Steps: order has rows out of range")
+    return <const int64_t *>cnp.PyArray_DATA(order)
 
 
 cdef require(cnp.ndarray array, int64_t size, str kind, bint is_matrix):

@@ -1,5 +1,7 @@
 """The boundary of csrc/glm: checks arrays, fills structs, releases the GIL."""
 
+import numpy as np
+
 from fastopt._errors import FastoptError
 from fastopt.kalman._kalman import FAMILIES
 
@@ -48,6 +50,8 @@ cdef extern from "glm/glm.h" nogil:
                       double *rows, double *score, fo_glm_sums *sums)
     void fo_glm_columns(const fo_glm_rows *of, int64_t n, int64_t p, double *low, double *high,
                         double *total)
+    void fo_glm_squares(const fo_glm_rows *of, int64_t n, int64_t p, double *total, double *mean,
+                        double *squares, double *work)
 
 
 cdef extern from "glm/descent.h" nogil:
@@ -99,6 +103,22 @@ def columns(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray low, cnp.ndarray high
     with nogil:
         fo_glm_columns(&of, n, p, <double *>cnp.PyArray_DATA(low),
                        <double *>cnp.PyArray_DATA(high), <double *>cnp.PyArray_DATA(total))
+
+
+def squares(cnp.ndarray x, cnp.ndarray weight, double total, cnp.ndarray mean,
+            cnp.ndarray sums):
+    """Add rows to means, and sums of squares about them; return the sum of weights plus `total`."""
+    cdef fo_glm_rows of
+    cdef int64_t n = len(x), p = x.shape[1]
+    cdef cnp.ndarray work = np.empty(2 * p)
+    fill_rows(&of, x, p)
+    require(n, weight)
+    require(p, mean, sums)
+    of.weight = <const double *>cnp.PyArray_DATA(weight) if weight is not None else NULL
+    with nogil:
+        fo_glm_squares(&of, n, p, &total, <double *>cnp.PyArray_DATA(mean),
+                       <double *>cnp.PyArray_DATA(sums), <double *>cnp.PyArray_DATA(work))
+    return total
 
 
 def descend(cnp.ndarray matrix, cnp.ndarray l1, cnp.ndarray w, cnp.ndarray rest, double floor):

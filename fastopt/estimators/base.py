@@ -101,15 +101,24 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
             verbose=int(self.verbose),
         )
 
-    def _read(self, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
-        """Return X as float64 or float32 and y, checked as scikit-learn does."""
+    def _read(self, X: Any, y: Any, steps_check: bool = False, **options: Any) -> tuple[Any, Any]:
+        """Return X as float64 or float32 and y, checked as scikit-learn does.
+
+        With `steps_check`, the values and the indices of X are left to the steps of epochs.
+        """
         accepted = "csr" if self._accepts_sparse else False
         refuse_masked("X", X)
         refuse_masked("y", y)
-        if issparse(X):
+        if issparse(X) and not (steps_check and X.format == "csr"):
             require_valid(X)
         found: tuple[Any, Any] = validate_data(
-            self, X, y, dtype=DTYPES, accept_sparse=accepted, **options
+            self,
+            X,
+            y,
+            dtype=DTYPES,
+            accept_sparse=accepted,
+            ensure_all_finite=not steps_check,
+            **options,
         )
         return found
 

@@ -272,7 +272,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             rows = self._open(X, self.link, is_fit=True, y=y, **per_row)
             source: Source
             if rows is None:
-                x, y = self._read(X, y)
+                x, y = self._read(X, y, self._steps_check(sample_weight, freq_weight))
                 block = self._rows(x, y, Model("bernoulli", self.link), **per_row)
                 classes, index = _labels(block.y)
                 check_classification_targets(classes)
@@ -367,7 +367,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
                     f"Only binary classification is supported with solver={self.solver!r}; there "
                     f"are {len(known)} classes"
                 )
-            x, y = self._read(X, y, reset=is_first)
+            x, y = self._read(X, y, self._steps_check(sample_weight), reset=is_first)
             unknown = ~np.isin(y, known)
             if unknown.any():
                 raise FastoptError(f"y has the label {y[unknown][0]!r}; the classes are {known}")

@@ -330,7 +330,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
                 model = replace(model, fit_intercept=self._formula.has_intercept)
                 options = replace(options, y_name=self._formula.response or options.y_name)
             if source is None:
-                x, y = self._read(X, y, y_numeric=True)
+                check = self._steps_check(sample_weight, freq_weight)
+                x, y = self._read(X, y, check, y_numeric=True)
                 source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
             if takes_epochs(self):
                 self._keep_epochs(self._fit_epochs(source, model))
@@ -371,7 +372,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         model = self._model()
         with self._unchanged_by(BaseException):
             is_first = self._begin_partial_fit()
-            x, y = self._read(X, y, y_numeric=True, reset=is_first)
+            check = self._steps_check(sample_weight)
+            x, y = self._read(X, y, check, y_numeric=True, reset=is_first)
             y = y.astype(float, copy=False)
             block = self._rows(x, y, model, sample_weight, None, offset, exposure)
             self._keep_epochs(self._partial_fit_epochs(block, model))

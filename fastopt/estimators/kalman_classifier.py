@@ -216,7 +216,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
         X, y, sample_weight, offset
             As for `fit`; one row or more.
         classes : array of shape (n_classes,)
-            All labels that will occur; needed in the first call only.
+            All labels that will occur; needed in the first call only.  Later ones must be equal.
 
         Returns
         -------
@@ -235,7 +235,8 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
         begins = not hasattr(self, "_filters")
         if (
             not begins
-            and classes is sample_weight is offset is None
+            and sample_weight is offset is None
+            and (classes is None or self._has_classes(classes))
             and self._absorb_few_labels(X, y)
         ):
             return self
@@ -254,6 +255,14 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
             if begins:
                 self._filters, self.n_iter_ = filters, 1
         return self
+
+    def _has_classes(self, classes: Any) -> bool:
+        """Return whether these are obviously `classes_`: the same numbers in the same order."""
+        known = self.classes_
+        if type(classes) is not np.ndarray:
+            return type(classes) is list and classes == known.tolist()
+        same = classes.dtype == known.dtype and classes.shape == known.shape
+        return bool(same) and classes.tobytes() == known.tobytes()
 
     def _absorb_few_labels(self, X: Any, y: Any) -> bool:
         """Absorb few rows with numbers as labels in little time; return False if not possible."""

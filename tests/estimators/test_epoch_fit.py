@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import SGDClassifier
 from sklearn.utils import check_random_state
 
 from fastopt import FastoptError
@@ -240,3 +241,62 @@ def test_steps_that_diverge_are_named():
     with pytest.warns(ConvergenceWarning, match=r"diverge. Use a smaller eta0, now 10"):
         model.fit(100 * X, np.arange(600) % 5)
     assert not model.converged_
+
+
+@pytest.mark.filterwarnings("ignore:the fit has not converged")
+@pytest.mark.parametrize("p", [4, 70])
+@pytest.mark.parametrize("call", ["fit", "partial_fit", "fit of CSR"])
+def test_an_epoch_is_that_of_sgd_classifier(call, p):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, p))
+    x = (x - x.mean(axis=0)) / x.std(axis=0)  # as fit does it
+    y = (rng.random(500) < 1 / (1 + np.exp(-x[:, 0]))).astype(float)
+    options = dict(alpha=0.01, eta0=0.05, max_iter=1, shuffle=False)
+    options["fit_intercept"] = is_dense = call != "fit of CSR"
+    x = x if is_dense else sparse.csr_matrix(x)
+    model = GLMClassifier(solver="sgd", **options)
+    if call == "partial_fit":
+        model.partial_fit(x, y, classes=[0.0, 1.0])
+    else:
+        model.fit(x, y)
+    other = SGDClassifier("log_loss", learning_rate="constant", tol=None, **options).fit(x, y)
+    np.testing.assert_allclose(model.coef_, other.coef_, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(model.intercept_, other.intercept_, rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:the fit has not converged")
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_the_penalty_of_a_column_of_small_values_does_not_let_steps_diverge(batch_size):
+    model = GLMRegressor(
+        "gaussian", solver="sgd", alpha=1.0, eta0=0.01, batch_size=batch_size, max_iter=50,
+        random_state=0,
+    ).fit(X * [1.0, 1.0, 1e-3, 1.0], Z)  # fmt: skip
+    assert abs(model.coef_).max() < 1.0
+    assert abs(model.coef_[1]) < 1e-3  # ridge regression has 4e-4
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_value_that_is_not_finite_is_an_error(solver, method, is_sparse, value):
+    x = X / [1.0, 1e-3, 1e3, 1.0]
+    x[-1, 2] = value
+    x = sparse.csr_array(x) if is_sparse else x
+    model = GLMClassifier(solver=solver, alpha=1e-3, l1_ratio=0.5, shuffle=False, max_iter=1)
+    before = dict(vars(model))
+    options = dict(classes=["no", "yes"]) if method == "partial_fit" else {}
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+        getattr(model, method)(x, LABELS, **options)
+    assert vars(model) == before
+
+
+def test_rows_with_a_column_twice_are_those_with_the_sum():
+    x = sparse.csr_array(X)
+    columns, ends = np.repeat(x.indices, 2), 2 * x.indptr
+    twice = sparse.csr_array((np.repeat(x.data / 2, 2), columns, ends), x.shape)
+    options = dict(solver="adam", random_state=0, max_iter=2, tol=1e-15)
+    with pytest.warns(ConvergenceWarning):
+        model, other = (GLMClassifier(**options).fit(each, LABELS) for each in (x, twice))
+    np.testing.assert_array_equal(model.coef_, other.coef_)
+    assert twice.nnz == 2 * x.nnz

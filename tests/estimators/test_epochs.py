@@ -99,14 +99,17 @@ def test_penalties_and_batches(solver, batch_size, l1_ratio):
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("batch_size", [1, 5])
+@pytest.mark.parametrize(  # the larger alpha needs SGD's proximal operator
+    ("alpha", "l1_ratio"), [(0.02, 0.0), (0.02, 0.3), (20.0, 0.0), (20.0, 1e-3)]
+)
 @pytest.mark.parametrize("solver", ["sgd", "adagrad", "adam"])
-def test_standardised_columns(solver, batch_size, dtype, intercept, family):
+def test_standardised_columns(solver, l1_ratio, alpha, batch_size, dtype, intercept, family):
     x, y, weight, _ = data(13, family)
     x = (x * np.linspace(0.1, 3.0, 13) + 2.0).astype(dtype)
     x[:, 3] = 1.5
     scaling = scaling_of(lambda: [Block(x, y, weight)], intercept)
     options = dict(
-        family=family, intercept=intercept, alpha=0.02, l1_ratio=0.3, batch_size=batch_size
+        family=family, intercept=intercept, alpha=alpha, l1_ratio=l1_ratio, batch_size=batch_size
     )
     found = steps_of(solver, x, y, scaling=scaling, **options)
     mean, factor = scaling
@@ -131,6 +134,31 @@ def test_the_scaling_is_that_of_the_weighted_columns():
     no_mean, factor = scaling_of(lambda: [Block(x, y)], False)
     assert not no_mean.any()
     np.testing.assert_allclose(factor, 1 / np.sqrt((x**2).mean(axis=0)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_the_scaling_of_columns_far_from_0(is_weighted, order, dtype):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(5003, 3)) * [1.0, 1e-2, 0.0]
+    x = np.array(noise + np.array([1e5, -1e2, 0.1]), dtype, order=order)
+    x[:2000, 0] += 50
+    weight = rng.random(5003) * (rng.random(5003) < 0.5) if is_weighted else None
+    blocks = [Block(x[:700], x[:700, 0]), Block(x[700:], x[700:, 0])]
+    if is_weighted:
+        blocks = [
+            Block(x[:700], x[:700, 0], weight[:700]),
+            Block(x[700:], x[700:, 0], weight[700:]),
+        ]
+    mean, factor = scaling_of(lambda: blocks, True)
+    exact = x.astype(np.longdouble)
+    own = np.average(exact, axis=0, weights=weight)
+    deviation = np.sqrt(np.average((exact - own) ** 2, axis=0, weights=weight))
+    deviation[2] = 1.0
+    np.testing.assert_allclose(mean, own.astype(float), rtol=1e-15)
+    np.testing.assert_allclose(factor, (1 / deviation).astype(float), rtol=1e-12)
+    assert mean[2] == x[0, 2]
 
 
 @pytest.mark.parametrize("batch_size", [1, 6])
@@ -269,7 +297,7 @@ def test_a_schedule_is_called_with_the_number_of_the_step():
 def test_a_csr_matrix_that_is_not_valid_is_refused(indptr, indices):
     y, values = np.zeros(2), np.ones(len(indices))
     start, column = np.array(indptr, dtype=np.int64), np.array(indices, dtype=np.int32)
-    with pytest.raises(FastoptError, match="not a valid CSR"):
+    with pytest.raises(FastoptError, match="no valid sparse matrix"):
         Table(values, start, column, 3, y, None, None)
 
 

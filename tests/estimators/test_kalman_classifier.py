@@ -197,3 +197,16 @@ def test_merging():
     with pytest.raises(FastoptError, match="the classes are"):
         k.merge(clone(whole).partial_fit(X, index + 1, range(1, 4)))
     assert everything(k) == before
+
+
+@pytest.mark.parametrize("as_given", [list, np.asarray])
+def test_classes_in_every_call_take_the_fast_path(as_given, monkeypatch):
+    X, index = data()
+    model = KalmanClassifier().partial_fit(X, index, [0, 1])
+    other = KalmanClassifier().partial_fit(X, index, [0, 1])
+    other.partial_fit(X[:1], index[:1])
+    with pytest.raises(ValueError, match="classes"):
+        model.partial_fit(X[:1], index[:1], as_given([0, 2]))
+    monkeypatch.setattr(KalmanClassifier, "_checked", None)  # of the slow path
+    model.partial_fit(X[:1], index[:1], as_given([0, 1]))
+    assert everything(model) == everything(other)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse  # type: ignore[import-untyped]
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import assert_all_finite
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.epochs.fitting import EpochLoop, fit_by_epochs, sum_of_losses
+from fastopt.estimators.epochs.fitting import EpochLoop, fit_by_epochs
 from fastopt.estimators.epochs.steps import SOLVERS, EpochOptions, Epochs
 from fastopt.estimators.scoring.model import Model
+from fastopt.estimators.sources.array import ArraySource
 from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.source import Source
 
@@ -50,6 +54,17 @@ def has_partial_fit(estimator: Any) -> bool:
     return True
 
 
+@contextmanager
+def _finite(x: Any) -> Iterator[None]:
+    """Raise scikit-learn's error if steps fail and a value of x, if any, is not finite."""
+    try:
+        yield
+    except FastoptError:
+        if x is not None:
+            assert_all_finite(x, input_name="X")
+        raise
+
+
 class ByEpochs:
     """Fits of an estimator that has the parameters of `EpochOptions` and `EpochLoop`."""
 
@@ -82,9 +97,22 @@ class ByEpochs:
             verbose=int(options.verbose),
         )
 
+    def _steps_check(self, *weights: Any) -> bool:
+        """Return whether each row takes steps, which fail if a value of X is not finite.
+
+        Then no pass over X is needed to find such a value before.
+        """
+        options: Any = self
+        held_out = options.early_stopping is not False
+        return takes_epochs(self) and not held_out and all(each is None for each in weights)
+
     def _fit_epochs(self, source: Source, model: Model) -> Floats:
         """Set the attributes of a fit by epochs, except the coefficients, which are returned."""
-        solution = fit_by_epochs(source, model, self._epoch_options(), self._epoch_loop())
+        options, loop = self._epoch_options(), self._epoch_loop()
+        with _finite(source.block.x if isinstance(source, ArraySource) else None):
+            solution = fit_by_epochs(source, model, options, loop)
+            if isinstance(source, ArraySource) and not solution.epochs.is_finite:
+                assert_all_finite(source.block.x, input_name="X")
         for name in ("fitted_", "dependent_"):
             self.__dict__.pop(name, None)
         self._epochs = solution.epochs
@@ -138,9 +166,12 @@ class ByEpochs:
                     "partial_fit or fit"
                 )
             epochs = old.copy()
-        z = epochs.take(epochs.table(block), block.n)
+        with _finite(block.x):
+            table = epochs.table(block)
+            loss = epochs.loss(table, epochs.take(table, block.n)) / block.n
+            if not epochs.is_finite:
+                assert_all_finite(block.x, input_name="X")
         coef = epochs.coefficients()
-        loss = sum_of_losses(model, block, z, block.total_weight()) / block.n
         loss += epochs.penalty_at(coef)
         self._epochs = epochs
         self.n_iter_ = 1

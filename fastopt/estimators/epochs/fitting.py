@@ -260,21 +260,18 @@ class _Prepared:
         self.rows, self.epochs, self.scale = rows, epochs, scale
         self.kept = None if rows.kept is None else list(self._parts())
 
-    def _parts(self) -> Iterator[tuple[Block, Any, Floats | None]]:
+    def _parts(self) -> Iterator[tuple[int, Any]]:
         for block in self.rows.blocks():
             weight = block.total_weight()
             if self.scale is not None:
                 weight = np.full(block.n, self.scale) if weight is None else weight * self.scale
-            yield block, self.epochs.table(block, weight), weight
+            yield block.n, self.epochs.table(block, weight)
 
     def take_epoch(self, shuffle: bool | str, random: Any) -> float:
         """Take the steps of all rows; return their mean loss."""
-        loss, n = 0.0, 0
-        for block, table, weight in self._parts() if self.kept is None else self.kept:
-            order = shuffled(block.n, shuffle, random)
-            z = self.epochs.take(table, block.n, order)
-            seen = block if order is None else Block(z, block.y[order])
-            own = weight if weight is None or order is None else weight[order]
-            loss += sum_of_losses(self.epochs.model, seen, z, own)
-            n += block.n
-        return loss / n
+        loss, total = 0.0, 0
+        for n, table in self._parts() if self.kept is None else self.kept:
+            order = shuffled(n, shuffle, random)
+            loss += self.epochs.loss(table, self.epochs.take(table, n, order), order)
+            total += n
+        return loss / total

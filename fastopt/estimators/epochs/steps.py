@@ -10,7 +10,9 @@ for the other rules it is part of the gradient, and a coefficient stops at 0 bef
 sign (Andrew & Gao 2007).
 
 Columns of dense rows are standardised implicitly, unless the rule is FTRL; the penalty is that of
-the coefficients of X itself.  CSR rows are not standardised, and a step updates the columns present
+the coefficients of X itself.  A step of SGD in which the learning rate times the L2 penalty of a
+standardised column is 1 or more, and could diverge, takes its proximal operator instead of its
+gradient.  CSR rows are not standardised, and a step updates the columns present
 in its rows only.  For SGD and FTRL this equals a step on the same dense rows, and for AdaGrad
 without a penalty.  With the other rules, the states of a column change only in the steps in which
 it is present, and its penalty counts once for each step since the last of them.
@@ -30,8 +32,9 @@ from fastopt import optimizers
 from fastopt._checks import Choice, OrNone, Real, Whole, at_least_0, flag, fraction
 from fastopt._errors import FastoptError
 from fastopt.estimators._epochs import Steps, Table
+from fastopt.estimators._glm import squares
 from fastopt.estimators.scoring.model import Model
-from fastopt.estimators.sources.block import Block
+from fastopt.estimators.sources.block import Block, contiguous, dense
 
 __all__ = ["SOLVERS", "EpochOptions", "Epochs", "Scaling", "scaling_of"]
 
@@ -147,31 +150,33 @@ def scaling_of(blocks: Callable[[], Iterable[Block]], fit_intercept: bool) -> Sc
     Parameters
     ----------
     blocks : callable
-        Returns the dense rows, in blocks; called twice.
+        Returns the dense rows, in blocks.
     fit_intercept : bool
 
     Returns
     -------
     Scaling
+
+    Raises
+    ------
+    FastoptError
+        The mean or variance of a column is not finite.
     """
-
-    def mean_of(values: Callable[[Floats], Floats]) -> Floats:
-        sums: Any = 0.0
-        total = 0.0
-        for block in blocks():
-            weight = block.total_weight()
-            total += float(block.n if weight is None else weight.sum())
-            most = max(64, NUMBERS // 32 // max(1, block.x.shape[1]))
-            for i in range(0, block.n, most):
-                own = slice(i, i + most)
-                rows = values(np.asarray(block.x[own], dtype=float))
-                sums = sums + (rows.sum(axis=0) if weight is None else weight[own] @ rows)
-        return np.asarray(sums / total)
-
-    mean = mean_of(lambda rows: rows)
+    total, mean, sums = 0.0, np.zeros(0), np.zeros(0)
+    for block in blocks():
+        p, weight = block.x.shape[1], block.total_weight()
+        if not mean.size:
+            mean, sums = np.zeros(p), np.zeros(p)
+        most = max(128, NUMBERS // 32 // max(1, p))
+        for i in range(0, block.n, most):
+            own = slice(i, i + most)
+            part = None if weight is None else contiguous(weight[own])
+            total = squares(dense(block.x, own), part, total, mean, sums)
+    if not (np.isfinite(mean).all() and np.isfinite(sums).all()):
+        raise FastoptError("the variance of a column of X is not finite; divide X by its size")
+    deviation = np.sqrt(sums / total if fit_intercept else sums / total + mean**2)
     if not fit_intercept:
         mean = np.zeros_like(mean)
-    deviation = np.sqrt(mean_of(lambda rows: (rows - mean) ** 2))
     is_constant = deviation <= 1e-14 * np.abs(mean)
     return Scaling(mean, 1.0 / np.where(is_constant, 1.0, deviation))
 
@@ -250,6 +255,11 @@ class Epochs:
     def t(self) -> int:
         return self.counts[0]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all coefficients and states are finite."""
+        return all(bool(np.isfinite(array).all()) for array in (self.w, *self.states))
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_steps": None}
 
@@ -302,13 +312,13 @@ class Epochs:
         x, y = block.x, np.ascontiguousarray(block.y, dtype=float)
         weight = block.total_weight() if weight is None else weight
         if issparse(x):
-            if not x.has_canonical_format:  # a row may have a column twice
-                x = x.copy()
-                x.sum_duplicates()
-            start = np.ascontiguousarray(x.indptr, dtype=np.int64)
-            column = np.ascontiguousarray(x.indices, dtype=np.int32)
-            values = np.ascontiguousarray(x.data)
-            return Table(values, start, column, x.shape[1], y, weight, block.offset)
+            table = Table(*_arrays_of(x), x.shape[1], y, weight, block.offset)
+            if table.increases:
+                return table
+            x = x.copy()  # a row may have a column twice
+            x.has_canonical_format = False
+            x.sum_duplicates()
+            return Table(*_arrays_of(x), x.shape[1], y, weight, block.offset)
         if x.strides[1] != x.itemsize or x.strides[0] < x.shape[1] * x.itemsize:
             x = np.ascontiguousarray(x)
         return Table(x, None, None, x.shape[1], y, weight, block.offset)
@@ -348,6 +358,23 @@ class Epochs:
                 f"{rates[0]:g}" + ("" if self.scaling else ", or scale the columns of X")
             )
         return z
+
+    def loss(self, table: Table, z: Floats, order: Wholes | None = None) -> float:
+        """Return the sum of weight times half the unit deviance of rows.
+
+        Parameters
+        ----------
+        table : Table
+        z : array of shape (n,)
+            Linear predictors, such as `take` returns.
+        order : array of shape (n,), optional
+            Numbers of rows, as for `take`.
+
+        Returns
+        -------
+        float
+        """
+        return float(self._of_c().loss(table, order, z))
 
     def penalty_at(self, coefficients: Floats) -> float:
         """Return the penalty of coefficients of X itself.
@@ -401,3 +428,12 @@ class Epochs:
             )
             self._steps.counts = self.counts
         return self._steps
+
+
+def _arrays_of(x: Any) -> tuple[Array, Wholes, Array]:
+    """Return the values of a CSR matrix, where its rows start, and its columns, for `Table`."""
+    return (
+        np.ascontiguousarray(x.data),
+        np.ascontiguousarray(x.indptr, dtype=np.int64),
+        np.ascontiguousarray(x.indices, dtype=np.int32),
+    )
