@@ -173,7 +173,7 @@ class Inference:
         return inference.wald_test(self._fit(), restrictions, use_f)
 
     def summary(self, *, level: float = 0.95) -> Any:
-        """Return the fit as a table that prints itself.
+        """Return the fit as a table, to be printed.
 
         Where statsmodels is installed, it is the summary of its GLM, or of its MNLogit for several
         classes.  A fit of statsmodels to the same rows prints the same characters, except date,

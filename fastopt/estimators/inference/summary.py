@@ -24,7 +24,7 @@ WIDTH = 78
 
 
 class Summary:
-    """A table that prints itself.
+    """A table, whose text is that of ``str`` and ``repr``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`Problem`: a model with its data as scoring sees them: sums, penalty, units and the start."""
+"""`Problem`: a model with its data, for scoring: sums, penalty, unit of steps and the start."""
 
 from __future__ import annotations
 
