@@ -333,7 +333,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         Parameters
         ----------
         X, y, sample_weight, offset
-            As for `fit`.  A row of weight 0 takes no step.
+            Arrays as for `fit`, but no names of columns.  X may be sparse, or a table with the
+            features only.  A row of weight 0 takes no step.
         classes : array of shape (2,), optional
             The labels, which the first call needs, if there was no `fit`.
 

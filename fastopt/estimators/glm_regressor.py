@@ -356,7 +356,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         Parameters
         ----------
         X, y, sample_weight, offset, exposure
-            As for `fit`.  A row of weight 0 takes no step.
+            Arrays as for `fit`, but no names of columns.  X may be sparse, or a table with the
+            features only.  A row of weight 0 takes no step.
 
         Returns
         -------
@@ -388,7 +389,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         ----------
         X : array, sparse matrix, table, file or chunks, of shape (n, p)
         offset, exposure : array of shape (n,), optional
-            As for `fit`.
+            As for `fit`.  Default 0 and 1, even if the fit had others, as in statsmodels.
         interval : float, optional
             The coverage of a confidence interval of each mean, such as 0.95.  The interval of the
             linear predictor is transformed by the inverse link, as in statsmodels'

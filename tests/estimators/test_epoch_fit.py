@@ -130,7 +130,8 @@ def test_partial_fit_continues_a_fit_with_its_scaling():
     [({}, (X * 1e300, COUNTS), "not finite"), ({}, (X, -COUNTS), "allows"),
      ({"alpha": 0.5}, (X, COUNTS), "alpha changed"),
      ({"family": "gamma"}, (X, COUNTS + 1), "model"),
-     ({}, (sparse.csr_matrix(X), COUNTS), "sparse"), ({}, (X[:, :2], COUNTS), "features")],
+     ({}, (sparse.csr_matrix(X), COUNTS), "sparse"), ({}, (X[:, :2], COUNTS), "features"),
+     ({}, (X, "visits"), "y is 'visits'; partial_fit needs an array")],
 )  # fmt: skip
 def test_a_failed_partial_fit_changes_nothing(change, arguments, message):
     model = GLMRegressor("poisson", solver="sgd", eta0=1e-9).partial_fit(X, COUNTS)
