@@ -109,6 +109,11 @@ class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
         accepted = "csr" if self._accepts_sparse else False
         refuse_masked("X", X)
         refuse_masked("y", y)
+        if isinstance(y, str):
+            raise FastoptError(
+                f"y is {y!r}; partial_fit needs an array with a value for each row, because only "
+                "`fit` takes names of columns"
+            )
         if issparse(X) and not (steps_check and X.format == "csr"):
             require_valid(X)
         found: tuple[Any, Any] = validate_data(

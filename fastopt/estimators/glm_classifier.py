@@ -21,7 +21,7 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
-from fastopt.estimators.epochs.by_epochs import takes_epochs
+from fastopt.estimators.epochs.by_epochs import has_partial_fit, takes_epochs
 from fastopt.estimators.scoring.fitting import Solution, fit_source
 from fastopt.estimators.scoring.model import Model
 from fastopt.estimators.scoring.multinomial import log_probabilities
@@ -321,7 +321,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     def _keep_epochs(self, coef: Floats) -> None:
         self.coef_, self.intercept_ = coef[None, :-1].copy(), coef[-1:].copy()
 
-    @available_if(takes_epochs)  # type: ignore[untyped-decorator]
+    @available_if(has_partial_fit)  # type: ignore[untyped-decorator]
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, *, offset: Any = None
     ) -> GLMClassifier:
@@ -333,7 +333,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         Parameters
         ----------
         X, y, sample_weight, offset
-            As for `fit`.  A row of weight 0 takes no step.
+            Arrays as for `fit`, but no names of columns.  X may be sparse, or a table with the
+            features only.  A row of weight 0 takes no step.
         classes : array of shape (2,), optional
             The labels, which the first call needs, if there was no `fit`.
 

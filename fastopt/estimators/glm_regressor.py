@@ -20,7 +20,7 @@ from fastopt.estimators.base import (
     predictor_of,
     warn_of_problems,
 )
-from fastopt.estimators.epochs.by_epochs import takes_epochs
+from fastopt.estimators.epochs.by_epochs import has_partial_fit, takes_epochs
 from fastopt.estimators.scoring.fitting import fit_source, null_deviance
 from fastopt.estimators.scoring.model import Model, model_of
 from fastopt.estimators.sources.block import Block
@@ -344,7 +344,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     def _keep_epochs(self, coef: Floats) -> None:
         self.coef_, self.intercept_ = coef[:-1].copy(), float(coef[-1])
 
-    @available_if(takes_epochs)  # type: ignore[untyped-decorator]
+    @available_if(has_partial_fit)  # type: ignore[untyped-decorator]
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None, exposure: Any = None
     ) -> GLMRegressor:
@@ -356,7 +356,8 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         Parameters
         ----------
         X, y, sample_weight, offset, exposure
-            As for `fit`.  A row of weight 0 takes no step.
+            Arrays as for `fit`, but no names of columns.  X may be sparse, or a table with the
+            features only.  A row of weight 0 takes no step.
 
         Returns
         -------
@@ -388,7 +389,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         ----------
         X : array, sparse matrix, table, file or chunks, of shape (n, p)
         offset, exposure : array of shape (n,), optional
-            As for `fit`.
+            As for `fit`.  Default 0 and 1, even if the fit had others, as in statsmodels.
         interval : float, optional
             The coverage of a confidence interval of each mean, such as 0.95.  The interval of the
             linear predictor is transformed by the inverse link, as in statsmodels'
@@ -398,6 +399,15 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         -------
         array of shape (n,)
             Or, with ``interval``, a tuple of three: means, lower and upper ends.
+
+        Raises
+        ------
+        NotFittedError
+            `fit` has not been called.
+        FastoptError
+            ``interval`` is not between 0 and 1, or the fit has no standard errors.
+        ValueError
+            X has not the columns of the fit.
         """
         check_is_fitted(self)
         model = self._model()

@@ -214,7 +214,8 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
         Parameters
         ----------
         X, y, sample_weight, offset
-            As for `fit`; one row or more.
+            Arrays as for `fit`, but no names of columns; one row or more.  X may be a table with
+            the features only.
         classes : array of shape (n_classes,)
             All labels that will occur; needed in the first call only.  Later ones must be equal.
 

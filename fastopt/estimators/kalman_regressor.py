@@ -249,7 +249,8 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         Parameters
         ----------
         X, y, sample_weight, offset, exposure
-            As for `fit`; one row or more.
+            Arrays as for `fit`, but no names of columns; one row or more.  X may be a table with
+            the features only.
 
         Returns
         -------

@@ -130,7 +130,8 @@ def test_partial_fit_continues_a_fit_with_its_scaling():
     [({}, (X * 1e300, COUNTS), "not finite"), ({}, (X, -COUNTS), "allows"),
      ({"alpha": 0.5}, (X, COUNTS), "alpha changed"),
      ({"family": "gamma"}, (X, COUNTS + 1), "model"),
-     ({}, (sparse.csr_matrix(X), COUNTS), "sparse"), ({}, (X[:, :2], COUNTS), "features")],
+     ({}, (sparse.csr_matrix(X), COUNTS), "sparse"), ({}, (X[:, :2], COUNTS), "features"),
+     ({}, (X, "visits"), "y is 'visits'; partial_fit needs an array")],
 )  # fmt: skip
 def test_a_failed_partial_fit_changes_nothing(change, arguments, message):
     model = GLMRegressor("poisson", solver="sgd", eta0=1e-9).partial_fit(X, COUNTS)
@@ -207,8 +208,9 @@ def test_what_a_classifier_refuses():
         model.partial_fit(X[:2], ["yes", "maybe"])
     with pytest.raises(FastoptError, match="those of the first call"):
         model.partial_fit(X[:9], LABELS[:9], ["yes", "maybe"])
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError) as found:
         GLMClassifier().partial_fit  # noqa: B018
+    assert "solver is 'auto'" in str(found.value.__cause__)
     with pytest.raises(FastoptError, match="no standard errors"):
         _ = model.stderr_
 

@@ -99,6 +99,7 @@ def test_more_classes_are_filters_of_each_against_the_others():
         assert (k.coef_[j] == other.coef_[0]).all()
         assert (k.covariance_[j] == other.covariance_).all()
         assert f"y = {j}" in str(k.summary())
+    assert "binomial" in str(k.summary())
     with pytest.raises(FastoptError, match="two classes only"):
         k.wald_test([0.0, 1.0, 0.0, 0.0])
     with pytest.raises(FastoptError, match="offset is given for 4 classes"):

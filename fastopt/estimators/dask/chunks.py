@@ -22,7 +22,7 @@ __all__ = ["Chunks", "chunks_of", "is_dask"]
 
 @dataclass(frozen=True)
 class Chunks:
-    """Blocks of rows that are elsewhere.
+    """Blocks of rows that Dask holds or computes.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ def is_dask(X: object) -> bool:
 
 
 def _is_delayed(item: object) -> bool:
-    """Return whether an item is a block of rows that is elsewhere."""
+    """Return whether an item is a delayed block of rows, or has a delayed part."""
     if isinstance(item, tuple | dict):
         values = item.values() if isinstance(item, dict) else item
         return any(map(_is_delayed, values))

@@ -1,4 +1,4 @@
-"""`GLMRegressor` and `GLMClassifier` of rows that Dask holds."""
+"""`GLMRegressor` and `GLMClassifier` for data in Dask collections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["GLMClassifier", "GLMRegressor"]
 
 
 class _OnDask(GLMBase):
-    """What both estimators do with collections of Dask; with other data they are as their base."""
+    """What both estimators do with collections of Dask; the base class handles other data."""
 
     _open_rows = staticmethod(open_any_rows)
     _base: type[GLMBase]
@@ -102,7 +102,7 @@ def _joined(parts: Sequence[Any], chunks: Chunks, shape: tuple[int, ...], dtype:
 
 
 class GLMRegressor(_OnDask, glm_regressor.GLMRegressor):
-    """`fastopt.estimators.GLMRegressor` for rows that Dask holds.
+    """`fastopt.estimators.GLMRegressor` for data in Dask collections.
 
     Parameters, attributes and results are the same, except that `solver` must be "scoring", the
     default.  Each round is one Dask computation, with the scheduler that is in use: that of a
@@ -114,8 +114,8 @@ class GLMRegressor(_OnDask, glm_regressor.GLMRegressor):
     block of rows as in a list of chunks for `fastopt.estimators.GLMRegressor.fit`: (X, y),
     (X, y, sample_weight), a dict with the names of the arguments, or a table.  y, sample_weight and
     the like are the names of columns; or collections of Dask with the blocks of X, such as a Series
-    of the same frame; or, if the number of rows in each block of X is known, arrays.  Arrays with
-    unknown chunk sizes, such as ``X[mask]`` and ``y[mask]``, are as good as others.
+    of the same frame; or, if the number of rows in each block of X is known, arrays.  Arrays may
+    have unknown chunk sizes, as ``X[mask]`` and ``y[mask]`` have.
 
     Blocks are converted to numbers and kept in the memory of the workers (of this process without
     a client) for the rounds of a fit.  With ``dask.config.set({"fastopt.persist": False})`` they
@@ -162,7 +162,7 @@ class GLMRegressor(_OnDask, glm_regressor.GLMRegressor):
 
 
 class GLMClassifier(_OnDask, glm_classifier.GLMClassifier):
-    """`fastopt.estimators.GLMClassifier` for rows that Dask holds.
+    """`fastopt.estimators.GLMClassifier` for data in Dask collections.
 
     Parameters, attributes and results are the same, except that `solver` must be "scoring", the
     default.  See `GLMRegressor` for the data.

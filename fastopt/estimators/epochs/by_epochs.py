@@ -20,7 +20,7 @@ from fastopt.estimators.sources.array import ArraySource
 from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.source import Source
 
-__all__ = ["ByEpochs", "takes_epochs"]
+__all__ = ["ByEpochs", "has_partial_fit", "takes_epochs"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -28,6 +28,30 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 def takes_epochs(estimator: Any) -> bool:
     """Return whether the solver of an estimator takes epochs."""
     return getattr(estimator, "solver", None) in SOLVERS
+
+
+def has_partial_fit(estimator: Any) -> bool:
+    """Return True if an estimator has `partial_fit`, or raise an AttributeError that says why not.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    AttributeError
+        The solver does not take epochs.
+    """
+    if not takes_epochs(estimator):
+        raise AttributeError(
+            f"partial_fit needs a solver that takes epochs: {', '.join(map(repr, SOLVERS))}; "
+            f"solver is {estimator.solver!r}"
+        )
+    return True
 
 
 @contextmanager

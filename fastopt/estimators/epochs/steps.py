@@ -125,7 +125,7 @@ class EpochOptions:
             steps = range(t + 1, t + 1 + n)
             rates = np.array([self.learning_rate(step) for step in steps], dtype=float)
             if not (np.isfinite(rates).all() and (rates >= 0).all()):
-                raise FastoptError("learning_rate returned a number that is not finite and >= 0")
+                raise FastoptError("learning_rate returned a number that is negative or not finite")
             return rates
         number = np.arange(t, t + n, dtype=float)
         if self.learning_rate == "optimal":

@@ -2,7 +2,7 @@
 
 | module | what it answers |
 |---|---|
-| `fitted` | `Fitted`: what is known of a fitted model when its rows are gone |
+| `fitted` | `Fitted`: the numbers of a fitted model, without its rows |
 | `reporting` | `Inference`: standard errors, tests and summaries of the estimators |
 | `estimates` | standard errors, intervals and tests of a fit |
 | `restrictions` | linear restrictions written as equations |

@@ -1,4 +1,4 @@
-"""What is known of a fitted generalized linear model when its rows are gone."""
+"""The numbers of a fitted generalized linear model, without its rows."""
 
 from __future__ import annotations
 

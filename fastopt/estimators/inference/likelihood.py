@@ -47,7 +47,7 @@ def saturated_sums(
     shape : float, optional
         alpha of the negative binomial, power of the Tweedie family.
     weight, frequency : array of shape (n,), optional
-        Precision weights and frequencies; 1 without them.  Rows of weight 0 count as left out.
+        Precision weights and frequencies; 1 without them.  Rows of weight 0 are left out.
 
     Returns
     -------

@@ -121,6 +121,21 @@ class Inference:
         -------
         array of shape (n_features + 1, 2)
             Lower and upper ends; without an intercept, of coef_ only.
+
+        Raises
+        ------
+        FastoptError
+            ``level`` is not between 0 and 1, or the fit has no standard errors.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastopt.estimators import GLMRegressor
+        >>> X = np.arange(8.0)[:, None]
+        >>> model = GLMRegressor("poisson").fit(X, [1, 1, 2, 2, 3, 5, 6, 9])
+        >>> print(model.conf_int().round(3))
+        [[-1.17   0.862]
+         [ 0.146  0.52 ]]
         """
         return inference.conf_int(self._fit(), level)
 
@@ -139,11 +154,26 @@ class Inference:
         -------
         WaldTest
             statistic, pvalue, df_num, df_denom, distribution.
+
+        Raises
+        ------
+        FastoptError
+            The restrictions do not fit the coefficients, one follows from the others, or the fit
+            has no standard errors.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastopt.estimators import GLMRegressor
+        >>> X = np.arange(8.0)[:, None]
+        >>> model = GLMRegressor("poisson").fit(X, [1, 1, 2, 2, 3, 5, 6, 9])
+        >>> round(model.wald_test("x1 = 0").pvalue, 4)
+        0.0005
         """
         return inference.wald_test(self._fit(), restrictions, use_f)
 
     def summary(self, *, level: float = 0.95) -> Any:
-        """Return the fit as a table that prints itself.
+        """Return the fit as a table, to be printed.
 
         Where statsmodels is installed, it is the summary of its GLM, or of its MNLogit for several
         classes.  A fit of statsmodels to the same rows prints the same characters, except date,
@@ -157,7 +187,13 @@ class Inference:
         Returns
         -------
         Summary
-            That of statsmodels where it is installed, else a table with the same numbers.
+            That of statsmodels where it is installed, else a table with the same numbers.  A
+            penalised fit gives a table without standard errors.
+
+        Raises
+        ------
+        FastoptError
+            ``level`` is not between 0 and 1.
         """
         return summary(self._fit(), level)
 
@@ -187,6 +223,13 @@ class Inference:
         -------
         GLMResultsWrapper or MultinomialResultsWrapper
             Of statsmodels.
+
+        Raises
+        ------
+        ImportError
+            statsmodels is not installed.
+        FastoptError
+            The fit has a penalty, or X has not the number of rows and columns of the fit.
         """
         fitted = self._fit()
         module = statsmodels_module(fitted)

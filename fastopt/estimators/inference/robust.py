@@ -78,7 +78,7 @@ class _Clusters:
 
 @dataclass
 class RobustSums:
-    """Sums over rows from which a sandwich covariance is made; the sum of two is that of both.
+    """Sums over rows from which a sandwich covariance is computed; `+` adds those of other rows.
 
     Attributes
     ----------

@@ -109,7 +109,7 @@ def names_of(fitted: Fitted, names: Sequence[str]) -> PandasData:
 
 
 def without_rows(name: str) -> property:
-    """Return an attribute that raises an error, because it needs rows.
+    """Return a property that raises an error, because its value needs rows.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def without_rows(name: str) -> property:
 
 
 def number(name: str) -> property:
-    """Return an attribute of results that is one of their `Fitted`.
+    """Return a property of results whose value is an attribute of their `Fitted`.
 
     Parameters
     ----------

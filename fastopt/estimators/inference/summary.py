@@ -24,7 +24,7 @@ WIDTH = 78
 
 
 class Summary:
-    """A table that prints itself.
+    """A table, whose text is that of ``str`` and ``repr``.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def table(fitted: Fitted, level: float, notes: list[str]) -> str:
     """
     left = [
         ("Dep. Variable:", fitted.y_name),
-        ("Model Family:", fitted.family),
+        ("Model Family:", "binomial" if fitted.family == "bernoulli" else fitted.family),
         ("Link Function:", fitted.link),
         ("No. Iterations:", str(fitted.n_iter)),
         ("No. Observations:", str(fitted.n)),
@@ -180,7 +180,7 @@ def filter_table(fitted: Fitted, level: float, title: str) -> str:
     quantile(fitted, level)
     left = [
         ("Dep. Variable:", fitted.y_name),
-        ("Model Family:", fitted.family),
+        ("Model Family:", "binomial" if fitted.family == "bernoulli" else fitted.family),
         ("Link Function:", fitted.link),
     ]
     right = [

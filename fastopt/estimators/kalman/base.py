@@ -248,7 +248,7 @@ class KalmanBase(GLMBase):
         raise AttributeError(NO_LIKELIHOOD.format(type(self).__name__))
 
     def summary(self, *, level: float = 0.95) -> Summary:
-        """Return a table that prints itself.
+        """Return the fit as a table, to be printed.
 
         Parameters
         ----------

@@ -28,7 +28,7 @@ ROWS = 4096  # rows that are read at a time
 
 @dataclass(frozen=True)
 class Columns:
-    """What the first pass finds out.
+    """What the first pass has found.
 
     Attributes
     ----------

@@ -163,7 +163,10 @@ def model_of(
     if kind.name == "negative_binomial":
         shape = 1.0 if overdispersion is None else at_least_0("overdispersion", overdispersion)
     elif kind.name == "tweedie":
-        shape = 1.5 if power is None else Real(1.0, 2.0, below_high=True)("power", power)
-        if shape == 1.0:
-            raise FastoptError(f"power is {power!r}; allowed: 1 < power < 2 (1 is poisson)")
+        shape = 1.5 if power is None else Real()("power", power)
+        if not 1.0 < shape < 2.0:
+            raise FastoptError(
+                f"power is {power!r}; allowed: 1 < power < 2 (1 is poisson, 2 gamma, 3 "
+                "inverse_gaussian)"
+            )
     return Model(kind.name, kind.link(link), shape, fit_intercept)

@@ -1,4 +1,4 @@
-"""`Problem`: a model with its data as scoring sees them: sums, penalty, units and the start."""
+"""`Problem`: a model with its data, for scoring: sums, penalty, unit of steps and the start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ __all__ = ["Options", "Problem"]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 SAMPLE_TOL, SAMPLE_ROUNDS = 1e-2, 12
-# Half the deviance of labels, divided by the weight: at such a loss, all rows are on their side.
+# A fit of labels whose deviance / (2 sum of weights) is below this predicts every label: the
+# classes are separated.
 SEPARATED = 1e-6
 MOST_COEFFICIENTS = 2**15
 ROWS_FOR_A_SAMPLE = 10  # for each coefficient
@@ -43,7 +44,7 @@ class Options:
     max_iter : int
     rank_deficient : {"minimum_norm", "error"}
     cov_type : str
-        One of `fastopt.estimators.inference.estimates.COV_TYPES`.
+        One of `fastopt.estimators.inference.robust.COV_TYPES`.
     use_t : bool
         Student's t instead of the normal distribution.
     y_name : str
@@ -124,7 +125,8 @@ class Problem:
         strength = np.full(self.q, weight * self.options.alpha)
         strength[self.intercepts] = 0.0
         ratio = self.options.l1_ratio
-        # The squares of the coefficients of all classes, at the best coefficients of the first.
+        # Adding one vector to the coefficients of all classes changes no probability.  The penalty
+        # is that after adding the vector for which it is least, which makes their sum 0.
         mix = np.eye(self.k)
         if self.model.n_classes and not self.model.symmetric:
             mix -= 1.0 / self.model.n_classes
@@ -162,7 +164,7 @@ class Problem:
         return rows[:, self.first :], rows[:, : self.first].sum(axis=1)
 
     def variance(self, at: Moments) -> float:
-        """Return the square of the unit of the Newton decrement."""
+        """Return the variance by which the squared Newton decrement is divided."""
         if self.model.kind.known_dispersion:
             # Small weights and small counts make all steps short in standard errors.
             size = 1.0 if self.model.n_classes else float(self.columns.y_mean[0]) or self.margin

@@ -30,7 +30,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 HALVINGS = 40
 ROUNDING = 1e-12  # relative, of the objective
 WELL_CONDITIONED = 1e-9  # the reciprocal condition number down to which Cholesky is used
-DEPENDENT = 1e-11  # a column whose rest is this small beside it depends on the others; R's glm
+DEPENDENT = 1e-11  # R's glm: relative length of a column's residual, given the columns before
 # The last step changes no linear predictor by more than `STILL`.  If the likelihood has no maximum,
 # the information vanishes with the gradient: a step that is short in standard errors, `SHORT`,
 # still changes a predictor by more than `LONG`.
@@ -331,7 +331,7 @@ class Scoring:
             if new.is_finite:
                 loss = self.objective(moved, new)
                 now = abs(float(step @ (new.score - self.penalty.gradient(moved))))
-                # Where the decrease is lost in the rounding of the loss, its derivative tells.
+                # Rounding may hide the decrease of the loss; the slope along the step shows it.
                 is_flatter = self.has_l1 or now <= 0.99 * abs(slope)
                 if loss <= last - 0.1 * abs(slope) or (
                     loss <= last + ROUNDING * abs(last) and is_flatter

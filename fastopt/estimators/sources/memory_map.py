@@ -22,7 +22,7 @@ NUMBERS = 2**19  # elements of X in a block: 4 MiB as float64
 class MemoryMap:
     """A `Source` of the rows of `numpy.memmap`, such as ``numpy.load(path, mmap_mode="r")``.
 
-    The pages of a block are given back when the next one is asked for.
+    The memory of a block is released when the next block is read.
 
     Parameters
     ----------

@@ -39,8 +39,8 @@ def _mmap(array: Any) -> object:
 def give_back(mapping: mmap.mmap | None, rows: Array) -> None:
     """Let the operating system free the pages of rows of a mapped file.
 
-    They are read from the file again when they are needed; so are pages between these rows, which
-    are all pages for columns that are contiguous.  Otherwise the process would appear to
+    They are read from the file again when they are needed.  Pages between these rows are freed,
+    too; for a Fortran-ordered array these are all pages.  Otherwise the process would appear to
     need as much memory as the file has.
 
     Parameters

@@ -49,8 +49,7 @@ def reduced(
     Parameters
     ----------
     source : Source
-        If it has a method of this name, as that of Dask does, this is called instead: the blocks
-        are elsewhere.
+        If it has a method of this name, as that of Dask does, this is called instead.
     function : callable
         Is pickled for such a source.
     combine : callable
