@@ -87,6 +87,7 @@ int64_t fo_table_bad_row(const fo_table *table, int64_t n_values, int *increase)
 {
     const int64_t *start = table->start;
     const int32_t last = (int32_t)(table->p <= INT32_MAX ? table->p - 1 : INT32_MAX);
+    enum { FAR = 1024 }; /* the distance of the columns that are prefetched */
     int32_t falls = 0;
     *increase = 1;
     for (int64_t i = 0; i < table->n; i++) {
@@ -94,6 +95,8 @@ int64_t fo_table_bad_row(const fo_table *table, int64_t n_values, int *increase)
             return i;
         const int64_t n = start[i + 1] - start[i];
         const int32_t *column = table->column + start[i];
+        if (n_values - start[i] > n + FAR)
+            fo_prefetch_row(column + FAR, n * (int64_t)sizeof *column);
         int32_t outside = 0; /* negative if a column is, or last - column */
         for (int64_t k = 0; k < n; k++)
             outside |= column[k] | (int32_t)((uint32_t)last - (uint32_t)column[k]);
