@@ -4,6 +4,7 @@
 
 #define FO_TABLE simple_kernels
 #define FO_VECTOR 16
+#define FO_DOT_VECTOR 16
 #include "kernels/kernels.inc"
 #undef real
 
