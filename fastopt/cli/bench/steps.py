@@ -156,10 +156,19 @@ def paired(a: Call, b: Call, rounds: int, times: int) -> list[tuple[float, float
 
 
 def together(calls: Sequence[Call], rounds: int, times: int) -> list[tuple[float, ...]]:
-    """Return the times of all calls in each round, as `paired` does for two."""
-    for call in (*calls, *calls):
+    """Return the times of all calls in each round, as `paired` does for two.
+
+    Each is called once before it is timed, so that its arrays are in the cache to the same extent
+    whatever ran before.  Otherwise calls with different arrays would compete for the cache.
+    """
+    for call in calls:
         call()
-    return [tuple(seconds(call, times) for call in calls) for _ in range(rounds)]
+    return [tuple(_seconds_warm(call, times) for call in calls) for _ in range(rounds)]
+
+
+def _seconds_warm(call: Call, times: int) -> float:
+    call()
+    return seconds(call, times)
 
 
 def fastest(rounds: list[tuple[float, ...]]) -> int:
