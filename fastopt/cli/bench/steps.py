@@ -97,14 +97,14 @@ def limits(arrays: list[Array], threads: int) -> list[Call]:
     """Return calls of loops that move the bytes of a step and change no array.
 
     Each loop reads zeros and adds them to each of `arrays`, or to copies of these that are aligned
-    to 64 bytes.
+    to 64 bytes.  Those of `arrays` are last, so that a step that follows finds them in the cache.
     """
     zeros = np.empty_like(arrays[0])
     zeros.fill(0)  # np.zeros could map all pages to a single page of zeros
     aligned = [_aligned(array, i) for i, array in enumerate((zeros, *arrays))]
     return [
         partial(_core.move, source, own, threads, loop)
-        for source, own in ((zeros, arrays), (aligned[0], aligned[1:]))
+        for source, own in ((aligned[0], aligned[1:]), (zeros, arrays))
         for loop in range(_core.N_LOOPS)
     ]
 
