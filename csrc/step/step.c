@@ -162,14 +162,6 @@ static void update_piece(const fo_step_context *s, int64_t i, const fo_tile *pie
     fo_update_tile(s, i, piece, g, &recipe->rule, scratch);
 }
 
-fo_arrays fo_chunk_arrays(const fo_tensor *tensor, const fo_chunk *chunk)
-{
-    const int64_t size = fo_size_of(tensor->dtype);
-    fo_arrays whole = {.param = tensor->param, .grad = (void *)tensor->grad};
-    memcpy(whole.state, tensor->state, sizeof whole.state);
-    return fo_arrays_from(&whole, (fo_sizes){size, size}, chunk->begin);
-}
-
 static void update_strip(const void *context, const fo_arrays *strip, int64_t n)
 {
     const fo_recipe *recipe = context;
@@ -203,9 +195,8 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     }
     const fo_arrays arrays = fo_chunk_arrays(tensor, chunk);
     const int64_t size = fo_size_of(tensor->dtype);
-    fo_in_strips(&arrays, (fo_sizes){size, size}, chunk->length,
-                 fo_unaligned_head(arrays.param, size), s->prefetches, update_strip,
-                 &plan->recipes[plan->recipe_of[i]]);
+    fo_in_strips(&arrays, (fo_sizes){size, size}, chunk->length, FO_FROM_A_LINE,
+                 s->prefetches, update_strip, &plan->recipes[plan->recipe_of[i]]);
     void *ema = tensor->ema ? (char *)tensor->ema + chunk->begin * size : NULL;
     if (ema && fo_looks_ahead(s, i))
         fo_look_ahead(s, tensor->dtype, ema, arrays.param, chunk->length);

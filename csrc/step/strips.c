@@ -6,20 +6,6 @@
 /* Bytes of a state in a strip, and the distance at which it is prefetched. */
 enum { STRIP = 512, AHEAD = 4 * STRIP, LINE = 64 };
 
-static void *from(void *array, int64_t size, int64_t begin)
-{
-    return array ? (char *)array + begin * size : NULL;
-}
-
-fo_arrays fo_arrays_from(const fo_arrays *arrays, fo_sizes sizes, int64_t begin)
-{
-    fo_arrays found = {.param = from(arrays->param, sizes.param, begin),
-                       .grad = from(arrays->grad, sizes.param, begin)};
-    for (int k = 0; k < FO_MAX_STATES; k++)
-        found.state[k] = from(arrays->state[k], sizes.state, begin);
-    return found;
-}
-
 static FO_INLINE void prefetch(const void *array, int64_t size, int64_t begin,
                                int64_t end)
 {
@@ -36,25 +22,25 @@ static FO_INLINE void prefetch_all(const fo_arrays *arrays, fo_sizes sizes,
         prefetch(arrays->state[k], sizes.state, begin, end);
 }
 
-int64_t fo_unaligned_head(const void *array, int64_t size)
-{
-    return (int64_t)(-(uintptr_t)array % LINE) / size;
-}
-
 void fo_prefetch(const fo_arrays *arrays, fo_sizes sizes, int64_t begin, int64_t end)
 {
     prefetch_all(arrays, sizes, begin, end);
 }
 
-void fo_in_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n, int64_t head,
-                  int prefetches, fo_strip_body *body, const void *context)
+/* The number of elements of an array before the first that begins a cache line. */
+static int64_t unaligned_head(const void *array, int64_t size)
 {
-    if (!prefetches) {
-        body(context, arrays, n);
-        return;
-    }
+    return (int64_t)(-(uintptr_t)array % LINE) / size;
+}
+
+void fo_prefetched_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n,
+                          fo_strip_start start, fo_strip_body *body,
+                          const void *context)
+{
     const int64_t strip = STRIP / sizes.state, ahead = AHEAD / sizes.state;
-    for (int64_t begin = 0, end = head; begin < n; begin = end, end += strip) {
+    int64_t end =
+        start == FO_FROM_A_LINE ? unaligned_head(arrays->param, sizes.param) : 0;
+    for (int64_t begin = 0; begin < n; begin = end, end += strip) {
         end = fo_min(end, n);
         const fo_arrays part = fo_arrays_from(arrays, sizes, begin);
         prefetch_all(arrays, sizes, fo_min(begin + ahead, n), fo_min(end + ahead, n));

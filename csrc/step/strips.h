@@ -20,7 +20,16 @@ typedef struct {
 } fo_sizes;
 
 /* The arrays from element `begin` on. */
-fo_arrays fo_arrays_from(const fo_arrays *arrays, fo_sizes sizes, int64_t begin);
+static inline fo_arrays fo_arrays_from(const fo_arrays *arrays, fo_sizes sizes,
+                                       int64_t begin)
+{
+    fo_arrays found = {.param = (char *)arrays->param + begin * sizes.param,
+                       .grad = (char *)arrays->grad + begin * sizes.param};
+    for (int k = 0; k < FO_MAX_STATES; k++)
+        found.state[k] =
+            arrays->state[k] ? (char *)arrays->state[k] + begin * sizes.state : NULL;
+    return found;
+}
 
 /* Prefetches elements begin to end - 1 of the arrays. */
 void fo_prefetch(const fo_arrays *arrays, fo_sizes sizes, int64_t begin, int64_t end);
@@ -29,13 +38,25 @@ void fo_prefetch(const fo_arrays *arrays, fo_sizes sizes, int64_t begin, int64_t
  * second-level cache. */
 enum { FO_PREFETCHED = 1 << 16 };
 
-/* The number of elements of an array before the first that begins a cache line. */
-int64_t fo_unaligned_head(const void *array, int64_t size);
+/* How an array is cut into strips: after the first that begins a cache line, or from
+ * its first element on, so that the strips do not depend on the address. */
+typedef enum { FO_FROM_A_LINE, FO_FROM_THE_START } fo_strip_start;
 
-/* Calls body for all elements in order: for all at once, or, if `prefetches`, strip by
- * strip, of which the first has `head` elements. */
+/* Calls body for all elements, strip by strip in order. */
 typedef void fo_strip_body(const void *context, const fo_arrays *strip, int64_t n);
-void fo_in_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n, int64_t head,
-                  int prefetches, fo_strip_body *body, const void *context);
+void fo_prefetched_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n,
+                          fo_strip_start start, fo_strip_body *body,
+                          const void *context);
+
+/* The same, or one call for all elements unless `prefetches`. */
+static inline void fo_in_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n,
+                                fo_strip_start start, int prefetches,
+                                fo_strip_body *body, const void *context)
+{
+    if (prefetches)
+        fo_prefetched_strips(arrays, sizes, n, start, body, context);
+    else
+        body(context, arrays, n);
+}
 
 #endif

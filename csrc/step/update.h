@@ -14,7 +14,13 @@ typedef struct {
 } fo_step_context;
 
 /* The arrays of a chunk of a tensor without a layout. */
-fo_arrays fo_chunk_arrays(const fo_tensor *tensor, const fo_chunk *chunk);
+static inline fo_arrays fo_chunk_arrays(const fo_tensor *tensor, const fo_chunk *chunk)
+{
+    const int64_t size = fo_size_of(tensor->dtype);
+    fo_arrays whole = {.param = tensor->param, .grad = (void *)tensor->grad};
+    memcpy(whole.state, tensor->state, sizeof whole.state);
+    return fo_arrays_from(&whole, (fo_sizes){size, size}, chunk->begin);
+}
 
 /* Whether this step of tensor i ends with the parameter at its slow weights. */
 int fo_looks_ahead(const fo_step_context *s, int64_t i);

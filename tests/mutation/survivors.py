@@ -32,9 +32,9 @@ SURVIVORS = [
             "prefetch(arrays->state[k], sizes.state, begin, end);",
             "prefetch_all(arrays, sizes, begin, end);",
             "return (int64_t)(-(uintptr_t)array % LINE) / size;",
+            "start == FO_FROM_A_LINE ? unaligned_head(arrays->param, sizes.param) : 0;",
             "const int64_t strip = STRIP / sizes.state, ahead = AHEAD / sizes.state;",
             "prefetch_all(arrays, sizes, fo_min(begin + ahead, n), fo_min(end + ahead, n));",
-            "if (!prefetches) {",
         ],
     ),
     (
