@@ -1,7 +1,7 @@
 """Time and memory of fits of large files: python -m bench.large_files.
 
 A parquet file, a memory-mapped array and a comma-separated file are written to a temporary
-directory, and deleted at the end.  Each fit runs in a process of its own, which prints its time and
+directory, and deleted at the end.  Each fit runs in a separate process, which prints its time and
 the most memory that was resident (`VmHWM`), with that after the imports.  It needs Linux.
 """
 

@@ -340,7 +340,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
     def _fit(self) -> Fitted:
         if len(self._fitted_filters()) > 1:
             raise FastoptError(
-                f"there are {len(self.classes_)} classes, each with coefficients of its own; "
+                f"there are {len(self.classes_)} classes, each with separate coefficients; "
                 "this is available for two classes only"
             )
         return self.fitted_

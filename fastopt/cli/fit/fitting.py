@@ -118,7 +118,7 @@ def _require_link(args: argparse.Namespace, is_classifier: bool) -> None:
 
 
 def _note_result(estimator: Any, notes: list[str]) -> None:
-    """Add sentences on the classes and on columns without effect of their own."""
+    """Add sentences on the classes, and on constant and dependent columns."""
     if isinstance(estimator, GLMClassifier):
         first, *others = map(repr, estimator.classes_.tolist())
         if len(others) == 1:

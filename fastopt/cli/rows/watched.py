@@ -42,7 +42,7 @@ class Watched:
         return Watched(self.rows.with_target(target), self.report)
 
     def observations(self) -> Iterator[Any]:
-        """Yield the observations as they are in the file, in a pass of their own."""
+        """Yield the observations as they are in the file, in a separate pass."""
         self.report(0)
         for y in self.rows.observations():
             yield y

@@ -12,7 +12,7 @@ and does not depend on the number of workers.  This package needs the extra `das
 | `rows` | `DaskRows`: a source whose sums are Dask computations |
 | `glm` | the two estimators |
 
-Spark, Ray and MPI need no package of their own: see `fastopt.estimators.moments`.
+No separate package is needed for Spark, Ray and MPI: see `fastopt.estimators.moments`.
 """
 
 try:

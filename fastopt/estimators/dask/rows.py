@@ -154,7 +154,7 @@ class DaskRows:
                 for i in range(0, len(results), SPLIT_EVERY)
             ]
         # Threads of BLAS in each thread of Dask would compete for the cores: on two cores, a fit of
-        # 20000 x 100 took 13 s instead of 0.6 s.  Worker processes have a limit of their own.
+        # 20000 x 100 took 13 s instead of 0.6 s.  Worker processes have a separate limit.
         with threadpool_limits(1, "blas"):
             return results[0].compute()
 

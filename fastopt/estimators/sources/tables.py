@@ -165,7 +165,7 @@ class PandasTable:
 class ArrowTable:
     """A pyarrow.Table or pyarrow.RecordBatch."""
 
-    lists_all_levels = False  # each batch has a dictionary of its own
+    lists_all_levels = False  # each batch has a separate dictionary
 
     def __init__(self, table: Any) -> None:
         self._table = table
