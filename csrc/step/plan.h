@@ -76,6 +76,7 @@ struct fo_plan {
     int64_t *recipe_of;      /* by tensor: index into recipes */
     fo_walk *walks;          /* by tensor; used if it has a layout */
     int had_rows;            /* whether any tensor had rows in the previous step */
+    int prefetches;          /* whether this step prefetches contiguous arrays */
     unsigned char *has_rows; /* by tensor: has rows, and therefore no chunks */
     /* Items of rows follow the items of chunks: those of tensor row_tensor[k] are
      * row_item[k] .. row_item[k + 1] - 1. */

@@ -196,7 +196,7 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     const fo_arrays arrays = fo_chunk_arrays(tensor, chunk);
     const int64_t size = fo_size_of(tensor->dtype);
     fo_in_strips(&arrays, (fo_sizes){size, size}, chunk->length, FO_FROM_A_LINE,
-                 s->prefetches, update_strip, &plan->recipes[plan->recipe_of[i]]);
+                 s->plan->prefetches, update_strip, &plan->recipes[plan->recipe_of[i]]);
     void *ema = tensor->ema ? (char *)tensor->ema + chunk->begin * size : NULL;
     if (ema && fo_looks_ahead(s, i))
         fo_look_ahead(s, tensor->dtype, ema, arrays.param, chunk->length);
@@ -268,12 +268,11 @@ static double clip_factor(const fo_extras *extras, const fo_total *norm, double 
 
 /* Prepares the work items of a step.  Returns the number of threads to use, or 0 if the
  * plan has too little scratch memory for them, or less room than is needed. */
-static int prepare_items(fo_plan *plan, int64_t needed_room, int n_threads,
-                         int *prefetches)
+static int prepare_items(fo_plan *plan, int64_t needed_room, int n_threads)
 {
     int some_staged = 0;
     const int64_t active = prepare_walks(plan, &some_staged);
-    *prefetches = active >= FO_PREFETCHED;
+    plan->prefetches = active >= FO_PREFETCHED;
     const int64_t n_items = fo_plan_items(plan);
     n_threads = active < plan->serial_below ? 1 : fo_threads_for(n_items, 1, n_threads);
     plan->threads = n_threads;
@@ -293,9 +292,8 @@ static fo_total measure(const fo_step_context *s, fo_extras *extras, int n_threa
 
 int fo_norm(fo_plan *plan, fo_extras *extras, int n_threads)
 {
-    fo_step_context s = {plan, extras, 1.0 / extras->grad_scale, 0};
-    /* The groups may not be set yet. */
-    n_threads = prepare_items(plan, 0, n_threads, &s.prefetches);
+    const fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
+    n_threads = prepare_items(plan, 0, n_threads); /* the groups may not be set yet */
     if (!n_threads)
         return FO_NO_SCRATCH;
     measure(&s, extras, n_threads);
@@ -335,9 +333,8 @@ static void share_scalars(const fo_plan *plan, int64_t n_recipes)
 
 int fo_step(fo_plan *plan, fo_extras *extras, int n_threads)
 {
-    fo_step_context s = {plan, extras, 1.0 / extras->grad_scale, 0};
-    n_threads =
-        prepare_items(plan, fo_factored_prepare(plan), n_threads, &s.prefetches);
+    fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
+    n_threads = prepare_items(plan, fo_factored_prepare(plan), n_threads);
     if (!n_threads)
         return FO_NO_SCRATCH;
     const int64_t n_items = fo_plan_items(plan);

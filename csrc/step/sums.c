@@ -51,7 +51,7 @@ static void sum_chunk(const fo_step_context *s, int64_t number, fo_lanes *lanes,
     const int64_t size = fo_size_of(tensor->dtype);
     const strip_sums sums = {recipe, lanes};
     fo_in_strips(&arrays, (fo_sizes){size, size}, chunk->length, FO_FROM_THE_START,
-                 s->prefetches, sum_strip, &sums);
+                 s->plan->prefetches, sum_strip, &sums);
 }
 
 static int needs_sums(const fo_plan *plan, int64_t i)

@@ -9,8 +9,7 @@
 typedef struct {
     fo_plan *plan;
     const fo_extras *extras;
-    double scale;   /* the gradients are multiplied by it */
-    int prefetches; /* whether contiguous arrays are prefetched */
+    double scale; /* the gradients are multiplied by it */
 } fo_step_context;
 
 /* The arrays of a chunk of a tensor without a layout. */

@@ -193,7 +193,7 @@ void fo_update_blocks(const fo_step_context *s, const fo_chunk *chunk,
     job.is_direct = is_direct(s, &s->plan->tensors[chunk->tensor]);
     for (int64_t number = range.begin; number < range.end; number++) {
         const group all = group_at(&job.cutting, number);
-        if (job.is_direct && s->prefetches)
+        if (job.is_direct && s->plan->prefetches)
             job.next = number + 1 < range.end ? number + 1 : -1;
         update_group(&job, &all, &(fo_offsets){0}, -1);
     }
