@@ -85,9 +85,6 @@ static void prepare(const fo_step_context *s, const fo_tensor *tensor,
     recipe->update = after    ? kernel->with_epilogue
                      : around ? kernel->with_prologue
                               : kernel->plain;
-    recipe->update_bf16 = after    ? NULL
-                          : around ? kernel->with_prologue_bf16
-                                   : kernel->plain_bf16;
 }
 
 static int matches(const fo_recipe *recipe, const fo_tensor *tensor)
@@ -183,9 +180,13 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     }
     if (tensor->layout) {
         const fo_range tiles = fo_plan_tiles(plan, chunk);
-        for (int64_t t = tiles.begin; t < tiles.end; t++) {
-            const fo_tile tile = fo_walk_tile(&plan->walks[i], t, &(fo_offsets){0});
-            if (plan->walks[i].is_panel || !fo_update_bf16_tile(s, i, &tile))
+        const fo_walk *walk = &plan->walks[i];
+        for (int64_t t = tiles.begin; t < tiles.end;) {
+            fo_tile tile;
+            t = fo_walk_line(walk, t, tiles.end, &tile);
+            if (tile.rows == 1 && !walk->is_panel)
+                fo_update_line(s, i, &tile, scratch);
+            else
                 fo_each_piece(s, i, &tile, scratch, update_piece);
             const fo_view view = fo_grad_view(tensor, &tile);
             if (s->extras->zero_grads)

@@ -105,29 +105,6 @@ void fo_finish_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
     }
 }
 
-int fo_update_bf16_tile(const fo_step_context *s, int64_t i, const fo_tile *tile)
-{
-    const fo_tensor *tensor = &s->plan->tensors[i];
-    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
-    const fo_layout *layout = tensor->layout;
-    const fo_view param = fo_param_view(tensor, tile);
-    const fo_view grad = fo_grad_view(tensor, tile);
-    if (!recipe->update_bf16 || s->extras->stochastic || tensor->master ||
-        tensor->ema || !fo_is_direct(tile, &param, FO_BF16) ||
-        !fo_is_direct(tile, &grad, FO_BF16))
-        return 0;
-    void *state[FO_MAX_STATES] = {NULL};
-    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
-        const fo_view own = fo_own_view(tensor->state[k], layout->state_dtype, tile);
-        if (!fo_is_direct(tile, &own, tensor->dtype))
-            return 0;
-        state[k] = own.data;
-    }
-    recipe->update_bf16(param.data, grad.data, state, tile->rows * tile->cols,
-                        &recipe->rule, &recipe->prologue);
-    return 1;
-}
-
 /* The gradient of a panel is transposed, so it is staged all at once; the other arrays
  * are staged in pieces of one row. */
 void fo_each_piece(const fo_step_context *s, int64_t i, const fo_tile *tile,
