@@ -132,6 +132,9 @@ typedef struct {
 typedef struct {
     fo_prepare_fn *prepare;
     fo_update_fn *plain, *with_prologue, *with_epilogue; /* the last with both */
+    /* For a bfloat16 parameter and gradient with float states, rounded to nearest; NULL
+     * in double. */
+    fo_update_fn *plain_bf16, *with_prologue_bf16;
 } fo_kernel;
 
 /* Convert n elements of some dtype, `stride` bytes apart, to or from contiguous reals.

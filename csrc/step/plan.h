@@ -27,7 +27,7 @@ typedef struct {
     fo_dtype dtype;
     int64_t t; /* the step, counted from 1 */
     double saved_before[FO_MAX_SAVED], saved_after[FO_MAX_SAVED];
-    fo_update_fn *update;
+    fo_update_fn *update, *update_bf16;
     fo_row_fn *row;
     const fo_summation *summation;
     const fo_factored_kernel *factored; /* or NULL */

@@ -85,6 +85,9 @@ static void prepare(const fo_step_context *s, const fo_tensor *tensor,
     recipe->update = after    ? kernel->with_epilogue
                      : around ? kernel->with_prologue
                               : kernel->plain;
+    recipe->update_bf16 = after    ? NULL
+                          : around ? kernel->with_prologue_bf16
+                                   : kernel->plain_bf16;
 }
 
 static int matches(const fo_recipe *recipe, const fo_tensor *tensor)

@@ -4,7 +4,8 @@
  *
  * A line is staged, updated and written back in pieces so short that the CPU, which
  * has several hundred instructions in flight, converts the next piece while it divides
- * for this one.  What depends on the arrays alone is found once per line. */
+ * for this one.  What depends on the arrays alone is found once per line.  bfloat16
+ * parameters with bfloat16 gradients are updated in place by a kernel for them. */
 #include "update.h"
 
 /* Elements of a piece, and the distance in elements at which arrays are prefetched. */
@@ -61,8 +62,9 @@ static void randomise(strand *of, const fo_step_context *s, int64_t i, int array
     }
 }
 
-static void find_strands(strands of, const fo_step_context *s, int64_t i,
-                         const fo_tile *line, fo_scratch *scratch)
+/* Returns the number of states. */
+static int find_strands(strands of, const fo_step_context *s, int64_t i,
+                        const fo_tile *line, fo_scratch *scratch)
 {
     const fo_tensor *tensor = &s->plan->tensors[i];
     const fo_view grad = fo_grad_view(tensor, line),
@@ -80,23 +82,56 @@ static void find_strands(strands of, const fo_step_context *s, int64_t i,
         const fo_view average = fo_own_view(tensor->ema, tensor->dtype, line);
         of[AVERAGE] = strand_of(tensor, line, &average, scratch->tile[1]);
     }
-    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
+    int n_states = 0;
+    for (; n_states < FO_MAX_STATES && tensor->state[n_states]; n_states++) {
+        strand *x = &of[STATE + n_states];
         const fo_view state =
-            fo_own_view(tensor->state[k], tensor->layout->state_dtype, line);
-        of[STATE + k] = strand_of(tensor, line, &state, scratch->tile[3 + k]);
+            fo_own_view(tensor->state[n_states], tensor->layout->state_dtype, line);
+        *x = strand_of(tensor, line, &state, scratch->tile[3 + n_states]);
         /* States of 16 bits, rounded to nearest, would stop changing. */
-        randomise(&of[STATE + k], s, i, 1 + k);
+        randomise(x, s, i, 1 + n_states);
     }
     if (s->extras->stochastic) {
         randomise(&of[PARAM], s, i, 0);
         randomise(&of[COPY], s, i, 0);
     }
+    return n_states;
+}
+
+/* Whether the kernel for bfloat16 applies: it takes the parameter and the gradient as
+ * they are, and rounds to nearest. */
+static int is_bf16(const strands of)
+{
+    for (int k = GRAD; k <= PARAM; k++)
+        if (of[k].dtype != FO_BF16 || of[k].stride != sizeof(uint16_t) ||
+            (uintptr_t)of[k].data % sizeof(uint16_t) || of[k].is_random)
+            return 0;
+    for (int k = STATE; k < N_STRANDS; k++)
+        if (of[k].load)
+            return 0;
+    return !of[COPY].data && !of[AVERAGE].data;
+}
+
+static void update_bf16_strip(const void *context, const fo_arrays *strip, int64_t n)
+{
+    const fo_recipe *recipe = context;
+    recipe->update_bf16(strip->param, strip->grad, strip->state, n, &recipe->rule,
+                        &recipe->prologue);
+}
+
+static void update_in_place(const fo_step_context *s, const fo_recipe *recipe,
+                            const strands of, int64_t n)
+{
+    const fo_sizes sizes = {sizeof(uint16_t), sizeof(float)};
+    fo_arrays arrays = {.param = of[PARAM].data, .grad = of[GRAD].data};
+    for (int k = 0; k < FO_MAX_STATES; k++)
+        arrays.state[k] = of[STATE + k].data;
+    fo_in_strips(&arrays, sizes, n, FO_FROM_A_LINE, s->plan->prefetches,
+                 update_bf16_strip, recipe);
 }
 
 static FO_INLINE void *load(const strand *of, const piece *p)
 {
-    if (!of->data)
-        return NULL;
     char *data = of->data + p->at * of->stride;
     if (!of->load)
         return data;
@@ -106,9 +141,9 @@ static FO_INLINE void *load(const strand *of, const piece *p)
 
 static FO_INLINE void store(const strand *of, const piece *p, const void *x)
 {
+    char *data = of->data + p->at * of->stride;
     if (!of->store)
         return;
-    char *data = of->data + p->at * of->stride;
     if (of->is_random)
         fo_store_stochastic(data, of->stride, of->dtype, x, p->n, of->stream,
                             (uint64_t)p->index, (uint64_t)p->index_stride);
@@ -116,47 +151,61 @@ static FO_INLINE void store(const strand *of, const piece *p, const void *x)
         of->store(data, of->stride, x, p->n);
 }
 
-static FO_INLINE void prefetch(const strand *of, int64_t begin, int64_t end)
+/* Prefetches the piece that begins at element `at`, if the array is contiguous.
+ * Addresses after its end do no harm. */
+static FO_INLINE void prefetch(const strand *of, int64_t at)
 {
-    const int64_t step = of->stride < CACHE_LINE ? CACHE_LINE : of->stride;
-    for (int64_t byte = begin * of->stride; byte < end * of->stride; byte += step)
-        FO_PREFETCH(of->data + byte);
+    enum { LINES = 4 };
+    const int64_t size = of->stride;
+    if (size <= 0 || size > (int64_t)sizeof(double))
+        return;
+    const char *from = of->data + at * size, *end = from + PIECE * size;
+    for (; from < end; from += LINES * CACHE_LINE)
+        for (int line = 0; line < LINES; line++)
+            FO_PREFETCH(from + line * CACHE_LINE);
 }
 
-static FO_INLINE void update_piece(const fo_step_context *s, int64_t i,
-                                   const strands of, const piece *p)
+static FO_INLINE void update_piece(const fo_step_context *s, const fo_recipe *recipe,
+                                   const strands of, int n_states, const piece *p)
 {
-    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
-    void *w = load(&of[PARAM], p), *average = load(&of[AVERAGE], p);
-    void *state[FO_MAX_STATES];
-    for (int k = 0; k < FO_MAX_STATES; k++)
+    const int has_average = of[AVERAGE].data != NULL;
+    void *w = load(&of[PARAM], p), *state[FO_MAX_STATES] = {NULL};
+    for (int k = 0; k < n_states; k++)
         state[k] = load(&of[STATE + k], p);
     recipe->update(w, load(&of[GRAD], p), state, p->n, &recipe->rule,
                    &recipe->prologue);
-    if (average && s->extras->lookahead_steps)
+    void *average = has_average ? load(&of[AVERAGE], p) : NULL;
+    if (has_average && s->extras->lookahead_steps)
         fo_look_ahead(s, recipe->dtype, average, w, p->n);
-    for (int k = 0; k < FO_MAX_STATES; k++)
+    for (int k = 0; k < n_states; k++)
         store(&of[STATE + k], p, state[k]);
     store(&of[PARAM], p, w);
     store(&of[COPY], p, w);
     /* The average is of the parameter as stored, after rounding. */
-    if (average && !s->extras->lookahead_steps)
+    if (has_average && !s->extras->lookahead_steps)
         fo_kernels()->average[recipe->dtype](average, load(&of[PARAM], p), p->n,
                                              1.0 - s->extras->ema_decay);
-    store(&of[AVERAGE], p, average);
+    if (has_average)
+        store(&of[AVERAGE], p, average);
 }
 
 void fo_update_line(const fo_step_context *s, int64_t i, const fo_tile *line,
                     fo_scratch *scratch)
 {
-    strands of;
-    find_strands(of, s, i, line, scratch);
+    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
     const int64_t n = line->cols, index_stride = line->col->index;
+    strands of;
+    const int n_states = find_strands(of, s, i, line, scratch);
+    if (recipe->update_bf16 && is_bf16(of)) {
+        update_in_place(s, recipe, of, n);
+        return;
+    }
     for (int64_t at = 0; at < n; at += PIECE) {
         const piece p = {at, fo_min(PIECE, n - at), line->at.index + at * index_stride,
                          index_stride};
-        for (int k = 0; k < N_STRANDS && s->plan->prefetches; k++)
-            prefetch(&of[k], fo_min(at + AHEAD, n), fo_min(at + AHEAD + PIECE, n));
-        update_piece(s, i, of, &p);
+        if (s->plan->prefetches && at + AHEAD < n)
+            for (int k = 0; k < STATE + n_states; k++)
+                prefetch(&of[k], at + AHEAD);
+        update_piece(s, recipe, of, n_states, &p);
     }
 }
