@@ -134,6 +134,9 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         ``max_iter`` rounds did not suffice, or KeyboardInterrupt ended the fit, which then keeps
         the coefficients of the last round, as MLPClassifier does.  ``converged_`` is False.
 
+        Also if the steps of epochs diverge, so that the objective is not finite, which ends the
+        fit, or more than twice that of coefficients of 0.  Coefficients that are not finite are an
+        error, as for SGDClassifier.
     Notes
     -----
     ``sample_weight`` and ``freq_weight`` give the same coefficients and standard errors, because

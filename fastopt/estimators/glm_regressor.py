@@ -127,7 +127,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     n_iter_ : int
         Rounds.
     converged_ : bool
-        Whether the last step was at most ``tol`` standard errors long.
+        Whether the last step was at most ``tol`` standard errors long, or epochs ended by ``tol``.
     dispersion_ : float
         1 for poisson, binomial and negative_binomial; else Pearson's chi-squared divided by the
         degrees of freedom.
@@ -156,6 +156,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     ConvergenceWarning
         ``max_iter`` rounds did not suffice, or KeyboardInterrupt ended the fit, which then keeps
         the coefficients of the last round, as MLPRegressor does.  ``converged_`` is False.
+        Also if the steps of epochs diverge, so that the objective is not finite, which ends the
+        fit, or more than twice that of coefficients of 0.  Coefficients that are not finite are an
+        error, as for SGDRegressor.
 
     Notes
     -----
