@@ -60,9 +60,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     l1_ratio : float
         The part of the penalty that is L1, from 0 to 1.  Default 0.
     overdispersion : float, optional
-        Of the negative binomial, as ``alpha`` in statsmodels.  Default 1.
+        Of the negative binomial, as ``alpha`` in statsmodels.  Default 1.  An error for others.
     power : float, optional
-        Of the Tweedie family, 1 < power < 2.  Default 1.5.
+        Of the Tweedie family, 1 < power < 2.  Default 1.5.  An error for others.
     fit_intercept : bool
         Default True.  If False and a column of X is constant, that column takes its place for
         everything but the penalty.
