@@ -225,7 +225,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     def _model(self, n_classes: int) -> Model:
         intercept = bool(self.fit_intercept)
         if n_classes == 2:
-            return Model("bernoulli", self.link, 0.0, intercept)
+            return Model("binomial", self.link, 0.0, intercept)
         symmetric = self.alpha > 0 and self.l1_ratio > 0
         return Model("multinomial", "logit", 0.0, intercept, n_classes, symmetric)
 
@@ -276,7 +276,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             source: Source
             if rows is None:
                 x, y = self._read(X, y, self._steps_check(sample_weight, freq_weight))
-                block = self._rows(x, y, Model("bernoulli", self.link), **per_row)
+                block = self._rows(x, y, Model("binomial", self.link), **per_row)
                 classes, index = _labels(block.y)
                 check_classification_targets(classes)
                 source = self._source(block.with_y(index.astype(float)))

@@ -25,7 +25,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
     """Logistic, probit or cloglog regression, online, by the Kalman-based stochastic gradient.
 
-    The update is that of `KalmanRegressor` for the Bernoulli family. There is no learning rate, and
+    The update is that of `KalmanRegressor` for the binomial family. There is no learning rate, and
     standard errors are known after every row. One pass ends near the maximum of the likelihood if
     the rows come in random order; `GLMClassifier` finds the maximum itself.
 
@@ -115,7 +115,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
 
     def _model(self) -> Model:
         flag("fit_intercept", self.fit_intercept)
-        return model_of("bernoulli", self.link, fit_intercept=self.fit_intercept)
+        return model_of("binomial", self.link, fit_intercept=self.fit_intercept)
 
     def _checked(
         self, X: Any, y: Any, sample_weight: Any, offset: Any, **read: Any

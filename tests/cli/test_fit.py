@@ -133,13 +133,13 @@ def test_the_fit_is_that_of_the_estimator(fit, people, columns, options, estimat
 @pytest.mark.parametrize(
     ("family", "y", "kind", "n"),
     [
-        (None, ["b", "a"] * 5, "GLMClassifier", "bernoulli"),
+        (None, ["b", "a"] * 5, "GLMClassifier", "binomial"),
         (None, ["b", "a", "c"] * 4, "GLMClassifier", "multinomial"),
         (None, [0.5, 1, 2] * 4, "GLMRegressor", "gaussian"),
-        ("binomial", [0, 1, 1, 0, 1] * 2, "GLMClassifier", "bernoulli"),
-        ("binomial", [2, 1, 1, 2, 1] * 2, "GLMClassifier", "bernoulli"),
-        ("binomial", [0.25, 0.75] * 5, "GLMRegressor", "bernoulli"),
-        ("binomial", [0, 0.5, 1] * 4, "GLMRegressor", "bernoulli"),
+        ("binomial", [0, 1, 1, 0, 1] * 2, "GLMClassifier", "binomial"),
+        ("binomial", [2, 1, 1, 2, 1] * 2, "GLMClassifier", "binomial"),
+        ("binomial", [0.25, 0.75] * 5, "GLMRegressor", "binomial"),
+        ("binomial", [0, 0.5, 1] * 4, "GLMRegressor", "binomial"),
     ],
 )
 def test_the_target_determines_the_estimator(fit, tmp_path, family, y, kind, n):
