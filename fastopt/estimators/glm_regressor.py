@@ -336,6 +336,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
                 check = self._steps_check(sample_weight, freq_weight)
                 x, y = self._read(X, y, check, y_numeric=True)
                 source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
+            self._fitted_model = model
             if takes_epochs(self):
                 self._keep_epochs(self._fit_epochs(source, model))
                 return self
@@ -381,6 +382,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             y = y.astype(float, copy=False)
             block = self._rows(x, y, model, sample_weight, None, offset, exposure)
             self._keep_epochs(self._partial_fit_epochs(block, model))
+            self._fitted_model = model
         return self
 
     def predict(
@@ -413,7 +415,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             X has not the columns of the fit.
         """
         check_is_fitted(self)
-        model = self._model()
+        model = self._fitted_model
         if interval is not None:
             blocks = self._blocks_to_predict(X, model, offset=offset, exposure=exposure)
             return intervals(blocks, self.fitted_, interval)
@@ -447,7 +449,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             warning for one row, as for R^2 in scikit-learn.
         """
         check_is_fitted(self)
-        model = self._model()
+        model = self._fitted_model
         per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
         source = _rows_again(self, X, y, **per_row)
         null = null_deviance(source, model)
@@ -470,7 +472,7 @@ def _deviance(model: Model, coef: Floats, intercept: float, block: Block) -> Flo
 
 def _rows_again(estimator: Any, X: Any, y: Any, **per_row: Any) -> Source:
     """Return a source of rows with y, read as those of the fit."""
-    model = estimator._model()
+    model = estimator._fitted_model
     rows: Source | None = estimator._open(X, model.link, is_fit=False, y=y, **per_row)
     if rows is not None:
         return rows
