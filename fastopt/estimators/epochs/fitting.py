@@ -158,8 +158,8 @@ class _Rows:
     def mean_loss(self, model: Model, coef: Floats) -> float:
         """Return the weighted mean of half the unit deviance, of rows held out if there are any."""
         loss = total = 0.0
-        for block, held in self.pairs():
-            block = held if self.fraction else block
+        for kept, held in self.pairs():
+            block = held if self.fraction else kept
             if block is not None:
                 with np.errstate(over="ignore", invalid="ignore"):
                     z = np.ascontiguousarray(block.x @ coef[:-1] + coef[-1])
