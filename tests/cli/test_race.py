@@ -175,7 +175,7 @@ def test_filter_uses_the_rows_in_the_same_order_as_other_rules(rule):
     ("kind", "target", "family"),
     [
         ("linear", "numbers", "gaussian"),
-        ("logistic", "halves", "bernoulli"),
+        ("logistic", "halves", "binomial"),
         ("poisson", "counts", "poisson"),
     ],
 )
