@@ -12,7 +12,7 @@ import fastopt
 from fastopt.arrays.dtypes import Array
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 STEPS = 60
 STEEPNESS = np.array([1.0, 20.0])
