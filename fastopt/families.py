@@ -32,7 +32,7 @@ class Family:
 
     Examples
     --------
-    >>> family = family_of("bernoulli")
+    >>> family = family_of("binomial")
     >>> family.links, family.low, family.high
     (('logit', 'probit', 'cloglog'), 0.0, 1.0)
     """
@@ -98,7 +98,7 @@ FAMILIES = {
     family.name: family
     for family in (
         Family("gaussian", ("identity",)),
-        Family("bernoulli", ("logit", "probit", "cloglog"), 0.0, 1.0, known_dispersion=True),
+        Family("binomial", ("logit", "probit", "cloglog"), 0.0, 1.0, known_dispersion=True),
         Family("poisson", ("log",), 0.0, known_dispersion=True),
         Family("gamma", ("log", "inverse"), 0.0, open_low=True),
         Family("negative_binomial", ("log",), 0.0, known_dispersion=True),
@@ -114,8 +114,8 @@ FAMILIES = {
 }
 
 
-# What R, statsmodels and others call them.
-ALIASES = {"binomial": "bernoulli", "logistic": "bernoulli", "normal": "gaussian"}
+# Other names that are accepted.
+ALIASES = {"bernoulli": "binomial", "logistic": "binomial", "normal": "gaussian"}
 
 
 def family_of(name: object) -> Family:
@@ -124,8 +124,8 @@ def family_of(name: object) -> Family:
     Parameters
     ----------
     name : str
-        "gaussian", "bernoulli", "poisson", "gamma", "negative_binomial", "inverse_gaussian" or
-        "tweedie". Or "normal" for "gaussian", "binomial" or "logistic" for "bernoulli".
+        "gaussian", "binomial", "poisson", "gamma", "negative_binomial", "inverse_gaussian" or
+        "tweedie". Or "normal" for "gaussian", "bernoulli" or "logistic" for "binomial".
 
     Returns
     -------

@@ -29,7 +29,7 @@ SLOPES = {
 def variance(family, m, shape):
     return {
         "gaussian": np.ones_like(m),
-        "bernoulli": m * (1 - m),
+        "binomial": m * (1 - m),
         "poisson": m,
         "gamma": m**2,
         "inverse_gaussian": m**3,
@@ -43,7 +43,7 @@ def unit_deviance(family, y, m, shape=None):
     a = shape if family == "negative_binomial" else 1.0
     return {
         "gaussian": lambda: (y - m) ** 2,
-        "bernoulli": lambda: 2 * (xlogy(y, y / m) + xlogy(1 - y, (1 - y) / (1 - m))),
+        "binomial": lambda: 2 * (xlogy(y, y / m) + xlogy(1 - y, (1 - y) / (1 - m))),
         "poisson": lambda: 2 * (xlogy(y, y / m) - y + m),
         "gamma": lambda: 2 * ((y - m) / m - np.log(y / m)),
         "inverse_gaussian": lambda: (y - m) ** 2 / (y * m**2),
@@ -66,7 +66,7 @@ def log_density(family, y, m, s, v, shape=None):
     k = v / s
     if family == "gaussian":
         return stats.norm.logpdf(y, m, k**-0.5)
-    if family == "bernoulli":  # v trials
+    if family == "binomial":  # v trials
         return stats.binom.logpmf(np.round(v * y), v, m)
     if family == "poisson":
         return v * stats.poisson.logpmf(y, m)

@@ -23,7 +23,7 @@ def data(family, n=300, p=6, seed=0):
     z = X @ w
     y = {
         "gaussian": lambda: z + rng.normal(size=n),
-        "bernoulli": lambda: (rng.random(n) < logistic(z)).astype(float),
+        "binomial": lambda: (rng.random(n) < logistic(z)).astype(float),
         "poisson": lambda: rng.poisson(np.exp(z)).astype(float),
         "gamma": lambda: rng.gamma(2.0, (1 / z if family[1] == "inverse" else np.exp(z)) / 2),
         "negative_binomial": lambda: rng.negative_binomial(2, 1 / (1 + np.exp(z))).astype(float),

@@ -14,9 +14,9 @@ ALPHA = 0.5  # of the negative binomial
 # The mean, its slope and the variance of each family and link.
 MODEL = {
     ("gaussian", "identity"): (lambda z: z, lambda z: 1.0, lambda m: 1.0),
-    ("bernoulli", "logit"): (logistic, lambda z: logistic(z) * logistic(-z),
+    ("binomial", "logit"): (logistic, lambda z: logistic(z) * logistic(-z),
                              lambda m: m * (1 - m)),
-    ("bernoulli", "cloglog"): (lambda z: -np.expm1(-np.exp(z)), lambda z: np.exp(z - np.exp(z)),
+    ("binomial", "cloglog"): (lambda z: -np.expm1(-np.exp(z)), lambda z: np.exp(z - np.exp(z)),
                                lambda m: m * (1 - m)),
     ("poisson", "log"): (np.exp, np.exp, lambda m: m),
     ("gamma", "log"): (np.exp, np.exp, lambda m: m**2),

@@ -1055,7 +1055,7 @@ def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]
 # The derivative of half the unit deviance with respect to the linear predictor z.
 SLOPES: dict[str, Callable[[Array, Array], Array]] = {
     "gaussian": lambda y, z: z - y,
-    "bernoulli": lambda y, z: 1.0 / (1.0 + np.exp(-z)) - y,
+    "binomial": lambda y, z: 1.0 / (1.0 + np.exp(-z)) - y,
     "poisson": lambda y, z: np.exp(z) - y,
 }
 

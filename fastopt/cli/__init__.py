@@ -59,8 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return int(args.run(args))
-    except (FastoptError, OSError) as error:
+    except FastoptError as error:
         problem = str(error)
+    except FileNotFoundError as error:
+        problem = f"no such file: {error.filename}"
+    except OSError as error:
+        has_name = error.strerror and error.filename is not None
+        problem = f"{error.strerror}: {error.filename}" if has_name else str(error)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:

@@ -54,6 +54,7 @@ class SeparationWarning(ConvergenceWarning):  # type: ignore[misc]
 class GLMBase(Inference, ByEpochs, BaseEstimator):  # type: ignore[misc]
     """Checks and attributes of all generalized linear models here."""
 
+    _fitted_model: Model  # of the last fit, whatever the parameters are now
     _role_columns: tuple[str, ...] = ()  # columns of the fit that were y, a weight and the like
     _open_rows = staticmethod(open_rows)
     _accepts_sparse = True

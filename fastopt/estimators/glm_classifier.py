@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -133,6 +134,9 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     ConvergenceWarning
         ``max_iter`` rounds did not suffice, or KeyboardInterrupt ended the fit, which then keeps
         the coefficients of the last round, as MLPClassifier does.  ``converged_`` is False.
+        Also if the steps of epochs diverge, so that the objective is not finite, which ends the
+        fit, or more than twice that of coefficients of 0.  Coefficients that are not finite are an
+        error, as for SGDClassifier.
 
     Notes
     -----
@@ -222,7 +226,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     def _model(self, n_classes: int) -> Model:
         intercept = bool(self.fit_intercept)
         if n_classes == 2:
-            return Model("bernoulli", self.link, 0.0, intercept)
+            return Model("binomial", self.link, 0.0, intercept)
         symmetric = self.alpha > 0 and self.l1_ratio > 0
         return Model("multinomial", "logit", 0.0, intercept, n_classes, symmetric)
 
@@ -273,7 +277,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             source: Source
             if rows is None:
                 x, y = self._read(X, y, self._steps_check(sample_weight, freq_weight))
-                block = self._rows(x, y, Model("bernoulli", self.link), **per_row)
+                block = self._rows(x, y, Model("binomial", self.link), **per_row)
                 classes, index = _labels(block.y)
                 check_classification_targets(classes)
                 source = self._source(block.with_y(index.astype(float)))
@@ -306,6 +310,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             if self._formula is not None:
                 model = replace(model, fit_intercept=self._formula.has_intercept)
                 options = replace(options, y_name=self._formula.response or options.y_name)
+            self._fitted_model = model
             if takes_epochs(self):
                 coef = self._fit_epochs(source, model)
                 self.classes_ = classes
@@ -375,7 +380,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             index = (y == known[1]).astype(float)
             block = self._rows(x, index, self._model(2), sample_weight, None, offset)
             coef = self._partial_fit_epochs(block, self._model(2))
-            self.classes_ = known
+            self.classes_, self._fitted_model = known, self._model(2)
             self._keep_epochs(coef)
         return self
 
@@ -396,11 +401,11 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
 
     def _rows_again(self, X: Any, y: Any, **per_row: Any) -> Source:
         target = class_indices(self.classes_)
-        rows = self._open(X, self.link, is_fit=False, y=y, **per_row)
+        rows = self._open(X, self._fitted_model.link, is_fit=False, y=y, **per_row)
         if rows is not None:
             return rows.with_target(target)
         x, y = self._read(X, y, reset=False)
-        block = self._rows(x, y, Model("bernoulli", self.link), **per_row)
+        block = self._rows(x, y, self._fitted_model, **per_row)
         return self._source(block.with_y(target(block.y, range(block.n))))
 
     def _equations(self, values: Floats) -> Floats:
@@ -418,11 +423,14 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             return np.zeros(len(self.coef_))
         return self._equations(values)[:, 0]
 
-    def _predictors(self, X: Any, offset: Any = None) -> Floats:
-        check_is_fitted(self)
+    def _refuse_offset(self, offset: Any) -> None:
         if offset is not None and len(self.classes_) > 2:
             raise FastoptError(f"offset needs two classes; there are {len(self.classes_)}")
-        return linear_predictor(self, X, self._model(2), offset)
+
+    def _predictors(self, X: Any, offset: Any = None) -> Floats:
+        check_is_fitted(self)
+        self._refuse_offset(offset)
+        return linear_predictor(self, X, self._fitted_model, offset)
 
     def decision_function(self, X: Any, offset: Any = None) -> Floats:
         """Return the linear predictors.
@@ -444,7 +452,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
     @property
     def _half(self) -> float | None:
         """The linear predictor of a probability of 1/2; None for more than two classes."""
-        return None if len(self.classes_) > 2 else float(self._model(2).predictor(0.5))
+        return None if len(self.classes_) > 2 else float(self._fitted_model.predictor(0.5))
 
     def predict_log_proba(self, X: Any, offset: Any = None) -> Floats:
         """Return the logarithms of the probabilities of the classes.
@@ -459,7 +467,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         array of shape (n, n_classes)
         """
         check_is_fitted(self)
-        if len(self.classes_) > 2 or self.link == "logit":
+        if len(self.classes_) > 2 or self._fitted_model.link == "logit":
             z = self._predictors(X, offset)
             symmetric = z.shape[1] > 1
             return log_probabilities(
@@ -489,15 +497,15 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         if interval is not None:
             if len(self.classes_) > 2:
                 raise FastoptError(f"interval needs two classes; there are {len(self.classes_)}")
-            blocks = self._blocks_to_predict(X, self._model(2), offset=offset)
+            blocks = self._blocks_to_predict(X, self._fitted_model, offset=offset)
             mean, lower, upper = intervals(blocks, self.fitted_, interval)
             return tuple(
                 np.column_stack([1.0 - other, own])
                 for own, other in ((mean, mean), (lower, upper), (upper, lower))
             )
-        if len(self.classes_) > 2 or self.link == "logit":
+        if len(self.classes_) > 2 or self._fitted_model.link == "logit":
             return np.exp(self.predict_log_proba(X, offset))
-        mean = self._model(2).mean(self._predictors(X, offset)[:, 0])
+        mean = self._fitted_model.mean(self._predictors(X, offset)[:, 0])
         return np.column_stack([1.0 - mean, mean])
 
     def predict(self, X: Any, offset: Any = None) -> Array:
@@ -516,12 +524,12 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         found: Array = self.classes_[index]
         return found
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, offset: Any = None) -> float:
         """Return the accuracy: the weighted fraction of rows whose class is predicted.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, offset
             As for `fit`.
 
         Returns
@@ -529,9 +537,11 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         float
         """
         check_is_fitted(self)
-        rows = self._open(X, self.link, is_fit=False, y=y, sample_weight=sample_weight)
+        self._refuse_offset(offset)
+        per_row = dict(sample_weight=sample_weight, offset=offset)
+        rows = self._open(X, self._fitted_model.link, is_fit=False, y=y, **per_row)
         if rows is None:
-            return float(super().score(X, y, sample_weight))
+            return float(accuracy_score(y, self.predict(X, offset), sample_weight=sample_weight))
         source = rows.with_target(class_indices(self.classes_, strict=False))
         right, total = reduced(source, partial(_right, self.coef_, self.intercept_, self._half))
         return float(right / total)

@@ -60,9 +60,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     l1_ratio : float
         The part of the penalty that is L1, from 0 to 1.  Default 0.
     overdispersion : float, optional
-        Of the negative binomial, as ``alpha`` in statsmodels.  Default 1.
+        Of the negative binomial, as ``alpha`` in statsmodels.  Default 1.  An error for others.
     power : float, optional
-        Of the Tweedie family, 1 < power < 2.  Default 1.5.
+        Of the Tweedie family, 1 < power < 2.  Default 1.5.  An error for others.
     fit_intercept : bool
         Default True.  If False and a column of X is constant, that column takes its place for
         everything but the penalty.
@@ -127,7 +127,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     n_iter_ : int
         Rounds.
     converged_ : bool
-        Whether the last step was at most ``tol`` standard errors long.
+        Whether the last step was at most ``tol`` standard errors long, or epochs ended by ``tol``.
     dispersion_ : float
         1 for poisson, binomial and negative_binomial; else Pearson's chi-squared divided by the
         degrees of freedom.
@@ -156,6 +156,9 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
     ConvergenceWarning
         ``max_iter`` rounds did not suffice, or KeyboardInterrupt ended the fit, which then keeps
         the coefficients of the last round, as MLPRegressor does.  ``converged_`` is False.
+        Also if the steps of epochs diverge, so that the objective is not finite, which ends the
+        fit, or more than twice that of coefficients of 0.  Coefficients that are not finite are an
+        error, as for SGDRegressor.
 
     Notes
     -----
@@ -333,6 +336,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
                 check = self._steps_check(sample_weight, freq_weight)
                 x, y = self._read(X, y, check, y_numeric=True)
                 source = self._source(self._rows(x, y.astype(float, copy=False), model, **per_row))
+            self._fitted_model = model
             if takes_epochs(self):
                 self._keep_epochs(self._fit_epochs(source, model))
                 return self
@@ -378,6 +382,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             y = y.astype(float, copy=False)
             block = self._rows(x, y, model, sample_weight, None, offset, exposure)
             self._keep_epochs(self._partial_fit_epochs(block, model))
+            self._fitted_model = model
         return self
 
     def predict(
@@ -410,7 +415,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             X has not the columns of the fit.
         """
         check_is_fitted(self)
-        model = self._model()
+        model = self._fitted_model
         if interval is not None:
             blocks = self._blocks_to_predict(X, model, offset=offset, exposure=exposure)
             return intervals(blocks, self.fitted_, interval)
@@ -444,7 +449,7 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
             warning for one row, as for R^2 in scikit-learn.
         """
         check_is_fitted(self)
-        model = self._model()
+        model = self._fitted_model
         per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
         source = _rows_again(self, X, y, **per_row)
         null = null_deviance(source, model)
@@ -467,7 +472,7 @@ def _deviance(model: Model, coef: Floats, intercept: float, block: Block) -> Flo
 
 def _rows_again(estimator: Any, X: Any, y: Any, **per_row: Any) -> Source:
     """Return a source of rows with y, read as those of the fit."""
-    model = estimator._model()
+    model = estimator._fitted_model
     rows: Source | None = estimator._open(X, model.link, is_fit=False, y=y, **per_row)
     if rows is not None:
         return rows

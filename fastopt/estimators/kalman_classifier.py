@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classi
 
 from fastopt._checks import flag
 from fastopt._errors import FastoptError
+from fastopt.estimators.glm_classifier import GLMClassifier
 from fastopt.estimators.inference import estimates as inference
 from fastopt.estimators.inference.fitted import Fitted
 from fastopt.estimators.kalman.base import Floats, KalmanBase
@@ -25,7 +26,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
     """Logistic, probit or cloglog regression, online, by the Kalman-based stochastic gradient.
 
-    The update is that of `KalmanRegressor` for the Bernoulli family. There is no learning rate, and
+    The update is that of `KalmanRegressor` for the binomial family. There is no learning rate, and
     standard errors are known after every row. One pass ends near the maximum of the likelihood if
     the rows come in random order; `GLMClassifier` finds the maximum itself.
 
@@ -115,7 +116,7 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
 
     def _model(self) -> Model:
         flag("fit_intercept", self.fit_intercept)
-        return model_of("bernoulli", self.link, fit_intercept=self.fit_intercept)
+        return model_of("binomial", self.link, fit_intercept=self.fit_intercept)
 
     def _checked(
         self, X: Any, y: Any, sample_weight: Any, offset: Any, **read: Any
@@ -124,7 +125,8 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
         x, labels = self._read(X, y, **read)
         check_classification_targets(labels)
         index = np.arange(len(x), dtype=np.float64)
-        rows = self._rows(x, index, self._model(), sample_weight, None, offset)
+        model = self._model() if read.get("reset", True) else self._fitted_model
+        rows = self._rows(x, index, model, sample_weight, None, offset)
         return rows, np.asarray(labels)[rows.y.astype(int)]
 
     def _refuse_offset(self, offset: Any) -> None:
@@ -315,6 +317,9 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
         index = (z > 0).astype(int) if z.ndim == 1 else z.argmax(axis=1)
         chosen: Array = self.classes_[index]
         return chosen
+
+    _half = GLMClassifier._half
+    score: Any = GLMClassifier.score
 
     @property
     def pvalues_(self) -> Floats:

@@ -178,7 +178,7 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
         self, X: Any, y: Any, weight: Any, offset: Any, exposure: Any, **read: Any
     ) -> Block:
         """Return checked rows of a positive weight."""
-        model = self._model()
+        model = self._model() if read.get("reset", True) else self._fitted_model
         x, y = self._read(X, y, y_numeric=True, **read)
         target = np.ascontiguousarray(y, dtype=np.float64)
         model.kind.require_domain(target)

@@ -26,9 +26,9 @@ BLAS.f32.symv, BLAS.f32.trsm, BLAS.f32.syrk, BLAS.f32.potrf = ssymv, strsm, ssyr
 
 FAMILIES = {
     ("gaussian", "identity"): FO_GAUSSIAN_IDENTITY,
-    ("bernoulli", "logit"): FO_BERNOULLI_LOGIT,
-    ("bernoulli", "probit"): FO_BERNOULLI_PROBIT,
-    ("bernoulli", "cloglog"): FO_BERNOULLI_CLOGLOG,
+    ("binomial", "logit"): FO_BERNOULLI_LOGIT,
+    ("binomial", "probit"): FO_BERNOULLI_PROBIT,
+    ("binomial", "cloglog"): FO_BERNOULLI_CLOGLOG,
     ("poisson", "log"): FO_POISSON_LOG,
     ("gamma", "log"): FO_GAMMA_LOG,
     ("gamma", "inverse"): FO_GAMMA_INVERSE,

@@ -34,7 +34,7 @@ def has_one_class_first(state: State, rows: RowsToFit) -> bool:
     False if the initial state is the maximum of the likelihood of all these rows, since their order
     has no effect then.
     """
-    if rows.family.name != "bernoulli" or state.n_obs or not _depends_on_order(state, rows):
+    if rows.family.name != "binomial" or state.n_obs or not _depends_on_order(state, rows):
         return False
     first = max(LEAST_ROWS, 2 * state.options.n_params)
     y = rows.y
@@ -63,7 +63,7 @@ def _depends_on_order(state: State, rows: RowsToFit) -> bool:
 
 def may_be_separated(state: State, rows: RowsToFit) -> bool:
     """Return whether all labels so far were predicted correctly, and these rows have labels."""
-    return state.history.separable and rows.family.name == "bernoulli"
+    return state.history.separable and rows.family.name == "binomial"
 
 
 def can_compare(state: State, rows: RowsToFit) -> bool:

@@ -122,7 +122,7 @@ class KalmanSGD:
         variances in directions without data do not grow without bound. While the trace is near
         this value, rows are absorbed one at a time.
     dispersion : "estimate", optional
-        Estimate the dispersion also for the families that fix it at 1: bernoulli, poisson,
+        Estimate the dispersion also for the families that fix it at 1: binomial, poisson,
         negative_binomial.
     stop : pair, optional
         The condition under which `converged` becomes true; the filter does not stop by itself.
@@ -283,8 +283,8 @@ class KalmanSGD:
         X : array of shape (n, p)
         y : array of shape (n,)
         family : str, optional
-            "gaussian", "bernoulli" (y in [0, 1]; for counts, y is a fraction and weight the
-            number of trials; also "binomial" or "logistic"), "poisson", "gamma" or
+            "gaussian", "binomial" (y in [0, 1]; for counts, y is a fraction and weight the
+            number of trials; also "bernoulli" or "logistic"), "poisson", "gamma" or
             "negative_binomial" (variance m + alpha m^2). Default: family, link and alpha are
             those of the last rows of `fit` or `partial_fit`; "gaussian" if there are none.
         link : str, optional
@@ -583,13 +583,11 @@ class KalmanSGD:
         Returns
         -------
         scipy.optimize.OptimizeResult
-            x : the final coefficients
-            fun : the minimum above, including all rows absorbed before
-            nit, nfev : the number of steps tried, and of evaluations of `fun` on all rows
-            status, success, message
-                0: converged, the only success. 1: no step reduces the sum of squares. 2: max_iter
-                was reached. 3: the rows do not determine a coefficient. Without success this
-                filter is unchanged.
+            ``x``: the final coefficients; ``fun``: the minimum above, including all rows absorbed
+            before; ``nit``, ``nfev``: the number of steps tried, and of evaluations of `fun` on all
+            rows; ``success``, ``message`` and ``status``: 0, converged, the only success; 1, no
+            step reduces the sum of squares; 2, max_iter was reached; 3, the rows do not determine a
+            coefficient. Without success this filter is unchanged.
 
         Raises
         ------

@@ -35,7 +35,7 @@ def absorb_rows(state: State, rows: RowsToFit) -> None:
             n_passes=history.n_passes + (rows.new_pass or history.n_passes == 0),
             estimates_dispersion=history.estimates_dispersion or not rows.family.known_dispersion,
             is_linear=history.is_linear and rows.family.name == "gaussian",
-            separable=(history.separable or rows.new_pass) and rows.family.name == "bernoulli",
+            separable=(history.separable or rows.new_pass) and rows.family.name == "binomial",
             family=rows.family.name,
             link=rows.link,
             alpha=rows.alpha,
@@ -76,7 +76,7 @@ def _few(state: State) -> tuple[Any, ...] | None:
     history, options = state.history, state.options
     if not history.family or state.is_open or state.stop or options.mode == "qr":
         return None
-    if history.separable and history.family == "bernoulli":
+    if history.separable and history.family == "binomial":
         return None
     family, p = family_of(history.family), options.n_params
     most = max(2, int(FEW_FLOPS / (3 * p * p + 1e4)))

@@ -188,7 +188,8 @@ def _checked(state_dict: object, own: Mapping[str, Any]) -> dict[str, Any]:
         checked[name] = flag(name, state_dict[name])
     checked["family"], checked["link"] = state_dict["family"], state_dict["link"]
     if (checked["family"], checked["link"]) != ("", ""):
-        family_of(checked["family"]).link(checked["link"])
+        kind = family_of(checked["family"])
+        checked["family"], checked["link"] = kind.name, kind.link(checked["link"])
     checked["alpha"] = at_least_0("alpha", state_dict["alpha"])
     checked["stop_reached_at"] = state_dict.get("stop_reached_at")
     if checked["stop_reached_at"] is not None:

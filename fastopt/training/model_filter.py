@@ -13,7 +13,7 @@ from fastopt.kalman import KalmanSGD
 from fastopt.models import GLM
 from fastopt.optimizers.base.arguments import Params
 
-FAMILIES = {"linear": "gaussian", "logistic": "bernoulli", "poisson": "poisson"}
+FAMILIES = {"linear": "gaussian", "logistic": "binomial", "poisson": "poisson"}
 
 
 class ModelFilter:

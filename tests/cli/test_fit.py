@@ -12,6 +12,7 @@ import pytest
 from fastopt import FastoptError
 from fastopt.cli import main
 from fastopt.cli.fit.model_file import model_values
+from fastopt.cli.fit.wording import in_options
 from fastopt.cli.rows.formulas import _is_safe
 from fastopt.estimators import GLMClassifier, GLMRegressor
 
@@ -133,13 +134,13 @@ def test_the_fit_is_that_of_the_estimator(fit, people, columns, options, estimat
 @pytest.mark.parametrize(
     ("family", "y", "kind", "n"),
     [
-        (None, ["b", "a"] * 5, "GLMClassifier", "bernoulli"),
+        (None, ["b", "a"] * 5, "GLMClassifier", "binomial"),
         (None, ["b", "a", "c"] * 4, "GLMClassifier", "multinomial"),
         (None, [0.5, 1, 2] * 4, "GLMRegressor", "gaussian"),
-        ("binomial", [0, 1, 1, 0, 1] * 2, "GLMClassifier", "bernoulli"),
-        ("binomial", [2, 1, 1, 2, 1] * 2, "GLMClassifier", "bernoulli"),
-        ("binomial", [0.25, 0.75] * 5, "GLMRegressor", "bernoulli"),
-        ("binomial", [0, 0.5, 1] * 4, "GLMRegressor", "bernoulli"),
+        ("binomial", [0, 1, 1, 0, 1] * 2, "GLMClassifier", "binomial"),
+        ("binomial", [2, 1, 1, 2, 1] * 2, "GLMClassifier", "binomial"),
+        ("binomial", [0.25, 0.75] * 5, "GLMRegressor", "binomial"),
+        ("binomial", [0, 0.5, 1] * 4, "GLMRegressor", "binomial"),
     ],
 )
 def test_the_target_determines_the_estimator(fit, tmp_path, family, y, kind, n):
@@ -335,9 +336,17 @@ REFUSED = [
     ("a,w,y\n1,1,2\n2,-1,3\n", ["--weight", "w"], "(--weight) is -1; allowed: >= 0"),
     ("a,w,y\n1,p,2\n2,q,3\n", ["--weight", "w"], "--weight is 'w', a column of text"),
     ("a,y\n1,2\n2,3\n", ["--power", "1.5"], "--power needs --family tweedie"),
-    ("a,y\n1,2\n2,3\n", ["--solver", "newton"], "solver is 'newton'; allowed: 'auto'"),
-    ("a,y\n1,2\n2,3\n", ["--cov-type", "HC9"], "cov_type is 'HC9'"),
-    ("a,y\n1,2\n2,3\n", ["--link", "log"], "link is 'log' for the gaussian family"),
+    ("a,y\n1,2\n2,3\n", ["--solver", "newton"], "--solver is 'newton'; allowed: 'auto'"),
+    ("a,y\n1,2\n2,3\n", ["--cov-type", "HC9"], "--cov-type is 'HC9'"),
+    ("a,y\n1,2\n2,3\n", ["--cov-type", "HC0", "--alpha", "1"], "so --cov-type nonrobust is needed"),
+    ("a,y\n1,2\n2,3\n", ["--groups", "a"], "--groups are needed for --cov-type cluster"),
+    ("a,y\n1,p\n2,q\n3,r\n", ["--link", "probit"], "is supported with --link probit; y has 3"),
+    (
+        "a,y\n1,2\n2,3\n3,9\n4,0\n",
+        ["--family", "poisson", "--solver", "sgd", "--lr", "1e300"],
+        "use a smaller --lr, now 1e+300",
+    ),
+    ("a,y\n1,2\n2,3\n", ["--link", "log"], "--link is 'log' for the gaussian family"),
 ]
 
 
@@ -368,6 +377,55 @@ def test_files_that_cannot_be_read(tmp_path, capsys, name, content, options, mes
     (tmp_path / name).write_bytes(content)
     assert main(["fit", str(tmp_path / name), *options, "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        *((["fit"], name) for name in ("x.csv", "x.npz", "x.parquet", "x.svm", "x.txt")),
+        *((["predict", "model.json"], name) for name in ("x.csv", "x.parquet")),
+        (["predict", "x.json"], "x.json"),
+        *((["race"], name) for name in ("x.csv", "x.npz", "x.svm")),
+    ],
+)
+def test_a_file_that_does_not_exist(tmp_path, capsys, monkeypatch, command, name):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", write(tmp_path / "a.csv", {"a": [1, 2, 4], "y": [2, 3, 2]})]) == 0
+    capsys.readouterr()
+    assert main([*command, name]) == 2
+    expected = f"fastopt {command[0]}: error: no such file: {name}\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Increase max_iter or tol, or use alpha > 0",
+            "Increase --max-iter or --tol, or use --alpha > 0",
+        ),
+        ("max_iter=1 rounds", "--max-iter 1 rounds"),
+        ("the link is 'logit', and the target 'tol' or 'offset' is", None),
+        ("column 'alpha is' of the gaussian family allows power", None),
+    ],
+)
+def test_messages_name_options(text, expected):
+    assert in_options(text) == (text if expected is None else expected)
+
+
+@pytest.mark.parametrize(
+    ("formula", "hint"),
+    [
+        ("y ~ a + offset(b)", "leave it out and use --offset b"),
+        ("y ~ a + offset(log(b))", "leave it out and use --exposure b"),
+        ("y ~ offset(b / 2)", "use the argument offset"),
+    ],
+)
+def test_an_offset_in_a_formula_is_an_option(tmp_path, capsys, formula, hint):
+    pytest.importorskip("formulaic")
+    path = write(tmp_path / "x.csv", {"a": [1, 2, 4], "b": [1, 2, 3], "y": [2, 3, 2]})
+    assert main(["fit", path, "--formula", formula, "--out", str(tmp_path)]) == 2
+    assert hint in capsys.readouterr().err
 
 
 def test_arrays_that_cannot_be_used(tmp_path, capsys):

@@ -5,10 +5,10 @@ import warnings
 import numpy as np
 import pytest
 from scipy.sparse import csc_array, csr_array, csr_matrix
-from sklearn.base import clone, is_regressor
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastopt.estimators import GLMClassifier, GLMRegressor, KalmanClassifier
+from fastopt.estimators import GLMClassifier, GLMRegressor, KalmanClassifier, KalmanRegressor
 
 BY_EPOCHS = [
     GLMRegressor(solver="adam"),
@@ -77,6 +77,56 @@ def test_a_failed_fit_changes_nothing(estimator):
             call()
         assert model.__dict__ == before
         np.testing.assert_array_equal(model.predict(x), predicted)
+
+
+@pytest.mark.filterwarnings("ignore:the fit has not converged")
+@pytest.mark.parametrize(
+    ("estimator", "changed"),
+    [
+        (GLMRegressor("poisson"), {"family": "gaussian"}),
+        (GLMRegressor("tweedie", power=1.2), {"power": 1.8}),
+        (GLMRegressor("poisson", solver="sgd", random_state=0), {"family": "gaussian"}),
+        (KalmanRegressor("poisson"), {"family": "gaussian", "fit_intercept": False}),
+        (GLMClassifier(), {"link": "cloglog"}),
+        (GLMClassifier("cloglog", solver="sgd", random_state=0), {"link": "logit"}),
+        (KalmanClassifier("cloglog"), {"link": "probit"}),
+    ],
+    ids=str,
+)
+def test_results_are_those_of_the_parameters_of_the_fit(estimator, changed):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 3)), rng.integers(0, 2, 100)
+    model = clone(estimator).fit(x, y)
+
+    def results():
+        found = [model.predict(x), model.predict(x, np.ones(100)), model.score(x, y)]
+        if is_classifier(model):
+            found += [model.predict_proba(x), model.predict_log_proba(x)]
+            found += [model.decision_function(x)]
+        elif hasattr(model, "fitted_"):
+            found += model.predict(x, interval=0.9)
+        return [np.asarray(each).tolist() for each in found]
+
+    before = results()
+    model.set_params(**changed)
+    assert results() == before
+
+
+@pytest.mark.parametrize("estimator", [GLMClassifier("cloglog"), KalmanClassifier()], ids=str)
+def test_the_score_of_a_classifier_has_the_offset_of_its_predictions(estimator):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 3)), rng.integers(0, 2, 100)
+    offset, weight = 3 * rng.normal(size=100), rng.random(100)
+    model = clone(estimator).fit(x, y, offset=offset)
+    right = model.predict(x, offset) == y
+    assert model.score(x, y, weight, offset) == np.average(right, weights=weight)
+    chunk = {"X": x, "y": y, "offset": offset, "sample_weight": weight}
+    found = model.score([chunk])
+    np.testing.assert_allclose(found, np.average(right, weights=weight), rtol=1e-14)
+    assert not (right == (model.predict(x) == y)).all()
+    several = clone(estimator).set_params(link="logit").fit(x, rng.integers(0, 3, 100))
+    with pytest.raises(ValueError, match="offset"):
+        several.score(x, y, offset=offset)
 
 
 @pytest.mark.parametrize("estimator", [GLMRegressor("poisson"), KalmanClassifier()], ids=str)

@@ -38,7 +38,7 @@ def coefficients(label, n_threads):
     scaling = (
         scaling_of(lambda: [block], True) if kind == "standardised" and solver != "ftrl" else None
     )
-    epochs = Epochs(model_of("bernoulli"), P, options, "csr" in kind, scaling)
+    epochs = Epochs(model_of("binomial"), P, options, "csr" in kind, scaling)
     epochs.take(epochs.table(block), N)
     return np.concatenate([epochs.w, epochs.coefficients()])
 

@@ -236,12 +236,34 @@ def test_a_whole_number_as_eta0():
     np.testing.assert_array_equal(fits[0].coef_, fits[1].coef_)
 
 
-@pytest.mark.filterwarnings("ignore:overflow")
-def test_steps_that_diverge_are_named():
-    model = GLMRegressor("poisson", solver="sgd", eta0=10, max_iter=3)
-    with pytest.warns(ConvergenceWarning, match=r"diverge. Use a smaller eta0, now 10"):
-        model.fit(100 * X, np.arange(600) % 5)
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize(
+    ("family", "y", "solver", "eta0", "message"),
+    [("poisson", COUNTS, "sgd", 30.0, "not finite after epoch 1, .* smaller eta0, now 30"),
+     ("gaussian", Z, "sgd", 0.4, "objective is .*, and .* with coefficients of 0, because the s"),
+     ("poisson", COUNTS, "adam", 0.5, "objective is .*, and .* with coefficients of 0, because")],
+)  # fmt: skip
+def test_steps_that_diverge_end_the_fit(family, y, solver, eta0, message, early_stopping):
+    model = GLMRegressor(
+        family, solver=solver, eta0=eta0, early_stopping=early_stopping, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning, match=message) as found:
+        model.fit(X, y)
+    assert len(found) == 1
     assert not model.converged_
+    assert model.n_iter_ < 50
+
+
+def test_a_partial_fit_that_diverges_says_so():
+    x = (X - X.mean(axis=0)) / X.std(axis=0)
+    with pytest.warns(ConvergenceWarning, match="not finite, because the steps diverge"):
+        GLMRegressor(solver="sgd", eta0=2.0).partial_fit(x, Z)
+
+
+def test_noise_around_the_loss_of_coefficients_of_0_is_no_divergence():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(400, 50)), rng.integers(0, 2, 400)
+    assert GLMClassifier(solver="sgd", random_state=0).fit(x, y).converged_
 
 
 @pytest.mark.filterwarnings("ignore:the fit has not converged")

@@ -32,18 +32,18 @@ RULES = {
 ETA0, POWER = 0.07, 0.3
 
 
-def data(p, family="bernoulli", density=1.0, seed=0):
+def data(p, family="binomial", density=1.0, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(N, p)) * (rng.random((N, p)) < density)
     y = {
-        "bernoulli": rng.integers(0, 2, N),
+        "binomial": rng.integers(0, 2, N),
         "poisson": rng.poisson(2.0, N),
         "gaussian": rng.normal(size=N),
     }[family]
     return x, y.astype(float), rng.uniform(0.2, 2.0, N), rng.normal(size=N) * 0.1
 
 
-def steps_of(solver, x, y, *, family="bernoulli", weight=None, offset=None, scaling=None,
+def steps_of(solver, x, y, *, family="binomial", weight=None, offset=None, scaling=None,
              intercept=True, order=None, n_epochs=2, **options):  # fmt: skip
     """Return the `Epochs` after epochs over the rows."""
     rule = RULES[solver]
@@ -65,7 +65,7 @@ def path_of(solver, x, y, *, batch_size=1, order=None, n_epochs=2, alpha=0.0, l1
     lrs = [ETA0 / t**POWER for t in range(1, len(rows) + 1)]
     rule, own, _ = RULES[solver]
     l1, l2 = alpha * l1_ratio, alpha * (1.0 - l1_ratio)
-    options.setdefault("family", "bernoulli")
+    options.setdefault("family", "binomial")
     return reference.epochs(rule, x, y, lrs, rows, l1=l1, l2=l2, **options, **own)
 
 
@@ -253,7 +253,7 @@ def test_the_average_is_the_mean_of_the_coefficients(solver, batch_size, first):
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("loss", ["log_loss", "squared_error"])
 def test_sgd_is_that_of_scikit_learn(loss, is_sparse, learning_rate, alpha, average):
-    family = "bernoulli" if loss == "log_loss" else "gaussian"
+    family = "binomial" if loss == "log_loss" else "gaussian"
     x, y, weight, _ = data(9, family, density=0.5)
     x = sparse.csr_matrix(0.3 * x) if is_sparse else 0.3 * x
     cls = SGDClassifier if loss == "log_loss" else SGDRegressor
@@ -285,7 +285,7 @@ def test_a_schedule_is_called_with_the_number_of_the_step():
     rates = np.array([schedule(t) for t in range(1, 2 * N + 1)])
     found = steps_of("sgd", x, y, learning_rate=schedule)
     rows = [np.array([i]) for i in range(N)] * 2
-    expected = reference.epochs(reference.sgd, x, y, rates, rows, family="bernoulli")
+    expected = reference.epochs(reference.sgd, x, y, rates, rows, family="binomial")
     agree(found.w, expected[-1])
 
 

@@ -76,6 +76,10 @@ def test_separation_by_a_rare_column_is_a_warning():
 def test_coefficients_relative_to_the_first_class_have_a_first_row_of_0():
     model = GLMClassifier().fit(X[50:], [0, 1, 2, 1] * 25)
     assert (model.coef_[0] == 0).all()
+    assert (GLMClassifier().fit(*TWO).fitted_.family, model.fitted_.family) == (
+        "binomial",
+        "multinomial",
+    )
     assert model.coef_.shape == model.stderr_.shape == model.pvalues_.shape == (3, 2)
     assert model.intercept_.shape == model.intercept_stderr_.shape == (3,)
     assert np.isnan(model.stderr_[0]).all()

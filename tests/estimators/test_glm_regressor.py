@@ -218,6 +218,11 @@ def test_metadata_routing_passes_weights_and_offset():
         ({"family": "tweedie", "power": 1.0}, "power is 1.0; allowed: 1 < power < 2"),
         ({"family": "tweedie", "power": 2}, "power is 2; allowed: 1 < power < 2"),
         ({"family": "negative_binomial", "overdispersion": -1.0}, "overdispersion is -1.0"),
+        ({"power": 1.3}, "power is 1.3 and family is 'gaussian'; only the family 'tweedie' has"),
+        (
+            {"family": "poisson", "overdispersion": 0.5},
+            "only the family 'negative_binomial' has ov",
+        ),
         ({"solver": "lbfgs"}, "solver is 'lbfgs'"),
         ({"tol": 0.0}, "tol is 0.0"),
         ({"max_iter": 0}, "max_iter is 0"),

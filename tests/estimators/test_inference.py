@@ -31,7 +31,7 @@ POSITIVE = RNG.gamma(4.0, MEAN / 4)
 # family, link, y, shape
 MODELS = {
     "gaussian": ("identity", Z + RNG.normal(size=N), None),
-    "bernoulli": ("logit", SHARE, None),
+    "binomial": ("logit", SHARE, None),
     "poisson": ("log", COUNTS, None),
     "gamma": ("log", POSITIVE, None),
     "inverse_gaussian": ("log", POSITIVE, None),
@@ -40,8 +40,8 @@ MODELS = {
 }
 LINKS = [
     *((family, link) for family, (link, _, _) in MODELS.items()),
-    ("bernoulli", "probit"),
-    ("bernoulli", "cloglog"),
+    ("binomial", "probit"),
+    ("binomial", "cloglog"),
     ("gamma", "inverse"),
     ("inverse_gaussian", "inverse_squared"),
 ]
@@ -55,7 +55,7 @@ def estimator(family, link=None, **options):
 
 
 def weights(family):
-    return TRIALS if family == "bernoulli" else 0.3 + 0.4 * TRIALS
+    return TRIALS if family == "binomial" else 0.3 + 0.4 * TRIALS
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.6])
@@ -66,13 +66,13 @@ def test_log_likelihood(family, weighted, scale):
     if weighted and family in {"poisson", "negative_binomial"}:
         pytest.skip("there is no density: the log-likelihood is multiplied by the weight")
     _, y, shape = MODELS[family]
-    if family == "bernoulli":
+    if family == "binomial":
         y, v = (y, TRIALS) if weighted else (np.round(y), np.ones(N))
     else:
         v = weights(family) if weighted else np.ones(N)
-    if family in {"bernoulli", "poisson", "negative_binomial"}:
+    if family in {"binomial", "poisson", "negative_binomial"}:
         scale = 1.0
-    m = MEAN / (1 + MEAN) if family == "bernoulli" else MEAN
+    m = MEAN / (1 + MEAN) if family == "binomial" else MEAN
     sums, rows = np.zeros(2), 0.0
     for own in (slice(0, 31), slice(31, N)):
         given = v[own] if weighted else None
@@ -95,7 +95,7 @@ def test_counts_too_large_for_a_table_have_the_same_likelihood():
         np.testing.assert_allclose(together, apart, rtol=1e-14)
 
 
-@pytest.mark.parametrize("family", ["gaussian", "gamma", "tweedie", "bernoulli"])
+@pytest.mark.parametrize("family", ["gaussian", "gamma", "tweedie", "binomial"])
 def test_a_row_of_weight_0_counts_as_left_out(family):
     _, y, shape = MODELS[family]
     w = weights(family) * (np.arange(N) % 3 > 0)

@@ -319,6 +319,10 @@ def test_failed_calls_change_nothing():
         (lambda: clone(k).set_params(epochs=0).fit(X, y), "epochs is 0"),
         (lambda: clone(k).set_params(family="student").fit(X, y), "family is 'student'"),
         (lambda: clone(k).set_params(family="tweedie").fit(X, y + 1), "tweedie"),
+        (
+            lambda: clone(k).set_params(overdispersion=2.0).fit(X, y),
+            "overdispersion is 2.0 and fam",
+        ),
         (lambda: clone(k).set_params(m0=-1.0).fit(X, y), "m0 is -1.0"),
         (lambda: k.fit(X, y, exposure=-y), "exposure"),
     ):

@@ -23,7 +23,7 @@ KINDS = {"blocks": BLOCKS, "single": SINGLE, "all": ALL, "diag": "diag"}
 EACH = pytest.mark.parametrize("kind", KINDS)
 MODEL = {
     family: MODELS[family, link]
-    for family, link in (("gaussian", "identity"), ("bernoulli", "logit"), ("poisson", "log"))
+    for family, link in (("gaussian", "identity"), ("binomial", "logit"), ("poisson", "log"))
 }
 
 
@@ -39,7 +39,7 @@ def data(family, n=120, seed=0):
     rng = np.random.default_rng(seed)
     X, w = rng.normal(size=(n, P)) / 3, rng.normal(size=P)
     z = X @ w
-    y = {"gaussian": z + rng.normal(size=n), "bernoulli": rng.random(n) < logistic(z),
+    y = {"gaussian": z + rng.normal(size=n), "binomial": rng.random(n) < logistic(z),
          "poisson": rng.poisson(np.exp(z))}[family]  # fmt: skip
     return X, y.astype(float), w
 
@@ -159,15 +159,15 @@ def test_rows_have_equal_bits_for_any_number_of_threads():
 
 def test_permuted_blocks_equal_permuted_columns():
     """Permuted blocks give the same bits as permuted columns."""
-    X, y, w = data("bernoulli")
+    X, y, w = data("binomial")
     order = np.concatenate([np.array(block) for block in BLOCKS])
     ends = np.cumsum([0, *map(len, BLOCKS)])
     contiguous = [np.arange(a, b) for a, b in itertools.pairwise(ends)]
     k = fastopt.KalmanSGD(w, covariance=BLOCKS)
     other = fastopt.KalmanSGD(w[order], covariance=contiguous)
     for y_i, row in zip(y, X, strict=True):
-        k.partial_fit(row[None], [y_i], "bernoulli").update([0.0, 1.0], [0.1, 0.2], [row, -row])
-        other.partial_fit(row[None, order], [y_i], "bernoulli")
+        k.partial_fit(row[None], [y_i], "binomial").update([0.0, 1.0], [0.1, 0.2], [row, -row])
+        other.partial_fit(row[None, order], [y_i], "binomial")
         other.update([0.0, 1.0], [0.1, 0.2], [row[order], -row[order]])
     assert bits(k.coef[order]) == bits(other.coef)
     assert bits(k.covariance(False)[np.ix_(order, order)]) == bits(other.covariance(False))

@@ -65,7 +65,7 @@ def test_rows_of_weight_0_do_not_hide_a_separation():
     weight = np.ones(100)
     label[:3], weight[:3] = 1 - label[:3], 0.0
     with pytest.warns(UserWarning, match="complete separation"):
-        KalmanSGD(2, m0=1e6).partial_fit(x, label, "bernoulli", weight=weight)
+        KalmanSGD(2, m0=1e6).partial_fit(x, label, "binomial", weight=weight)
 
 
 @pytest.mark.parametrize("options", [{}, {"mode": "ud"}, {"covariance": "diag"}, {"mode": "qr"}])

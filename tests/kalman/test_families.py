@@ -25,9 +25,9 @@ def binary(y, m):
 # Quasi-log-likelihoods, as functions of y and the linear predictor.
 LIKELIHOOD = {
     ("gaussian", "identity"): lambda y, z: -((y - z) ** 2) / 2,
-    ("bernoulli", "logit"): lambda y, z: binary(y, 1 / (1 + math.exp(-z))),
-    ("bernoulli", "probit"): lambda y, z: binary(y, normal_cdf(z)),
-    ("bernoulli", "cloglog"): lambda y, z: binary(y, -math.expm1(-math.exp(z))),
+    ("binomial", "logit"): lambda y, z: binary(y, 1 / (1 + math.exp(-z))),
+    ("binomial", "probit"): lambda y, z: binary(y, normal_cdf(z)),
+    ("binomial", "cloglog"): lambda y, z: binary(y, -math.expm1(-math.exp(z))),
     ("poisson", "log"): lambda y, z: y * z - math.exp(z),
     ("gamma", "log"): lambda y, z: -y / math.exp(z) - z,
     ("gamma", "inverse"): lambda y, z: -y * z + math.log(z),
@@ -42,7 +42,7 @@ LIKELIHOOD = {
 }
 VALUES = {
     "gaussian": (-1.5, 2.0),
-    "bernoulli": (0.0, 0.25, 1.0),
+    "binomial": (0.0, 0.25, 1.0),
     "poisson": (0.0, 1.0, 7.0),
     "gamma": (0.2, 3.0),
     "negative_binomial": (0.0, 1.0, 7.0),
@@ -87,13 +87,13 @@ LINK = {
     "inverse_squared": lambda m: 1 / m**2,
 }
 # The largest log-likelihood of an observation at the end of the range, reached by no z.
-AT_THE_END = {"bernoulli": 0.0, "poisson": 0.0, "negative_binomial": 0.0, "tweedie": 0.0}
+AT_THE_END = {"binomial": 0.0, "poisson": 0.0, "negative_binomial": 0.0, "tweedie": 0.0}
 
 
 @pytest.mark.parametrize(("family", "y"), CASES)
 def test_deviance_is_twice_the_loss_of_log_likelihood(family, y):
     likelihood = LIKELIHOOD[family]
-    is_end = y == 0 or (y == 1 and family[0] == "bernoulli")
+    is_end = y == 0 or (y == 1 and family[0] == "binomial")
     most = AT_THE_END[family[0]] if is_end else likelihood(y, LINK[family[1]](y))
     for z in points(family):
         expected = 2 * (most - likelihood(y, z))
@@ -136,14 +136,14 @@ def test_saturated_predictors_stay_finite():
 
 
 def test_a_saturated_logit_is_accurate():
-    score, weight = observe(("bernoulli", "logit"), 0.0, 1.0, 50.0)[3:5]
+    score, weight = observe(("binomial", "logit"), 0.0, 1.0, 50.0)[3:5]
     assert score == pytest.approx(math.exp(-50), rel=1e-14)
     assert weight == pytest.approx(math.exp(-50), rel=1e-14)
 
 
 def test_the_tail_of_the_probit_is_accurate():
     """phi/Phi at -40 by its asymptotic series x + 1/x - 2/x^3 + 10/x^5."""
-    score = observe(("bernoulli", "probit"), 0.0, 1.0, -40.0)[3]
+    score = observe(("binomial", "probit"), 0.0, 1.0, -40.0)[3]
     assert score == pytest.approx(40 + 1 / 40 - 2 / 40**3 + 10 / 40**5, rel=1e-10)
 
 
@@ -153,7 +153,7 @@ def test_gamma_inverse_needs_a_positive_predictor():
 
 @pytest.mark.parametrize(
     ("family", "bad"),
-    [("bernoulli", 1.01), ("bernoulli", -0.1), ("poisson", -1.0), ("gamma", 0.0),
+    [("binomial", 1.01), ("binomial", -0.1), ("poisson", -1.0), ("gamma", 0.0),
      ("negative_binomial", -1.0), ("gaussian", np.inf), ("gaussian", np.nan)],
 )  # fmt: skip
 def test_observations_outside_the_range_are_named(family, bad):
@@ -163,7 +163,7 @@ def test_observations_outside_the_range_are_named(family, bad):
 
 
 def test_unknown_families_and_links():
-    with pytest.raises(FastoptError, match=r"'cauchy'.*'bernoulli'"):
+    with pytest.raises(FastoptError, match=r"'cauchy'.*'binomial'"):
         family_of("cauchy")
     with pytest.raises(FastoptError, match=r"'log'.*'identity'"):
         family_of("gaussian").link("log")
@@ -171,7 +171,7 @@ def test_unknown_families_and_links():
 
 @pytest.mark.parametrize(
     ("alias", "name"),
-    [("binomial", "bernoulli"), ("logistic", "bernoulli"), ("normal", "gaussian")],
+    [("bernoulli", "binomial"), ("logistic", "binomial"), ("normal", "gaussian")],
 )
 def test_aliases(alias, name):
     assert family_of(alias) is family_of(name)

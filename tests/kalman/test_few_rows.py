@@ -142,15 +142,15 @@ def test_sorted_and_separated_rows_still_warn():
     for sorted_order in (order, order[::-1]):
         with pytest.warns(UserWarning, match="sorted by y"):
             k.partial_fit(X[sorted_order], y[sorted_order])
-    X, _, w = data(("bernoulli", "logit"))
+    X, _, w = data(("binomial", "logit"))
     labels = (X @ w > 0).astype(float)
-    k = fastopt.KalmanSGD(w, m0=1e4).partial_fit(X[:8], labels[:8], "bernoulli")
+    k = fastopt.KalmanSGD(w, m0=1e4).partial_fit(X[:8], labels[:8], "binomial")
     with pytest.warns(UserWarning, match="separation"):
         k.partial_fit(X[8:40], labels[8:40])
 
 
 def test_single_rows_never_warn():
-    k, X, y = started(("bernoulli", "logit"))
+    k, X, y = started(("binomial", "logit"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for x, target in zip(X, y, strict=True):

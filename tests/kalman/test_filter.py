@@ -69,15 +69,15 @@ def test_implicit_blocks_equal_single_rows(family, block, keep):
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("update", ["implicit", "explicit"])
 def test_saturated_logits_in_blocks_equal_single_rows(block, update):
-    X, _, _ = data(("bernoulli", "logit"))
+    X, _, _ = data(("binomial", "logit"))
     w = np.full(6, 40.0)
     y = (X @ w > 0).astype(float)
     k = fastopt.KalmanSGD(w, m0=100.0, block=block, glm_update=update)
     with pytest.warns(UserWarning, match="separation"):
-        k.partial_fit(X, y, "bernoulli")
+        k.partial_fit(X, y, "binomial")
     single = fastopt.KalmanSGD(w, m0=100.0, block=1, glm_update=update)
     for i in range(len(y)):
-        single.partial_fit(X[i : i + 1], y[i : i + 1], "bernoulli")
+        single.partial_fit(X[i : i + 1], y[i : i + 1], "binomial")
     close(k.coef, single.coef, 1e-12)
     close(k.covariance(False), single.covariance(False), 1e-12)
 
@@ -370,22 +370,22 @@ def test_merge_refuses_filters_without_an_exact_sum():
 
 
 def test_complete_separation_warns():
-    X, y, _ = data(("bernoulli", "logit"))
+    X, y, _ = data(("binomial", "logit"))
     separable = (X[:, 0] > 0).astype(float)
     with pytest.warns(UserWarning, match="nearly separated"):
-        k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, separable, "bernoulli")
+        k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, separable, "binomial")
     with pytest.warns(UserWarning, match="complete separation"):
-        k.partial_fit(np.tile(X, (50, 1)), np.tile(separable, 50), "bernoulli", new_pass=True)
+        k.partial_fit(np.tile(X, (50, 1)), np.tile(separable, 50), "binomial", new_pass=True)
     X[:, 0] += 0.3 * np.sign(X[:, 0])
     with pytest.warns(UserWarning, match="complete separation"):
-        fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, separable, "bernoulli")
+        fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, separable, "binomial")
     k = fastopt.KalmanSGD(6, m0=1e6)
-    k.partial_fit(X[:12], separable[:12], "bernoulli")  # so few rows are always separated
+    k.partial_fit(X[:12], separable[:12], "binomial")  # so few rows are always separated
     with pytest.warns(UserWarning, match="complete separation"):
-        k.partial_fit(X[12:], separable[12:], "bernoulli")
-    k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, y, "bernoulli")  # which is not separated
-    k.partial_fit(X, separable, "bernoulli")
-    fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, 0.1 + 0.8 * separable, "bernoulli")
+        k.partial_fit(X[12:], separable[12:], "binomial")
+    k = fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, y, "binomial")  # which is not separated
+    k.partial_fit(X, separable, "binomial")
+    fastopt.KalmanSGD(6, m0=1e6).partial_fit(X, 0.1 + 0.8 * separable, "binomial")
 
 
 # Calls that change nothing
@@ -577,6 +577,14 @@ def test_copies_continue_with_equal_bits(m0, tmp_path):
         other.partial_fit(X[300:], y[300:])
         assert everything(other) == everything(k)
         assert repr(other) == repr(k)
+
+
+def test_states_may_have_an_older_name_of_the_family():
+    X, y, _ = data(("binomial", "logit"))
+    k = fastopt.KalmanSGD(6, m0=1.0).partial_fit(X, y, "binomial")
+    loaded = fastopt.KalmanSGD(6, m0=1.0)
+    loaded.load_state_dict({**k.state_dict(), "family": "bernoulli"})
+    assert everything(loaded) == everything(k)
 
 
 def test_damaged_states_change_nothing():

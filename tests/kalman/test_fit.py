@@ -15,9 +15,9 @@ from fastopt import FastoptError, KalmanSGD
 RNG = np.random.default_rng(5)
 MODELS = [
     ("gaussian", None),
-    ("bernoulli", "logit"),
-    ("bernoulli", "probit"),
-    ("bernoulli", "cloglog"),
+    ("binomial", "logit"),
+    ("binomial", "probit"),
+    ("binomial", "cloglog"),
     ("poisson", None),
     ("gamma", "log"),
     ("negative_binomial", None),
@@ -31,7 +31,7 @@ def problem(family, n=400, p=4):
     z = X @ w
     y = {
         "gaussian": lambda: z + RNG.normal(size=n),
-        "bernoulli": lambda: (RNG.random(n) < 1 / (1 + np.exp(-z))).astype(float),
+        "binomial": lambda: (RNG.random(n) < 1 / (1 + np.exp(-z))).astype(float),
         "poisson": lambda: RNG.poisson(np.exp(z)).astype(float),
         "gamma": lambda: RNG.gamma(2.0, np.exp(z) / 2.0),
         "negative_binomial": lambda: RNG.negative_binomial(1, 1 / (1 + np.exp(z))).astype(float),
@@ -50,7 +50,7 @@ def log_likelihood(family, link, y, z, weight):
     """Return the log-likelihood without its constants, by the formulas of McCullagh & Nelder."""
     if family == "gaussian":
         terms = -0.5 * (y - z) ** 2
-    elif family == "bernoulli":
+    elif family == "binomial":
         m = {
             "logit": lambda: 1 / (1 + np.exp(-z)),
             "probit": lambda: 0.5 * np.vectorize(math.erfc)(-z / math.sqrt(2)),
@@ -234,18 +234,18 @@ def test_predict_is_the_mean():
 
 
 def test_failed_fits_change_nothing():
-    X, y = problem("bernoulli")
-    k = KalmanSGD(4).fit(X, y, "bernoulli")
+    X, y = problem("binomial")
+    k = KalmanSGD(4).fit(X, y, "binomial")
     before = everything(k)
     separated = (X[:, 1] > 0).astype(float)
     for arguments, options, message in (
-        ((X, separated, "bernoulli"), {}, "separation"),
-        ((X[:, [0, 1, 2, 2]], y, "bernoulli"), {}, "do not determine coefficient 3"),
-        ((X, y, "bernoulli"), {"max_rounds": 1}, "max_rounds=1"),
+        ((X, separated, "binomial"), {}, "separation"),
+        ((X[:, [0, 1, 2, 2]], y, "binomial"), {}, "do not determine coefficient 3"),
+        ((X, y, "binomial"), {"max_rounds": 1}, "max_rounds=1"),
         ((X[:3], y[:3], "gaussian"), {}, "do not determine"),
-        ((X, y, "bernoulli"), {"tol": 2.0}, "tol is 2.0"),
+        ((X, y, "binomial"), {"tol": 2.0}, "tol is 2.0"),
         ((X, y - 1, "poisson"), {}, "the poisson family allows"),
-        ((X, y, "bernoulli", None, None, y[:5]), {}, "offset has shape"),
+        ((X, y, "binomial", None, None, y[:5]), {}, "offset has shape"),
     ):
         with pytest.raises(FastoptError, match=message):
             k.fit(*arguments, **options)
@@ -259,7 +259,7 @@ def test_failed_fits_change_nothing():
     [
         ("poisson", None, 0.0),
         ("negative_binomial", None, 0.0),
-        *(("bernoulli", link, y) for link in ("logit", "probit", "cloglog") for y in (0.0, 1.0)),
+        *(("binomial", link, y) for link in ("logit", "probit", "cloglog") for y in (0.0, 1.0)),
     ],
 )
 def test_a_group_without_variation_has_no_maximum(family, link, value):
@@ -274,9 +274,9 @@ def test_a_group_without_variation_has_no_maximum(family, link, value):
 
 
 def test_separated_labels_have_a_penalised_fit():
-    X, _ = problem("bernoulli")
+    X, _ = problem("binomial")
     y = (X[:, 1] > 0).astype(float)
-    k = KalmanSGD(4, m0=10.0).fit(X, y, "bernoulli")
+    k = KalmanSGD(4, m0=10.0).fit(X, y, "binomial")
     assert ((k.predict(X) > 0.5) == y).mean() > 0.97
     assert np.isfinite(k.stderr).all()
 
@@ -325,7 +325,7 @@ def test_nist_linear_problems(name):
 # Orders of rows, and the default start
 
 
-@pytest.mark.parametrize("family", ["bernoulli", "poisson", "gamma"])
+@pytest.mark.parametrize("family", ["binomial", "poisson", "gamma"])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_sorted_rows_warn(family, sign):
     """Calls of 50 rows are too short to compare the information."""
@@ -348,7 +348,7 @@ def test_the_family_is_that_of_the_rows_before():
     """It used to be Gaussian, which mixed two models without a warning."""
     for family, link, alpha in (
         ("poisson", None, None),
-        ("bernoulli", "probit", None),
+        ("binomial", "probit", None),
         ("gamma", "log", None),
         ("negative_binomial", None, 0.5),
     ):
@@ -369,17 +369,17 @@ def test_the_family_is_that_of_the_rows_before():
 
 
 def test_rows_of_one_label_first_warn():
-    X, y = problem("bernoulli", n=3000)
+    X, y = problem("binomial", n=3000)
     order = nearly_sorted(y)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        KalmanSGD(4).partial_fit(X[order], y[order], "bernoulli")
+        KalmanSGD(4).partial_fit(X[order], y[order], "binomial")
     assert "first rows all have y = 0" in str(caught[0].message)
     with pytest.warns(UserWarning, match="differ by more than 25 %"):
         KalmanSGD(4, m0=100.0).partial_fit(X[order[200:]], y[order[200:]], "poisson")
 
 
-@pytest.mark.parametrize("family", ["bernoulli", "poisson", "gamma"])
+@pytest.mark.parametrize("family", ["binomial", "poisson", "gamma"])
 @pytest.mark.parametrize("m0", [None, 100.0])
 def test_rows_in_random_order_do_not_warn(family, m0):
     for n in (100, 1000, 5000):
@@ -387,7 +387,7 @@ def test_rows_in_random_order_do_not_warn(family, m0):
         KalmanSGD(4, m0=m0).partial_fit(X, y, family)
 
 
-@pytest.mark.parametrize("family", ["bernoulli", "poisson", "gamma"])
+@pytest.mark.parametrize("family", ["binomial", "poisson", "gamma"])
 @pytest.mark.parametrize("n_calls", [1, 20])
 def test_rows_sorted_by_a_column_of_X_do_not_warn(family, n_calls):
     """The last rows then have another information than the others, but stderr is right."""
@@ -411,7 +411,7 @@ def test_a_warning_as_an_error_changes_nothing():
 
 def test_one_pass_from_the_default_start_is_near_the_maximum():
     """This holds for an intercept of 1e5 standard deviations and for columns of any scale."""
-    for family in ("gaussian", "poisson", "bernoulli", "gamma"):
+    for family in ("gaussian", "poisson", "binomial", "gamma"):
         X, y = problem(family, n=3000)
         X = X * [1, 1e6, 1e-6, 1]
         y = y + 1e5 if family == "gaussian" else y

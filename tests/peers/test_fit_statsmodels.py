@@ -13,7 +13,7 @@ def with_constant(columns):
 
 def _fair():
     data = sm.datasets.fair.load()
-    return with_constant(data.exog), np.asarray(data.endog > 0, float), "bernoulli", None, None
+    return with_constant(data.exog), np.asarray(data.endog > 0, float), "binomial", None, None
 
 
 def _fair_counts():
@@ -30,7 +30,7 @@ def _star98():
     data = sm.datasets.star98.load()
     counts = np.asarray(data.endog, float)
     trials = counts.sum(axis=1)
-    return with_constant(data.exog), counts[:, 0] / trials, "bernoulli", None, trials
+    return with_constant(data.exog), counts[:, 0] / trials, "binomial", None, trials
 
 
 def _scotland():
@@ -52,9 +52,9 @@ SETS = {
     "cpunish": _cpunish,
 }
 FAMILIES = {
-    ("bernoulli", None): lambda: sm.families.Binomial(),
-    ("bernoulli", "probit"): lambda: sm.families.Binomial(sm.families.links.Probit()),
-    ("bernoulli", "cloglog"): lambda: sm.families.Binomial(sm.families.links.CLogLog()),
+    ("binomial", None): lambda: sm.families.Binomial(),
+    ("binomial", "probit"): lambda: sm.families.Binomial(sm.families.links.Probit()),
+    ("binomial", "cloglog"): lambda: sm.families.Binomial(sm.families.links.CLogLog()),
     ("poisson", None): lambda: sm.families.Poisson(),
     ("gamma", "log"): lambda: sm.families.Gamma(sm.families.links.Log()),
 }

@@ -15,7 +15,7 @@ def case(name):
     X[:, 0] = 1.0
     z = X @ rng.normal(size=P)
     m = np.exp(z)
-    if name == "bernoulli":
+    if name == "binomial":
         return X, (rng.random(ROWS) < 1 / (1 + np.exp(-z))).astype(float), sm.families.Binomial()
     if name == "poisson":
         return X, rng.poisson(m).astype(float), sm.families.Poisson()
@@ -26,7 +26,7 @@ def case(name):
 
 
 @pytest.mark.parametrize("m0", [1.0, 100.0, 1e6])
-@pytest.mark.parametrize("name", ["bernoulli", "poisson", "gamma", "negative_binomial"])
+@pytest.mark.parametrize("name", ["binomial", "poisson", "gamma", "negative_binomial"])
 def test_coefficients_after_one_and_twenty_passes(name, m0):
     X, y, family = case(name)
     judge = sm.GLM(y, X, family=family).fit(tol=1e-12)

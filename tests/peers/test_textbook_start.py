@@ -20,9 +20,9 @@ def _sklearn():
     X, y = datasets.load_diabetes(return_X_y=True, scaled=False)
     yield "diabetes", X, y, "gaussian"
     X, y = datasets.load_breast_cancer(return_X_y=True)
-    yield "breast_cancer", X[:, :8], y, "bernoulli"
+    yield "breast_cancer", X[:, :8], y, "binomial"
     X, y = datasets.load_iris(return_X_y=True)
-    yield "iris_species", X[y > 0][:, :2], y[y > 0] - 1, "bernoulli"
+    yield "iris_species", X[y > 0][:, :2], y[y > 0] - 1, "binomial"
     yield "iris_petal", X[:, :3], X[:, 3], "gaussian"
     X, _ = datasets.load_wine(return_X_y=True)
     yield "wine", X[:, 1:], X[:, 0], "gaussian"
@@ -33,23 +33,23 @@ def _sklearn():
 def _statsmodels():
     of = sm.datasets
     fair = of.fair.load()
-    yield "fair", fair.exog, fair.endog > 0, "bernoulli"
+    yield "fair", fair.exog, fair.endog > 0, "binomial"
     yield "fair_counts", fair.exog, fair.endog, "poisson"
     for name, family in (
         ("randhie", "poisson"), ("scotland", "gamma"), ("cpunish", "poisson"),
         ("longley", "gaussian"), ("stackloss", "gaussian"), ("statecrime", "gaussian"),
-        ("engel", "gaussian"), ("ccard", "gaussian"), ("spector", "bernoulli"),
+        ("engel", "gaussian"), ("ccard", "gaussian"), ("spector", "binomial"),
         ("copper", "gaussian"), ("cancer", "poisson"),
     ):  # fmt: skip
         data = getattr(of, name).load()
         yield name, data.exog, data.endog, family
     star = np.asarray(of.star98.load().endog, float)
-    yield "star98", of.star98.load().exog, star[:, 0] / star.sum(axis=1), "bernoulli"
+    yield "star98", of.star98.load().exog, star[:, 0] / star.sum(axis=1), "binomial"
     grunfeld = of.grunfeld.load_pandas().data
     yield "grunfeld", grunfeld[["value", "capital"]], grunfeld["invest"], "gaussian"
     vote = of.anes96.load_pandas().data
     columns = ["logpopul", "TVnews", "selfLR", "age", "educ", "income"]
-    yield "anes96", vote[columns], vote["vote"], "bernoulli"
+    yield "anes96", vote[columns], vote["vote"], "binomial"
     sun = of.sunspots.load_pandas().data["SUNACTIVITY"].to_numpy()
     yield "sunspots", np.column_stack([sun[8:-1], sun[7:-2]]), sun[9:], "gaussian"
     nile = of.nile.load_pandas().data

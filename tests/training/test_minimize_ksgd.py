@@ -62,7 +62,7 @@ def observations(family, X, slope, bias, rng):
     )
 
 
-FAMILIES = {"linear": "gaussian", "logistic": "bernoulli", "poisson": "poisson"}
+FAMILIES = {"linear": "gaussian", "logistic": "binomial", "poisson": "poisson"}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

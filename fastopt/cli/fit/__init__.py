@@ -9,6 +9,7 @@
 | `display` | What does a terminal show during the fit? |
 | `diagnostics` | How good is the fit, row by row? |
 | `picture` | How is the result drawn? |
+| `wording` | What are the arguments of the estimators called on the command line? |
 | `report` | How is the result printed? |
 | `summary` | What is the result in JSON? |
 | `model_file` | What is in a file that `fastopt predict` reads? |

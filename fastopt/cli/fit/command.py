@@ -142,6 +142,7 @@ def run(args: argparse.Namespace) -> int:
     reported before the fit.
     """
     from fastopt.cli.fit.fitting import fit_file
+    from fastopt.cli.fit.wording import in_options
     from fastopt.cli.picture import claim
 
     if find_spec("matplotlib") is None:  # it takes 28 MB, so that it is imported after the fit
@@ -155,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         fit = fit_file(args)
     except (TypeError, ValueError) as error:
-        raise FastoptError(str(error).partition("\n")[0]) from error
+        raise FastoptError(in_options(str(error).partition("\n")[0])) from error
     except KeyboardInterrupt:
         print(
             "\nInterrupted before the first round of the fit; no file was written", file=sys.stderr

@@ -16,6 +16,7 @@ from fastopt.cli.fit.choice import estimator_for, values_of
 from fastopt.cli.fit.columns import ROLES, Prepared, prepare
 from fastopt.cli.fit.display import Display
 from fastopt.cli.fit.model_file import model_values
+from fastopt.cli.fit.wording import in_options
 from fastopt.cli.race.data.table import some_of
 from fastopt.cli.rows.encoding import Encoding
 from fastopt.cli.rows.formulas import formula_values
@@ -59,7 +60,7 @@ def _caught() -> Iterator[list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield texts
-    texts += [str(warning.message) for warning in caught]
+    texts += [in_options(str(warning.message)) for warning in caught]
 
 
 def _fit_table(prepared: Prepared, args: argparse.Namespace) -> Fit:

@@ -162,9 +162,12 @@ def _model_of(values: dict[str, Any]) -> StoredModel:
     if values["estimator"] == "GLMClassifier":
         estimator = GLMClassifier(**values["parameters"])
         estimator.classes_ = np.array(values["classes"])
-        n_rows = 1 if len(estimator.classes_) == 2 else len(estimator.classes_)
+        n_classes = len(estimator.classes_)
+        n_rows = 1 if n_classes == 2 else n_classes
+        estimator._fitted_model = estimator._model(n_classes)
     else:
         estimator = GLMRegressor(**values["parameters"])
+        estimator._fitted_model = estimator._model()
     if coef.shape != (n_rows, len(names)) or intercept.shape != (n_rows,):
         raise ValueError(f"coef has shape {coef.shape}")
     is_regressor = isinstance(estimator, GLMRegressor)

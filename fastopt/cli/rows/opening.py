@@ -66,7 +66,9 @@ def open_input(
     ------
     FastoptError
         The file has another format than its name says, or another name.
+    FileNotFoundError
     """
+    path.stat()  # a FileNotFoundError, whatever the name
     ending = path.suffix.lower()
     if ending in _DELIMITERS:
         table, lines, notes = read_text(path, _DELIMITERS[ending], choose, texts)
@@ -98,7 +100,11 @@ def _kind(column: Array | Texts) -> str:
 
 def _parquet(path: Path, choose: Choice) -> Input:
     types = library("pyarrow", "reading a parquet file").types
-    reader = ParquetReader(path)
+    try:
+        reader = ParquetReader(path)
+    except FastoptError:
+        expected = "a folder of parquet files" if path.is_dir() else "a parquet file"
+        raise FastoptError(f"{path}: not {expected}") from None
     names = list(choose([name for name in reader.names if name not in reader.index_columns]))
     schema = reader.header(names).schema
 

@@ -50,7 +50,6 @@ class _OnDask(GLMBase):
         self,
         method: str,
         X: Any,
-        link: str,
         shifts: dict[str, Any],
         shape: tuple[int, ...] = (),
         dtype: Any = np.float64,
@@ -61,7 +60,8 @@ class _OnDask(GLMBase):
             require_likelihood(self.fitted_)
             quantile(self.fitted_, interval)
         shifts = {name: value for name, value in shifts.items() if value is not None}
-        self._open(X, link, is_fit=False, with_y=False, **shifts)  # checks names and lengths
+        # Checks names and lengths.
+        self._open(X, self._fitted_model.link, is_fit=False, with_y=False, **shifts)
         chunks = chunks_of(X, shifts)
         local = self._base.__new__(self._base)
         local.__dict__.update(self.__dict__)
@@ -158,7 +158,7 @@ class GLMRegressor(_OnDask, glm_regressor.GLMRegressor):
             return super().predict(X, offset, exposure, interval=interval)
         check_is_fitted(self)
         shifts = dict(offset=offset, exposure=exposure)
-        return self._by_block("predict", X, self._model().link, shifts, interval=interval)
+        return self._by_block("predict", X, shifts, interval=interval)
 
 
 class GLMClassifier(_OnDask, glm_classifier.GLMClassifier):
@@ -196,7 +196,7 @@ class GLMClassifier(_OnDask, glm_classifier.GLMClassifier):
         if not is_dask(X):
             return super().decision_function(X, offset)
         shape = () if self._n_classes() == 2 else (self._n_classes(),)
-        return self._by_block("decision_function", X, self.link, {"offset": offset}, shape)
+        return self._by_block("decision_function", X, {"offset": offset}, shape)
 
     def predict_proba(self, X: Any, offset: Any = None, *, interval: float | None = None) -> Any:
         """Return the probabilities of the classes.
@@ -217,7 +217,7 @@ class GLMClassifier(_OnDask, glm_classifier.GLMClassifier):
         if interval is not None and shape != (2,):
             raise FastoptError(f"interval needs two classes; there are {shape[0]}")
         shifts = {"offset": offset}
-        return self._by_block("predict_proba", X, self.link, shifts, shape, interval=interval)
+        return self._by_block("predict_proba", X, shifts, shape, interval=interval)
 
     def predict_log_proba(self, X: Any, offset: Any = None) -> Any:
         """Return the logarithms of the probabilities of the classes.
@@ -235,7 +235,7 @@ class GLMClassifier(_OnDask, glm_classifier.GLMClassifier):
         if not is_dask(X):
             return super().predict_log_proba(X, offset)
         shape = (self._n_classes(),)
-        return self._by_block("predict_log_proba", X, self.link, {"offset": offset}, shape)
+        return self._by_block("predict_log_proba", X, {"offset": offset}, shape)
 
     def predict(self, X: Any, offset: Any = None) -> Any:
         """Return the most probable class of each row.
@@ -254,7 +254,7 @@ class GLMClassifier(_OnDask, glm_classifier.GLMClassifier):
             return super().predict(X, offset)
         self._n_classes()
         dtype = self.classes_.dtype
-        return self._by_block("predict", X, self.link, {"offset": offset}, dtype=dtype)
+        return self._by_block("predict", X, {"offset": offset}, dtype=dtype)
 
     def _n_classes(self) -> int:
         check_is_fitted(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import assert_all_finite
 
 from fastopt._errors import FastoptError
-from fastopt.estimators.epochs.fitting import EpochLoop, fit_by_epochs
+from fastopt.estimators.epochs.fitting import EpochLoop, diverging, fit_by_epochs
 from fastopt.estimators.epochs.steps import SOLVERS, EpochOptions, Epochs
 from fastopt.estimators.scoring.model import Model
 from fastopt.estimators.sources.array import ArraySource
@@ -173,6 +174,10 @@ class ByEpochs:
                 assert_all_finite(block.x, input_name="X")
         coef = epochs.coefficients()
         loss += epochs.penalty_at(coef)
+        if not math.isfinite(loss):
+            warnings.warn(
+                f"the objective is not finite{diverging(epochs)}", ConvergenceWarning, stacklevel=3
+            )
         self._epochs = epochs
         self.n_iter_ = 1
         self.t_ = epochs.t

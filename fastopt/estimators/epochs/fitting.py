@@ -20,13 +20,14 @@ from fastopt.estimators.sources.array import ArraySource
 from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.source import Source
 
-__all__ = ["EpochLoop", "EpochSolution", "fit_by_epochs", "shuffled"]
+__all__ = ["EpochLoop", "EpochSolution", "diverging", "fit_by_epochs", "shuffled"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Wholes = np.ndarray[Any, np.dtype[np.int64]]
 
 BLOCK_ROWS = 64  # that "blocks" keeps together
 ROWS = 2**14  # whose deviance is computed at a time
+MOST_LOSS = 2.0  # times the objective of coefficients of 0: above, steps diverge
 
 
 @dataclass(frozen=True)
@@ -154,13 +155,15 @@ class _Rows:
     def blocks(self) -> Iterator[Block]:
         return (block for block, _ in self.pairs())
 
-    def loss_of_held(self, model: Model, coef: Floats) -> float:
-        """Return the weighted mean of half the unit deviance of the rows that are held out."""
+    def mean_loss(self, model: Model, coef: Floats) -> float:
+        """Return the weighted mean of half the unit deviance, of rows held out if there are any."""
         loss = total = 0.0
-        for _, block in self.pairs():
+        for kept, held in self.pairs():
+            block = held if self.fraction else kept
             if block is not None:
-                z = np.ascontiguousarray(block.x @ coef[:-1] + coef[-1])
-                z = z if block.offset is None else z + block.offset
+                with np.errstate(over="ignore", invalid="ignore"):
+                    z = np.ascontiguousarray(block.x @ coef[:-1] + coef[-1])
+                    z = z if block.offset is None else z + block.offset
                 weight = block.total_weight()
                 loss += sum_of_losses(model, block, z, weight)
                 total += float(block.n if weight is None else weight.sum())
@@ -216,28 +219,42 @@ def fit_by_epochs(
             loss = prepared.take_epoch(loop.shuffle, random)
             coef = epochs.coefficients()
             losses.append(loss + epochs.penalty_at(coef))
-            score = rows.loss_of_held(model, coef) if loop.early_stopping else losses[-1]
+            score = rows.mean_loss(model, coef) if loop.early_stopping else losses[-1]
             if loop.verbose:
                 seconds = time.perf_counter() - began
                 part = f", validation loss {score:.8g}" if loop.early_stopping else ""
                 print(f"epoch {epoch + 1}: objective {losses[-1]:.8g}{part}, {seconds:.1f} s")
+            if not (math.isfinite(losses[-1]) and math.isfinite(score)):
+                problem = f"the objective is not finite after epoch {epoch + 1}{diverging(epochs)}"
+                break
             waited = waited + 1 if loop.tol is not None and score > best - loop.tol else 0
             if score < best:
                 best, best_coef = score, coef
             if waited >= loop.n_iter_no_change:
+                start = rows.mean_loss(model, np.zeros_like(coef))
+                last = best if loop.early_stopping else losses[-1]
                 problem = ""
+                if last > MOST_LOSS * start:
+                    problem = (
+                        f"the objective is {last:.3g}, and {start:.3g} with coefficients of 0"
+                        f"{diverging(epochs)}"
+                    )
                 break
     except KeyboardInterrupt:
         if not losses:
             raise
         problem = f"interrupted in epoch {len(losses) + 1}"
-    if not (loop.early_stopping or math.isfinite(losses[-1])):
-        problem = (
-            f"the objective is {losses[-1]} after epoch {len(losses)}, because the steps diverge. "
-            f"Use a smaller eta0, now {epochs.base if options.eta0 is None else options.eta0:g}"
-        )
     coef = best_coef if loop.early_stopping else epochs.coefficients()
     return EpochSolution(epochs, coef, losses, len(losses), problem)
+
+
+def diverging(epochs: Epochs) -> str:
+    """Return the end of a message on steps that diverge, with what helps."""
+    eta0 = epochs.options.eta0
+    return (
+        ", because the steps diverge. Use a smaller eta0, now "
+        f"{epochs.base if eta0 is None else eta0:g}"
+    )
 
 
 def _first_pass(rows: _Rows, model: Model) -> tuple[bool, float | None]:

@@ -290,8 +290,9 @@ class Epochs:
         assert w is not None
         found = w.copy()
         if self.scaling is not None:
-            found[:-1] *= self.scaling.factor
-            found[-1] -= float(self.scaling.mean @ found[:-1])
+            with np.errstate(over="ignore", invalid="ignore"):
+                found[:-1] *= self.scaling.factor
+                found[-1] -= float(self.scaling.mean @ found[:-1])
         if not self.model.fit_intercept:
             found[-1] = 0.0
         return found
@@ -389,7 +390,8 @@ class Epochs:
         """
         l1, l2 = self.penalty
         w = coefficients[:-1]
-        return l1 * float(np.abs(w).sum()) + 0.5 * l2 * float(w @ w)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return l1 * float(np.abs(w).sum()) + 0.5 * l2 * float(w @ w)
 
     def _of_c(self) -> Any:
         if self._steps is None:

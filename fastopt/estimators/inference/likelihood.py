@@ -74,7 +74,7 @@ def saturated_sums(
         total = np.sum(f * (np.log(v) - 3 * np.log(y)))
     elif family == "gamma":
         total = -np.sum(f * np.log(y))
-    elif family == "bernoulli":
+    elif family == "binomial":
         total = np.sum(f * _binomial(y, v))
     else:
         total = _counts(y, shape if family == "negative_binomial" else 0.0, f * v)

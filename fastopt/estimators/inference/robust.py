@@ -44,7 +44,7 @@ COV_TYPES = ("nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster")
 # Where the observed information is the expected one, which the fit has inverted.
 CANONICAL = {
     ("gaussian", "identity"),
-    ("bernoulli", "logit"),
+    ("binomial", "logit"),
     ("multinomial", "logit"),
     ("poisson", "log"),
     ("gamma", "inverse"),

@@ -27,7 +27,7 @@ __all__ = ["GLM", "GLMResults", "results_of", "results_with_rows"]
 
 FAMILIES: dict[str, Any] = {
     "gaussian": families.Gaussian,
-    "bernoulli": families.Binomial,
+    "binomial": families.Binomial,
     "poisson": families.Poisson,
     "gamma": families.Gamma,
     "inverse_gaussian": families.InverseGaussian,

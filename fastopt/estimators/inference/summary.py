@@ -136,7 +136,7 @@ def table(fitted: Fitted, level: float, notes: list[str]) -> str:
     """
     left = [
         ("Dep. Variable:", fitted.y_name),
-        ("Model Family:", "binomial" if fitted.family == "bernoulli" else fitted.family),
+        ("Model Family:", fitted.family),
         ("Link Function:", fitted.link),
         ("No. Iterations:", str(fitted.n_iter)),
         ("No. Observations:", str(fitted.n)),
@@ -180,7 +180,7 @@ def filter_table(fitted: Fitted, level: float, title: str) -> str:
     quantile(fitted, level)
     left = [
         ("Dep. Variable:", fitted.y_name),
-        ("Model Family:", "binomial" if fitted.family == "bernoulli" else fitted.family),
+        ("Model Family:", fitted.family),
         ("Link Function:", fitted.link),
     ]
     right = [

@@ -92,6 +92,10 @@ class KalmanBase(GLMBase):
         """Return the model, or raise an error that names an option."""
         raise NotImplementedError
 
+    @property
+    def _fitted_model(self) -> Model:  # type: ignore[override]
+        return self._filters[0].model
+
     def _new_filters(self, n_features: int, number: int) -> list[OnlineFilter]:
         """Return new filters with the estimator's options, or raise if one is not allowed."""
         model = self._model()

@@ -423,7 +423,7 @@ class OnlineFilter:
         """
         state = self._state
         rows = self._checked(sample, self.design(sample.x))
-        if state.history.separable and rows.family.name == "bernoulli":
+        if state.history.separable and rows.family.name == "binomial":
             if state.n_obs > 2 * self.filter.n_params:
                 warnings.warn(SEPARATED, SeparationWarning, stacklevel=4)
             return

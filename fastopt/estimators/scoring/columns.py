@@ -128,7 +128,7 @@ class _Sums:
         self.y_sum = np.zeros(model.n_classes or 1)
         self.n, self.weight, self.row = 0, 0.0, 0
         self.offset: float | None = None
-        self.has_labels = bool(model.n_classes) or model.family == "bernoulli"
+        self.has_labels = bool(model.n_classes) or model.family == "binomial"
         self.sample = _Sample(n_features)
         self.saturated = np.zeros(2)
 

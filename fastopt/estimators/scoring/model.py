@@ -29,6 +29,9 @@ LINKS = {
 }
 
 
+PARAMETERS = {"overdispersion": "negative_binomial", "power": "tweedie"}
+
+
 class Observed(NamedTuple):
     """What the likelihood needs of each row at its linear predictor z.
 
@@ -144,7 +147,8 @@ def model_of(
     family : str
     link : str, optional
     overdispersion : float, optional
-        Of the negative binomial: the variance is m + overdispersion m^2.  Default 1.
+        Of the negative binomial: the variance is m + overdispersion m^2.  Default 1.  For
+        other families it must be None, as must `power`.
     power : float, optional
         Of the Tweedie family: the variance is m^power, 1 < power < 2.  Default 1.5.
     fit_intercept : bool
@@ -156,10 +160,16 @@ def model_of(
     Raises
     ------
     FastoptError
-        An unknown name, or a parameter outside its range.
+        An unknown name, or a parameter outside its range or of another family.
     """
     kind = family_of(family)
     shape = 0.0
+    for name, value in (("overdispersion", overdispersion), ("power", power)):
+        if value is not None and kind.name != PARAMETERS[name]:
+            raise FastoptError(
+                f"{name} is {value!r} and family is {family!r}; only the family "
+                f"{PARAMETERS[name]!r} has {name}, for others it must be None"
+            )
     if kind.name == "negative_binomial":
         shape = 1.0 if overdispersion is None else at_least_0("overdispersion", overdispersion)
     elif kind.name == "tweedie":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +81,7 @@ class Formula:
                 f"formula is {self.text!r}, whose right side has parts, separated by '|'; one part "
                 "is needed"
             )
+        self._refuse_offset(right)
         self.response = response[0] if response else None
         self.has_intercept = "1" in terms
         self.left, self.right = left, right
@@ -88,6 +90,21 @@ class Formula:
         self.response_columns = [] if left is None else [*map(str, left.required_variables)]
         self.names: list[str] = []
         self._spec: Any = None
+
+    def _refuse_offset(self, right: Any) -> None:
+        for factor in (str(factor.expr) for term in right for factor in term.factors):
+            found = re.fullmatch(r"offset\((log\()?([^\W\d]\w*)\)*", factor)
+            if found is not None:
+                argument = "exposure" if found[1] else "offset"
+                raise FastoptError(
+                    f"formula is {self.text!r}, with {factor}, which is no feature; leave it out "
+                    f"and use {argument}={found[2]!r}"
+                )
+            if factor.startswith("offset("):
+                raise FastoptError(
+                    f"formula is {self.text!r}, with {factor}, which is no feature; leave it out "
+                    "and use the argument offset, which takes the name of a column"
+                )
 
     def require_columns(self, names: Sequence[str], with_response: bool) -> None:
         """Raise an error that names a variable that is no column of the data.
