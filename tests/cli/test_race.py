@@ -559,7 +559,7 @@ def test_progress_is_shown_on_a_terminal(csv_file, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["missing.csv"], "No such file"),
+        (["missing.csv"], "no such file: missing.csv"),
         (["data.csv", "--target", "size"], "--target is 'size'; allowed: an index from -5 to 4"),
         (["data.csv", "--target", "5"], "or a name: x0, x1, x2, x3, colour"),
         (["data.csv", "--model", "linear"], "the target is text; 'linear' needs numbers"),
