@@ -6,12 +6,15 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import fastopt
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 NEED_TORCH = ("fastopt.torch", "fastopt.cli.transformer")
 
 
@@ -36,6 +39,24 @@ def run_docstrings(name):
 def run_block(block):
     """Run an example of the README."""
     exec(compile(block, str(README), "exec"), {})
+
+
+def pages():
+    """Return the pages of the documentation that have examples."""
+    return [
+        path for path in sorted((ROOT / "docs").glob("*/*.md")) if "```python" in path.read_text()
+    ]
+
+
+def run_page(path):
+    """Run the Python examples of a page in order, and its calls of the command `fastopt`."""
+    names = {}
+    for language, text in re.findall(r"```(python|sh)\n(.*?)```", path.read_text(), re.S):
+        if language == "python":
+            exec(compile(text, str(path), "exec"), names)
+        for line in text.splitlines() if language == "sh" else ():
+            if line.startswith("fastopt "):
+                subprocess.run([sys.executable, "-P", "-m", *line.split()], check=True, timeout=100)
 
 
 def public(modules):

@@ -27,7 +27,7 @@ class RowSparse:
     ----------
     indices : array of shape (n,), integers
         For each row of `values`, the row of the parameter. A row may occur more than once.
-    values : array of shape (n, *param.shape[1:])
+    values : array of shape ``(n, *param.shape[1:])``
         The gradient of those rows: float16, bfloat16, float32 or float64.
 
     Raises

@@ -583,13 +583,11 @@ class KalmanSGD:
         Returns
         -------
         scipy.optimize.OptimizeResult
-            x : the final coefficients
-            fun : the minimum above, including all rows absorbed before
-            nit, nfev : the number of steps tried, and of evaluations of `fun` on all rows
-            status, success, message
-                0: converged, the only success. 1: no step reduces the sum of squares. 2: max_iter
-                was reached. 3: the rows do not determine a coefficient. Without success this
-                filter is unchanged.
+            ``x``: the final coefficients; ``fun``: the minimum above, including all rows absorbed
+            before; ``nit``, ``nfev``: the number of steps tried, and of evaluations of `fun` on all
+            rows; ``success``, ``message`` and ``status``: 0, converged, the only success; 1, no
+            step reduces the sum of squares; 2, max_iter was reached; 3, the rows do not determine a
+            coefficient. Without success this filter is unchanged.
 
         Raises
         ------

@@ -27,7 +27,7 @@ PLACES = first_column(HOUSE)
 FOLDERS = sorted(
     {
         f"{path.parent.relative_to(ROOT).as_posix()}/"
-        for top in ("csrc", "fastopt", "bench", "tests")
+        for top in ("csrc", "fastopt", "bench", "tests", "docs")
         for path in (ROOT / top).rglob("*")
         if path.suffix in CODE
     }

@@ -481,7 +481,7 @@ class Optimizer(Rule):
             Without this argument, the accumulated gradients are used, and then discarded; if there
             are none, the gradients given to `bind`.
         adaptive
-            Whether to move to w + rho * w^2 * g/| |w| * g |, elementwise (ASAM): parameters that
+            Whether to move to w + rho * w^2 * g/norm(w*g), elementwise (ASAM): parameters that
             are large move far.  Default False.
 
         Yields

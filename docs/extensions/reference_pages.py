@@ -1,0 +1,65 @@
+"""Writes the reference: a page for each public module, with all names of its `__all__`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from rule_pages import write
+
+import fastopt
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+MODULES = {
+    "fastopt": "Optimizers of NumPy arrays, training loops, batches and the Kalman filter.",
+    "fastopt.schedules": "Learning rates that change during training.",
+    "fastopt.models": "Models with gradients, to try rules on.",
+    "fastopt.families": "Families of generalized linear models.",
+    "fastopt.estimators": "Statistical models under scikit-learn's interface.",
+    "fastopt.estimators.dask": "The same for Dask.",
+    "fastopt.torch": "PyTorch's optimizers.",
+}
+
+
+def is_rule(thing: object) -> bool:
+    """Whether a name has a page of its own among the rules."""
+    return isinstance(thing, type) and thing.__name__ in fastopt.optimizers.__all__
+
+
+def page(module: str, about: str) -> str:
+    """Return the page of a module."""
+    imported = importlib.import_module(module)
+    names = [
+        name
+        for name in imported.__all__
+        if not (module == "fastopt" and is_rule(getattr(imported, name)))
+        and getattr(imported, name).__class__.__name__ != "module"
+    ]
+    rows = "\n".join(f"   {name}" for name in names)
+    rules = "The update rules are in :doc:`/rules/index`.\n\n" if module == "fastopt" else ""
+    return f"""{module}
+{"=" * len(module)}
+
+{about} {rules}
+
+.. currentmodule:: {module}
+
+.. autosummary::
+   :toctree: generated/{module}
+   :nosignatures:
+
+{rows}
+"""
+
+
+def generate(app: Any) -> None:
+    """Write all pages."""
+    for module, about in MODULES.items():
+        write(REFERENCE / f"{module}.rst", page(module, about))
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register the extension, which runs before autosummary reads the pages."""
+    app.connect("builder-inited", generate, priority=100)
+    return {"parallel_read_safe": True}
