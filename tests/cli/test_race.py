@@ -595,7 +595,7 @@ def test_progress_is_shown_on_a_terminal(csv_file, tmp_path):
         (["numbers.csv", "--model", "logistic", "--target", "x0"], "classes are needed"),
         (["data.csv", "--rules", "sgd,adm"], "--rules has 'adm'; allowed: gd, sgd, momentum"),
         (["--target", "y"], "--target is 'y'; it needs DATA in .csv or .tsv or .npz"),
-        (["data.csv", "--out", "data.csv"], "File exists"),
+        (["data.csv", "--out", "data.csv"], "--out is data.csv, which is not a folder"),
     ],
 )
 def test_bad_arguments(csv_file, tmp_path, capsys, monkeypatch, args, message):
