@@ -36,7 +36,7 @@ SAFE_CFLAGS = [
     "-fvisibility=hidden",  # only PyInit is exported
 ]
 SAFE_LINK_ARGS = ["-Wl,-z,now"] if sys.platform == "linux" else []
-MSVC_CFLAGS = ["/std:c11", "/O2", "/fp:precise"]
+MSVC_CFLAGS = ["/std:c11", "/experimental:c11atomics", "/O2", "/fp:precise"]  # VS 2022 17.5
 
 INSTRUMENT = os.environ.get("FASTOPT_INSTRUMENT", "").split()
 if INSTRUMENT:  # the last -O takes effect

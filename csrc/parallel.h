@@ -6,10 +6,11 @@
 #include <stdint.h>
 
 /* Calls body(context, begin, end) for consecutive parts of [0, n), each of at most
- * `grain` elements, and returns when all calls have returned.  Parts are scheduled
- * dynamically: a thread that wakes up late delays only the part it is working on.  With
- * one thread, or in a forked child, body is called once for all of [0, n).  n_threads =
- * 0 means fo_max_threads(). */
+ * `grain` elements, and returns when all calls have returned.  Each thread has a
+ * contiguous range of the parts.  When it has finished its own, it takes parts of
+ * others: a thread that wakes up late delays only the part it is working on.  With one
+ * thread, or in a forked child, body is called once for all of [0, n).  n_threads = 0
+ * means fo_max_threads(). */
 typedef void fo_body(void *context, int64_t begin, int64_t end);
 typedef void fo_parallel_loop(int64_t n, int64_t grain, fo_body *body, void *context,
                               int n_threads);

@@ -128,6 +128,10 @@ static int64_t prepare_all(const fo_step_context *s)
  * element that may need staging, and of an element of a sparse row. */
 enum { STAGED_COST = 2, ROW_COST = 8 };
 
+/* The most threads of a step that costs serial_below; of one that costs twice as much,
+ * twice as many.  More threads would take longer to wake than they save. */
+enum { THREADS_AT_THRESHOLD = 16 };
+
 /* Prepares the walks of tensors that have a layout, and the work items.  Returns the
  * estimated cost of the step, in elements of contiguous arrays.  Sets *some_staged if
  * any tensor may be staged. */
@@ -266,6 +270,16 @@ static double clip_factor(const fo_extras *extras, const fo_total *norm, double 
     return clip > 1.0 ? 1.0 : clip;
 }
 
+/* Returns the number of threads of a step with this cost. */
+static int threads_for(const fo_plan *plan, int64_t cost, int n_threads)
+{
+    if (cost < plan->serial_below)
+        return 1;
+    const int64_t per_thread = plan->serial_below / THREADS_AT_THRESHOLD + 1;
+    n_threads = fo_threads_for(cost, per_thread, n_threads);
+    return fo_threads_for(fo_plan_items(plan), 1, n_threads);
+}
+
 /* Prepares the work items of a step.  Returns the number of threads to use, or 0 if the
  * plan has too little scratch memory for them, or less room than is needed. */
 static int prepare_items(fo_plan *plan, int64_t needed_room, int n_threads)
@@ -273,8 +287,7 @@ static int prepare_items(fo_plan *plan, int64_t needed_room, int n_threads)
     int some_staged = 0;
     const int64_t active = prepare_walks(plan, &some_staged);
     plan->prefetches = active >= FO_PREFETCHED;
-    const int64_t n_items = fo_plan_items(plan);
-    n_threads = active < plan->serial_below ? 1 : fo_threads_for(n_items, 1, n_threads);
+    n_threads = threads_for(plan, active, n_threads);
     plan->threads = n_threads;
     plan->needed_room = needed_room;
     const int has_scratch = !some_staged || plan->n_scratch >= n_threads;

@@ -16,13 +16,24 @@ def memory_order(param: Array) -> tuple[int, ...]:
 
 def new_like(param: Array, dtype: npt.DTypeLike, value: float | Array) -> Array:
     """Return a gapless array filled with `value`, with the shape and axis order of `param`."""
-    new: Array = np.empty_like(np.asarray(param), dtype=dtype)
-    new[...] = value
+    param, order = np.asarray(param), memory_order(param)
+    new = new_in_c_order(param.transpose(order), dtype, 0.0)
+    new = new.transpose(np.argsort(order))
+    if not _is_zero(value):
+        new[...] = value
     return new
 
 
 def new_in_c_order(param: Array, dtype: npt.DTypeLike, value: float | Array) -> Array:
-    """Return an array filled with `value`, with the shape of `param`, in C order."""
-    new: Array = np.empty(np.shape(param), dtype=dtype)
-    new[...] = value
+    """Return an array filled with `value`, with the shape of `param`, in C order.
+
+    Zeros are not written: the threads of the first step map their pages, each on its socket.
+    """
+    new: Array = np.zeros(np.shape(param), dtype=dtype)
+    if not _is_zero(value):
+        new[...] = value
     return new
+
+
+def _is_zero(value: float | Array) -> bool:
+    return np.ndim(value) == 0 and not any(np.asarray(value).tobytes())  # -0.0 has a set bit

@@ -64,7 +64,10 @@ def claim(folder: Path, name: str, signature: str) -> Path:
     An existing file is replaced only if it contains `signature`, which the command writes into
     its own pictures. The folder is made if it does not exist.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise FastoptError(f"--out is {folder}, which is not a folder") from error
     path = folder / name
     if path.exists() and signature.encode() not in path.read_bytes()[:1000]:
         raise FastoptError(f"{path} was not drawn by {signature}; choose another --out")

@@ -380,6 +380,29 @@ def test_bytes_of_state(param, options, per_element):
     assert sum(a.nbytes for name, a in state.items() if name != "step") == 2500 * per_element
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_state_that_starts_at_zero_is_mapped_by_the_first_step(order):
+    """The pages then belong to the socket of the thread that updates them."""
+    at_start, after_a_step, state = map(int, printed(MAPPED, order).split())
+    assert at_start < state / 10
+    assert after_a_step > state * 0.9
+
+
+MAPPED = """
+import resource, sys, numpy, fastopt
+def mapped():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+w = numpy.ones((100, 200, 400), numpy.float32).transpose(eval(sys.argv[1]))
+g = numpy.ones_like(w)
+before = mapped()
+opt = fastopt.Adam(w)
+made = mapped()
+opt.step(g)
+print(made - before, mapped() - before, 2 * w.nbytes)
+"""
+
+
 @pytest.mark.parametrize("layout", [np.array, LAYOUTS["Fortran"], LAYOUTS["every other"]])
 @pytest.mark.parametrize("grad", [F32, BF16], ids=str)
 def test_a_step_allocates_less_than_a_megabyte(layout, grad):

@@ -376,6 +376,14 @@ def test_picture_replaces_only_a_picture_of_the_race(race, csv_file, tmp_path, c
     assert mine.read_bytes().endswith(b"somebody else")
 
 
+@pytest.mark.parametrize("below", ["", "folder"])
+def test_a_file_in_place_of_a_folder_is_refused(csv_file, tmp_path, capsys, below):
+    mine = tmp_path / "mine"
+    mine.write_text("")
+    assert main(["race", csv_file, "--out", str(mine / below)]) == 2
+    assert f"--out is {mine / below}, which is not a folder" in capsys.readouterr().err
+
+
 def test_table_is_printed_even_if_the_picture_cannot_be_written(
     csv_file, tmp_path, capsys, monkeypatch
 ):

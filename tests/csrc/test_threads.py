@@ -50,6 +50,13 @@ def counted(first="", n=MANY, options=None, then="", **environment):
         (MANY, {}, {"OMP_NUM_THREADS": "2", "FASTOPT_NUM_THREADS": "3"}, 3),
         (MANY, {}, {}, min(ALL_CPUS, cpu_quota() or ALL_CPUS, PIECES)),
         (1000, {"n_threads": 3}, {}, 1),  # too small for threads
+        (
+            2**20,
+            {"n_threads": 64},
+            {"FASTOPT_SERIAL_BELOW": str(2**20)},
+            16,
+        ),  # for four chunks each
+        (3 * 2**20, {"n_threads": 64}, {"FASTOPT_SERIAL_BELOW": str(2**20)}, 48),
     ],
 )
 def test_the_number_of_threads(n, options, environment, expected):

@@ -96,7 +96,7 @@ SURVIVORS = [
         [
             "enum { STAGED_COST = 2, ROW_COST = 8 };",
             "int64_t active = 1;",
-            "n_threads = active <= plan->serial_below ? 1 : fo_threads_for(n_items, 1, n_threads);",
+            "if (cost <= plan->serial_below)",
             "if (n_recipes == 0 || !matches(&plan->recipes[n_recipes - 0], tensor)) {",
         ],
     ),
