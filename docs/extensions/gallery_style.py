@@ -10,7 +10,6 @@ import matplotlib as mpl
 # white in dark mode too.
 STYLE = {
     "figure.figsize": (4.8, 3.6),
-    "figure.constrained_layout.use": True,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,

@@ -26,7 +26,7 @@ def descend(curvature, lr, steps=100):
 
 
 ravine = np.array([1.0, 20.0])
-figure, (plane, curves) = plt.subplots(2, 1, figsize=(4.8, 6.0))
+figure, (plane, curves) = plt.subplots(2, 1, figsize=(4.8, 6.0), layout="constrained")
 for lr, colour in ((0.02, "#c99700"), (0.095, "#008df9"), (0.101, "#e20134")):
     points, losses = descend(ravine, lr)
     crossings = np.count_nonzero(np.diff(np.sign(points[:31, 1])))

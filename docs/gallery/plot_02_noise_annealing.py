@@ -37,7 +37,7 @@ def smooth(losses):
 decaying = inverse_time(0.05, decay=0.02)  # 0.05 / (1 + 0.02 (t - 1))
 rates = {"lr=0.05": 0.05, "lr=0.005": 0.005, "lr ~ 1/t": decaying}
 colours = "#e20134", "#c99700", "#008df9"
-figure, axes = plt.subplots()
+figure, axes = plt.subplots(layout="constrained")
 for (label, lr), colour in zip(rates.items(), colours, strict=True):
     losses = run(lr, noise=1.0)
     print(f"{label:9} mean loss of the last 5000 steps {losses[-5000:].mean():.5f}")

@@ -43,7 +43,7 @@ def first(reached):
     return f"{np.argmax(reached):4}" if reached.any() else "more"
 
 
-figure, (plane, curves) = plt.subplots(2, 1, figsize=(4.8, 6.4))
+figure, (plane, curves) = plt.subplots(2, 1, figsize=(4.8, 6.4), layout="constrained")
 for rule in RULES:
     points = path(rule, [-1.0, 1e-4])
     print(f"{rule:9} y > 0.5 after {first(points[:, 1] > 0.5)} steps")

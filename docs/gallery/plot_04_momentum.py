@@ -26,7 +26,7 @@ def descend(curvature, steps, **options):
 
 
 ravine = np.array([1.0, 20.0])
-figure, (plane, curves) = plt.subplots(2, 1, figsize=(4.8, 6.0))
+figure, (plane, curves) = plt.subplots(2, 1, figsize=(4.8, 6.0), layout="constrained")
 for rule, momentum in (("sgd", 0.0), ("momentum", 0.5)):
     points, losses = descend(ravine, 60, lr=0.09, momentum=momentum)
     along, across = np.abs(points[15:]).max(axis=0)

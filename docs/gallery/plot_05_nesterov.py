@@ -27,7 +27,7 @@ def descend(curvature, lr, nesterov, steps=150, momentum=0.9):
     return np.array(points)
 
 
-figure, axes = plt.subplots()
+figure, axes = plt.subplots(layout="constrained")
 for rule, nesterov in RULES.items():
     w = descend(1.0, lr=0.1, nesterov=nesterov)
     settled = np.flatnonzero(np.abs(w) > 0.01)[-1] + 1

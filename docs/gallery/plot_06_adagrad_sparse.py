@@ -48,7 +48,9 @@ def held_out(rule, lr, X, y, epochs=4):
     return losses
 
 
-figure, panels = plt.subplots(2, 1, figsize=(4.8, 6.4), sharex=True, sharey=True)
+figure, panels = plt.subplots(
+    2, 1, figsize=(4.8, 6.4), layout="constrained", sharex=True, sharey=True
+)
 titles = {1.1: "frequencies as in texts, a power law", 0.0: "all words equally frequent"}
 for axes, (power, title) in zip(panels, titles.items(), strict=True):
     X, y = texts(power)

@@ -51,7 +51,7 @@ for scale in (0.01, 0.1, 1.0, 10.0, 100.0):
 # The start
 # ---------
 
-figure, axes = plt.subplots()
+figure, axes = plt.subplots(layout="constrained")
 colour = STYLES["adadelta"][0]
 for eps, dashes in ((1e-6, "--"), (1e-4, "-."), (1e-2, ":")):
     points = descend(lambda w, eps=eps: fastopt.Adadelta(w, eps=eps))

@@ -39,7 +39,7 @@ def error(points, target):
     return np.mean((points.T - target)[:, STEPS // 2 :] ** 2)
 
 
-figure, panels = plt.subplots(2, 1, figsize=(4.8, 6.4), sharex=True)
+figure, panels = plt.subplots(2, 1, figsize=(4.8, 6.4), layout="constrained", sharex=True)
 for axes, (name, target) in zip(panels, TARGETS.items(), strict=True):
     axes.plot(target, color="#7a7a7a", linewidth=1, label="target")
     for rule in RULES:

@@ -28,7 +28,7 @@ def step_lengths(rule, gradients):
 
 gradients = np.ones(8000)
 gradients[2000] = 100.0
-figure, axes = plt.subplots()
+figure, axes = plt.subplots(layout="constrained")
 for rule in RULES:
     lengths = step_lengths(rule, gradients)
     slow = np.count_nonzero(lengths < 0.5)

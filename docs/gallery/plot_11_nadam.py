@@ -30,7 +30,7 @@ def descend(rule, lr, noise=0.0, steps=600):
     return points, points**2 @ RAVINE / 2
 
 
-figure, (plane, curves) = plt.subplots(2, 1, figsize=(4.8, 6.0))
+figure, (plane, curves) = plt.subplots(2, 1, figsize=(4.8, 6.0), layout="constrained")
 for rule in RULES:
     points, losses = descend(rule, lr=0.3)
     settled = np.flatnonzero(losses > 1e-3)[-1] + 1

@@ -57,7 +57,7 @@ for k in CONDITIONS:
     least.append(excess(np.linalg.lstsq(X, y)[0], root, truth))
     curves["ksgd"].append(excess(fastopt.KalmanSGD(COLUMNS).partial_fit(X, y).coef, root, truth))
 
-figure, axes = plt.subplots()
+figure, axes = plt.subplots(layout="constrained")
 print("condition" + "".join(f"{k:7.0e}" for k in CONDITIONS))
 for rule, losses in curves.items():
     print(f"{rule:9}" + "".join(f"{loss:7.3f}" for loss in losses))

@@ -82,7 +82,7 @@ z = X @ filtered.coef
 kalman = np.mean(np.logaddexp(0, z) - cancer.target * z)
 print(f"kSGD on breast_cancer after one pass: {kalman:.3f}")
 
-figure, panels = plt.subplots(2, 1, figsize=(4.8, 7.5), sharex=True)
+figure, panels = plt.subplots(2, 1, figsize=(4.8, 7.5), layout="constrained", sharex=True)
 for axes, (name, losses) in zip(panels, found.items(), strict=True):
     for rule in TEXTBOOK:
         colour, dashes = STYLES[rule]
