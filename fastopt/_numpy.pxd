@@ -15,6 +15,7 @@ cdef extern from "numpy/arrayobject.h" nogil:
     int PyArray_TYPE(PyArrayObject *)
     int PyArray_ISCARRAY(PyArrayObject *)
     int PyArray_ISCARRAY_RO(PyArrayObject *)
+    int PyArray_IS_C_CONTIGUOUS(PyArrayObject *)
     bint PyArray_SAMESHAPE(PyArrayObject *, PyArrayObject *)
     int PyArray_ISNOTSWAPPED(PyArrayObject *)
     int PyArray_ITEMSIZE(PyArrayObject *)

@@ -1,17 +1,14 @@
 /* fo_rows_group (fastopt.h): describes a row-sparse gradient by its distinct rows.
  *
- * It uses a hash table with open addressing.  Rows are numbered in order of first
- * occurrence, so that a step reads the values sequentially.  At most a quarter of the
- * table is in use, because probing costs more than memory.  Indices can be chosen so
- * that all have the same hash: if there are too many probes, the rows are sorted
- * instead.  The result is the same. */
+ * Rows are numbered in order of first occurrence, so that a step reads the values
+ * sequentially.  Indices that increase are distinct.  All others go through a hash
+ * table with open addressing.  At most a quarter of the table is in use, because
+ * probing costs more than memory.  Indices can be chosen so that all have the same
+ * hash: if there are too many probes, the rows are sorted instead.  The result is the
+ * same. */
 #include <string.h>
 
 #include "fastopt.h"
-
-typedef struct {
-    int64_t row, group; /* row + 1, or 0 if the entry is free; the number of the row */
-} entry;
 
 static int table_bits(int64_t n)
 {
@@ -29,37 +26,50 @@ static uint64_t hash(int64_t row, int bits)
 
 int64_t fo_rows_work(int64_t n)
 {
-    return 4 * n + 1 + ((int64_t)2 << table_bits(n));
+    return 4 * n + 1 + ((int64_t)1 << (table_bits(n) - 1));
 }
 
-static int64_t first_outside(const int64_t *index, int64_t n, int64_t n_rows)
+/* Copies the indices.  Returns the position of the first that is not in [0, n_rows), or
+ * -1.  Sets *increases if each index is larger than the one before it. */
+static int64_t copy_checked(const int64_t *index, int64_t n, int64_t n_rows,
+                            int64_t *restrict copy, int *increases)
 {
-    for (int64_t i = 0; i < n; i++)
-        if (index[i] < 0 || index[i] >= n_rows)
+    int64_t before = -1;
+    *increases = 1;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t row = index[i];
+        if (row < 0 || row >= n_rows)
             return i;
+        *increases &= row > before;
+        before = copy[i] = row;
+    }
     return -1;
 }
 
 /* Numbers the distinct rows by a hash table: sets group[i] to the number of row
- * index[i], and row[number] to the row.  Returns how many distinct rows there are, or
- * -1 after too many probes. */
-static int64_t number_by_hash(const int64_t *index, int64_t n, entry *table, int bits,
-                              int64_t *row, int64_t *group)
+ * index[i], and row[number] to the row.  An entry of the table is the number of a row
+ * plus 1, or 0.  Returns how many distinct rows there are, or -1 after too many probes
+ * or if there are more rows than numbers. */
+static int64_t number_by_hash(const int64_t *index, int64_t n, uint32_t *table,
+                              int bits, int64_t *row, int64_t *group)
 {
     const uint64_t last = ((uint64_t)1 << bits) - 1;
-    int64_t n_unique = 0, probes = 0;
+    uint32_t n_unique = 0;
+    int64_t probes = 0;
+    if (n >= UINT32_MAX)
+        return -1;
     memset(table, 0, (last + 1) * sizeof *table);
     for (int64_t i = 0; i < n; i++) {
         uint64_t at = hash(index[i], bits);
-        for (; table[at].row && table[at].row != index[i] + 1; probes++)
+        for (; table[at] && row[table[at] - 1] != index[i]; probes++)
             at = (at + 1) & last;
         if (probes > 4 * n)
             return -1;
-        if (!table[at].row) {
-            table[at] = (entry){index[i] + 1, n_unique};
-            row[n_unique++] = index[i];
+        if (!table[at]) {
+            row[n_unique] = index[i];
+            table[at] = ++n_unique;
         }
-        group[i] = table[at].group;
+        group[i] = table[at] - 1;
     }
     return n_unique;
 }
@@ -110,15 +120,25 @@ static int64_t number_by_sorting(const int64_t *index, int64_t n, int64_t *space
 int64_t fo_rows_group(const int64_t *index, int64_t n, int64_t n_rows, int64_t *work,
                       fo_rows *out)
 {
-    const int64_t outside = first_outside(index, n, n_rows);
+    int64_t *start = work, *order = start + n + 1, *row = order + n, *group = row + n;
+    int64_t *table = group + n, *copy = order;
+    int is_distinct;
+    const int64_t outside = copy_checked(index, n, n_rows, copy, &is_distinct);
     if (outside >= 0)
         return outside;
-    const int bits = table_bits(n);
-    int64_t *row = work, *start = row + n, *order = start + n + 1, *group = order + n;
-    int64_t *table = group + n;
-    int64_t n_unique = number_by_hash(index, n, (entry *)table, bits, row, group);
-    if (n_unique < 0)
-        n_unique = number_by_sorting(index, n, table, row, group);
+    int64_t n_unique = n;
+    if (!is_distinct) {
+        n_unique =
+            number_by_hash(copy, n, (uint32_t *)table, table_bits(n), row, group);
+        if (n_unique < 0)
+            n_unique = number_by_sorting(copy, n, table, row, group);
+    }
+    if (n_unique == n) { /* each value is the gradient of a row */
+        for (int64_t i = 0; i <= n; i++)
+            start[i] = i;
+        *out = (fo_rows){n, copy, start, start, 0};
+        return -1;
+    }
     /* Counting sort.  start[u], at first the number of values of row u, becomes the end
      * and then the start of its range in `order`. */
     memset(start, 0, (size_t)(n + 1) * sizeof *start);

@@ -48,15 +48,13 @@ class RowSparse:
     """
 
     def __init__(self, indices: npt.ArrayLike, values: npt.ArrayLike) -> None:
-        for name, array in (("indices", indices), ("values", values)):
-            refuse_masked(name, array)
-        rows = as_array("indices", indices) if is_array(indices) else np.asarray(indices)
+        rows = read("indices", indices)
         if rows.dtype.kind not in "iu" and rows.size:
             raise TypeError(f"indices have dtype {rows.dtype}; integers are needed")
         if rows.ndim != 1:
             raise FastoptError(f"indices have shape {rows.shape}; (n,) is needed")
         self.indices: Array = rows
-        self.values: Array = as_array("values", values) if is_array(values) else np.asarray(values)
+        self.values: Array = read("values", values)
         require_dtype("values", self.values)
         if self.values.shape[:1] != rows.shape:
             raise FastoptError(
@@ -66,6 +64,14 @@ class RowSparse:
 
     def __repr__(self) -> str:
         return f"RowSparse({len(self.indices)} rows of {self.values.shape[1:]})"
+
+
+def read(what: str, value: Any) -> Array:
+    """Return an array-like, or an object with ``__dlpack__``, as an array."""
+    if type(value) is np.ndarray:
+        return value
+    refuse_masked(what, value)
+    return as_array(what, value) if is_array(value) else np.asarray(value)
 
 
 def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
@@ -100,7 +106,7 @@ def as_rows(name: str, param: Array, grad: Any) -> tuple[Array, Array]:
     if grad.indices.dtype == np.uint64:
         require_within(name, param, grad.indices)  # large uint64 values do not fit in int64
     return (
-        np.ascontiguousarray(grad.indices, dtype=np.int64),
+        np.require(grad.indices, np.int64, ["C", "ALIGNED"]),
         np.ascontiguousarray(grad.values),
     )
 

@@ -27,7 +27,7 @@ cdef bint require_clearable(Slot *slots, Py_ssize_t n_params, tuple grads,
         if array is None:
             continue
         if isinstance(array, tuple):  # the result of read_rows
-            rows.append(array)
+            rows.append((f"the gradient of {name}", array[0]))
             continue
         require_followable(name, grads[i], array)
         if not array.flags.writeable:
@@ -40,7 +40,7 @@ cdef bint require_clearable(Slot *slots, Py_ssize_t n_params, tuple grads,
         names.append(f"the gradient of {name}")
         dense.append(np.asarray(array))
     cleared = Spans().with_arrays(names, dense, byte_bounds(dense))
-    for name, values, _, _ in rows:
+    for name, values in rows:
         cleared.require_apart(name, values)
     remember(slots, n_params, grads)
     return True

@@ -3,7 +3,6 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.accepted import as_gradient
-from fastopt.arrays.dtypes import require_dtype
 from fastopt.arrays.sparse import RowSparse, as_rows, require_within
 
 cimport numpy as cnp
@@ -72,19 +71,53 @@ cdef object read_gradient(Slot *slot, grad):
 
 
 cdef tuple read_rows(Slot *slot, grad):
-    """Return the name of a row-sparse gradient, its values and indices, and scratch memory."""
-    cdef cnp.ndarray indices, values
-    name = f"the gradient of {<object>slot.name}"
+    """Return the values and the indices of a row-sparse gradient, and scratch memory."""
+    cdef cnp.npy_intp n_work
     if slot.tensor.ema:
         raise FastoptError(
-            f"{name} is row-sparse; ema_decay and lookahead_steps average all rows, so they need "
-            "dense gradients"
+            f"the gradient of {<object>slot.name} is row-sparse; ema_decay and lookahead_steps "
+            "average all rows, so they need dense gradients"
         )
     if <object>slot.no_rows:
-        raise FastoptError(f"{name} is row-sparse; {<object>slot.no_rows}")
-    indices, values = as_rows(<object>slot.name, base_array(slot), grad)
-    work = np.empty(fo_rows_work(cnp.PyArray_SIZE(indices)), dtype=np.int64)
-    return name, values, indices, work
+        raise FastoptError(
+            f"the gradient of {<object>slot.name} is row-sparse; {<object>slot.no_rows}"
+        )
+    if type(grad) is RowSparse:
+        values, indices = grad.values, grad.indices
+    else:
+        values = indices = None
+    if not are_rows(slot, values, indices):
+        indices, values = as_rows(<object>slot.name, base_array(slot), grad)
+        notice_dtype(values.dtype)
+    n_work = fo_rows_work(cnp.PyArray_SIZE(indices))
+    return values, indices, cnp.PyArray_EMPTY(1, &n_work, cnp.NPY_INT64, False)
+
+
+cdef bint are_rows(Slot *slot, values, indices) noexcept:
+    """Return whether these arrays are rows of the parameter, in a form that C can read."""
+    cdef PyArrayObject *of_rows = <PyArrayObject *>values
+    cdef PyArrayObject *numbers = <PyArrayObject *>indices
+    cdef fo_layout *layout = slot.layout
+    cdef int k, axis
+    if (
+        not np_c.PyArray_CheckExact(<PyObject *>values)
+        or not np_c.PyArray_CheckExact(<PyObject *>indices)
+        or np_c.PyArray_NDIM(numbers) != 1
+        or not np_c.PyArray_ISCARRAY_RO(numbers)
+        or np_c.PyArray_TYPE(numbers) not in (cnp.NPY_INT64, cnp.NPY_LONGLONG)
+        or layout.n_axes == 0
+        or np_c.PyArray_NDIM(of_rows) != layout.n_axes
+        or not np_c.PyArray_IS_C_CONTIGUOUS(of_rows)
+        or not np_c.PyArray_ISNOTSWAPPED(of_rows)
+        or code_of(np_c.PyArray_TYPE(of_rows)) < 0
+        or np_c.PyArray_DIMS(of_rows)[0] != np_c.PyArray_SIZE(numbers)
+    ):
+        return False
+    for k in range(layout.n_axes):
+        axis = slot.axes[k]
+        if axis > 0 and np_c.PyArray_DIMS(of_rows)[axis] != layout.shape[k]:
+            return False
+    return True
 
 
 cdef int point_at_gradients(Slot *slots, Py_ssize_t n_params, Written written,
@@ -121,8 +154,8 @@ cdef int point_at_gradients(Slot *slots, Py_ssize_t n_params, Written written,
         ):
             point_at_array(slot, written, grad)
         elif not np_c.PyArray_CheckExact(grad):
-            name, values, indices, work = <object>grad
-            point_at_rows(slot, written, name, values, indices, work)
+            values, indices, work = <object>grad
+            point_at_rows(slot, written, values, indices, work)
         else:
             array = as_gradient(<object>slot.name, base_array(slot), <object>grad)
             # If as_gradient raises no error, only the type number of bfloat16 was still unknown.
@@ -171,29 +204,24 @@ cdef void point_at_every_row(Slot *slot) noexcept:
     slot.tensor.rows = slot.rows
 
 
-cdef int point_at_rows(Slot *slot, Written written, name, cnp.ndarray values,
-                       cnp.ndarray indices, cnp.ndarray work) except -1:
-    """Point a tensor at a row-sparse gradient."""
+cdef int point_at_rows(Slot *slot, Written written, cnp.ndarray values, cnp.ndarray indices,
+                       cnp.ndarray work) except -1:
+    """Point a tensor at a row-sparse gradient; the arrays: the result of read_rows."""
     cdef fo_layout *layout = slot.layout
     cdef uintptr_t begin = <uintptr_t>cnp.PyArray_DATA(values)
     cdef int64_t k, bad, n = cnp.PyArray_SIZE(indices)
+    cdef int64_t n_rows
     require_layout(slot)
-    param = base_array(slot)
-    if (
-        fo_rows_work(n) != cnp.PyArray_SIZE(work)
-        or (<object>values).shape != (n, *param.shape[1:])
-        or indices.dtype != np.int64
-        or not cnp.PyArray_IS_C_CONTIGUOUS(indices)
-        or not cnp.PyArray_IS_C_CONTIGUOUS(values)
-    ):
-        raise FastoptError(f"{name} changed while the gradients were read")
-    require_dtype(name, values)
-    notice_dtype(values.dtype)
+    if fo_rows_work(n) != cnp.PyArray_SIZE(work) or not are_rows(slot, values, indices):
+        raise FastoptError(
+            f"the gradient of {<object>slot.name} changed while the gradients were read"
+        )
+    n_rows = layout.shape[layout.row_axis]
     written.require_apart(slot, begin, begin + cnp.PyArray_NBYTES(values), values)
-    bad = fo_rows_group(<int64_t *>cnp.PyArray_DATA(indices), n, param.shape[0],
+    bad = fo_rows_group(<int64_t *>cnp.PyArray_DATA(indices), n, n_rows,
                         <int64_t *>cnp.PyArray_DATA(work), slot.rows)
     if bad >= 0:
-        require_within(<object>slot.name, param, indices)
+        require_within(<object>slot.name, base_array(slot), indices)
     layout.grad_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(values))
     for k in range(layout.n_axes):
         layout.grad[k] = values.strides[slot.axes[k]]

@@ -315,9 +315,14 @@ def test_rows_with_a_master_copy():
 def test_replaced_indices_are_checked_again():
     w, grad = np.zeros((4, 2)), RowSparse([1], np.ones((1, 2)))
     opt = fastopt.SGD(w, lr=1.0)
-    grad.indices = np.arange(4)
-    with unchanged(opt), pytest.raises(FastoptError, match="values have shape"):
-        opt.step(grad)
+    for name, value, message in (
+        ("indices", np.arange(4), "values have shape"),
+        ("values", np.ones((4, 3)), r"rows of shape \(3,\)"),
+        ("values", np.ones((4, 2), int), "values has dtype"),
+    ):
+        setattr(grad, name, value)
+        with unchanged(opt), pytest.raises((FastoptError, TypeError), match=message):
+            opt.step(grad)
 
 
 def test_scipy_sparse_vectors():
@@ -380,7 +385,36 @@ def test_a_sparse_gradient_of_a_0d_parameter_is_refused():
     for values in (np.ones(1), np.ones((1, 1))):
         with pytest.raises(FastoptError, match=r"parameter 0 is sparse.*0-d and has no rows"):
             opt.step([RowSparse([0], values)])
+    grad = RowSparse([0], np.ones(1))
+    grad.values = np.array(1.0)
+    with pytest.raises(FastoptError, match=r"values have shape \(\) for 1 indices"):
+        opt.step([grad])
     assert (opt.params[0], opt.step_count) == (1.0, 0)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[2], [1, 4, 9], [1, 4, 4, 9], [4, 4], [9, 1], [0, 1, 2, 3, 3], [3, 0, 1, 2], [5, 6, 7, 5]],
+    ids=str,
+)
+@pytest.mark.parametrize("columns", [3, 700])  # the sums of a row are computed in tiles
+def test_rows_in_any_order_with_and_without_repeats(rows, columns):
+    values = normal((len(rows), columns), np.float64)
+    table, expected = np.zeros((10, columns)), np.zeros((10, columns))
+    fastopt.SGD(table, lr=1.0).step(RowSparse(rows, values))
+    for row, value in zip(rows, values, strict=True):
+        expected[row] += value
+    assert np.array_equal(table, -expected)
+
+
+def test_unaligned_indices_are_read():
+    raw = np.zeros(3 * 8 + 1, np.uint8)[1:].view(np.int64)
+    raw[...] = [7, 3, 7]
+    one, other = np.zeros((9, 2)), np.zeros((9, 2))
+    values = normal((3, 2), np.float64)
+    fastopt.SGD(one, lr=1.0).step(RowSparse(raw, values))
+    fastopt.SGD(other, lr=1.0).step(RowSparse([7, 3, 7], values))
+    assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
@@ -405,8 +439,8 @@ def test_rows_that_collide_in_the_hash_table(repeats):
 def test_many_rows_that_collide_take_no_quadratic_time():
     """The hash of k * 832040, a Fibonacci number, is nearly that of (k - 1) * 832040."""
     n = 100_000
-    rows = 832_040 * np.arange(n)
-    opt = fastopt.SGD(np.zeros((rows[-1] + 1, 0)), lr=1.0)  # rows without elements need no memory
+    rows = 832_040 * np.arange(n)[::-1]  # rows that increase need no table
+    opt = fastopt.SGD(np.zeros((rows[0] + 1, 0)), lr=1.0)  # rows without elements need no memory
     start = time.perf_counter()
     opt.step(RowSparse(rows, np.zeros((n, 0))))
     assert time.perf_counter() - start < 0.5

@@ -23,6 +23,7 @@
 | `torch_state_dict` | how a state dict of `torch.optim` is converted to ours |
 | `matching` | how saved groups and states are matched with ours by name |
 | `state_dict` | what a state dict contains, and how one is loaded |
+| `evaluation_points` | where the parameters are moved temporarily, and the methods that move them |
 | `optimizer` | what a step is; the public methods of every optimizer |
 | `values` | what the values of a state are, whatever its dtype |
 
