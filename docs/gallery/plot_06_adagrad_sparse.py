@@ -63,6 +63,8 @@ for axes, (power, title) in zip(panels, titles.items(), strict=True):
         colour, dashes = STYLES[rule]
         axes.plot(range(1, 5), losses, color=colour, linestyle=dashes, marker="o", label=rule)
     axes.set(title=title, ylabel="unexplained variance", yscale="log", xticks=range(1, 5))
+    axes.set_yticks([0.03, 0.1, 0.3], ["0.03", "0.1", "0.3"])
+    axes.minorticks_off()
 panels[0].legend()
 panels[1].set_xlabel("epochs")
 plt.show()

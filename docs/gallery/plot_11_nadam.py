@@ -62,8 +62,6 @@ for lr in (0.01, 0.03, 0.1, 0.3, 1.0):
     counts = []
     for rule in RULES:
         _, losses = descend(rule, lr)
-        counts.append(f"{rule} {np.flatnonzero(losses > 1e-3)[-1] + 1:3}")
+        settled = np.flatnonzero(losses > 1e-3)[-1] + 1
+        counts.append(f"{rule} {settled if settled < len(losses) else 'never':>5}")
     print(f"lr={lr:<4} " + ", ".join(counts))
-
-# %%
-# 601 is never.
