@@ -2,6 +2,7 @@
 #include "given.h"
 
 #include <math.h>
+#include <string.h>
 
 #define FO_SUBTRACT(name, from, to) \
     static void name(const from *restrict x, const double *restrict by, int64_t p, \
@@ -51,4 +52,17 @@ int fo_are_allowed(const double *y, int64_t n, double low, double high, int open
         falls |= y[i] < y[i - 1];
     }
     return !outside && (n <= sortable || (rises && falls));
+}
+
+int fo_mark_labels(const void *y, int64_t n, const void *labels, double *mark)
+{
+    int64_t of[2], label;
+    int unknown = 0;
+    memcpy(of, labels, sizeof of);
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(&label, (const char *)y + i * (int64_t)sizeof label, sizeof label);
+        mark[i] = label == of[1] ? 1.0 : 0.0;
+        unknown |= (label != of[0]) & (label != of[1]);
+    }
+    return !unknown;
 }

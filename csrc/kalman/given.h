@@ -15,4 +15,9 @@ void fo_centre_rows(const void *x, int is_single, int64_t n, int64_t p,
 int fo_are_allowed(const double *y, int64_t n, double low, double high, int open_low,
                    int64_t sortable);
 
+/* Writes 1.0 for each of n labels that is labels[1], and 0.0 for others; returns
+ * whether all are labels[0] or labels[1].  They have 8 bytes each, of which all are
+ * compared. */
+int fo_mark_labels(const void *y, int64_t n, const void *labels, double *mark);
+
 #endif

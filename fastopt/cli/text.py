@@ -24,9 +24,13 @@ def notice(text: str) -> None:
 
 
 def milliseconds(quartiles: tuple[float, float, float]) -> str:
-    """Return the median of times in seconds, in milliseconds, with the quartiles in brackets."""
-    low, median, high = (_three_digits(1e3 * seconds) for seconds in quartiles)
-    return f"{median} ({low}-{high})"
+    """Return the median of times in seconds, in milliseconds, with the quartiles in brackets.
+
+    Times of a second or more are in seconds, with the unit: "12.3 s (11.2-13.5)".
+    """
+    scale, unit = (1e3, "") if quartiles[-1] < 1.0 else (1.0, " s")
+    low, median, high = (_three_digits(scale * seconds) for seconds in quartiles)
+    return f"{median}{unit} ({low}-{high})"
 
 
 def _three_digits(value: float) -> str:

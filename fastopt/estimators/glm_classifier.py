@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -541,6 +540,8 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         per_row = dict(sample_weight=sample_weight, offset=offset)
         rows = self._open(X, self._fitted_model.link, is_fit=False, y=y, **per_row)
         if rows is None:
+            from sklearn.metrics import accuracy_score  # 5 MB, as in scikit-learn's mixin
+
             return float(accuracy_score(y, self.predict(X, offset), sample_weight=sample_weight))
         source = rows.with_target(class_indices(self.classes_, strict=False))
         right, total = reduced(source, partial(_right, self.coef_, self.intercept_, self._half))

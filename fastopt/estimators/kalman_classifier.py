@@ -17,6 +17,7 @@ from fastopt.estimators.kalman.base import Floats, KalmanBase
 from fastopt.estimators.scoring.model import Model, model_of
 from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.labels import class_indices, classes_of
+from fastopt.kalman._kalman import marks_of
 
 __all__ = ["KalmanClassifier"]
 
@@ -270,6 +271,9 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
     def _absorb_few_labels(self, X: Any, y: Any) -> bool:
         """Absorb few rows with numbers as labels in little time; return False if not possible."""
         classes = self.classes_
+        marks = marks_of(y, classes)
+        if marks is not None:
+            return self._absorb_few(X, marks)
         if type(y) is not np.ndarray or y.dtype.kind not in "biuf" or classes.dtype.kind in "OU":
             return False
         found = y == classes[1]

@@ -44,6 +44,7 @@ cdef extern from "kalman/scoring.h" nogil:
 cdef extern from "kalman/given.h" nogil:
     void fo_centre_rows(const void *x, int is_single, int64_t n, int64_t p,
                         const double *shift, int has_intercept, void *to, int to_single)
+    int fo_mark_labels(const void *y, int64_t n, const void *labels, double *mark)
     int fo_are_allowed(const double *y, int64_t n, double low, double high, int open_low,
                        int64_t sortable)
 

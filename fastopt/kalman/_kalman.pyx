@@ -365,6 +365,27 @@ def nonfinite_row(cnp.ndarray x):
     return row
 
 
+def marks_of(y, cnp.ndarray labels):
+    """Return 1.0 where y is labels[1] and 0.0 where it is labels[0]; None if it is neither.
+
+    None, too, unless both arrays are contiguous, of the same type, int64 or float64.
+    """
+    if not (cnp.PyArray_CheckExact(y) and cnp.PyArray_SIZE(labels) == 2):
+        return None
+    cdef cnp.ndarray given = y, mark
+    cdef int kind = cnp.PyArray_TYPE(given)
+    if not (cnp.PyArray_NDIM(given) == 1 and kind == cnp.PyArray_TYPE(labels)
+            and (kind == cnp.NPY_DOUBLE or kind == cnp.NPY_INT64)
+            and cnp.PyArray_ISCARRAY_RO(given) and cnp.PyArray_ISCARRAY_RO(labels)):
+        return None
+    cdef cnp.npy_intp n = cnp.PyArray_SIZE(given)
+    mark = cnp.PyArray_EMPTY(1, &n, cnp.NPY_DOUBLE, 0)
+    if fo_mark_labels(cnp.PyArray_DATA(given), n, cnp.PyArray_DATA(labels),
+                      <double *>cnp.PyArray_DATA(mark)):
+        return mark
+    return None
+
+
 def observe(tuple family, double shape, double y, double z):
     """Return mean, slope, variance, score, weight and fall at linear predictor z."""
     cdef fo_observation at = fo_observe(FAMILIES[family], shape, y, z)

@@ -12,6 +12,7 @@ from support import bits
 from fastopt import FastoptError
 from fastopt.estimators import GLMRegressor, KalmanClassifier, KalmanRegressor, SeparationWarning
 from fastopt.estimators.kalman.online import OnlineFilter
+from fastopt.kalman._kalman import marks_of
 
 N, P = 2500, 3
 LABELS = {
@@ -154,6 +155,21 @@ def test_bad_labels_change_nothing(y, classes, message):
     with pytest.raises(ValueError, match=message):
         k.partial_fit(X[:2], np.array(y), classes)
     assert everything(k) == before
+
+
+@pytest.mark.parametrize("labels", [[-3, 7], [-1.0, 0.5], [0.0, 1.0], [False, True], ["a", "b"]])
+def test_the_marks_of_labels(labels):
+    labels = np.array(labels)
+    y = labels[[0, 1, 1, 0, 1]]
+    marks = marks_of(y, labels)
+    if labels.dtype not in (np.int64, np.float64):
+        assert marks is None
+        return
+    assert marks.tolist() == [0.0, 1.0, 1.0, 0.0, 1.0]
+    for other in (y + 1, y[::2], y[:, None], y.astype(np.float32), y.tolist(), y * np.nan):
+        assert marks_of(other, labels) is None
+    assert marks_of(np.append(y, 5).astype(y.dtype), labels) is None
+    assert marks_of(y, np.append(labels, 9).astype(y.dtype)) is None
 
 
 def test_the_classes_must_be_known():

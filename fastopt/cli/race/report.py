@@ -19,7 +19,8 @@ def print_report(
     """Print the result; `runs` are in the order of their ranks."""
     lines = [*_introduction(problem, runs, batch_size, seed), ""]
     console.print("\n".join(lines), highlight=False, markup=False, end="")
-    print_columns(console, _columns(problem, runs), n_keys=2, bold_first=runs[0].succeeded)
+    columns = _columns(problem, runs)
+    print_columns(console, columns, n_keys=2, bold_first=runs[0].succeeded, pad_edge=False)
     lines = _explanation(problem, runs)
     lines += [f"{rule}: {reason}." for rule, reason in reasons(problem, runs).items()]
     console.print("\n".join(lines), highlight=False, markup=False)

@@ -8,7 +8,7 @@ log-likelihood of an exponential dispersion family is::
 d is the unit deviance, which C computes, and S the log-likelihood at m_i = y_i.  S does not depend
 on the coefficients, so one pass serves the fit and the null model.
 
-The formulas are those of statsmodels' families, with one difference.  For the Bernoulli family, the
+The formulas are those of statsmodels' families, with one difference.  For the binomial family, the
 weight of a proportion is its number of trials, as in R: the log-likelihood includes the binomial
 coefficient, and equals that of statsmodels for two columns (successes, failures).
 

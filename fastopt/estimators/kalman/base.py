@@ -118,7 +118,7 @@ class KalmanBase(GLMBase):
 
     def _absorb_few(self, X: object, y: object) -> bool:
         """Absorb few rows in little time; return False if that cannot be done."""
-        return not hasattr(self, "feature_names_in_") and self._filters[0].absorb_few(X, y)
+        return "feature_names_in_" not in self.__dict__ and self._filters[0].absorb_few(X, y)
 
     def _absorb_all(
         self, filters: list[OnlineFilter], source: Any, targets: Callable[[Floats], list[Floats]]

@@ -243,6 +243,8 @@ class Problem:
         null = self.null_coef()
         start = self.flat_coef() if null is None else null
         guess = self.sample_coef(start)
+        nothing = self.columns.sample.part(np.arange(0))
+        self.columns = replace(self.columns, sample=nothing)  # 8 MB, which passes do not need
         best: tuple[float, Floats, Moments] | None = None
         sums_of_null = None
         for v in (guess, start, np.zeros(self.q)):

@@ -166,12 +166,16 @@ class ParquetReader:
         for file, constants, groups in chosen.values():
             stored = [name for name in columns if name not in constants]
             batches = file.iter_batches(rows, row_groups=groups, columns=stored, use_threads=False)
-            for i, batch in enumerate(batches):
-                if i % RELEASE == 0:
-                    arrow.default_memory_pool().release_unused()
-                for name in columns:
-                    if name in constants:
-                        kind = self._schema.field(name).type
-                        value = arrow.repeat(arrow.scalar(constants[name], kind), len(batch))
-                        batch = batch.append_column(name, value)
-                yield ArrowTable(batch)
+            try:
+                for i, batch in enumerate(batches):
+                    if i % RELEASE == RELEASE - 1:
+                        arrow.default_memory_pool().release_unused()
+                    for name in columns:
+                        if name in constants:
+                            kind = self._schema.field(name).type
+                            value = arrow.repeat(arrow.scalar(constants[name], kind), len(batch))
+                            batch = batch.append_column(name, value)
+                    yield ArrowTable(batch)
+            finally:
+                del batches
+                arrow.default_memory_pool().release_unused()
