@@ -35,10 +35,13 @@ int fo_looks_ahead(const fo_step_context *s, int64_t i)
            s->plan->recipes[s->plan->recipe_of[i]].t % period == 0;
 }
 
-void fo_look_ahead(const fo_step_context *s, fo_dtype real, void *slow, void *w,
-                   int64_t n)
+void fo_look_ahead(const fo_step_context *s, int64_t i, void *slow, void *w, int64_t n)
 {
+    const fo_dtype real = s->plan->tensors[i].dtype;
+    const fo_group *group = &s->plan->groups[s->plan->tensors[i].group];
     fo_kernels()->average[real](slow, w, n, s->extras->lookahead_alpha);
+    if (group->is_bounded)
+        fo_kernels()->clip[real](slow, n, group->low, group->high);
     memcpy(w, slow, (size_t)(n * fo_size_of(real)));
 }
 
@@ -83,7 +86,7 @@ void fo_finish_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
     if (fo_looks_ahead(s, i)) {
         const fo_view average = fo_own_view(tensor->ema, real, tile);
         void *slow = fo_stage(tile, &average, real, scratch->tile[1]);
-        fo_look_ahead(s, real, slow, staged->w, n);
+        fo_look_ahead(s, i, slow, staged->w, n);
         fo_write_back(tile, &average, real, slow, NULL);
     }
     const int random = s->extras->stochastic;

@@ -160,6 +160,13 @@ static double average(fo_dtype real, double ema, double w, double weight)
     return real == FO_F64 ? ema : (double)single;
 }
 
+static double clipped(fo_dtype real, double w, const fo_group *group)
+{
+    const double low = real == FO_F64 ? group->low : (double)(float)group->low;
+    const double high = real == FO_F64 ? group->high : (double)(float)group->high;
+    return w < low ? low : w > high ? high : w;
+}
+
 static int has_epilogue(const fo_group *group)
 {
     const int decays = group->decay == FO_DECAY_PROXIMAL && group->weight_decay != 0;
@@ -215,9 +222,12 @@ void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,
             if (has_epilogue(group))
                 w = epilogue(real, w, &prologue);
             const int64_t period = extras->lookahead_steps;
-            if (tensor->ema && period && tensor->step % period == 0)
-                tensor->ema->value[i] = w =
-                    average(real, tensor->ema->value[i], w, extras->lookahead_alpha);
+            if (tensor->ema && period && tensor->step % period == 0) {
+                w = average(real, tensor->ema->value[i], w, extras->lookahead_alpha);
+                if (group->is_bounded)
+                    w = clipped(real, w, group);
+                tensor->ema->value[i] = w;
+            }
             for (int k = 0; k < tensor->n_states; k++)
                 put(tensor->state[k], i, state[k], 1, stream[1 + k]);
             if (tensor->master)
