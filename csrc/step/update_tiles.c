@@ -2,12 +2,15 @@
  * dtype that kernels do not take (update.h).  Called by step.c and update_rows.c. */
 #include "update.h"
 
-/* A separate stream of random bits for each step, tensor and array of the tensor. */
+/* A separate stream of random bits for each seed, step, tensor and array of the tensor.
+ * Each number is mixed in before the next: seed ^ step would give seeds 0 and 1 the
+ * same streams at steps 1 and 0. */
 uint64_t fo_stream_of(const fo_extras *extras, int64_t tensor, int array)
 {
-    const uint64_t numbers[] = {extras->step, (uint64_t)tensor, (uint64_t)array};
-    uint64_t x = extras->seed;
-    for (int i = 0; i < 3; i++) {
+    const uint64_t numbers[] = {extras->seed, extras->step, (uint64_t)tensor,
+                                (uint64_t)array};
+    uint64_t x = 0;
+    for (int i = 0; i < 4; i++) {
         x = (x ^ numbers[i]) + 0x9e3779b97f4a7c15;
         x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
         x = (x ^ x >> 27) * 0x94d049bb133111eb;

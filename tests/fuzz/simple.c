@@ -103,9 +103,11 @@ double simple_norm(const simple_tensor *tensors, int64_t n, double scale,
 /* A separate stream of random bits for each step, tensor and array of the tensor. */
 static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
 {
-    uint64_t x = extras->seed;
-    for (int i = 0; i < 3; i++) {
-        x ^= i == 0 ? extras->step : i == 1 ? (uint64_t)tensor : (uint64_t)array;
+    const uint64_t numbers[] = {extras->seed, extras->step, (uint64_t)tensor,
+                                (uint64_t)array};
+    uint64_t x = 0;
+    for (int i = 0; i < 4; i++) {
+        x ^= numbers[i];
         x += 0x9e3779b97f4a7c15;
         x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
         x = (x ^ x >> 27) * 0x94d049bb133111eb;
