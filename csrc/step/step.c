@@ -207,7 +207,7 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
                  s->plan->prefetches, update_strip, &plan->recipes[plan->recipe_of[i]]);
     void *ema = tensor->ema ? (char *)tensor->ema + chunk->begin * size : NULL;
     if (ema && fo_looks_ahead(s, i))
-        fo_look_ahead(s, tensor->dtype, ema, arrays.param, chunk->length);
+        fo_look_ahead(s, i, ema, arrays.param, chunk->length);
     else if (ema && !s->extras->lookahead_steps)
         fo_kernels()->average[tensor->dtype](ema, arrays.param, chunk->length,
                                              1.0 - s->extras->ema_decay);

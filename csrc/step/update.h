@@ -25,9 +25,9 @@ static inline fo_arrays fo_chunk_arrays(const fo_tensor *tensor, const fo_chunk 
 /* Whether this step of tensor i ends with the parameter at its slow weights. */
 int fo_looks_ahead(const fo_step_context *s, int64_t i);
 
-/* Move n slow weights towards the parameter w, and w to them. */
-void fo_look_ahead(const fo_step_context *s, fo_dtype real, void *slow, void *w,
-                   int64_t n);
+/* Move n slow weights of tensor i towards the parameter w, clip them to the bounds, and
+ * move w to them. */
+void fo_look_ahead(const fo_step_context *s, int64_t i, void *slow, void *w, int64_t n);
 
 /* Stage a tile of tensor i, update it and write it back.  g is the gradient as
  * contiguous reals. */
