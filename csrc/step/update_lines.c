@@ -165,9 +165,10 @@ static FO_INLINE void prefetch(const strand *of, int64_t at)
             FO_PREFETCH(from + line * CACHE_LINE);
 }
 
-static FO_INLINE void update_piece(const fo_step_context *s, const fo_recipe *recipe,
+static FO_INLINE void update_piece(const fo_step_context *s, int64_t i,
                                    const strands of, int n_states, const piece *p)
 {
+    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
     const int has_average = of[AVERAGE].data != NULL;
     void *w = load(&of[PARAM], p), *state[FO_MAX_STATES] = {NULL};
     for (int k = 0; k < n_states; k++)
@@ -176,7 +177,7 @@ static FO_INLINE void update_piece(const fo_step_context *s, const fo_recipe *re
                    &recipe->prologue);
     void *average = has_average ? load(&of[AVERAGE], p) : NULL;
     if (has_average && s->extras->lookahead_steps)
-        fo_look_ahead(s, recipe->dtype, average, w, p->n);
+        fo_look_ahead(s, i, average, w, p->n);
     for (int k = 0; k < n_states; k++)
         store(&of[STATE + k], p, state[k]);
     store(&of[PARAM], p, w);
@@ -206,6 +207,6 @@ void fo_update_line(const fo_step_context *s, int64_t i, const fo_tile *line,
         if (s->plan->prefetches && at + AHEAD < n)
             for (int k = 0; k < STATE + n_states; k++)
                 prefetch(&of[k], at + AHEAD);
-        update_piece(s, recipe, of, n_states, &p);
+        update_piece(s, i, of, n_states, &p);
     }
 }
