@@ -4,11 +4,14 @@ Prose is wrapped.
 """
 
 import ast
+import csv
 import fnmatch
 import re
 from pathlib import Path
 
 import pytest
+
+import fastopt
 
 ROOT = Path(__file__).parents[2]
 TOP = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md", "bench", "csrc",
@@ -93,6 +96,16 @@ def test_csrc_lists_its_files():
     ]
     assert [f for f in files if not any(fnmatch.fnmatch(f, place) for place in listed)] == []
     assert [p for p in listed if not any(fnmatch.fnmatch(file, p) for file in files)] == []
+
+
+def test_the_tables_of_rules_agree():
+    """Those of the documentation and of help(fastopt) have the same classes and bytes of state."""
+    with (ROOT / "docs/rules/rules.csv").open(newline="") as file:
+        states = {row["class"]: row["state"] for row in csv.DictReader(file)}
+    listed = re.findall(r"(?m)^- (\w+(?:, \w+)*): ([^.]*)\.", fastopt.__doc__)
+    assert states == {
+        name: " ".join(text.split()) for names, text in listed for name in names.split(", ")
+    }
 
 
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "csrc/README.md"])
