@@ -24,10 +24,10 @@ def program(tmp_path_factory):
     return built
 
 
-def threads_of_parts(program, n, grain, n_threads, mode):
-    """Return the thread of each part, for each of two loops; the program checks the indices."""
+def threads_of_parts(program, n, grain, n_threads, mode, loops=2):
+    """Return the thread of each part, for each loop; the program checks the indices."""
     done = subprocess.run(
-        [program, *map(str, (n, grain, n_threads)), mode],
+        [program, *map(str, (n, grain, n_threads, mode, loops))],
         capture_output=True, text=True, timeout=20, check=False,
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout, done.stderr)
@@ -39,6 +39,10 @@ def test_each_index_is_visited_once(program, n_threads):
     for n, grain in itertools.product((0, 1, 64, 65, 5003), (1, 64)):
         for threads in threads_of_parts(program, n, grain, n_threads, "freely"):
             assert set(threads) <= set(range(n_threads)), (n, grain)
+
+
+def test_threads_that_take_the_last_part_at_the_same_time(program):
+    assert threads_of_parts(program, 6, 1, 3, "freely", loops=10_000)
 
 
 @pytest.mark.parametrize(("n", "grain", "n_threads"), [(64, 1, 2), (60, 4, 3), (128, 1, 64)])
