@@ -16,7 +16,7 @@ typedef struct {
     fo_triangle_fn *kernel;
     const char *x, *m;
     char *work;
-    int64_t p;
+    int64_t ld, p;
     int64_t size; /* of an element, in bytes */
 } product;
 
@@ -35,15 +35,15 @@ static void parts(void *context, int64_t first, int64_t last)
         const int64_t begin = begin_of(t->p, i);
         char *y = t->work + i * t->p * t->size;
         memset(y + begin * t->size, 0, (size_t)((t->p - begin) * t->size));
-        t->kernel(t->m, t->p, begin, begin_of(t->p, i + 1), t->x, y);
+        t->kernel(t->m, t->ld, t->p, begin, begin_of(t->p, i + 1), t->x, y);
     }
 }
 
-void fo_triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
-                       void *work, int n_threads)
+void fo_triangle_times(int is_single, const void *m, int64_t ld, int64_t p,
+                       const void *x, void *y, void *work, int n_threads)
 {
     const fo_dtype dtype = is_single ? FO_F32 : FO_F64;
-    product t = {fo_kernels()->triangle[dtype], x, m, work, p, fo_size_of(dtype)};
+    product t = {fo_kernels()->triangle[dtype], x, m, work, ld, p, fo_size_of(dtype)};
     fo_parallel_for(FO_TRIANGLE_PARTS, 1, parts, &t,
                     p * p < 2 * SERIAL_BELOW ? 1 : n_threads);
     memcpy(y, work, (size_t)(p * t.size));

@@ -8,11 +8,11 @@
 
 enum { FO_TRIANGLE_PARTS = 8 };
 
-/* M (p x p, column-major), x and y are float or double; `work` has room for
- * p x FO_TRIANGLE_PARTS such numbers. The bits are the same on every CPU and for any
- * number of threads. */
-typedef void fo_triangle_product(int is_single, const void *m, int64_t p, const void *x,
-                                 void *y, void *work, int n_threads);
+/* M (p x p, column-major, columns `ld` apart), x and y are float or double; `work` has
+ * room for p x FO_TRIANGLE_PARTS such numbers. The bits are the same on every CPU and
+ * for any number of threads. */
+typedef void fo_triangle_product(int is_single, const void *m, int64_t ld, int64_t p,
+                                 const void *x, void *y, void *work, int n_threads);
 fo_triangle_product fo_triangle_times;
 
 #endif

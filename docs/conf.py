@@ -51,6 +51,11 @@ sphinx_gallery_conf = {
     "min_reported_time": 30,
     "matplotlib_animations": False,
     "within_subsection_order": "FileNameSortKey",
+    "reset_modules": ("matplotlib", "gallery_style.reset"),
+    "image_srcset": ["2x"],
+    "doc_module": ("fastopt",),
+    "backreferences_dir": "which_rule/backreferences",
+    "reference_url": {"fastopt": None},
     "remove_config_comments": True,
 }
 # config.cache: the settings of the gallery contain functions.  ref.python: an attribute of several
@@ -64,7 +69,8 @@ html_css_files = ["fastopt.css"]
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
-    "secondary_sidebar_items": ["page-toc"],
+    # Pages of which_rule get the whole width, since they have code; a page may match one pattern.
+    "secondary_sidebar_items": {"which_rule/*": [], "[!w]*": ["page-toc"]},
     "header_links_before_dropdown": 7,
     "navbar_align": "left",
     "footer_start": [],

@@ -3,14 +3,16 @@
 from libc.stdint cimport int64_t
 
 from fastopt._csrc cimport (
-    fo_body, fo_epoch, fo_extras, fo_group, fo_plan, fo_rows, fo_table, fo_tensor
+    fo_body, fo_epoch, fo_extras, fo_group, fo_plan, fo_products, fo_rows, fo_table, fo_tensor
 )
 
-# For fastopt.kalman._kalman: the loop of parallel.h and the kernel of triangle.h.
+# For fastopt.kalman._kalman: the loop of parallel.h, the kernels of triangle.h and of
+# products.h.
 cdef void parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
                        int n_threads) noexcept nogil
-cdef void triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
-                         void *work, int n_threads) noexcept nogil
+cdef void triangle_times(int is_single, const void *m, int64_t ld, int64_t p, const void *x,
+                         void *y, void *work, int n_threads) noexcept nogil
+cdef const fo_products *products_of(int is_single) noexcept nogil
 
 # For fastopt.torch._plan: steps (fastopt.h).
 cdef fo_plan *plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,

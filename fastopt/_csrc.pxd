@@ -175,9 +175,16 @@ cdef extern from "limit.h" nogil:
                   int n_states, int64_t n, int n_threads)
 
 
+cdef extern from "products.h" nogil:
+    ctypedef struct fo_products:
+        pass
+
+    const fo_products *fo_products_of(int is_single)
+
+
 cdef extern from "triangle.h" nogil:
-    void fo_triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
-                           void *work, int n_threads)
+    void fo_triangle_times(int is_single, const void *m, int64_t ld, int64_t p, const void *x,
+                           void *y, void *work, int n_threads)
 
 
 cdef extern from "kalman/families.h" nogil:

@@ -6,14 +6,23 @@
 
 #include <math.h>
 
+/* Returns whether the variance 1 is used as it is. */
+static int is_unclipped(const fo_glm *glm)
+{
+    return !glm->is_explicit || (glm->gamma_min <= 1.0 && glm->gamma_max >= 1.0);
+}
+
 fo_gain fo_gain_of(const fo_glm *glm, double y, double prior, double eta, double g)
 {
+    if (glm->family == FO_GAUSSIAN_IDENTITY && is_unclipped(glm)) {
+        const double b = prior / (1.0 + prior * g), residual = y - eta;
+        return (fo_gain){b * residual, b, prior, b * residual * residual, 0};
+    }
     if (!glm->is_explicit) {
         const double z = fo_implicit(glm->family, glm->shape, y, prior, eta, g);
         const fo_observation at = fo_observe(glm->family, glm->shape, y, z);
         const double w = prior * at.weight, inflated = 1.0 + w * g,
                      residual = y - at.mean;
-        /* For the Gaussian family (y - z)^2 (1 + g) = (y - eta)^2 / (1 + g). */
         if (!(w * g >= 1.0))
             return (fo_gain){prior * at.score, w / inflated, w,
                              residual == 0.0 || prior == 0.0

@@ -1,4 +1,4 @@
-/* Absorbs rows into a dense covariance, in blocks by BLAS: the functions of kalman.h.
+/* Absorbs rows into a dense covariance, in blocks: the functions of kalman.h.
  *
  * This file chooses the precision and cuts rows into blocks; kalman.inc has the
  * arithmetic, compiled for float and for double. With forgetting, blocks are cut so
@@ -14,6 +14,14 @@
 
 /* The number of rows of G = U X' that one matrix product computes. */
 #define STRIP 64
+
+/* Returns the number of rows that are absorbed together. Without BLAS, fewer are faster
+ * if there are few coefficients. */
+static int most_rows(const fo_kalman *k)
+{
+    const int own = k->p < 64 ? 8 : k->p < 200 ? 16 : 32;
+    return k->xt && own < k->block ? own : k->block;
+}
 
 #define FO_BITS 32
 #include "kalman.inc"
@@ -54,7 +62,8 @@ fo_kalman_status fo_kalman_rows(fo_kalman *k, const fo_blas *blas, const fo_glm 
                                 int64_t n)
 {
     for (int64_t i = 0; i < n;) {
-        int64_t rows = n - i < k->block ? n - i : k->block;
+        const int64_t most = glm->is_change ? k->block : most_rows(k);
+        int64_t rows = n - i < most ? n - i : most;
         double inflate = 1.0;
         if (k->forgetting.keep < 1.0) {
             const double trace =

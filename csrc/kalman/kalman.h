@@ -2,10 +2,13 @@
  * fastopt/kalman/_kalman.pyx.
  *
  * For an observation y with mean mu(x'w) and variance V:  v = M x,  w += alpha v,
- * M -= b v v'  (M is p x p). Only the lower triangle of M is read and written.
+ * M -= b v v'  (M is p x p).
  *
- * The caller passes the routines of BLAS in their Fortran form: arguments by address,
- * matrices in column-major order. The caller owns all memory.
+ * Matrix products are those of products.h if there are few coefficients, else those of
+ * BLAS. For products.h, all of M must be symmetric, and stays so; BLAS reads and writes
+ * only the lower triangle. The caller passes the routines of BLAS in their Fortran
+ * form: arguments by address. Matrices are in column-major order. The caller owns all
+ * memory.
  */
 #ifndef FO_KALMAN_H
 #define FO_KALMAN_H
@@ -13,6 +16,7 @@
 #include <stdint.h>
 
 #include "gain.h"
+#include "products.h"
 #include "triangle.h"
 
 /* The routines in one precision: those whose names start with s, or with d. */
@@ -42,17 +46,22 @@ typedef struct {
 } fo_blas;
 
 typedef struct {
-    int p, block, n_pending;
-    int is_single;   /* m, pending, u, c and the rows are float, else double */
+    int p, n_pending;
+    int block;       /* the largest number of rows in a block */
+    int rows, ld;    /* fo_padded(p), fo_apart(p): of m, pending and u */
+    int ldc;         /* fo_padded(block): distance of the columns of c */
+    int is_single;   /* m, pending, u, c, xt and the rows are float, else double */
     double *w;       /* p */
-    void *m;         /* p x p */
-    void *pending;   /* p x block */
+    void *m;         /* ld x p; the added rows are 0 */
+    void *pending;   /* ld x block */
     double scale;    /* M is scale (m - pending pending') */
-    void *u;         /* work: p x block */
-    void *c;         /* work: block x block */
-    double *scalars; /* work: 3 x block + p */
+    void *u;         /* work: ld x block; the added rows are 0 */
+    void *c;         /* work: ldc x block; initially 0 */
+    void *xt;        /* work: ldc x p; NULL: use BLAS */
+    double *scalars; /* work: 3 x ldc + ld */
     void *parts;     /* work of `times`: p x FO_TRIANGLE_PARTS; NULL: use BLAS symv */
     fo_triangle_product *times;
+    const fo_products *products;
     int n_threads; /* for `times` */
     fo_forgetting forgetting;
     fo_counts counts;

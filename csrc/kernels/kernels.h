@@ -11,6 +11,7 @@
 #include "fastopt.h"
 #include "formats.h"
 #include "power.h"
+#include "products.h"
 #include "random.h"
 
 /* Prefetch the cache line at an address into the L1 or the L2 cache.  A function that
@@ -181,8 +182,8 @@ typedef void fo_squares_fn(double *lanes, const void *w, const void *g, int64_t 
                            const fo_coef *prologue);
 /* Adds the contribution of columns begin to end of a symmetric M to y = M x:
  * triangle.inc. */
-typedef void fo_triangle_fn(const void *m, int64_t p, int64_t begin, int64_t end,
-                            const void *x, void *y);
+typedef void fo_triangle_fn(const void *m, int64_t ld, int64_t p, int64_t begin,
+                            int64_t end, const void *x, void *y);
 /* Adds the bits of g to a parameter and its states: limit.inc. */
 typedef void fo_move_fn(const void *g, void *const *arrays, int64_t n);
 
@@ -263,6 +264,7 @@ typedef struct {
     fo_summation sums[FO_N_RULES][FO_N_REALS];
     const fo_factored_kernel *factored[FO_N_RULES][FO_N_REALS]; /* NULL: not factored */
     fo_triangle_fn *triangle[FO_N_REALS];
+    fo_products products[FO_N_REALS];
     fo_epoch_kernels epoch;
     /* By size of the parameter (2 or 4 bytes) and number of states. */
     fo_move_fn *move[2][1 + FO_MAX_STATES], *move_first[2][1 + FO_MAX_STATES];

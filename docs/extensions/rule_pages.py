@@ -117,7 +117,11 @@ The picture shows 60 steps on a ravine, f(x, y) = (x² + 20 y²)/2, {rate}.
    :no-members:
 
 The methods of every optimizer are those of :class:`fastopt.Optimizer`.
-{elsewhere(cls)}{speed(cls, bench)}"""
+{elsewhere(cls)}{speed(cls, bench)}
+.. minigallery:: fastopt.{name}
+   :add-heading: Which rule when
+   :heading-level: -
+"""
 
 
 def write(path: Path, text: str) -> None:

@@ -9,9 +9,13 @@ cdef void parallel_for(int64_t n, int64_t grain, fo_body *body, void *context,
     fo_parallel_for(n, grain, body, context, n_threads)
 
 
-cdef void triangle_times(int is_single, const void *m, int64_t p, const void *x, void *y,
-                         void *work, int n_threads) noexcept nogil:
-    fo_triangle_times(is_single, m, p, x, y, work, n_threads)
+cdef void triangle_times(int is_single, const void *m, int64_t ld, int64_t p, const void *x,
+                         void *y, void *work, int n_threads) noexcept nogil:
+    fo_triangle_times(is_single, m, ld, p, x, y, work, n_threads)
+
+
+cdef const fo_products *products_of(int is_single) noexcept nogil:
+    return fo_products_of(is_single)
 
 
 cdef fo_plan *plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,

@@ -80,12 +80,21 @@ cdef extern from "kalman/gain.h" nogil:
         FO_KALMAN_NONFINITE
 
 
+cdef extern from "products.h" nogil:
+    ctypedef struct fo_products:
+        pass
+
+    int64_t fo_padded(int64_t p, int is_single)
+    int64_t fo_apart(int64_t p, int is_single)
+
+
 cdef extern from "triangle.h" nogil:
     enum:
         FO_TRIANGLE_PARTS
 
-    ctypedef void fo_triangle_product(int is_single, const void *m, int64_t p, const void *x,
-                                      void *y, void *work, int n_threads) noexcept nogil
+    ctypedef void fo_triangle_product(int is_single, const void *m, int64_t ld, int64_t p,
+                                      const void *x, void *y, void *work,
+                                      int n_threads) noexcept nogil
 
 
 cdef extern from "kalman/kalman.h" nogil:
@@ -137,8 +146,11 @@ cdef extern from "kalman/kalman.h" nogil:
 
     ctypedef struct fo_kalman:
         int p
-        int block
         int n_pending
+        int block
+        int rows
+        int ld
+        int ldc
         int is_single
         double *w
         void *m
@@ -146,9 +158,11 @@ cdef extern from "kalman/kalman.h" nogil:
         double scale
         void *u
         void *c
+        void *xt
         double *scalars
         void *parts
         fo_triangle_product *times
+        const fo_products *products
         int n_threads
         fo_forgetting forgetting
         fo_counts counts

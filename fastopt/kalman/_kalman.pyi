@@ -45,6 +45,8 @@ class Rows:
         has_intercept: bool,
     ) -> str | None: ...
 
+def columns(p: int, n: int, char: str) -> np.ndarray[Any, np.dtype[Any]]: ...
+
 @disjoint_base
 class Filter(Rows):
     def __new__(
@@ -56,6 +58,7 @@ class Filter(Rows):
         max_trace: float,
         n_threads: int,
         by_blas: bool,
+        in_parts: bool,
     ) -> Self: ...
     def settle(self) -> None: ...
     def trace(self) -> float: ...

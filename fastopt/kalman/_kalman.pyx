@@ -14,7 +14,7 @@ from scipy.linalg.cython_blas cimport (
 from scipy.linalg.cython_lapack cimport dpotrf, spotrf
 
 from fastopt.kalman._ckalman cimport *
-from fastopt._core cimport parallel_for, triangle_times
+from fastopt._core cimport parallel_for, products_of, triangle_times
 
 cnp.import_array()
 
@@ -174,35 +174,55 @@ cdef class Rows:
             self.busy = False
 
 
-cdef class Filter(Rows):
-    """Coefficients w and covariance m: its lower triangle, in Fortran order, float32 or float64.
+def columns(int64_t p, int64_t n, str char):
+    """Return n columns of p zeros, in Fortran order, as `Filter` needs them: aligned to 64 bytes.
 
-    Rows have the dtype of m. The product of m and a single row uses `n_threads` threads (0 for
-    the default of OpenMP), or BLAS if `by_blas`.
+    The length of the columns is rounded up, so that each of them is aligned.
+    """
+    cdef int64_t size = np.dtype(char).itemsize, ld = fo_apart(p, char == "f")
+    cdef cnp.ndarray room = np.zeros(ld * n * size + 64, np.uint8)
+    cdef int64_t skip = -<int64_t>cnp.PyArray_DATA(room) % 64
+    return room[skip:skip + ld * n * size].view(char).reshape((ld, n), order="F")
+
+
+cdef class Filter(Rows):
+    """Coefficients w and covariance m, float32 or float64, in the layout of `columns`.
+
+    Rows have the dtype of m. With `by_blas`, matrix products are those of BLAS and only the lower
+    triangle of m is used, else all of it, which is symmetric. `by_blas` and `in_parts` compute the
+    product of m and a single row without BLAS, by `n_threads` threads (0 for the default of
+    OpenMP).
     """
     cdef fo_kalman c
 
     def __cinit__(self, cnp.ndarray w, cnp.ndarray m, int block, double keep,
-                  double max_trace, int n_threads, bint by_blas):
+                  double max_trace, int n_threads, bint by_blas, bint in_parts):
         cdef int64_t p = cnp.PyArray_SIZE(w)
+        cdef str char = m.dtype.char
         require_state(w, p, "d")
-        self.is_single = self.c.is_single = m.dtype.char == "f"
-        require_state(m, p * p, "f" if self.is_single else "d")
-        cdef cnp.ndarray pending = np.empty((block, p), m.dtype)
-        cdef cnp.ndarray u = np.empty((block, p), m.dtype), c = np.empty((block, block), m.dtype)
-        cdef cnp.ndarray scalars = np.empty(3 * block + p)
-        cdef cnp.ndarray parts = np.empty((0 if by_blas else FO_TRIANGLE_PARTS, p), m.dtype)
-        self.arrays = w, m, pending, u, c, scalars, parts
-        self.p, self.counted = p, &self.c.counts
+        self.is_single = self.c.is_single = char == "f"
         self.c.p, self.c.block = p, block
+        self.c.rows = fo_padded(p, self.is_single)
+        self.c.ld = fo_apart(p, self.is_single)
+        self.c.ldc = fo_apart(block, self.is_single)
+        require_state(m, self.c.ld * p, "f" if self.is_single else "d")
+        cdef cnp.ndarray pending = columns(p, block, char), u = columns(p, block, char)
+        cdef cnp.ndarray c = columns(block, block, char)
+        cdef cnp.ndarray xt = columns(block, 0 if by_blas else p, char)
+        cdef cnp.ndarray scalars = columns(3 * self.c.ldc + self.c.ld, 1, "d")
+        cdef cnp.ndarray parts = np.empty((FO_TRIANGLE_PARTS if in_parts else 0, p), char)
+        self.arrays = w, m, pending, u, c, xt, scalars, parts
+        self.p, self.counted = p, &self.c.counts
         self.c.w = <double *>cnp.PyArray_DATA(w)
         self.c.m = cnp.PyArray_DATA(m)
         self.c.pending = cnp.PyArray_DATA(pending)
         self.c.u = cnp.PyArray_DATA(u)
         self.c.c = cnp.PyArray_DATA(c)
+        self.c.xt = NULL if by_blas else cnp.PyArray_DATA(xt)
         self.c.scalars = <double *>cnp.PyArray_DATA(scalars)
-        self.c.parts = NULL if by_blas else cnp.PyArray_DATA(parts)
+        self.c.parts = cnp.PyArray_DATA(parts) if in_parts else NULL
         self.c.times = triangle_times
+        self.c.products = products_of(self.is_single)
         self.n_threads, self.threads = n_threads, &self.c.n_threads
         self.c.scale = 1
         self.c.forgetting.keep, self.c.forgetting.max_trace = keep, max_trace

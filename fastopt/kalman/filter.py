@@ -112,9 +112,10 @@ class KalmanSGD:
         rows are absorbed one at a time. Both need ``mode="auto"`` and a finite `m0` that is not a
         matrix.
     block : int or "auto"
-        The number of rows that are absorbed together, by matrix products. Up to rounding, the
-        result does not depend on it. The default "auto" depends on the number of coefficients.
-        Mode "ud" takes fewer rows at a time while they reduce the covariance a lot.
+        The largest number of rows that are absorbed together, by matrix products. Up to rounding,
+        the result does not depend on it. The default "auto" depends on the number of coefficients.
+        Mode "plain" takes at most 32 rows at a time below 512 coefficients, and mode "ud" fewer
+        rows while they reduce the covariance a lot.
     forgetting : float
         M is divided by this number in (0, 1] before each row. Default 1.
     max_trace : float, optional
@@ -145,8 +146,9 @@ class KalmanSGD:
         16 n p + 8 n^2 bytes, in mode "ud" 32 n p.
     n_threads : int, optional
         The number of threads for mode "ud", and for the product of M and a single row if there
-        are many coefficients. Default: that of optimizers. All other work uses the threads of
-        SciPy's BLAS, which threadpoolctl limits.
+        are many coefficients. Default: that of optimizers. Mode "plain" below 512 coefficients,
+        a diagonal and blocks use one thread. All other work uses the threads of SciPy's BLAS,
+        which threadpoolctl limits.
 
     Attributes
     ----------
@@ -179,10 +181,11 @@ class KalmanSGD:
     KeyboardInterrupt, too, the state is that after a complete block.
 
     Equal inputs give equal bits on one machine with one number of BLAS threads. Work that does
-    not use BLAS gives equal bits for any number of threads: mode "ud", and rows absorbed into a
-    diagonal or blocks. From 2000 coefficients, `update` with one output computes M x without
-    BLAS, with equal bits for all instruction sets and numbers of threads; the pending rank-1
-    terms are still multiplied and added by BLAS.
+    not use BLAS gives equal bits for any number of threads: mode "plain" below 512 coefficients,
+    mode "ud", and rows absorbed into a diagonal or blocks. For Gaussian rows, the first of these
+    also gives equal bits for all instruction sets. From 2000 coefficients, `update` with one
+    output computes M x without BLAS, with equal bits for all instruction sets and numbers of
+    threads; the pending rank-1 terms are still multiplied and added by BLAS.
 
     References
     ----------

@@ -193,6 +193,6 @@ def test_merged_shards_equal_one_pass(order):
 
 def test_negative_variances_give_no_standard_errors():
     X, y, _, _ = read("Longley")
-    k = fastopt.KalmanSGD(X.shape[1], mode="plain", m0=1e6).partial_fit(X, y)
+    k = fastopt.KalmanSGD(X.shape[1], mode="plain", m0=1e7).partial_fit(X, y)
     with pytest.raises(FastoptError, match="mode='ud'"):
         _ = k.stderr

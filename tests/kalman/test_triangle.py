@@ -12,11 +12,11 @@ import pytest
 from support import by_isa
 
 from fastopt import KalmanSGD
-from fastopt.kalman._kalman import Filter
+from fastopt.kalman._kalman import Filter, columns
 from fastopt.kalman.covariance import plain
 
 GAUSSIAN = (("gaussian", "identity"), 0.0, False, 0.0, np.inf)
-LARGE = plain.BLAS_BELOW + 5  # uses threads; not a multiple of four columns
+LARGE = plain.PARTS_FROM + 5  # uses threads; not a multiple of four columns
 
 
 def rows(p, n):
@@ -45,8 +45,10 @@ def test_against_numpy(p, dtype):
     (x,), (y,) = rows(p, 1)
     x = x.astype(dtype).astype(float)
     lower = np.where(np.tri(p, dtype=bool), m, np.nan)  # the upper triangle must not be read
-    given, w = np.asfortranarray(lower, dtype), np.zeros(p)
-    k = Filter(w, given, 1, 1.0, np.inf, 2, False)
+    padded, w = columns(p, p, np.dtype(dtype).char), np.zeros(p)
+    given = padded[:p]
+    given[...] = lower
+    k = Filter(w, padded, 1, 1.0, np.inf, 2, True, True)
     assert k.rows(*GAUSSIAN, x[None].astype(dtype), np.array([y]), None, None, 1) == ""
     v = m @ x
     s = 1.0 + x @ v

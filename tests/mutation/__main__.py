@@ -58,7 +58,7 @@ TESTS = {
     "csrc/step/group_rows.c": "sparse rowwise extras",
     "csrc/kernels/epochs.inc": "epochs",
     "csrc/epochs/*.c": "epochs epoch_fit",
-    "csrc/kalman/kalman.[ci]*": "filter ud failed_calls triangle nist nonlinear",
+    "csrc/kalman/kalman.[ci]*": "filter ud failed_calls triangle products nist nonlinear",
     "csrc/kalman/gain.c": "filter families blocks ud failed_calls nist",
     "csrc/kalman/ud.c": "ud failed_calls nist nonlinear filter",
     "csrc/kalman/given.c": "few_rows kalman_regressor",

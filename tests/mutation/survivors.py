@@ -114,7 +114,7 @@ SURVIVORS = [
         "csrc/kalman/kalman.c",
         [
             "#define STRIP 65",
-            "int64_t rows = n - i <= k->block ? n - i : k->block;",
+            "int64_t rows = n - i <= most ? n - i : most;",
             "if (k->forgetting.keep <= 1.0) {",
             "if (k->forgetting.keep < 1.0000001) {",
             "isfinite(k->forgetting.max_trace) ? fo_kalman_trace(k) : 1.0;",
@@ -215,7 +215,7 @@ SURVIVORS = [
     (
         SAME_RESULT,
         "csrc/kalman/kalman.inc",
-        ["if (4 * n > k->block || a >= FO_MOST_INFLATION)", "if (n > 0)"],
+        ["if (4 * n > most_rows(k) || a >= FO_MOST_INFLATION)", "if (n > 0)"],
     ),
     (
         "BLAS multiplies a row by M on the other path, with other rounding.",
@@ -226,9 +226,9 @@ SURVIVORS = [
         "The sign of a nonfinite number does not matter here.",
         "csrc/kalman/kalman.inc",
         [
-            "sum -= fabs(w[i]);",
-            "if (!isfinite(alpha[j] + b[j] - got.innovation))",
-            "if (!isfinite(alpha[j] - b[j] + got.innovation))",
+            "if (!isfinite(row[j] + alpha[j] + b[j] - got.innovation))",
+            "if (!isfinite(row[j] + alpha[j] - b[j] + got.innovation))",
+            "if (!isfinite(row[j] - alpha[j] + b[j] + got.innovation))",
         ],
     ),
     (

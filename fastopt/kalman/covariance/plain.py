@@ -9,11 +9,12 @@ import numpy as np
 from scipy.linalg.lapack import dtrtri  # type: ignore[import-untyped]
 
 from fastopt._errors import FastoptError
-from fastopt.kalman._kalman import Filter
+from fastopt.kalman._kalman import Filter, columns
 from fastopt.kalman.covariance import FAILURES, Floats, triangle
 from fastopt.kalman.covariance.blockwise import Blockwise
 
-BLAS_BELOW = 2000  # coefficients; from this number, M x for a single row is computed without BLAS
+OWN_BELOW = 512  # coefficients; from this number, matrix products are those of BLAS
+PARTS_FROM = 2000  # coefficients; from this number, M x for a single row is computed without BLAS
 
 
 class Plain(Blockwise):
@@ -37,7 +38,8 @@ class Plain(Blockwise):
         p = w.size
         super().__init__(w, rows, keep, max_trace, n_threads)
         self.reads = dtype
-        self._m: np.ndarray[Any, np.dtype[Any]] = np.zeros((p, p), dtype, order="F")
+        self._padded = columns(p, p, np.dtype(dtype).char)
+        self._m: np.ndarray[Any, np.dtype[Any]] = self._padded[:p]
         with np.errstate(over="ignore", under="ignore"):
             if start.ndim == 2:
                 self._m[...] = start
@@ -49,11 +51,14 @@ class Plain(Blockwise):
 
     @staticmethod
     def bytes_needed(p: int, rows: int, itemsize: int) -> int:
-        return itemsize * p * (p + 2 * rows + (0 if p < BLAS_BELOW else 8))
+        return itemsize * p * (p + (3 if p < OWN_BELOW else 2) * rows + 8 * (p >= PARTS_FROM))
 
     def _work(self, rows: int) -> Filter:
-        by_blas = self._w.size < BLAS_BELOW
-        return Filter(self._w, self._m, rows, *self._forgetting, self._n_threads, by_blas)
+        p = self._w.size
+        by_blas, in_parts = p >= OWN_BELOW, p >= PARTS_FROM
+        return Filter(
+            self._w, self._padded, rows, *self._forgetting, self._n_threads, by_blas, in_parts
+        )
 
     def _settle(self) -> None:
         self._filter.settle()
@@ -75,7 +80,8 @@ class Plain(Blockwise):
         if singular or not np.isfinite(covariance).all():
             return "nonfinite"
         self._filter.settle()
-        self._w[...], self._m[...] = w, covariance
+        self._w[...] = w
+        self._m[...] = np.tril(covariance) + np.tril(covariance, -1).T
         self.counts = n_obs, self.counts[1], float(root[-1, -1] ** 2)
         return ""
 
