@@ -171,7 +171,8 @@ typedef struct {
     int stochastic;        /* round float16 and bfloat16 parameters stochastically */
     double ema_decay;      /* of this step */
     /* k > 0: Lookahead, Zhang et al. 2019.  At every k-th step of a tensor, after the
-     * rule, ema += lookahead_alpha * (w - ema) and w = ema.  0: ema is an average. */
+     * rule, ema += lookahead_alpha * (w - ema), clipped to the bounds, and w = ema.
+     * 0: ema is an average. */
     int64_t lookahead_steps;
     double lookahead_alpha;
     uint64_t seed, step; /* select the random bits of stochastic rounding */

@@ -44,15 +44,22 @@ def run_block(block):
 def pages():
     """Return the pages of the documentation that have examples."""
     return [
-        path for path in sorted((ROOT / "docs").glob("*/*.md")) if "```python" in path.read_text()
+        path
+        for path in sorted((ROOT / "docs").glob("*/*.md"))
+        if re.search("```(python|diff)", path.read_text())
     ]
 
 
 def run_page(path):
-    """Run the Python examples of a page in order, and its calls of the command `fastopt`."""
+    """Run the Python examples of a page in order, and its calls of the command `fastopt`.
+
+    Of a diff, the script after it is run.
+    """
     names = {}
-    for language, text in re.findall(r"```(python|sh)\n(.*?)```", path.read_text(), re.S):
-        if language == "python":
+    for language, text in re.findall(r"```(python|diff|sh)\n(.*?)```", path.read_text(), re.S):
+        if language == "diff":
+            text = "\n".join(line[1:] for line in text.splitlines() if not line.startswith("-"))
+        if language != "sh":
             exec(compile(text, str(path), "exec"), names)
         for line in text.splitlines() if language == "sh" else ():
             if line.startswith("fastopt "):

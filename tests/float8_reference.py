@@ -12,9 +12,9 @@ MASK32, MASK64 = 2**32 - 1, 2**64 - 1
 
 
 def stream(seed, step, tensor, array):
-    """Return the number that selects the random bits of an array: SplitMix64, applied thrice."""
-    x = seed
-    for number in (step, tensor, array):
+    """Return the number that selects the random bits of an array: SplitMix64, applied to each."""
+    x = 0
+    for number in (seed, step, tensor, array):
         x = ((x ^ number) + 0x9E3779B97F4A7C15) & MASK64
         x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) & MASK64
         x = ((x ^ x >> 27) * 0x94D049BB133111EB) & MASK64

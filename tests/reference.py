@@ -1034,12 +1034,12 @@ def prodigy(
 def random16(seed: int, step: int, tensor: int, array: int, index: Sequence[int]) -> Array:
     """Return the 16 random bits with which a step rounds each of these elements.
 
-    The four numbers select a stream by SplitMix64 (Steele, Lea & Flood 2014).  A hash like that of
-    Wellons 2018, "lowbias32", gives 32 bits for each two elements, of which the even one gets the
-    low half.  Each 2**32 elements have a separate stream.
+    The four numbers select a stream by SplitMix64 (Steele, Lea & Flood 2014), applied to each in
+    turn.  A hash like that of Wellons 2018, "lowbias32", gives 32 bits for each two elements, of
+    which the even one gets the low half.  Each 2**32 elements have a separate stream.
     """
-    stream = seed
-    for number in (step, tensor, array):
+    stream = 0
+    for number in (seed, step, tensor, array):
         stream = ((stream ^ number) + 0x9E3779B97F4A7C15) % 2**64
         stream = (stream ^ stream >> 30) * 0xBF58476D1CE4E5B9 % 2**64
         stream = (stream ^ stream >> 27) * 0x94D049BB133111EB % 2**64

@@ -160,6 +160,8 @@ typedef void fo_pack_fn(uint8_t *codes, uint8_t *scale, const float *x, int64_t 
                         int64_t length, const uint64_t *stream, int64_t block);
 /* ema += weight * (w - ema).  If ema equals w, it does not change, in any precision. */
 typedef void fo_average_fn(void *ema, const void *w, int64_t n, double weight);
+/* Clips each x to [low, high]; NaN stays NaN. */
+typedef void fo_clip_fn(void *x, int64_t n, double low, double high);
 /* sum = a + b; sum may be the same array as a */
 typedef void fo_add_fn(void *sum, const void *a, const void *b, int64_t n);
 
@@ -256,6 +258,7 @@ typedef struct {
     fo_unpack_fn *unpack[FO_N_CODES];
     fo_pack_fn *pack[FO_N_CODES];
     fo_average_fn *average[FO_N_REALS];
+    fo_clip_fn *clip[FO_N_REALS];
     fo_add_fn *add[FO_N_REALS];
     fo_sum_fn *sum[FO_N_REALS];
     fo_sum_in_units_fn *sum_in_units[FO_N_REALS];

@@ -92,6 +92,15 @@ fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from
     return tile;
 }
 
+int64_t fo_walk_line(const fo_walk *walk, int64_t begin, int64_t end, fo_tile *line)
+{
+    *line = fo_walk_tile(walk, begin, &(fo_offsets){0});
+    if (walk->n_axes > 2 || walk->axis[0].length > 1)
+        return begin + 1;
+    line->cols = fo_min(end * walk->cols, walk->axis[1].length) - begin * walk->cols;
+    return end;
+}
+
 fo_tile fo_walk_run(const fo_walk *walk, int64_t position, int64_t most,
                     const fo_offsets *from)
 {
@@ -158,18 +167,18 @@ void fo_load(const fo_tile *tile, const fo_view *view, fo_dtype real, void *scra
              view->data + r * view->row, view->col, tile->cols);
 }
 
-/* Stores with stochastic rounding.  Kernels take a 32-bit element number; the upper 32
- * bits of the number select another stream. */
-static void store_stochastic(char *out, int64_t stride, fo_dtype dtype, const float *in,
-                             int64_t n, uint64_t stream, uint64_t index,
-                             uint64_t index_stride)
+/* Kernels take a 32-bit element number; the upper 32 bits of the number select another
+ * stream. */
+void fo_store_stochastic(char *out, int64_t stride, fo_dtype dtype, const float *in,
+                         int64_t n, uint64_t stream, uint64_t index,
+                         uint64_t index_stride)
 {
     fo_store_stochastic_fn *store = fo_kernels()->store_stochastic[dtype];
     while (n > 0) {
+        const uint64_t last = index + (uint64_t)(n - 1) * index_stride;
         const uint64_t left = ((uint64_t)1 << 32) - (uint32_t)index;
-        const uint64_t most =
-            index_stride ? (left - 1) / index_stride + 1 : (uint64_t)n;
-        const int64_t now = most < (uint64_t)n ? (int64_t)most : n;
+        const int64_t now =
+            last >> 32 == index >> 32 ? n : (int64_t)((left - 1) / index_stride + 1);
         store(out, stride, in, now, stream ^ (index >> 32) * 0x9e3779b97f4a7c15,
               (uint32_t)index, (uint32_t)index_stride);
         out += now * stride;
@@ -187,9 +196,10 @@ void fo_store(const fo_tile *tile, const fo_view *view, fo_dtype real, const voi
         const char *in = (const char *)from + r * tile->cols * fo_size_of(real);
         char *out = view->data + r * view->row;
         if (stream && fo_kernels()->store_stochastic[view->dtype])
-            store_stochastic(out, view->col, view->dtype, (const float *)in, tile->cols,
-                             *stream, (uint64_t)(tile->at.index + r * tile->row->index),
-                             (uint64_t)tile->col->index);
+            fo_store_stochastic(out, view->col, view->dtype, (const float *)in,
+                                tile->cols, *stream,
+                                (uint64_t)(tile->at.index + r * tile->row->index),
+                                (uint64_t)tile->col->index);
         else
             store(out, view->col, in, tile->cols);
     }
@@ -198,7 +208,12 @@ void fo_store(const fo_tile *tile, const fo_view *view, fo_dtype real, const voi
 void fo_clear(const fo_tile *tile, const fo_view *view)
 {
     const int64_t size = fo_size_of(view->dtype);
-    for (int64_t r = 0; r < tile->rows; r++)
-        for (int64_t c = 0; c < tile->cols; c++)
-            memset(view->data + r * view->row + c * view->col, 0, (size_t)size);
+    for (int64_t r = 0; r < tile->rows; r++) {
+        char *row = view->data + r * view->row;
+        if (view->col == size)
+            memset(row, 0, (size_t)(tile->cols * size));
+        else
+            for (int64_t c = 0; c < tile->cols; c++)
+                memset(row + c * view->col, 0, (size_t)size);
+    }
 }

@@ -77,6 +77,10 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
 /* Moves offsets by n elements along an axis. */
 void fo_advance(fo_offsets *at, const fo_axis *axis, int64_t n);
 fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from);
+/* Sets *line to tile number `begin` of a dense tensor; or, if the tensor has one axis
+ * after merging, to all elements of tiles begin to end - 1.  Returns the number of the
+ * next tile. */
+int64_t fo_walk_line(const fo_walk *walk, int64_t begin, int64_t end, fo_tile *line);
 /* Returns the elements of the tensor, or of the row, from number `position` on, in
  * C order: as many as have constant strides in all arrays, but at most `most`.  The
  * axes of the layout must be in C order. */
@@ -134,6 +138,12 @@ static inline int fo_is_direct(const fo_tile *tile, const fo_view *view, fo_dtyp
 void fo_load(const fo_tile *tile, const fo_view *view, fo_dtype real, void *scratch);
 void fo_store(const fo_tile *tile, const fo_view *view, fo_dtype real, const void *from,
               const uint64_t *stream);
+
+/* Store n floats with stochastic rounding.  Element i uses the random bits of number
+ * index + i * index_stride of the stream. */
+void fo_store_stochastic(char *out, int64_t stride, fo_dtype dtype, const float *in,
+                         int64_t n, uint64_t stream, uint64_t index,
+                         uint64_t index_stride);
 
 /* Returns the view as contiguous reals: a pointer to its data if possible, else a copy
  * in `scratch`. */

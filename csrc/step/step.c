@@ -187,9 +187,13 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     }
     if (tensor->layout) {
         const fo_range tiles = fo_plan_tiles(plan, chunk);
-        for (int64_t t = tiles.begin; t < tiles.end; t++) {
-            const fo_tile tile = fo_walk_tile(&plan->walks[i], t, &(fo_offsets){0});
-            if (plan->walks[i].is_panel || !fo_update_bf16_tile(s, i, &tile))
+        const fo_walk *walk = &plan->walks[i];
+        for (int64_t t = tiles.begin; t < tiles.end;) {
+            fo_tile tile;
+            t = fo_walk_line(walk, t, tiles.end, &tile);
+            if (tile.rows == 1 && !walk->is_panel)
+                fo_update_line(s, i, &tile, scratch);
+            else
                 fo_each_piece(s, i, &tile, scratch, update_piece);
             const fo_view view = fo_grad_view(tensor, &tile);
             if (s->extras->zero_grads)
@@ -203,7 +207,7 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
                  s->plan->prefetches, update_strip, &plan->recipes[plan->recipe_of[i]]);
     void *ema = tensor->ema ? (char *)tensor->ema + chunk->begin * size : NULL;
     if (ema && fo_looks_ahead(s, i))
-        fo_look_ahead(s, tensor->dtype, ema, arrays.param, chunk->length);
+        fo_look_ahead(s, i, ema, arrays.param, chunk->length);
     else if (ema && !s->extras->lookahead_steps)
         fo_kernels()->average[tensor->dtype](ema, arrays.param, chunk->length,
                                              1.0 - s->extras->ema_decay);

@@ -1,5 +1,6 @@
-/* Updates of the parts of a work item: tiles (update_tiles.c), rows (update_rows.c) and
- * blocks (update_blocks.c), called by step.c; staging of tiles is also for sums.c. */
+/* Updates of the parts of a work item: tiles (update_tiles.c), lines (update_lines.c),
+ * rows (update_rows.c) and blocks (update_blocks.c), called by step.c; staging of tiles
+ * is also for sums.c. */
 #ifndef FO_UPDATE_H
 #define FO_UPDATE_H
 
@@ -24,9 +25,9 @@ static inline fo_arrays fo_chunk_arrays(const fo_tensor *tensor, const fo_chunk 
 /* Whether this step of tensor i ends with the parameter at its slow weights. */
 int fo_looks_ahead(const fo_step_context *s, int64_t i);
 
-/* Move n slow weights towards the parameter w, and w to them. */
-void fo_look_ahead(const fo_step_context *s, fo_dtype real, void *slow, void *w,
-                   int64_t n);
+/* Move n slow weights of tensor i towards the parameter w, clip them to the bounds, and
+ * move w to them. */
+void fo_look_ahead(const fo_step_context *s, int64_t i, void *slow, void *w, int64_t n);
 
 /* Stage a tile of tensor i, update it and write it back.  g is the gradient as
  * contiguous reals. */
@@ -37,9 +38,9 @@ void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
  * number array - 1. */
 uint64_t fo_stream_of(const fo_extras *extras, int64_t i, int array);
 
-/* Update a tile with the bfloat16 kernel, without staging; return 0 if that kernel does
- * not apply. */
-int fo_update_bf16_tile(const fo_step_context *s, int64_t i, const fo_tile *tile);
+/* Update elements that have one stride in each array, without row-wise coefficients. */
+void fo_update_line(const fo_step_context *s, int64_t i, const fo_tile *line,
+                    fo_scratch *scratch);
 
 /* Calls `call` for a tile of tensor i, with its gradient as contiguous reals; for a
  * panel, whose gradient is transposed, it is called for each piece of it. */

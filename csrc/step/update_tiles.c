@@ -2,12 +2,15 @@
  * dtype that kernels do not take (update.h).  Called by step.c and update_rows.c. */
 #include "update.h"
 
-/* A separate stream of random bits for each step, tensor and array of the tensor. */
+/* A separate stream of random bits for each seed, step, tensor and array of the tensor.
+ * Each number is mixed in before the next: seed ^ step would give seeds 0 and 1 the
+ * same streams at steps 1 and 0. */
 uint64_t fo_stream_of(const fo_extras *extras, int64_t tensor, int array)
 {
-    const uint64_t numbers[] = {extras->step, (uint64_t)tensor, (uint64_t)array};
-    uint64_t x = extras->seed;
-    for (int i = 0; i < 3; i++) {
+    const uint64_t numbers[] = {extras->seed, extras->step, (uint64_t)tensor,
+                                (uint64_t)array};
+    uint64_t x = 0;
+    for (int i = 0; i < 4; i++) {
         x = (x ^ numbers[i]) + 0x9e3779b97f4a7c15;
         x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
         x = (x ^ x >> 27) * 0x94d049bb133111eb;
@@ -35,10 +38,13 @@ int fo_looks_ahead(const fo_step_context *s, int64_t i)
            s->plan->recipes[s->plan->recipe_of[i]].t % period == 0;
 }
 
-void fo_look_ahead(const fo_step_context *s, fo_dtype real, void *slow, void *w,
-                   int64_t n)
+void fo_look_ahead(const fo_step_context *s, int64_t i, void *slow, void *w, int64_t n)
 {
+    const fo_dtype real = s->plan->tensors[i].dtype;
+    const fo_group *group = &s->plan->groups[s->plan->tensors[i].group];
     fo_kernels()->average[real](slow, w, n, s->extras->lookahead_alpha);
+    if (group->is_bounded)
+        fo_kernels()->clip[real](slow, n, group->low, group->high);
     memcpy(w, slow, (size_t)(n * fo_size_of(real)));
 }
 
@@ -83,7 +89,7 @@ void fo_finish_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
     if (fo_looks_ahead(s, i)) {
         const fo_view average = fo_own_view(tensor->ema, real, tile);
         void *slow = fo_stage(tile, &average, real, scratch->tile[1]);
-        fo_look_ahead(s, real, slow, staged->w, n);
+        fo_look_ahead(s, i, slow, staged->w, n);
         fo_write_back(tile, &average, real, slow, NULL);
     }
     const int random = s->extras->stochastic;
@@ -103,29 +109,6 @@ void fo_finish_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
                                     n, 1.0 - s->extras->ema_decay);
         fo_write_back(tile, &average, real, ema, NULL);
     }
-}
-
-int fo_update_bf16_tile(const fo_step_context *s, int64_t i, const fo_tile *tile)
-{
-    const fo_tensor *tensor = &s->plan->tensors[i];
-    const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
-    const fo_layout *layout = tensor->layout;
-    const fo_view param = fo_param_view(tensor, tile);
-    const fo_view grad = fo_grad_view(tensor, tile);
-    if (!recipe->update_bf16 || s->extras->stochastic || tensor->master ||
-        tensor->ema || !fo_is_direct(tile, &param, FO_BF16) ||
-        !fo_is_direct(tile, &grad, FO_BF16))
-        return 0;
-    void *state[FO_MAX_STATES] = {NULL};
-    for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
-        const fo_view own = fo_own_view(tensor->state[k], layout->state_dtype, tile);
-        if (!fo_is_direct(tile, &own, tensor->dtype))
-            return 0;
-        state[k] = own.data;
-    }
-    recipe->update_bf16(param.data, grad.data, state, tile->rows * tile->cols,
-                        &recipe->rule, &recipe->prologue);
-    return 1;
 }
 
 /* The gradient of a panel is transposed, so it is staged all at once; the other arrays

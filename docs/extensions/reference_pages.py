@@ -53,13 +53,13 @@ def page(module: str, about: str) -> str:
 """
 
 
-def generate(app: Any) -> None:
+def generate(*_: Any) -> None:
     """Write all pages."""
     for module, about in MODULES.items():
         write(REFERENCE / f"{module}.rst", page(module, about))
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Register the extension, which runs before autosummary reads the pages."""
-    app.connect("builder-inited", generate, priority=100)
+    """Register the extension, which runs before Sphinx lists the files, which autosummary reads."""
+    app.connect("config-inited", generate)
     return {"parallel_read_safe": True}

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from fastopt._checks import Pair, Whole, at_least_0, decay_rate, flag
+from fastopt._checks import Pair, Real, Whole, at_least_0, decay_rate, flag
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.arguments import Common, Lr, Params
 from fastopt.optimizers.base.optimizer import Optimizer
 from fastopt.optimizers.base.rule import AT_PARAM
 
+# t^30 overflows at step 2**34, t^1000 at step 3.
+power = Real(low=0.0, high=30.0)
+
 
 class ScheduleFree(Optimizer):
     """The facts that the Schedule-Free rules share."""
 
-    _checks = {"r": at_least_0, "weight_lr_power": at_least_0}
+    _checks = {"r": power, "weight_lr_power": power}
     _scalars = {"weight_sum": 0.0, "lr_max": 0.0}
 
     @staticmethod
@@ -89,9 +92,9 @@ class ScheduleFreeSGD(ScheduleFree):
     warmup_steps
         The number of steps in which the learning rate grows linearly.  Default 0.
     r
-        The power of t in the weights, >= 0.  Default 0.
+        The power of t in the weights, 0 to 30.  Default 0.
     weight_lr_power
-        The power of the largest learning rate in the weights, >= 0.  Default 2.
+        The power of the largest learning rate in the weights, 0 to 30.  Default 2.
     **common
         ``maximize``, ``max_grad_norm``, ``n_threads`` and all other keywords of
         `fastopt.Optimizer`, except ``decoupled_weight_decay``, ``l1``, ``bounds``, ``ema_decay``

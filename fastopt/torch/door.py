@@ -115,8 +115,7 @@ class Door(Optimizer):
         if it is not farther from 0 than that.  Default 0.
     bounds : tuple of float, optional
         A pair (low, high), in which None means no bound: after that, each element is clipped to
-        [low, high].  Slow weights (``lookahead_steps``) are not clipped, so let the parameter start
-        inside the bounds.  Default None.
+        [low, high].  Slow weights (``lookahead_steps``) are clipped, too.  Default None.
 
     Raises
     ------

@@ -103,9 +103,11 @@ double simple_norm(const simple_tensor *tensors, int64_t n, double scale,
 /* A separate stream of random bits for each step, tensor and array of the tensor. */
 static uint64_t stream_of(const fo_extras *extras, int64_t tensor, int array)
 {
-    uint64_t x = extras->seed;
-    for (int i = 0; i < 3; i++) {
-        x ^= i == 0 ? extras->step : i == 1 ? (uint64_t)tensor : (uint64_t)array;
+    const uint64_t numbers[] = {extras->seed, extras->step, (uint64_t)tensor,
+                                (uint64_t)array};
+    uint64_t x = 0;
+    for (int i = 0; i < 4; i++) {
+        x ^= numbers[i];
         x += 0x9e3779b97f4a7c15;
         x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
         x = (x ^ x >> 27) * 0x94d049bb133111eb;
@@ -158,6 +160,13 @@ static double average(fo_dtype real, double ema, double w, double weight)
     else
         average_f32(&single, &(float){(float)w}, 1, weight);
     return real == FO_F64 ? ema : (double)single;
+}
+
+static double clipped(fo_dtype real, double w, const fo_group *group)
+{
+    const double low = real == FO_F64 ? group->low : (double)(float)group->low;
+    const double high = real == FO_F64 ? group->high : (double)(float)group->high;
+    return w < low ? low : w > high ? high : w;
 }
 
 static int has_epilogue(const fo_group *group)
@@ -215,9 +224,12 @@ void simple_step(simple_tensor *tensor, int64_t number, const fo_group *group,
             if (has_epilogue(group))
                 w = epilogue(real, w, &prologue);
             const int64_t period = extras->lookahead_steps;
-            if (tensor->ema && period && tensor->step % period == 0)
-                tensor->ema->value[i] = w =
-                    average(real, tensor->ema->value[i], w, extras->lookahead_alpha);
+            if (tensor->ema && period && tensor->step % period == 0) {
+                w = average(real, tensor->ema->value[i], w, extras->lookahead_alpha);
+                if (group->is_bounded)
+                    w = clipped(real, w, group);
+                tensor->ema->value[i] = w;
+            }
             for (int k = 0; k < tensor->n_states; k++)
                 put(tensor->state[k], i, state[k], 1, stream[1 + k]);
             if (tensor->master)

@@ -151,7 +151,7 @@ SURVIVORS = [
     (
         "The buffer has two elements more than are used.",
         "csrc/kernels/staging.inc",
-        ["for (int64_t i = 0; i <= n; i++)"],
+        ["for (int32_t i = 0; i <= count; i++)"],
     ),
     (
         "The bound has a margin larger than the change.",

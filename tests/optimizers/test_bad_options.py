@@ -25,6 +25,7 @@ from fastopt import (
     Yogi,
 )
 from fastopt._checks import Choice, OrNone, Pair, Whole, at_least_0, decay_rate, flag, fraction
+from fastopt.optimizers.schedule_free import power
 
 NAN, INF = float("nan"), float("inf")
 
@@ -33,6 +34,7 @@ NOT_NUMBERS = [None, "0.1", True, [0.1], (0.1,), {}, 0.1j, np.array([0.1])]
 AT_LEAST_0 = ([-1e-30, -1, NAN, INF, -INF, np.float32(-1), np.array(-1.0)], NOT_NUMBERS)
 BELOW_1 = ([-1e-30, 1, 1.0, 2, NAN, INF], NOT_NUMBERS)
 UP_TO_1 = ([-1e-30, 1.1, NAN, INF], NOT_NUMBERS)
+UP_TO_30 = ([-1e-30, 30.5, 1000, NAN, INF], NOT_NUMBERS)
 FLAG = ([], [0, 1, None, "True", 0.0, np.bool_(True)])
 BETAS = (
     [(0.9, 1.0), (1.0, 0.9), (-0.1, 0.9), (0.9, NAN)],
@@ -68,7 +70,13 @@ OPTIONS = {
     fastopt.LARS: {"dampening": ([NAN, INF, -INF], NOT_NUMBERS)},
     fastopt.RAdam: {"threshold": ([3.9, NAN, INF], NOT_NUMBERS)},
 }  # fmt: skip
-KINDS = {at_least_0: AT_LEAST_0, decay_rate: BELOW_1, fraction: UP_TO_1, flag: FLAG}
+KINDS = {
+    at_least_0: AT_LEAST_0,
+    decay_rate: BELOW_1,
+    fraction: UP_TO_1,
+    power: UP_TO_30,
+    flag: FLAG,
+}
 CLASSES = [
     thing
     for thing in map(fastopt.__dict__.get, fastopt.__all__)

@@ -568,6 +568,19 @@ def test_parameters_with_different_momentum_products_equal_each_alone():
         assert bits(w) == bits(one.params)
 
 
+def test_seeds_and_steps_have_separate_random_numbers():
+    """They must not be combined as seed ^ step: seeds 0 and 1 would exchange pairs of steps."""
+    found = set()
+    for seed in range(4):
+        w = np.ones(256, ml_dtypes.bfloat16)
+        opt = fastopt.SGD(w, lr=1.0, rounding="stochastic", seed=seed)
+        for _ in range(4):
+            w[...] = 1
+            opt.step(np.full(256, -(2.0**-8), np.float32))
+            found.add(bits(w))
+    assert len(found) == 16
+
+
 def test_parameter_with_a_master_is_rounded_stochastically():
     w = np.ones(10_000, BF16)
     fastopt.SGD(w, lr=1.0, master="float32", rounding="stochastic").step(

@@ -52,6 +52,17 @@ def test_averaged_is_at_x_and_restores_y(cls, dtype, layout):
                 assert (np.abs(x - y) > 1e-3).any()
 
 
+@every_class
+@pytest.mark.parametrize("name", ["r", "weight_lr_power"])
+def test_powers_that_would_overflow_are_refused(cls, name):
+    (w,) = arrays(5)
+    stepped(cls, [w], **{name: 30.0})
+    assert np.isfinite(w).all()
+    for value in (30.5, 1000.0, -1.0):
+        with pytest.raises(FastoptError, match=rf"{name} is {value}; allowed: 0 <= value <= 30"):
+            stepped(cls, [w], **{name: value})
+
+
 @pytest.mark.parametrize("cls", [ScheduleFreeSGD, ScheduleFreeAdamW])
 def test_x_is_the_weighted_average_of_z(cls):
     """The weights are t^r * lr_max^power, Defazio et al., eq. 6 and sec. 4.2."""

@@ -116,6 +116,22 @@ def test_stochastic_rounding_is_unbiased_after_a_period():
     assert np.mean(w > 1) == pytest.approx(0.25, abs=0.02)
 
 
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16])
+def test_slow_weights_stay_inside_the_bounds(dtype, alpha):
+    """With alpha = 1, slow + (w - slow) is 0 for slow = 1e20 and w = 1; NaN stays NaN."""
+    w, free = (np.array([-4.0, 0.5, 8.0, 1e20, np.nan], dtype) for _ in range(2))
+    groups = [{"params": [w], "bounds": (0.25, 1.0)}, {"params": [free]}]
+    opt = SGD(groups, lr=1.0, lookahead_steps=2, lookahead_alpha=alpha)
+    for _ in range(2):
+        opt.step([np.zeros(5), np.zeros(5)])
+    for values in (w, opt.state[0]["slow"]):
+        inside = (values >= 0.25) & (values <= 1.0)
+        assert list(inside) == [True, True, True, True, False]
+        assert np.isnan(values[4])
+    assert free[2] == 8.0
+
+
 def test_periods_are_of_each_parameter():
     """None as a gradient, and skipped steps, do not count."""
     params = a, b = arrays(3, 3)

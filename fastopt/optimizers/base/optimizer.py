@@ -83,8 +83,7 @@ class Optimizer(EvaluationPoints):
         A pair (low, high), in which None means no bound: after that, each element is clipped to
         [low, high].  ``bounds=(0, None)`` keeps parameters from becoming negative.  A float16 or
         bfloat16 parameter is rounded afterwards, so choose bounds that it can represent.  Slow
-        weights (``lookahead_steps``) are not clipped, so let the parameter start inside the bounds.
-        Default None.
+        weights (``lookahead_steps``) are clipped, too.  Default None.
     n_threads
         The number of threads of a large step.  Default: FASTOPT_NUM_THREADS, else OMP_NUM_THREADS,
         else the number of CPUs that the affinity mask and a container's quota allow.  Limits set
