@@ -83,28 +83,46 @@ double fo_epoch_loss(const fo_epoch *e, const fo_table *table, const int64_t *or
     return 0.5 * sum;
 }
 
+/* What is found in the columns of some rows, one after the other. */
+typedef struct {
+    int32_t outside; /* negative if a column is, or last - column */
+    uint32_t falls;  /* columns that are not larger than the one before */
+} found;
+
+static found look_at(const int32_t *column, int64_t n, int32_t last)
+{
+    found of = {n > 0 ? column[0] | (int32_t)((uint32_t)last - (uint32_t)column[0]) : 0,
+                0};
+    for (int64_t k = 1; k < n; k++) {
+        of.outside |= column[k] | (int32_t)((uint32_t)last - (uint32_t)column[k]);
+        of.falls += column[k] <= column[k - 1];
+    }
+    return of;
+}
+
 int64_t fo_table_bad_row(const fo_table *table, int64_t n_values, int *increase)
 {
+    enum { ROWS = 64 }; /* that are looked at together, because one may be short */
     const int64_t *start = table->start;
     const int32_t last = (int32_t)(table->p <= INT32_MAX ? table->p - 1 : INT32_MAX);
-    enum { FAR = 1024 }; /* the distance of the columns that are prefetched */
-    int32_t falls = 0;
     *increase = 1;
-    for (int64_t i = 0; i < table->n; i++) {
-        if (start[i] < 0 || start[i] > start[i + 1] || start[i + 1] > n_values)
-            return i;
-        const int64_t n = start[i + 1] - start[i];
+    for (int64_t i = 0; i < table->n; i += ROWS) {
+        const int64_t end = i + ROWS < table->n ? i + ROWS : table->n;
+        for (int64_t k = i; k < end; k++)
+            if (start[k] < 0 || start[k] > start[k + 1] || start[k + 1] > n_values)
+                return k;
         const int32_t *column = table->column + start[i];
-        if (n_values - start[i] > n + FAR)
-            fo_prefetch_row(column + FAR, n * (int64_t)sizeof *column);
-        int32_t outside = 0; /* negative if a column is, or last - column */
-        for (int64_t k = 0; k < n; k++)
-            outside |= column[k] | (int32_t)((uint32_t)last - (uint32_t)column[k]);
-        if (outside < 0)
-            return i;
-        for (int64_t k = 1; k < n; k++)
-            falls |= column[k] - column[k - 1] - 1;
+        const found all = look_at(column, start[end] - start[i], last);
+        uint32_t between = 0; /* falls from a row to the next */
+        for (int64_t k = i + 1; k < end; k++)
+            if (start[k] > start[i] && start[k] < start[k + 1])
+                between += table->column[start[k]] <= table->column[start[k] - 1];
+        if (all.falls != between)
+            *increase = 0;
+        for (int64_t k = i; all.outside < 0 && k < end; k++)
+            if (look_at(table->column + start[k], start[k + 1] - start[k], last)
+                    .outside < 0)
+                return k;
     }
-    *increase = falls >= 0;
     return -1;
 }

@@ -1,4 +1,4 @@
-/* Walks over contiguous arrays with prefetching (strips.h). */
+/* Walks over contiguous arrays in strips (strips.h). */
 #include "strips.h"
 
 #include "stage.h"
@@ -33,17 +33,20 @@ static int64_t unaligned_head(const void *array, int64_t size)
     return (int64_t)(-(uintptr_t)array % LINE) / size;
 }
 
-void fo_prefetched_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n,
-                          fo_strip_start start, fo_strip_body *body,
-                          const void *context)
+void fo_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n, fo_strip_start start,
+               int prefetches, fo_strip_body *body, const void *context)
 {
-    const int64_t strip = STRIP / sizes.state, ahead = AHEAD / sizes.state;
+    const int64_t strip = prefetches ? STRIP / sizes.state : n,
+                  ahead = AHEAD / sizes.state;
     int64_t end =
         start == FO_FROM_A_LINE ? unaligned_head(arrays->param, sizes.param) : 0;
     for (int64_t begin = 0; begin < n; begin = end, end += strip) {
         end = fo_min(end, n);
         const fo_arrays part = fo_arrays_from(arrays, sizes, begin);
-        prefetch_all(arrays, sizes, fo_min(begin + ahead, n), fo_min(end + ahead, n));
-        body(context, &part, end - begin);
+        if (prefetches)
+            prefetch_all(arrays, sizes, fo_min(begin + ahead, n),
+                         fo_min(end + ahead, n));
+        if (end > begin)
+            body(context, &part, end - begin);
     }
 }

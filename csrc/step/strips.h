@@ -35,26 +35,29 @@ static inline fo_arrays fo_arrays_from(const fo_arrays *arrays, fo_sizes sizes,
 void fo_prefetch(const fo_arrays *arrays, fo_sizes sizes, int64_t begin, int64_t end);
 
 /* A step that updates fewer elements does not prefetch: its arrays may be in the
- * second-level cache. */
-enum { FO_PREFETCHED = 1 << 16 };
+ * second-level cache, where prefetching costs momentum 4 % (Sapphire Rapids). */
+enum { FO_PREFETCHED = 1 << 17 };
 
-/* How an array is cut into strips: after the first that begins a cache line, or from
- * its first element on, so that the strips do not depend on the address. */
+/* How an array is cut into strips: after the first element that begins a cache line, or
+ * from its first element on, so that the strips do not depend on the address. */
 typedef enum { FO_FROM_A_LINE, FO_FROM_THE_START } fo_strip_start;
 
-/* Calls body for all elements, strip by strip in order. */
+/* Calls body for all elements, strip by strip in order.  Without prefetches the strips
+ * are two: the elements before the first that begins a cache line, and the others. */
 typedef void fo_strip_body(const void *context, const fo_arrays *strip, int64_t n);
-void fo_prefetched_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n,
-                          fo_strip_start start, fo_strip_body *body,
-                          const void *context);
+void fo_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n, fo_strip_start start,
+               int prefetches, fo_strip_body *body, const void *context);
 
-/* The same, or one call for all elements unless `prefetches`. */
+/* For fewer elements, vectors that cross cache lines cost less than a second call. */
+enum { FO_ALIGNED = 1 << 11 };
+
+/* The same, or one call for all elements where strips do not pay. */
 static inline void fo_in_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n,
                                 fo_strip_start start, int prefetches,
                                 fo_strip_body *body, const void *context)
 {
-    if (prefetches)
-        fo_prefetched_strips(arrays, sizes, n, start, body, context);
+    if (prefetches || (start == FO_FROM_A_LINE && n >= FO_ALIGNED))
+        fo_strips(arrays, sizes, n, start, prefetches, body, context);
     else
         body(context, arrays, n);
 }

@@ -3,7 +3,7 @@
 | module | what it answers |
 |---|---|
 | `dtypes` | which dtypes are supported, and in which dtype an update is computed |
-| `layout` | in which order an array's axes are stored, and new arrays with the same order |
+| `layout` | in which order an array's axes are stored, and new arrays laid out and aligned alike |
 | `overlap` | which arrays share memory |
 | `accepted` | which objects are accepted as parameters and as gradients |
 | `nested` | how nested structures of arrays become a flat dict |

@@ -1,11 +1,18 @@
-"""The order of an array's axes in memory, and new arrays with the same order."""
+"""The order of an array's axes in memory, and new arrays with the same order and alignment."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from fastopt.arrays.dtypes import Array
+
+_PAGE = 4096
+_LARGE = 2**15  # bytes of an array whose address matters, and one more page of memory does not
+_STAGGER = 17 * 64  # bytes between the offsets of arrays; odd, in lines, so that 64 arrays differ
 
 
 def memory_order(param: Array) -> tuple[int, ...]:
@@ -14,25 +21,50 @@ def memory_order(param: Array) -> tuple[int, ...]:
     return tuple(sorted(range(param.ndim), key=lambda axis: -abs(param.strides[axis])))
 
 
-def new_like(param: Array, dtype: npt.DTypeLike, value: float | Array) -> Array:
-    """Return a gapless array filled with `value`, with the shape and axis order of `param`."""
-    param, order = np.asarray(param), memory_order(param)
-    new = new_in_c_order(param.transpose(order), dtype, 0.0)
-    new = new.transpose(np.argsort(order))
-    if not _is_zero(value):
-        new[...] = value
-    return new
+def new_like(
+    param: Array,
+    dtype: npt.DTypeLike,
+    value: float | Array,
+    number: int = 0,
+    in_c_order: bool = False,
+) -> Array:
+    """Return a gapless array filled with `value`, with the shape of `param`.
 
+    Zeros of a large array are not written: the threads of the first step map their pages, each on
+    its socket.
 
-def new_in_c_order(param: Array, dtype: npt.DTypeLike, value: float | Array) -> Array:
-    """Return an array filled with `value`, with the shape of `param`, in C order.
-
-    Zeros are not written: the threads of the first step map their pages, each on its socket.
+    Parameters
+    ----------
+    param
+        The parameter to which the array belongs.
+    dtype, value
+        Those of the array.
+    number
+        Which array of the parameter it is, counted from 1; 0 for others.  A large array begins at
+        the same offset in a cache line as the parameter, so that vectors cross lines in both or in
+        neither.  Arrays of different numbers begin at different offsets in a page, because a load
+        waits for an earlier store at the same offset.
+    in_c_order
+        Whether the axes are in C order, or in the order of the parameter.
     """
-    new: Array = np.zeros(np.shape(param), dtype=dtype)
+    param = np.asarray(param)
+    if param.size * np.dtype(dtype).itemsize < _LARGE:
+        new: Array = np.empty_like(param, dtype=dtype, order="C" if in_c_order else "K")
+        new[...] = value
+        return new
+    order = range(param.ndim) if in_c_order else memory_order(param)
+    shape = [param.shape[axis] for axis in order]
+    new = at_offset(param.ctypes.data + number * _STAGGER, shape, dtype)
+    new = new.transpose([order.index(axis) for axis in range(param.ndim)])
     if not _is_zero(value):
         new[...] = value
     return new
+
+
+def at_offset(offset: int, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
+    """Return a C-contiguous array of zeros whose address is `offset` modulo 4096."""
+    buffer = np.zeros(math.prod(shape) * np.dtype(dtype).itemsize + _PAGE, np.uint8)
+    return np.ndarray(shape, dtype, buffer, (offset - buffer.ctypes.data) % _PAGE)
 
 
 def _is_zero(value: float | Array) -> bool:

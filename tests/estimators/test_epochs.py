@@ -354,3 +354,30 @@ def test_scaling_starts_at_the_given_coefficients():
     scaling = Scaling(np.array([1.0, 2.0]), np.array([0.1, 3.0]))
     found = Epochs(model_of("gaussian"), 2, EpochOptions(), scaling=scaling, start=start)
     np.testing.assert_allclose(found.coefficients(), start)
+
+
+@pytest.mark.parametrize("n_rows", [1, 63, 64, 65, 130])
+def test_the_columns_of_sparse_rows_are_checked(n_rows):
+    """Of each row, whatever the rows beside it are, some of which are empty."""
+    rng = np.random.default_rng(n_rows)
+    lengths = rng.integers(0, 5, n_rows)
+    lengths[[0, -1]] = 3
+    start = np.append(0, np.cumsum(lengths))
+    column = np.concatenate([np.sort(rng.permutation(9)[:n]) for n in lengths]).astype(np.int32)
+
+    def table(column):
+        return Table(np.ones(len(column)), start, column, 9, np.zeros(n_rows), None, None)
+
+    assert table(column).increases
+    for row in np.flatnonzero(lengths):
+        own = slice(start[row], start[row + 1])
+        for bad in (-1, 9):
+            changed = column.copy()
+            changed[own.stop - 1] = bad
+            with pytest.raises(FastoptError, match=f"row {row} has indices out of range"):
+                table(changed)
+        if lengths[row] > 1:
+            for others in (column[own][::-1], column[own.start]):
+                changed = column.copy()
+                changed[own] = others
+                assert not table(changed).increases

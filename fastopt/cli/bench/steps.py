@@ -12,6 +12,7 @@ import numpy as np
 
 from fastopt import _core, optimizers
 from fastopt.arrays.dtypes import Array
+from fastopt.arrays.layout import at_offset
 from fastopt.optimizers.base.optimizer import Optimizer
 
 Call = Callable[[], object]
@@ -73,7 +74,6 @@ DEFAULT_RULES = (
     *("sgd", "momentum", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "amsgrad", "nadam"),
     *("lion", "adan", "schedule_free_adamw", "lamb"),
 )
-_PAGE = 4096
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -117,9 +117,7 @@ def limit(arrays: list[Array], threads: int) -> Call:
 
 def _aligned(array: Array, i: int) -> Array:
     """Return a copy aligned to 64 bytes; copies of different i have different offsets in a page."""
-    buffer = np.empty(array.nbytes + 2 * _PAGE, np.uint8)
-    start = -buffer.ctypes.data % _PAGE + 64 * (7 * i % (_PAGE // 64))
-    copy: Array = buffer[start : start + array.nbytes].view(array.dtype)
+    copy = at_offset(7 * 64 * i, array.shape, array.dtype)
     copy[:] = array
     return copy
 

@@ -7,10 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, bfloat16, computed_in, is_low_precision
-from fastopt.arrays.layout import new_in_c_order, new_like
+from fastopt.arrays.layout import new_like
 from fastopt.optimizers.base import float8
 from fastopt.optimizers.base.rule import EXACTLY_AT_PARAM
 
@@ -48,14 +49,17 @@ def new_arrays(
     real = computed_in(param)
     wanted = extras["state_dtype"]
     kinds = float8_kinds if wanted == "float8" and initial else None
-    new = new_like if kinds is None else new_in_c_order
     arrays: dict[str, Array] = {}
+
+    def new(dtype: npt.DTypeLike, value: Array) -> Array:
+        return new_like(param, dtype, value, len(arrays) + 1, in_c_order=kinds is not None)
+
     for state, value in initial.items():
         dtype, start = _start(name, state, value, param, wanted)
         if state == by_row:
             continue
         if kinds is None:
-            arrays[state] = new_like(param, dtype, start)
+            arrays[state] = new(dtype, start)
         else:
             arrays |= float8.new_arrays(kinds, state, np.shape(param), float(start))
     if by_row is not None:
@@ -70,11 +74,11 @@ def new_arrays(
         arrays[by_row] = np.full(np.asarray(param).shape[:1], start, dtype=dtype)
     arrays |= {state: np.zeros(shape, dtype=real) for state, shape in factored.items()}
     if extras["master"] is not None and is_low_precision(param):
-        arrays["master"] = new(param, np.float32, param)
+        arrays["master"] = new(np.float32, param)
     if extras["ema_decay"] is not None:
-        arrays["ema"] = new(param, real, param)
+        arrays["ema"] = new(real, param)
     if extras["lookahead_steps"] is not None:
-        arrays["slow"] = new(param, real, param)
+        arrays["slow"] = new(real, param)
     return arrays
 
 
@@ -101,12 +105,12 @@ def in_layout_of(
     They are copies.  A state with one number for each row has only one possible layout.  factored:
     the names of states that are always C-contiguous; with states of 8 bits, all are.
     """
-    new = new_in_c_order if float8.states_in(pickled) else new_like
+    in_c_order = bool(float8.states_in(pickled))
     return {
-        name: new(w, array.dtype, array)
+        name: new_like(w, array.dtype, array, number, in_c_order)
         if array.shape == w.shape and name not in factored
         else np.array(array, order="C")
-        for name, array in pickled.items()
+        for number, (name, array) in enumerate(pickled.items(), 1)
     }
 
 
