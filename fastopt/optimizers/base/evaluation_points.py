@@ -33,7 +33,7 @@ class EvaluationPoints(Rule):
     _excursion: Excursion
     _ahead: LookAhead
     _status: Status
-    del __annotations__  # help() would list it for each class
+    del __annotations__  # noqa: F821  help() would list it for each class
 
     @property
     def looks_ahead(self) -> bool:
