@@ -37,7 +37,7 @@ static void move_chunks(void *context, int64_t first, int64_t last)
     const int64_t end = fo_min(last * m->chunk, m->n_words);
     for (int64_t begin = first * m->chunk; begin < end; begin += tile) {
         const fo_arrays arrays = fo_arrays_from(&m->arrays, m->sizes, begin);
-        fo_in_strips(&arrays, m->sizes, fo_min(tile, end - begin), FO_FROM_A_LINE,
+        fo_in_strips(&arrays, m->sizes, fo_min(tile, end - begin), FO_FROM_CACHE_LINE,
                      m->n_words >= FO_PREFETCHED, move_strip, m);
     }
 }

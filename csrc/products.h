@@ -26,8 +26,8 @@ static inline int64_t fo_apart(int64_t p, int is_single)
 typedef enum { FO_SET, FO_ADD, FO_SUBTRACT } fo_onto;
 
 typedef struct {
-    /* C = A B, C += A B or C -= A B, where C has m rows and n columns, and A `depth`.
-     * Element (l, j) of B is b[l * b_depth + j * b_col]. */
+    /* C = A B, C += A B or C -= A B, where C has m rows and n columns, and A has
+     * depth >= 1 columns. Element (l, j) of B is b[l * b_depth + j * b_col]. */
     void (*product)(int64_t m, int64_t n, int64_t depth, const void *a, int64_t lda,
                     const void *b, int64_t b_depth, int64_t b_col, void *c, int64_t ldc,
                     fo_onto onto);
@@ -46,7 +46,7 @@ typedef struct {
     void (*deflate)(void *row, const void *c, const double *b, int64_t ld, int64_t j,
                     int64_t first, int64_t n);
     /* w += V alpha, and column j of F is that of V (m x n) times root[j]. Returns a
-     * number that is finite only if w, F and F F' are. */
+     * number that is finite only if w and F are. */
     double (*finish)(int64_t m, int64_t n, const void *v, int64_t ld,
                      const double *alpha, const double *root, double *w, void *f);
     /* M = scale (M - F F') for a symmetric M (rows x p), where F is rows x n. */

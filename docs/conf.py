@@ -27,7 +27,7 @@ extensions = [
     "rule_pages",
     "reference_pages",
 ]
-exclude_patterns = ["_build", "gallery", "templates"]
+exclude_patterns = ["_build", "gallery", "templates", "**/sg_execution_times.rst"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]

@@ -49,11 +49,11 @@ typedef struct {
     int p, n_pending;
     int block;       /* the largest number of rows in a block */
     int rows, ld;    /* fo_padded(p), fo_apart(p): of m, pending and u */
-    int ldc;         /* fo_padded(block): distance of the columns of c */
+    int ldc;         /* fo_apart(block): distance of the columns of c */
     int is_single;   /* m, pending, u, c, xt and the rows are float, else double */
     double *w;       /* p */
     void *m;         /* ld x p; the added rows are 0 */
-    void *pending;   /* ld x block */
+    void *pending;   /* ld x block; the added rows are 0 */
     double scale;    /* M is scale (m - pending pending') */
     void *u;         /* work: ld x block; the added rows are 0 */
     void *c;         /* work: ldc x block; initially 0 */

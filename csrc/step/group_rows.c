@@ -49,7 +49,7 @@ static int64_t copy_checked(const int64_t *index, int64_t n, int64_t n_rows,
 /* Numbers the distinct rows by a hash table: sets group[i] to the number of row
  * index[i], and row[number] to the row.  An entry of the table is the number of a row
  * plus 1, or 0.  Returns how many distinct rows there are, or -1 after too many probes
- * or if there are more rows than numbers. */
+ * or if uint32_t cannot number n rows. */
 static int64_t number_by_hash(const int64_t *index, int64_t n, uint32_t *table,
                               int bits, int64_t *row, int64_t *group)
 {

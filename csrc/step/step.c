@@ -3,8 +3,8 @@
  * It computes the norm of all gradients if an option needs it (reduce.c), then the
  * coefficients of each group in double, with the sums that some rules need (sums.c),
  * then updates all work items in one parallel region, then increments the step counts.
- * Chunks without a layout go straight to the kernel; all others through update_tiles.c
- * or update_rows.c. */
+ * Chunks without a layout go straight to the kernel; all others through update_lines.c,
+ * update_tiles.c, update_blocks.c or update_rows.c. */
 #include "factored.h"
 #include "parallel.h"
 #include "reduce.h"
@@ -203,7 +203,7 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
     }
     const fo_arrays arrays = fo_chunk_arrays(tensor, chunk);
     const int64_t size = fo_size_of(tensor->dtype);
-    fo_in_strips(&arrays, (fo_sizes){size, size}, chunk->length, FO_FROM_A_LINE,
+    fo_in_strips(&arrays, (fo_sizes){size, size}, chunk->length, FO_FROM_CACHE_LINE,
                  s->plan->prefetches, update_strip, &plan->recipes[plan->recipe_of[i]]);
     void *ema = tensor->ema ? (char *)tensor->ema + chunk->begin * size : NULL;
     if (ema && fo_looks_ahead(s, i))

@@ -39,7 +39,7 @@ void fo_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n, fo_strip_star
     const int64_t strip = prefetches ? STRIP / sizes.state : n,
                   ahead = AHEAD / sizes.state;
     int64_t end =
-        start == FO_FROM_A_LINE ? unaligned_head(arrays->param, sizes.param) : 0;
+        start == FO_FROM_CACHE_LINE ? unaligned_head(arrays->param, sizes.param) : 0;
     for (int64_t begin = 0; begin < n; begin = end, end += strip) {
         end = fo_min(end, n);
         const fo_arrays part = fo_arrays_from(arrays, sizes, begin);

@@ -1,5 +1,5 @@
 /* A walk over contiguous arrays in strips, each prefetched before it is needed; for
- * step.c, sums.c and limit.c.
+ * step.c, update_lines.c, sums.c and limit.c.
  *
  * The hardware prefetches within a page, and a loop with a root and a division has few
  * loads in flight.  Without prefetches, arrays that are not in the second-level cache
@@ -40,7 +40,7 @@ enum { FO_PREFETCHED = 1 << 17 };
 
 /* How an array is cut into strips: after the first element that begins a cache line, or
  * from its first element on, so that the strips do not depend on the address. */
-typedef enum { FO_FROM_A_LINE, FO_FROM_THE_START } fo_strip_start;
+typedef enum { FO_FROM_CACHE_LINE, FO_FROM_THE_START } fo_strip_start;
 
 /* Calls body for all elements, strip by strip in order.  Without prefetches the strips
  * are two: the elements before the first that begins a cache line, and the others. */
@@ -56,7 +56,7 @@ static inline void fo_in_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t
                                 fo_strip_start start, int prefetches,
                                 fo_strip_body *body, const void *context)
 {
-    if (prefetches || (start == FO_FROM_A_LINE && n >= FO_ALIGNED))
+    if (prefetches || (start == FO_FROM_CACHE_LINE && n >= FO_ALIGNED))
         fo_strips(arrays, sizes, n, start, prefetches, body, context);
     else
         body(context, arrays, n);

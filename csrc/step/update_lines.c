@@ -21,8 +21,8 @@ typedef struct {
     fo_load_fn *load; /* load and store are NULL if kernels use the array in place */
     fo_store_fn *store;
     void *scratch;
-    int is_random;   /* whether it is rounded stochastically, with the random bits of */
-    uint64_t stream; /* this stream */
+    int is_random;   /* whether it is rounded stochastically */
+    uint64_t stream; /* of the random bits, if so */
 } strand;
 
 /* The arrays of a tensor along a line; the states are from STATE on. */
@@ -126,7 +126,7 @@ static void update_in_place(const fo_step_context *s, const fo_recipe *recipe,
     fo_arrays arrays = {.param = of[PARAM].data, .grad = of[GRAD].data};
     for (int k = 0; k < FO_MAX_STATES; k++)
         arrays.state[k] = of[STATE + k].data;
-    fo_in_strips(&arrays, sizes, n, FO_FROM_A_LINE, s->plan->prefetches,
+    fo_in_strips(&arrays, sizes, n, FO_FROM_CACHE_LINE, s->plan->prefetches,
                  update_bf16_strip, recipe);
 }
 
@@ -141,9 +141,9 @@ static FO_INLINE void *load(const strand *of, const piece *p)
 
 static FO_INLINE void store(const strand *of, const piece *p, const void *x)
 {
-    char *data = of->data + p->at * of->stride;
     if (!of->store)
         return;
+    char *data = of->data + p->at * of->stride;
     if (of->is_random)
         fo_store_stochastic(data, of->stride, of->dtype, x, p->n, of->stream,
                             (uint64_t)p->index, (uint64_t)p->index_stride);

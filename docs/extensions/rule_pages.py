@@ -96,7 +96,6 @@ def page(name: str, fact: dict[str, str], bench: dict[str, Any]) -> str:
     """Return the page of a rule."""
     cls = getattr(fastopt, name)
     rate = ravine.draw(cls, GENERATED / f"{name}.png")
-    state = fact["state"].replace("; ", ", ")
     return f"""{name}
 {"=" * len(name)}
 
@@ -107,7 +106,7 @@ def page(name: str, fact: dict[str, str], bench: dict[str, Any]) -> str:
 
 Use: {fact["for"]}.
 
-State: {state} bytes for each float32 element.
+Bytes of state for each float32 element: {fact["state"]}.
 
 Source: {fact["from"]}.
 
@@ -144,7 +143,7 @@ def generate(app: Any) -> None:
     head = ["rule", "state, bytes an element", "source", "for"]
     names = "\n".join(f"   {name}" for name in rows)
     toctree = f".. toctree::\n   :hidden:\n\n{names}\n"
-    write(GENERATED / "table.rst", f":orphan:\n\n{table(head, body)}")
+    write(GENERATED / "table.txt", table(head, body))
     write(GENERATED / "all.rst", f"All rules\n=========\n\n{table(head, body)}\n{toctree}")
 
 

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from fastopt.arrays.dtypes import Array
 
 _PAGE = 4096
-_LARGE = 2**15  # bytes of an array whose address matters, and one more page of memory does not
-_STAGGER = 17 * 64  # bytes between the offsets of arrays; odd, in lines, so that 64 arrays differ
+_LARGE = 2**15  # bytes from which alignment is worth one more page of memory
+# The distance of the offsets of arrays: an odd number of cache lines, so that 64 arrays differ.
+_STAGGER = 17 * 64
 
 
 def memory_order(param: Array) -> tuple[int, ...]:
@@ -54,7 +55,9 @@ def new_like(
         return new
     order = range(param.ndim) if in_c_order else memory_order(param)
     shape = [param.shape[axis] for axis in order]
-    new = at_offset(param.ctypes.data + number * _STAGGER, shape, dtype)
+    begin = param.ctypes.data + number * _STAGGER
+    begin -= begin % np.dtype(dtype).alignment  # that of the parameter's dtype may be smaller
+    new = at_offset(begin, shape, dtype)
     new = new.transpose([order.index(axis) for axis in range(param.ndim)])
     if not _is_zero(value):
         new[...] = value

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FastoptError as error:
         problem = str(error)
     except FileNotFoundError as error:
-        problem = f"no such file: {error.filename}"
+        problem = f"no such file: {error.filename}" if error.filename else str(error)
     except OSError as error:
         has_name = error.strerror and error.filename is not None
         problem = f"{error.strerror}: {error.filename}" if has_name else str(error)

@@ -222,6 +222,9 @@ cdef int point_at_rows(Slot *slot, Written written, cnp.ndarray values, cnp.ndar
                         <int64_t *>cnp.PyArray_DATA(work), slot.rows)
     if bad >= 0:
         require_within(<object>slot.name, base_array(slot), indices)
+        raise FastoptError(  # another thread has changed the index since
+            f"the gradient of {<object>slot.name} changed while the gradients were read"
+        )
     layout.grad_dtype = <fo_dtype>code_of(cnp.PyArray_TYPE(values))
     for k in range(layout.n_axes):
         layout.grad[k] = values.strides[slot.axes[k]]

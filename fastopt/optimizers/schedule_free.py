@@ -11,7 +11,7 @@ from fastopt.optimizers.base.arguments import Common, Lr, Params
 from fastopt.optimizers.base.optimizer import Optimizer
 from fastopt.optimizers.base.rule import AT_PARAM
 
-# t^30 overflows at step 2**34, t^1000 at step 3.
+# The sum of t^30 overflows after about 2**33 steps, t^1000 at step 3.
 power = Real(low=0.0, high=30.0)
 
 

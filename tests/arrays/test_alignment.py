@@ -40,6 +40,16 @@ def test_state_begins_as_its_parameter_in_a_line_and_differs_in_a_page(offset, d
             assert memory_order(array) == memory_order(each.params)
 
 
+@pytest.mark.parametrize("offset", [2, 4, 6, 62])
+def test_state_of_a_16_bit_parameter_is_aligned_to_its_elements(offset):
+    w = at_offset(offset, (128, 128), ml_dtypes.bfloat16)
+    opt = fastopt.Adam(w, lr=0.1, master="float32")
+    assert w.flags.aligned
+    assert all(array.flags.aligned for array in states(opt))
+    fastopt.Muon([w], lr=0.1).step([np.ones_like(w)])
+    assert (w != 0).any()
+
+
 def test_up_to_63_arrays_have_different_offsets():
     w = np.ones(2**15, np.uint8)
     made = [new_like(w, np.uint8, 0, number) for number in range(1, 64)]

@@ -32,7 +32,7 @@ SURVIVORS = [
             "prefetch(arrays->state[k], sizes.state, begin, end);",
             "prefetch_all(arrays, sizes, begin, end);",
             "return (int64_t)(-(uintptr_t)array % LINE) / size;",
-            "start == FO_FROM_A_LINE ? unaligned_head(arrays->param, sizes.param) : 0;",
+            "start == FO_FROM_CACHE_LINE ? unaligned_head(arrays->param, sizes.param) : 0;",
             "const int64_t strip = prefetches ? STRIP / sizes.state : n,",
             "ahead = AHEAD / sizes.state;",
             "if (prefetches)",

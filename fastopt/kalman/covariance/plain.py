@@ -1,4 +1,4 @@
-"""Mode "plain": one triangle of M, updated by matrix products for blocks of rows."""
+"""Mode "plain": M, of which BLAS uses one triangle, updated by products for blocks of rows."""
 
 from __future__ import annotations
 
