@@ -4,17 +4,17 @@
 #include <math.h>
 #include <string.h>
 
-#define FO_SUBTRACT(name, from, to) \
+#define FO_CENTRE(name, from, to) \
     static void name(const from *restrict x, const double *restrict by, int64_t p, \
                      to *restrict out) \
     { \
         for (int64_t j = 0; j < p; j++) \
             out[j] = (to)(x[j] - by[j]); \
     }
-FO_SUBTRACT(double_to_double, double, double)
-FO_SUBTRACT(double_to_float, double, float)
-FO_SUBTRACT(float_to_double, float, double)
-FO_SUBTRACT(float_to_float, float, float)
+FO_CENTRE(double_to_double, double, double)
+FO_CENTRE(double_to_float, double, float)
+FO_CENTRE(float_to_double, float, double)
+FO_CENTRE(float_to_float, float, float)
 
 void fo_centre_rows(const void *x, int is_single, int64_t n, int64_t p,
                     const double *shift, int has_intercept, void *to, int to_single)

@@ -190,8 +190,8 @@ cdef class Filter(Rows):
 
     Rows have the dtype of m. With `by_blas`, matrix products are those of BLAS and only the lower
     triangle of m is used, else all of it, which is symmetric. With `by_blas` and `in_parts`, the
-    product of m and a single row is computed without BLAS, by `n_threads` threads (0 for the default of
-    OpenMP).
+    product of m and a single row is computed without BLAS, by `n_threads` threads (0 for the
+    default of OpenMP).
     """
     cdef fo_kalman c
 
