@@ -1,8 +1,15 @@
-"""Writes the reference: a page for each public module, with all names of its `__all__`."""
+"""Writes the reference: a page for each public module, with all names of its `__all__`.
+
+The page of the command `fastopt` has the output of its `--help`.
+"""
 
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +27,9 @@ MODULES = {
     "fastopt.estimators.dask": "The same for Dask.",
     "fastopt.torch": "PyTorch's optimizers.",
 }
+
+
+COMMANDS = ("race", "bench", "fit", "predict", "info")
 
 
 def is_rule(thing: object) -> bool:
@@ -53,10 +63,34 @@ def page(module: str, about: str) -> str:
 """
 
 
+def help_of(*command: str) -> str:
+    """Return what `fastopt COMMAND --help` prints, indented as a literal block."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fastopt", *command, "--help"],
+        env={**os.environ, "COLUMNS": "88", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return textwrap.indent(done.stdout, "   ")
+
+
+def command_page() -> str:
+    """Return the page of the command."""
+    titles = {"The command fastopt": (), **{f"fastopt {name}": (name,) for name in COMMANDS}}
+    parts = [
+        f"{title}\n{('-' if command else '=') * len(title)}\n\n"
+        f".. code-block:: text\n\n{help_of(*command)}"
+        for title, command in titles.items()
+    ]
+    return "\n".join(parts)
+
+
 def generate(*_: Any) -> None:
     """Write all pages."""
     for module, about in MODULES.items():
         write(REFERENCE / f"{module}.rst", page(module, about))
+    write(REFERENCE / "command.rst", command_page())
 
 
 def setup(app: Any) -> dict[str, bool]:
