@@ -7,6 +7,8 @@ import ast
 import csv
 import fnmatch
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,13 @@ def test_the_tables_of_rules_agree():
     assert states == {
         name: " ".join(text.split()) for names, text in listed for name in names.split(", ")
     }
+
+
+def test_each_surviving_mutant_that_is_explained_exists():
+    """The lines of tests/mutation/survivors.py are lines of csrc/, as mutants change them."""
+    command = [sys.executable, "-m", "tests.mutation", "--list", "--sample", "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "csrc/README.md"])
