@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from fastopt import _core
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     compiler = shutil.which("gcc") or shutil.which("clang")
-    if not compiler:
-        pytest.skip("needs gcc or clang")
+    if not compiler or not (ROOT / "csrc").exists():
+        pytest.skip("needs the sources, and gcc or clang")
+    if not _core.openmp_version():
+        pytest.skip("a build without OpenMP has no threads")
     built = tmp_path_factory.mktemp("loop") / "parts_of_a_loop"
     sources = [ROOT / "tests/parts_of_a_loop.c", ROOT / "csrc/parallel.c"]
     subprocess.run(
