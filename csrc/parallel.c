@@ -2,9 +2,9 @@
  * that uses OpenMP; a build without OpenMP runs everything on the calling thread.
  *
  * The parts of a loop are divided into one contiguous range for each thread.  A thread
- * takes the parts of its own range in order, then those that are left of the ranges of
- * other threads.  If all threads are awake, each therefore runs the same parts in each
- * step, whose memory is in its cache, or on its socket.
+ * takes the parts of its range in order, and then parts that other threads have not
+ * taken yet.  So if all threads are awake, each runs the same parts in each step, and
+ * finds their memory in its cache, or on its socket.
  *
  * After fork(), the child has libgomp's records of its thread team but not the threads,
  * and would wait for them forever.  The team may belong to another library that shares

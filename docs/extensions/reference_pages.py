@@ -33,7 +33,7 @@ COMMANDS = ("race", "bench", "fit", "predict", "info")
 
 
 def is_rule(thing: object) -> bool:
-    """Whether a name has a page of its own among the rules."""
+    """Whether the thing is an update rule; each has a page in rules/."""
     return isinstance(thing, type) and thing.__name__ in fastopt.optimizers.__all__
 
 
