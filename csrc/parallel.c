@@ -12,6 +12,7 @@
 #include "parallel.h"
 
 #include "fastopt.h"
+#include "kernels/cache.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -47,9 +48,9 @@ int fo_threads_for(int64_t n, int64_t grain, int n_threads)
 /* The next part to take of a range, and its end; alone on a cache line.  Threads share
  * ranges if there are more than MAX_RANGES of them, so that the ranges fit on a small
  * stack. */
-enum { LINE = 64, MAX_RANGES = 64 };
+enum { MAX_RANGES = 64 };
 typedef struct {
-    _Alignas(LINE) _Atomic int64_t next;
+    _Alignas(FO_CACHE_LINE) _Atomic int64_t next;
     int64_t end;
 } part_range;
 

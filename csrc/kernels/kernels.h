@@ -8,26 +8,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "cache.h"
 #include "fastopt.h"
 #include "formats.h"
 #include "power.h"
 #include "products.h"
 #include "random.h"
-
-/* Prefetch the cache line at an address into the L1 or the L2 cache.  A function that
- * only prefetches must be FO_INLINE: gcc considers it free of side effects and removes
- * calls to it. */
-#if defined(__GNUC__)
-#define FO_PREFETCH(address) __builtin_prefetch(address)
-#define FO_PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
-#define FO_INLINE inline __attribute__((always_inline))
-#define FO_NOINLINE __attribute__((noinline))
-#else
-#define FO_INLINE inline
-#define FO_NOINLINE
-#define FO_PREFETCH(address) (void)(address)
-#define FO_PREFETCH_L2(address) (void)(address)
-#endif
 
 /* Storage for the coefficients of any rule or of the prologue, in either precision. */
 typedef union {
@@ -188,14 +174,6 @@ typedef void fo_triangle_fn(const void *m, int64_t ld, int64_t p, int64_t begin,
                             int64_t end, const void *x, void *y);
 /* Adds the bits of g to a parameter and its states: limit.inc. */
 typedef void fo_move_fn(const void *g, void *const *arrays, int64_t n);
-
-/* Prefetches the first bytes of a row, a cache line at a time. */
-static FO_INLINE void fo_prefetch_row(const void *row, int64_t size)
-{
-    const char *at = row;
-    for (int64_t k = 0; k < size && k < 4096; k += 64)
-        FO_PREFETCH(at + k);
-}
 
 /* Steps of one dense row each: rows order[0], ..., or, if order is NULL,
  * first, first + 1, ...  `slope` returns the derivative of a row's loss at the linear

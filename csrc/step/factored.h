@@ -6,10 +6,6 @@
 #include "parallel.h"
 #include "update.h"
 
-/* Cuts the tensors that have a factored rule and a gradient into work items.  Returns
- * the number of doubles that a step needs in fo_plan.room. */
-int64_t fo_factored_prepare(fo_plan *plan);
-
 /* Copies the hyperparameters of a factored rule to `hp`, and returns it.  In those of
  * the group, NaN stands for the machine epsilon of the dtype of the parameter. */
 const double *fo_factored_hp(const fo_tensor *tensor, const fo_group *group,

@@ -169,16 +169,17 @@ void fo_plan_free(fo_plan *plan)
 
 static int reserve_scratch(fo_plan *plan)
 {
-    enum { LINE = _Alignof(fo_scratch) };
+    enum { ALIGNMENT = _Alignof(fo_scratch) };
     if (plan->n_scratch >= plan->threads)
         return 0;
-    void *allocated = malloc((size_t)plan->threads * sizeof(fo_scratch) + LINE);
+    void *allocated = malloc((size_t)plan->threads * sizeof(fo_scratch) + ALIGNMENT);
     if (!allocated)
         return 1;
     free(plan->allocated);
     plan->allocated = allocated;
-    const uintptr_t misaligned = (uintptr_t)allocated % LINE;
-    plan->scratch = (fo_scratch *)((char *)allocated + (LINE - misaligned) % LINE);
+    const uintptr_t misaligned = (uintptr_t)allocated % ALIGNMENT;
+    plan->scratch =
+        (fo_scratch *)((char *)allocated + (ALIGNMENT - misaligned) % ALIGNMENT);
     plan->n_scratch = plan->threads;
     return 0;
 }

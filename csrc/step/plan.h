@@ -42,9 +42,9 @@ typedef struct {
     int64_t nonfinite; /* the first tensor with a NaN or infinity, or -1 */
 } fo_part;
 
-/* How a tensor with a factored rule is cut into work items (factored.h).  Its rows, the
- * indices of all axes but the last, are numbered in C order; rows that are consecutive
- * in memory belong to one run.  A unit is a block of rows of a matrix. */
+/* How a tensor with a factored rule is cut into work items (factoring.h).  Its rows,
+ * the indices of all axes but the last, are numbered in C order; rows that are
+ * consecutive in memory belong to one run.  A unit is a block of rows of a matrix. */
 typedef struct {
     int64_t matrices, rows, cols; /* rows: of each matrix */
     int64_t unit_rows, units;     /* units: of each matrix */
@@ -56,12 +56,22 @@ typedef struct {
     int64_t room; /* where its arrays begin in fo_plan.room */
 } fo_factoring;
 
-/* The scratch memory of a thread: tiles of the parameter [0], the average [1], the
- * gradient [2] and the states [3...], a panel of the gradient, and the lanes of sums.
- * It belongs to the plan because the stack of a thread may be small. */
-enum { FO_SCRATCH_TILES = FO_MAX_STATES + 3 };
+/* The arrays of a tensor.  FO_PARAM is the master of a tensor that has one, and FO_COPY
+ * is then its parameter, which is only written. */
+enum {
+    FO_GRAD,
+    FO_PARAM,
+    FO_AVERAGE,
+    FO_STATE, /* and those after it: the states */
+    FO_COPY = FO_STATE + FO_MAX_STATES,
+    FO_N_ARRAYS
+};
+
+/* The scratch memory of a thread: a tile of each array but FO_COPY, a panel of the
+ * gradient, and the lanes of sums.  It belongs to the plan because the stack of a
+ * thread may be small. */
 typedef struct {
-    _Alignas(64) unsigned char tile[FO_SCRATCH_TILES][FO_TILE * sizeof(double)];
+    _Alignas(FO_CACHE_LINE) unsigned char tile[FO_COPY][FO_TILE * sizeof(double)];
     unsigned char panel[FO_PANEL];
     fo_lanes lanes[FO_MAX_SUMS];
 } fo_scratch;
@@ -96,6 +106,13 @@ struct fo_plan {
     int64_t n_room, needed_room;
     void *allocated; /* the allocation that contains `scratch`, which is aligned */
 };
+
+/* Whether the tensor has FO_F8 states.  Then all its updates go through
+ * update_blocks.c. */
+static inline int fo_is_blocked(const fo_tensor *tensor)
+{
+    return tensor->layout && tensor->layout->state_dtype == FO_F8;
+}
 
 /* Returns the scratch memory of a thread, or NULL if it has none.  fo_step has checked
  * that a step without scratch memory does not need it. */

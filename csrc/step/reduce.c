@@ -74,8 +74,9 @@ static void sum_rows(const fo_plan *plan, int64_t i, fo_range rows, reduction *r
     for (int64_t j = rows.begin; j < rows.end; j++)
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, &(fo_offsets){0});
-            const void *g = fo_rows_gradient(tensor, j, &tile, r->scratch->tile[2],
-                                             r->scratch->tile[1]);
+            const void *g =
+                fo_rows_gradient(tensor, j, &tile, r->scratch->tile[FO_GRAD],
+                                 r->scratch->tile[FO_AVERAGE]);
             sum(r, tensor->dtype, g, tile.rows * tile.cols);
         }
     finish_tensor(r, i);

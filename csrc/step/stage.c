@@ -1,4 +1,4 @@
-/* Enumerates the tiles of a tensor, and copies them to scratch memory and back
+/* Enumerates the tiles of a tensor, and copies arrays to scratch memory and back
  * (stage.h). */
 #include "stage.h"
 
@@ -92,12 +92,12 @@ fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from
     return tile;
 }
 
-int64_t fo_walk_line(const fo_walk *walk, int64_t begin, int64_t end, fo_tile *line)
+int64_t fo_walk_next(const fo_walk *walk, int64_t begin, int64_t end, fo_tile *tile)
 {
-    *line = fo_walk_tile(walk, begin, &(fo_offsets){0});
+    *tile = fo_walk_tile(walk, begin, &(fo_offsets){0});
     if (walk->n_axes > 2 || walk->axis[0].length > 1)
         return begin + 1;
-    line->cols = fo_min(end * walk->cols, walk->axis[1].length) - begin * walk->cols;
+    tile->cols = fo_min(end * walk->cols, walk->axis[1].length) - begin * walk->cols;
     return end;
 }
 
@@ -188,32 +188,16 @@ void fo_store_stochastic(char *out, int64_t stride, fo_dtype dtype, const float 
     }
 }
 
-void fo_store(const fo_tile *tile, const fo_view *view, fo_dtype real, const void *from,
-              const uint64_t *stream)
+void fo_clear_grad(const fo_tensor *tensor, const fo_tile *tile)
 {
-    fo_store_fn *store = fo_kernels()->store[real][view->dtype];
+    const fo_view view = fo_grad_view(tensor, tile);
+    const int64_t size = fo_size_of(view.dtype);
     for (int64_t r = 0; r < tile->rows; r++) {
-        const char *in = (const char *)from + r * tile->cols * fo_size_of(real);
-        char *out = view->data + r * view->row;
-        if (stream && fo_kernels()->store_stochastic[view->dtype])
-            fo_store_stochastic(out, view->col, view->dtype, (const float *)in,
-                                tile->cols, *stream,
-                                (uint64_t)(tile->at.index + r * tile->row->index),
-                                (uint64_t)tile->col->index);
-        else
-            store(out, view->col, in, tile->cols);
-    }
-}
-
-void fo_clear(const fo_tile *tile, const fo_view *view)
-{
-    const int64_t size = fo_size_of(view->dtype);
-    for (int64_t r = 0; r < tile->rows; r++) {
-        char *row = view->data + r * view->row;
-        if (view->col == size)
+        char *row = view.data + r * view.row;
+        if (view.col == size)
             memset(row, 0, (size_t)(tile->cols * size));
         else
             for (int64_t c = 0; c < tile->cols; c++)
-                memset(row + c * view->col, 0, (size_t)size);
+                memset(row + c * view.col, 0, (size_t)size);
     }
 }

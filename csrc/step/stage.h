@@ -77,12 +77,12 @@ void fo_walk_prepare(fo_walk *walk, const fo_layout *layout, fo_dtype real,
 /* Moves offsets by n elements along an axis. */
 void fo_advance(fo_offsets *at, const fo_axis *axis, int64_t n);
 fo_tile fo_walk_tile(const fo_walk *walk, int64_t number, const fo_offsets *from);
-/* Sets *line to tile number `begin` of a dense tensor; or, if the tensor has one axis
- * after merging, to all elements of tiles begin to end - 1.  Returns the number of the
- * next tile. */
-int64_t fo_walk_line(const fo_walk *walk, int64_t begin, int64_t end, fo_tile *line);
-/* Returns the elements of the tensor, or of the row, from number `position` on, in
- * C order: as many as have constant strides in all arrays, but at most `most`.  The
+/* Sets *tile to tile number `begin` of a dense tensor; or, if the tensor has one axis
+ * after merging, to the run of all elements of tiles begin to end - 1.  Returns the
+ * number of the next tile. */
+int64_t fo_walk_next(const fo_walk *walk, int64_t begin, int64_t end, fo_tile *tile);
+/* Returns the run of elements of the tensor, or of the row, from number `position` on,
+ * in C order: as many as have one stride in each array, but at most `most`.  The
  * axes of the layout must be in C order. */
 fo_tile fo_walk_run(const fo_walk *walk, int64_t position, int64_t most,
                     const fo_offsets *from);
@@ -133,13 +133,10 @@ static inline int fo_is_direct(const fo_tile *tile, const fo_view *view, fo_dtyp
            (tile->rows == 1 || view->row == tile->cols * size);
 }
 
-/* Copy a view to contiguous reals in `scratch`, and back.  `stream` points to the
- * stream of random bits for stochastic rounding; NULL: round to nearest. */
+/* Copies a view to contiguous reals in `scratch`. */
 void fo_load(const fo_tile *tile, const fo_view *view, fo_dtype real, void *scratch);
-void fo_store(const fo_tile *tile, const fo_view *view, fo_dtype real, const void *from,
-              const uint64_t *stream);
 
-/* Store n floats with stochastic rounding.  Element i uses the random bits of number
+/* Stores n floats with stochastic rounding.  Element i uses the random bits of number
  * index + i * index_stride of the stream. */
 void fo_store_stochastic(char *out, int64_t stride, fo_dtype dtype, const float *in,
                          int64_t n, uint64_t stream, uint64_t index,
@@ -156,16 +153,7 @@ static inline void *fo_stage(const fo_tile *tile, const fo_view *view, fo_dtype 
     return scratch;
 }
 
-/* Writes back what fo_stage returned; does nothing if that was not a copy. */
-static inline void fo_write_back(const fo_tile *tile, const fo_view *view,
-                                 fo_dtype real, const void *from,
-                                 const uint64_t *stream)
-{
-    if (from != view->data)
-        fo_store(tile, view, real, from, stream);
-}
-
-/* Sets all elements of the view to zero. */
-void fo_clear(const fo_tile *tile, const fo_view *view);
+/* Sets the gradient of a tile to zero. */
+void fo_clear_grad(const fo_tensor *tensor, const fo_tile *tile);
 
 #endif

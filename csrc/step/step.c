@@ -3,9 +3,10 @@
  * It computes the norm of all gradients if an option needs it (reduce.c), then the
  * coefficients of each group in double, with the sums that some rules need (sums.c),
  * then updates all work items in one parallel region, then increments the step counts.
- * Chunks without a layout go straight to the kernel; all others through update_lines.c,
+ * Chunks without a layout go straight to the kernel; all others through update_runs.c,
  * update_tiles.c, update_blocks.c or update_rows.c. */
 #include "factored.h"
+#include "factoring.h"
 #include "parallel.h"
 #include "reduce.h"
 #include "rows.h"
@@ -173,64 +174,7 @@ static void update_strip(const void *context, const fo_arrays *strip, int64_t n)
                    &recipe->prologue);
 }
 
-static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
-                         fo_scratch *scratch)
-{
-    const fo_plan *plan = s->plan;
-    const int64_t i = chunk->tensor;
-    const fo_tensor *tensor = &plan->tensors[i];
-    if (!tensor->grad || tensor->factored)
-        return;
-    if (fo_is_blocked(tensor)) {
-        fo_update_blocks(s, chunk, scratch);
-        return;
-    }
-    if (tensor->layout) {
-        const fo_range tiles = fo_plan_tiles(plan, chunk);
-        const fo_walk *walk = &plan->walks[i];
-        for (int64_t t = tiles.begin; t < tiles.end;) {
-            fo_tile tile;
-            t = fo_walk_line(walk, t, tiles.end, &tile);
-            if (tile.rows == 1 && !walk->is_panel)
-                fo_update_line(s, i, &tile, scratch);
-            else
-                fo_each_piece(s, i, &tile, scratch, update_piece);
-            const fo_view view = fo_grad_view(tensor, &tile);
-            if (s->extras->zero_grads)
-                fo_clear(&tile, &view);
-        }
-        return;
-    }
-    const fo_arrays arrays = fo_chunk_arrays(tensor, chunk);
-    const int64_t size = fo_size_of(tensor->dtype);
-    fo_in_strips(&arrays, (fo_sizes){size, size}, chunk->length, FO_FROM_CACHE_LINE,
-                 s->plan->prefetches, update_strip, &plan->recipes[plan->recipe_of[i]]);
-    void *ema = tensor->ema ? (char *)tensor->ema + chunk->begin * size : NULL;
-    if (ema && fo_looks_ahead(s, i))
-        fo_look_ahead(s, i, ema, arrays.param, chunk->length);
-    else if (ema && !s->extras->lookahead_steps)
-        fo_kernels()->average[tensor->dtype](ema, arrays.param, chunk->length,
-                                             1.0 - s->extras->ema_decay);
-    if (s->extras->zero_grads)
-        memset(arrays.grad, 0, (size_t)(chunk->length * size));
-}
-
-static void update_items(void *context, int64_t begin, int64_t end, int thread)
-{
-    const fo_step_context *s = context;
-    fo_scratch *scratch = fo_scratch_of(s->plan, thread);
-    for (int64_t i = begin; i < end; i++) {
-        const fo_work work = fo_plan_work(s->plan, i);
-        for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
-            update_chunk(s, &s->plan->chunks[c], scratch);
-        if (work.tensor < 0)
-            continue;
-        fo_update_rows(s, work.tensor, work.rows, scratch);
-        if (s->extras->zero_grads)
-            fo_clear_rows(s->plan, work.tensor, work.rows);
-    }
-}
-
+/* Sets the gradient of a chunk to zero. */
 static void clear_chunk(const fo_plan *plan, const fo_chunk *chunk)
 {
     const fo_tensor *tensor = &plan->tensors[chunk->tensor];
@@ -246,8 +190,76 @@ static void clear_chunk(const fo_plan *plan, const fo_chunk *chunk)
     for (int64_t t = tiles.begin; t < tiles.end; t++) {
         const fo_tile tile =
             fo_walk_tile(&plan->walks[chunk->tensor], t, &(fo_offsets){0});
-        const fo_view view = fo_grad_view(tensor, &tile);
-        fo_clear(&tile, &view);
+        fo_clear_grad(tensor, &tile);
+    }
+}
+
+/* Updates the tiles of a chunk of a tensor with a layout. */
+static void update_tiles(const fo_step_context *s, const fo_chunk *chunk,
+                         fo_scratch *scratch)
+{
+    const fo_walk *walk = &s->plan->walks[chunk->tensor];
+    const fo_range tiles = fo_plan_tiles(s->plan, chunk);
+    for (int64_t t = tiles.begin; t < tiles.end;) {
+        fo_tile tile;
+        t = fo_walk_next(walk, t, tiles.end, &tile);
+        if (tile.rows == 1 && !walk->is_panel)
+            fo_update_run(s, chunk->tensor, &tile, scratch);
+        else
+            fo_each_piece(s, chunk->tensor, &tile, scratch, update_piece);
+    }
+}
+
+/* Updates a chunk of a tensor without a layout. */
+static void update_contiguous(const fo_step_context *s, const fo_chunk *chunk)
+{
+    const int64_t i = chunk->tensor;
+    const fo_tensor *tensor = &s->plan->tensors[i];
+    const fo_arrays arrays = fo_chunk_arrays(tensor, chunk);
+    const int64_t size = fo_size_of(tensor->dtype);
+    fo_in_strips(&arrays, (fo_sizes){size, size}, chunk->length, FO_FROM_CACHE_LINE,
+                 s->plan->prefetches, update_strip,
+                 &s->plan->recipes[s->plan->recipe_of[i]]);
+    if (!tensor->ema)
+        return;
+    void *average = (char *)tensor->ema + chunk->begin * size;
+    if (fo_looks_ahead(s, i))
+        fo_look_ahead(s, i, average, arrays.param, chunk->length);
+    if (fo_averages(s, i))
+        fo_average(s, i, average, arrays.param, chunk->length);
+}
+
+static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
+                         fo_scratch *scratch)
+{
+    const fo_tensor *tensor = &s->plan->tensors[chunk->tensor];
+    if (!tensor->grad || tensor->factored)
+        return;
+    if (fo_is_blocked(tensor)) {
+        fo_update_blocks(s, chunk, scratch);
+        return;
+    }
+    if (tensor->layout)
+        update_tiles(s, chunk, scratch);
+    else
+        update_contiguous(s, chunk);
+    if (s->extras->zero_grads)
+        clear_chunk(s->plan, chunk);
+}
+
+static void update_items(void *context, int64_t begin, int64_t end, int thread)
+{
+    const fo_step_context *s = context;
+    fo_scratch *scratch = fo_scratch_of(s->plan, thread);
+    for (int64_t i = begin; i < end; i++) {
+        const fo_work work = fo_plan_work(s->plan, i);
+        for (int64_t c = work.chunks.begin; c < work.chunks.end; c++)
+            update_chunk(s, &s->plan->chunks[c], scratch);
+        if (work.tensor < 0)
+            continue;
+        fo_update_rows(s, work.tensor, work.rows, scratch);
+        if (s->extras->zero_grads)
+            fo_clear_rows(s->plan, work.tensor, work.rows);
     }
 }
 

@@ -4,25 +4,21 @@
 #include "stage.h"
 
 /* Bytes of a state in a strip, and the distance at which it is prefetched. */
-enum { STRIP = 512, AHEAD = 4 * STRIP, LINE = 64 };
-
-static FO_INLINE void prefetch(const void *array, int64_t size, int64_t begin,
-                               int64_t end)
-{
-    for (int64_t byte = begin * size; byte < end * size; byte += LINE)
-        FO_PREFETCH((const char *)array + byte);
-}
+enum { STRIP = 512, AHEAD = 4 * STRIP };
 
 static FO_INLINE void prefetch_all(const fo_arrays *arrays, fo_sizes sizes,
                                    int64_t begin, int64_t end)
 {
-    prefetch(arrays->param, sizes.param, begin, end);
-    prefetch(arrays->grad, sizes.param, begin, end);
+    const int64_t n = end - begin;
+    fo_prefetch((const char *)arrays->param + begin * sizes.param, n * sizes.param);
+    fo_prefetch((const char *)arrays->grad + begin * sizes.param, n * sizes.param);
     for (int k = 0; k < FO_MAX_STATES && arrays->state[k]; k++)
-        prefetch(arrays->state[k], sizes.state, begin, end);
+        fo_prefetch((const char *)arrays->state[k] + begin * sizes.state,
+                    n * sizes.state);
 }
 
-void fo_prefetch(const fo_arrays *arrays, fo_sizes sizes, int64_t begin, int64_t end)
+void fo_prefetch_arrays(const fo_arrays *arrays, fo_sizes sizes, int64_t begin,
+                        int64_t end)
 {
     prefetch_all(arrays, sizes, begin, end);
 }
@@ -30,7 +26,7 @@ void fo_prefetch(const fo_arrays *arrays, fo_sizes sizes, int64_t begin, int64_t
 /* The number of elements of an array before the first that begins a cache line. */
 static int64_t unaligned_head(const void *array, int64_t size)
 {
-    return (int64_t)(-(uintptr_t)array % LINE) / size;
+    return (int64_t)(-(uintptr_t)array % FO_CACHE_LINE) / size;
 }
 
 void fo_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n, fo_strip_start start,

@@ -1,5 +1,5 @@
 /* A walk over contiguous arrays in strips, each prefetched before it is needed; for
- * step.c, update_lines.c, sums.c and limit.c.
+ * step.c, update_runs.c, sums.c and limit.c.
  *
  * The hardware prefetches within a page, and a loop with a root and a division has few
  * loads in flight.  Without prefetches, arrays that are not in the second-level cache
@@ -32,7 +32,8 @@ static inline fo_arrays fo_arrays_from(const fo_arrays *arrays, fo_sizes sizes,
 }
 
 /* Prefetches elements begin to end - 1 of the arrays. */
-void fo_prefetch(const fo_arrays *arrays, fo_sizes sizes, int64_t begin, int64_t end);
+void fo_prefetch_arrays(const fo_arrays *arrays, fo_sizes sizes, int64_t begin,
+                        int64_t end);
 
 /* A step that updates fewer elements does not prefetch: its arrays may be in the
  * second-level cache, where prefetching costs momentum 4 % (Sapphire Rapids). */

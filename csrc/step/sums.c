@@ -10,7 +10,7 @@ static void sum_piece(const fo_step_context *s, int64_t i, const fo_tile *piece,
 {
     const fo_recipe *recipe = &s->plan->recipes[s->plan->recipe_of[i]];
     fo_staged staged;
-    fo_stage_tile(&s->plan->tensors[i], piece, scratch, &staged);
+    fo_stage_tile(&staged, s, i, piece, scratch);
     recipe->summation->add_terms(scratch->lanes, staged.w, g, staged.state,
                                  piece->rows * piece->cols, &recipe->rule,
                                  &recipe->prologue);

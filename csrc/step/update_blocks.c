@@ -58,9 +58,10 @@ static const void *gradient_of(const fo_tensor *tensor, int64_t j, const fo_tile
                                fo_scratch *scratch)
 {
     if (j >= 0)
-        return fo_rows_gradient(tensor, j, piece, scratch->tile[2], scratch->tile[1]);
+        return fo_rows_gradient(tensor, j, piece, scratch->tile[FO_GRAD],
+                                scratch->tile[FO_AVERAGE]);
     const fo_view view = fo_grad_view(tensor, piece);
-    return fo_stage(piece, &view, tensor->dtype, scratch->tile[2]);
+    return fo_stage(piece, &view, tensor->dtype, scratch->tile[FO_GRAD]);
 }
 
 /* Updates the parameter and the unpacked states of a group whose first element has the
@@ -76,16 +77,14 @@ static void update_pieces(const fo_step_context *s, int64_t i, int64_t at, int64
             fo_walk_run(&s->plan->walks[i], at + done, n - done, from);
         const void *g = gradient_of(tensor, j, &piece, scratch);
         fo_staged staged;
-        fo_stage_tile(tensor, &piece, scratch, &staged);
+        fo_stage_tile(&staged, s, i, &piece, scratch);
         for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++)
-            staged.state[k] = (float *)(void *)scratch->tile[3 + k] + done;
+            staged.state[k] = (float *)(void *)scratch->tile[FO_STATE + k] + done;
         recipe->update(staged.w, g, staged.state, piece.cols, &recipe->rule,
                        &recipe->prologue);
-        fo_finish_tile(s, i, &piece, &staged, scratch);
-        if (j < 0 && s->extras->zero_grads) {
-            const fo_view view = fo_grad_view(tensor, &piece);
-            fo_clear(&piece, &view);
-        }
+        fo_finish_arrays(s, &staged);
+        if (j < 0 && s->extras->zero_grads)
+            fo_clear_grad(tensor, &piece);
         done += piece.cols;
     }
 }
@@ -122,8 +121,8 @@ static void prefetch_quarter(const job *job, int quarter)
     const int64_t begin = next.row * job->cutting.length + next.begin;
     const int64_t n = next.rows * next.length;
     const fo_arrays arrays = {.param = tensor->param, .grad = (void *)tensor->grad};
-    fo_prefetch(&arrays, (fo_sizes){sizeof(float), 1}, begin + n * quarter / 4,
-                begin + n * (quarter + 1) / 4);
+    fo_prefetch_arrays(&arrays, (fo_sizes){sizeof(float), 1}, begin + n * quarter / 4,
+                       begin + n * (quarter + 1) / 4);
 }
 
 static void update_in_place(const job *job, int64_t at, int64_t n,
@@ -152,7 +151,7 @@ static void update_group(const job *job, const group *all, const fo_offsets *fro
     for (int k = 0; k < FO_MAX_STATES && tensor->state[k]; k++) {
         codes[k] = (uint8_t *)tensor->state[k] + at;
         scale[k] = tensor->scale[k] + block;
-        x[k] = (float *)(void *)job->scratch->tile[3 + k];
+        x[k] = (float *)(void *)job->scratch->tile[FO_STATE + k];
         table->unpack[tensor->layout->code[k]](x[k], codes[k], scale[k], all->rows,
                                                all->length);
     }

@@ -13,8 +13,8 @@ static const fo_coef *rule_of_row(const fo_tensor *tensor, const fo_recipe *reci
 {
     if (!tensor->row_state)
         return &recipe->rule;
-    fo_rowwise(tensor, recipe, j, scratch->tile[2], scratch->tile[1], scratch->tile[0],
-               of_row);
+    fo_rowwise(tensor, recipe, j, scratch->tile[FO_GRAD], scratch->tile[FO_AVERAGE],
+               scratch->tile[FO_PARAM], of_row);
     return of_row;
 }
 
@@ -35,24 +35,16 @@ static FO_INLINE const char *value_at(const direct *d, int64_t k)
     return d->values + d->rows->order[k] * d->values_row;
 }
 
-enum { CACHE_LINE = 64, MAX_LINES = 16 };
-
-static FO_INLINE void prefetch(const char *from, int64_t bytes)
-{
-    for (const char *end = from + bytes; from < end; from += CACHE_LINE)
-        FO_PREFETCH(from);
-}
-
 /* Prefetches what the update of row j reads, except the first value of the row.  The
  * hardware prefetches the first values, because their addresses increase with j. */
 static FO_INLINE void prefetch_row(const direct *d, int64_t j)
 {
     const int64_t row = d->rows->row[j], *start = d->rows->start + j;
-    prefetch(d->param + row * d->param_row, d->prefetched);
+    fo_prefetch(d->param + row * d->param_row, d->prefetched);
     for (int k = 0; k < FO_MAX_STATES && d->state[k]; k++)
-        prefetch(d->state[k] + row * d->state_row, d->prefetched);
+        fo_prefetch(d->state[k] + row * d->state_row, d->prefetched);
     for (int64_t k = start[0] + 1; k < start[1]; k++)
-        prefetch(value_at(d, k), d->prefetched);
+        fo_prefetch(value_at(d, k), d->prefetched);
 }
 
 /* The prefetch distance.  A larger one exceeds the number of cache misses that a core
@@ -80,8 +72,8 @@ static FO_NOINLINE void update_sum(const direct *d, int64_t j, fo_scratch *scrat
         const int64_t n = fo_min(d->length - at, FO_TILE), begin = at * d->size;
         const void *g = value_at(d, start[0]) + begin;
         for (int64_t k = start[0] + 1; k < start[1]; k++) {
-            add(scratch->tile[2], g, value_at(d, k) + begin, n);
-            g = scratch->tile[2];
+            add(scratch->tile[FO_GRAD], g, value_at(d, k) + begin, n);
+            g = scratch->tile[FO_GRAD];
         }
         point_at_states(d, row, begin, state);
         d->recipe->update(d->param + row * d->param_row + begin, g, state, n, rule,
@@ -139,7 +131,7 @@ static direct direct_of(const fo_step_context *s, int64_t i)
         .state_row = layout->own[axis] * size,
         .size = size,
         .length = length,
-        .prefetched = fo_min(length * size, MAX_LINES * CACHE_LINE),
+        .prefetched = fo_min(length * size, 16 * FO_CACHE_LINE),
     };
 }
 
@@ -164,8 +156,8 @@ void fo_update_rows(const fo_step_context *s, int64_t i, fo_range rows,
         const fo_offsets first = fo_rows_offsets(tensor, j);
         for (int64_t t = 0; t < walk->n_tiles; t++) {
             const fo_tile tile = fo_walk_tile(walk, t, &first);
-            const void *g =
-                fo_rows_gradient(tensor, j, &tile, scratch->tile[2], scratch->tile[1]);
+            const void *g = fo_rows_gradient(tensor, j, &tile, scratch->tile[FO_GRAD],
+                                             scratch->tile[FO_AVERAGE]);
             fo_update_tile(s, i, &tile, g, rule, scratch);
         }
     }
@@ -182,7 +174,6 @@ void fo_clear_rows(const fo_plan *plan, int64_t i, fo_range rows)
             const fo_offsets row = {
                 .grad = j * tensor->layout->grad[tensor->layout->row_axis]};
             const fo_tile tile = fo_walk_tile(walk, t, &row);
-            const fo_view view = fo_grad_view(tensor, &tile);
-            fo_clear(&tile, &view);
+            fo_clear_grad(tensor, &tile);
         }
 }
