@@ -71,11 +71,13 @@ html_theme_options = {
     "show_toc_level": 2,
     # Pages of which_rule get the whole width, since they have code; a page may match one pattern.
     "secondary_sidebar_items": {"which_rule/*": [], "[!w]*": ["page-toc"]},
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "footer_start": [],
     "footer_end": [],
 }
+# Pages without sections of their own have no navigation beside them.
+html_sidebars = {name: [] for name in ("index", "benchmarks", "changelog", "glossary")}
 html_show_sourcelink = False
 html_copy_source = False
 html_context = {"default_mode": "auto"}

@@ -9,5 +9,6 @@
 | `sparse` | How does each library compute a step on some rows of a matrix? |
 | `tables` | How does each library fit a table of rows? |
 | `workers` | How is each library measured in its own process? |
-| `results` | How are the times printed, drawn and written to RESULTS.md? |
+| `results` | What does a library's row say, and how are the times printed? |
+| `report` | How are the times drawn and written to RESULTS.md? |
 """

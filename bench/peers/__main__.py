@@ -26,7 +26,8 @@ import numpy as np
 
 from bench.peers.cases import CASES, FASTOPT, GROUPS, LIMIT, Case
 from bench.peers.libraries import library_of
-from bench.peers.results import Row, print_table, write
+from bench.peers.report import write
+from bench.peers.results import Row, print_table
 from bench.peers.workers import FailedError, Worker
 from fastopt.cli.arguments import wholes
 from fastopt.cli.text import counted
