@@ -331,7 +331,7 @@ SURVIVORS = [
     (
         "Bisection finds the same root, in more steps.",
         "csrc/kalman/families.c",
-        ["double next = z + f / (1.0 + scale * at.fall);"],
+        ["double next = z + f / slope;"],
     ),
     (
         "Both formulas give the root for b = 0.",
