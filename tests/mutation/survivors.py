@@ -287,6 +287,7 @@ SURVIVORS = [
         [
             "for (; j + 4 <= n; j += 5)",
             "FO_T(solved)(0, 1, j, u, ldu, t, ldt);",
+            "without FO_T(solved)(1, 1, j, u, ldu, t, ldt)",
         ],
     ),
     (
