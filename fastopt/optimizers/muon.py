@@ -11,7 +11,7 @@ from fastopt.optimizers.base.arguments import Lr, Params
 from fastopt.optimizers.base.newton_schulz import NewtonSchulz
 from fastopt.optimizers.base.optimizer import Optimizer
 from fastopt.optimizers.base.rule import Direction
-from fastopt.optimizers.base.structure import Part, by_matrices, forgotten_use_muon
+from fastopt.optimizers.base.state.structure import Part, by_matrices, forgotten_use_muon
 
 
 class Muon(Optimizer):

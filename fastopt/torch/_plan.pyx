@@ -15,8 +15,8 @@ passed their checks.  The other parts of this extension module are in fastopt/to
 
 from fastopt import _core
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base.averages import added_by
-from fastopt.optimizers.base.float8 import scale_of
+from fastopt.optimizers.base.points.averages import added_by
+from fastopt.optimizers.base.state.float8 import scale_of
 from fastopt.torch import distributed, matrices, options, state, tensors
 
 cimport cython

@@ -10,10 +10,10 @@ import torch
 
 from fastopt._checks import Choice
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base import averages
 from fastopt.optimizers.base.names import meant
-from fastopt.optimizers.base.ranges import require_single, warn_of_0
+from fastopt.optimizers.base.points import averages
 from fastopt.optimizers.base.rule import Rule, checks_of, defaults_of
+from fastopt.optimizers.base.state.ranges import require_single, warn_of_0
 from fastopt.torch import options
 from fastopt.torch.door import Door
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fastopt import optimizers
-from fastopt.optimizers.base.averages import added_by
+from fastopt.optimizers.base.points.averages import added_by
 from fastopt.torch import state
 from fastopt.torch.door import Door
 

@@ -14,9 +14,9 @@ from torch.optim import optimizer as torch_optimizer
 
 from fastopt._checks import at_least_0
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base import float8
-from fastopt.optimizers.base.averages import added_by
+from fastopt.optimizers.base.points.averages import added_by
 from fastopt.optimizers.base.rule import Rule
+from fastopt.optimizers.base.state import float8
 from fastopt.torch import distributed, options, state, tensors
 from fastopt.torch._plan import TensorPlan
 

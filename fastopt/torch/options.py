@@ -14,8 +14,8 @@ from torch import Tensor
 from fastopt._checks import THREADS, Choice, default_threads
 from fastopt._core import SUMS
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base import averages, extras, float8
-from fastopt.optimizers.base.groups import bounds_for_c, for_kernel
+from fastopt.optimizers.base import extras
+from fastopt.optimizers.base.points import averages
 from fastopt.optimizers.base.rule import (
     COMMON,
     Direction,
@@ -24,6 +24,8 @@ from fastopt.optimizers.base.rule import (
     defaults_of,
     is_factored,
 )
+from fastopt.optimizers.base.state import float8
+from fastopt.optimizers.base.state.groups import bounds_for_c, for_kernel
 from fastopt.torch import distributed
 
 # Items of a group that have no effect here, or that make Door call PyTorch's own step.

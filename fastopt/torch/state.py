@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fastopt._core import float8_blocks, float8_pack
 from fastopt._errors import FastoptError
-from fastopt.optimizers.base import float8
 from fastopt.optimizers.base.rule import EXACTLY_AT_PARAM
+from fastopt.optimizers.base.state import float8
 from fastopt.torch import distributed, tensors
 from fastopt.torch.options import Group
 

@@ -13,7 +13,7 @@ from fastopt.arrays.accepted import refuse_masked, require_parameter
 from fastopt.arrays.dtypes import Array
 from fastopt.batching import Batches
 from fastopt.optimizers.base.arguments import Params, Schedule
-from fastopt.optimizers.base.structure import each
+from fastopt.optimizers.base.state.structure import each
 
 if TYPE_CHECKING:
     from fastopt.training.model_filter import ModelFilter

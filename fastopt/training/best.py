@@ -9,7 +9,7 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Grads, Params
-from fastopt.optimizers.base.structure import each
+from fastopt.optimizers.base.state.structure import each
 from fastopt.training.state import RunState, copied
 
 

@@ -10,8 +10,8 @@ from scipy.optimize import line_search  # type: ignore[import-untyped]
 
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Grads
-from fastopt.optimizers.base.groups import arrays_of
 from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.optimizers.base.state.groups import arrays_of
 from fastopt.training.steps import Batch, Objective, Point, Report, dense_of
 
 

@@ -14,9 +14,9 @@ from fastopt import checkpoint
 from fastopt._checks import Whole, at_least_0
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
-from fastopt.optimizers.base.groups import arrays_of
-from fastopt.optimizers.base.optimizer import all_of, load_all
-from fastopt.optimizers.base.structure import each
+from fastopt.optimizers.base.saving import all_of, load_all
+from fastopt.optimizers.base.state.groups import arrays_of
+from fastopt.optimizers.base.state.structure import each
 from fastopt.training.best import Best
 from fastopt.training.ending import Criteria
 from fastopt.training.fingerprint import differ, fingerprint

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
-from fastopt.optimizers.base.structure import each
+from fastopt.optimizers.base.state.structure import each
 from fastopt.training import looking
 from fastopt.training.best import Best, assign
 from fastopt.training.ending import CONVERGED, INTERRUPTED, NO_STEP, Criteria

@@ -14,7 +14,7 @@ from fastopt.arrays.accepted import as_array, is_array
 from fastopt.arrays.sparse import is_of_rows
 from fastopt.batching import Batches
 from fastopt.optimizers.base.arguments import Grads, Params
-from fastopt.optimizers.base.structure import each
+from fastopt.optimizers.base.state.structure import each
 
 HISTORY = ("loss", "lr", "seconds")  # the lists with an entry for each epoch
 

@@ -15,8 +15,8 @@ import numpy as np
 from fastopt.arrays.dtypes import Array
 from fastopt.arrays.sparse import as_dense, is_of_rows
 from fastopt.optimizers.base.arguments import Grads, Params
-from fastopt.optimizers.base.groups import arrays_of
 from fastopt.optimizers.base.optimizer import Optimizer, dense_gradients
+from fastopt.optimizers.base.state.groups import arrays_of
 from fastopt.training.fun import Fun, loss_and_grads
 from fastopt.training.interrupts import Interrupts
 from fastopt.training.state import RunState

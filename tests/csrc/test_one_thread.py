@@ -12,7 +12,9 @@ import pytest
 from support import arrays, bits
 
 from fastopt import SGD, Adam, FastoptError, checkpoint
-from fastopt.optimizers.base import accumulated, optimizer
+from fastopt.optimizers.base import attributes, saving
+from fastopt.optimizers.base.state import accumulated
+from fastopt.optimizers.base.state.groups import ParamGroup
 
 N = 20_000
 
@@ -48,18 +50,18 @@ SAVED = Adam(arrays(3)).state_dict()
 
 # For each call: how to make it, and the function during which the test runs another thread.
 CALLS = {
-    "step()": (lambda opt, _: opt.step([np.ones(3)]), (optimizer.ParamGroup, "for_c")),
+    "step()": (lambda opt, _: opt.step([np.ones(3)]), (ParamGroup, "for_c")),
     "accumulate()": (lambda opt, _: opt.accumulate([np.ones(3)]), (accumulated, "add_all")),
-    "state_dict()": (lambda opt, _: opt.state_dict(), (optimizer, "state_dict_of")),
+    "state_dict()": (lambda opt, _: opt.state_dict(), (saving, "state_dict_of")),
     "load_state_dict()": (
         lambda opt, _: opt.load_state_dict(SAVED),
-        (optimizer, "checked"),
+        (saving, "checked"),
     ),
     "save()": (lambda opt, path: opt.save(path), (checkpoint, "write")),
-    "load()": (lambda opt, path: opt.load(path), (optimizer, "load_all")),
+    "load()": (lambda opt, path: opt.load(path), (saving, "load_all")),
     "add_param_group()": (
         lambda opt, _: opt.add_param_group({"params": [np.ones(2)]}),
-        (optimizer, "plan_of"),
+        (attributes, "plan_of"),
     ),
 }
 
@@ -214,8 +216,8 @@ def test_an_option_set_while_options_are_passed_takes_effect_at_the_next_step(mo
         opt.param_groups[0]["lr"] = 10.0
 
     with monkeypatch.context() as patch:
-        original = optimizer.ParamGroup.for_c
-        patch.setattr(optimizer.ParamGroup, "for_c", calling(original, set_lr, []))
+        original = ParamGroup.for_c
+        patch.setattr(ParamGroup, "for_c", calling(original, set_lr, []))
         opt.step([np.ones(3)])
     before = w[0]
     opt.step([np.ones(3)])
@@ -334,7 +336,7 @@ def test_a_process_forked_during_a_call_that_reads(monkeypatch):
         return {}
 
     with monkeypatch.context() as patch:
-        patch.setattr(optimizer, "state_dict_of", forks)
+        patch.setattr(saving, "state_dict_of", forks)
         opt.state_dict()
     assert said == ["[-1. -1. -1.]"]
     opt.step([np.ones(3)])

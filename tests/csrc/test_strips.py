@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from fastopt.optimizers.base import state_arrays
+from fastopt.optimizers.base.state import arrays as state_arrays
 
 LEAST = 1 << 17  # FO_PREFETCHED of strips.h: the size from which on there are strips
 ALIGNED = 1 << 11  # FO_ALIGNED: the size from which on a chunk begins with an unaligned head

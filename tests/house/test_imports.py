@@ -146,14 +146,26 @@ def test_the_checks_can_fail(text):
     assert against_the_layers({"arrays.sparse": {"cli.race"}}) == ["arrays.sparse -> cli.race"]
 
 
-def test_optimizers_base_is_listed_from_the_bottom_up():
-    """A module of that package imports only from those listed before it in the package's table."""
-    package = "optimizers.base."
-    docs = (ROOT / "fastopt/optimizers/base/__init__.py").read_text()
-    order = [package + name for name in re.findall(r"^\| `(\w+)` \|", docs, re.M)]
-    assert set(order) == {name for name in GRAPH if name.startswith(package)}
-    for i, name in enumerate(order):
-        assert {target for target in GRAPH[name] if target.startswith(package)} <= {*order[:i]}
+BASE = "optimizers.base"
+
+
+@pytest.mark.parametrize(
+    "package", [BASE, f"{BASE}.state", f"{BASE}.points", f"{BASE}.state_dicts"]
+)
+def test_optimizers_base_is_listed_from_the_bottom_up(package):
+    """A module or folder imports only from those listed before it in the package's table."""
+    docs = (ROOT / "fastopt" / package.replace(".", "/") / "__init__.py").read_text()
+    order = re.findall(r"^\| `(\w+)/?` \|", docs, re.M)
+
+    def listed(module):
+        """Return the entry of the table that contains a module."""
+        return module.removeprefix(f"{package}.").split(".")[0]
+
+    within = {name for name in GRAPH if name.startswith(f"{package}.")}
+    assert set(order) == {listed(name) for name in within}
+    for name in within:
+        targets = {listed(target) for target in GRAPH[name] & within}
+        assert targets <= {*order[: order.index(listed(name))], listed(name)}
 
 
 def test_the_package_has_few_modules_at_the_top():

@@ -7,7 +7,7 @@ from support import LAYOUTS, arrays, bits, everything, unchanged
 
 from fastopt import SGD, Adagrad, Adam, FastoptError, RowSparse
 from fastopt.arrays.overlap import Interleaved, Spans
-from fastopt.optimizers.base import state_arrays
+from fastopt.optimizers.base.state import arrays as state_arrays
 
 OPTIONS = {
     "adam": (Adam, {}),

@@ -49,7 +49,7 @@ def test_an_epsilon_that_is_0_in_float32_is_refused(value):
 
 
 def test_limits_are_those_of_numpy():
-    from fastopt.optimizers.base.ranges import INFINITE, ZERO
+    from fastopt.optimizers.base.state.ranges import INFINITE, ZERO
 
     with np.errstate(all="ignore"):
         assert np.isinf(np.float32(INFINITE))

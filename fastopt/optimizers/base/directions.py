@@ -11,9 +11,9 @@ from fastopt.arrays.dtypes import Array, computed_in
 from fastopt.arrays.layout import new_like
 from fastopt.arrays.sparse import is_of_rows
 from fastopt.optimizers.base import extras as _extras
-from fastopt.optimizers.base.groups import ParamGroup
-from fastopt.optimizers.base.parameters import Parameters
 from fastopt.optimizers.base.rule import Direction
+from fastopt.optimizers.base.state.groups import ParamGroup
+from fastopt.optimizers.base.state.parameters import Parameters
 
 Lent = list[tuple[int, int, Array]]  # as `Plan.step_in_call` takes it
 

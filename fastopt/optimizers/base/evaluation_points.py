@@ -1,39 +1,21 @@
-"""EvaluationPoints: where the parameters are moved temporarily, and the methods that move them."""
+"""EvaluationPoints: the methods that move the parameters in a `with` block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from fastopt._checks import at_least_0, flag
-from fastopt._core import Plan
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
-from fastopt.optimizers.base import ascent, averages
-from fastopt.optimizers.base.accumulated import Accumulated
 from fastopt.optimizers.base.arguments import Grads
-from fastopt.optimizers.base.excursion import Excursion
-from fastopt.optimizers.base.groups import Status
-from fastopt.optimizers.base.lookahead import LookAhead, point
-from fastopt.optimizers.base.parameters import Parameters
-from fastopt.optimizers.base.rule import Rule
+from fastopt.optimizers.base.attributes import Attributes
+from fastopt.optimizers.base.points import ascent, averages
+from fastopt.optimizers.base.points.lookahead import point
 
 
-class EvaluationPoints(Rule):
-    """The methods of an optimizer that move its parameters in a `with` block.
-
-    The class `Optimizer` sets the attributes.
-    """
-
-    _parameters: Parameters
-    _plan: Plan
-    _extras: dict[str, Any]
-    _accumulated: Accumulated
-    _excursion: Excursion
-    _ahead: LookAhead
-    _status: Status
-    del __annotations__  # noqa: F821  help() would list it for each class
+class EvaluationPoints(Attributes):
+    """The methods of an optimizer that move its parameters in a `with` block."""
 
     @property
     def looks_ahead(self) -> bool:
@@ -117,7 +99,7 @@ class EvaluationPoints(Rule):
         array([ 4., -8.])
         """
         if not self.has_averages:
-            self._require_averages()
+            averages.require_ema(self._extras)
         points = averages.points(self._parameters, self._extras)
         with self._plan.during("averaged()") as moving, self._moved("averaged()", points):
             moving.release()
@@ -240,21 +222,3 @@ class EvaluationPoints(Rule):
         with self._excursion.visit(block, self._parameters.by_key().values(), points):
             self._status.changes.append(True)  # the next step calls _prepare, which raises an error
             yield
-
-    @property
-    def ema(self) -> Any:
-        """The averages of the parameters over steps, in the structure of the parameters.
-
-        Raises
-        ------
-        FastoptError
-            The optimizer was made without `ema_decay`.
-        """
-        self._require_averages()
-        arrays = self._parameters.arrays
-        averages = {key: arrays[key]["ema"][...] for key in self._parameters.by_key()}
-        return self._parameters.in_structure(averages)
-
-    def _require_averages(self) -> None:
-        if self._extras["ema_decay"] is None:
-            raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")

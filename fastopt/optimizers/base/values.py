@@ -6,9 +6,9 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
-from fastopt.optimizers.base import float8
 from fastopt.optimizers.base.arguments import Key
 from fastopt.optimizers.base.optimizer import Optimizer
+from fastopt.optimizers.base.state import float8
 
 
 def float32_state(optimizer: Optimizer, key: Key, name: str) -> Array:

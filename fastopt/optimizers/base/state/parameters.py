@@ -10,12 +10,13 @@ import numpy as np
 
 from fastopt._core import N_SAVED
 from fastopt.arrays.dtypes import Array
-from fastopt.optimizers.base import float8, state_arrays
 from fastopt.optimizers.base.arguments import Key
-from fastopt.optimizers.base.groups import ParamGroup, Status, arrays_of
-from fastopt.optimizers.base.ranges import warn_of_0
 from fastopt.optimizers.base.rule import Rule, checks_of
-from fastopt.optimizers.base.structure import Split, in_structure, placed
+from fastopt.optimizers.base.state import arrays as _arrays
+from fastopt.optimizers.base.state import float8
+from fastopt.optimizers.base.state.groups import ParamGroup, Status, arrays_of
+from fastopt.optimizers.base.state.ranges import warn_of_0
+from fastopt.optimizers.base.state.structure import Split, in_structure, placed
 
 
 class Parameters(NamedTuple):
@@ -104,7 +105,7 @@ def unpickled(rule: type[Rule], status: Status, pickled: Mapping[str, Any]) -> P
     """
     groups = tuple(ParamGroup(rule, status, *group) for group in pickled["groups"])
     arrays = {
-        key: state_arrays.in_layout_of(w, pickled["arrays"][key], group.factored(w))
+        key: _arrays.in_layout_of(w, pickled["arrays"][key], group.factored(w))
         for group in groups
         for key, w in group.arrays.items()
     }
@@ -127,7 +128,7 @@ def _new_state(
     if extras["state_dtype"] == "float8":
         float8.require_rule(group.rule, group.kernel, group.state_names)
     return {
-        key: state_arrays.new_arrays(
+        key: _arrays.new_arrays(
             f"parameter {key!r}",
             w,
             {name: initial.get(name, 0.0) for name in group.state_names},

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, bfloat16, computed_in, is_low_precision
 from fastopt.arrays.layout import new_like
-from fastopt.optimizers.base import float8
 from fastopt.optimizers.base.rule import EXACTLY_AT_PARAM
+from fastopt.optimizers.base.state import float8
 
 ADDED = ("master", "ema", "slow")  # state that options need, not the rule
 

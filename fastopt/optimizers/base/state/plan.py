@@ -8,8 +8,9 @@ from typing import Any
 from fastopt._core import Plan
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base import extras as _extras
-from fastopt.optimizers.base import float8, state_arrays
-from fastopt.optimizers.base.parameters import Parameters
+from fastopt.optimizers.base.state import arrays as _arrays
+from fastopt.optimizers.base.state import float8
+from fastopt.optimizers.base.state.parameters import Parameters
 
 
 def plan_of(
@@ -39,8 +40,7 @@ def plan_of(
         for key, w in group.arrays.items()
     }
     arrays = [
-        state_arrays.for_c(parameters.arrays[key], by_row[group_of[key]], factored[key])
-        for key in keys
+        _arrays.for_c(parameters.arrays[key], by_row[group_of[key]], factored[key]) for key in keys
     ]
     plan = Plan(
         parameters.kind,

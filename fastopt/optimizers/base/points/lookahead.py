@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, computed_in
-from fastopt.optimizers.base.float8 import values
+from fastopt.optimizers.base.state.float8 import values
 
 
 def point(

@@ -15,8 +15,14 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key, Schedule
 from fastopt.optimizers.base.names import meant
-from fastopt.optimizers.base.ranges import EPSILONS, INFINITE, is_single, require_single, warn_of_0
 from fastopt.optimizers.base.rule import Rule, checks_of
+from fastopt.optimizers.base.state.ranges import (
+    EPSILONS,
+    INFINITE,
+    is_single,
+    require_single,
+    warn_of_0,
+)
 
 
 class Status:

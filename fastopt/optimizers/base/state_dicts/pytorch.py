@@ -11,11 +11,11 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array
 from fastopt.optimizers.base.arguments import Key
-from fastopt.optimizers.base.float8 import states_in
-from fastopt.optimizers.base.groups import ParamGroup
-from fastopt.optimizers.base.parameters import Parameters
 from fastopt.optimizers.base.rule import Rule, defaults_of, positional_arguments
-from fastopt.optimizers.base.state_arrays import ADDED
+from fastopt.optimizers.base.state.arrays import ADDED
+from fastopt.optimizers.base.state.float8 import states_in
+from fastopt.optimizers.base.state.groups import ParamGroup
+from fastopt.optimizers.base.state.parameters import Parameters
 
 State = Mapping[Key, Mapping[str, Array]]  # as `Parameters.views` returns it
 

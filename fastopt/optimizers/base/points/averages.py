@@ -9,8 +9,8 @@ import numpy as np
 
 from fastopt._errors import FastoptError
 from fastopt.arrays.dtypes import Array, computed_in
-from fastopt.optimizers.base.parameters import Parameters
 from fastopt.optimizers.base.rule import Rule
+from fastopt.optimizers.base.state.parameters import Parameters
 
 OPTIONS = {"ema_decay": "ema", "lookahead_steps": "slow"}  # with the state that each adds
 
@@ -30,6 +30,12 @@ def require_no_other(
 def added_by(extras: Mapping[str, Any]) -> str | None:
     """Return the name of the state that an option adds, which is an average, or None."""
     return next((state for name, state in OPTIONS.items() if extras[name] is not None), None)
+
+
+def require_ema(extras: Mapping[str, Any]) -> None:
+    """Raise an error unless the optimizer was made with `ema_decay`."""
+    if extras["ema_decay"] is None:
+        raise FastoptError("there is no average; make the optimizer with ema_decay=0.999, say")
 
 
 def points(parameters: Parameters, extras: Mapping[str, Any]) -> Iterator[tuple[Array, Array]]:

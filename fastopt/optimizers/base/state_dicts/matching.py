@@ -7,7 +7,7 @@ from typing import Any
 
 from fastopt._errors import FastoptError
 from fastopt.optimizers.base.arguments import Key
-from fastopt.optimizers.base.parameters import Parameters
+from fastopt.optimizers.base.state.parameters import Parameters
 
 
 def in_our_order(parameters: Parameters, state_dict: Any, values: Any) -> tuple[Any, Any]:

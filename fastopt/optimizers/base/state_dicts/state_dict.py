@@ -15,11 +15,11 @@ from fastopt.arrays.accepted import require_parameter
 from fastopt.arrays.dtypes import Array, computed_in
 from fastopt.arrays.layout import new_like
 from fastopt.optimizers.base.arguments import Key
-from fastopt.optimizers.base.groups import ParamGroup, arrays_of
-from fastopt.optimizers.base.matching import in_our_order
-from fastopt.optimizers.base.parameters import Parameters
 from fastopt.optimizers.base.rule import checks_of
-from fastopt.optimizers.base.torch_state_dict import State, as_ours, is_pytorchs
+from fastopt.optimizers.base.state.groups import ParamGroup, arrays_of
+from fastopt.optimizers.base.state.parameters import Parameters
+from fastopt.optimizers.base.state_dicts.matching import in_our_order
+from fastopt.optimizers.base.state_dicts.pytorch import State, as_ours, is_pytorchs
 
 Attribute = tuple[object, str, Any]  # an object, the name of its attribute, the value to set
 
