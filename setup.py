@@ -13,9 +13,9 @@ import os
 import sys
 import sysconfig
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,10 @@ class BuildExt(build_ext):
             extension.extra_link_args += [*SAFE_LINK_ARGS, *to_link, *INSTRUMENT]
             if not msvc:
                 extension.libraries.append("m")
-        compile_in_parallel(self.compiler)
-        super().build_extensions()
+        self.parallel = len(self.extensions)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            compile_in_pool(self.compiler, pool)
+            super().build_extensions()
 
     def builds(self, to_compile: list[str], to_link: list[str]) -> bool:
         """Return whether a program that uses OpenMP builds with these flags."""
@@ -80,16 +82,22 @@ class BuildExt(build_ext):
         return True
 
 
-def compile_in_parallel(compiler: Any) -> None:
-    """Let a compiler of distutils compile one source per CPU at a time; the kernels take long."""
+def compile_in_pool(compiler: Any, pool: ThreadPoolExecutor) -> None:
+    """Let a compiler of distutils compile each source once, in threads that extensions share.
+
+    The kernels take long: the sources of other extensions are compiled next to them.  The options
+    are those of the first call, since all extensions have the same.
+    """
     compile_one_by_one = compiler.compile
+    compiled: dict[str, Future[list[str]]] = {}  # a source can belong to several extensions
+    lock = Lock()
 
     def compile_all(sources: list[str], *args: Any, **options: Any) -> list[str]:
-        def compile_one(source: str) -> list[str]:
-            return compile_one_by_one([source], *args, **options)
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(chain.from_iterable(pool.map(compile_one, sources)))
+        with lock:
+            for source in sources:
+                if source not in compiled:
+                    compiled[source] = pool.submit(compile_one_by_one, [source], *args, **options)
+        return [name for source in sources for name in compiled[source].result()]
 
     compiler.compile = compile_all
 
@@ -122,8 +130,16 @@ glm = extension("estimators._glm", GLM)
 torch = extension("torch._plan", [])
 epochs = extension("estimators._epochs", [])
 
-setup(
-    ext_modules=cythonize([core, kalman, glm, torch, epochs], build_dir="build", language_level=3),
-    cmdclass={"build_ext": BuildExt},
-    options={} if FREE_THREADED else {"bdist_wheel": {"py_limited_api": "cp311"}},
-)
+# Cython's processes import this file on systems that do not fork.
+if __name__ == "__main__":
+    extensions = cythonize(
+        [core, kalman, glm, torch, epochs],
+        build_dir="build",
+        language_level=3,
+        nthreads=os.cpu_count(),
+    )
+    setup(
+        ext_modules=extensions,
+        cmdclass={"build_ext": BuildExt},
+        options={} if FREE_THREADED else {"bdist_wheel": {"py_limited_api": "cp311"}},
+    )

@@ -1,9 +1,13 @@
 """Time and memory of KalmanSGD, NumPy, BLAS and other packages: python -m bench.kalman.
 
 Options: --sizes 100,1000 --threads 1,2 --rounds 7. A row of the table is measured in one process;
-each round times every method in turn. Rows are Gaussian and float64, times are microseconds per
-row. The rate counts 3 p^2 floating-point operations per row. padasip, river and statsmodels are
-omitted if they are not installed.
+each round times every method in turn, after a call that is not timed. With --threads 0, the numbers
+of threads are the defaults. Rows are Gaussian and float64 except where a family is named, times are
+microseconds per row. The rate counts 3 p^2 floating-point operations per row. padasip, river and
+statsmodels are omitted if they are not installed.
+
+--families measures `partial_fit` only, in nanoseconds per row, for several families; and the ratio
+of the time for Gaussian rows while another process keeps a core busy to the time without it.
 """
 
 import argparse
@@ -16,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +30,8 @@ import fastopt
 from bench.compiled import library
 
 Call = tuple[Callable[[], object], int]  # a call, and the number of rows that it absorbs
+FAMILIES = ("gaussian", "binomial", "poisson")
+WARMED = 5000  # rows; shorter calls of more coefficients are long enough
 PRODUCT = 2000  # the order of the matrix product that measures the rate of the machine
 TARGETS = """Targets by column: over numpy 8x at p = 100, 40x from 1000; over dsymv+dsyr 5x from
 2000; share of dgemm 65 % at 1000, 80 % from 2000; 2.5 us at 100; over read 1.3x from 2000"""
@@ -41,10 +47,15 @@ def samples(fitting: float, least: int) -> int:
     return max(least, min(3000, int(fitting)))
 
 
-def partial_fit(p: int) -> Call:
+def partial_fit(p: int, family: str = "gaussian") -> Call:
     X, y = data(p, min(19200, max(384, 384 * int(5e6 / p**2))))
+    z = X @ np.full(p, 1.0 / np.sqrt(p))
+    if family == "binomial":
+        y = (y < z).astype(np.float64)
+    elif family == "poisson":
+        y = np.random.default_rng(1).poisson(np.exp(z)).astype(np.float64)
     k = fastopt.KalmanSGD(p)
-    return lambda: k.partial_fit(X, y), len(y)
+    return lambda: k.partial_fit(X, y, family), len(y)
 
 
 def numpy_loop(p: int) -> Call:
@@ -154,9 +165,46 @@ def memory(p: int) -> float:
 def seconds(call: Call) -> float:
     """Return the mean time of a row."""
     time.sleep(0.05)  # the threads of OpenBLAS spin for a while after the previous call
+    if call[1] >= WARMED:
+        call[0]()  # after the pause, a call of a millisecond takes up to 1.4 times as long
     start = time.perf_counter()
     call[0]()
     return (time.perf_counter() - start) / call[1]
+
+
+@contextlib.contextmanager
+def busy_core() -> Iterator[None]:
+    """Keep one core busy by another process."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            yield
+        finally:
+            other.kill()
+
+
+def measure_families(p: int, rounds: int) -> dict[str, float]:
+    """Return the median time per row for each family, and with a busy core."""
+    calls = {name: partial_fit(p, name) for name in FAMILIES}
+    times: dict[str, list[float]] = {name: [] for name in (*FAMILIES, "quiet", "busy")}
+    for call in calls.values():
+        call[0]()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(seconds(call))
+        times["quiet"].append(long_seconds(calls["gaussian"]))
+        with busy_core():
+            times["busy"].append(long_seconds(calls["gaussian"]))
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def long_seconds(call: Call) -> float:
+    """Return the mean time of a row in .2 seconds, so that the scheduler settles."""
+    time.sleep(0.05)
+    calls, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < 0.2:
+        call[0]()
+        calls += 1
+    return spent / (calls * call[1])
 
 
 def measure(p: int, threads: int, rounds: int) -> dict[str, float]:
@@ -206,17 +254,23 @@ def main() -> None:
     parser.add_argument("--sizes", default="100,500,1000,2000,4000")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--families", action="store_true", help="families and a busy core")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     threads = [int(count) for count in options.threads.split(",")]
     if options.child:
-        print(json.dumps(measure(sizes[0], threads[0], options.rounds)))
+        p, rounds = sizes[0], options.rounds
+        found = measure_families(p, rounds) if options.families else measure(p, threads[0], rounds)
+        print(json.dumps(found))
         return
-    print("partial_fit: time and rate per row; over: time of the others divided by partial_fit's;")
-    print("memory: its peak in p x p arrays; update: time per row, and divided by a read of M")
-    print(TARGETS)
-    print(HEADS)
+    if options.families:
+        print(f"{'p':>5} {'threads':>7}" + "".join(f" {name:>9}" for name in FAMILIES) + "  busy")
+    else:
+        print("partial_fit: time and rate per row; over: time of the others / partial_fit's;")
+        print("memory: its peak in p x p arrays; update: time per row, and divided by a read of M")
+        print(TARGETS)
+        print(HEADS)
     for p in sizes:
         for count in threads:
             out = subprocess.run(
@@ -224,13 +278,20 @@ def main() -> None:
                     *(sys.executable, "-m", "bench.kalman", "--child"),
                     *("--sizes", str(p), "--threads", str(count)),
                     *("--rounds", str(options.rounds)),
+                    *["--families"] * options.families,
                 ],
-                env=os.environ | {"OPENBLAS_NUM_THREADS": str(count)},
+                env=os.environ | ({"OPENBLAS_NUM_THREADS": str(count)} if count else {}),
                 check=True,
                 capture_output=True,
                 text=True,
             ).stdout
-            print(line(p, count, json.loads(out)), flush=True)
+            found = json.loads(out)
+            if options.families:
+                ratio = found["busy"] / found["quiet"]
+                times = "".join(f" {found[name] * 1e9:9.1f}" for name in FAMILIES)
+                print(f"{p:5} {count or 'all':>7}{times} {ratio:4.2f}x", flush=True)
+            else:
+                print(line(p, count, found), flush=True)
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ static fo_observation gaussian_identity(double y, double z)
     return (fo_observation){z, 1.0, 1.0, y - z, 1.0, 1.0};
 }
 
+/* Without cancellation or a branch on the sign of z, which is hard to predict. */
 static fo_observation bernoulli_logit(double y, double z)
 {
-    const double e = exp(-fabs(z)), small = e / (1.0 + e), large = 1.0 / (1.0 + e);
-    const double m = z >= 0 ? large : small, variance = small * large;
-    /* If m is near 1, y - m is computed without cancellation as (1 - m) - (1 - y). */
-    const double residual = z >= 0 ? small - (1.0 - y) : y - m;
-    return (fo_observation){m, variance, variance, residual, variance, variance};
+    const double e = bounded_exp(z), q = 1.0 / (1.0 + e), m = e / (1.0 + e);
+    const double variance = m * q;
+    return (fo_observation){m,        variance, variance, y * q - (1.0 - y) * m,
+                            variance, variance};
 }
 
 static fo_observation bernoulli_probit(double y, double z)
@@ -240,27 +240,15 @@ static double implicit_gamma_inverse(double y, double eta, double scale)
     return b > 0.0 ? 0.5 * (b + root) : 2.0 * scale / (root - b);
 }
 
-double fo_implicit(fo_family family, double shape, double y, double prior, double eta,
-                   double g)
+/* Narrows the bracket of the root of f(z) = z - eta - scale * score(z), which is
+ * between eta and the nearer of eta + move and link(y), and returns its end that is
+ * nearer to eta. Bisection from an end where exp() is huge would need many steps: the
+ * distance from eta is doubled instead. */
+static double narrowed(fo_family family, double shape, double y, double scale,
+                       double eta, double move, double *low, double *high)
 {
-    const double scale = g * prior;
-    if (!(scale > 0.0))
-        return eta;
-    if (family == FO_GAUSSIAN_IDENTITY)
-        return (eta + scale * y) / (1.0 + scale);
-    if (family == FO_GAMMA_INVERSE)
-        return implicit_gamma_inverse(y, eta, scale);
-
-    /* f(z) = z - eta - scale * score(z) increases. Its root is between eta and the
-     * nearer of eta + scale * score(eta) and link(y). */
-    const fo_observation start = fo_observe(family, shape, y, eta);
-    const double move = scale * start.score;
-    if (eta + move == eta)
-        return eta;
     const double sign = move < 0.0 ? -1.0 : 1.0;
     double reach = fmin(fabs(move), fabs(link_of(family, y, INFINITY) - eta));
-    /* Bisection from an end where exp() is huge would need many steps: find the bracket
-     * by doubling the distance from eta. */
     double near = 0.0, far = 1.0;
     while (far < reach) {
         const double z = eta + sign * far;
@@ -270,32 +258,104 @@ double fo_implicit(fo_family family, double shape, double y, double prior, doubl
         far *= 2.0;
     }
     reach = fmin(reach, far);
-    double low = eta + sign * (sign > 0.0 ? near : reach);
-    double high = eta + sign * (sign > 0.0 ? reach : near);
+    *low = eta + sign * (sign > 0.0 ? near : reach);
+    *high = eta + sign * (sign > 0.0 ? reach : near);
+    return sign > 0.0 ? *low : *high;
+}
 
-    double z = sign > 0.0 ? low : high, step = INFINITY;
-    for (int i = 0; i < 200; i++) {
-        const fo_observation at = z == eta ? start : fo_observe(family, shape, y, z);
-        const double f = z - eta - scale * at.score;
-        if (f == 0.0)
-            return z;
-        *(f < 0.0 ? &low : &high) = z;
-        double next = z - f / (1.0 + scale * at.fall);
-        const double moved = fabs(next - z);
-        /* |f''| <= f' for every family, up to small factors: the error after Newton's
-         * step is about half its square. */
-        if (next >= low && next <= high &&
-            moved * moved <= 1e-16 * (fabs(next) + fabs(eta)))
-            return next;
-        /* Newton's step must be strictly inside the bracket and, after the first, at
-         * most half the previous step. Otherwise an end of the bracket, or a cycle on
-         * the sigmoid, could be taken for the root. */
-        if (!(next > low && next < high) || moved > 0.5 * step)
-            next = low + 0.5 * (high - low);
-        step = fabs(next - z);
-        if (step <= 1e-16 * (fabs(next) + fabs(eta)) || !(next > low && next < high))
-            return next;
-        z = next;
+/* The derivative of the weight in z, of the logit or of Poisson's log. */
+static double bend_of(fo_family family, const fo_observation *at)
+{
+    const double w = at->weight;
+    return family == FO_BERNOULLI_LOGIT ? w * (1.0 - 2.0 * at->mean) : w;
+}
+
+/* Finds the root in a short step for the families whose slope, variance and weight are
+ * equal. Returns whether it is exact up to rounding; `at` is given at eta, and set to
+ * the observation at the root.
+ *
+ * Two steps of Chebyshev's method, whose error is cubic, and the Taylor series for the
+ * observation after the second. */
+static int is_near(fo_family family, double y, double scale, double eta, double *root,
+                   fo_observation *at)
+{
+    const int is_logit = family == FO_BERNOULLI_LOGIT;
+    const double inverse = 1.0 / (1.0 + scale * at->weight);
+    const double by = scale * at->score * inverse;
+    const double bend = bend_of(family, at);
+    if (!(fabs(by) < 0.5))
+        return 0;
+    const double z = eta + by - 0.5 * scale * bend * inverse * (by * by);
+    const fo_observation near = is_logit ? bernoulli_logit(y, z) : poisson_log(y, z);
+    const double w = near.weight, again = 1.0 / (1.0 + scale * w);
+    const double first = bend_of(family, &near);
+    const double second = is_logit ? w * (1.0 - 6.0 * w) : w;
+    const double step = (scale * near.score - (z - eta)) * again;
+    const double d = step - 0.5 * scale * first * again * (step * step);
+    if (!(fabs(d) < 4e-6 && fabs(d) * d * d <= 1e-16 * (fabs(z) + fabs(eta))))
+        return 0;
+    const double moved = d * (w + 0.5 * d * first);
+    const double weight = w + d * (first + 0.5 * d * second);
+    *root = z + d;
+    *at = (fo_observation){near.mean + moved,  weight, weight,
+                           near.score - moved, weight, weight};
+    return 1;
+}
+
+/* fo_implicit by Newton's method, from eta unless the step is long. */
+static fo_observation solved(fo_family family, double shape, double y, double scale,
+                             double eta, double *root)
+{
+    double z = eta, step = INFINITY;
+    fo_observation at = fo_observe(family, shape, y, z);
+    if ((family == FO_BERNOULLI_LOGIT || family == FO_POISSON_LOG) &&
+        is_near(family, y, scale, eta, root, &at))
+        return at;
+    const double move = scale * at.score;
+    double low = move < 0.0 ? eta + move : eta, high = move < 0.0 ? eta : eta + move;
+    int is_last = eta + move == eta;
+    if (fabs(move) > 1.0 && !is_last) {
+        z = narrowed(family, shape, y, scale, eta, move, &low, &high);
+        at = z == eta ? at : fo_observe(family, shape, y, z);
     }
-    return z;
+    for (int i = 0; i < 200 && !is_last; i++) {
+        const double f = z - eta - scale * at.score, slope = 1.0 + scale * at.fall;
+        if (f == 0.0)
+            break;
+        *(f < 0.0 ? &low : &high) = z;
+        double next = z - f / slope;
+        const double moved = fabs(next - z), wide = 1e-16 * (fabs(next) + fabs(eta));
+        /* |f''| <= slope - 1 for every family, up to small factors, and changes little
+         * in a short step: the error after it is about half its square times |f''| /
+         * slope. */
+        is_last = next >= low && next <= high && moved < 0.5 &&
+                  moved * moved * (slope - 1.0) <= wide * slope;
+        /* Otherwise the step must be strictly inside the bracket and, after the first,
+         * at most half the previous step. Else an end of the bracket, or a cycle on the
+         * sigmoid, could be taken for the root. */
+        if (!is_last) {
+            if (!(next > low && next < high) || moved > 0.5 * step)
+                next = low + 0.5 * (high - low);
+            step = fabs(next - z);
+            is_last = step <= wide || !(next > low && next < high);
+        }
+        z = next;
+        at = fo_observe(family, shape, y, z);
+    }
+    *root = z;
+    return at;
+}
+
+fo_observation fo_implicit(fo_family family, double shape, double y, double prior,
+                           double eta, double g, double *root)
+{
+    const double scale = g * prior;
+    *root = eta;
+    if (scale > 0.0 && family == FO_GAUSSIAN_IDENTITY)
+        *root = (eta + scale * y) / (1.0 + scale);
+    else if (scale > 0.0 && family == FO_GAMMA_INVERSE)
+        *root = implicit_gamma_inverse(y, eta, scale);
+    else if (scale > 0.0)
+        return solved(family, shape, y, scale, eta, root);
+    return fo_observe(family, shape, y, *root);
 }

@@ -32,13 +32,13 @@ fo_observation fo_observe(fo_family family, double shape, double y, double z);
 double fo_deviance(fo_family family, double shape, double y, double z,
                    const fo_observation *at);
 
-/* Returns the linear predictor after an implicit update, which takes the mean at the
- * updated coefficients: the root of
+/* Sets `root` to the linear predictor after an implicit update, which takes the mean at
+ * the updated coefficients, and returns the observation there: the root of
  *     z = eta + g * prior * score(z),
  * which is unique because the score decreases in z, as it does for all families but the
  * inverse Gaussian, which has no implicit update here. g is x'Mx, and prior the weight
  * of the observation. */
-double fo_implicit(fo_family family, double shape, double y, double prior, double eta,
-                   double g);
+fo_observation fo_implicit(fo_family family, double shape, double y, double prior,
+                           double eta, double g, double *root);
 
 #endif

@@ -19,8 +19,9 @@ fo_gain fo_gain_of(const fo_glm *glm, double y, double prior, double eta, double
         return (fo_gain){b * residual, b, prior, b * residual * residual, 0};
     }
     if (!glm->is_explicit) {
-        const double z = fo_implicit(glm->family, glm->shape, y, prior, eta, g);
-        const fo_observation at = fo_observe(glm->family, glm->shape, y, z);
+        double z;
+        const fo_observation at =
+            fo_implicit(glm->family, glm->shape, y, prior, eta, g, &z);
         const double w = prior * at.weight, inflated = 1.0 + w * g,
                      residual = y - at.mean;
         if (!(w * g >= 1.0))

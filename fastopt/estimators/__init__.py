@@ -7,6 +7,7 @@
 | `kalman_regressor` | `KalmanRegressor`: a filter of rows as they come |
 | `kalman_classifier` | `KalmanClassifier`: the same with class labels |
 | `dask` | the same models for collections of Dask |
+| `scores` | `score` of regressors and of classifiers, for rows of any kind |
 | `base` | what the estimators share with scikit-learn: checks, attributes, warnings |
 | `scoring` | maximum likelihood by Fisher scoring, from sums over blocks of rows |
 | `inference` | standard errors, tests and summaries of a fit, without its rows |

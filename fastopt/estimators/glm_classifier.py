@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -15,19 +13,17 @@ from sklearn.utils.validation import check_is_fitted
 from fastopt._checks import Choice
 from fastopt._errors import FastoptError
 from fastopt.estimators.base import (
-    GLMBase,
     intervals,
     linear_predictor,
-    predictor_of,
     warn_of_problems,
 )
 from fastopt.estimators.epochs.by_epochs import has_partial_fit, takes_epochs
+from fastopt.estimators.scores import ClassifierScore, decisions, most_probable
 from fastopt.estimators.scoring.fitting import Solution, fit_source
 from fastopt.estimators.scoring.model import Model
 from fastopt.estimators.scoring.multinomial import log_probabilities
-from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.labels import class_indices, classes_of
-from fastopt.estimators.sources.source import Source, reduced
+from fastopt.estimators.sources.source import Source
 
 __all__ = ["GLMClassifier"]
 
@@ -35,7 +31,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
-class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
+class GLMClassifier(ClassifierScore):
     """Logistic, probit or complementary log-log regression, fitted by Fisher scoring.
 
     With two classes, P(y = classes_[1]) = mu(intercept + x'coef + offset).  With C > 2 classes and
@@ -446,12 +442,7 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
             With two classes, minus the predictor for which the probability is 1/2, which is 0
             except for the link "cloglog".
         """
-        return _decisions(self._predictors(X, offset), self._half)
-
-    @property
-    def _half(self) -> float | None:
-        """The linear predictor of a probability of 1/2; None for more than two classes."""
-        return None if len(self.classes_) > 2 else float(self._fitted_model.predictor(0.5))
+        return decisions(self._predictors(X, offset), self._half)
 
     def predict_log_proba(self, X: Any, offset: Any = None) -> Floats:
         """Return the logarithms of the probabilities of the classes.
@@ -519,50 +510,9 @@ class GLMClassifier(ClassifierMixin, GLMBase):  # type: ignore[misc]
         -------
         array of shape (n,)
         """
-        index = _most_probable(self._predictors(X, offset), self._half)
+        index = most_probable(self._predictors(X, offset), self._half)
         found: Array = self.classes_[index]
         return found
-
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None, offset: Any = None) -> float:
-        """Return the accuracy: the weighted fraction of rows whose class is predicted.
-
-        Parameters
-        ----------
-        X, y, sample_weight, offset
-            As for `fit`.
-
-        Returns
-        -------
-        float
-        """
-        check_is_fitted(self)
-        self._refuse_offset(offset)
-        per_row = dict(sample_weight=sample_weight, offset=offset)
-        rows = self._open(X, self._fitted_model.link, is_fit=False, y=y, **per_row)
-        if rows is None:
-            from sklearn.metrics import accuracy_score  # 5 MB, as in scikit-learn's mixin
-
-            return float(accuracy_score(y, self.predict(X, offset), sample_weight=sample_weight))
-        source = rows.with_target(class_indices(self.classes_, strict=False))
-        right, total = reduced(source, partial(_right, self.coef_, self.intercept_, self._half))
-        return float(right / total)
-
-
-def _decisions(z: Floats, half: float | None) -> Floats:
-    return z if half is None else z[:, 0] - half
-
-
-def _most_probable(z: Floats, half: float | None) -> Array:
-    """Return the index of the class of each row."""
-    decision = _decisions(z, half)
-    return (decision > 0).astype(int) if half is not None else decision.argmax(axis=1)
-
-
-def _right(coef: Floats, intercept: Floats, half: float | None, block: Block) -> Floats:
-    """Return the weight of the rows of a block whose class is predicted, and of all."""
-    is_right = _most_probable(predictor_of(block, coef, intercept), half) == block.y
-    weight = np.ones(block.n) if block.weight is None else block.weight
-    return np.array([weight @ is_right, weight.sum()])
 
 
 def _labels(y: Any) -> tuple[Array, Any]:

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.base import RegressorMixin
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fastopt.estimators.base import (
-    GLMBase,
     intervals,
     linear_predictor,
-    predictor_of,
     warn_of_problems,
 )
 from fastopt.estimators.epochs.by_epochs import has_partial_fit, takes_epochs
-from fastopt.estimators.scoring.fitting import fit_source, null_deviance
+from fastopt.estimators.scores import RegressorScore, rows_again
+from fastopt.estimators.scoring.fitting import fit_source
 from fastopt.estimators.scoring.model import Model, model_of
-from fastopt.estimators.sources.block import Block
-from fastopt.estimators.sources.source import Source, reduced
+from fastopt.estimators.sources.source import Source
 
 __all__ = ["GLMRegressor"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-ROUNDING = 1e-14  # of a null deviance beside that of the fit
 
-
-class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
+class GLMRegressor(RegressorScore):
     """Generalized linear model, fitted by Fisher scoring, with standard errors.
 
     The mean of y is m = mu(intercept + x'coef + offset), with variance dispersion * V(m) / weight.
@@ -422,62 +414,4 @@ class GLMRegressor(RegressorMixin, GLMBase):  # type: ignore[misc]
         return model.mean(linear_predictor(self, X, model, offset, exposure))
 
     def _rows_again(self, X: Any, y: Any, **per_row: Any) -> Source:
-        return _rows_again(self, X, y, **per_row)
-
-    def score(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        offset: Any = None,
-        exposure: Any = None,
-    ) -> float:
-        """Return D^2, the fraction of the deviance that is explained.
-
-        D^2 = 1 - deviance / null deviance, where the null model has an intercept (and the offset)
-        only, fitted to these rows.  For the gaussian family this is R^2.
-
-        Parameters
-        ----------
-        X, y, sample_weight, offset, exposure
-            As for `fit`.
-
-        Returns
-        -------
-        float
-            At most 1.  0 if all y are equal, or 1 if all are predicted exactly, and NaN with a
-            warning for one row, as for R^2 in scikit-learn.
-        """
-        check_is_fitted(self)
-        model = self._fitted_model
-        per_row = dict(sample_weight=sample_weight, offset=offset, exposure=exposure)
-        source = _rows_again(self, X, y, **per_row)
-        null = null_deviance(source, model)
-        total, n = reduced(source, partial(_deviance, model, self.coef_, self.intercept_))
-        if n < 2:
-            warnings.warn("D^2 is not defined for one row", UndefinedMetricWarning, stacklevel=2)
-            return float("nan")
-        if total and null <= ROUNDING * total:  # all y are equal, and not predicted
-            return 0.0
-        return float(1.0 - total / null) if total else 1.0
-
-
-def _deviance(model: Model, coef: Floats, intercept: float, block: Block) -> Floats:
-    """Return the deviance of the rows of a block, and their number."""
-    model.kind.require_domain(block.y)
-    deviance = model.observe(block.y, predictor_of(block, coef, intercept)).deviance
-    weight = block.total_weight()
-    return np.array([deviance.sum() if weight is None else deviance @ weight, block.n])
-
-
-def _rows_again(estimator: Any, X: Any, y: Any, **per_row: Any) -> Source:
-    """Return a source of rows with y, read as those of the fit."""
-    model = estimator._fitted_model
-    rows: Source | None = estimator._open(X, model.link, is_fit=False, y=y, **per_row)
-    if rows is not None:
-        return rows
-    x, y = estimator._read(X, y, y_numeric=True, reset=False)
-    found: Source = estimator._source(
-        estimator._rows(x, y.astype(float, copy=False), model, **per_row)
-    )
-    return found
+        return rows_again(self, X, y, **per_row)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
 
 from fastopt._checks import flag
 from fastopt._errors import FastoptError
-from fastopt.estimators.glm_classifier import GLMClassifier
 from fastopt.estimators.inference import estimates as inference
 from fastopt.estimators.inference.fitted import Fitted
 from fastopt.estimators.kalman.base import Floats, KalmanBase
+from fastopt.estimators.scores import ClassifierScore
 from fastopt.estimators.scoring.model import Model, model_of
 from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.labels import class_indices, classes_of
@@ -24,7 +23,7 @@ __all__ = ["KalmanClassifier"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
+class KalmanClassifier(ClassifierScore, KalmanBase):
     """Logistic, probit or cloglog regression, online, by the Kalman-based stochastic gradient.
 
     The update is that of `KalmanRegressor` for the binomial family. There is no learning rate, and
@@ -321,9 +320,6 @@ class KalmanClassifier(ClassifierMixin, KalmanBase):  # type: ignore[misc]
         index = (z > 0).astype(int) if z.ndim == 1 else z.argmax(axis=1)
         chosen: Array = self.classes_[index]
         return chosen
-
-    _half = GLMClassifier._half
-    score: Any = GLMClassifier.score
 
     @property
     def pvalues_(self) -> Floats:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastopt._checks import flag
 from fastopt.estimators.glm_regressor import GLMRegressor
 from fastopt.estimators.kalman.base import Floats, KalmanBase
+from fastopt.estimators.scores import RegressorScore
 from fastopt.estimators.scoring.model import Model, model_of
 from fastopt.estimators.sources.block import Block
 
@@ -19,7 +19,7 @@ __all__ = ["KalmanRegressor"]
 _predict_any: Any = GLMRegressor.predict
 
 
-class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
+class KalmanRegressor(RegressorScore, KalmanBase):
     """Generalized linear regression, online, by the Kalman-based stochastic gradient method.
 
     For a row x with observation y, predictor z = x'w + offset, mean m = mu(z), slope h = mu'(z) and
@@ -71,8 +71,9 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
     interleave : int
         The number of places of a file, a memory-mapped array or a large table that `fit` reads at
         once with ``shuffle``. A parquet file is read from at most as many places as it has row
-        groups, and as fit into 256 MB: 2.5 MB for each column and place. Default 64. Chunks come in
-        their order.
+        groups, and as fit into 128 MB: 2.5 MB for each column and place, or less if its row groups
+        are small. So ``interleave=1`` takes less memory, and many small row groups are mixed best.
+        Default 64. Chunks come in their order.
     random_state : int, RandomState instance or None
         Of the order.
     n_threads : int, optional
@@ -298,8 +299,6 @@ class KalmanRegressor(RegressorMixin, KalmanBase):  # type: ignore[misc]
             if z is not None:
                 return self._filters[0].model.mean(z)
         return _predict_any(self, X, offset, exposure, interval=interval)
-
-    score: Any = GLMRegressor.score
 
     @property
     def coef_(self) -> Floats:  # type: ignore[override]

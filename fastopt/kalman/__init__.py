@@ -2,7 +2,8 @@
 
 | module | what it answers |
 |---|---|
-| `filter` | `KalmanSGD`: its methods, results and documentation |
+| `filter` | `KalmanSGD`: its options, and the methods that absorb data |
+| `results` | what a filter reports: its options, coefficients, covariance and counts |
 | `options` | which options are allowed, separately and in combination |
 | `input` | which data are accepted, and their conversion to arrays for BLAS |
 | `state` | what changes when rows are absorbed, and how it is saved and restored |
@@ -17,7 +18,7 @@
 | `damped` | which steps nonlinear least squares takes |
 | `merging` | when two filters can be merged exactly, and how (`merge`) |
 | `exclusive` | how simultaneous use by two threads is refused |
-| `saved` | what a file must contain before a filter is built from it |
+| `saved` | how a filter is saved, restored and copied |
 | `stopping` | when the coefficients are known precisely enough (`converged`) |
 | `covariance` | the forms in which a covariance is stored, one module each |
 | `_kalman` | the Cython boundary of `csrc/kalman` |

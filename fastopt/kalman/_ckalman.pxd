@@ -29,8 +29,8 @@ cdef extern from "kalman/families.h" nogil:
     fo_observation fo_observe(fo_family family, double shape, double y, double z)
     double fo_deviance(fo_family family, double shape, double y, double z,
                        const fo_observation *at)
-    double fo_implicit(fo_family family, double shape, double y, double prior, double eta,
-                       double g)
+    fo_observation fo_implicit(fo_family family, double shape, double y, double prior,
+                               double eta, double g, double *root)
 
 
 cdef extern from "kalman/scoring.h" nogil:

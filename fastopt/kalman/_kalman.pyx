@@ -427,8 +427,10 @@ def observed_weights(tuple family, double shape, cnp.ndarray y, cnp.ndarray z):
 
 
 def implicit(tuple family, double shape, double y, double prior, double eta, double g):
-    """Return the linear predictor after an implicit update."""
-    return fo_implicit(FAMILIES[family], shape, y, prior, eta, g)
+    """Return the linear predictor z after an implicit update, and what `observe` returns at z."""
+    cdef double z
+    cdef fo_observation at = fo_implicit(FAMILIES[family], shape, y, prior, eta, g, &z)
+    return z, (at.mean, at.slope, at.variance, at.score, at.weight, at.fall)
 
 
 cdef require_state(cnp.ndarray array, int64_t size, str char):

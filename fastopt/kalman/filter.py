@@ -1,24 +1,17 @@
-"""`KalmanSGD`: its methods and results, and their documentation."""
+"""`KalmanSGD`: its options, and the methods that absorb data."""
 
 from __future__ import annotations
 
-import math
-import os
-import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult  # type: ignore[import-untyped]
 
-from fastopt import checkpoint
-from fastopt._checks import flag
 from fastopt._errors import FastoptError
-from fastopt.kalman import diagnostics
 from fastopt.kalman import input as given
 from fastopt.kalman._kalman import observe_rows
-from fastopt.kalman.covariance import FAILURES, Floats
+from fastopt.kalman.covariance import Floats
 from fastopt.kalman.data import checked_rows
 from fastopt.kalman.exclusive import OneThread, exclusive
 from fastopt.kalman.fitting import fit_all
@@ -26,29 +19,15 @@ from fastopt.kalman.merging import merge
 from fastopt.kalman.nonlinear import Fun, fit_rows
 from fastopt.kalman.options import checked_options, initial_coefficients
 from fastopt.kalman.outputs import absorb_outputs
-from fastopt.kalman.rows import absorb_few_rows, absorb_rows, is_separated
-from fastopt.kalman.saved import require_arrays
+from fastopt.kalman.results import Results
+from fastopt.kalman.rows import absorb_and_warn, absorb_few_rows
+from fastopt.kalman.saved import Saved
 from fastopt.kalman.state import State
 
 __all__ = ["KalmanSGD"]
 
-SORTED = (
-    "one pass over rows in this order can end far from the maximum of the likelihood; shuffle the "
-    "rows, or use fit(), which finds it in any order"
-)
 
-
-def warnings_are_errors() -> bool:
-    """Return whether a filter turns warnings into errors, so that the state must be saved."""
-    return any(entry[0] == "error" for entry in warnings.filters)
-
-
-def _option(name: str, doc: str) -> Any:
-    """Return a read-only property for one of the options."""
-    return property(lambda self: getattr(self._state.options, name), doc=doc)
-
-
-class KalmanSGD:
+class KalmanSGD(Results, Saved):
     """Kalman-based stochastic gradient descent for linear and generalized linear models.
 
     For a row x with observation y, mean m = mu(x'w), slope h = mu'(x'w) and variance V(m)::
@@ -244,22 +223,6 @@ class KalmanSGD:
         self._one_thread = OneThread()
         self._state = State(options, w0)
 
-    n_params = _option("n_params", "The number of coefficients.")
-    m0 = _option("m0", "The initial covariance, as given.")
-    gamma = _option("gamma", "The bounds of the variance; (0.0, inf) if there are none.")
-    glm_update = _option("glm_update", "Where the mean is taken: 'implicit' or 'explicit'.")
-    mode = _option("mode", "The form of a full covariance: 'plain', 'ud' or 'qr'; else 'auto'.")
-    block = _option("block", "The number of rows absorbed together, as given.")
-    forgetting = _option("forgetting", "The number by which M is divided before each row.")
-    max_trace = _option("max_trace", "M is not divided at this trace or above; None is no limit.")
-    estimates = _option("estimates", "Whether the dispersion is always estimated.")
-    stop = _option("stop", "The condition of `converged`, as given.")
-    dtype = _option("dtype", "The precision of the covariance.")
-    max_bytes = _option("max_bytes", "The limit of memory, or None.")
-    n_threads = _option("n_threads", "The number of threads, or None for the default.")
-
-    # Absorbing data
-
     @exclusive
     def partial_fit(
         self,
@@ -338,33 +301,7 @@ class KalmanSGD:
         ):
             return self
         rows = checked_rows(state, X, y, family, link, weight, offset, alpha, new_pass, exposure)
-        found = diagnostics.order_of(state, rows)
-        if found:
-            warnings.warn(f"{found}; {SORTED}", stacklevel=3)
-        compares = not found and diagnostics.can_compare(state, rows)
-        may_warn = compares or diagnostics.may_be_separated(state, rows)
-        before = state.as_dict() if may_warn and warnings_are_errors() else None
-        covariance = state.form.covariance() if compares and state.n_obs else None
-        absorb_rows(state, rows)
-        try:
-            if is_separated(state, rows):
-                warnings.warn(
-                    "every label so far is predicted correctly (complete separation, or rows "
-                    "sorted by y); if the labels are separated, the likelihood has no maximum, and "
-                    "m0 determines the size of the coefficients",
-                    stacklevel=3,
-                )
-            if compares and diagnostics.disagrees(state, rows, covariance):
-                warnings.warn(
-                    "the information that the filter gained from these rows and Fisher's "
-                    "differ by more than 25 %, so that stderr is not right; this happens to rows "
-                    f"sorted by y and to labels that are nearly separated: {SORTED}",
-                    stacklevel=3,
-                )
-        except UserWarning:
-            if before is not None:
-                self.load_state_dict(before)
-            raise
+        absorb_and_warn(state, rows)
         return self
 
     @exclusive
@@ -673,209 +610,3 @@ class KalmanSGD:
         start = options.first_covariance(m0)
         chooses = m0 is None and options.chooses_start
         self._state.begin(self._state.current_coefficients(), start, chooses)
-
-    # Results
-
-    @property
-    @exclusive
-    def coef(self) -> Floats:
-        """The coefficients."""
-        return self._state.form.coef()
-
-    @property
-    def n_obs(self) -> int:
-        """The number of rows or outputs absorbed."""
-        return self._state.n_obs
-
-    @property
-    def n_passes(self) -> int:
-        """The number of passes over the data; set it if `update` absorbed several passes."""
-        return self._state.history.n_passes
-
-    @n_passes.setter
-    def n_passes(self, value: int) -> None:
-        self._state.history = self._state.history._replace(n_passes=value)
-
-    @property
-    def n_clipped(self) -> int:
-        """The number of rows or outputs whose variance was outside the bounds `gamma`."""
-        return self._state.form.counts[1]
-
-    @property
-    @exclusive
-    def trace(self) -> float:
-        """The trace of M."""
-        self._state.require_covariance()
-        return self._state.form.trace()
-
-    @property
-    @exclusive
-    def dispersion(self) -> float:
-        """The ratio of an observation's variance to V(m); 1 where the family fixes it.
-
-        Otherwise the sum of (y - m)^2 / s over all innovations, divided by n_obs - p n_passes; NaN
-        unless this divisor is positive. After `fit`, Pearson's statistic divided by n_obs - p.
-        Implicit updates take each innovation at the mean after the update, (y - m)^2 (1 + c) / V
-        with c = x'Mx h^2 / V, which is the same number for the Gaussian family.
-        """
-        return self._state.dispersion
-
-    @property
-    def converged_at(self) -> int | None:
-        """The value of `n_obs` when `stop` was first met; None before."""
-        return None if self._state.stop is None else self._state.stop.reached_at
-
-    @property
-    def converged(self) -> bool:
-        """Whether `stop` has been met; the caller decides whether to stop."""
-        return self.converged_at is not None
-
-    @exclusive
-    def covariance(self, scaled: bool = True) -> Floats:
-        """Return M, times the dispersion and the number of passes if ``scaled``.
-
-        With "diag" or blocks, covariances that are not stored are 0. `stderr` needs the diagonal
-        only, and less memory.
-
-        Parameters
-        ----------
-        scaled : bool
-            Default True.
-
-        Returns
-        -------
-        array of shape (p, p)
-
-        Raises
-        ------
-        FastoptError, TypeError
-            `scaled` is not a bool, the matrix needs more than `max_bytes`, or there is none yet
-            because no rows were absorbed (``m0="scale"``).
-        """
-        self._state.require_covariance()
-        needed = 8 * self.n_params**2
-        if self.max_bytes is not None and needed > self.max_bytes:
-            raise FastoptError(
-                f"the matrix takes {needed} bytes and max_bytes is {self.max_bytes}; stderr and "
-                "state_dict() need less"
-            )
-        full = self._state.form.covariance()
-        if not flag("scaled", scaled):
-            return full
-        return full * (self.dispersion * max(1, self.n_passes))
-
-    @property
-    @exclusive
-    def stderr(self) -> Floats:
-        """The standard errors of the coefficients.
-
-        Raises
-        ------
-        FastoptError
-            A variance is negative: the covariance is no longer positive definite, by rounding.
-        """
-        self._state.require_covariance()
-        variances = self._state.form.variances()
-        if (variances < 0).any():
-            raise FastoptError(FAILURES["indefinite"])
-        return np.sqrt(variances) * (self._state.root_dispersion * math.sqrt(max(1, self.n_passes)))
-
-    # Saving and copying
-
-    @exclusive
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that the absorbed data have changed: numbers and copies of arrays.
-
-        Returns
-        -------
-        dict of str to number or array
-        """
-        return self._state.as_dict()
-
-    @exclusive
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Replace the state by that of a `state_dict`; after an error it is unchanged.
-
-        Parameters
-        ----------
-        state_dict : dict
-            The state of a filter with the same options.
-
-        Raises
-        ------
-        FastoptError, TypeError
-            The state is damaged, or that of a filter with other options.
-        """
-        options = self._state.options
-        loaded = State(options, np.zeros(options.n_params))
-        loaded.restore(state_dict)
-        self._state = loaded  # one assignment: KeyboardInterrupt cannot leave a mixture
-
-    @exclusive
-    def __getstate__(self) -> dict[str, Any]:
-        return {"options": self._state.options.as_arguments(), "state": self.state_dict()}
-
-    def __setstate__(self, saved: dict[str, Any]) -> None:
-        self.__init__(**saved["options"])  # type: ignore[misc]
-        self._state.restore(saved["state"])
-
-    def copy(self) -> KalmanSGD:
-        """Return an independent copy.
-
-        Returns
-        -------
-        KalmanSGD
-        """
-        other = KalmanSGD.__new__(KalmanSGD)
-        other.__setstate__(self.__getstate__())
-        return other
-
-    __copy__ = copy
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write options and state to a file that `load` and ``numpy.load`` read.
-
-        Parameters
-        ----------
-        path : str or path
-
-        Raises
-        ------
-        OSError
-            The file cannot be written.
-        """
-        checkpoint.write(path, "KalmanSGD", self.__getstate__())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> KalmanSGD:
-        """Return the filter that `save` wrote.
-
-        Parameters
-        ----------
-        path : str or path
-
-        Returns
-        -------
-        KalmanSGD
-
-        Raises
-        ------
-        FastoptError, OSError
-            The file cannot be read, is damaged or is not from `save`.
-        """
-        made = cls.__new__(cls)
-        saved = checkpoint.read(path, "KalmanSGD")
-        with checkpoint.loading(path):
-            require_arrays(saved)
-            made.__setstate__(saved)
-        return made
-
-    def __repr__(self) -> str:
-        options = {
-            "n_params": self.n_params,
-            "mode": self.mode,
-            "covariance": self._state.options.kind.kept,
-            "glm_update": self.glm_update,
-            "n_obs": self.n_obs,
-        }
-        return f"KalmanSGD({', '.join(f'{name}={value!r}' for name, value in options.items())})"

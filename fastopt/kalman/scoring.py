@@ -159,7 +159,7 @@ class _Design:
         mean = float(self.data.y.mean())
         z = mean
         if self.data.link != "identity":
-            z = implicit(self.data.model, self.data.alpha, mean, 1.0, 1.0, FAR)
+            z, _ = implicit(self.data.model, self.data.alpha, mean, 1.0, 1.0, FAR)
         if not math.isfinite(z):
             return None
         if self.constant is not None and self.data.offset is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +22,10 @@ INSTEAD = {
     "steps the parameters of a bucket after it has been averaged",
     "FullyShardedDataParallel": "torch.distributed.fsdp.fully_shard",
 }
+TOO_EARLY = (
+    "after the hooks of parameters have run: steps in the backward pass would use gradients of one "
+    "process"
+)
 
 
 def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
@@ -114,7 +118,7 @@ def step_in_backward(optimizer: Any, *, accumulate: int = 1) -> StepInBackward:
                 "gradients of leaves only"
             )
     refuse_taken(params)
-    _refuse_late_reduction(params)
+    refuse_late_reduction(params, TOO_EARLY, INSTEAD)
     return StepInBackward(optimizer, count)
 
 
@@ -193,7 +197,7 @@ class StepInBackward:
     def _take(self, p: Tensor) -> None:
         """Update a parameter whose gradient is complete, and free the gradient."""
         if not self._is_checked:
-            _refuse_late_reduction([p])
+            refuse_late_reduction([p], TOO_EARLY, INSTEAD)
             self._is_checked = True
         passes = self._passes.get(p, 0) + 1
         if passes < self.accumulate:
@@ -245,7 +249,7 @@ def refuse_taken(params: Iterable[Tensor]) -> None:
             )
 
 
-def late_reducer(params: Iterable[Tensor]) -> str | None:
+def _late_reducer(params: Iterable[Tensor]) -> str | None:
     """Return the name of a wrapper in `INSTEAD` to which a parameter belongs, or None."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return None
@@ -258,13 +262,18 @@ def late_reducer(params: Iterable[Tensor]) -> str | None:
     return None
 
 
-def _refuse_late_reduction(params: Iterable[Tensor]) -> None:
-    name = late_reducer(params)
+def refuse_late_reduction(
+    params: Iterable[Tensor], problem: str, instead: Mapping[str, str]
+) -> None:
+    """Raise an error if a parameter belongs to a wrapper in `INSTEAD`.
+
+    problem: what happens before the wrapper averages; instead: what to use for each wrapper.
+    """
+    name = _late_reducer(params)
     if name is not None:
         raise RuntimeError(
             f"a parameter belongs to a {name} module, which averages gradients over the processes "
-            "after the hooks of parameters have run: steps in the backward pass would use "
-            f"gradients of one process; use {INSTEAD[name]}"
+            f"{problem}; use {instead[name]}"
         )
 
 

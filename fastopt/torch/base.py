@@ -50,7 +50,7 @@ class Further(Door):
         signature = cls._arguments()
         for name in given:
             if name not in signature.parameters:
-                allowed = [*signature.parameters, *options.Own.__annotations__]
+                allowed = [*signature.parameters, *options.NAMES]
                 raise TypeError(
                     f"unexpected keyword {name!r}{meant(name, allowed)}; allowed: "
                     f"{', '.join(allowed)}"

@@ -8,7 +8,7 @@ import torch
 
 from fastopt import optimizers
 from fastopt.optimizers.base.points.averages import added_by
-from fastopt.torch import state
+from fastopt.torch import tensors
 from fastopt.torch.door import Door
 
 
@@ -83,7 +83,7 @@ class Adagrad(Door, torch.optim.Adagrad):
             return
         for group in self.param_groups:
             for p in group["params"]:
-                if p.dtype in state.LOW:
+                if p.dtype in tensors.LOW_PRECISION:
                     start = self.defaults["initial_accumulator_value"]
                     self.state[p]["sum"] = self.state[p]["sum"].float().fill_(start)
 

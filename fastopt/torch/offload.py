@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastopt._checks import Whole, flag
 from fastopt.optimizers.base.extras import positive
-from fastopt.torch.backward import late_reducer, refuse_taken, take_gradients
+from fastopt.torch.backward import INSTEAD, refuse_late_reduction, refuse_taken, take_gradients
 from fastopt.torch.distributed import is_dtensor
 from fastopt.torch.door import Door, outside_of_graphs
 from fastopt.torch.transfers import HostParameter, Link, host_parameters
@@ -499,12 +499,8 @@ def _require_plain(p: Tensor) -> None:
 
 
 def _refuse_late_reduction(params: Iterable[Tensor]) -> None:
-    name = late_reducer(params)
-    if name is not None:
-        raise RuntimeError(
-            f"a parameter belongs to a {name} module, which averages gradients over the processes "
-            "after they have been offloaded; use offload_gradients=False"
-        )
+    instead = dict.fromkeys(INSTEAD, "offload_gradients=False")
+    refuse_late_reduction(params, "after they have been offloaded", instead)
 
 
 def _is_frozen(p: Tensor) -> bool:

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Number
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,28 +33,6 @@ IGNORED = {"params", "param_names", "foreach", "fused", "capturable", "different
 STATE_DTYPES = Choice((None, "float32", "bfloat16", "float8", "param"))
 
 
-class Own(TypedDict, total=False):
-    """The keyword arguments that fastopt adds to those of torch.optim."""
-
-    max_grad_norm: float | None
-    max_grad_value: float | None
-    on_nonfinite: str
-    zero_grads: bool
-    ema_decay: float | None
-    ema_warmup: bool
-    lookahead_steps: int | None
-    lookahead_alpha: float
-    state_dtype: str | None
-    float8_mask: Callable[[str], bool] | None
-    master: str | None
-    rounding: str
-    seed: int
-    n_threads: int | None
-    weight_decay_mask: Callable[[str], bool] | None
-    l1: float
-    bounds: tuple[float | None, float | None] | None
-
-
 # The options of fastopt that may also be items of a group.
 OF_GROUPS: Mapping[str, Any] = {"l1": 0.0, "bounds": None}
 DEFAULTS: Mapping[str, Any] = {
@@ -64,11 +42,13 @@ DEFAULTS: Mapping[str, Any] = {
     "float8_mask": None,
     **OF_GROUPS,
 }
+# The keyword arguments that fastopt adds to those of torch.optim, where `GradScaler` has the scale.
+NAMES = tuple(name for name in DEFAULTS if name != "grad_scale")
 
 
 def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return fastopt's options, checked and with defaults filled in, and the other keywords."""
-    own = {name: given[name] for name in Own.__annotations__ if name in given}
+    own = {name: given[name] for name in NAMES if name in given}
     others = {name: value for name, value in given.items() if name not in own}
     threads, mask = own.pop("n_threads", None), own.pop("weight_decay_mask", None)
     state_dtype = STATE_DTYPES("state_dtype", own.get("state_dtype"))
@@ -88,7 +68,7 @@ def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return checked, others
 
 
-OWN_ONLY = Own.__annotations__.keys() - OF_GROUPS.keys()  # those that a group cannot have
+OWN_ONLY = {*NAMES} - OF_GROUPS.keys()  # those that a group cannot have
 
 
 class Group(NamedTuple):
@@ -294,7 +274,7 @@ def signature_of(cls: type, package: str) -> inspect.Signature:
         own = inspect.signature(vars(cls)["__init__"])
         return own.replace(parameters=list(own.parameters.values())[1:])
     signature = cls._arguments()  # type: ignore[attr-defined]
-    return with_keywords(signature, {name: DEFAULTS[name] for name in Own.__annotations__})
+    return with_keywords(signature, {name: DEFAULTS[name] for name in NAMES})
 
 
 def with_keywords(signature: inspect.Signature, added: Mapping[str, Any]) -> inspect.Signature:

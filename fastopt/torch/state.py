@@ -15,8 +15,6 @@ from fastopt.optimizers.base.state import float8
 from fastopt.torch import distributed, tensors
 from fastopt.torch.options import Group
 
-LOW = (torch.float16, torch.bfloat16)
-
 
 def real_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype of the arithmetic for a parameter of this dtype."""
@@ -255,7 +253,11 @@ def require_masters(optimizer: Any) -> None:
 
 
 def _rounds_to(master: Tensor, p: Tensor, is_stochastic: bool) -> bool:
-    if master.dtype is not torch.float32 or master.shape != p.shape or p.dtype not in LOW:
+    if (
+        master.dtype is not torch.float32
+        or master.shape != p.shape
+        or p.dtype not in tensors.LOW_PRECISION
+    ):
         return False
     master, p = tensors.plain(master), tensors.plain(p)
     nearest = master.to(p.dtype)

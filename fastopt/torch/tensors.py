@@ -14,6 +14,8 @@ from fastopt._errors import FastoptError
 from fastopt.arrays.overlap import Spans
 from fastopt.torch import distributed
 
+LOW_PRECISION = (torch.float16, torch.bfloat16)
+
 MAX_AXES = 16  # FO_MAX_AXES
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INT_OF_SIZE = {2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LOW = (torch.float16, torch.bfloat16)
+from fastopt.torch.tensors import LOW_PRECISION
+
 PINNED = ("cuda", "xpu")  # device types with asynchronous copies from and to pinned memory
 
 
@@ -182,7 +183,7 @@ def host_parameters(
         staging = torch.empty(n, dtype=dtype, device="cpu", pin_memory=pin)
         masters = (
             torch.empty(n, dtype=torch.float32, device="cpu")
-            if dtype in LOW
+            if dtype in LOW_PRECISION
             else torch.empty_like(staging, pin_memory=pin)
         )
         start = 0

@@ -7,7 +7,12 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from fastopt import FastoptError
-from fastopt.estimators import GLMClassifier, GLMRegressor
+from fastopt.estimators import (
+    GLMClassifier,
+    GLMRegressor,
+    KalmanClassifier,
+    KalmanRegressor,
+)
 from fastopt.estimators.extras import library
 from fastopt.estimators.sources.opening import open_rows
 from fastopt.estimators.sources.pages import give_back, mapping_of
@@ -120,6 +125,45 @@ def test_chunks_give_their_rows(chunks):
         np.testing.assert_array_equal(found["weight"], W)
     assert rows.n_features == P
     assert rows.n_rows == N
+
+
+class Opened:
+    """A function that returns a generator of chunks, and counts those that are not closed."""
+
+    def __init__(self, chunks):
+        self.chunks, self.now, self.most = chunks, 0, 0
+
+    def __call__(self):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            yield from self.chunks
+        finally:
+            self.now -= 1
+
+
+LATER = [(X[:300], LABELS[:300]), (X[300:], LABELS[300:])]
+FITS = {
+    "GLMRegressor": (GLMRegressor("poisson"), TUPLES, np.full(150, -1.0)),
+    "epochs": (GLMRegressor("poisson", solver="sgd", eta0=1e-3, max_iter=2), TUPLES, -np.ones(150)),
+    "GLMClassifier": (GLMClassifier(), LATER, np.array(["one"] * 149 + [None], dtype=object)),
+    "KalmanRegressor": (KalmanRegressor("poisson"), TUPLES, np.full(150, -1.0)),
+    "KalmanClassifier": (KalmanClassifier(), LATER, np.array(["one"] * 149 + [None], dtype=object)),
+}
+
+
+@pytest.mark.parametrize(("model", "chunks", "bad"), FITS.values(), ids=FITS)
+@pytest.mark.filterwarnings("ignore")
+def test_one_generator_is_open_at_a_time(model, chunks, bad):
+    """Also one that is read in part, and after an error whose traceback still exists."""
+    good = Opened(chunks)
+    model.fit(good).predict(good)
+    assert (good.most, good.now) == (1, 0)
+    failing = Opened([*chunks, (X[:150], bad, W[:150])[: len(chunks[0])], *chunks])
+    with pytest.raises((FastoptError, TypeError)) as error:
+        model.fit(failing)
+    assert error.tb is not None
+    assert (failing.most, failing.now) == (1, 0)
 
 
 @pytest.fixture(params=["map", "chunks"])

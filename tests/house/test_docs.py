@@ -57,7 +57,7 @@ def test_the_check_of_headings_can_fail():
             raise ValueError
         return x
 
-    assert {"KalmanSGD.covariance", "MLP.mean", "Optimizer.step", "Family.link"} <= {*MEMBERS}
+    assert {"Results.covariance", "MLP.mean", "Optimizer.step", "Family.link"} <= {*MEMBERS}
     assert missing(undocumented) == ["a docstring"]
     assert missing(halfway) == ["Returns", "Raises", "the parameter x"]
 

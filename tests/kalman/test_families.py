@@ -107,8 +107,8 @@ def test_the_implicit_equation_holds(family, y, prior):
     """z - eta - g score(z) changes its sign at the root, up to rounding."""
     etas = (0.3, 2.0, 60.0) if family[1] == "inverse" else (-900.0, -60.0, -3.0, 0.0, 2.0, 60.0)
     for eta in (*etas, 900.0):
-        for g in (1e-8, 0.1, 1.0, 50.0, 1e4, 1e9):
-            z = implicit(family, ALPHA, y, prior, eta, g)
+        for g in (1e-8, 1e-3, 0.1, 0.3, 1.0, 50.0, 1e4, 1e9):
+            z, at = implicit(family, ALPHA, y, prior, eta, g)
             assert math.isfinite(z)
             wide = 1e-14 * (abs(z) + abs(eta)) + 1e-300
             if family[1] == "inverse":
@@ -117,12 +117,14 @@ def test_the_implicit_equation_holds(family, y, prior):
                 t - eta - g * prior * observe(family, ALPHA, y, t)[3] for t in (z - wide, z + wide)
             )
             assert low <= 0 <= high, (eta, g, z)
+            there = observe(family, ALPHA, y, z)
+            assert at == pytest.approx(there, rel=1e-13, abs=1e-15 * (y + there[0]))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_implicit_update_without_information_changes_nothing(family):
-    assert implicit(family, ALPHA, 1.0, 1.0, 0.5, 0.0) == 0.5
-    assert implicit(family, ALPHA, 1.0, 0.0, 0.5, 3.0) == 0.5
+    assert implicit(family, ALPHA, 1.0, 1.0, 0.5, 0.0)[0] == 0.5
+    assert implicit(family, ALPHA, 1.0, 0.0, 0.5, 3.0)[0] == 0.5
 
 
 def test_saturated_predictors_stay_finite():

@@ -15,6 +15,7 @@ from sklearn.model_selection import cross_val_score
 
 from fastopt import FastoptError
 from fastopt.estimators import GLMClassifier, GLMRegressor
+from fastopt.estimators.sources import parquet
 from fastopt.estimators.sources.opening import open_rows
 
 N = 900
@@ -285,3 +286,16 @@ def test_a_dataset_with_a_filter_is_refused(tmp_path):
     use = X[:, 0] > 0
     array = GLMRegressor("poisson").fit(X[use], Y[use], W[use])
     np.testing.assert_allclose(own.coef_, array.coef_, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rows", "places"), [(1024, 16), (2**14, 1)])
+def test_a_parquet_file_is_read_from_as_many_places_as_fit_into_memory(
+    tmp_path, monkeypatch, rows, places
+):
+    """More of them where row groups are small, because pages are not larger than those."""
+    monkeypatch.setattr(parquet, "MOST_PAGES", 2**22)
+    table = pa.table([*np.random.default_rng(0).normal(size=(8, 2**15))], names=[*"abcdefgh"])
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=rows, use_dictionary=False)
+    starts = parquet.ParquetReader(tmp_path / "x.parquet").starts(64)
+    assert len(starts) in (places, places - 1)
+    assert starts[0] == 0

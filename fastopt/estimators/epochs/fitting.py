@@ -169,8 +169,8 @@ class _Rows:
                 total += float(block.n if weight is None else weight.sum())
         if not total:
             raise FastoptError(
-                f"validation_fraction is {self.fraction!r}; no row could be held out, because "
-                "each block of rows needs one for the steps, too"
+                f"validation_fraction is {self.fraction!r}; no row of positive weight was held "
+                "out. Each block of rows keeps at least one for the steps"
             )
         return loss / total
 

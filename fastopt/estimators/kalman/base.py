@@ -19,6 +19,7 @@ from fastopt.estimators.scoring.model import Model
 from fastopt.estimators.sources.array import ArraySource
 from fastopt.estimators.sources.block import Block
 from fastopt.estimators.sources.interleaved import interleaved, joined
+from fastopt.estimators.sources.source import reading
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -145,11 +146,12 @@ class KalmanBase(GLMBase):
                     blocks = interleaved(source, places, random)
                 else:
                     blocks = source.blocks()
-                for block in blocks:
-                    for each, y in zip(filters, targets(block.y), strict=True):
-                        each.absorb(block.with_y(y), new_pass=begins, warn=False)
-                    begins = False
-                    sample.add(block, epoch == 0)
+                with reading(blocks) as found:
+                    for block in found:
+                        for each, y in zip(filters, targets(block.y), strict=True):
+                            each.absorb(block.with_y(y), new_pass=begins, warn=False)
+                        begins = False
+                        sample.add(block, epoch == 0)
         except KeyboardInterrupt:
             self._filters, self.n_iter_ = filters, epoch + 1
             raise

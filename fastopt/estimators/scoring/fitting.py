@@ -20,7 +20,7 @@ from fastopt.estimators.scoring.moments import Moments
 from fastopt.estimators.scoring.problem import Options, Problem
 from fastopt.estimators.scoring.rounds import Scoring
 from fastopt.estimators.sources.block import Block
-from fastopt.estimators.sources.source import Source, reduced
+from fastopt.estimators.sources.source import Source, reading, reduced
 
 __all__ = ["Solution", "fit_source", "null_deviance"]
 
@@ -64,7 +64,8 @@ class _Intercept:
         self.source = source
 
     def blocks(self) -> Iterator[Block]:
-        return map(_without_columns, self.source.blocks())
+        with reading(self.source.blocks()) as blocks:
+            yield from map(_without_columns, blocks)
 
 
 class _InterceptElsewhere(_Intercept):

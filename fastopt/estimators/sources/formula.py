@@ -14,6 +14,7 @@ from fastopt._errors import FastoptError
 from fastopt.estimators.extras import library
 from fastopt.estimators.sources.block import Array, Floats
 from fastopt.estimators.sources.features import require_finite
+from fastopt.estimators.sources.source import reading
 from fastopt.estimators.sources.tables import Table
 
 __all__ = ["Formula"]
@@ -153,7 +154,8 @@ class Formula:
             There are no rows, or formulaic cannot evaluate the formula.
         """
         formulaic = library("formulaic", "formula=")
-        first = next(tables(None), None)
+        with reading(tables(None)) as found:
+            first = next(found, None)
         if first is None or not len(first):
             raise FastoptError("X has no rows; at least one is needed")
         self._require_present(first, 0, self.columns)
@@ -305,14 +307,15 @@ class Formula:
         listed: dict[str, list[Any] | None] = {}
         found: dict[str, set[Any]] = {column: set() for column in columns}
         row = 0
-        for table in tables:
-            self._require_present(table, row, list(columns))
-            for column in columns:
-                levels = table.levels(column)
-                same = levels if row == 0 or levels == listed[column] else None
-                listed[column] = same
-                found[column].update(levels or np.unique(table.labels(column)[0]).tolist())
-            row += len(table)
+        with reading(tables) as each:
+            for table in each:
+                self._require_present(table, row, list(columns))
+                for column in columns:
+                    levels = table.levels(column)
+                    same = levels if row == 0 or levels == listed[column] else None
+                    listed[column] = same
+                    found[column].update(levels or np.unique(table.labels(column)[0]).tolist())
+                row += len(table)
         return {column: levels or sorted(found[column]) for column, levels in listed.items()}
 
     def _require_present(self, table: Table, first: int, columns: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from fastopt.estimators.sources.block import Array, Block
 from fastopt.estimators.sources.features import Features, NumericColumns, text_only
 from fastopt.estimators.sources.indices import require_valid
 from fastopt.estimators.sources.roles import NAMES, Roles, Target
+from fastopt.estimators.sources.source import reading
 from fastopt.estimators.sources.tables import Table, cut, is_table, table_of
 
 __all__ = ["Chunks", "is_chunk", "matrix_of", "parts_of", "tables_of"]
@@ -86,13 +87,14 @@ def tables_of(chunks: Callable[[], Iterable[Any]]) -> Iterator[Table]:
     TypeError
         A chunk is no table.
     """
-    for item in chunks():
-        X, _ = parts_of(item)
-        if not is_table(X):
-            raise TypeError(
-                f"formula= needs tables with named columns; a chunk is a {type(X).__name__}"
-            )
-        yield table_of(X)
+    with reading(chunks()) as items:
+        for item in items:
+            X, _ = parts_of(item)
+            if not is_table(X):
+                raise TypeError(
+                    f"formula= needs tables with named columns; a chunk is a {type(X).__name__}"
+                )
+            yield table_of(X)
 
 
 @dataclass
@@ -132,7 +134,8 @@ class Chunks:
     def __post_init__(self) -> None:
         self._n: int | None = None
         self._iterator: object = None
-        first = next(self._iterate(), None)
+        with reading(self._iterate()) as items:
+            first = next(items, None)
         if first is None:
             raise FastoptError("X gave no chunks; at least one is needed")
         X, rest = parts_of(first)
@@ -201,30 +204,37 @@ class Chunks:
     def _items(self) -> Iterator[tuple[int, Any, Table | None, Roles]]:
         """Yield (index of the first row, X, X as a table or None, roles) of each chunk."""
         first = 0
-        for item in self._iterate():
-            X, rest = parts_of(item)
-            if _given(rest) != self._given:
-                raise FastoptError(
-                    f"the chunk that begins with row {first} has {', '.join(_given(rest)) or 'X'}, "
-                    f"and the first chunk has {', '.join(self._given) or 'X'}; all need the same"
-                )
-            given = {**self.roles.given, **rest}
-            if not self.with_y:
-                given.pop("y", None)
-            roles = replace(self.roles, given=given, origin=first)
-            table = table_of(X) if is_table(X) else None
-            if table is None:
-                X = matrix_of(X, self._width, first)
-            n = X.shape[0] if table is None else len(table)
-            roles.require(None if table is None else table.names, n)
-            yield first, X, table, roles
-            first += n
+        with reading(self._iterate()) as items:
+            for item in items:
+                X, table, roles = self._checked(item, first)
+                yield first, X, table, roles
+                first += X.shape[0] if table is None else len(table)
         if self._n is not None and first != self._n:
             raise FastoptError(
                 f"X gave {first} rows in this round and {self._n} before; the function must return "
                 "a new iterator over the same rows at each call"
             )
         self._n = first
+
+    def _checked(self, item: Any, first: int) -> tuple[Any, Table | None, Roles]:
+        """Return X, X as a table or None, and roles of the chunk that begins with this row."""
+        X, rest = parts_of(item)
+        if _given(rest) != self._given:
+            raise FastoptError(
+                f"the chunk that begins with row {first} has {', '.join(_given(rest)) or 'X'}, "
+                f"and the first chunk has {', '.join(self._given) or 'X'}; all need the same"
+            )
+        given = {**self.roles.given, **rest}
+        if not self.with_y:
+            given.pop("y", None)
+        roles = replace(self.roles, given=given, origin=first)
+        table = table_of(X) if is_table(X) else None
+        if table is None:
+            X = matrix_of(X, self._width, first)
+        roles.require(
+            None if table is None else table.names, X.shape[0] if table is None else len(table)
+        )
+        return X, table, roles
 
     def observations(self) -> Iterator[Array]:
         """Yield the observations of rows of a positive weight, as they were given.

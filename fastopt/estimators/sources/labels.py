@@ -9,6 +9,7 @@ import numpy as np
 from fastopt._errors import FastoptError
 from fastopt.estimators.sources.block import Array, Floats
 from fastopt.estimators.sources.roles import Target
+from fastopt.estimators.sources.source import reading
 
 __all__ = ["class_indices", "classes_of"]
 
@@ -33,15 +34,16 @@ def classes_of(observations: Iterable[Array]) -> Array:
     """
     found: Array | None = None
     row = 0
-    for y in observations:
-        if y.dtype.kind == "f" and not np.isfinite(y).all():
-            bad = int(np.argmin(np.isfinite(y)))
-            raise FastoptError(f"y is {y[bad]} in row {row + bad}, counted from 0")
-        row += len(y)
-        new = np.unique(y)
-        found = new if found is None else np.unique(np.concatenate([found, new]))
-        if len(found) > MOST:
-            raise FastoptError(f"y has more than {MOST} different values; labels are needed")
+    with reading(observations) as each:
+        for y in each:
+            if y.dtype.kind == "f" and not np.isfinite(y).all():
+                bad = int(np.argmin(np.isfinite(y)))
+                raise FastoptError(f"y is {y[bad]} in row {row + bad}, counted from 0")
+            row += len(y)
+            new = np.unique(y)
+            found = new if found is None else np.unique(np.concatenate([found, new]))
+            if len(found) > MOST:
+                raise FastoptError(f"y has more than {MOST} different values; labels are needed")
     if found is None:
         raise FastoptError("X has no rows; at least one is needed")
     return found.astype(str) if _has_text(found) else found

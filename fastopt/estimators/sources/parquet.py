@@ -14,8 +14,8 @@ from fastopt.estimators.sources.tables import ArrowTable, Table
 __all__ = ["ParquetReader", "is_parquet"]
 
 BUFFER = 2**14  # bytes that are read at a time for each column, instead of a whole row group
-PAGES = 5 * 2**19  # bytes of the pages of a column at each place that is read at once
-MOST_PAGES = 2**28  # bytes of the pages of all places
+PAGES = 5 * 2**19  # most bytes of the pages of a column at each place that is read at once
+MOST_PAGES = 2**27  # bytes of the pages of all places
 RELEASE = 64  # batches after which Arrow returns memory that it keeps for later
 
 
@@ -137,9 +137,15 @@ class ParquetReader:
         -------
         list of int
         """
-        groups = [first for first, *_ in self._groups()] or [0]
-        n = min(number, len(groups), max(1, MOST_PAGES // (PAGES * max(1, len(self.names)))))
-        return [groups[i * len(groups) // n] for i in range(n)]
+        groups = [(first, file.metadata.row_group(i)) for first, file, _, i in self._groups()]
+        if not groups:
+            return [0]
+        # The pages of a place, compressed and decompressed, have at most twice its bytes.
+        largest = 2 * max(group.total_byte_size for _, group in groups)
+        n_columns = max(1, len(self.names))
+        place = n_columns * BUFFER + min(largest, n_columns * PAGES)
+        n = min(number, len(groups), max(1, MOST_PAGES // place))
+        return [groups[i * len(groups) // n][0] for i in range(n)]
 
     def tables(
         self, columns: Sequence[str], rows: int, /, first: int = 0, last: int | None = None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from fastopt._errors import FastoptError
 from fastopt.estimators.sources.block import Block
 
-__all__ = ["Source", "reduced"]
+__all__ = ["Source", "reading", "reduced"]
+
+Item = TypeVar("Item")
 
 
 class Source(Protocol):
@@ -37,6 +40,38 @@ class Source(Protocol):
         -------
         iterator of Block
         """
+
+
+@contextmanager
+def reading(items: Iterable[Item]) -> Iterator[Iterator[Item]]:
+    """Iterate in a `with` block, and close the iterator at its end if it has a method ``close``.
+
+    A generator that is read in part, or whose reader fails, is otherwise closed only when nothing
+    refers to it any more, and a traceback does.
+
+    Parameters
+    ----------
+    items : iterable
+
+    Yields
+    ------
+    iterator
+
+    Examples
+    --------
+    >>> with reading(i**2 for i in range(3)) as squares:
+    ...     next(squares)
+    0
+    >>> list(squares)
+    []
+    """
+    iterator = iter(items)
+    try:
+        yield iterator
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
 
 
 def reduced(
@@ -74,9 +109,10 @@ def reduced(
     own = getattr(source, "reduced", None)
     if own is not None:
         return own(function, combine)
-    results = map(function, source.blocks())
-    try:
-        first = next(results)
-    except StopIteration:
-        raise FastoptError("the source has no rows") from None
-    return reduce(combine, results, first)
+    with reading(source.blocks()) as blocks:
+        results = map(function, blocks)
+        try:
+            first = next(results)
+        except StopIteration:
+            raise FastoptError("the source has no rows") from None
+        return reduce(combine, results, first)
