@@ -26,6 +26,7 @@ extensions = [
     "docstrings",
     "rule_pages",
     "reference_pages",
+    "internal_links",
 ]
 exclude_patterns = ["_build", "gallery", "templates", "**/sg_execution_times.rst"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}

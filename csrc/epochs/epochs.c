@@ -42,8 +42,8 @@ static FO_INLINE void prefetch_row(const fo_table *table, int64_t i)
 {
     const int64_t first = table->start[i], n = table->start[i + 1] - first;
     const int64_t size = table->dtype == FO_F32 ? 4 : 8;
-    fo_prefetch((const char *)table->x + first * size, n * size);
-    fo_prefetch(table->column + first, n * (int64_t)sizeof *table->column);
+    fo_prefetch_row((const char *)table->x + first * size, n * size);
+    fo_prefetch_row(table->column + first, n * (int64_t)sizeof *table->column);
 }
 
 int64_t fo_epoch_rows(fo_epoch *e, const fo_table *table, const int64_t *order,

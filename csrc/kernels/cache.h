@@ -22,14 +22,17 @@ enum { FO_CACHE_LINE = 64 }; /* bytes */
 #define FO_PREFETCH_L2(address) (void)(address)
 #endif
 
-/* Prefetches `size` bytes of an array, but at most FO_MOST_PREFETCHED.  Addresses
- * outside the array do no harm. */
-enum { FO_MOST_PREFETCHED = 4096 };
-static FO_INLINE void fo_prefetch(const void *array, int64_t size)
+/* Prefetches bytes begin to end - 1 of an array.  Addresses outside it do no harm. */
+static FO_INLINE void fo_prefetch(const void *array, int64_t begin, int64_t end)
 {
-    const int64_t end = size < FO_MOST_PREFETCHED ? size : FO_MOST_PREFETCHED;
-    for (int64_t k = 0; k < end; k += FO_CACHE_LINE)
-        FO_PREFETCH((const char *)array + k);
+    for (int64_t byte = begin; byte < end; byte += FO_CACHE_LINE)
+        FO_PREFETCH((const char *)array + byte);
+}
+
+/* Prefetches `size` bytes of a row, but at most 4096. */
+static FO_INLINE void fo_prefetch_row(const void *row, int64_t size)
+{
+    fo_prefetch(row, 0, size < 4096 ? size : 4096);
 }
 
 #endif

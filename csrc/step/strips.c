@@ -9,12 +9,11 @@ enum { STRIP = 512, AHEAD = 4 * STRIP };
 static FO_INLINE void prefetch_all(const fo_arrays *arrays, fo_sizes sizes,
                                    int64_t begin, int64_t end)
 {
-    const int64_t n = end - begin;
-    fo_prefetch((const char *)arrays->param + begin * sizes.param, n * sizes.param);
-    fo_prefetch((const char *)arrays->grad + begin * sizes.param, n * sizes.param);
+    const int64_t first = begin * sizes.state, last = end * sizes.state;
+    fo_prefetch(arrays->param, begin * sizes.param, end * sizes.param);
+    fo_prefetch(arrays->grad, begin * sizes.param, end * sizes.param);
     for (int k = 0; k < FO_MAX_STATES && arrays->state[k]; k++)
-        fo_prefetch((const char *)arrays->state[k] + begin * sizes.state,
-                    n * sizes.state);
+        fo_prefetch(arrays->state[k], first, last);
 }
 
 void fo_prefetch_arrays(const fo_arrays *arrays, fo_sizes sizes, int64_t begin,

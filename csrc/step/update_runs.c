@@ -52,7 +52,7 @@ static FO_INLINE void prefetch_piece(const fo_staged_array *of, int64_t at)
 {
     const int64_t size = of->view.col;
     if (of->view.data && size > 0 && size <= (int64_t)sizeof(double))
-        fo_prefetch(of->view.data + at * size, PIECE * size);
+        fo_prefetch(of->view.data, at * size, (at + PIECE) * size);
 }
 
 void fo_update_run(const fo_step_context *s, int64_t i, const fo_tile *run,

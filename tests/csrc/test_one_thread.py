@@ -287,6 +287,7 @@ def refusal(call):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # from Python 3.12 on
 def test_a_process_forked_during_a_step(tmp_path):
     """Only some elements may have been updated, so only load() is allowed: it replaces them all."""
     w = np.zeros(3)
@@ -320,6 +321,7 @@ def test_a_process_forked_during_a_step(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # from Python 3.12 on
 def test_a_process_forked_during_a_call_that_reads(monkeypatch):
     """The child's arrays are consistent, so it can take steps."""
     w = np.zeros(3)

@@ -192,8 +192,9 @@ class Column:
         return next(self.steps)[0][0]
 
 
-@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
-@pytest.mark.parametrize("alpha", [0.0, 0.1])
+@pytest.mark.parametrize(  # with the largest alpha, no step is made up for
+    ("alpha", "l1_ratio"), [(0.0, 0.0), (0.1, 0.0), (0.1, 0.5), (2.0, 0.0)]
+)
 @pytest.mark.parametrize(
     "solver", ["momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax"]
 )

@@ -178,6 +178,8 @@ def test_few_rows_have_the_bits_of_lists(family, options, dtype, monkeypatch):
         other.partial_fit(X[i : i + 20].astype(float).tolist(), y[i : i + 20].tolist())
     monkeypatch.setattr(OnlineFilter, "absorb", None)  # only absorb_few is called
     for i in (1200, 1201, 1230):
+        for kind in (np.float32, np.float64):
+            np.full((20, P + 1), np.nan, kind)  # memory that the copy of the rows may be given
         k.partial_fit(X[i : i + 20], y[i : i + 20])
     assert everything(k) == everything(other)
 

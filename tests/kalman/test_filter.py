@@ -1,6 +1,7 @@
 """KalmanSGD with a full covariance: the paper's formula, ridge regression, bad input, saving."""
 
 import copy
+import math
 import pickle
 import tracemalloc
 
@@ -155,6 +156,13 @@ def test_update_and_partial_fit_agree():
         single.update(target, x @ single.coef, x, 0.25)
     close(single.coef, rows.coef, 1e-11)
     close(single.covariance(), rows.covariance(), 1e-10)
+
+
+@pytest.mark.parametrize("update", ["explicit", "implicit"])
+def test_a_row_without_residual_whose_variance_underflows(update):
+    k = fastopt.KalmanSGD(np.array([-500.0]), m0=1.0, glm_update=update)
+    k.partial_fit([[1.0]], [math.exp(-500.0)], "gamma", "log")
+    assert (k.coef[0], k.n_obs) == (-500.0, 1)
 
 
 def test_gamma_bounds_given_variances():

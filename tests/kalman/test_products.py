@@ -46,8 +46,12 @@ def digests():
 
 @pytest.mark.parametrize("keep", [1.0, 0.99])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("p", SIZES)
-def test_against_numpy(p, dtype, keep):
+@pytest.mark.parametrize(
+    ("p", "by_blas"), [*((p, False) for p in SIZES), (1, True), (9, True), (70, True)]
+)
+def test_against_numpy(p, by_blas, dtype, keep, monkeypatch):
+    if by_blas:
+        monkeypatch.setattr(plain, "OWN_BELOW", 0)
     X, y = (a.astype(dtype).astype(float) for a in rows(p))
     k = filtered(p, dtype, forgetting=keep)
     age = keep ** -np.arange(1.0, len(y) + 1)  # (M^-1)_n = keep^n (M0^-1 + sum of x x' keep^-i)

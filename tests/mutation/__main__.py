@@ -8,7 +8,9 @@ no mutant is an error.
 """
 
 import argparse
+import contextlib
 import fnmatch
+import importlib
 import math
 import os
 import random
@@ -24,14 +26,19 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import ml_dtypes  # noqa: F401  imported once, not in each of thousands of forked processes
 import pytest
-import scipy.sparse  # noqa: F401
 
 from tests.mutation.mutants import ROOT, mutants_of
 from tests.mutation.survivors import SURVIVORS
 
+# What the tests import: imported once, not in each of thousands of forked processes.
+SLOW = ("hypothesis", "ml_dtypes", "scipy.optimize", "scipy.sparse", "scipy.stats", "sklearn.base")
+for name in SLOW:
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+
 MOST_ALIVE = 0.05
+CPU_SECONDS = 20  # the limit for a test; the longest takes 3
 # Fast to compile; an index outside an array crashes.
 FLAGS = '"-O1", "-g0", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"'
 
@@ -41,6 +48,7 @@ TESTS = {
     "csrc/rules/adafactor.h": "factored",
     "csrc/rules/sm3*.h": "factored",
     "csrc/rules/muon*.h": "muon",
+    "csrc/rules/schedule_free*.h": "rules schedule_free extras optimizer",
     "csrc/rules/*.h": "rules sums extras optimizer",
     "csrc/parallel.c": "loop threads parallel",
     "csrc/kernels/prologue.h": "extras rules optimizer",
@@ -51,7 +59,7 @@ TESTS = {
     "csrc/kernels/staging.inc": "layouts extras sparse rowwise parallel",
     "csrc/kernels/formats.h": "layouts extras",
     "csrc/kernels/random.h": "extras layouts float8",
-    "csrc/kernels/power.h": "rules",
+    "csrc/kernels/power.h": "rules schedule_free",
     "csrc/kernels/float8.*": "float8 float8_bits",
     "csrc/kernels/epochs.inc": "epochs",
     "csrc/kernels/products.inc": "products filter",
@@ -62,7 +70,7 @@ TESTS = {
     "csrc/step/plan.[ch]": "plan layouts sparse parallel sums factored",
     "csrc/step/stage.[ch]": "layouts extras sparse rowwise",
     "csrc/step/staged.c": "layouts extras sparse float8 factored sums",
-    "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer plan threads",
+    "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer plan threads sums",
     "csrc/step/update_blocks.c": "float8",
     "csrc/step/update_*.c": "sparse layouts extras rowwise",
     "csrc/step/reduce.c": "extras sparse layouts rowwise parallel",
@@ -71,7 +79,7 @@ TESTS = {
     "csrc/step/group_rows.c": "sparse rowwise extras",
     "csrc/epochs/*": "epochs epoch_fit",
     "csrc/glm/descent.c": "glm_regressor",
-    "csrc/glm/glm.*": "moments glm_regressor",
+    "csrc/glm/glm.*": "moments epochs glm_regressor",
     "csrc/kalman/kalman.[ci]*": "filter ud failed_calls triangle products nist nonlinear",
     "csrc/kalman/dot.h": "ud blocks",
     "csrc/kalman/gain.c": "filter families blocks ud failed_calls nist",
@@ -79,7 +87,7 @@ TESTS = {
     "csrc/kalman/decoupled.c": "blocks failed_calls",
     "csrc/kalman/families.c": "families moments filter",
     "csrc/kalman/scoring.c": "moments fit",
-    "csrc/kalman/given.c": "few_rows kalman_regressor",
+    "csrc/kalman/given.c": "few_rows kalman_regressor kalman_classifier",
     "csrc/gather.c": "gather",
     "csrc/triangle.c": "triangle ud",
     "csrc/float8.c": "float8 float8_bits",
@@ -93,6 +101,13 @@ def output_of(command, folder):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return done.returncode, done.stdout
+
+
+class CpuLimit:
+    """A pytest plugin: an endless loop ends in SIGPROF, however busy the machine is."""
+
+    def pytest_runtest_setup(self):
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
 
 
 class Tree:
@@ -133,16 +148,19 @@ class Tree:
         return objects, [so for so, words in self.link.items() if {*words} & {*objects}]
 
     def build(self, mutant):
-        """Build a mutant; return whether it compiles and has other object code."""
+        """Build a mutant without optimisation, in a third of the time; False if it is no C."""
         objects, extensions = self.reached_by(mutant.file)
         (self.folder / mutant.file).write_text(mutant.source)
-        before = [(self.folder / made).read_bytes() for made in objects]
+        commands = [[*self.compile[made], "-O0"] for made in objects]
+        commands += [self.link[so] for so in extensions]
+        return not any(output_of(words, self.folder)[0] for words in commands)
+
+    def differs(self, saved):
+        """Return whether the sources, optimised, compile to other object code than is saved."""
+        objects = [name for name in saved if name in self.compile]
         for made in objects:
-            if output_of(self.compile[made], self.folder)[0]:
-                return False
-        if before == [(self.folder / made).read_bytes() for made in objects]:
-            return False
-        return not any(output_of(self.link[so], self.folder)[0] for so in extensions)
+            output_of(self.compile[made], self.folder)
+        return any((self.folder / made).read_bytes() != saved[made] for made in objects)
 
     def saved(self, file):
         """Return the contents of a source and of what is built from it."""
@@ -174,8 +192,8 @@ class Tree:
             return signal.Signals(-status).name
         output = (self.folder / "output").read_text(errors="replace")
         found = re.search(r"^(?:FAILED|ERROR) (\S*::.*?)(?: - .*)?$", output, re.M)
-        if status == pytest.ExitCode.USAGE_ERROR:  # no test has that name
-            return None
+        if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return None  # no test has that name
         return found[1] if found else f"exit code {status}" if status else None
 
     def run_tests(self, tests):
@@ -188,8 +206,11 @@ class Tree:
         resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.environ["PYTHONPATH"] = sys.path[0] = str(self.folder)
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins take longer than a test
+        sys.dont_write_bytecode = False
         del sys.modules["tests"]  # import the copy instead
-        code = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests])
+        options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
+        code = pytest.main([*options, *tests], plugins=[CpuLimit()])
         sys.stdout.flush()
         os._exit(code)
 
@@ -207,22 +228,34 @@ def tests_of(file):
     return files
 
 
+def stages_of(file):
+    """Return the tests for a source file, as those most likely to fail and the others."""
+    files = tests_of(file)
+    if file.startswith("csrc/rules/"):
+        return [*files, "-k", Path(file).stem.replace("_", " and ")], files
+    return files[:1], files[1:]
+
+
 def run(mutants, folder):
     """Yield (mutant, its killer or None) for each mutant that counts."""
     tree = Tree(folder)
     begun = time.monotonic()
     if failed := tree.killer(sorted({t for m in mutants for t in tests_of(m.file)}), 3600):
         sys.exit(f"the unchanged sources fail: {failed}")
-    seconds = 30 + 5 * (time.monotonic() - begun)
+    seconds = 60 + 10 * (time.monotonic() - begun)
     killers = defaultdict(list)  # of each file, the latest first: tried before other tests
     for mutant in mutants:
         saved = tree.saved(mutant.file)
         if tree.build(mutant):
-            tests, first = tests_of(mutant.file), killers[mutant.file]
-            killer = (first and tree.killer(first[:6], seconds)) or tree.killer(tests, seconds)
+            first, counts = killers[mutant.file], True
+            quick, rest = stages_of(mutant.file)
+            killer = (first and tree.killer(first[:6], seconds)) or tree.killer(quick, seconds)
+            if not killer and (counts := tree.differs(saved)):
+                killer = rest and tree.killer(rest, seconds)
             if killer and "::" in killer:
                 killers[mutant.file] = [killer, *(name for name in first if name != killer)]
-            yield mutant, killer
+            if killer or counts:
+                yield mutant, killer
         tree.restore(saved)
 
 

@@ -264,4 +264,95 @@ SURVIVORS = [
         "csrc/kalman/given.c",
         ["return !outside && (n < sortable || (rises && falls));"],
     ),
+    (
+        PREFETCH,
+        "csrc/kernels/triangle.inc",
+        [f"FO_PREFETCH_L2(c{k} + next + i);" for k in range(4)],
+    ),
+    (
+        SAME_RESULT,
+        "csrc/kernels/products.inc",
+        [
+            "for (; j + 5 <= n; j += 4)",
+            "enum { WIDE = 128 * sizeof(real) };",
+        ],
+    ),
+    (
+        "Mutants are compiled for vectors of 16 bytes, two of which divide the columns.  Those of "
+        "64 bytes leave a rest, which test_products.py covers on CPUs that have them.",
+        "csrc/kernels/products.inc",
+        [
+            "for (; j + 4 <= n; j += 5)",
+            "FO_T(solved)(0, 1, j, u, ldu, t, ldt);",
+            "without FO_T(solved)(1, 1, j, u, ldu, t, ldt)",
+        ],
+    ),
+    (
+        SAME_RESULT,
+        "csrc/triangle.c",
+        ["p * p < 3 * SERIAL_BELOW ? 1 : n_threads);"],
+    ),
+    (
+        "The values outside their range are not used.",
+        "csrc/kernels/formats.h",
+        ["const int32_t below = rest < 0x38800001 ? rest : 0;"],
+    ),
+    (
+        "A leading bit of 0 adds 0 to the sums and squares a power of 1.",
+        "csrc/kernels/power.h",
+        ["int bit = 1;"],
+    ),
+    (
+        "Here x is at most -746, or NaN.",
+        "csrc/kernels/power.h",
+        [
+            "return x <= 0.0 ? 0.0 : x;",
+            "return x < 1.0 ? 0.0 : x;",
+        ],
+    ),
+    (
+        "The fractions of a block differ by less than 2^-23: they are as uniform, and about one "
+        "element in 10^7 is rounded to its other neighbour.",
+        "csrc/kernels/float8.inc",
+        ["return (fo_dither){fo_random32(part, (uint32_t)block), 0x9e3779ba};"],
+    ),
+    (
+        "The array has one element more than is used.",
+        "csrc/glm/glm.inc",
+        ["double sum[5] = {first ? at->coef[0] : 0.0};"],
+    ),
+    (
+        "Rows of a valid block are looked at one by one, too.",
+        "csrc/epochs/epochs.c",
+        ["for (int64_t k = i; all.outside <= 0 && k < end; k++)"],
+    ),
+    (
+        "Bisection finds the same root, in more steps.",
+        "csrc/kalman/families.c",
+        ["double next = z + f / slope;"],
+    ),
+    (
+        "Both formulas give the root for b = 0.",
+        "csrc/kalman/families.c",
+        ["return b >= 0.0 ? 0.5 * (b + root) : 2.0 * scale / (root - b);"],
+    ),
+    (
+        "Pending terms are subtracted from M a block earlier: the same sums, rounded elsewhere.",
+        "csrc/kalman/kalman.inc",
+        ["if (k->n_pending + n >= most_rows(k))"],
+    ),
+    (
+        SAME_RESULT,
+        "csrc/kalman/ud.c",
+        [
+            "const int64_t free = fo_rows_to_inflate(k->forgetting, trace, 1.0000001, rows);",
+            "most = done < rows ? done : most <= k->block / 2 ? 2 * most : k->block;",
+        ],
+    ),
+    (
+        "One number more is read and written, outside the elements that are used; "
+        "AddressSanitizer reports it.",
+        "csrc/kalman/decoupled.c",
+        ["for (int64_t i = 0; i <= p; i++)"],
+    ),
 ]
