@@ -113,72 +113,18 @@ void fo_find_arrays(fo_staged *staged, const fo_step_context *s, int64_t i,
     }
 }
 
-static FO_INLINE char *data_at(const fo_staged_array *of, int64_t at)
+void fo_store_row(const fo_staged *staged, const fo_staged_array *of, int64_t r,
+                  const void *from)
 {
-    return of->view.data + at * of->view.col;
-}
-
-static FO_INLINE void *load(const fo_staged *staged, int array, int64_t at, int64_t n)
-{
-    const fo_staged_array *of = &staged->of[array];
-    if (!of->load)
-        return data_at(of, at);
-    if (staged->tile->rows == 1)
-        of->load(of->scratch, data_at(of, at), of->view.col, n);
-    else
-        fo_load(staged->tile, &of->view, staged->real, of->scratch);
-    return of->scratch;
-}
-
-void *fo_load_array(const fo_staged *staged, int array, int64_t at, int64_t n)
-{
-    return load(staged, array, at, n);
-}
-
-void fo_load_arrays(fo_staged *staged, int64_t at, int64_t n)
-{
-    staged->at = at;
-    staged->n = n;
-    staged->w = load(staged, FO_PARAM, at, n);
-    for (int k = 0; k < staged->n_states; k++)
-        staged->state[k] = load(staged, FO_STATE + k, at, n);
-}
-
-static FO_INLINE void store(const fo_staged *staged, int array, const void *from)
-{
-    const fo_staged_array *of = &staged->of[array];
     const fo_tile *tile = staged->tile;
-    const int64_t n = staged->n, row = n * fo_size_of(staged->real);
-    if (!of->view.data || !of->store)
+    const char *in = (const char *)from + r * staged->n * fo_size_of(staged->real);
+    char *to = fo_column(of, staged->at) + r * of->view.row;
+    if (!of->is_random) {
+        of->store(to, of->view.col, in, staged->n);
         return;
-    for (int64_t r = 0; r < tile->rows; r++) {
-        char *to = data_at(of, staged->at) + r * of->view.row;
-        const char *in = (const char *)from + r * row;
-        if (!of->is_random) {
-            of->store(to, of->view.col, in, n);
-            continue;
-        }
-        const int64_t index =
-            tile->at.index + r * tile->row->index + staged->at * tile->col->index;
-        fo_store_stochastic(to, of->view.col, of->view.dtype, (const float *)in, n,
-                            of->stream, (uint64_t)index, (uint64_t)tile->col->index);
     }
-}
-
-void fo_finish_arrays(const fo_step_context *s, const fo_staged *staged)
-{
-    const int64_t i = staged->tensor, n = staged->tile->rows * staged->n;
-    void *average = staged->of[FO_AVERAGE].view.data
-                        ? load(staged, FO_AVERAGE, staged->at, staged->n)
-                        : NULL;
-    if (staged->looks_ahead)
-        fo_look_ahead(s, i, average, staged->w, n);
-    for (int k = 0; k < staged->n_states; k++)
-        store(staged, FO_STATE + k, staged->state[k]);
-    store(staged, FO_PARAM, staged->w);
-    store(staged, FO_COPY, staged->w);
-    /* The average is of the parameter as stored, after rounding. */
-    if (average && !staged->looks_ahead)
-        fo_average(s, i, average, load(staged, FO_PARAM, staged->at, staged->n), n);
-    store(staged, FO_AVERAGE, average);
+    const int64_t index =
+        tile->at.index + r * tile->row->index + staged->at * tile->col->index;
+    fo_store_stochastic(to, of->view.col, of->view.dtype, (const float *)in, staged->n,
+                        of->stream, (uint64_t)index, (uint64_t)tile->col->index);
 }

@@ -41,23 +41,6 @@ typedef struct {
 void fo_find_arrays(fo_staged *staged, const fo_step_context *s, int64_t i,
                     const fo_tile *tile, fo_scratch *scratch);
 
-/* Loads one array, or the parameter and the states.  A tile of several rows is loaded
- * all at once. */
-void *fo_load_array(const fo_staged *staged, int array, int64_t at, int64_t n);
-void fo_load_arrays(fo_staged *staged, int64_t at, int64_t n);
-
-/* Finds the arrays of a tile, and loads all of it. */
-static inline void fo_stage_tile(fo_staged *staged, const fo_step_context *s, int64_t i,
-                                 const fo_tile *tile, fo_scratch *scratch)
-{
-    fo_find_arrays(staged, s, i, tile, scratch);
-    fo_load_arrays(staged, 0, tile->cols);
-}
-
-/* Ends the update of what was loaded: looks ahead, writes the states and the parameter
- * back, and updates the average. */
-void fo_finish_arrays(const fo_step_context *s, const fo_staged *staged);
-
 /* Whether this step of tensor i ends with the parameter at its slow weights. */
 int fo_looks_ahead(const fo_step_context *s, int64_t i);
 /* Moves n slow weights of tensor i towards the parameter w, clips them to the bounds,
@@ -72,5 +55,89 @@ void fo_average(const fo_step_context *s, int64_t i, void *average, const void *
 /* The stream of random bits for an array of tensor i: its parameter (0), or its state
  * number array - 1. */
 uint64_t fo_stream_of(const fo_extras *extras, int64_t i, int array);
+
+/* The functions below are inlined: while a kernel divides, the CPU executes the several
+ * hundred instructions that follow, and the fewer of them are calls and tests, the more
+ * of the next piece are among them. */
+
+static FO_INLINE char *fo_column(const fo_staged_array *of, int64_t at)
+{
+    return of->view.data + at * of->view.col;
+}
+
+/* Loads one array.  A tile of several rows is loaded all at once. */
+static FO_INLINE void *fo_load_array(const fo_staged *staged, int array, int64_t at,
+                                     int64_t n)
+{
+    const fo_staged_array *of = &staged->of[array];
+    if (!of->load)
+        return fo_column(of, at);
+    if (staged->tile->rows == 1)
+        of->load(of->scratch, fo_column(of, at), of->view.col, n);
+    else
+        fo_load(staged->tile, &of->view, staged->real, of->scratch);
+    return of->scratch;
+}
+
+/* Loads the parameter and the states. */
+static FO_INLINE void fo_load_arrays(fo_staged *staged, int64_t at, int64_t n)
+{
+    staged->at = at;
+    staged->n = n;
+    staged->w = fo_load_array(staged, FO_PARAM, at, n);
+    for (int k = 0; k < staged->n_states; k++)
+        staged->state[k] = fo_load_array(staged, FO_STATE + k, at, n);
+}
+
+/* Finds the arrays of a tile, and loads all of it. */
+static inline void fo_stage_tile(fo_staged *staged, const fo_step_context *s, int64_t i,
+                                 const fo_tile *tile, fo_scratch *scratch)
+{
+    fo_find_arrays(staged, s, i, tile, scratch);
+    fo_load_arrays(staged, 0, tile->cols);
+}
+
+/* Writes row r of what was loaded back. */
+void fo_store_row(const fo_staged *staged, const fo_staged_array *of, int64_t r,
+                  const void *from);
+
+static FO_INLINE void fo_store_array(const fo_staged *staged, int array,
+                                     const void *from)
+{
+    const fo_staged_array *of = &staged->of[array];
+    if (!of->store)
+        return;
+    if (staged->tile->rows == 1 && !of->is_random) {
+        of->store(fo_column(of, staged->at), of->view.col, from, staged->n);
+        return;
+    }
+    for (int64_t r = 0; r < staged->tile->rows; r++)
+        fo_store_row(staged, of, r, from);
+}
+
+/* Ends the update of what was loaded: looks ahead, writes the states and the parameter
+ * back, and updates the average. */
+static FO_INLINE void fo_finish_arrays(const fo_step_context *s,
+                                       const fo_staged *staged)
+{
+    const int64_t i = staged->tensor, n = staged->tile->rows * staged->n;
+    const int has_average = staged->of[FO_AVERAGE].view.data != NULL;
+    void *average =
+        has_average ? fo_load_array(staged, FO_AVERAGE, staged->at, staged->n) : NULL;
+    if (staged->looks_ahead)
+        fo_look_ahead(s, i, average, staged->w, n);
+    for (int k = 0; k < staged->n_states; k++)
+        fo_store_array(staged, FO_STATE + k, staged->state[k]);
+    fo_store_array(staged, FO_PARAM, staged->w);
+    if (staged->of[FO_COPY].view.data)
+        fo_store_array(staged, FO_COPY, staged->w);
+    if (!has_average)
+        return;
+    /* The average is of the parameter as stored, after rounding. */
+    if (!staged->looks_ahead)
+        fo_average(s, i, average,
+                   fo_load_array(staged, FO_PARAM, staged->at, staged->n), n);
+    fo_store_array(staged, FO_AVERAGE, average);
+}
 
 #endif

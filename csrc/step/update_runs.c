@@ -50,9 +50,14 @@ static void update_in_place(const fo_step_context *s, const fo_recipe *recipe,
 /* Prefetches the piece that begins at element `at`, if the array is contiguous. */
 static FO_INLINE void prefetch_piece(const fo_staged_array *of, int64_t at)
 {
+    enum { LINES = 4 };
     const int64_t size = of->view.col;
-    if (of->view.data && size > 0 && size <= (int64_t)sizeof(double))
-        fo_prefetch(of->view.data, at * size, (at + PIECE) * size);
+    if (!of->view.data || size <= 0 || size > (int64_t)sizeof(double))
+        return;
+    const char *from = of->view.data + at * size, *end = from + PIECE * size;
+    for (; from < end; from += LINES * FO_CACHE_LINE)
+        for (int line = 0; line < LINES; line++)
+            FO_PREFETCH(from + line * FO_CACHE_LINE);
 }
 
 void fo_update_run(const fo_step_context *s, int64_t i, const fo_tile *run,
