@@ -113,18 +113,12 @@ void fo_find_arrays(fo_staged *staged, const fo_step_context *s, int64_t i,
     }
 }
 
-void fo_store_row(const fo_staged *staged, const fo_staged_array *of, int64_t r,
-                  const void *from)
+void fo_store_rows(const fo_staged *staged, const fo_staged_array *of, const void *from)
 {
     const fo_tile *tile = staged->tile;
-    const char *in = (const char *)from + r * staged->n * fo_size_of(staged->real);
-    char *to = fo_column(of, staged->at) + r * of->view.row;
-    if (!of->is_random) {
-        of->store(to, of->view.col, in, staged->n);
-        return;
-    }
-    const int64_t index =
-        tile->at.index + r * tile->row->index + staged->at * tile->col->index;
-    fo_store_stochastic(to, of->view.col, of->view.dtype, (const float *)in, staged->n,
-                        of->stream, (uint64_t)index, (uint64_t)tile->col->index);
+    const int64_t row = staged->n * fo_size_of(staged->real);
+    for (int64_t r = 0; r < tile->rows; r++)
+        fo_store_row(staged, of, of->view.data + r * of->view.row,
+                     (const char *)from + r * row,
+                     tile->at.index + r * tile->row->index);
 }

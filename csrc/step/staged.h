@@ -97,22 +97,32 @@ static inline void fo_stage_tile(fo_staged *staged, const fo_step_context *s, in
     fo_load_arrays(staged, 0, tile->cols);
 }
 
-/* Writes row r of what was loaded back. */
-void fo_store_row(const fo_staged *staged, const fo_staged_array *of, int64_t r,
-                  const void *from);
+/* Writes one row back; and all rows of a tile of several rows. */
+static FO_INLINE void fo_store_row(const fo_staged *staged, const fo_staged_array *of,
+                                   char *to, const void *from, int64_t index)
+{
+    if (of->is_random)
+        fo_store_stochastic(to, of->view.col, of->view.dtype, from, staged->n,
+                            of->stream, (uint64_t)index,
+                            (uint64_t)staged->tile->col->index);
+    else
+        of->store(to, of->view.col, from, staged->n);
+}
+void fo_store_rows(const fo_staged *staged, const fo_staged_array *of,
+                   const void *from);
 
 static FO_INLINE void fo_store_array(const fo_staged *staged, int array,
                                      const void *from)
 {
     const fo_staged_array *of = &staged->of[array];
+    const fo_tile *tile = staged->tile;
     if (!of->store)
         return;
-    if (staged->tile->rows == 1 && !of->is_random) {
-        of->store(fo_column(of, staged->at), of->view.col, from, staged->n);
-        return;
-    }
-    for (int64_t r = 0; r < staged->tile->rows; r++)
-        fo_store_row(staged, of, r, from);
+    if (tile->rows == 1)
+        fo_store_row(staged, of, fo_column(of, staged->at), from,
+                     tile->at.index + staged->at * tile->col->index);
+    else
+        fo_store_rows(staged, of, from);
 }
 
 /* Ends the update of what was loaded: looks ahead, writes the states and the parameter
