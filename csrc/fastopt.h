@@ -187,10 +187,10 @@ typedef struct {
 typedef struct fo_plan fo_plan;
 
 /* Create a plan with a copy of `tensors` and n_groups zeroed groups.  Arrays must be of
- * native byte order and must not overlap.  A step that updates fewer than serial_below
- * elements runs on the calling thread, because waking other threads would take longer,
- * and a larger step on at most 16 threads for each serial_below elements.  Returns NULL
- * if memory runs out. */
+ * native byte order and must not overlap.  A step that reads and writes fewer numbers
+ * than an Adam step of serial_below elements runs on the calling thread, because waking
+ * other threads would take longer; a larger step runs on at most 16 threads for each
+ * serial_below such elements.  Returns NULL if memory runs out. */
 fo_plan *fo_plan_new(const fo_tensor *tensors, int64_t n_tensors, int64_t n_groups,
                      int64_t serial_below);
 void fo_plan_free(fo_plan *plan);

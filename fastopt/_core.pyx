@@ -49,8 +49,8 @@ include "core/platform.pxi"
 include "core/exported.pxi"
 
 CHUNK = FO_CHUNK
-# In elements; chosen with bench/gaps.py.
-SERIAL_BELOW = from_environment("FASTOPT_SERIAL_BELOW", Whole(0, 2**62), default=2**20)
+# In elements of an Adam step; chosen with bench/gaps.py.
+SERIAL_BELOW = from_environment("FASTOPT_SERIAL_BELOW", Whole(0, 2**62), default=10**6)
 LOCKED_BELOW = 4096  # in elements; chosen with bench/threads.py
 RULES = {
     fo_rules[i].name.decode(): (

@@ -6,7 +6,7 @@ import signal
 import sys
 
 # Steps of moderate size are parallel, so that threads are tested without large arrays.
-os.environ["FASTOPT_SERIAL_BELOW"] = "50000"
+os.environ["FASTOPT_SERIAL_BELOW"] = "20000"
 
 # A shell makes background jobs ignore Ctrl-C, which some tests send to themselves.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -129,35 +129,51 @@ static int64_t prepare_all(const fo_step_context *s)
  * element that may need staging, and of an element of a sparse row. */
 enum { STAGED_COST = 2, ROW_COST = 8 };
 
+/* An Adam step reads four numbers for each element and writes three. */
+enum { MOVED_BY_ADAM = 7 };
+
 /* The most threads of a step that costs serial_below; of one that costs twice as much,
  * twice as many.  More threads would take longer to wake than they save. */
 enum { THREADS_AT_THRESHOLD = 16 };
 
-/* Prepares the walks of tensors that have a layout, and the work items.  Returns the
- * estimated cost of the step, in elements of contiguous arrays.  Sets *some_staged if
- * any tensor may be staged. */
-static int64_t prepare_walks(fo_plan *plan, int *some_staged)
+/* What a step updates: a number of elements of contiguous arrays, and how many numbers
+ * of these arrays it reads or writes. */
+typedef struct {
+    int64_t elements, moved;
+    int some_staged; /* whether any tensor may be staged */
+} amount;
+
+static void add(amount *of, const fo_plan *plan, const fo_tensor *tensor, int64_t n)
 {
-    int64_t active = 0;
+    const fo_rule rule = plan->groups[tensor->group].rule;
+    of->elements += n;
+    of->moved += n * (3 + 2 * fo_rules[rule].n_states);
+}
+
+/* Prepares the walks of tensors that have a layout, and the work items. */
+static amount prepare_walks(fo_plan *plan)
+{
+    amount all = {0};
     int some_rows = 0;
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         if (!tensor->grad)
             continue;
         if (!tensor->layout) {
-            active += tensor->size;
+            add(&all, plan, tensor, tensor->size);
             continue;
         }
-        *some_staged |= tensor->size > 0;
+        all.some_staged |= tensor->size > 0;
         if (tensor->size)
             fo_walk_prepare(&plan->walks[i], tensor->layout, tensor->dtype,
                             tensor->rows ? tensor->layout->row_axis : -1);
         some_rows |= tensor->rows != NULL;
-        active += tensor->rows ? ROW_COST * tensor->rows->n * fo_rows_length(tensor)
-                               : STAGED_COST * tensor->size;
+        add(&all, plan, tensor,
+            tensor->rows ? ROW_COST * tensor->rows->n * fo_rows_length(tensor)
+                         : STAGED_COST * tensor->size);
     }
     fo_plan_refresh(plan, some_rows);
-    return active;
+    return all;
 }
 
 static void update_piece(const fo_step_context *s, int64_t i, const fo_tile *piece,
@@ -286,7 +302,8 @@ static double clip_factor(const fo_extras *extras, const fo_total *norm, double 
     return clip > 1.0 ? 1.0 : clip;
 }
 
-/* Returns the number of threads of a step with this cost. */
+/* Returns the number of threads of a step that costs as much as an Adam step of so many
+ * elements. */
 static int threads_for(const fo_plan *plan, int64_t cost, int n_threads)
 {
     if (cost < plan->serial_below)
@@ -300,13 +317,12 @@ static int threads_for(const fo_plan *plan, int64_t cost, int n_threads)
  * plan has too little scratch memory for them, or less room than is needed. */
 static int prepare_items(fo_plan *plan, int64_t needed_room, int n_threads)
 {
-    int some_staged = 0;
-    const int64_t active = prepare_walks(plan, &some_staged);
-    plan->prefetches = active >= FO_PREFETCHED;
-    n_threads = threads_for(plan, active, n_threads);
+    const amount all = prepare_walks(plan);
+    plan->prefetches = all.elements >= FO_PREFETCHED;
+    n_threads = threads_for(plan, all.moved / MOVED_BY_ADAM, n_threads);
     plan->threads = n_threads;
     plan->needed_room = needed_room;
-    const int has_scratch = !some_staged || plan->n_scratch >= n_threads;
+    const int has_scratch = !all.some_staged || plan->n_scratch >= n_threads;
     return has_scratch && plan->n_room >= plan->needed_room ? n_threads : 0;
 }
 

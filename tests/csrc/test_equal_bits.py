@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 Dtype = np.dtype[Any]
 
 # Large enough for threads; the last chunk is neither full nor a multiple of the vector length.
-SIZE = _core.SERIAL_BELOW + _core.CHUNK + 13
+SIZE = 3 * _core.SERIAL_BELOW + _core.CHUNK + 13
 CUTS = np.sort(np.random.default_rng(3).integers(0, SIZE, 12))
 CUTS[:4] = 0, 0, 1, 18  # two empty tensors, one of one element, one of 17
 STEPS = 2

@@ -12,7 +12,7 @@ from support import RULES, arrays, bits, make, printed, python
 
 from fastopt import SGD, Adam, FastoptError, _core
 
-MANY = max(_core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, large enough for threads
+MANY = max(3 * _core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, large enough for threads
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -10,7 +10,7 @@ from support import printed
 from fastopt import SGD, FastoptError, _core
 from fastopt._cpus import cpu_quota
 
-MANY = max(_core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, large enough for threads
+MANY = max(3 * _core.SERIAL_BELOW, 8 * _core.CHUNK) + 1  # elements, large enough for threads
 PIECES = -(-MANY // _core.CHUNK)
 ALL_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
@@ -50,13 +50,10 @@ def counted(first="", n=MANY, options=None, then="", **environment):
         (MANY, {}, {"OMP_NUM_THREADS": "2", "FASTOPT_NUM_THREADS": "3"}, 3),
         (MANY, {}, {}, min(ALL_CPUS, cpu_quota() or ALL_CPUS, PIECES)),
         (1000, {"n_threads": 3}, {}, 1),  # too small for threads
-        (
-            2**20,
-            {"n_threads": 64},
-            {"FASTOPT_SERIAL_BELOW": str(2**20)},
-            16,
-        ),  # for four chunks each
-        (3 * 2**20, {"n_threads": 64}, {"FASTOPT_SERIAL_BELOW": str(2**20)}, 48),
+        # An SGD step moves three numbers an element, one of Adam seven.
+        (7 * 2**18 - 1, {"n_threads": 64}, {"FASTOPT_SERIAL_BELOW": str(3 * 2**18)}, 1),
+        (7 * 2**18, {"n_threads": 64}, {"FASTOPT_SERIAL_BELOW": str(3 * 2**18)}, 16),
+        (21 * 2**18, {"n_threads": 64}, {"FASTOPT_SERIAL_BELOW": str(3 * 2**18)}, 48),
     ],
 )
 def test_the_number_of_threads(n, options, environment, expected):

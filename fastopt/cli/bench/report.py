@@ -31,10 +31,10 @@ def print_report(console: Console, results: list[Result], settings: dict[str, An
         "and again what is read twice, for sums before the update. share: the time of the loop "
         f"divided by that of the step, with its quartiles. {MEANING}"
     ]
-    if settings["size"] < fastopt._core.SERIAL_BELOW:
+    if settings["size"] < 7 * fastopt._core.SERIAL_BELOW / 3:  # SGD's
         lines.append(
-            f"A step of fewer than {fastopt._core.SERIAL_BELOW:,} elements uses one thread "
-            "(FASTOPT_SERIAL_BELOW); the loop uses all."
+            f"A step that moves less memory than one of Adam of {fastopt._core.SERIAL_BELOW:,} "
+            "elements uses one thread (FASTOPT_SERIAL_BELOW); the loop uses all."
         )
     console.print("\n".join(lines), highlight=False, markup=False)
 

@@ -70,8 +70,9 @@ class Optimizer(Saving):
         The number of threads of a large step.  Default: FASTOPT_NUM_THREADS, else OMP_NUM_THREADS,
         else the number of CPUs that the affinity mask and a container's quota allow.  Limits set
         with threadpoolctl apply at each step.
-        A step of fewer than FASTOPT_SERIAL_BELOW elements (2**20) uses the calling thread only,
-        a larger one at most 16 threads for each FASTOPT_SERIAL_BELOW elements.
+        A step that reads and writes fewer numbers than one of Adam of FASTOPT_SERIAL_BELOW
+        elements (1,000,000; SGD: 2,333,334 elements) uses the calling thread only, a larger one at
+        most 16 threads for each FASTOPT_SERIAL_BELOW such elements.
         The maximum is 64, or four per CPU if that is more: OpenMP ends a process whose limit of
         threads is exceeded.
     grad_scale
