@@ -12,8 +12,8 @@
 
 #include "dot.h"
 
-/* The number of rows of G = U X' that one matrix product computes. */
-#define STRIP 64
+/* With BLAS, the triangles of a block are computed in strips of so many columns. */
+#define STRIP 32
 
 /* Returns the number of rows that are absorbed together. Without BLAS, fewer are faster
  * if there are few coefficients. */

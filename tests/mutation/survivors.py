@@ -111,7 +111,7 @@ SURVIVORS = [
         SAME_RESULT,
         "csrc/kalman/kalman.c",
         [
-            "#define STRIP 65",
+            "#define STRIP 33",
             "int64_t rows = n - i <= most ? n - i : most;",
             "if (k->forgetting.keep <= 1.0) {",
             "if (k->forgetting.keep < 1.0000001) {",
