@@ -53,8 +53,8 @@ is faster. The limit is the time of a loop that moves the bytes of {FASTOPT}'s s
 arithmetic; there is none below 1e5 elements. "All figures" has the quartiles, too.
 
 `{TORCH_DOOR}` stands for the optimizers for PyTorch, which read the addresses of all tensors again
-in each step. NumPy's elementwise loops use one thread, and so does a step of {FASTOPT} with fewer
-than a million elements.
+in each step. NumPy's elementwise loops use one thread, and so does a step of {FASTOPT} below a
+million elements of Adam or 2.3 million of SGD.
 
 The allocator keeps memory that was freed, so that temporaries are not on new pages. With the
 default settings of many allocators they would be, which takes time: libraries without temporaries
