@@ -59,7 +59,7 @@ class BuildExt(build_ext):
             extension.extra_link_args += [*SAFE_LINK_ARGS, *to_link, *INSTRUMENT]
             if not msvc:
                 extension.libraries.append("m")
-        self.parallel = len(self.extensions)
+        self.parallel = len(self.extensions)  # so that all have queued their sources
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             compile_in_pool(self.compiler, pool)
             super().build_extensions()
@@ -83,10 +83,10 @@ class BuildExt(build_ext):
 
 
 def compile_in_pool(compiler: Any, pool: ThreadPoolExecutor) -> None:
-    """Let a compiler of distutils compile each source once, in threads that extensions share.
+    """Let a compiler of distutils compile each source once, in threads that all extensions share.
 
-    The kernels take long: the sources of other extensions are compiled next to them.  The options
-    are those of the first call, since all extensions have the same.
+    The kernels take long, so the sources of other extensions are compiled at the same time.  All
+    extensions have the same options, so those of the first call are used.
     """
     compile_one_by_one = compiler.compile
     compiled: dict[str, Future[list[str]]] = {}  # a source can belong to several extensions

@@ -35,7 +35,8 @@ static fo_observation gaussian_identity(double y, double z)
     return (fo_observation){z, 1.0, 1.0, y - z, 1.0, 1.0};
 }
 
-/* Without cancellation or a branch on the sign of z, which is hard to predict. */
+/* The score has no cancellation for y = 0 and y = 1.  There is no branch on the sign of
+ * z, which is hard to predict. */
 static fo_observation bernoulli_logit(double y, double z)
 {
     const double e = bounded_exp(z), q = 1.0 / (1.0 + e), m = e / (1.0 + e);
@@ -244,8 +245,8 @@ static double implicit_gamma_inverse(double y, double eta, double scale)
  * between eta and the nearer of eta + move and link(y), and returns its end that is
  * nearer to eta. Bisection from an end where exp() is huge would need many steps: the
  * distance from eta is doubled instead. */
-static double narrowed(fo_family family, double shape, double y, double scale,
-                       double eta, double move, double *low, double *high)
+static double bracket_root(fo_family family, double shape, double y, double scale,
+                           double eta, double move, double *low, double *high)
 {
     const double sign = move < 0.0 ? -1.0 : 1.0;
     double reach = fmin(fabs(move), fabs(link_of(family, y, INFINITY) - eta));
@@ -270,28 +271,30 @@ static double bend_of(fo_family family, const fo_observation *at)
     return family == FO_BERNOULLI_LOGIT ? w * (1.0 - 2.0 * at->mean) : w;
 }
 
-/* Finds the root in a short step for the families whose slope, variance and weight are
- * equal. Returns whether it is exact up to rounding; `at` is given at eta, and set to
- * the observation at the root.
+/* Finds the root for logit and Poisson rows, whose slope, variance and weight are
+ * equal, if it is near eta: sets `root`, and `at`, which is given at eta, to the
+ * observation there. Returns 0, and changes nothing, if the result would not be exact
+ * up to rounding.
  *
  * Two steps of Chebyshev's method, whose error is cubic, and the Taylor series for the
  * observation after the second. */
-static int is_near(fo_family family, double y, double scale, double eta, double *root,
-                   fo_observation *at)
+static int solve_short_step(fo_family family, double y, double scale, double eta,
+                            double *root, fo_observation *at)
 {
     const int is_logit = family == FO_BERNOULLI_LOGIT;
     const double inverse = 1.0 / (1.0 + scale * at->weight);
-    const double by = scale * at->score * inverse;
+    const double first_step = scale * at->score * inverse;
     const double bend = bend_of(family, at);
-    if (!(fabs(by) < 0.5))
+    if (!(fabs(first_step) < 0.5))
         return 0;
-    const double z = eta + by - 0.5 * scale * bend * inverse * (by * by);
+    const double z =
+        eta + first_step - 0.5 * scale * bend * inverse * (first_step * first_step);
     const fo_observation near = is_logit ? bernoulli_logit(y, z) : poisson_log(y, z);
-    const double w = near.weight, again = 1.0 / (1.0 + scale * w);
+    const double w = near.weight, inverse_2 = 1.0 / (1.0 + scale * w);
     const double first = bend_of(family, &near);
     const double second = is_logit ? w * (1.0 - 6.0 * w) : w;
-    const double step = (scale * near.score - (z - eta)) * again;
-    const double d = step - 0.5 * scale * first * again * (step * step);
+    const double step = (scale * near.score - (z - eta)) * inverse_2;
+    const double d = step - 0.5 * scale * first * inverse_2 * (step * step);
     if (!(fabs(d) < 4e-6 && fabs(d) * d * d <= 1e-16 * (fabs(z) + fabs(eta))))
         return 0;
     const double moved = d * (w + 0.5 * d * first);
@@ -302,20 +305,21 @@ static int is_near(fo_family family, double y, double scale, double eta, double 
     return 1;
 }
 
-/* fo_implicit by Newton's method, from eta unless the step is long. */
+/* The root of fo_implicit: in two steps if it is near (solve_short_step), else by
+ * Newton's method inside a bracket. */
 static fo_observation solved(fo_family family, double shape, double y, double scale,
                              double eta, double *root)
 {
     double z = eta, step = INFINITY;
     fo_observation at = fo_observe(family, shape, y, z);
     if ((family == FO_BERNOULLI_LOGIT || family == FO_POISSON_LOG) &&
-        is_near(family, y, scale, eta, root, &at))
+        solve_short_step(family, y, scale, eta, root, &at))
         return at;
     const double move = scale * at.score;
     double low = move < 0.0 ? eta + move : eta, high = move < 0.0 ? eta : eta + move;
     int is_last = eta + move == eta;
     if (fabs(move) > 1.0 && !is_last) {
-        z = narrowed(family, shape, y, scale, eta, move, &low, &high);
+        z = bracket_root(family, shape, y, scale, eta, move, &low, &high);
         at = z == eta ? at : fo_observe(family, shape, y, z);
     }
     for (int i = 0; i < 200 && !is_last; i++) {
@@ -325,9 +329,9 @@ static fo_observation solved(fo_family family, double shape, double y, double sc
         *(f < 0.0 ? &low : &high) = z;
         double next = z - f / slope;
         const double moved = fabs(next - z), wide = 1e-16 * (fabs(next) + fabs(eta));
-        /* |f''| <= slope - 1 for every family, up to small factors, and changes little
-         * in a short step: the error after it is about half its square times |f''| /
-         * slope. */
+        /* |f''| <= slope - 1 for every family, up to factors of about 10 (cloglog,
+         * probit), and changes little in a short step: the error after it is about half
+         * its square times |f''| / slope. */
         is_last = next >= low && next <= high && moved < 0.5 &&
                   moved * moved * (slope - 1.0) <= wide * slope;
         /* Otherwise the step must be strictly inside the bracket and, after the first,

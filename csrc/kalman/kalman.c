@@ -12,7 +12,7 @@
 
 #include "dot.h"
 
-/* With BLAS, the triangles of a block are computed in strips of so many columns. */
+/* With BLAS, X U and V T = U are computed in strips of so many columns. */
 #define STRIP 32
 
 /* Returns the number of rows that are absorbed together. Without BLAS, fewer are faster

@@ -1,5 +1,5 @@
 /* Cache lines and prefetches, for all loops of csrc that read more than the cache
- * holds. */
+ * holds; and FO_INLINE and FO_NOINLINE. */
 #ifndef FO_CACHE_H
 #define FO_CACHE_H
 

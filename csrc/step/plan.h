@@ -145,4 +145,11 @@ fo_range fo_plan_share(const fo_plan *plan, const fo_chunk *chunk, int64_t n_par
 /* The tiles of a chunk, for a tensor that has a layout. */
 fo_range fo_plan_tiles(const fo_plan *plan, const fo_chunk *chunk);
 
+/* What all parts of a step share. */
+typedef struct {
+    fo_plan *plan;
+    const fo_extras *extras;
+    double scale; /* the gradients are multiplied by it */
+} fo_step_context;
+
 #endif

@@ -10,12 +10,6 @@
 #include "plan.h"
 
 typedef struct {
-    fo_plan *plan;
-    const fo_extras *extras;
-    double scale; /* the gradients are multiplied by it */
-} fo_step_context;
-
-typedef struct {
     fo_view view;     /* data is NULL if the tensor has no such array */
     fo_load_fn *load; /* load and store are NULL if kernels use the array in place */
     fo_store_fn *store;
@@ -56,9 +50,9 @@ void fo_average(const fo_step_context *s, int64_t i, void *average, const void *
  * number array - 1. */
 uint64_t fo_stream_of(const fo_extras *extras, int64_t i, int array);
 
-/* The functions below are inlined: while a kernel divides, the CPU executes the several
- * hundred instructions that follow, and the fewer of them are calls and tests, the more
- * of the next piece are among them. */
+/* The functions below are inlined.  A CPU looks several hundred instructions ahead, so
+ * it stages the next piece while a kernel divides; calls and tests would fill that
+ * window. */
 
 static FO_INLINE char *fo_column(const fo_staged_array *of, int64_t at)
 {
@@ -97,7 +91,7 @@ static inline void fo_stage_tile(fo_staged *staged, const fo_step_context *s, in
     fo_load_arrays(staged, 0, tile->cols);
 }
 
-/* Writes one row back; and all rows of a tile of several rows. */
+/* Writes one row back; `index` is the number of its first random bits. */
 static FO_INLINE void fo_store_row(const fo_staged *staged, const fo_staged_array *of,
                                    char *to, const void *from, int64_t index)
 {
@@ -108,6 +102,8 @@ static FO_INLINE void fo_store_row(const fo_staged *staged, const fo_staged_arra
     else
         of->store(to, of->view.col, from, staged->n);
 }
+
+/* Writes all rows of a tile back. */
 void fo_store_rows(const fo_staged *staged, const fo_staged_array *of,
                    const void *from);
 

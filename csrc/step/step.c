@@ -3,8 +3,9 @@
  * It computes the norm of all gradients if an option needs it (reduce.c), then the
  * coefficients of each group in double, with the sums that some rules need (sums.c),
  * then updates all work items in one parallel region, then increments the step counts.
- * Chunks without a layout go straight to the kernel; all others through update_runs.c,
- * update_tiles.c, update_blocks.c or update_rows.c. */
+ * Chunks without a layout go straight to the kernel, tensors with factored rules
+ * through factored.c, all others through update_runs.c, update_tiles.c, update_blocks.c
+ * or update_rows.c. */
 #include "factored.h"
 #include "factoring.h"
 #include "parallel.h"
@@ -136,31 +137,34 @@ enum { MOVED_BY_ADAM = 7 };
  * twice as many.  More threads would take longer to wake than they save. */
 enum { THREADS_AT_THRESHOLD = 16 };
 
-/* What a step updates: a number of elements of contiguous arrays, and how many numbers
- * of these arrays it reads or writes. */
+/* The work of a step: elements, where one that may be staged counts as STAGED_COST
+ * elements and one of a sparse row as ROW_COST; and the numbers that the rule reads or
+ * writes for them.  Averages, masters and cleared gradients are not counted. */
 typedef struct {
     int64_t elements, moved;
     int some_staged; /* whether any tensor may be staged */
-} amount;
+} work_size;
 
-static void add(amount *of, const fo_plan *plan, const fo_tensor *tensor, int64_t n)
+static void add_tensor(work_size *total, const fo_plan *plan, const fo_tensor *tensor,
+                       int64_t n)
 {
     const fo_rule rule = plan->groups[tensor->group].rule;
-    of->elements += n;
-    of->moved += n * (3 + 2 * fo_rules[rule].n_states);
+    total->elements += n;
+    total->moved += n * (3 + 2 * fo_rules[rule].n_states);
 }
 
-/* Prepares the walks of tensors that have a layout, and the work items. */
-static amount prepare_walks(fo_plan *plan)
+/* Prepares the walks of tensors that have a layout, and the work items.  Returns the
+ * work of the step. */
+static work_size prepare_walks(fo_plan *plan)
 {
-    amount all = {0};
+    work_size all = {0};
     int some_rows = 0;
     for (int64_t i = 0; i < plan->n_tensors; i++) {
         const fo_tensor *tensor = &plan->tensors[i];
         if (!tensor->grad)
             continue;
         if (!tensor->layout) {
-            add(&all, plan, tensor, tensor->size);
+            add_tensor(&all, plan, tensor, tensor->size);
             continue;
         }
         all.some_staged |= tensor->size > 0;
@@ -168,9 +172,9 @@ static amount prepare_walks(fo_plan *plan)
             fo_walk_prepare(&plan->walks[i], tensor->layout, tensor->dtype,
                             tensor->rows ? tensor->layout->row_axis : -1);
         some_rows |= tensor->rows != NULL;
-        add(&all, plan, tensor,
-            tensor->rows ? ROW_COST * tensor->rows->n * fo_rows_length(tensor)
-                         : STAGED_COST * tensor->size);
+        add_tensor(&all, plan, tensor,
+                   tensor->rows ? ROW_COST * tensor->rows->n * fo_rows_length(tensor)
+                                : STAGED_COST * tensor->size);
     }
     fo_plan_refresh(plan, some_rows);
     return all;
@@ -211,8 +215,8 @@ static void clear_chunk(const fo_plan *plan, const fo_chunk *chunk)
 }
 
 /* Updates the tiles of a chunk of a tensor with a layout. */
-static void update_tiles(const fo_step_context *s, const fo_chunk *chunk,
-                         fo_scratch *scratch)
+static void update_with_layout(const fo_step_context *s, const fo_chunk *chunk,
+                               fo_scratch *scratch)
 {
     const fo_walk *walk = &s->plan->walks[chunk->tensor];
     const fo_range tiles = fo_plan_tiles(s->plan, chunk);
@@ -256,7 +260,7 @@ static void update_chunk(const fo_step_context *s, const fo_chunk *chunk,
         return;
     }
     if (tensor->layout)
-        update_tiles(s, chunk, scratch);
+        update_with_layout(s, chunk, scratch);
     else
         update_contiguous(s, chunk);
     if (s->extras->zero_grads)
@@ -317,7 +321,7 @@ static int threads_for(const fo_plan *plan, int64_t cost, int n_threads)
  * plan has too little scratch memory for them, or less room than is needed. */
 static int prepare_items(fo_plan *plan, int64_t needed_room, int n_threads)
 {
-    const amount all = prepare_walks(plan);
+    const work_size all = prepare_walks(plan);
     plan->prefetches = all.elements >= FO_PREFETCHED;
     n_threads = threads_for(plan, all.moved / MOVED_BY_ADAM, n_threads);
     plan->threads = n_threads;
@@ -338,7 +342,9 @@ static fo_total measure(const fo_step_context *s, fo_extras *extras, int n_threa
 int fo_norm(fo_plan *plan, fo_extras *extras, int n_threads)
 {
     const fo_step_context s = {plan, extras, 1.0 / extras->grad_scale};
-    n_threads = prepare_items(plan, 0, n_threads); /* the groups may not be set yet */
+    /* Without fo_factored_prepare, because the groups may not be set yet; the number of
+     * threads is then that of a step with the first rule of rules.def. */
+    n_threads = prepare_items(plan, 0, n_threads);
     if (!n_threads)
         return FO_NO_SCRATCH;
     measure(&s, extras, n_threads);

@@ -6,22 +6,6 @@
 /* Bytes of a state in a strip, and the distance at which it is prefetched. */
 enum { STRIP = 512, AHEAD = 4 * STRIP };
 
-static FO_INLINE void prefetch_all(const fo_arrays *arrays, fo_sizes sizes,
-                                   int64_t begin, int64_t end)
-{
-    const int64_t first = begin * sizes.state, last = end * sizes.state;
-    fo_prefetch(arrays->param, begin * sizes.param, end * sizes.param);
-    fo_prefetch(arrays->grad, begin * sizes.param, end * sizes.param);
-    for (int k = 0; k < FO_MAX_STATES && arrays->state[k]; k++)
-        fo_prefetch(arrays->state[k], first, last);
-}
-
-void fo_prefetch_arrays(const fo_arrays *arrays, fo_sizes sizes, int64_t begin,
-                        int64_t end)
-{
-    prefetch_all(arrays, sizes, begin, end);
-}
-
 /* The number of elements of an array before the first that begins a cache line. */
 static int64_t unaligned_head(const void *array, int64_t size)
 {
@@ -39,8 +23,8 @@ void fo_strips(const fo_arrays *arrays, fo_sizes sizes, int64_t n, fo_strip_star
         end = fo_min(end, n);
         const fo_arrays part = fo_arrays_from(arrays, sizes, begin);
         if (prefetches)
-            prefetch_all(arrays, sizes, fo_min(begin + ahead, n),
-                         fo_min(end + ahead, n));
+            fo_prefetch_arrays(arrays, sizes, fo_min(begin + ahead, n),
+                               fo_min(end + ahead, n));
         if (end > begin)
             body(context, &part, end - begin);
     }

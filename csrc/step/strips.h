@@ -1,5 +1,4 @@
-/* A walk over contiguous arrays in strips, each prefetched before it is needed; for
- * step.c, update_runs.c, sums.c and limit.c.
+/* A walk over contiguous arrays in strips, each prefetched before it is needed.
  *
  * The hardware prefetches within a page, and a loop with a root and a division has few
  * loads in flight.  Without prefetches, arrays that are not in the second-level cache
@@ -9,6 +8,7 @@
 #define FO_STRIPS_H
 
 #include "../fastopt.h"
+#include "../kernels/cache.h"
 
 /* The arrays of a rule, from the first element of a chunk or strip. */
 typedef struct {
@@ -32,8 +32,15 @@ static inline fo_arrays fo_arrays_from(const fo_arrays *arrays, fo_sizes sizes,
 }
 
 /* Prefetches elements begin to end - 1 of the arrays. */
-void fo_prefetch_arrays(const fo_arrays *arrays, fo_sizes sizes, int64_t begin,
-                        int64_t end);
+static FO_INLINE void fo_prefetch_arrays(const fo_arrays *arrays, fo_sizes sizes,
+                                         int64_t begin, int64_t end)
+{
+    const int64_t first = begin * sizes.state, last = end * sizes.state;
+    fo_prefetch(arrays->param, begin * sizes.param, end * sizes.param);
+    fo_prefetch(arrays->grad, begin * sizes.param, end * sizes.param);
+    for (int k = 0; k < FO_MAX_STATES && arrays->state[k]; k++)
+        fo_prefetch(arrays->state[k], first, last);
+}
 
 /* A step that updates fewer elements does not prefetch: its arrays may be in the
  * second-level cache, where prefetching costs momentum 4 % (Sapphire Rapids). */

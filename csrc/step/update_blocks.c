@@ -170,8 +170,8 @@ static void update_group(const job *job, const group *all, const fo_offsets *fro
     prefetch_quarter(job, 3);
 }
 
-/* Whether the parameter and the gradient are contiguous floats, and the rule alone
- * changes the parameter. */
+/* Whether the parameter and the gradient are contiguous, aligned floats, and the rule
+ * alone changes the parameter. */
 static int is_direct(const fo_step_context *s, const fo_tensor *tensor)
 {
     const fo_layout *layout = tensor->layout;
@@ -180,7 +180,8 @@ static int is_direct(const fo_step_context *s, const fo_tensor *tensor)
         if (layout->param[k] != stride || layout->grad[k] != stride)
             return 0;
     return layout->param_dtype == FO_F32 && layout->grad_dtype == FO_F32 &&
-           !tensor->master && !tensor->ema && !s->extras->zero_grads;
+           (uintptr_t)tensor->grad % sizeof(float) == 0 && !tensor->master &&
+           !tensor->ema && !s->extras->zero_grads;
 }
 
 void fo_update_blocks(const fo_step_context *s, const fo_chunk *chunk,

@@ -40,11 +40,11 @@ static FO_INLINE const char *value_at(const direct *d, int64_t k)
 static FO_INLINE void prefetch_row(const direct *d, int64_t j)
 {
     const int64_t row = d->rows->row[j], *start = d->rows->start + j;
-    fo_prefetch_row(d->param + row * d->param_row, d->prefetched);
+    fo_prefetch(d->param + row * d->param_row, 0, d->prefetched);
     for (int k = 0; k < FO_MAX_STATES && d->state[k]; k++)
-        fo_prefetch_row(d->state[k] + row * d->state_row, d->prefetched);
+        fo_prefetch(d->state[k] + row * d->state_row, 0, d->prefetched);
     for (int64_t k = start[0] + 1; k < start[1]; k++)
-        fo_prefetch_row(value_at(d, k), d->prefetched);
+        fo_prefetch(value_at(d, k), 0, d->prefetched);
 }
 
 /* The prefetch distance.  A larger one exceeds the number of cache misses that a core

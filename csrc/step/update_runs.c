@@ -47,7 +47,8 @@ static void update_in_place(const fo_step_context *s, const fo_recipe *recipe,
                  s->plan->prefetches, update_bf16_strip, recipe);
 }
 
-/* Prefetches the piece that begins at element `at`, if the array is contiguous. */
+/* Prefetches the piece that begins at element `at`, if the array has a positive stride
+ * of at most 8 bytes. */
 static FO_INLINE void prefetch_piece(const fo_staged_array *of, int64_t at)
 {
     enum { LINES = 4 };

@@ -1,5 +1,5 @@
 /* Updates of tiles that need staging: the arrays have gaps, another memory order or a
- * dtype that kernels do not take (update.h).  Called by step.c and update_rows.c. */
+ * dtype that kernels do not take (update.h). */
 #include "update.h"
 
 void fo_update_tile(const fo_step_context *s, int64_t i, const fo_tile *tile,
