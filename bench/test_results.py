@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.peers.cases import CASES, FASTOPT, TORCH_DOOR
+from bench.peers.cases import CASES, FASTOPT, TORCH_DOOR, TORCH_DOOR_PARAM
 from bench.peers.report import SECTIONS, fastest, report, section_of, slower
 from bench.peers.results import Row
 
@@ -41,6 +41,12 @@ def test_every_cell_in_which_another_library_is_faster(seconds, failure, behind,
         assert {(name, threads) for name, threads, *_ in found} <= {(CASE.name, "1")}
 
 
+def test_small_state_is_compared_with_torch():
+    times = {FASTOPT: 1.0, TORCH_DOOR_PARAM: 4.0, "torch fused": 3.0, "DeepSpeed": 3.0}
+    measured = [Row(CASE, name, 1, [times], None) for name in times]
+    assert slower(measured, TORCH_DOOR_PARAM) == [[CASE.name, "1", "torch fused", "0.75"]]
+
+
 def test_the_fastest_other_library_counts():
     other = BY_NAME["Adam, 1e7"]
     measured = [
@@ -67,4 +73,4 @@ def test_each_case_has_a_section():
         assert f"\n## {title}\n" in text
         assert f"](#{anchor})" in text
     assert f"| {CASE.name} | 1e+03 ms | 2.00 |" in text
-    assert "0 of" in text
+    assert text.count("\n0 of ") == 3

@@ -38,7 +38,10 @@ PACKAGES = ("fastopt", "numpy", "scipy", "torch", "jax", "optax", "deepspeed", "
             "statsmodels", "scikit-learn", "glum", "river")  # fmt: skip
 OURS = {FASTOPT, FASTOPT_COARSE, FASTOPT_PARTIAL, STOCHASTIC, TORCH_DOOR, TORCH_DOOR_PARAM}
 BOUNDS = {LIMIT, "C loop"}  # they do less than a step
-IN_TORCH = {"torch", "torch foreach", "torch fused", "DeepSpeed"}  # their parameters are torch's
+TORCH = {"torch", "torch foreach", "torch fused"}
+# The libraries that each of ours is compared with where it may be slower; None stands for all.
+# Those of TORCH_DOOR update PyTorch's tensors, and torch's state is as small as TORCH_DOOR_PARAM's.
+COMPARED = {FASTOPT: None, TORCH_DOOR: TORCH | {"DeepSpeed"}, TORCH_DOOR_PARAM: TORCH}
 
 SUMMARY = f"""\
 Time of a step, or of a fit, of {FASTOPT} and of other libraries, on the CPU. Each library has a
@@ -161,32 +164,30 @@ def summary(rows: list[Row], counts: list[int]) -> str:
     return table(["section", *heads], body)
 
 
-def slower(rows: list[Row], ours: str) -> list[list[str]]:
-    """Return case, threads, library and ratio wherever another library is faster than ours.
-
-    A cell counts if its ratio is printed as less than 1.  Those of `TORCH_DOOR` are libraries that
-    update PyTorch's tensors.
-    """
+def compared(rows: list[Row], ours: str) -> list[list[str]]:
+    """Return case, threads, library and ratio for each library that ours is compared with."""
+    libraries = COMPARED[ours]
     return [
         [row.case.name, str(row.threads), row.library, f"{ratio:.2f}"]
         for row in others(rows)
-        if (ours == FASTOPT or row.library in IN_TORCH)
-        and (ratio := row.over(ours))
-        and round(ratio, 2) < 1.0
+        if (libraries is None or row.library in libraries) and (ratio := row.over(ours))
     ]
+
+
+def slower(rows: list[Row], ours: str) -> list[list[str]]:
+    """Return those of `compared` whose ratio is printed as less than 1."""
+    return [cells for cells in compared(rows, ours) if float(cells[-1]) < 1.0]
 
 
 def where_slower(rows: list[Row]) -> str:
     """Return the section that lists every cell in which another library is faster."""
     parts = [
         "## Where fastopt is slower",
-        "All cells in which another library takes less time. Ratio: its time divided by ours.",
+        "All cells in which another library takes less time. Ratio: its time divided by ours. "
+        f'"{STOCHASTIC}" is not compared: no other library rounds stochastically.',
     ]
-    for ours in (FASTOPT, TORCH_DOOR):
-        n_cells = sum(
-            row.over(ours) is not None and (ours == FASTOPT or row.library in IN_TORCH)
-            for row in others(rows)
-        )
+    for ours in COMPARED:
+        n_cells = len(compared(rows, ours))
         found = slower(rows, ours)
         heads = ["case", "threads", "library", "ratio"]
         parts += [

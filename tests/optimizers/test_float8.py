@@ -181,6 +181,18 @@ def test_layouts_and_threads_give_equal_bits(shape, extra, rule):
         assert run(layout, layout, 3) == expected
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_a_gradient_at_an_odd_address_is_read(rule):
+    """AddressSanitizer's build, which has UBSan, reports loads of unaligned floats."""
+    memory = np.zeros(4 * 5001 + 1, np.uint8)
+    unaligned = memory[1:].view(np.float32)
+    unaligned[...] = uniform(5001)
+    params = [np.ones(5001, np.float32) for _ in range(2)]
+    for w, g in zip(params, (unaligned, unaligned.copy()), strict=True):
+        make(rule, w).step(g)
+    assert bits(params[0]) == bits(params[1])
+
+
 def test_a_rule_without_state_has_averages_in_the_layout_of_the_parameter():
     w, other = uniform((16, 300)), np.array(uniform((16, 300)), order="F")
     opts = [fastopt.SGD(x, lr=0.1, ema_decay=0.5, state_dtype="float8") for x in (w, other)]
