@@ -77,7 +77,7 @@ html_theme_options = {
     "footer_start": [],
     "footer_end": [],
 }
-# Pages without sections of their own have no navigation beside them.
+# Pages without subpages have no sidebar.
 html_sidebars = {name: [] for name in ("index", "benchmarks", "changelog", "glossary")}
 html_show_sourcelink = False
 html_copy_source = False

@@ -2,7 +2,7 @@
 Less memory: small states
 =========================
 
-Adam keeps two numbers for each parameter. Other rules keep one, or a few for each row; and the two
+Adam keeps two numbers for each element. Other rules keep one, or a few for each row; and the two
 of :class:`fastopt.Adam` can be stored in fewer bytes.
 """
 
@@ -33,7 +33,7 @@ RULES = {
 
 
 def fit(opt_of, lr, epochs=5):
-    """Return the training loss of a network, and the bytes of state for each parameter."""
+    """Return the training loss of a network, and the bytes of state for each element."""
     model = MLP([64, 128, 10], loss="softmax")
     params = {name: w.astype(np.float32) for name, w in model.init(seed=0).items()}
     opt = opt_of(params, lr=lr)
@@ -54,7 +54,7 @@ for name, opt_of in RULES.items():
     axes.plot(n_bytes, loss, "o", color="#008df9")
     place = (4, -9) if name == "SGD, momentum" else (4, 3)
     axes.annotate(name, (n_bytes, loss), place, textcoords="offset points", fontsize="small")
-axes.set(xlabel="bytes of state for each parameter", ylabel="training loss", yscale="log")
+axes.set(xlabel="bytes of state for each element", ylabel="training loss", yscale="log")
 axes.set(xlim=(-0.5, 10.5))
 axes.set_yticks([0.03, 0.1, 0.3], ["0.03", "0.1", "0.3"])
 axes.minorticks_off()
@@ -62,7 +62,7 @@ plt.show()
 
 # %%
 # Each rule has the best of six rates. Here Adam loses nothing with a state of 8 bits. The small
-# arrays of this network keep float32, or it would have two bytes for each parameter instead of
+# arrays of this network keep float32, or it would have two bytes for each element instead of
 # three. Adafactor and SM3 keep sums of rows and columns: of the rules with hardly any state they
 # come nearest to Adam, and SGD is the last.
 #

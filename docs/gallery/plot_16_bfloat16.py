@@ -2,9 +2,9 @@
 Parameters in bfloat16 lose small steps
 =======================================
 
-A bfloat16 number has 8 significant bits: the next one below 1 is 0.996. A step of less than half of
-that distance is rounded away. Stochastic rounding keeps it on average, and a float32 copy keeps it
-exactly.
+A bfloat16 number has 8 significant bits: the next number below 1 is 0.996. A step from 1 of less
+than half of this difference is rounded away. Stochastic rounding keeps it on average, and a float32
+copy keeps it with the precision of float32.
 """
 
 import matplotlib.pyplot as plt
@@ -39,7 +39,8 @@ for mode, (dtype, options) in MODES.items():
     print(f"{LABELS[mode]:35} moved {1 - w.astype(float).mean():.3f}")
 
 # %%
-# Rounded to nearest, the parameters do not move at all.
+# Rounded to nearest, the parameters do not move at all. What is printed for the float32 copy is the
+# parameter, which is the copy rounded to bfloat16.
 #
 # A network
 # ---------

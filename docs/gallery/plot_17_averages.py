@@ -2,9 +2,10 @@
 An average in place of a decaying rate
 ======================================
 
-A decaying learning rate calms the noise of :class:`fastopt.SGD`, but its schedule has to know when
-the training ends. The average of the points of a run is calm at any time. ``ema_decay`` keeps an
-exponential one; :class:`fastopt.ScheduleFreeSGD` averages inside the rule.
+A decaying learning rate reduces the noise of :class:`fastopt.SGD`, but a schedule such as the
+cosine needs the number of steps beforehand. An average of the points of a run has little noise
+without it. ``ema_decay`` keeps an exponential average; :class:`fastopt.ScheduleFreeSGD` averages
+inside the rule.
 """
 
 from contextlib import nullcontext
@@ -52,15 +53,17 @@ axes.legend()
 plt.show()
 
 # %%
-# With a constant rate the loss stops falling. The cosine schedule calms it in its last steps; after
-# half of the steps its loss is ten times that of the averages. They can be used at any time.
+# With a constant rate the loss stops falling. The cosine schedule lowers it in the last steps only;
+# after half of the steps its loss is more than ten times that of the averages.
 #
 # Where it does not hold
 # ----------------------
 #
-# The exponential average lags at the start. A schedule that fits the problem, here the decay as
-# 1/t, is better at the end. And an average follows a target that moves later than its points do;
-# the mean loss over the second half, if the minimum changes its sign every 2000 steps:
+# The exponential average starts late: after 100 and 1000 steps its loss is larger than that of
+# SGD. A decay as 1/t, which does not need the number of steps either, has a lower loss than both
+# averages from step 1000 on, but its two constants must fit the problem. And an average lags
+# behind a target that moves. The mean loss over the second half, if the minimum changes its sign
+# every 2000 steps:
 
 for name, opt_of in (
     ("sgd", lambda w: fastopt.SGD(w, lr=0.1)),

@@ -71,9 +71,9 @@ class KalmanRegressor(RegressorScore, KalmanBase):
     interleave : int
         The number of places of a file, a memory-mapped array or a large table that `fit` reads at
         once with ``shuffle``. A parquet file is read from at most as many places as it has row
-        groups, and as fit into 128 MB: 2.5 MB for each column and place, or less if its row groups
-        are small. So ``interleave=1`` takes less memory, and many small row groups are mixed best.
-        Default 64. Chunks come in their order.
+        groups, and as fit into 128 MB: a place takes 2.5 MB for each column, or less in a file with
+        small row groups. ``interleave=1`` takes the least memory; a file of many small row groups
+        is mixed best. Default 64. Chunks come in their order.
     random_state : int, RandomState instance or None
         Of the order.
     n_threads : int, optional

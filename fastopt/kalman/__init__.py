@@ -8,7 +8,8 @@
 | `input` | which data are accepted, and their conversion to arrays for BLAS |
 | `state` | what changes when rows are absorbed, and how it is saved and restored |
 | `data` | the rows given to `partial_fit` and `fit`: their check, parts and blocks |
-| `rows` | how rows of a generalized linear model are absorbed (`partial_fit`) |
+| `rows` | how rows of a generalized linear model are absorbed |
+| `warned` | how `partial_fit` absorbs rows and warns |
 | `starting` | the initial state that the first rows determine (`m0=None`, "scale") |
 | `diagnostics` | when `partial_fit` warns about the order of the rows |
 | `fitting` | how all rows are fitted at once, in any order (`fit`) |

@@ -20,9 +20,10 @@ from fastopt.kalman.nonlinear import Fun, fit_rows
 from fastopt.kalman.options import checked_options, initial_coefficients
 from fastopt.kalman.outputs import absorb_outputs
 from fastopt.kalman.results import Results
-from fastopt.kalman.rows import absorb_and_warn, absorb_few_rows
+from fastopt.kalman.rows import absorb_few_rows
 from fastopt.kalman.saved import Saved
 from fastopt.kalman.state import State
+from fastopt.kalman.warned import absorb_and_warn
 
 __all__ = ["KalmanSGD"]
 

@@ -46,10 +46,7 @@ class Saved:
         FastoptError, TypeError
             The state is damaged, or that of a filter with other options.
         """
-        options = self._state.options
-        loaded = State(options, np.zeros(options.n_params))
-        loaded.restore(state_dict)
-        self._state = loaded  # one assignment: KeyboardInterrupt cannot leave a mixture
+        self._state.load(state_dict)
 
     @exclusive
     def __getstate__(self) -> dict[str, Any]:

@@ -155,6 +155,12 @@ class State:
             **({} if self.stop is None else self.stop.state()),
         }
 
+    def load(self, state_dict: object) -> None:
+        """Replace everything by the result of `as_dict`; after an error nothing has changed."""
+        loaded = State(self.options, np.zeros(self.options.n_params))
+        loaded.restore(state_dict)
+        self.restore_kept(loaded.kept())  # one call: KeyboardInterrupt cannot leave a mixture
+
     def restore(self, state_dict: object) -> None:
         """Restore the result of `as_dict` for the same options.
 

@@ -42,7 +42,8 @@ DEFAULTS: Mapping[str, Any] = {
     "float8_mask": None,
     **OF_GROUPS,
 }
-# The keyword arguments that fastopt adds to those of torch.optim, where `GradScaler` has the scale.
+# The keyword arguments that fastopt adds to those of torch.optim.  GradScaler sets the scale of
+# gradients.
 NAMES = tuple(name for name in DEFAULTS if name != "grad_scale")
 
 

@@ -179,7 +179,7 @@ def test_few_rows_have_the_bits_of_lists(family, options, dtype, monkeypatch):
     monkeypatch.setattr(OnlineFilter, "absorb", None)  # only absorb_few is called
     for i in (1200, 1201, 1230):
         for kind in (np.float32, np.float64):
-            np.full((20, P + 1), np.nan, kind)  # memory that the copy of the rows may be given
+            np.full((20, P + 1), np.nan, kind)  # freed: the copy of the rows may get it
         k.partial_fit(X[i : i + 20], y[i : i + 20])
     assert everything(k) == everything(other)
 

@@ -155,7 +155,7 @@ FITS = {
 @pytest.mark.parametrize(("model", "chunks", "bad"), FITS.values(), ids=FITS)
 @pytest.mark.filterwarnings("ignore")
 def test_one_generator_is_open_at_a_time(model, chunks, bad):
-    """Also one that is read in part, and after an error whose traceback still exists."""
+    """Also after a partial read, and while a traceback refers to the generator."""
     good = Opened(chunks)
     model.fit(good).predict(good)
     assert (good.most, good.now) == (1, 0)

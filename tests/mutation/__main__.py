@@ -148,7 +148,7 @@ class Tree:
         return objects, [so for so, words in self.link.items() if {*words} & {*objects}]
 
     def build(self, mutant):
-        """Build a mutant without optimisation, in a third of the time; False if it is no C."""
+        """Build a mutant without optimisation, to save time; return whether it compiles."""
         objects, extensions = self.reached_by(mutant.file)
         (self.folder / mutant.file).write_text(mutant.source)
         commands = [[*self.compile[made], "-O0"] for made in objects]
@@ -156,7 +156,7 @@ class Tree:
         return not any(output_of(words, self.folder)[0] for words in commands)
 
     def differs(self, saved):
-        """Return whether the sources, optimised, compile to other object code than is saved."""
+        """Return whether the optimised object code of the sources differs from the saved one."""
         objects = [name for name in saved if name in self.compile]
         for made in objects:
             output_of(self.compile[made], self.folder)

@@ -1,4 +1,5 @@
-"""Equivalent mutants: changes of csrc/ that change no result, so that no test can fail.
+"""Mutants of csrc/ that no test has to kill, each with the reason: most are equivalent, some change
+rounding only, or are seen only by AddressSanitizer or on CPUs with wider vectors.
 
 Each entry of SURVIVORS is (reason, file, lines).  A line is either a line of the source, which
 stands for every mutant of that line, or the line after one change ("without ...": the statement is
@@ -274,8 +275,9 @@ SURVIVORS = [
         ],
     ),
     (
-        "Mutants are compiled for vectors of 16 bytes, two of which divide the columns.  Those of "
-        "64 bytes leave a rest, which test_products.py covers on CPUs that have them.",
+        "Mutants are compiled for vectors of 16 bytes: the number of rows is a multiple of two "
+        "vectors, so the loop over single vectors is not entered.  With vectors of 64 bytes it is; "
+        "test_products.py covers it on CPUs that have them.",
         "csrc/kernels/products.inc",
         [
             "for (; j + 4 <= n; j += 5)",

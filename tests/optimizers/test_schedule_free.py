@@ -163,11 +163,12 @@ def test_other_rules_have_no_averages():
 
 @every_class
 def test_a_learning_rate_whose_square_is_0(cls):
-    """The step has no weight in the average, as one with a learning rate of 0."""
+    """Such a step has no weight in the average, like one with a learning rate of 0."""
     found = [np.ones(3), np.ones(3)]
     for w, first in zip(found, (1e-200, 0.0), strict=True):
         opt = cls(w, lr=first, weight_lr_power=2.0)
-        for opt.lr in (first, *[0.1] * 8):
+        for lr in (first, *[0.1] * 8):
+            opt.lr = lr
             opt.step(curve(w))
     assert (found[0] == found[1]).all()
     assert (found[0] != 1.0).all()

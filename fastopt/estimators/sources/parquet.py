@@ -140,7 +140,7 @@ class ParquetReader:
         groups = [(first, file.metadata.row_group(i)) for first, file, _, i in self._groups()]
         if not groups:
             return [0]
-        # The pages of a place, compressed and decompressed, have at most twice its bytes.
+        # The pages of a place, compressed and decompressed: at most twice a row group's bytes.
         largest = 2 * max(group.total_byte_size for _, group in groups)
         n_columns = max(1, len(self.names))
         place = n_columns * BUFFER + min(largest, n_columns * PAGES)

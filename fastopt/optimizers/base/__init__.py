@@ -11,7 +11,7 @@
 | `newton_schulz` | how a matrix is orthogonalized |
 | `directions` | what rules that work on whole matrices compute before a step |
 | `state_dicts/` | what a state dict contains, also one of `torch.optim`, and how one is loaded |
-| `attributes` | which attributes an optimizer has, and which of them can be set |
+| `attributes` | what an optimizer has, which of it can be set, and how groups are added |
 | `evaluation_points` | the methods that move the parameters in a `with` block |
 | `saving` | the methods that save, load, pickle and copy an optimizer |
 | `optimizer` | what a step is; the arguments of every optimizer |

@@ -1,4 +1,4 @@
-"""Attributes: which attributes an optimizer has, and which of them can be set."""
+"""Attributes: what an optimizer has, which of it can be set, and how groups are added."""
 
 from __future__ import annotations
 
