@@ -183,7 +183,7 @@ def where_slower(rows: list[Row]) -> str:
     """Return the section that lists every cell in which another library is faster."""
     parts = [
         "## Where fastopt is slower",
-        "All cells in which another library takes less time. Ratio: its time divided by ours. "
+        "All cells in which another library takes less time. Ratio: its time divided by ours.\n"
         f'"{STOCHASTIC}" is not compared: no other library rounds stochastically.',
     ]
     for ours in COMPARED:
