@@ -382,6 +382,15 @@ def test_tolerance_for_negative_quadratic_forms(n_eps, raises, forgetting, outpu
         k.update(np.ones(outputs), np.zeros(outputs), rows)
 
 
+def test_a_quadratic_form_that_is_negative_by_rounding_has_no_effect():
+    off = 1 + 2 * np.finfo(float).eps
+    k = fastopt.KalmanSGD(3, covariance=[[0, 1], [2]])
+    k.load_state_dict({**k.state_dict(), "blocks": np.array([1.0, off, off, 1.0, 1.0])})
+    before = bits([k.coef, k.covariance(False)])
+    k.partial_fit([[1.0, -1.0, 0.0]], [100.0])
+    assert bits([k.coef, k.covariance(False)]) == before
+
+
 @pytest.mark.parametrize("covariance", [BLOCKS, "diag"], ids=["blocks", "diag"])
 @pytest.mark.parametrize("m0", [None, np.linspace(1.0, 2.0, P), "scale"], ids=str)
 def test_copies_continue_with_equal_bits(covariance, m0, tmp_path):

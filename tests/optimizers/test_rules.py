@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,16 @@ def test_gradients_at_the_lookahead_point(dtype: Dtype) -> None:
     moved = np.abs(expected[0]) + np.abs(np.diff(expected, axis=0)).sum(axis=0)
     # The bound is for given gradients; these also contain the rounding error of w.
     assert_within("w", w, expected[-1], 64 * np.finfo(dtype).eps * moved)
+
+
+@pytest.mark.parametrize("beta1", [0.6066, 0.75, 0.999])
+def test_one_minus_beta3_is_accurate(beta1: float) -> None:
+    """After one step with a gradient of 1, the slow mean of AdEMAMix is 1 - beta3."""
+    opt = fastopt.AdEMAMix(np.zeros(1), betas=(beta1, 0.99, 0.9999), beta3_warmup=10**9)
+    opt.step(np.ones(1))
+    log_beta3 = 1 / ((1 - 1e-9) / math.log(beta1) + 1e-9 / math.log(0.9999))
+    got = opt.state[0]["exp_avg_slow"].item()
+    assert got == pytest.approx(-math.expm1(log_beta3), rel=5e-16, abs=0.0)
 
 
 # Rprop's learning rate is its first step size, which the first step raises to step_sizes[0].
