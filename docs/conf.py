@@ -71,7 +71,12 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
     # Pages of which_rule get the whole width, since they have code; a page may match one pattern.
-    "secondary_sidebar_items": {"which_rule/*": [], "[!w]*": ["page-toc"]},
+    # A star matches no slash.
+    "secondary_sidebar_items": {
+        "which_rule/*": [],
+        "[!w]*": ["page-toc"],
+        "[!w]*/**": ["page-toc"],
+    },
     "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "footer_start": [],

@@ -45,7 +45,7 @@ def pages():
     """Return the pages of the documentation that have examples."""
     return [
         path
-        for path in sorted((ROOT / "docs").glob("*/*.md"))
+        for path in sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*/*.md")])
         if re.search("```(python|diff)", path.read_text())
     ]
 

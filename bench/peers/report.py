@@ -19,6 +19,7 @@ from pathlib import Path
 import matplotlib.style
 from matplotlib.figure import Figure
 
+import fastopt
 from bench.peers.cases import (
     FASTOPT,
     FASTOPT_COARSE,
@@ -34,7 +35,7 @@ from fastopt.cli.machine import cpu, instruction_set
 from fastopt.cli.text import counted
 
 REPORT, PICTURE = (Path(__file__).parents[1] / name for name in ("RESULTS.md", "results.png"))
-PACKAGES = ("fastopt", "numpy", "scipy", "torch", "jax", "optax", "deepspeed", "padasip",
+PACKAGES = ("numpy", "scipy", "torch", "jax", "optax", "deepspeed", "padasip",
             "statsmodels", "scikit-learn", "glum", "river")  # fmt: skip
 OURS = {FASTOPT, FASTOPT_COARSE, FASTOPT_PARTIAL, STOCHASTIC, TORCH_DOOR, TORCH_DOOR_PARAM}
 BOUNDS = {LIMIT, "C loop"}  # they do less than a step
@@ -81,8 +82,8 @@ SECTIONS = {
         "Parameters in bfloat16",
         "Parameters and gradients are bfloat16. The moments of torch, optax and "
         f'"{TORCH_DOOR_PARAM}" (`state_dtype="param"`) are bfloat16, half as large as the float32 '
-        f'moments of {FASTOPT}, {TORCH_DOOR} and DeepSpeed. Only "{STOCHASTIC}" uses stochastic '
-        "rounding.",
+        f'moments of {FASTOPT}, {TORCH_DOOR} and DeepSpeed. Only "{STOCHASTIC}" rounds '
+        "parameters stochastically.",
     ),
     "sparse": (
         "Sparse gradients",
@@ -253,7 +254,7 @@ def machine() -> list[str]:
 
 def versions() -> str:
     """Return the versions of the libraries."""
-    found = []
+    found = [f"fastopt {fastopt.__version__}"]
     for name in PACKAGES:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")

@@ -26,7 +26,7 @@ LIBRARIES = {
     "keras": "Keras",
     "optax": "optax",
     "dl4j": "DL4J",
-    "textbook": "the paper",
+    "textbook": "textbooks",
 }
 
 

@@ -69,11 +69,11 @@ class KalmanRegressor(RegressorScore, KalmanBase):
     shuffle : bool
         Whether `fit` takes the rows in random order. Default True.
     interleave : int
-        The number of places of a file, a memory-mapped array or a large table that `fit` reads at
-        once with ``shuffle``. A parquet file is read from at most as many places as it has row
-        groups, and as fit into 128 MB: a place takes 2.5 MB for each column, or less in a file with
-        small row groups. ``interleave=1`` takes the least memory; a file of many small row groups
-        is mixed best. Default 64. Chunks come in their order.
+        With ``shuffle``, `fit` mixes the rows of so many places of a file, a memory-mapped array or
+        a large table, which it reads in turn. A parquet file is read from at most as many places as
+        it has row groups, and as fit into 128 MB: a place takes 2.5 MB for each column, or less in
+        a file with small row groups. ``interleave=1`` takes the least memory; a file of many small
+        row groups is mixed best. Default 64. Chunks come in their order.
     random_state : int, RandomState instance or None
         Of the order.
     n_threads : int, optional

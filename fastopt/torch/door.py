@@ -56,8 +56,8 @@ class Door(Optimizer):
     *args, **kwargs
         The arguments of the class of `torch.optim`.  ``foreach`` and ``fused`` have no effect.
         With ``capturable`` or ``differentiable``, `step` calls PyTorch's own step.  A class that
-        `torch.optim` lacks has the arguments of the class of `fastopt` with the same name, of which
-        these four are none.
+        `torch.optim` lacks has the arguments of the class of `fastopt` with the same name, and none
+        of these four.
     max_grad_norm : float, optional
         Limit of the norm of all gradients together, over all groups and over the shards of
         DTensors.  The gradients are multiplied by ``min(1, max_grad_norm / (norm + 1e-6))``, as
@@ -114,8 +114,9 @@ class Door(Optimizer):
         After the update of the rule, each element is moved towards 0 by ``lr * l1``, and becomes 0
         if it is not farther from 0 than that.  Default 0.
     bounds : tuple of float, optional
-        A pair (low, high), in which None means no bound: after that, each element is clipped to
-        [low, high].  Slow weights (``lookahead_steps``) are clipped, too.  Default None.
+        A pair (low, high), in which None means no bound: after the update and ``l1``, each element
+        is clipped to [low, high].  Slow weights (``lookahead_steps``) are clipped, too.  Default
+        None.
 
     Raises
     ------
@@ -126,7 +127,7 @@ class Door(Optimizer):
 
     Notes
     -----
-    ``l1`` and ``bounds`` may also be items of a group, which then count.  An item
+    ``l1`` and ``bounds`` may also be items of a group, which take precedence.  An item
     ``decoupled_weight_decay`` of a group, or the argument where a class has it, may be
     ``"proximal"``: after the update of the rule, w <- w / (1 + lr * weight_decay).
 

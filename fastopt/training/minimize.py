@@ -214,17 +214,17 @@ def minimize(
     after the last complete step. This holds for the main thread and Python's default handler of
     SIGINT; another handler is left in place.
 
-    **Checkpoints.** The file has parameters, optimizer, position in the data, history and the
-    state of `tol` and `schedule`; `fastopt.checkpoint` describes the format. If it exists, `x0`
-    gives the structure only, and the run resumes: it ends with the same bits, counts and history
-    (except seconds) as a run that was never stopped, if `fun` depends on its arguments only.
-    Structure, shapes and dtypes, method and options, schedule, tol, gtol, patience, restore_best,
-    batch size and a given seed must be those of the file; the values of `data` are not compared.
-    `epochs` and `max_steps` may differ: they count from the first start. Repeating a call that has
-    finished returns the same result after at most one evaluation of each row, and a call with a
-    larger budget continues the run. The file is never deleted. Epochs that ended after the file was
-    last written are run again, and `callback` is called for them again. Without data every step is
-    an epoch: give `seconds`, unless `fun` is slow.
+    **Checkpoints.** The file has parameters, optimizer, position in the data, history and the state
+    of `tol` and `schedule`, in the format of `Optimizer.save`. If it exists, `x0` gives the
+    structure only, and the run resumes: it ends with the same bits, counts and history (except
+    seconds) as a run that was never stopped, if `fun` depends on its arguments only. Structure,
+    shapes and dtypes, method and options, schedule, tol, gtol, patience, restore_best, batch size
+    and a given seed must be those of the file; the values of `data` are not compared. `epochs` and
+    `max_steps` may differ: they count from the first start. Repeating a call that has finished
+    returns the same result after at most one evaluation of each row, and a call with a larger
+    budget continues the run. The file is never deleted. Epochs that ended after the file was last
+    written are run again, and `callback` is called for them again. Without data every step is an
+    epoch: give `seconds`, unless `fun` is slow.
 
     **"ksgd"** calls `KalmanSGD.partial_fit`, with the model's family, for a `fastopt.models.GLM`
     that is not "softmax". For other models it calls `KalmanSGD.update` with each batch. It needs

@@ -29,7 +29,7 @@ def apply(tree):
     """Apply the blocks of the tutorial to a copy of the tree; return the script that tries it."""
     script = ""
     for caption, text in BLOCK.findall(PAGE.read_text()):
-        caption = caption.strip("'").removesuffix(" ...")
+        caption = caption.strip("'").replace("`", "").removesuffix(" ...")
         if caption == "to try it":
             script += text
         elif caption.endswith(", a new file"):

@@ -13,9 +13,10 @@ def test_page(page, tmp_path, monkeypatch):
     run_page(page)
 
 
-def test_two_processes():
+@pytest.mark.parametrize("name", ["ddp.py", "fsdp.py"])
+def test_two_processes(name):
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = ROOT / "docs" / "start" / "ddp.py"
+    script = ROOT / "docs" / "start" / name
     done = subprocess.run(
         [sys.executable, "-P", *launch, script], capture_output=True, text=True, timeout=100
     )

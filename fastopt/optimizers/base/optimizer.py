@@ -24,8 +24,8 @@ from fastopt.optimizers.base.state.structure import as_groups, kind_of
 class Optimizer(Saving):
     """Base class of the optimizers, with everything that does not depend on the rule.
 
-    A subclass defines its rule (see `fastopt.optimizers.base.rule.Rule`) and has a signature with
-    the rule's options; `fastopt.Adam` is an example.
+    A subclass is an update rule, whose formula is in C, and has the options of the rule as
+    arguments; `fastopt.Adam` is an example.
 
     Parameters
     ----------
@@ -62,17 +62,18 @@ class Optimizer(Saving):
         With gradient descent this is proximal gradient descent, which finds the lasso's minimum.
         Rules that scale each element, such as Adam, have other minima.  Default 0.
     bounds
-        A pair (low, high), in which None means no bound: after that, each element is clipped to
-        [low, high].  ``bounds=(0, None)`` keeps parameters from becoming negative.  A float16 or
-        bfloat16 parameter is rounded afterwards, so choose bounds that it can represent.  Slow
-        weights (``lookahead_steps``) are clipped, too.  Default None.
+        A pair (low, high), in which None means no bound: after the update of the rule and `l1`,
+        each element is clipped to [low, high].  ``bounds=(0, None)`` keeps parameters from becoming
+        negative.  A float16 or bfloat16 parameter is rounded afterwards, so choose bounds that it
+        can represent.  Slow weights (``lookahead_steps``) are clipped, too.  Default None.
     n_threads
         The number of threads of a large step.  Default: FASTOPT_NUM_THREADS, else OMP_NUM_THREADS,
         else the number of CPUs that the affinity mask and a container's quota allow.  Limits set
         with threadpoolctl apply at each step.
-        A step that reads and writes fewer numbers than one of Adam of FASTOPT_SERIAL_BELOW
-        elements (1,000,000; SGD: 2,333,334 elements) uses the calling thread only, a larger one at
-        most 16 threads for each FASTOPT_SERIAL_BELOW such elements.
+        A step of Adam of fewer than FASTOPT_SERIAL_BELOW elements (1,000,000) uses the calling
+        thread only, and so does a step of another rule that reads and writes fewer numbers than
+        that (SGD: 2,333,334 elements); a larger one uses at most 16 threads for each
+        FASTOPT_SERIAL_BELOW such elements.
         The maximum is 64, or four per CPU if that is more: OpenMP ends a process whose limit of
         threads is exceeded.
     grad_scale
@@ -107,7 +108,7 @@ class Optimizer(Saving):
         "bfloat16" halves the memory of float32 state, which is then rounded stochastically.
         "float8" divides it by almost four, for Adam, AdamW, Lion, SGD with momentum and Adagrad:
         each element has 8 bits, and each row (an index of axis 0) a further byte for every 256
-        elements.  The path then deviates at random, with AdamW by about 10 % of its length.  State
+        elements.  Rounding then adds noise to the path, with AdamW about 10 % of its length.  State
         of fewer than 4096 elements is float32.  See `float32_state`.
     float8_mask
         For a dict of parameters: a callable that takes a name and returns whether the state of that

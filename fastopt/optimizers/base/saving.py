@@ -100,7 +100,7 @@ class Saving(EvaluationPoints):
         )
 
     def save(self, path: str | os.PathLike[str], *, batches: Batches | None = None) -> None:
-        """Write the parameters and the `state_dict` to a file for `load`; see `fastopt.checkpoint`.
+        """Write the parameters and the `state_dict` to a file for `load`.
 
         An existing file is replaced atomically: a reader finds the old or the new contents, even
         after a crash.  Its permissions are kept, and a link to it stays a link.
@@ -109,7 +109,8 @@ class Saving(EvaluationPoints):
         ----------
         path
             If it ends in .safetensors, the file has that format (``pip install '.[checkpoint]'``),
-            else NumPy's .npz.  The file contains no pickled objects.
+            else NumPy's .npz.  Both hold the arrays under readable names and everything else as
+            JSON, without pickled objects.
         batches
             Their position in the epoch is saved in the same file.
 
