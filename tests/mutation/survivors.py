@@ -54,6 +54,17 @@ SURVIVORS = [
         ],
     ),
     (
+        PREFETCH,
+        "csrc/step/update_blocks.c",
+        [
+            "if (job->next < 0)",
+            "const int64_t n = next.rows * next.length;",
+            "begin + n * (quarter + 1) / 4);",
+            "job.next = number + 1 < range.end ? number + 1 : -1;",
+            *[f"prefetch_quarter(job, {quarter});" for quarter in range(4)],
+        ],
+    ),
+    (
         SAME_RESULT,
         "csrc/step/stage.c",
         [
@@ -136,6 +147,24 @@ SURVIVORS = [
         ],
     ),
     (
+        "The norm is computed with twice the unit: a power of two, which changes no digit.",
+        "csrc/step/reduce.c",
+        [
+            "const double unit = squares == INFINITY ? 0x2p-600 : 0x1p600;",
+            "const double unit = squares == INFINITY ? 0x1p-600 : 0x2p600;",
+        ],
+    ),
+    (
+        "The first rule, sgd, needs no sums.",
+        "csrc/step/sums.c",
+        ["fo_totals of_all[FO_N_RULES] = {{{0}, 0}};"],
+    ),
+    (
+        "One thread is 1 in either case.",
+        "csrc/parallel.c",
+        ["return n_threads <= 0 || is_forked ? 1 : n_threads;"],
+    ),
+    (
         "The pass finds no rule that needs sums.",
         "csrc/step/factored.c",
         ["int needs = 1;"],
@@ -177,9 +206,9 @@ SURVIVORS = [
         ["(uintptr_t)tensor->grad % (uintptr_t)fo_size_of(real) != 0 &&"],
     ),
     (
-        "A gradient without rows computes no hash.",
+        "A gradient without rows computes no hash: its rows are distinct.",
         "csrc/step/group_rows.c",
-        ["int bits = 0;"],
+        ["int bits = 0;", "if (n_unique < 0)"],
     ),
     (
         "An array of one element does not use its strides.",
