@@ -55,6 +55,26 @@ SURVIVORS = [
     ),
     (
         PREFETCH,
+        "csrc/step/update_runs.c",
+        [
+            "enum { PIECE = 128, AHEAD = 5 * PIECE };",
+            "enum { PIECE = 128, AHEAD = 4 / PIECE };",
+            "enum { LINES = 4 };",
+            "if (!of->view.data || size <= 0 || size > (int64_t)sizeof(double))",
+            "const char *from = of->view.data + at * size, *end = from + PIECE * size;",
+            "for (; from <= end; from += LINES * FO_CACHE_LINE)",
+            "for (int line = 1; line < LINES; line++)",
+            "for (int line = 0; line <= LINES; line++)",
+            "FO_PREFETCH(from + line * FO_CACHE_LINE);",
+            "if (s->plan->prefetches && at + AHEAD < run->cols) {",
+            "for (int k = 1; k < FO_STATE + staged.n_states; k++)",
+            "for (int k = 0; k < FO_STATE - staged.n_states; k++)",
+            "prefetch_piece(&staged.of[k], at + AHEAD);",
+            "prefetch_piece(&staged.of[FO_COPY], at + AHEAD);",
+        ],
+    ),
+    (
+        PREFETCH,
         "csrc/step/update_blocks.c",
         [
             "if (job->next < 0)",
@@ -80,6 +100,14 @@ SURVIVORS = [
             "for (int nth = 0; nth < walk->n_axes; nth++) {",
             "if (axis->tiles == 0 || (nth > 0 && k == walk->fast))",
             "if (tile->rows > 1 && fo_is_nearer(view->row, view->col)) {",
+        ],
+    ),
+    (
+        SAME_RESULT,
+        "csrc/step/update_runs.c",
+        [
+            "enum { PIECE = 129, AHEAD = 4 * PIECE };",
+            "for (int k = 0; k <= staged->n_states; k++)",
         ],
     ),
     (
