@@ -74,7 +74,8 @@ int64_t fo_plan_items(const fo_plan *plan)
 fo_work fo_plan_work(const fo_plan *plan, int64_t item)
 {
     if (item < plan->n_items)
-        return (fo_work){{plan->item[item], plan->item[item + 1]}, {0, 0}, -1};
+        return (fo_work){.chunks = {plan->item[item], plan->item[item + 1]},
+                         .tensor = -1};
     int64_t k = 0;
     while (plan->row_item[k + 1] <= item)
         k++;
@@ -83,7 +84,7 @@ fo_work fo_plan_work(const fo_plan *plan, int64_t item)
                   begin = (item - plan->row_item[k]) * per_item;
     const int64_t end =
         begin + per_item < tensor->rows->n ? begin + per_item : tensor->rows->n;
-    return (fo_work){{0, 0}, {begin, end}, plan->row_tensor[k]};
+    return (fo_work){.rows = {begin, end}, .tensor = plan->row_tensor[k]};
 }
 
 fo_range fo_plan_share(const fo_plan *plan, const fo_chunk *chunk, int64_t n_parts)

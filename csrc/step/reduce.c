@@ -142,6 +142,6 @@ fo_total fo_reduce(const fo_step_context *s, int n_threads)
     /* In double, the squares of floats neither overflow nor underflow. */
     if (!(squares == INFINITY || squares < SMALL) || !some_in_double(s->plan))
         return (fo_total){sqrt(squares), 1.0, nonfinite};
-    const double unit = squares < SMALL ? 0x1p600 : 0x1p-600;
+    const double unit = squares == INFINITY ? 0x1p-600 : 0x1p600;
     return (fo_total){sqrt(sum_all(s, unit, n_threads)), 1.0 / unit, nonfinite};
 }

@@ -107,7 +107,7 @@ fo_tile fo_walk_run(const fo_walk *walk, int64_t position, int64_t most,
     const int last = walk->n_axes - 1;
     const fo_axis *inner = &walk->axis[last];
     const int64_t left = inner->length - position % inner->length;
-    fo_tile tile = {*from, 1, fo_min(left, most), &walk->axis[last - 1], inner};
+    fo_tile tile = {*from, 1, fo_min(left, most), inner, inner}; /* it has one row */
     for (int k = last; k > 0; k--) {
         const fo_axis *axis = &walk->axis[k];
         fo_advance(&tile.at, axis, position % axis->length);

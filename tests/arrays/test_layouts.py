@@ -69,6 +69,17 @@ def test_every_pair_of_layouts_gives_the_bits_of_contiguous_arrays(shape, dtype)
         assert run("adam", one(w), [other(g) for g in grads]) == expected
 
 
+@pytest.mark.parametrize("view", [np.s_[:, None], np.s_[None], np.s_[None, :, None]])
+def test_axes_of_length_1_change_no_bit(view):
+    def found(view):
+        w, g = (LAYOUTS["every other"](normal(2000, F32, seed))[view] for seed in (0, 1))
+        opt = fastopt.Adam(w, max_grad_norm=1.0)
+        opt.step(g)
+        return opt.grad_norm, bits(w.ravel())
+
+    assert found(view) == found(np.s_[:])
+
+
 @pytest.mark.parametrize("shape", [(300, 401), (35, 2100)], ids=str)
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_any_number_of_threads_gives_the_same_bits(threads, shape):
@@ -180,14 +191,15 @@ def test_stochastic_rounding_is_unbiased_and_keeps_representable_values(dtype, i
     assert np.array_equal(w.astype(F32), every)
 
 
+@pytest.mark.parametrize("shape", [(5, 31), (9, 9)], ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_random_bits_follow_the_reference_in_any_layout(layout):
+def test_random_bits_follow_the_reference_in_any_layout(layout, shape):
     x = np.float32(1 + 1 / 300)
-    w = LAYOUTS[layout](np.zeros((5, 31), BF16))
+    w = LAYOUTS[layout](np.zeros(shape, BF16))
     opt = fastopt.SGD([np.zeros(3), w], lr=1.0, rounding="stochastic", seed=2**40 + 7)
     for step in (0, 1):
         w[...] = 0
-        opt.step([np.zeros(3), np.full(w.shape, -x)])
+        opt.step([np.zeros(3), LAYOUTS[layout](np.full(shape, -x))])
         random = random16(2**40 + 7, step, 1, 0, range(w.size))
         expected = (int(x.view(np.uint32)) + random >> 16).astype(np.uint16)
         assert np.array_equal(w.ravel().view(np.uint16), expected)
@@ -282,10 +294,11 @@ def test_states_in_bfloat16():
         fastopt.Adam(np.zeros(3), state_dtype="bfloat16")
 
 
+@pytest.mark.parametrize("dtype", [F32, BF16], ids=str)
 @pytest.mark.parametrize("rule", sorted(RULES.keys() - IN_ORDER))
-def test_bfloat16_states_with_a_transposed_gradient(rule):
+def test_bfloat16_states_with_a_transposed_gradient(rule, dtype):
     """Both are staged, and their staged copies must not overlap."""
-    w, grads = normal((40, 100), F32), [normal((40, 100), F32, seed) for seed in (1, 2)]
+    w, grads = normal((40, 100), dtype), [normal((40, 100), dtype, seed) for seed in (1, 2)]
     expected = run(rule, w.copy(), grads, state_dtype="bfloat16")
     transposed = [np.asfortranarray(g) for g in grads]
     assert run(rule, w.copy(), transposed, state_dtype="bfloat16") == expected

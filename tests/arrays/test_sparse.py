@@ -436,6 +436,15 @@ def test_rows_that_collide_in_the_hash_table(repeats):
     assert np.array_equal(table, -expected)
 
 
+def test_rows_that_collide_half_of_which_are_the_lowest():
+    """They are then the last of the two halves that are merged at the end, too."""
+    rows = np.arange(2**16, dtype=np.uint64)
+    same = np.flatnonzero(rows * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - 9) == 0)
+    table, values = np.zeros((2**16, 1)), np.arange(1.0, 129.0)[:, None]
+    fastopt.SGD(table, lr=1.0).step(RowSparse([*same[1:65], *64 * [same[0]]], values))
+    assert table[same[:65], 0].tolist() == [-sum(range(65, 129)), *range(-1, -65, -1)]
+
+
 def test_many_rows_that_collide_take_no_quadratic_time():
     """The hash of k * 832040, a Fibonacci number, is nearly that of (k - 1) * 832040."""
     n = 100_000

@@ -69,7 +69,7 @@ TESTS = {
     "csrc/step/facto*.c": "factored",
     "csrc/step/plan.[ch]": "plan layouts sparse parallel sums factored",
     "csrc/step/stage.[ch]": "layouts extras sparse rowwise",
-    "csrc/step/staged.c": "layouts extras sparse float8 factored sums",
+    "csrc/step/staged.c": "layouts extras sparse float8 factored sums slow_weights",
     "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer plan threads sums",
     "csrc/step/update_blocks.c": "float8",
     "csrc/step/update_*.c": "sparse layouts extras rowwise",

@@ -54,6 +54,37 @@ SURVIVORS = [
         ],
     ),
     (
+        PREFETCH,
+        "csrc/step/update_runs.c",
+        [
+            "enum { PIECE = 128, AHEAD = 5 * PIECE };",
+            "enum { PIECE = 128, AHEAD = 4 / PIECE };",
+            "enum { LINES = 4 };",
+            "if (!of->view.data || size <= 0 || size > (int64_t)sizeof(double))",
+            "const char *from = of->view.data + at * size, *end = from + PIECE * size;",
+            "for (; from <= end; from += LINES * FO_CACHE_LINE)",
+            "for (int line = 1; line < LINES; line++)",
+            "for (int line = 0; line <= LINES; line++)",
+            "FO_PREFETCH(from + line * FO_CACHE_LINE);",
+            "if (s->plan->prefetches && at + AHEAD < run->cols) {",
+            "for (int k = 1; k < FO_STATE + staged.n_states; k++)",
+            "for (int k = 0; k < FO_STATE - staged.n_states; k++)",
+            "prefetch_piece(&staged.of[k], at + AHEAD);",
+            "prefetch_piece(&staged.of[FO_COPY], at + AHEAD);",
+        ],
+    ),
+    (
+        PREFETCH,
+        "csrc/step/update_blocks.c",
+        [
+            "if (job->next < 0)",
+            "const int64_t n = next.rows * next.length;",
+            "begin + n * (quarter + 1) / 4);",
+            "job.next = number + 1 < range.end ? number + 1 : -1;",
+            *[f"prefetch_quarter(job, {quarter});" for quarter in range(4)],
+        ],
+    ),
+    (
         SAME_RESULT,
         "csrc/step/stage.c",
         [
@@ -69,6 +100,14 @@ SURVIVORS = [
             "for (int nth = 0; nth < walk->n_axes; nth++) {",
             "if (axis->tiles == 0 || (nth > 0 && k == walk->fast))",
             "if (tile->rows > 1 && fo_is_nearer(view->row, view->col)) {",
+        ],
+    ),
+    (
+        SAME_RESULT,
+        "csrc/step/update_runs.c",
+        [
+            "enum { PIECE = 129, AHEAD = 4 * PIECE };",
+            "for (int k = 0; k <= staged->n_states; k++)",
         ],
     ),
     (
@@ -136,6 +175,24 @@ SURVIVORS = [
         ],
     ),
     (
+        "The norm is computed with twice the unit: a power of two, which changes no digit.",
+        "csrc/step/reduce.c",
+        [
+            "const double unit = squares == INFINITY ? 0x2p-600 : 0x1p600;",
+            "const double unit = squares == INFINITY ? 0x1p-600 : 0x2p600;",
+        ],
+    ),
+    (
+        "The first rule, sgd, needs no sums.",
+        "csrc/step/sums.c",
+        ["fo_totals of_all[FO_N_RULES] = {{{0}, 0}};"],
+    ),
+    (
+        "One thread is 1 in either case.",
+        "csrc/parallel.c",
+        ["return n_threads <= 0 || is_forked ? 1 : n_threads;"],
+    ),
+    (
         "The pass finds no rule that needs sums.",
         "csrc/step/factored.c",
         ["int needs = 1;"],
@@ -177,9 +234,9 @@ SURVIVORS = [
         ["(uintptr_t)tensor->grad % (uintptr_t)fo_size_of(real) != 0 &&"],
     ),
     (
-        "A gradient without rows computes no hash.",
+        "A gradient without rows computes no hash: its rows are distinct.",
         "csrc/step/group_rows.c",
-        ["int bits = 0;"],
+        ["int bits = 0;", "if (n_unique < 0)"],
     ),
     (
         "An array of one element does not use its strides.",

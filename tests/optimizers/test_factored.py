@@ -13,11 +13,12 @@ import fastopt
 from fastopt import FastoptError, RowSparse
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
-# Work items have about 65536 elements, and tiles 16 rows and 32 or 512 columns.
+# Tiles have 16 rows and 32 or 512 columns.
 SHAPES = [(), (1,), (511,), (1, 5), (5, 1), (17, 31), (16, 33), (2, 3, 4), (5, 1, 700), (300, 513),
           (2, 3, 700), (3, 4, 2, 5)]  # fmt: skip
-# Only one case of each kernel has the large ones.
-LARGE = [(70_000,), (3, 20_000), (30_000, 3), (2, 70_000), (9_000, 3, 3), (2, 150, 600)]
+# Only one case of each kernel has the large ones: of several work items, which have at most 262144
+# elements, or of several blocks of rows for each matrix.
+LARGE = [(300_000,), (2, 140_000), (90_000, 3), (30_000, 3, 3), (3, 150, 600), (2, 300, 5)]
 SMALL = [(7,), (2, 300, 20), (5, 1), (17, 70), (40, 700), (3, 20, 33), (2, 3, 4, 5)]
 MAKERS = {
     "adafactor": lambda params, **options: fastopt.Adafactor(
@@ -132,11 +133,11 @@ digest = hashlib.sha256()
 for dtype in (np.float32, np.float64):
     for make, options in ((Adafactor, {}), (SM3, {}), (SM3, {"momentum": 0.9})):
         rng = np.random.default_rng(0)
-        shapes = (700, 101), (90_000,), (5, 30, 700), (9_000, 3, 3)
+        shapes = (700, 101), (300_000,), (90_000, 3), (2, 300, 5)
         params = [rng.normal(size=shape).astype(dtype) for shape in shapes]
         opt = make(params, weight_decay=0.1, max_grad_norm=1.0, n_threads=int(sys.argv[1]),
                    **options)
-        for _ in range(3):
+        for _ in range(2):
             opt.step([rng.normal(size=shape).astype(dtype) for shape in shapes])
         for i, w in enumerate(params):
             for array in (w, *opt.state[i].values()):

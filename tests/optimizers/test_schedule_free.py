@@ -82,6 +82,17 @@ def test_x_is_the_weighted_average_of_z(cls):
 
 
 @every_class
+def test_a_learning_rate_of_0_keeps_a_parameter_that_was_changed(cls):
+    """Without weights, there is no average of z to move it to."""
+    w = np.ones(3)
+    opt = cls(w, lr=0.0)
+    for value in (1.0, 2.0):
+        w[...] = value
+        opt.step(np.ones(3))
+        assert list(w) == [value] * 3
+
+
+@every_class
 def test_each_group_has_its_own_x(cls):
     own = [{"momentum": 0.5}, {}] if cls is ScheduleFreeSGD else [{"betas": (0.5, 0.9)}, {}]
     params, others = arrays(3, 3), arrays(3, 3)

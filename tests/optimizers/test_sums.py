@@ -365,6 +365,15 @@ def test_scalars_of_all_tensors_follow_steps_without_some_gradients() -> None:
         np.testing.assert_allclose([state["rbar"], state["G"]], [distance, squares])
 
 
+def test_parameters_of_a_layerwise_group_keep_their_own_scalars() -> None:
+    groups = [{"params": [np.ones(3)]}, {"params": [np.ones(2)], "layerwise": True}]
+    opt = fastopt.DoG(groups, reps_rel=0.1)
+    opt.step([np.ones(3), np.ones(2)])
+    before = bits(opt.state[1])
+    opt.step([np.ones(3), None])
+    assert bits(opt.state[1]) == before
+
+
 def test_learning_rates_of_groups_are_factors_of_the_estimate() -> None:
     """prodigyopt refuses other factors than 0 and one other."""
     params = small(np.float64, 0)
