@@ -330,10 +330,22 @@ def test_steps_that_diverge_raise_an_error(solver, is_sparse):
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])
+def test_ftrl_keeps_its_start_and_state_until_a_gradient_is_not_0(is_sparse):
+    x, y, _, _ = data(3)
+    x = sparse.csr_matrix(x) if is_sparse else x
+    start = np.array([1.0, 2.0, 3.0, 0.5])
+    options = EpochOptions("ftrl", alpha=0.1, l1_ratio=0.5)
+    found = Epochs(model_of("binomial"), 3, options, is_sparse, start=start)
+    before = [found.w.copy(), *(state.copy() for state in found.states)]
+    found.take(found.table(Block(x, y, np.zeros(N))), N)
+    for now, then in zip([found.w, *found.states], before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("solver", RULES)
 def test_a_first_step_that_fails_changes_nothing(solver, is_sparse):
-    x, y, _, _ = data(3, "poisson")
-    x = sparse.csr_matrix(x) if is_sparse else x
+    x = sparse.csr_matrix(data(3)[0]) if is_sparse else data(3)[0]
     start = np.array([1.0, 2.0, 3.0, 0.5])
     own = {"keep_start": False} if solver == "ftrl" else {}
     options = EpochOptions(solver, alpha=0.1, rule_options=own)

@@ -140,6 +140,11 @@ SURVIVORS = [
         ["return length == 0 ? (FO_CHUNK + length - 1) / length : FO_CHUNK;"],
     ),
     (
+        SAME_RESULT,
+        "csrc/epochs/dense.c",
+        ["if (batch->n == 0) {"],
+    ),
+    (
         "Another part of the triangle is solved by gemm: the same sums, rounded elsewhere.",
         "csrc/kalman/kalman.c",
         ["#define STRIP 33"],
