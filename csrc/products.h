@@ -46,7 +46,7 @@ typedef struct {
     void (*deflate)(void *row, const void *c, const double *b, int64_t ld, int64_t j,
                     int64_t first, int64_t n);
     /* w += V alpha, and column j of F is that of V (m x n) times root[j]. Returns a
-     * number that is finite only if w and F are. */
+     * number that is finite only if w and the squares of F are. */
     double (*finish)(int64_t m, int64_t n, const void *v, int64_t ld,
                      const double *alpha, const double *root, double *w, void *f);
     /* M = scale (M - F F') for a symmetric M (rows x p), where F is rows x n. */

@@ -28,7 +28,13 @@ extensions = [
     "reference_pages",
     "internal_links",
 ]
-exclude_patterns = ["_build", "gallery", "templates", "**/sg_execution_times.rst"]
+exclude_patterns = [
+    "_build",
+    "gallery",
+    "templates",
+    "sg_execution_times.rst",
+    "**/sg_execution_times.rst",
+]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
@@ -37,6 +43,7 @@ myst_heading_anchors = 3
 autosummary_generate = True
 templates_path = ["templates"]
 autodoc_typehints = "none"  # the docstrings state the types
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 

@@ -192,7 +192,7 @@ def where_slower(rows: list[Row]) -> str:
         found = slower(rows, ours)
         heads = ["case", "threads", "library", "ratio"]
         parts += [
-            f"### {ours}",
+            f"### Cells of {ours}",
             f"{len(found)} of {n_cells} cells." + ("" if found else " There is none."),
             *([table(heads, found, 3)] if found else []),
         ]

@@ -305,6 +305,11 @@ static int solve_short_step(fo_family family, double y, double scale, double eta
     return 1;
 }
 
+static double rounding_of(double z, double eta)
+{
+    return 1e-16 * (fabs(z) + fabs(eta));
+}
+
 /* The root of fo_implicit: in two steps if it is near (solve_short_step), else by
  * Newton's method inside a bracket. */
 static fo_observation solved(fo_family family, double shape, double y, double scale,
@@ -328,12 +333,12 @@ static fo_observation solved(fo_family family, double shape, double y, double sc
             break;
         *(f < 0.0 ? &low : &high) = z;
         double next = z - f / slope;
-        const double moved = fabs(next - z), wide = 1e-16 * (fabs(next) + fabs(eta));
+        const double moved = fabs(next - z);
         /* |f''| <= slope - 1 for every family, up to factors of about 10 (cloglog,
          * probit), and changes little in a short step: the error after it is about half
          * its square times |f''| / slope. */
         is_last = next >= low && next <= high && moved < 0.5 &&
-                  moved * moved * (slope - 1.0) <= wide * slope;
+                  moved * moved * (slope - 1.0) <= rounding_of(next, eta) * slope;
         /* Otherwise the step must be strictly inside the bracket and, after the first,
          * at most half the previous step. Else an end of the bracket, or a cycle on the
          * sigmoid, could be taken for the root. */
@@ -341,7 +346,7 @@ static fo_observation solved(fo_family family, double shape, double y, double sc
             if (!(next > low && next < high) || moved > 0.5 * step)
                 next = low + 0.5 * (high - low);
             step = fabs(next - z);
-            is_last = step <= wide || !(next > low && next < high);
+            is_last = step <= rounding_of(next, eta) || !(next > low && next < high);
         }
         z = next;
         at = fo_observe(family, shape, y, z);

@@ -1,24 +1,29 @@
-"""Adapts the docstrings of fastopt to Sphinx: formulas become mathematics, code spans literals.
+"""Adapts the docstrings of fastopt to Sphinx: formulas become mathematics, names links.
 
 The docstrings are written to be read in `help`: formula blocks are indented after "::", and names
 are in single backticks.
 """
 
+import importlib
 import re
 from typing import Any
 
 from formulas import block
+from reference_pages import MODULES
 
 BLOCK = re.compile(r"(?m)^(?P<text>.*)::\n\n(?P<body>(?:(?:[ ]{4}.*)?\n)+)")
-IS_FORMULA = re.compile(r"^\s*\S[^\n]*?\s(<-|=)\s", re.M)
+IS_FORMULA = re.compile(r"^\s*\S[^\n]*?\s(<-|[+-]?=)\s", re.M)
 
 
 def as_mathematics(match: re.Match[str]) -> str:
-    """Return a formula block as a directive, and any other literal block as it is."""
+    """Return a block of formulas as a directive, and any other literal block as it is."""
     body = match["body"]
     if not IS_FORMULA.search(body) or ">>>" in body:
         return match[0]
-    lines = "\n".join(f"   {line}" for line in block(body).splitlines())
+    try:
+        lines = "\n".join(f"   {line}" for line in block(body).splitlines())
+    except SyntaxError:
+        return match[0]
     colon = f"{match['text']}:" if match["text"].strip() else ""
     return f"{colon}\n\n.. math::\n\n{lines}\n\n"
 
@@ -27,8 +32,21 @@ def as_mathematics(match: re.Match[str]) -> str:
 MARKUP = re.compile(r"(``.*?``|`[^`]*`)|(?<=\w)_(?!\w)|\|(?=\w)|(?<= )\*(?== )")
 
 
+NAME = re.compile(r"(?<![`:\w])`([^`]+)`(?![`_])")
+PUBLIC = {
+    f"{module}.{name}" for module in MODULES for name in importlib.import_module(module).__all__
+}
+
+
+def as_role(match: re.Match[str]) -> str:
+    """Return a public name as a link to its page, any other name as a literal."""
+    if match[1] in MODULES:
+        return f":doc:`{match[1]} </reference/{match[1]}>`"
+    return f":py:obj:`{match[1]}`" if match[1] in PUBLIC else f"``{match[1]}``"
+
+
 def escaped(lines: list[str]) -> list[str]:
-    """Return the lines with such characters escaped, but not in code."""
+    """Return the lines with names as roles and such characters escaped, but not in code."""
     found, literal_below = [], None
     for line in lines:
         indent = len(line) - len(line.lstrip())
@@ -36,7 +54,7 @@ def escaped(lines: list[str]) -> list[str]:
             literal_below = None
         is_code = literal_below is not None or line.lstrip().startswith((">>>", "...", "==="))
         if not is_code:
-            line = MARKUP.sub(lambda match: match[1] or "\\" + match[0], line)
+            line = MARKUP.sub(lambda match: match[1] or "\\" + match[0], NAME.sub(as_role, line))
             if line.endswith("::"):
                 literal_below = indent
         found.append(line)

@@ -1,7 +1,8 @@
 """Formulas of docstrings as LaTeX.
 
 A docstring writes a formula as readers of `help` expect it, such as
-``w <- w - lr/c1 * m / (sqrt(v/c2) + eps)``.  The rest of a line after two spaces is a remark.
+``w <- w - lr/c1 * m / (sqrt(v/c2) + eps)``.  The rest of a line after two spaces is a remark, which
+becomes a line below the formula, so that it is visible on a narrow screen.
 """
 
 from __future__ import annotations
@@ -78,11 +79,14 @@ def latex(node: ast.AST, above: int = LOWEST) -> str:
             return rf"\sqrt{{{latex(inside)}}}"
         case ast.Call(func=ast.Name(id="abs"), args=[inside]):
             return rf"\left|{latex(inside)}\right|"
+        case ast.Call(func=ast.Name(id="transposed"), args=[inside]):
+            return rf"{latex(inside)}^\top"
         case ast.Call(func=ast.Name(id="norm"), args=[inside]):
             return rf"\left\|{latex(inside)}\right\|"
-        case ast.Call(func=ast.Name(id=word)) if word in WORDS:
+        case ast.Call(func=ast.Name(id=word)) if word in WORDS or len(word) == 1:
             inside = ", ".join(latex(part) for part in node.args)
-            return rf"\operatorname{{{word}}}\left({inside}\right)"
+            called = word if len(word) == 1 else rf"\operatorname{{{word}}}"
+            return rf"{called}\left({inside}\right)"
         case ast.Compare(ops=[op], comparators=[right]):
             return f"{latex(node.left)} {COMPARISONS[type(op)]} {latex(right)}"
     raise SyntaxError(ast.dump(node))
@@ -92,27 +96,34 @@ def expression(text: str) -> str:
     """Return the LaTeX of an expression written as in a docstring; SyntaxError if it is not one."""
     text = re.sub(r"\|([^|]+)\|", r"abs(\1)", text.strip()).replace("^", "**")
     text = re.sub(r"(\w)_\(t\+1\)", r"\1_next", text)
+    text = re.sub(r"(\w+)'", r"transposed(\1)", text)
     return latex(ast.parse(text, mode="eval"))
 
 
 def statement(text: str) -> str:
-    """Return the LaTeX of ``x <- expression`` or ``x = expression``, with & before the sign."""
+    """Return the LaTeX of ``x <- expression`` or ``x = expression``, with & before the sign.
+
+    ``x += expression`` becomes ``x <- x + expression``.
+    """
+    text = re.sub(r"^(.+?)\s+([+-])=\s+(.+)$", r"\1 <- \1 \2 (\3)", text)
     left, sign, right = re.fullmatch(r"(.+?)\s+(<-|=)\s+(.+)", text).groups()  # type: ignore[union-attr]
     arrow = {"<-": r"\leftarrow", "=": "="}[sign]
     return f"{expression(left)} &{arrow} {expression(right)}"
 
 
 def line(text: str) -> str:
-    """Return the LaTeX of one line of a formula block; words that are no formula become text."""
+    """Return the LaTeX of one line of a formula block; SyntaxError if it is not a formula."""
     text = text.strip()
     start = re.match(r"[^<=]*(<-|=)\s+", text)
-    formula, *remark = re.split(r"\s{2,}", text[start.end() :] if start else text, maxsplit=1)
+    if not start:
+        raise SyntaxError(text)
+    formula, *remark = re.split(r"\s{2,}", text[start.end() :], maxsplit=1)
     try:
-        found = statement(start.group() + formula if start else formula)
-    except (SyntaxError, AttributeError, KeyError):
-        return rf"&\text{{{escaped(text)}}}"
+        found = statement(start.group() + formula)
+    except (AttributeError, KeyError):
+        raise SyntaxError(text) from None
     if remark:
-        found += rf" && \text{{{escaped(remark[0])}}}"
+        found += rf" \\[-0.4em] &\quad\small\text{{{escaped(remark[0])}}}"
     return found
 
 
@@ -123,7 +134,10 @@ def escaped(text: str) -> str:
 
 
 def block(text: str) -> str:
-    """Return the LaTeX of a formula block.  A line that begins with an operator continues."""
+    """Return the LaTeX of a formula block; SyntaxError if a line is not a formula.
+
+    A line that begins with an operator continues the line before.
+    """
     joined = re.sub(r"\s*\n\s*(?=[/*+-] )", " ", text.strip())
     body = " \\\\\n".join(line(part) for part in joined.splitlines() if part.strip())
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"

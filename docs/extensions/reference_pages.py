@@ -67,7 +67,7 @@ def help_of(*command: str) -> str:
     """Return what `fastopt COMMAND --help` prints, indented as a literal block."""
     done = subprocess.run(
         [sys.executable, "-m", "fastopt", *command, "--help"],
-        env={**os.environ, "COLUMNS": "88", "NO_COLOR": "1"},
+        env={**os.environ, "COLUMNS": "76", "NO_COLOR": "1"},
         capture_output=True,
         text=True,
         check=True,

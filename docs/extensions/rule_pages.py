@@ -57,14 +57,14 @@ def elsewhere(cls: type) -> str:
             continue
         for name, rule in conventions._CONVENTIONS[convention].items():
             if rule.cls is cls:
+                options = ", ".join(f"``{key}={value!r}``" for key, value in rule.options.items())
+                rows.append([library, f"``{name}``", options or "the defaults"])
                 call = f'``create("{name}", params, convention="{convention}")``'
-                options = ", ".join(f"{key}={value!r}" for key, value in rule.options.items())
-                rows.append([library, call, f"``{options}``" if options else "the defaults"])
     if not rows:
         return ""
-    head = ["library", "call", "options of the class that give its formula"]
+    head = ["library", "name there", "options of the class that give its formula"]
     text = "\n\nIn other libraries\n------------------\n\n" + table(head, rows)
-    return text + "\n:doc:`/rules/conventions` has the formulas.\n"
+    return f"{text}\n{call} sets these options. :doc:`/rules/conventions` has the formulas.\n"
 
 
 def speed(cls: type, bench: dict[str, Any]) -> str:
@@ -104,11 +104,9 @@ def page(name: str, fact: dict[str, str], bench: dict[str, Any]) -> str:
    :align: right
    :width: 300
 
-Use: {fact["for"]}.
-
-Bytes of state for each float32 element: {fact["state"]}.
-
-Source: {fact["from"]}.
+:Use: {fact["for"]}
+:State: {fact["state"]} bytes for each float32 element
+:Source: {fact["from"]}
 
 The picture shows 60 steps on a ravine, f(x, y) = (x² + 20 y²)/2, {rate}.
 
@@ -137,10 +135,10 @@ def generate(app: Any) -> None:
     for name, fact in rows.items():
         write(GENERATED / f"{name}.rst", page(name, fact, bench))
     body = [
-        [f":doc:`/rules/generated/{name}`", row["state"], row["from"], row["for"]]
+        [f":doc:`/rules/generated/{name}`", row["for"], row["state"], row["from"]]
         for name, row in rows.items()
     ]
-    head = ["rule", "state, bytes an element", "source", "for"]
+    head = ["rule", "for", "state, bytes an element", "source"]
     names = "\n".join(f"   {name}" for name in rows)
     toctree = f".. toctree::\n   :hidden:\n\n{names}\n"
     write(GENERATED / "table.txt", table(head, body))

@@ -25,8 +25,10 @@ class KalmanRegressor(RegressorScore, KalmanBase):
     For a row x with observation y, predictor z = x'w + offset, mean m = mu(z), slope h = mu'(z) and
     variance function V, with m, h and V at the predictor after the update::
 
-        v = M x;  s = V(m) / weight + h^2 x'v
-        w += (y - m) h / s v;  M -= h^2 v v' / s
+        v = M*x
+        s = V(m) / weight + h^2*x'*v
+        w += (y - m)*h / s * v
+        M -= h^2*v*v' / s
 
     M is the covariance of the coefficients, which gives the step in each direction: there is no
     learning rate, and standard errors are known after every row. For the Gaussian family the result

@@ -33,9 +33,11 @@ class KalmanSGD(Results, Saved):
 
     For a row x with observation y, mean m = mu(x'w), slope h = mu'(x'w) and variance V(m)::
 
-        p = h x;  v = M p;  s = min(gamma_max, max(gamma_min, V(m))) / weight + p'v
+        p = h*x
+        v = M*p
+        s = min(gamma_max, max(gamma_min, V(m))) / weight + p'*v
         w += (y - m) / s * v
-        M -= v v' / s
+        M -= v*v' / s
 
     M approximates the inverse of the information matrix. It sets the step size in every
     direction, whatever the condition number, and gives standard errors. There is no learning
@@ -423,7 +425,8 @@ class KalmanSGD(Results, Saved):
 
         With J the Jacobian of the mean, R the variance and S = R + J M J'::
 
-            w += M J' S^-1 (y - mean);  M -= M J' S^-1 J M
+            w += M*J'*S^-1*(y - mean)
+            M -= M*J'*S^-1*J*M
 
         Parameters
         ----------
@@ -567,7 +570,8 @@ class KalmanSGD(Results, Saved):
         the same m0 and coefficients, which are counted once. For information L = M^-1 and its
         initial value L0::
 
-            L = L1 + L2 - L0;  L w = L1 w1 + L2 w2 - L0 w0
+            L = L1 + L2 - L0
+            L*w = L1*w1 + L2*w2 - L0*w0
 
         Parameters
         ----------

@@ -18,9 +18,9 @@ class Adafactor(Optimizer):
     At step t, counted from 1, with k = t^beta2_decay, and rms(x) the root of the mean of x^2 over
     all elements of a parameter::
 
-        r <- r + k*(mean of g^2 over each row - r)
-        c <- c + k*(mean of g^2 over each column - c)
-        V = r * c / max(mean of r, eps1)
+        r <- r + k*(mean(g^2) - r)          mean over each row
+        c <- c + k*(mean(g^2) - c)          mean over each column
+        V = r * c / max(mean(r), eps1)
         u = g / max(sqrt(V), eps1)
         w <- w - min(lr, 1/sqrt(t)) * max(rms(w), eps2) * u / max(1, rms(u)/d)
 

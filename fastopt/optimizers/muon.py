@@ -22,7 +22,8 @@ class Muon(Optimizer):
         B <- mu*B + (1 - mu)*G
         U  = mu*B + (1 - mu)*G                         nesterov=True;  U = B without
         X  = U / max(|U|, eps)                         |U|: the Frobenius norm
-        X <- a*X + b*(X X')X + c*(X X')^2 X            ns_steps times
+        A  = X*X'
+        X <- a*X + b*A*X + c*A^2*X                     with A, ns_steps times
         W <- W * (1 - lr*weight_decay) - lr * s * X    s: see adjust_lr_fn
 
     The iterations bring all singular values of X near 1 (from 0.7 to 1.2 with the default

@@ -17,10 +17,10 @@ class RMSprop(Optimizer):
     ::
 
         s <- alpha*s + (1 - alpha)*g^2
-        m <- alpha*m + (1 - alpha)*g        only if centered
-        x  = g / (sqrt(var + eps_root) + eps),  var = s or max(s - m^2, 0)
-        w <- w - lr*x                       momentum = 0
-        b <- momentum*b + x;  w <- w - lr*b
+        m <- alpha*m + (1 - alpha)*g             only if centered
+        x  = g / (sqrt(q + eps_root) + eps)      q: s, or max(s - m^2, 0) if centered
+        b <- momentum*b + x                      b is x without momentum
+        w <- w - lr*b
 
     ``nesterov`` and ``lr_in_buffer`` apply to b as in `fastopt.SGD`.
 

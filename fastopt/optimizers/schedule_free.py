@@ -71,8 +71,10 @@ class ScheduleFreeSGD(ScheduleFree):
     the point to evaluate.  At step t, counted from 1, with momentum = b::
 
         lr_t = lr * min(1, t/warmup_steps)
-        weight = t^r * max(lr_1 .. lr_t)^weight_lr_power
-        k = weight / (sum of the weights so far)
+        lr_max <- max(lr_max, lr_t)
+        weight = t^r * lr_max^weight_lr_power
+        total <- total + weight
+        k = weight / total
         y <- y + k*(z - y) - lr_t*(1 - b*(1 - k))*g
         z <- z - lr_t*g
         x = y + (1 - 1/b)*(z - y)

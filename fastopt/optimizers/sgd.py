@@ -27,7 +27,8 @@ class SGD(Optimizer):
     the learning rate changes between steps::
 
         b <- mu*b + lr*(1 - dampening)*g
-        w <- w - b,  or  w <- w - (mu*b + lr*g)
+        w <- w - b                          nesterov=False
+        w <- w - (mu*b + lr*g)              nesterov=True
 
     Parameters
     ----------

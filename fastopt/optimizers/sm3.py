@@ -18,7 +18,7 @@ class SM3(Optimizer):
 
         nu = min(a) + g^2
         w <- w - lr * g / sqrt(nu + eps)
-        a <- the largest nu of all elements with the index
+        a <- max(nu)                        of all elements with the index
 
     With ``momentum`` > 0::
 

@@ -51,6 +51,42 @@ def test_a_state_dict_outside_the_range_changes_nothing(options, changed):
     assert everything(k) == before
 
 
+LARGEST = {"float32": float(np.finfo("f4").max), "float64": float(np.finfo("f8").max)}
+
+
+@pytest.mark.parametrize("at", range(18))
+@pytest.mark.parametrize(
+    ("dtype", "m0", "coef", "x", "y", "weight"),
+    [
+        ("float64", 1e308, 1.5e308, 0.7e-154, 2.35e154, 1.0),
+        ("float64", LARGEST["float64"], 0.0, 1.7199053588004088e-154, 0.0, 1e200),
+        ("float32", LARGEST["float32"], 0.0, 7.466409405071259e-20, 0.0, 1e200),
+    ],
+    ids=["coefficient", "covariance", "covariance in float32"],
+)
+def test_an_overflow_of_one_coefficient_changes_nothing(dtype, m0, coef, x, y, weight, at):
+    only = np.eye(18)[at]
+    prior = np.where(only, m0, 1.0)
+    k = KalmanSGD(only * coef, m0=prior, mode="plain", dtype=dtype)
+    before = everything(k)
+    with pytest.raises(FastoptError, match="left the range"):
+        k.partial_fit(only[None] * x, [y], weight=[weight])
+    assert everything(k) == before
+
+
+@pytest.mark.parametrize(("dtype", "m0", "x"), [("float64", 1e300, 1e160), ("float32", 1e36, 1e20)])
+def test_a_call_after_an_overflow_equals_one_without(dtype, m0, x):
+    first, other = (
+        KalmanSGD(17, m0=m0, mode="plain", dtype=dtype).partial_fit(np.full((1, 17), 1e-3), [0.0])
+        for _ in range(2)
+    )  # whose first row is still to be subtracted from M
+    with pytest.raises(FastoptError, match="left the range"):
+        first.partial_fit(np.full((1, 17), x), [0.0])
+    for k in (first, other):
+        k.partial_fit(np.ones((1, 17)), [1.0])
+    assert everything(first) == everything(other)
+
+
 @pytest.mark.parametrize("m0", [100.0, np.inf])
 def test_empty_input_changes_nothing(m0):
     k = KalmanSGD(3, m0=m0)

@@ -101,13 +101,26 @@ def test_deviance_is_twice_the_loss_of_log_likelihood(family, y):
         assert own == pytest.approx(expected, rel=1e-12, abs=1e-13)
 
 
+@pytest.mark.parametrize("y", [0.0, 0.3, 4.0])
+def test_a_negative_binomial_without_dispersion_is_poisson(y):
+    for z in points(("poisson", "log")):
+        for of in (observe, deviance):
+            assert of(("negative_binomial", "log"), 0.0, y, z) == of(("poisson", "log"), 0.0, y, z)
+
+
+@pytest.mark.parametrize("z", [-701.0, -700.00003, -700.0, 699.0, 700.0, 700.00003, 701.0, np.inf])
+def test_the_mean_is_that_of_a_clipped_predictor(z):
+    clipped = max(-700.0, min(z, 700.0))
+    assert observe(("poisson", "log"), 0.0, 1.0, z)[0] == pytest.approx(math.exp(clipped), 1e-12, 0)
+
+
 @pytest.mark.parametrize(("family", "y"), FILTERED)
 @pytest.mark.parametrize("prior", [1.0, 0.3])
 def test_the_implicit_equation_holds(family, y, prior):
     """z - eta - g score(z) changes its sign at the root, up to rounding."""
     etas = (0.3, 2.0, 60.0) if family[1] == "inverse" else (-900.0, -60.0, -3.0, 0.0, 2.0, 60.0)
     for eta in (*etas, 900.0):
-        for g in (1e-8, 1e-3, 0.1, 0.3, 1.0, 50.0, 1e4, 1e9):
+        for g in (1e-8, 1e-3, 0.1, 0.3, 1.0, 50.0, 1e4, 1e9, 1e17, 1e25):
             z, at = implicit(family, ALPHA, y, prior, eta, g)
             assert math.isfinite(z)
             wide = 1e-14 * (abs(z) + abs(eta)) + 1e-300
@@ -149,8 +162,10 @@ def test_the_tail_of_the_probit_is_accurate():
     assert score == pytest.approx(40 + 1 / 40 - 2 / 40**3 + 10 / 40**5, rel=1e-10)
 
 
-def test_gamma_inverse_needs_a_positive_predictor():
-    assert math.isnan(observe(("gamma", "inverse"), 0.0, 1.0, -1.0)[0])
+@pytest.mark.parametrize("family", [("gamma", "inverse"), ("inverse_gaussian", "inverse_squared")])
+@pytest.mark.parametrize("z", [-1.0, -0.0, 0.0])
+def test_an_inverse_link_needs_a_positive_predictor(family, z):
+    assert math.isnan(observe(family, 0.0, 1.0, z)[0])
 
 
 @pytest.mark.parametrize(

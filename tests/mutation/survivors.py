@@ -321,7 +321,10 @@ SURVIVORS = [
     (
         "The sign of a nonfinite number does not matter here.",
         "csrc/kalman/ud.c",
-        ["magnitudes -= fabs(lambda[j]) + d[j];"],
+        [
+            "magnitudes -= fabs(lambda[j]) + d[j];",
+            "if (!(sqrt(*largest) < most * sqrt(least)) || !isfinite(magnitudes - w_bound))",
+        ],
     ),
     (
         "Reads and writes outside the elements that are used; AddressSanitizer reports them.",
@@ -370,8 +373,8 @@ SURVIVORS = [
         "csrc/kernels/products.inc",
         [
             "for (; j + 4 <= n; j += 5)",
-            "FO_T(solved)(0, 1, j, u, ldu, t, ldt);",
-            "without FO_T(solved)(1, 1, j, u, ldu, t, ldt)",
+            "FO_T(solved)(1, 4, j, u, ldu, t, ldt);",
+            "FO_T(solved)(1, 1, j, u, ldu, t, ldt);",
         ],
     ),
     (
@@ -417,6 +420,65 @@ SURVIVORS = [
         "Bisection finds the same root, in more steps.",
         "csrc/kalman/families.c",
         ["double next = z + f / slope;"],
+    ),
+    (
+        "Only whether the sum is finite matters.",
+        "csrc/kernels/products.inc",
+        [
+            "double squares[8] = {1.0};",
+            "squares[k] -= (double)(f[i + k] * f[i + k]);",
+            "squares[k] -= fabs(w[i + k]);",
+            "double sum = 1.0;",
+            "sum -= squares[k];",
+        ],
+    ),
+    (
+        "The padding of w only has to be finite.",
+        "csrc/kalman/kalman.inc",
+        ["memset(w + k->p, 1, (size_t)(k->rows - k->p) * sizeof *w);"],
+    ),
+    (
+        "One number or eight more are read or written, outside the elements that are used; "
+        "AddressSanitizer reports it.",
+        "csrc/kernels/products.inc",
+        [
+            "for (int64_t i = 0; i <= m; i++)",
+            "for (int64_t i = 0; i <= m; i += 8)",
+        ],
+    ),
+    (
+        "Four products are added in another order: the same sum, rounded elsewhere.",
+        "csrc/kernels/epochs.inc",
+        ["if (i + 5 <= n) {"],
+    ),
+    (
+        "Without forgetting, the two triangles differ by rounding only, which does not grow.",
+        "csrc/kalman/decoupled.c",
+        ["if (k->forgetting.keep <= 1.0)"],
+    ),
+    (
+        "At the bound itself, z is clipped to z.",
+        "csrc/kalman/families.c",
+        [
+            "return exp(z >= 700.0 ? 700.0 : z < -700.0 ? -700.0 : z);",
+            "return exp(z > 700.0 ? 700.0 : z <= -700.0 ? -700.0 : z);",
+        ],
+    ),
+    (
+        "Both formulas have full accuracy near -10.",
+        "csrc/kalman/families.c",
+        ["if (z > -10.000001000000001)", "if (z >= -10.0)"],
+    ),
+    (
+        "The end of the bracket at `reach` is at or beyond the root, up to rounding.",
+        "csrc/kalman/families.c",
+        ["while (far <= reach) {"],
+    ),
+    (
+        "The loop ends later, at the same root up to rounding: the bracket has no number inside, "
+        "or the step is one of Newton's that ends the loop.",
+        "csrc/kalman/families.c",
+        ["without is_last = step <= rounding_of(next, eta) || !(next > low && next < high)"],
     ),
     (
         "Both formulas give the root for b = 0.",
