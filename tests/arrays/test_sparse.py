@@ -182,8 +182,13 @@ def test_row_sparse_and_dense_gradients_in_one_step():
         alone.step([grads[0], None, None, grads[3]])
         alone.step([None, rows, None, None])
     assert bits(opt.params) == bits(alone.params)
-    opt.step([grads[0], grads[1], grads[2], grads[3]])  # dense again
-    opt.step([grads[0], rows, grads[2], RowSparse([3], np.ones((1, 2)))])
+    others = RowSparse([3], np.ones((1, 2)))
+    for one in (opt, alone):
+        one.step(grads)  # dense again
+    opt.step([grads[0], rows, grads[2], others])
+    alone.step([grads[0], None, grads[2], others])
+    alone.step([None, rows, None, None])
+    assert bits([opt.params, opt.state]) == bits([alone.params, alone.state])
     assert [int(opt.state[i]["step"]) for i in range(4)] == [4, 4, 2, 4]
 
 

@@ -15,11 +15,12 @@ PIECES = -(-MANY // _core.CHUNK)
 ALL_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
 
-# Arguments: code to run before the import, number of elements, options, code to run after it.
+# Arguments: code to run before the import, number of elements, options, code to run after it,
+# gradient.
 # Prints the number of threads of a step.
 COUNT = """
 import os, sys
-first, n, options, then = sys.argv[1:]
+first, n, options, then, gradient = sys.argv[1:]
 exec(first)
 import numpy, fastopt
 def threads():
@@ -28,13 +29,13 @@ w = numpy.zeros(int(n))
 opt = fastopt.SGD(w, **eval(options))
 exec(then)
 before = threads()
-opt.step(numpy.ones(w.size))
+opt.step(eval(gradient))
 print(threads() - before + 1)
 """
 
 
-def counted(first="", n=MANY, options=None, then="", **environment):
-    return int(printed(COUNT, first, n, options or {}, then, **environment))
+def counted(first="", n=MANY, options=None, then="", gradient="numpy.ones(w.size)", **environment):
+    return int(printed(COUNT, first, n, options or {}, then, gradient, **environment))
 
 
 @linux
@@ -58,6 +59,15 @@ def counted(first="", n=MANY, options=None, then="", **environment):
 )
 def test_the_number_of_threads(n, options, environment, expected):
     assert counted(n=n, options=options, **environment) == expected
+
+
+@linux
+@pytest.mark.parametrize(
+    "gradient",
+    ["numpy.ones(w.size, 'f4')", "fastopt.RowSparse(range(w.size), numpy.ones(w.size))"],
+)
+def test_staged_and_sparse_gradients_are_shared_by_threads(gradient):
+    assert counted(options={"n_threads": 3}, gradient=gradient) == 3
 
 
 # CPU affinity and quota

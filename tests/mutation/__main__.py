@@ -68,7 +68,7 @@ TESTS = {
     "csrc/step/strips.c": "strips",
     "csrc/step/facto*.c": "factored",
     "csrc/step/plan.[ch]": "plan layouts sparse parallel sums factored",
-    "csrc/step/stage.[ch]": "layouts extras sparse rowwise",
+    "csrc/step/stage.[ch]": "layouts extras sparse rowwise float8",
     "csrc/step/staged.c": "layouts extras sparse float8 factored sums slow_weights",
     "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer plan threads sums",
     "csrc/step/update_blocks.c": "float8",

@@ -198,6 +198,30 @@ SURVIVORS = [
         ["return n_threads <= 0 || is_forked ? 1 : n_threads;"],
     ),
     (
+        "A thread looks twice at its first range, of which no part is left.",
+        "csrc/parallel.c",
+        ["for (int k = 0; k <= n_ranges; k++) {"],
+    ),
+    (
+        "The sign of a zero changes, for a bound of -0.0.",
+        "csrc/kernels/epilogue.h",
+        [
+            "const real above = soft <= c.low ? c.low : soft;",
+            "return above >= c.high ? c.high : above;",
+        ],
+    ),
+    (
+        "The elements after the n-th are written to scratch memory that is not in use.",
+        "csrc/step/rowwise.c",
+        ["const int64_t m = r.length < n + done ? r.length : n - done;"],
+    ),
+    (
+        "More or fewer arrays are staged, with the same bits.  Unaligned arrays are used in place, "
+        "which x86 allows; UBSan reports it.",
+        "csrc/step/stage.h",
+        ["((uintptr_t)view->data & (uintptr_t)(size + 1)) == 0 &&"],
+    ),
+    (
         "The pass finds no rule that needs sums.",
         "csrc/step/factored.c",
         ["int needs = 1;"],
@@ -242,6 +266,14 @@ SURVIVORS = [
         "A gradient without rows computes no hash: its rows are distinct.",
         "csrc/step/group_rows.c",
         ["int bits = 0;", "if (n_unique < 0)"],
+    ),
+    (
+        "Another hash finds the same rows.",
+        "csrc/step/group_rows.c",
+        [
+            "return (uint64_t)row * 0x9e3779b97f4a7c16 >> (64 - bits);",
+            "return (uint64_t)row * 0x9e3779b97f4a7c15 >> (65 - bits);",
+        ],
     ),
     (
         "An array of one element does not use its strides.",
