@@ -161,6 +161,14 @@ def test_the_scaling_of_columns_far_from_0(is_weighted, order, dtype):
     assert mean[2] == x[0, 2]
 
 
+def test_many_rows_of_weight_0_do_not_change_the_scaling():
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    weight = np.repeat([0.0, 1.0], [256, 144])
+    found = scaling_of(lambda: [Block(x, x[:, 0], weight)], True)
+    other = scaling_of(lambda: [Block(x[256:], x[256:, 0], weight[256:])], True)
+    np.testing.assert_array_equal(found, other)
+
+
 @pytest.mark.parametrize("batch_size", [1, 6])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
