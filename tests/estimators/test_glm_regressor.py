@@ -72,6 +72,12 @@ def test_coordinate_descent_does_not_depend_on_the_scales_of_columns():
     np.testing.assert_array_equal(found[0], found[1])
 
 
+def test_coordinate_descent_leaves_a_column_without_curvature():
+    w, rest = np.array([3.0, 0.0]), np.array([0.0, 1.0])
+    descend(np.diag([0.0, 0.5]), np.full(2, 0.5), w, rest, 0.0)
+    assert w.tolist() == [3.0, 1.0]
+
+
 @pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
 def test_the_last_loss_is_the_least_value_of_the_objective(l1_ratio):
     alpha = 0.02
