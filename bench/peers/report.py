@@ -185,7 +185,9 @@ def where_slower(rows: list[Row]) -> str:
     parts = [
         "## Where fastopt is slower",
         "All cells in which another library takes less time. Ratio: its time divided by ours.\n"
-        f'"{STOCHASTIC}" is not compared: no other library rounds stochastically.',
+        f'"{STOCHASTIC}" is not compared: no other library rounds stochastically. Nor are '
+        f'"{FASTOPT_COARSE}" and "{FASTOPT_PARTIAL}", variants of {FASTOPT}. "{TORCH_DOOR_PARAM}" '
+        "is compared with torch only, whose state is as small; that of DeepSpeed is float32.",
     ]
     for ours in COMPARED:
         n_cells = len(compared(rows, ours))

@@ -14,7 +14,6 @@ GREEK = {"alpha", "beta", "gamma", "delta", "rho", "mu", "lambda", "tau", "eta",
 NAMES = {
     "lr": r"\mathit{lr}",
     "eps": r"\epsilon",
-    "weight_decay": r"\lambda",
     "d_hat": r"\hat d",
     "inf": r"\infty",
     "mu_next": r"\mu_{t+1}",
@@ -23,6 +22,7 @@ NAMES = {
     "P_t": "P_t",
     "rho_inf": r"\rho_\infty",
 }
+INDICES = {"t", "max", "root"}
 WORDS = {"sign", "norm", "max", "min", "mean", "rms", "sum", "abs", "log", "exp", "clip"}
 
 
@@ -37,7 +37,9 @@ def name(text: str) -> str:
         stem = NAMES[stem]
     elif "_" in stem:
         first, rest = stem.split("_", 1)
-        return rf"{name(first)}_{{\mathrm{{{rest.replace('_', ' ')}}}{index}}}"
+        if len(first) > 1 and first not in GREEK and rest not in INDICES:  # the name of an option
+            return rf"\text{{{text}}}"
+        return rf"{name(first)}_{{\mathrm{{{rest}}}{index}}}"
     elif len(stem) > 1:
         stem = rf"\mathrm{{{stem}}}"
     return f"{stem}_{{{index}}}" if index else stem

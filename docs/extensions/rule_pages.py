@@ -30,6 +30,18 @@ LIBRARIES = {
 }
 
 
+# These refuse decoupled_weight_decay, which is always False.
+SCHEDULE_FREE = (fastopt.ScheduleFreeSGD, fastopt.ScheduleFreeAdamW, fastopt.ScheduleFreeRAdam)
+NOT_MEASURED = """
+
+Speed
+-----
+
+The time is not compared with that of moving the bytes once, because the rule reads its arrays
+several times, or computes products of matrices.
+"""
+
+
 def facts() -> dict[str, dict[str, str]]:
     """Return the rows of rules.csv by class; they are the classes of fastopt, no more, no fewer."""
     with (DOCS / "rules" / "rules.csv").open(newline="") as file:
@@ -57,7 +69,11 @@ def elsewhere(cls: type) -> str:
             continue
         for name, rule in conventions._CONVENTIONS[convention].items():
             if rule.cls is cls:
-                options = ", ".join(f"``{key}={value!r}``" for key, value in rule.options.items())
+                options = ", ".join(
+                    f"``{key}={value!r}``"
+                    for key, value in rule.options.items()
+                    if not (key == "decoupled_weight_decay" and cls in SCHEDULE_FREE)
+                )
                 rows.append([library, f"``{name}``", options or "the defaults"])
                 call = f'``create("{name}", params, convention="{convention}")``'
     if not rows:
@@ -77,7 +93,7 @@ def speed(cls: type, bench: dict[str, Any]) -> str:
             row = [f"``{cls.__name__}({options})``", found["threads"]]
             rows.append([*row, f"{found['seconds'] * 1e3:.2f}", f"{found['share']:.2f}"])
     if not rows:
-        return ""
+        return NOT_MEASURED
     head = ["step", "threads", "ms", "share of the memory limit"]
     machine, isa = bench["machine"]["cpu"], bench["versions"]["instruction_set"]
     size = f"{bench['settings']['size']:,} elements of {bench['settings']['dtype']}"
@@ -105,7 +121,7 @@ def page(name: str, fact: dict[str, str], bench: dict[str, Any]) -> str:
    :width: 300
 
 :Use: {fact["for"]}
-:State: {fact["state"]} bytes for each float32 element
+:State: {fact["state"]} (bytes for each float32 element); 0 at first if the text says nothing else
 :Source: {fact["from"]}
 
 The picture shows 60 steps on a ravine, f(x, y) = (x² + 20 y²)/2, {rate}.

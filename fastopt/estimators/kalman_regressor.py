@@ -27,7 +27,7 @@ class KalmanRegressor(RegressorScore, KalmanBase):
 
         v = M*x
         s = V(m) / weight + h^2*x'*v
-        w += (y - m)*h / s * v
+        w += (y - m)*h*weight / V(m) * v
         M -= h^2*v*v' / s
 
     M is the covariance of the coefficients, which gives the step in each direction: there is no

@@ -33,11 +33,15 @@ class KalmanSGD(Results, Saved):
 
     For a row x with observation y, mean m = mu(x'w), slope h = mu'(x'w) and variance V(m)::
 
-        p = h*x
-        v = M*p
-        s = min(gamma_max, max(gamma_min, V(m))) / weight + p'*v
-        w += (y - m) / s * v
+        M <- M / forgetting
+        u = h*x
+        v = M*u
+        s = V(m) / weight + u'*v
+        w += weight * (y - m) / V(m) * v    implicit, the default: with m, h and V of the new w
+        w += (y - m) / s * v                explicit: with those of the old w
         M -= v*v' / s
+
+    For the Gaussian family both are the same.
 
     M approximates the inverse of the information matrix. It sets the step size in every
     direction, whatever the condition number, and gives standard errors. There is no learning
@@ -85,11 +89,11 @@ class KalmanSGD(Results, Saved):
         Which part of M is stored. Default "full". A list gives the indices of the coefficients in
         each block; each coefficient must be in exactly one block. Covariances between blocks are
         taken as 0, but all blocks share the innovation s = V(m) / weight + sum over blocks of
-        p_b'v_b, where ``v_b = M_b p_b``, and ``M_b -= v_b v_b' / s``. Memory and time are
+        u_b'v_b, where ``v_b = M_b u_b``, and ``M_b -= v_b v_b' / s``. Memory and time are
         proportional to the sum of the squared block sizes. "diag" stores a variance for each
         coefficient. The coefficients move as with blocks of size one, but each precision grows by
         the information that the row would have if all other coefficients were known,
-        ``1 / M_ii += p_i^2 / (V(m) / weight)``, which keeps M_ii positive under rounding. With
+        ``1 / M_ii += u_i^2 / (V(m) / weight)``, which keeps M_ii positive under rounding. With
         "diag" and with blocks, standard errors are too small if coefficients are correlated, and
         rows are absorbed one at a time. Both need ``mode="auto"`` and a finite `m0` that is not a
         matrix.

@@ -21,8 +21,8 @@ class RAdam(Optimizer):
         R  = sqrt((rho - 4)*(rho - 2)*rho_inf / ((rho_inf - 4)*(rho_inf - 2)*rho))
 
         w <- w - lr/c1 * m                                              if rho <= threshold
-        w <- w - lr*R*sqrt(c2)/c1 * m / (sqrt(v + eps_root) + eps)      eps_mode="hat"
-        w <- w - lr*R/c1 * m / (sqrt(v/c2 + eps_root) + eps)            eps_mode="corrected"
+        w <- w - lr*R*sqrt(c2)/c1 * m / (sqrt(v + eps_root) + eps)      else, eps_mode="hat"
+        w <- w - lr*R/c1 * m / (sqrt(v/c2 + eps_root) + eps)            else, eps_mode="corrected"
 
     Parameters
     ----------

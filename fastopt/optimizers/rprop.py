@@ -17,8 +17,9 @@ class Rprop(Optimizer):
     With the previous gradient p, at first 0, and the step size d, at first lr; sign(0) = 0::
 
         s <- sign(g) * sign(p)
-        d <- d*etaplus                      if s > 0;  limited to step_sizes
-        d <- d*etaminus                     if s < 0;  limited to step_sizes
+        d <- d*etaplus                      if s > 0
+        d <- d*etaminus                     if s < 0
+        d <- clip(d, low, high)             (low, high) are step_sizes
         p <- g                              0 if s < 0
         w <- w - d*sign(p)
 

@@ -70,11 +70,11 @@ class ScheduleFreeSGD(ScheduleFree):
     The parameter is y, where gradients are taken.  ``with opt.averaged():`` moves it to x, which is
     the point to evaluate.  At step t, counted from 1, with momentum = b::
 
-        lr_t = lr * min(1, t/warmup_steps)
+        lr_t = lr * min(1, t/warmup_steps)         lr if warmup_steps is 0
         lr_max <- max(lr_max, lr_t)
         weight = t^r * lr_max^weight_lr_power
-        total <- total + weight
-        k = weight / total
+        weight_sum <- weight_sum + weight
+        k = weight / weight_sum                    0 if weight_sum is 0
         y <- y + k*(z - y) - lr_t*(1 - b*(1 - k))*g
         z <- z - lr_t*g
         x = y + (1 - 1/b)*(z - y)

@@ -329,6 +329,33 @@ def test_steps_that_diverge_raise_an_error(solver, is_sparse):
         steps_of(solver, x, y, family="poisson", eta0=1e200, n_epochs=40)
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_ftrl_keeps_its_start_and_state_until_a_gradient_is_not_0(is_sparse):
+    x, y, _, _ = data(3)
+    x = sparse.csr_matrix(x) if is_sparse else x
+    start = np.array([1.0, 2.0, 3.0, 0.5])
+    options = EpochOptions("ftrl", alpha=0.1, l1_ratio=0.5)
+    found = Epochs(model_of("binomial"), 3, options, is_sparse, start=start)
+    before = [found.w.copy(), *(state.copy() for state in found.states)]
+    found.take(found.table(Block(x, y, np.zeros(N))), N)
+    for now, then in zip([found.w, *found.states], before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize("solver", RULES)
+def test_a_first_step_that_fails_changes_nothing(solver, is_sparse):
+    x = sparse.csr_matrix(data(3)[0]) if is_sparse else data(3)[0]
+    start = np.array([1.0, 2.0, 3.0, 0.5])
+    own = {"keep_start": False} if solver == "ftrl" else {}
+    options = EpochOptions(solver, alpha=0.1, rule_options=own)
+    found = Epochs(model_of("poisson"), 3, options, is_sparse, start=start)
+    table = found.table(Block(x, np.full(N, 1e308), np.full(N, 1e10)))
+    with pytest.raises(FastoptError, match="not finite after step 0"):
+        found.take(table, N)
+    np.testing.assert_array_equal(found.w, start)
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [(dict(solver="newton"), "solver"), (dict(alpha=-1.0), "alpha"), (dict(l1_ratio=2.0), "l1_r"),

@@ -87,6 +87,22 @@ def test_a_call_after_an_overflow_equals_one_without(dtype, m0, x):
     assert everything(first) == everything(other)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"mode": "plain"}, {"mode": "plain", "dtype": "float32"}, {"mode": "ud"},
+     {"covariance": "diag"}, {"covariance": [[0]]}],
+    ids=str,
+)  # fmt: skip
+def test_forgetting_that_overflows_changes_nothing(options):
+    k = KalmanSGD(1, m0=0.2 * LARGEST[options.get("dtype", "float64")], forgetting=0.5, **options)
+    for _ in range(2):
+        k.partial_fit([[0.0]], [0.0])
+    before = everything(k)
+    with pytest.raises(FastoptError, match="left the range"):
+        k.partial_fit([[0.0]], [0.0])
+    assert everything(k) == before
+
+
 @pytest.mark.parametrize("m0", [100.0, np.inf])
 def test_empty_input_changes_nothing(m0):
     k = KalmanSGD(3, m0=m0)

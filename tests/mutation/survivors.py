@@ -140,6 +140,11 @@ SURVIVORS = [
         ["return length == 0 ? (FO_CHUNK + length - 1) / length : FO_CHUNK;"],
     ),
     (
+        SAME_RESULT,
+        "csrc/epochs/dense.c",
+        ["if (batch->n == 0) {"],
+    ),
+    (
         "Another part of the triangle is solved by gemm: the same sums, rounded elsewhere.",
         "csrc/kalman/kalman.c",
         ["#define STRIP 33"],
@@ -367,6 +372,11 @@ SURVIVORS = [
         ["if (4 * n > most_rows(k) || a >= FO_MOST_INFLATION)", "if (n > 0)"],
     ),
     (
+        "A single column is solved already; BLAS solves it again, with the same bits.",
+        "csrc/kalman/kalman.inc",
+        ["else if (n > 0)", "else if (n >= 1)"],
+    ),
+    (
         "BLAS multiplies a row by M on the other path, with other rounding.",
         "csrc/kalman/kalman.inc",
         ["if (n == 0 && k->parts)"],
@@ -512,6 +522,11 @@ SURVIVORS = [
             "for (int64_t i = 0; i <= m; i++)",
             "for (int64_t i = 0; i <= m; i += 8)",
         ],
+    ),
+    (
+        "The last four terms are subtracted one by one: the same sum, rounded elsewhere.",
+        "csrc/kernels/products.inc",
+        ["for (; l + 5 <= j; l += 4) {"],
     ),
     (
         "Four products are added in another order: the same sum, rounded elsewhere.",
