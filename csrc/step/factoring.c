@@ -46,13 +46,13 @@ static void set_axes(fo_factoring *f, const fo_tensor *tensor)
 {
     const int n = tensor->layout->n_axes;
     f->n_axes = 0;
-    f->run = (fo_axis){.length = 1};
+    f->run = (fo_axis){.length = 1}; /* strides of 0: never merged */
     f->col = n ? fo_factored_axis(tensor, n - 1) : f->run;
     for (int k = 0; k < n - 1; k++) {
         fo_axis axis = fo_factored_axis(tensor, k);
         if (axis.length == 1)
             continue;
-        if (f->run.length > 1 && fo_can_merge(&f->run, &axis))
+        if (fo_can_merge(&f->run, &axis))
             axis.length *= f->run.length;
         else if (f->run.length > 1)
             f->axis[f->n_axes++] = f->run;

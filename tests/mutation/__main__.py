@@ -56,7 +56,7 @@ TESTS = {
     "csrc/kernels/loops.inc": "rules extras layouts",
     "csrc/kernels/sums.inc": "sums",
     "csrc/kernels/factored.inc": "factored",
-    "csrc/kernels/staging.inc": "layouts extras sparse rowwise parallel",
+    "csrc/kernels/staging.inc": "layouts extras sparse rowwise parallel slow_weights",
     "csrc/kernels/formats.h": "layouts extras",
     "csrc/kernels/random.h": "extras layouts float8",
     "csrc/kernels/power.h": "rules schedule_free",
@@ -70,7 +70,8 @@ TESTS = {
     "csrc/step/plan.[ch]": "plan layouts sparse parallel sums factored",
     "csrc/step/stage.[ch]": "layouts extras sparse rowwise float8",
     "csrc/step/staged.c": "layouts extras sparse float8 factored sums slow_weights",
-    "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer plan threads sums",
+    "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer plan threads sums "
+    "slow_weights",
     "csrc/step/update_blocks.c": "float8",
     "csrc/step/update_*.c": "sparse layouts extras rowwise",
     "csrc/step/reduce.c": "extras sparse layouts rowwise parallel",

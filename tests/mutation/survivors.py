@@ -219,7 +219,68 @@ SURVIVORS = [
         "More or fewer arrays are staged, with the same bits.  Unaligned arrays are used in place, "
         "which x86 allows; UBSan reports it.",
         "csrc/step/stage.h",
-        ["((uintptr_t)view->data & (uintptr_t)(size + 1)) == 0 &&"],
+        [
+            "((uintptr_t)view->data | (uintptr_t)(size - 1)) == 0 &&",
+            "((uintptr_t)view->data & (uintptr_t)(size + 1)) == 0 &&",
+            "((uintptr_t)view->data & (uintptr_t)(size - 0)) == 0 &&",
+            "((uintptr_t)view->data & (uintptr_t)(size - 1)) != 0 &&",
+            "((uintptr_t)view->data & (uintptr_t)(size - 1)) == 1 &&",
+        ],
+    ),
+    (
+        "A tile of one column or row is staged, with the same bits.",
+        "csrc/step/stage.h",
+        [
+            "(tile->cols == 0 || view->col == size) &&",
+            "(tile->cols == 1 && view->col == size) &&",
+            "(tile->rows == 1 && view->row == tile->cols * size);",
+            "(tile->rows == 0 || view->row == tile->cols * size);",
+        ],
+    ),
+    (
+        "Both formulas give 2^(scale - top - 126) for code 4.",
+        "csrc/kernels/float8.h",
+        [
+            "const uint32_t finite = rest < 5 ? fo_bits_of(small) : large;",
+            "const uint32_t finite = rest <= 4 ? fo_bits_of(small) : large;",
+        ],
+    ),
+    (
+        "The larger of two equal numbers is either.",
+        "csrc/rules/schedule_free_sgd.h",
+        ["saved[1] = lr >= saved[1] ? lr : saved[1];"],
+    ),
+    (
+        "Blocks with subnormal codes take the faster loop, which gives the same bits in more time.",
+        "csrc/kernels/float8.inc",
+        [
+            "before_smallest = before < before_smallest == 0 ? before : before_smallest;",
+            "without before_smallest = before < before_smallest ? before : before_smallest",
+        ],
+    ),
+    *[
+        (
+            "A plan has room for one more tensor, which has no gradient and no elements.",
+            f"csrc/step/{name}.c",
+            [f"for (int64_t i = 0; i <= plan->n_tensors; i++){brace}"],
+        )
+        for name, brace in [("step", " {"), ("plan", " {"), ("factoring", " {"), ("reduce", "")]
+    ],
+    (
+        "There is one more axis, of length 1, or one more item, without rows.",
+        "csrc/step/factoring.c",
+        [
+            "else if (f->run.length > 0)",
+            "return (units + f->item_units - 0) / f->item_units * f->col_items;",
+        ],
+    ),
+    (
+        "Rules whose states may have 8 bits have at most two states.",
+        "csrc/step/update_blocks.c",
+        [
+            "for (int k = 0; k <= FO_MAX_STATES && tensor->state[k]; k++)",
+            "for (int k = 0; k <= FO_MAX_STATES && tensor->state[k]; k++) {",
+        ],
     ),
     (
         "The pass finds no rule that needs sums.",
@@ -271,6 +332,7 @@ SURVIVORS = [
         "Another hash finds the same rows.",
         "csrc/step/group_rows.c",
         [
+            "return (uint64_t)row / 0x9e3779b97f4a7c15 >> (64 - bits);",
             "return (uint64_t)row * 0x9e3779b97f4a7c16 >> (64 - bits);",
             "return (uint64_t)row * 0x9e3779b97f4a7c15 >> (65 - bits);",
         ],
@@ -401,6 +463,11 @@ SURVIVORS = [
         "A leading bit of 0 adds 0 to the sums and squares a power of 1.",
         "csrc/kernels/power.h",
         ["int bit = 1;"],
+    ),
+    (
+        "e^x is too large for a double from 709.8 on.",
+        "csrc/kernels/power.h",
+        ["if (x > 710.000071)", "if (x >= 710.0)"],
     ),
     (
         "Here x is at most -746, or NaN.",

@@ -204,6 +204,7 @@ def test_options_that_change_the_gradient(make):
         ({"max_grad_value": 0.3}, np.clip(g, -0.3, 0.3)),
         ({"max_grad_norm": 2 * norm}, g),
         ({"weight_decay": 0.1, "decoupled_weight_decay": False}, g + 0.1 * w),
+        ({"weight_decay": 1.0, "decoupled_weight_decay": False}, g + w),
     ]:
         assert run(make, [w.copy()], [[g]], **options) == run(make, [w.copy()], [[same]]), options
     clipped, other = w.copy(), w.copy()

@@ -277,7 +277,7 @@ def test_nan_and_infinity_stay_in_their_element(rule, value):
 @pytest.mark.parametrize("shape", [(30, 300), (700, 7), (20, 30, 11)], ids=str)
 def test_rows_of_a_sparse_gradient_are_updated_as_those_of_a_dense_one(shape, rule):
     rng = np.random.default_rng(0)
-    start, rows = uniform(shape), [np.array([5, 3, 11]), np.array([0, 3, 3])]
+    start, rows = uniform(shape), [np.array([5, 3, 11]), np.array([3, 0, 3])]
     w, dense = start.copy(), start.copy()
     opt, other = (make(rule, array, weight_decay=0.1) for array in (w, dense))
     touched = np.zeros(shape[0], bool)

@@ -9,7 +9,7 @@ import pytest
 from support import LAYOUTS, RULES, arrays, bits, everything, make, takes, unchanged
 
 import fastopt
-from fastopt import SGD, Adam, FastoptError, RowSparse
+from fastopt import SGD, Adam, FastoptError, RowSparse, _core
 
 SHAPES = [(3, 5), (7,), ()]
 LOW = [np.float16, ml_dtypes.bfloat16]
@@ -130,6 +130,14 @@ def test_slow_weights_stay_inside_the_bounds(dtype, alpha):
         assert list(inside) == [True, True, True, True, False]
         assert np.isnan(values[4])
     assert free[2] == 8.0
+
+
+def test_slow_weights_are_clipped_after_they_have_moved():
+    """Those at the beginning of a chunk, too."""
+    w = np.full(_core.CHUNK + 1, 5.0)
+    opt = SGD(w, lr=1.0, bounds=(-1.0, 1.0), lookahead_steps=1, lookahead_alpha=0.5)
+    opt.step(np.full(w.size, 4.5))
+    assert (w == 1.0).all()
 
 
 def test_periods_are_of_each_parameter():
