@@ -258,6 +258,30 @@ SURVIVORS = [
             "without before_smallest = before < before_smallest ? before : before_smallest",
         ],
     ),
+    (
+        SAME_RESULT,
+        "csrc/step/factoring.c",
+        ["if (axis.length == 0)"],
+    ),
+    (
+        "Numbers that are not used are read elsewhere; AddressSanitizer reports those outside the "
+        "gradient.",
+        "csrc/step/factored.c",
+        ["without block.w_stride = block.g_stride"],
+    ),
+    (
+        "A number that is equal to the bound is clipped to it.",
+        "csrc/kernels/prologue.h",
+        [
+            "const real below = scaled >= c.limit ? c.limit : scaled;",
+            "const real limited = below <= -c.limit ? -c.limit : below;",
+        ],
+    ),
+    (
+        "Parameters of several axes are staged, with the same bits.",
+        "csrc/step/update_blocks.c",
+        ["for (int k = layout->n_axes - 1; k >= 0; stride /= layout->shape[k--])"],
+    ),
     *[
         (
             "A plan has room for one more tensor, which has no gradient and no elements.",
