@@ -161,6 +161,16 @@ def test_the_scaling_of_columns_far_from_0(is_weighted, order, dtype):
     assert mean[2] == x[0, 2]
 
 
+@pytest.mark.parametrize("first", [1, 256, 300])
+def test_rows_of_weight_0_do_not_change_the_scaling(first):
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    x[:first] = 1e12
+    weight = np.repeat([0.0, 1e-3], [first, 400 - first])
+    found = scaling_of(lambda: [Block(x, x[:, 0], weight)], True)
+    other = scaling_of(lambda: [Block(x[first:], x[first:, 0])], True)
+    np.testing.assert_allclose(found, other, rtol=1e-12)
+
+
 @pytest.mark.parametrize("batch_size", [1, 6])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sklearn.model_selection import cross_validate
 
 from fastopt import FastoptError
 from fastopt.estimators import Block, GLMRegressor, moments
+from fastopt.estimators._glm import descend
 from fastopt.estimators.scoring import problem
 
 RNG = np.random.default_rng(0)
@@ -57,6 +58,24 @@ def test_the_elastic_net(l1_ratio):
     np.testing.assert_allclose(own.coef_, peer.coef_, rtol=1e-6, atol=1e-10)
     assert ((own.coef_ == 0) == (peer.coef_ == 0)).all()
     assert (own.coef_ == 0).any()
+
+
+def test_coordinate_descent_does_not_depend_on_the_scales_of_columns():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 5)) + rng.normal(size=(20, 1))
+    gradient = x.T @ rng.normal(size=20)
+    found = []
+    for scale in (np.ones(5), 2.0 ** np.array([-30, 0, 20, -7, 3])):
+        w, rest = np.zeros(5), scale * gradient
+        descend((x * scale).T @ (x * scale), 0.3 * scale, w, rest, 0.0)
+        found.append(w * scale)
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_coordinate_descent_leaves_a_column_without_curvature():
+    w, rest = np.array([3.0, 0.0]), np.array([0.0, 1.0])
+    descend(np.diag([0.0, 0.5]), np.full(2, 0.5), w, rest, 0.0)
+    assert w.tolist() == [3.0, 1.0]
 
 
 @pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])

@@ -64,6 +64,17 @@ def test_against_numpy(p, by_blas, dtype, keep, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [63, 65, 130])
+def test_many_outputs_in_a_block(n, dtype):
+    X, y = (a[:n].astype(dtype).astype(float) for a in rows(5))
+    k = KalmanSGD(5, m0=2.0, mode="plain", dtype=dtype, block=130).update(y, np.zeros(n), X)
+    m = np.linalg.inv(np.eye(5) / 2 + X.T @ X)
+    tolerance = 1e-12 if dtype == "float64" else 1e-4
+    np.testing.assert_allclose(k.covariance(scaled=False), m, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(k.coef, m @ X.T @ y, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("p", [1, 5, 17, 70, 205])
 def test_both_triangles(p, dtype):
     """M is symmetric to the last bit, of which products without BLAS read both triangles."""

@@ -548,6 +548,16 @@ SURVIVORS = [
         ],
     ),
     (
+        "Of rows with the same weight, another one is subtracted: rounded elsewhere.",
+        "csrc/glm/glm.c",
+        ["from = of->weight[k] >= of->weight[from] ? k : from;"],
+    ),
+    (
+        "A short row adds four sums of 0.",
+        "csrc/kernels/epochs.inc",
+        ["if (n >= 4 / FO_DOT_LANES) {"],
+    ),
+    (
         "The last four terms are subtracted one by one: the same sum, rounded elsewhere.",
         "csrc/kernels/products.inc",
         ["for (; l + 5 <= j; l += 4) {"],
@@ -579,6 +589,11 @@ SURVIVORS = [
         "The end of the bracket at `reach` is at or beyond the root, up to rounding.",
         "csrc/kalman/families.c",
         ["while (far <= reach) {"],
+    ),
+    (
+        "Where both sides are 0, the other path gives the same root, which is 0.",
+        "csrc/kalman/families.c",
+        ["if (!(fabs(d) < 4e-6 && fabs(d) * d * d < 1e-16 * (fabs(z) + fabs(eta))))"],
     ),
     (
         "The loop ends later, at the same root up to rounding: the bracket has no number inside, "

@@ -38,8 +38,10 @@ class NewtonSchulz(NamedTuple):
     def _iterated(self, x: Array) -> Array:
         """Return the result of the iterations; x is overwritten."""
         a, b, c = self.coefficients
-        gram, square = (np.empty((len(x), len(x)), dtype=x.dtype) for _ in range(2))
-        other = np.empty_like(x)
+        # Not np.empty: on Arm CPUs with SME, OpenBLAS 0.3.31 reads the old contents of a product
+        # (its pull request 5889), and NaN times 0 is NaN.
+        gram, square = (np.zeros((len(x), len(x)), dtype=x.dtype) for _ in range(2))
+        other = np.zeros_like(x)
         for _ in range(self.steps):
             np.matmul(x, x.T, out=gram)
             np.matmul(gram, gram.T, out=square)  # gram is symmetric: .T selects syrk, not gemm
