@@ -180,9 +180,14 @@ SURVIVORS = [
         ],
     ),
     (
-        "The norm is computed with twice the unit: a power of two, which changes no digit.",
+        "The sum is computed with another unit, or one of about 2^-900 with the other unit: units "
+        "are powers of two, which change no digit.",
         "csrc/step/reduce.c",
         [
+            "#define SMALL 0x2p-900",
+            "#define SMALL 0x1p-901",
+            "if (!(squares == INFINITY || squares <= SMALL) || !some_in_double(s->plan))",
+            "const double unit = squares == INFINITY ? 0x1p-601 : 0x1p600;",
             "const double unit = squares == INFINITY ? 0x2p-600 : 0x1p600;",
             "const double unit = squares == INFINITY ? 0x1p-600 : 0x2p600;",
         ],
