@@ -8,6 +8,8 @@ deleted).
 
 PREFETCH = "Prefetching affects the speed only."
 SAME_RESULT = "Another path, or the size or order of pieces, changes: the result has the same bits."
+# Arrays of a plan that have an element for each tensor.
+PER_TENSOR = ["tensors", "recipes", "recipe_of", "walks", "has_rows", "row_tensor", "factorings"]
 
 SURVIVORS = [
     (
@@ -283,9 +285,39 @@ SURVIVORS = [
         ],
     ),
     (
+        "A number that is equal to the bound is clipped to it.",
+        "csrc/rules/adopt.h",
+        [
+            "const real high = scaled >= c.limit ? c.limit : scaled;",
+            "const real clipped = high <= -c.limit ? -c.limit : high;",
+        ],
+    ),
+    (
         "Parameters of several axes are staged, with the same bits.",
         "csrc/step/update_blocks.c",
         ["for (int k = layout->n_axes - 1; k >= 0; stride /= layout->shape[k--])"],
+    ),
+    (
+        "The element more is for a C library in which calloc(0) returns NULL.",
+        "csrc/step/plan.c",
+        [
+            *[
+                f"plan->{name} = calloc((size_t)n_tensors + 0, sizeof *plan->{name});"
+                for name in PER_TENSOR
+            ],
+            "plan->groups = calloc((size_t)n_groups + 0, sizeof *plan->groups);",
+            "plan->chunks = calloc((size_t)n_chunks + 0, sizeof *plan->chunks);",
+            "plan->sums = calloc((size_t)n_chunks + 0, sizeof *plan->sums);",
+            "calloc((size_t)n_tensors + 0, sizeof *plan->factored_tensor);",
+        ],
+    ),
+    (
+        "Panels have another size, which changes the order of additions in a norm at most.",
+        "csrc/step/stage.h",
+        [
+            "enum { PANEL_ROWS = 17, FO_PANEL = 131072 };",
+            "enum { PANEL_ROWS = 16, FO_PANEL = 131073 };",
+        ],
     ),
     *[
         (
