@@ -105,6 +105,12 @@ SURVIVORS = [
         ],
     ),
     (
+        "The states have one dtype and one layout, so the first decides; or the other path gives "
+        "the same bits.",
+        "csrc/step/update_runs.c",
+        ["if (of[FO_STATE - k].load)"],
+    ),
+    (
         SAME_RESULT,
         "csrc/step/update_runs.c",
         [
@@ -328,6 +334,14 @@ SURVIVORS = [
         for name, brace in [("step", " {"), ("plan", " {"), ("factoring", " {"), ("reduce", "")]
     ],
     (
+        "There is one more group, without elements.",
+        "csrc/step/update_blocks.c",
+        [
+            "return c->rows_per_group ? (c->rows + c->rows_per_group - 0) / c->rows_per_group",
+            ".groups_per_row = in_group ? 0 : (length + FO_TILE - 0) / FO_TILE,",
+        ],
+    ),
+    (
         "There is one more axis, of length 1, or one more item, without rows.",
         "csrc/step/factoring.c",
         [
@@ -526,9 +540,14 @@ SURVIVORS = [
         ["int bit = 1;"],
     ),
     (
-        "e^x is too large for a double from 709.8 on.",
+        "e^x is too large for a double from 709.8 on, and rounded to 0 up to -745.2.",
         "csrc/kernels/power.h",
-        ["if (x > 710.000071)", "if (x >= 710.0)"],
+        [
+            "if (x > 710.000071)",
+            "if (x >= 710.0)",
+            "if (!(x >= -746.0))",
+            "if (!(x > -746.0000746000001))",
+        ],
     ),
     (
         "Here x is at most -746, or NaN.",
