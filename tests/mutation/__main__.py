@@ -73,7 +73,7 @@ TESTS = {
     "csrc/step/step.c": "sparse extras layouts rowwise parallel optimizer plan threads sums "
     "slow_weights",
     "csrc/step/update_blocks.c": "float8",
-    "csrc/step/update_*.c": "sparse layouts extras rowwise",
+    "csrc/step/update_*.c": "sparse layouts extras rowwise float8",
     "csrc/step/reduce.c": "extras sparse layouts rowwise parallel",
     "csrc/step/rows.[ch]": "sparse rowwise extras",
     "csrc/step/rowwise.c": "rowwise",

@@ -8,6 +8,8 @@ deleted).
 
 PREFETCH = "Prefetching affects the speed only."
 SAME_RESULT = "Another path, or the size or order of pieces, changes: the result has the same bits."
+# Arrays of a plan that have an element for each tensor.
+PER_TENSOR = ["tensors", "recipes", "recipe_of", "walks", "has_rows", "row_tensor", "factorings"]
 
 SURVIVORS = [
     (
@@ -103,6 +105,12 @@ SURVIVORS = [
         ],
     ),
     (
+        "The states have one dtype and one layout, so the first decides; or the other path gives "
+        "the same bits.",
+        "csrc/step/update_runs.c",
+        ["if (of[FO_STATE - k].load)"],
+    ),
+    (
         SAME_RESULT,
         "csrc/step/update_runs.c",
         [
@@ -190,9 +198,14 @@ SURVIVORS = [
         ],
     ),
     (
-        "The norm is computed with twice the unit: a power of two, which changes no digit.",
+        "The sum is computed with another unit, or one of about 2^-900 with the other unit: units "
+        "are powers of two, which change no digit.",
         "csrc/step/reduce.c",
         [
+            "#define SMALL 0x2p-900",
+            "#define SMALL 0x1p-901",
+            "if (!(squares == INFINITY || squares <= SMALL) || !some_in_double(s->plan))",
+            "const double unit = squares == INFINITY ? 0x1p-601 : 0x1p600;",
             "const double unit = squares == INFINITY ? 0x2p-600 : 0x1p600;",
             "const double unit = squares == INFINITY ? 0x1p-600 : 0x2p600;",
         ],
@@ -268,6 +281,60 @@ SURVIVORS = [
             "without before_smallest = before < before_smallest ? before : before_smallest",
         ],
     ),
+    (
+        SAME_RESULT,
+        "csrc/step/factoring.c",
+        ["if (axis.length == 0)"],
+    ),
+    (
+        "Numbers that are not used are read elsewhere; AddressSanitizer reports those outside the "
+        "gradient.",
+        "csrc/step/factored.c",
+        ["without block.w_stride = block.g_stride"],
+    ),
+    (
+        "A number that is equal to the bound is clipped to it.",
+        "csrc/kernels/prologue.h",
+        [
+            "const real below = scaled >= c.limit ? c.limit : scaled;",
+            "const real limited = below <= -c.limit ? -c.limit : below;",
+        ],
+    ),
+    (
+        "A number that is equal to the bound is clipped to it.",
+        "csrc/rules/adopt.h",
+        [
+            "const real high = scaled >= c.limit ? c.limit : scaled;",
+            "const real clipped = high <= -c.limit ? -c.limit : high;",
+        ],
+    ),
+    (
+        "Parameters of several axes are staged, with the same bits.",
+        "csrc/step/update_blocks.c",
+        ["for (int k = layout->n_axes - 1; k >= 0; stride /= layout->shape[k--])"],
+    ),
+    (
+        "The element more is for a C library in which calloc(0) returns NULL.",
+        "csrc/step/plan.c",
+        [
+            *[
+                f"plan->{name} = calloc((size_t)n_tensors + 0, sizeof *plan->{name});"
+                for name in PER_TENSOR
+            ],
+            "plan->groups = calloc((size_t)n_groups + 0, sizeof *plan->groups);",
+            "plan->chunks = calloc((size_t)n_chunks + 0, sizeof *plan->chunks);",
+            "plan->sums = calloc((size_t)n_chunks + 0, sizeof *plan->sums);",
+            "calloc((size_t)n_tensors + 0, sizeof *plan->factored_tensor);",
+        ],
+    ),
+    (
+        "Panels have another size, which changes the order of additions in a norm at most.",
+        "csrc/step/stage.h",
+        [
+            "enum { PANEL_ROWS = 17, FO_PANEL = 131072 };",
+            "enum { PANEL_ROWS = 16, FO_PANEL = 131073 };",
+        ],
+    ),
     *[
         (
             "A plan has room for one more tensor, which has no gradient and no elements.",
@@ -276,6 +343,14 @@ SURVIVORS = [
         )
         for name, brace in [("step", " {"), ("plan", " {"), ("factoring", " {"), ("reduce", "")]
     ],
+    (
+        "There is one more group, without elements.",
+        "csrc/step/update_blocks.c",
+        [
+            "return c->rows_per_group ? (c->rows + c->rows_per_group - 0) / c->rows_per_group",
+            ".groups_per_row = in_group ? 0 : (length + FO_TILE - 0) / FO_TILE,",
+        ],
+    ),
     (
         "There is one more axis, of length 1, or one more item, without rows.",
         "csrc/step/factoring.c",
@@ -504,9 +579,14 @@ SURVIVORS = [
         ["int bit = 1;"],
     ),
     (
-        "e^x is too large for a double from 709.8 on.",
+        "e^x is too large for a double from 709.8 on, and rounded to 0 up to -745.2.",
         "csrc/kernels/power.h",
-        ["if (x > 710.000071)", "if (x >= 710.0)"],
+        [
+            "if (x > 710.000071)",
+            "if (x >= 710.0)",
+            "if (!(x >= -746.0))",
+            "if (!(x > -746.0000746000001))",
+        ],
     ),
     (
         "Here x is at most -746, or NaN.",

@@ -213,6 +213,17 @@ def test_options_that_change_the_gradient(make):
     np.testing.assert_allclose(clipped, other, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32, np.float64], ids=str)
+def test_the_default_eps_is_that_of_the_dtype(dtype):
+    eps = float(ml_dtypes.finfo(dtype).eps)
+    w, g = normal((3, 5), dtype), np.full((3, 5), eps / 8, dtype)
+    default, same, other = (
+        run(fastopt.Adafactor, [w.copy()], [[g]], eps=(first, 1e-3))
+        for first in (None, eps, eps / 2)
+    )
+    assert default == same != other
+
+
 @every_maker
 def test_a_skipped_step_changes_nothing(make):
     for layout in LAYOUTS.values():

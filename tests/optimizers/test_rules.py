@@ -363,3 +363,14 @@ def test_sizes_whose_squares_overflow_or_underflow(case: Case, dtype: Dtype) -> 
         bound = 16 * info.eps * np.max(sizes, axis=0).astype(float) + unit / min(least, 1.0)
         bound = bound + slack.get(name, 0.0)
         assert_follows(name, got, path.states[-1][name], bound)
+
+
+def test_adabelief_is_rectified_from_a_rho_of_5_on() -> None:
+    """For beta2 = 2/3 that is, within rounding, the limit of rho, for which R is 1."""
+    params = np.ones(1), np.ones(1)
+    for w, rectify in zip(params, (True, False), strict=True):
+        opt = fastopt.AdaBelief(w, betas=(0.9, 2 / 3), rectify=rectify)
+        for t in range(128):
+            opt.lr = 0.1 if t == 127 else 0.0
+            opt.step(np.array([1.0 + t % 3]))
+    np.testing.assert_allclose(params[0], params[1], rtol=1e-12)

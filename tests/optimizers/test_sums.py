@@ -365,6 +365,16 @@ def test_scalars_of_all_tensors_follow_steps_without_some_gradients() -> None:
         np.testing.assert_allclose([state["rbar"], state["G"]], [distance, squares])
 
 
+@pytest.mark.parametrize("layerwise", [False, True])
+def test_dog_without_eps_waits_for_a_gradient(layerwise: bool) -> None:
+    w = np.array([1.0])
+    own = {"weight_decay": 0.5, "decoupled_weight_decay": True, "layerwise": layerwise}
+    opt = fastopt.DoG(w, reps_rel=0.5, eps=0.0, **own)
+    for g, expected in ((0.0, 1.0), (1.0, -0.5)):  # rbar = 0.5 * (1 + 1), G = g^2
+        opt.step(np.array([g]))
+        assert w[0] == expected
+
+
 def test_parameters_of_a_layerwise_group_keep_their_own_scalars() -> None:
     groups = [{"params": [np.ones(3)]}, {"params": [np.ones(2)], "layerwise": True}]
     opt = fastopt.DoG(groups, reps_rel=0.1)
