@@ -622,6 +622,7 @@ SURVIVORS = [
         "csrc/kernels/products.inc",
         [
             "double squares[8] = {1.0};",
+            "double squares[9] = {0.0};",
             "squares[k] -= (double)(f[i + k] * f[i + k]);",
             "squares[k] -= fabs(w[i + k]);",
             "double sum = 1.0;",
