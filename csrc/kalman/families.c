@@ -248,7 +248,7 @@ static double implicit_gamma_inverse(double y, double eta, double scale)
 static double bracket_root(fo_family family, double shape, double y, double scale,
                            double eta, double move, double *low, double *high)
 {
-    const double sign = move < 0.0 ? -1.0 : 1.0;
+    const int sign = move < 0.0 ? -1 : 1;
     double reach = fmin(fabs(move), fabs(link_of(family, y, INFINITY) - eta));
     double near = 0.0, far = 1.0;
     while (far < reach) {
@@ -259,9 +259,9 @@ static double bracket_root(fo_family family, double shape, double y, double scal
         far *= 2.0;
     }
     reach = fmin(reach, far);
-    *low = eta + sign * (sign > 0.0 ? near : reach);
-    *high = eta + sign * (sign > 0.0 ? reach : near);
-    return sign > 0.0 ? *low : *high;
+    *low = eta + sign * (sign > 0 ? near : reach);
+    *high = eta + sign * (sign > 0 ? reach : near);
+    return sign > 0 ? *low : *high;
 }
 
 /* The derivative of the weight in z, of the logit or of Poisson's log. */

@@ -101,6 +101,14 @@ def test_deviance_is_twice_the_loss_of_log_likelihood(family, y):
         assert own == pytest.approx(expected, rel=1e-12, abs=1e-13)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_observed_information_at_the_mean_is_the_expected(family):
+    for z in points(family):
+        mean = observe(family, shape_of(family), 1.0, z)[0]
+        weight, fall = observe(family, shape_of(family), mean, z)[4:]
+        assert fall == pytest.approx(weight, rel=1e-12)
+
+
 @pytest.mark.parametrize("y", [0.0, 0.3, 4.0])
 def test_a_negative_binomial_without_dispersion_is_poisson(y):
     for z in points(("poisson", "log")):

@@ -481,6 +481,7 @@ SURVIVORS = [
         "csrc/kalman/ud.c",
         [
             "magnitudes -= fabs(lambda[j]) + d[j];",
+            "if (!isfinite(g - got.innovation))",
             "if (!(sqrt(*largest) < most * sqrt(least)) || !isfinite(magnitudes - w_bound))",
         ],
     ),
@@ -630,6 +631,31 @@ SURVIVORS = [
         ],
     ),
     (
+        "The sign of a nonfinite number does not matter here.",
+        "csrc/kalman/decoupled.c",
+        ["double sum = got.alpha - got.b + got.weight * g + got.innovation + inflate;"],
+    ),
+    (
+        "The array has one element more than is used.",
+        "csrc/glm/glm.inc",
+        ["double w[5];"],
+    ),
+    (
+        "A number beside the columns is read and written; AddressSanitizer reports it.",
+        "csrc/kernels/triangle.inc",
+        ["for (int64_t i = j + 1; i <= p; i++) {"],
+    ),
+    (
+        "A part is computed twice, with the same bits, or one without columns.",
+        "csrc/triangle.c",
+        ["for (int64_t i = first; i <= last; i++) {"],
+    ),
+    (
+        "Rows after the last are prefetched; AddressSanitizer reports the read of their order.",
+        "csrc/kernels/epochs.inc",
+        ["if (k - AHEAD < n) { /* rows may be in any order */"],
+    ),
+    (
         "The padding of w only has to be finite.",
         "csrc/kalman/kalman.inc",
         ["memset(w + k->p, 1, (size_t)(k->rows - k->p) * sizeof *w);"],
@@ -680,6 +706,14 @@ SURVIVORS = [
         "Both formulas have full accuracy near -10.",
         "csrc/kalman/families.c",
         ["if (z > -10.000001000000001)", "if (z >= -10.0)"],
+    ),
+    (
+        "The first move is above 1, or below -1.",
+        "csrc/kalman/families.c",
+        [
+            "const int sign = move <= 0.0 ? -1 : 1;",
+            "const int sign = move < 1.0 ? -1 : 1;",
+        ],
     ),
     (
         "The end of the bracket at `reach` is at or beyond the root, up to rounding.",
