@@ -228,7 +228,10 @@ SURVIVORS = [
     (
         SAME_RESULT,
         "csrc/step/rowwise.c",
-        ["if (m == n && dtype == real && (r.stride * unit == size || n == 0) &&"],
+        [
+            "if (m == n && dtype == real && (r.stride * unit == size || n == 0) &&",
+            "(uintptr_t)from % (uintptr_t)size == 1)",
+        ],
     ),
     (
         "The elements after the n-th are written to scratch memory that is not in use.",
