@@ -117,7 +117,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory) as folder:
         write(Path(folder), int(options.rows), options.map_bytes)
-        sizes = {path.suffix: path.stat().st_size for path in Path(folder).iterdir()}
+        sizes = {path.name: path.stat().st_size for path in Path(folder).iterdir()}
         print("MB of the files:", {name: round(size / 1e6) for name, size in sizes.items()})
         print(f"{'':22}{'rows':>10}{'rounds':>8}{'seconds':>9}{'MiB':>6}{'of which imports':>18}")
         for name, expression in FITS.items():

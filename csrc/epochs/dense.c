@@ -192,10 +192,10 @@ int fo_dense_is_plain(const fo_epoch *e, const fo_table *table, int64_t batch,
     if (batch != 1 || e->rule != FO_RULE_sgd || e->average || e->l1 > 0.0 ||
         (table->dtype != FO_F64 && !e->mean))
         return 0;
+    int are_stable = 1;
     for (int64_t k = 0; k < n_lr; k++)
-        if (!is_stable(e, lr[k]))
-            return 0;
-    return 1;
+        are_stable &= is_stable(e, lr[k]);
+    return are_stable;
 }
 
 int64_t fo_dense_steps(fo_epoch *e, const fo_batch *rows, const double *lr,

@@ -300,6 +300,20 @@ def test_a_schedule_is_called_with_the_number_of_the_step():
     agree(found.w, expected[-1])
 
 
+@pytest.mark.parametrize("schedule", [lambda t: 0.1 * t, lambda t: 0.6 / t], ids=["grows", "falls"])
+def test_the_penalty_needs_the_proximal_operator_in_some_steps(schedule):
+    x, y, _, _ = data(5)
+    scaling = scaling_of(lambda: [Block(x, y)], True)
+    found = steps_of("sgd", x, y, scaling=scaling, alpha=1.0, learning_rate=schedule)
+    rates = [schedule(t) for t in range(1, 2 * N + 1)]
+    rows = [np.array([i]) for i in range(N)] * 2
+    mean, factor = scaling
+    expected = reference.epochs(
+        reference.sgd, x, y, rates, rows, family="binomial", l2=1.0, mean=mean, factor=factor
+    )
+    agree(found.w, expected[-1])
+
+
 @pytest.mark.parametrize(
     ("indptr", "indices"),
     [([0, 2, 4], [0, 1, 2, 3]), ([0, 2, 4], [0, 1, -1, 2]), ([0, 3, 2], [0, 1, 2, 0]),

@@ -72,6 +72,14 @@ def test_coordinate_descent_does_not_depend_on_the_scales_of_columns():
     np.testing.assert_array_equal(found[0], found[1])
 
 
+@pytest.mark.parametrize(("floor", "least", "most"), [(0.0, 1e-12, 1e-8), (1e-3, 1e-5, 1e-1)])
+def test_coordinate_descent_ends_at_small_moves(floor, least, most):
+    matrix, minimum = np.array([[1.0, 0.9], [0.9, 1.0]]), np.array([1.0, -2.0])
+    w = np.zeros(2)
+    descend(matrix, np.zeros(2), w, matrix @ minimum, floor)
+    assert least < np.abs(w - minimum).max() < most
+
+
 def test_coordinate_descent_leaves_a_column_without_curvature():
     w, rest = np.array([3.0, 0.0]), np.array([0.0, 1.0])
     descend(np.diag([0.0, 0.5]), np.full(2, 0.5), w, rest, 0.0)

@@ -103,6 +103,20 @@ def test_forgetting_that_overflows_changes_nothing(options):
     assert everything(k) == before
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize(
+    "options",
+    [{"mode": "plain"}, {"mode": "ud"}, {"covariance": "diag"}, {"covariance": [[0, 1], [2]]}],
+    ids=str,
+)
+def test_an_innovation_that_overflows_changes_nothing(options, outputs):
+    k = KalmanSGD(3, m0=1.0, **options)
+    before = everything(k)
+    with pytest.raises(FastoptError, match="left the range"):
+        k.update(np.full(outputs, 1e200), np.zeros(outputs), np.eye(3)[:outputs])
+    assert everything(k) == before
+
+
 @pytest.mark.parametrize("m0", [100.0, np.inf])
 def test_empty_input_changes_nothing(m0):
     k = KalmanSGD(3, m0=m0)

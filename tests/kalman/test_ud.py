@@ -278,6 +278,14 @@ def test_failures_change_nothing():
     assert np.isfinite(k.trace)
 
 
+def test_an_overflow_of_u_in_float32_changes_nothing():
+    k = ud(2, m0=1e20, dtype="float32")
+    before = everything(k)
+    with pytest.raises(FastoptError, match="left the range"):
+        k.partial_fit([[1e-10, 1e30]], [0.0], weight=[1e3])
+    assert everything(k) == before
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("m0", [None, np.eye(6) + 0.5, "scale"], ids=["number", "matrix", "scale"])
 def test_copies_continue_with_equal_bits(m0, dtype, tmp_path):

@@ -155,6 +155,16 @@ SURVIVORS = [
         ["if (batch->n == 0) {"],
     ),
     (
+        "Steps are taken one by one: the same steps, rounded elsewhere.",
+        "csrc/epochs/dense.c",
+        ["int are_stable = 0;"],
+    ),
+    (
+        "The same, or a number beside the rates is read, which AddressSanitizer reports.",
+        "csrc/epochs/dense.c",
+        ["for (int64_t k = 0; k <= n_lr; k++)", "for (int64_t k = 0; k < n_lr; k--)"],
+    ),
+    (
         "Another part of the triangle is solved by gemm: the same sums, rounded elsewhere.",
         "csrc/kalman/kalman.c",
         ["#define STRIP 33"],
@@ -388,6 +398,7 @@ SURVIVORS = [
         [
             "double *eta = k->scalars, *sums = eta + k->block, inflated = 1.0, w_bound = 1.0;",
             "const double most = (k->is_single ? FLT_MAX : DBL_MAX) / 4.0000004;",
+            "w_bound += (1.0000001 + fabs(got.alpha)) * sqrt(g) * sqrt(*largest);",
         ],
     ),
     (
@@ -484,6 +495,25 @@ SURVIVORS = [
         ],
     ),
     (
+        "A coefficient of 0 or -0 becomes 0.",
+        "csrc/kernels/epochs.inc",
+        [
+            "((before[i] > 0) & (w[i] <= 0)) | ((before[i] < 0) & (w[i] > 0)) ? 0 : w[i];",
+            "((before[i] > 0) & (w[i] < 0)) | ((before[i] < 0) & (w[i] >= 0)) ? 0 : w[i];",
+        ],
+    ),
+    (
+        "One number more of the work arrays is read and written, which is not used.",
+        "csrc/kalman/kalman.inc",
+        ["for (int64_t j = 0; j <= n; j++)"],
+    ),
+    (
+        "Numbers before the block are read, which AddressSanitizer reports, until one is not 0. "
+        "A block that is taken for one with numbers has the same bits.",
+        "csrc/kalman/decoupled.c",
+        ["for (int64_t i = 0; i < size; i--)"],
+    ),
+    (
         "Reads and writes outside the elements that are used; AddressSanitizer reports them.",
         "csrc/kernels/staging.inc",
         [
@@ -519,8 +549,18 @@ SURVIVORS = [
         SAME_RESULT,
         "csrc/kernels/products.inc",
         [
-            "for (; j + 5 <= n; j += 4)",
             "enum { WIDE = 128 * sizeof(real) };",
+            "for (; i + 3 * WIDTH <= m; i += 2 * WIDTH)",
+            "for (; i + 2 * WIDTH < m; i += 2 * WIDTH)",
+        ],
+    ),
+    (
+        "Column 0 of V is that of U, and columns may be solved one by one: rounded elsewhere.",
+        "csrc/kernels/products.inc",
+        [
+            "int64_t done = 1;",
+            "for (; done + 5 <= n; done += 4)",
+            "for (; done + 4 < n; done += 4)",
         ],
     ),
     (
@@ -529,9 +569,8 @@ SURVIVORS = [
         "test_products.py covers it on CPUs that have them.",
         "csrc/kernels/products.inc",
         [
-            "for (; j + 4 <= n; j += 5)",
-            "FO_T(solved)(1, 4, j, u, ldu, t, ldt);",
-            "FO_T(solved)(1, 1, j, u, ldu, t, ldt);",
+            "for (; i < m; i -= WIDTH)",
+            "FO_T(solved_rows)(1, n, u + i, ldu, t_any, ldt);",
         ],
     ),
     (
@@ -593,6 +632,7 @@ SURVIVORS = [
         "csrc/kernels/products.inc",
         [
             "double squares[8] = {1.0};",
+            "double squares[9] = {0.0};",
             "squares[k] -= (double)(f[i + k] * f[i + k]);",
             "squares[k] -= fabs(w[i + k]);",
             "double sum = 1.0;",
