@@ -238,11 +238,12 @@ def test_stochastic_rounding_adds_the_random_bits_of_the_reference():
     m, v = opt.state[1]["exp_avg"], opt.state[1]["exp_avg_sq"]
     assert np.array_equal(m.view(np.uint16), rounded(x / 2, 7, 1, 1, 1))
     assert np.array_equal(v.view(np.uint16), rounded(x * x / 2, 7, 1, 1, 2))
-    opt = fastopt.SGD(params, lr=1.0, rounding="stochastic", seed=2**64 - 1)
-    params[1][...] = 0
-    opt.step([-x, -x])
-    for i, w in enumerate(params):
-        assert np.array_equal(w.view(np.uint16), rounded(x, 2**64 - 1, 0, i, 0))
+    for extra in ({}, {"master": "float32"}):
+        params = [np.zeros(1000, BF16), np.zeros(1000, BF16)]
+        opt = fastopt.SGD(params, lr=1.0, rounding="stochastic", seed=2**64 - 1, **extra)
+        opt.step([-x, -x])
+        for i, w in enumerate(params):
+            assert np.array_equal(w.view(np.uint16), rounded(x, 2**64 - 1, 0, i, 0))
 
 
 @pytest.mark.parametrize("param", [F16, BF16, F32, F64], ids=str)

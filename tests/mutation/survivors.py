@@ -82,6 +82,8 @@ SURVIVORS = [
             "if (job->next < 0)",
             "const int64_t n = next.rows * next.length;",
             "begin + n * (quarter + 1) / 4);",
+            "without fo_prefetch_arrays(&arrays, (fo_sizes){sizeof(float), 1}, "
+            "begin + n * quarter / 4, begin + n * (quarter + 1) / 4)",
             "job.next = number + 1 < range.end ? number + 1 : -1;",
             *[f"prefetch_quarter(job, {quarter});" for quarter in range(4)],
         ],
@@ -231,6 +233,14 @@ SURVIVORS = [
         [
             "const real above = soft <= c.low ? c.low : soft;",
             "return above >= c.high ? c.high : above;",
+        ],
+    ),
+    (
+        SAME_RESULT,
+        "csrc/step/rowwise.c",
+        [
+            "if (m == n && dtype == real && (r.stride * unit == size || n == 0) &&",
+            "(uintptr_t)from % (uintptr_t)size == 1)",
         ],
     ),
     (
