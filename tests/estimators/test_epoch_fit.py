@@ -216,7 +216,7 @@ def test_what_a_classifier_refuses():
 
 
 def test_the_columns_of_a_sparse_matrix():
-    x = sparse.random_array((200, 50), density=0.2, rng=0, format="csr")
+    x = sparse.random(200, 50, 0.2, random_state=0, format="csr")
     y = np.random.default_rng(0).integers(0, 2, 200)
     model = GLMClassifier(solver="adagrad", max_iter=40, tol=1e-15, random_state=0)
     with pytest.warns(ConvergenceWarning):

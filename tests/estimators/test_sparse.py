@@ -17,7 +17,7 @@ RNG = np.random.default_rng(3)
 
 def table(density):
     """Return rows with a column of large mean and one that is 1 in most rows."""
-    x = sparse.random_array((N, P), density=density, rng=RNG).toarray()
+    x = sparse.random(N, P, density, random_state=RNG).toarray()
     x[:, 0] = 1e6 + RNG.normal(size=N)
     x[:, 1] = RNG.random(N) < 0.9
     return x
@@ -84,7 +84,7 @@ def test_chunks_may_be_sparse():
 
 def test_no_dense_copy_is_made():
     n, p = 20_000, 400
-    x = sparse.random_array((n, p), density=0.01, rng=RNG, format="csr")
+    x = sparse.random(n, p, 0.01, random_state=RNG, format="csr")
     y = RNG.poisson(1.0, n).astype(float)
     tracemalloc.start()
     GLMRegressor("poisson").fit(x, y)
