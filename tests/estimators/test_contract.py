@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn
 from scipy.sparse import csc_array, csr_array, csr_matrix
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -33,10 +34,16 @@ ESTIMATORS = [
 ]
 
 
+def expected_failures(estimator):
+    if estimator in BY_EPOCHS:
+        return NOT_BY_STEPS
+    if estimator.link == "cloglog" and sklearn.__version__.startswith("1.6."):
+        return dict.fromkeys(NOT_BY_STEPS, "its two fits exchange the classes")
+    return {}
+
+
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks(
-    ESTIMATORS, expected_failed_checks=lambda own: NOT_BY_STEPS if own in BY_EPOCHS else {}
-)
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
