@@ -267,7 +267,7 @@ def test_refused_options(options, message):
     ("given", "message"),
     [
         ({"sample_weight": -WEIGHT}, "sample_weight: Negative values"),
-        ({"sample_weight": 0 * WEIGHT}, "weight"),
+        ({"sample_weight": 0 * WEIGHT}, "sample_weight|no row has a positive weight"),
         ({"freq_weight": WEIGHT[1:]}, "freq_weight"),
         ({"offset": WEIGHT[1:]}, r"offset or exposure has shape \(199,\)"),
         ({"exposure": 0 * WEIGHT}, "exposure has 0.0"),
