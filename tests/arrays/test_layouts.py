@@ -399,7 +399,7 @@ def test_bytes_of_state(param, options, per_element):
 def test_state_that_starts_at_zero_is_mapped_by_the_first_step(order):
     """The pages then belong to the socket of the thread that updates them."""
     at_start, after_a_step, state = map(int, printed(MAPPED, order).split())
-    assert at_start < state / 5
+    assert at_start < state / 10
     assert after_a_step > state * 0.9
 
 
@@ -409,6 +409,7 @@ def mapped():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 w = numpy.ones((100, 200, 400), numpy.float32).transpose(eval(sys.argv[1]))
 g = numpy.ones_like(w)
+fastopt.Adam(numpy.ones(3))  # modules that are imported at the first use
 before = mapped()
 opt = fastopt.Adam(w)
 made = mapped()
