@@ -18,6 +18,7 @@ import ravine
 import fastopt
 from fastopt.cli.bench.steps import RULES as MEASURED
 from fastopt.optimizers import conventions
+from fastopt.optimizers.schedule_free import ScheduleFree
 
 DOCS = Path(__file__).parents[1]
 GENERATED = DOCS / "rules" / "generated"
@@ -29,9 +30,6 @@ LIBRARIES = {
     "textbook": "textbooks",
 }
 
-
-# These refuse decoupled_weight_decay, which is always False.
-SCHEDULE_FREE = (fastopt.ScheduleFreeSGD, fastopt.ScheduleFreeAdamW, fastopt.ScheduleFreeRAdam)
 NOT_MEASURED = """
 
 Speed
@@ -63,6 +61,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def elsewhere(cls: type) -> str:
     """Return the table of the names and options that give the formulas of other libraries."""
+    # These refuse decoupled_weight_decay, which is always False.
+    left_out = "decoupled_weight_decay" if issubclass(cls, ScheduleFree) else None
     rows = []
     for convention, library in LIBRARIES.items():
         if convention == "torch" and not hasattr(ravine.torch_names(), cls.__name__):
@@ -70,17 +70,15 @@ def elsewhere(cls: type) -> str:
         for name, rule in conventions._CONVENTIONS[convention].items():
             if rule.cls is cls:
                 options = ", ".join(
-                    f"``{key}={value!r}``"
-                    for key, value in rule.options.items()
-                    if not (key == "decoupled_weight_decay" and cls in SCHEDULE_FREE)
+                    f"``{key}={value!r}``" for key, value in rule.options.items() if key != left_out
                 )
-                rows.append([library, f"``{name}``", options or "the defaults"])
-                call = f'``create("{name}", params, convention="{convention}")``'
+                call = f'``"{name}", params, convention="{convention}"``'
+                rows.append([library, call, options or "the defaults"])
     if not rows:
         return ""
-    head = ["library", "name there", "options of the class that give its formula"]
+    head = ["library", "arguments of :func:`fastopt.create`", "options of the class that it sets"]
     text = "\n\nIn other libraries\n------------------\n\n" + table(head, rows)
-    return f"{text}\n{call} sets these options. :doc:`/rules/conventions` has the formulas.\n"
+    return f"{text}\n:doc:`/rules/conventions` has the formulas.\n"
 
 
 def speed(cls: type, bench: dict[str, Any]) -> str:

@@ -394,7 +394,7 @@ def test_equations(equations, rows):
         ("x1**2 = 0", "it is not linear"),
         ("x1 = True", "it is not linear"),
         ("f(x1) = 0", "it is not linear"),
-        ("x1 / 0 = 1", "float division by zero"),
+        ("x1 / 0 = 1", "(float )?division by zero"),  # the message depends on the Python
     ],
 )
 def test_bad_equations(equations, reason):
