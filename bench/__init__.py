@@ -11,8 +11,11 @@
 | `python -m bench.threads` | Can two Python threads step two optimizers without loss of time? |
 | `python -m bench.blas` | Do the threads of steps and of matrix products slow each other down? |
 | `python -m bench.muon` | Which share of the rate of matrix products does Muon reach? |
+| `python -m bench.state8` | How much longer does a step with state of 8 bits take? |
+| `python -m bench.chunks` | Which share of the chunks stays with its thread from step to step? |
 | `python -m bench.gaps` | From which size are two threads faster after idle times? |
 | `python -m bench.kalman` | How fast is KalmanSGD, compared with NumPy, BLAS and other packages? |
+| `python -m bench.online` | How fast are the Kalman estimators, beside scikit-learn and river? |
 | `python -m bench.accuracy` | How accurate are coefficients and covariance of KalmanSGD? |
 | `python -m bench.nist` | How many correct digits has KalmanSGD on NIST's linear problems? |
 | `python -m bench.large_files` | How much time and memory does a fit of a large file need? |
