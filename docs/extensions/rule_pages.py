@@ -78,7 +78,7 @@ def elsewhere(cls: type) -> str:
         return ""
     head = ["library", "arguments of :func:`fastopt.create`", "options of the class that it sets"]
     text = "\n\nIn other libraries\n------------------\n\n" + table(head, rows)
-    return f"{text}\n:doc:`/rules/conventions` has the formulas.\n"
+    return f"{text}\nThe formulas are in :doc:`/rules/conventions`.\n"
 
 
 def speed(cls: type, bench: dict[str, Any]) -> str:
@@ -102,7 +102,7 @@ Speed
 
 {table(head, rows)}
 A step of {size}; {machine}, instruction set {isa}. The limit is the time of a loop that moves the
-same bytes. `fastopt bench` measures both on your machine.
+same bytes. ``fastopt bench`` measures both on your machine.
 """
 
 
