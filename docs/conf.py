@@ -46,6 +46,7 @@ autodoc_typehints = "none"  # the docstrings state the types
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+default_role = "code"  # for names in docstrings of properties, which numpydoc inserts as they are
 
 nitpick_ignore_regex = [("py:.*", r"(?!fastopt).*")]  # links to other projects' names
 
