@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_no_function_has_a_large_frame(tmp_path):
     # The largest sources first, so that no CPU waits for one of them at the end.
     sources = sorted((ROOT / "csrc").rglob("*.c"), key=lambda path: "isa" not in path.parts)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for line in (line for lines in pool.map(compiled, sources) for line in lines):
+        for line in chain.from_iterable(pool.map(compiled, sources)):
             place, size, kind = line.split("\t")
             assert "dynamic" not in kind or "bounded" in kind, place
             frames[place] = int(size)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import pickle
+import sys
 
 import inference_reference as reference
 import numpy as np
@@ -381,6 +382,9 @@ def test_equations(equations, rows):
     np.testing.assert_array_equal(values, [value for _, value in rows])
 
 
+DIVISION_BY_ZERO = "division by zero" if sys.version_info >= (3, 14) else "float division by zero"
+
+
 @pytest.mark.parametrize(
     ("equations", "reason"),
     [
@@ -394,7 +398,7 @@ def test_equations(equations, rows):
         ("x1**2 = 0", "it is not linear"),
         ("x1 = True", "it is not linear"),
         ("f(x1) = 0", "it is not linear"),
-        ("x1 / 0 = 1", "(float )?division by zero"),  # the message depends on the Python
+        ("x1 / 0 = 1", DIVISION_BY_ZERO),
     ],
 )
 def test_bad_equations(equations, reason):
